@@ -1,0 +1,13 @@
+"""The errors a user meets: each says what was wrong, what was expected and what to do."""
+
+
+class DeepCropError(Exception):
+    """Something the user gave cannot be used; the message says what, and what to do about it."""
+
+
+class CubeError(DeepCropError):
+    """An observation cube breaks the contract of :mod:`deepcrop.observations`."""
+
+
+class SpecError(DeepCropError):
+    """An ingest specification, or a file it names, cannot be used."""

@@ -1,0 +1,242 @@
+"""Pixel geometry: every rule about cells, patches and tiles, on `odc.geo`'s GeoBox.
+
+A grid is a :class:`odc.geo.geobox.GeoBox`: north-up, square pixels in metres, row 0 at the top.
+Coordinates ``x`` and ``y`` are pixel centres. A cell is ``(row, column)``, 0-based; it owns its
+left and top edges.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import odc.geo.xr  # noqa: F401  (registers the .odc accessor)
+import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from pyproj import CRS, Transformer
+
+from deepcrop.errors import CubeError, DeepCropError
+
+RESOLUTION = 10.0
+"""Pixel size of the project's grids, metres."""
+
+PATCH_SIZE = 18
+PATCH_CENTRE = 9
+"""An 18x18 patch has no centre; the camera pixel is cell (9, 9) (our reading of the paper)."""
+
+PATCH_HALO = (PATCH_CENTRE, PATCH_SIZE - 1 - PATCH_CENTRE)
+"""Cells of a patch before (above, left) and after (below, right) the camera's cell: 9 and 8."""
+
+
+def make_grid(
+    bounds: tuple[float, float, float, float], crs: str | int, resolution: float = RESOLUTION
+) -> GeoBox:
+    """Smallest grid that covers ``bounds`` with pixel edges on multiples of ``resolution``.
+
+    Parameters
+    ----------
+    bounds : tuple
+        ``(left, bottom, right, top)`` in units of ``crs``.
+    crs : str or int
+        Projected reference system in metres, for example ``"EPSG:32631"``.
+    resolution : float
+        Pixel size in metres.
+
+    Raises
+    ------
+    DeepCropError
+        If the bounds are empty or the reference system is not projected in metres.
+    """
+    crs_text = f"EPSG:{crs}" if isinstance(crs, int) else crs
+    _check_crs(CRS.from_user_input(crs_text), DeepCropError)
+    left, bottom, right, top = (float(v) for v in bounds)
+    if not (math.isfinite(left + bottom + right + top) and left < right and bottom < top):
+        raise DeepCropError(
+            f"Bounds {tuple(bounds)} are empty: expected left, bottom, right, top in metres, with "
+            "left < right and bottom < top."
+        )
+    # A tolerance of a millionth of a pixel keeps float noise from adding a row.
+    col0 = math.floor(left / resolution + 1e-6)
+    row_top = math.ceil(top / resolution - 1e-6)
+    width = math.ceil(right / resolution - 1e-6) - col0
+    height = row_top - math.floor(bottom / resolution + 1e-6)
+    affine = Affine(resolution, 0, col0 * resolution, 0, -resolution, row_top * resolution)
+    return GeoBox((height, width), affine, crs_text)
+
+
+def grid_of(data: xr.Dataset | xr.DataArray) -> GeoBox:
+    """Grid of an xarray object from its ``x``, ``y`` and ``spatial_ref``.
+
+    Raises
+    ------
+    CubeError
+        If the coordinates are missing, too short, not evenly spaced, not square, not north-up,
+        or without a projected reference system in metres.
+    """
+    for name in ("x", "y"):
+        if name not in data.coords:
+            raise CubeError(f"Coordinate '{name}' is missing: expected pixel centres in metres.")
+        if data.coords[name].size < 2:
+            raise CubeError(f"Coordinate '{name}' has fewer than 2 values; a grid needs 2 or more.")
+    x = np.asarray(data.coords["x"].values, dtype=np.float64)
+    y = np.asarray(data.coords["y"].values, dtype=np.float64)
+    step_x, step_y = np.diff(x), np.diff(y)
+    if not (np.allclose(step_x, step_x[0]) and np.allclose(step_y, step_y[0])):
+        raise CubeError("Coordinates 'x' and 'y' must be evenly spaced; resample onto one grid.")
+    if step_x[0] <= 0 or step_y[0] >= 0:
+        raise CubeError("The grid must be north-up: 'x' rising and 'y' falling. Flip the axis.")
+    if not math.isclose(step_x[0], -step_y[0], rel_tol=1e-6):
+        raise CubeError(
+            f"Pixels must be square; found {step_x[0]:g} by {-step_y[0]:g}. Resample onto 10 m."
+        )
+    crs = data.odc.crs
+    if crs is None:
+        raise CubeError(
+            "No reference system: expected a 'spatial_ref' coordinate with 'crs_wkt' "
+            "(xarray: ds.odc.assign_crs('EPSG:32631'))."
+        )
+    _check_crs(CRS.from_user_input(str(crs)), CubeError)
+    res = float(step_x[0])
+    affine = Affine(res, 0, float(x[0]) - res / 2, 0, -res, float(y[0]) + res / 2)
+    return GeoBox((y.size, x.size), affine, crs)
+
+
+def _check_crs(crs: CRS, error: type[DeepCropError]) -> None:
+    if not (crs.is_projected and all(axis.unit_name == "metre" for axis in crs.axis_info[:2])):
+        raise error(
+            f"Reference system '{crs.name}' is not projected in metres; use the area's UTM zone, "
+            "for example EPSG:32631."
+        )
+
+
+def assign_grid(data: xr.Dataset, grid: GeoBox) -> xr.Dataset:
+    """Return ``data`` with the ``y``, ``x`` and ``spatial_ref`` coordinates of ``grid``."""
+    data = data.assign_coords(
+        y=(
+            "y",
+            grid.coords["y"].values,
+            {"units": "m", "standard_name": "projection_y_coordinate"},
+        ),
+        x=(
+            "x",
+            grid.coords["x"].values,
+            {"units": "m", "standard_name": "projection_x_coordinate"},
+        ),
+    )
+    return data.odc.assign_crs(grid.crs)
+
+
+def cell_of(grid: GeoBox, x: float, y: float, crs: str = "EPSG:4326") -> tuple[int, int]:
+    """Cell ``(row, column)`` that holds a coordinate.
+
+    Parameters
+    ----------
+    grid : GeoBox
+        The grid.
+    x, y : float
+        Coordinate in ``crs``; longitude and latitude in degrees by default.
+    crs : str
+        Reference system of ``x`` and ``y``; axis order is always x, y.
+
+    Raises
+    ------
+    DeepCropError
+        If the coordinate lies outside the grid.
+    """
+    to_grid = Transformer.from_crs(crs, str(grid.crs), always_xy=True)
+    grid_x, grid_y = to_grid.transform(x, y)
+    if not (math.isfinite(grid_x) and math.isfinite(grid_y)):
+        raise DeepCropError(f"Coordinate ({x}, {y}) in {crs} has no place in {grid.crs}.")
+    col_f, row_f = ~grid.affine * (grid_x, grid_y)
+    row, col = math.floor(row_f), math.floor(col_f)
+    if not (0 <= row < grid.shape[0] and 0 <= col < grid.shape[1]):
+        raise DeepCropError(
+            f"Coordinate ({x}, {y}) in {crs} lies outside the grid: cell ({row}, {col}) of "
+            f"{grid.shape[0]} x {grid.shape[1]}."
+        )
+    return row, col
+
+
+def patch_at(grid: GeoBox, row: int, col: int) -> tuple[slice, slice]:
+    """Window of the 18x18 patch whose cell (9, 9) is ``(row, col)``.
+
+    Raises
+    ------
+    DeepCropError
+        If the patch reaches over the grid's edge.
+    """
+    before, after = PATCH_HALO
+    if row < before or col < before or row + after >= grid.shape[0] or col + after >= grid.shape[1]:
+        raise DeepCropError(
+            f"The 18x18 patch around cell ({row}, {col}) reaches over the edge of the "
+            f"{grid.shape[0]} x {grid.shape[1]} grid; it needs {before} cells above and left and "
+            f"{after} below and right."
+        )
+    return slice(row - before, row + after + 1), slice(col - before, col + after + 1)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One rectangle of work on a grid.
+
+    Attributes
+    ----------
+    index : tuple of int
+        ``(tile row, tile column)``.
+    core : tuple of slice
+        Cells this tile writes; the cores of all tiles cover the grid once.
+    window : tuple of slice
+        Cells this tile reads: the core and its halo, cut at the grid's edge.
+    pad : tuple
+        Cells of halo cut off: ``((top, bottom), (left, right))``, as ``numpy.pad`` takes it.
+    """
+
+    index: tuple[int, int]
+    core: tuple[slice, slice]
+    window: tuple[slice, slice]
+    pad: tuple[tuple[int, int], tuple[int, int]]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the core."""
+        rows, cols = self.core
+        return rows.stop - rows.start, cols.stop - cols.start
+
+    @property
+    def inner(self) -> tuple[slice, slice]:
+        """The core inside an array read over ``window``."""
+        (rows, cols), (win_rows, win_cols) = self.core, self.window
+        return (
+            slice(rows.start - win_rows.start, rows.stop - win_rows.start),
+            slice(cols.start - win_cols.start, cols.stop - win_cols.start),
+        )
+
+
+def tiles(shape: tuple[int, int], size: int, halo: tuple[int, int] = (0, 0)) -> Iterator[Tile]:
+    """Cover a grid with tiles, row by row.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the grid.
+    size : int
+        Side of a tile's core in cells; the last row and column of tiles may be smaller.
+    halo : tuple of int
+        Cells to read before (above, left) and after (below, right) the core, as `PATCH_HALO`.
+    """
+    before, after = halo
+    axes = []
+    for length in shape:
+        axis = []
+        for start in range(0, length, size):
+            stop = min(start + size, length)
+            first, last = max(start - before, 0), min(stop + after, length)
+            pad = (first - (start - before), (stop + after) - last)
+            axis.append((slice(start, stop), slice(first, last), pad))
+        axes.append(axis)
+    for i, (rows, win_rows, pad_rows) in enumerate(axes[0]):
+        for j, (cols, win_cols, pad_cols) in enumerate(axes[1]):
+            yield Tile((i, j), (rows, cols), (win_rows, win_cols), (pad_rows, pad_cols))
