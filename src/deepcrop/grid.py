@@ -17,6 +17,7 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError
 
 from deepcrop.errors import CubeError, DeepCropError
 
@@ -48,10 +49,16 @@ def make_grid(
     Raises
     ------
     DeepCropError
-        If the bounds are empty or the reference system is not projected in metres.
+        If the bounds are empty, the pixel size is not positive, or the reference system is unknown
+        or not projected in metres.
     """
     crs_text = f"EPSG:{crs}" if isinstance(crs, int) else crs
-    _check_crs(CRS.from_user_input(crs_text), DeepCropError)
+    try:
+        _check_crs(CRS.from_user_input(crs_text), DeepCropError)
+    except CRSError as error:
+        raise DeepCropError(f"Reference system '{crs_text}' is unknown: {error}") from error
+    if not resolution > 0:
+        raise DeepCropError(f"Pixel size is {resolution} m; expected a positive number.")
     left, bottom, right, top = (float(v) for v in bounds)
     if not (math.isfinite(left + bottom + right + top) and left < right and bottom < top):
         raise DeepCropError(
@@ -61,8 +68,8 @@ def make_grid(
     # A tolerance of a millionth of a pixel keeps float noise from adding a row.
     col0 = math.floor(left / resolution + 1e-6)
     row_top = math.ceil(top / resolution - 1e-6)
-    width = math.ceil(right / resolution - 1e-6) - col0
-    height = row_top - math.floor(bottom / resolution + 1e-6)
+    width = max(math.ceil(right / resolution - 1e-6) - col0, 1)
+    height = max(row_top - math.floor(bottom / resolution + 1e-6), 1)
     affine = Affine(resolution, 0, col0 * resolution, 0, -resolution, row_top * resolution)
     return GeoBox((height, width), affine, crs_text)
 
@@ -79,6 +86,8 @@ def grid_of(data: xr.Dataset | xr.DataArray) -> GeoBox:
     for name in ("x", "y"):
         if name not in data.coords:
             raise CubeError(f"Coordinate '{name}' is missing: expected pixel centres in metres.")
+        if data.coords[name].dims != (name,) or data.coords[name].dtype.kind not in "fiu":
+            raise CubeError(f"Coordinate '{name}' must be one-dimensional numbers, in metres.")
         if data.coords[name].size < 2:
             raise CubeError(f"Coordinate '{name}' has fewer than 2 values; a grid needs 2 or more.")
     x = np.asarray(data.coords["x"].values, dtype=np.float64)
@@ -99,8 +108,10 @@ def grid_of(data: xr.Dataset | xr.DataArray) -> GeoBox:
             "(xarray: ds.odc.assign_crs('EPSG:32631'))."
         )
     _check_crs(CRS.from_user_input(str(crs)), CubeError)
-    res = float(step_x[0])
-    affine = Affine(res, 0, float(x[0]) - res / 2, 0, -res, float(y[0]) + res / 2)
+    # Rounded to a micrometre, so that float noise in files of others makes no new grid.
+    res = round(float(x[-1] - x[0]) / (x.size - 1), 6)
+    left, top = round(float(x[0]) - res / 2, 6), round(float(y[0]) + res / 2, 6)
+    affine = Affine(res, 0, left, 0, -res, top)
     return GeoBox((y.size, x.size), affine, crs)
 
 
@@ -144,14 +155,18 @@ def cell_of(grid: GeoBox, x: float, y: float, crs: str = "EPSG:4326") -> tuple[i
     Raises
     ------
     DeepCropError
-        If the coordinate lies outside the grid.
+        If the coordinate lies outside the grid, or its reference system is unknown.
     """
-    to_grid = Transformer.from_crs(crs, str(grid.crs), always_xy=True)
+    try:
+        to_grid = Transformer.from_crs(crs, str(grid.crs), always_xy=True)
+    except CRSError as error:
+        raise DeepCropError(f"Reference system '{crs}' is unknown: {error}") from error
     grid_x, grid_y = to_grid.transform(x, y)
     if not (math.isfinite(grid_x) and math.isfinite(grid_y)):
         raise DeepCropError(f"Coordinate ({x}, {y}) in {crs} has no place in {grid.crs}.")
-    col_f, row_f = ~grid.affine * (grid_x, grid_y)
-    row, col = math.floor(row_f), math.floor(col_f)
+    # Subtract before dividing: the inverse affine's rounding puts some edges into the wrong cell.
+    col = math.floor((grid_x - grid.affine.c) / grid.affine.a)
+    row = math.floor((grid_y - grid.affine.f) / grid.affine.e)
     if not (0 <= row < grid.shape[0] and 0 <= col < grid.shape[1]):
         raise DeepCropError(
             f"Coordinate ({x}, {y}) in {crs} lies outside the grid: cell ({row}, {col}) of "
@@ -227,6 +242,8 @@ def tiles(shape: tuple[int, int], size: int, halo: tuple[int, int] = (0, 0)) -> 
     halo : tuple of int
         Cells to read before (above, left) and after (below, right) the core, as `PATCH_HALO`.
     """
+    if size < 1:
+        raise DeepCropError(f"The side of a tile is {size}; expected 1 cell or more.")
     before, after = halo
     axes = []
     for length in shape:

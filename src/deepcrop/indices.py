@@ -15,8 +15,8 @@ def ndvi_of(nir: NDArray, red: NDArray) -> NDArray[np.float32]:
     Dark pixels whose atmospheric correction went below zero would otherwise give values far
     outside -1 … 1; the result is clipped to that range.
     """
-    total = nir + red
     with np.errstate(invalid="ignore", divide="ignore"):
+        total = nir + red
         ratio = np.where(total > 0, (nir - red) / total, np.nan)
     return np.clip(ratio, -1, 1).astype(np.float32)
 
@@ -26,8 +26,8 @@ def gcc_of(blue: NDArray, green: NDArray, red: NDArray) -> NDArray[np.float32]:
 
     NaN where the sum is not positive; clipped to 0 … 1.
     """
-    total = blue + green + red
     with np.errstate(invalid="ignore", divide="ignore"):
+        total = blue + green + red
         ratio = np.where(total > 0, green / total, np.nan)
     return np.clip(ratio, 0, 1).astype(np.float32)
 

@@ -21,6 +21,7 @@ whole time axis of a square of pixels. Other groups (a simulation's ``/truth``) 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from zarr.codecs import BloscCodec
 
 from deepcrop import __version__, grid
 from deepcrop.errors import CubeError
@@ -91,7 +93,7 @@ def build(
         data = data.copy()
         for variable in set(_REQUIRED[name] + _OPTIONAL[name]) & set(data.data_vars):
             described = {"long_name": _LONG_NAMES[variable]}
-            if variable not in _DTYPES:
+            if variable not in _DTYPES and "units" not in data[variable].attrs:
                 described["units"] = unit_of(variable)
             data[variable] = data[variable].assign_attrs(described)
         nodes[f"/{name}"] = data
@@ -100,8 +102,16 @@ def build(
     return cube
 
 
+def describe(variable: str) -> dict[str, str]:
+    """Attributes of a variable of the contract: its long name, and units where it is measured."""
+    described = {"long_name": _LONG_NAMES[variable]}
+    if variable not in _DTYPES:
+        described["units"] = unit_of(variable)
+    return described
+
+
 def unit_of(variable: str) -> str:
-    """Unit of a measured variable: reflectance is "1", backscatter "dB"."""
+    """Return the unit of a measured variable: reflectance is "1", backscatter "dB"."""
     return "dB" if variable in SAR_BANDS else "1"
 
 
@@ -144,7 +154,7 @@ def check(cube: xr.DataTree, path: Path | None = None) -> None:
             )
         if box.resolution.x != grid.RESOLUTION:
             problems.append(
-                f"{name}: pixels are {box.resolution.x:g} m; expected {grid.RESOLUTION:g} m. "
+                f"{name}: pixels are {box.resolution.x} m; expected {grid.RESOLUTION:g} m. "
                 "Resample with 'deepcrop ingest'."
             )
     if not problems:
@@ -192,6 +202,8 @@ def _check_variables(name: str, data: xr.Dataset) -> list[str]:
 def _check_times(name: str, data: xr.Dataset) -> list[str]:
     if "time" not in data.coords:
         return [f"{name}: coordinate 'time' is missing."]
+    if data["time"].dims != ("time",):
+        return [f"{name}: coordinate 'time' must be one-dimensional; use .expand_dims('time')."]
     times = data["time"].values
     if times.size == 0:
         return [f"{name}: the time axis is empty; expected at least one scene."]
@@ -294,18 +306,23 @@ def open_cube(path: str | Path) -> xr.DataTree:
         cube = xr.DataTree.from_dict(
             {node.path: _decode(node.to_dataset(inherit=False)) for node in raw.subtree}
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        check(cube, path)  # reads a sample, so that a damaged file shows here
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise CubeError(f"{path} cannot be read as a cube: {error}") from error
-    check(cube, path)
     return cube
 
 
 def _decode(raw: xr.Dataset) -> xr.Dataset:
     """CF decoding, lazily, to float32: xarray takes the float type from that of the scale."""
     for array in raw.variables.values():
-        if "scale_factor" in array.attrs:
-            array.attrs["scale_factor"] = np.float32(array.attrs["scale_factor"])
+        for key in {"scale_factor", "add_offset"} & set(array.attrs):
+            array.attrs[key] = np.float32(array.attrs[key])
     data = xr.decode_cf(raw, decode_coords="all")
+    data.attrs = plain(data.attrs)
+    for array in data.variables.values():
+        array.attrs = plain(array.attrs)
+        if "flag_values" in array.attrs:  # NetCDF turns a list of one into a number
+            array.attrs["flag_values"] = np.atleast_1d(array.attrs["flag_values"]).tolist()
     if "time" in data.coords and data["time"].dtype.kind == "M":
         data = data.assign_coords(time=data["time"].astype("datetime64[ns]"))
     return data
@@ -329,17 +346,17 @@ def save_cube(cube: xr.DataTree, path: str | Path, overwrite: bool = False) -> N
     if path.suffix == ".nc":
         if path.exists() and not overwrite:
             raise CubeError(f"{path} exists. Choose another name, or overwrite it explicitly.")
-        encoding = {
-            f"/{name}": {str(v): _netcdf_encoding(array) for v, array in node.data_vars.items()}
-            for name, node in cube.children.items()
-        }
         with atomic_file(path) as part:
-            cube.to_netcdf(part, engine="netcdf4", encoding=encoding)
+            _to_netcdf(cube, part)
         return
-    with staging(path, {"content": "observation cube"}, overwrite) as stage:
+    with staging(path, {"content": "observation cube"}, overwrite, resume=False) as stage:
         create_store(stage.path, cube.attrs)
-        for name, node in cube.children.items():
-            data = node.to_dataset()
+        for node in cube.descendants:
+            name, data = node.path.strip("/"), node.to_dataset()
+            if name not in _REQUIRED:
+                data = data.drop_encoding()
+                data.to_zarr(stage.path, group=name, mode="w", consolidated=False, zarr_format=3)
+                continue
             create_group(stage.path, name, data)
             for tile in grid.tiles((data.sizes["y"], data.sizes["x"]), 2 * CHUNK):
                 rows, cols = tile.core
@@ -348,9 +365,48 @@ def save_cube(cube: xr.DataTree, path: str | Path, overwrite: bool = False) -> N
                 write_block(stage.path, name, arrays, rows, cols)
 
 
-def create_store(path: Path, attrs: Mapping[str, Any]) -> None:
-    """Make an empty Zarr store with the attributes of the whole cube."""
-    zarr.create_group(path, attributes=plain(attrs), overwrite=False, zarr_format=3)
+def _to_netcdf(cube: xr.DataTree, path: Path) -> None:
+    nodes = {"/": xr.Dataset(attrs=_netcdf_attrs(cube.attrs))}
+    encoding: dict[str, dict[str, Any]] = {}
+    for node in cube.descendants:
+        data = node.to_dataset().drop_encoding()
+        data.attrs = _netcdf_attrs(data.attrs)
+        if node.path.strip("/") in _REQUIRED:
+            encoding[node.path] = {}
+            for name, array in data.data_vars.items():
+                scale, _, fill = _packing(str(name), array.dtype)
+                if scale is not None:  # not by xarray: it lets values beyond int16 wrap around
+                    attrs = array.attrs | {"scale_factor": scale, "_FillValue": np.int16(fill)}
+                    data[name] = (array.dims, pack(array.values, scale), attrs)
+                encoding[node.path][str(name)] = {
+                    "zlib": True,
+                    "complevel": 1,
+                    "chunksizes": _chunks(array),
+                    "grid_mapping": "spatial_ref",
+                }
+            if "time" in data.coords:
+                encoding[node.path]["time"] = _time_encoding(data["time"].values)
+        nodes[node.path] = data
+    xr.DataTree.from_dict(nodes).to_netcdf(path, engine="netcdf4", encoding=encoding)
+
+
+def _netcdf_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    """Attributes as NetCDF can hold them: truth as 0 or 1, mappings as JSON, None left out."""
+    return {
+        key: int(value)
+        if isinstance(value, bool)
+        else json.dumps(value)
+        if isinstance(value, dict)
+        else value
+        for key, value in plain(attrs).items()
+        if value is not None
+    }
+
+
+def create_store(path: Path, attrs: Mapping[Any, Any]) -> None:
+    """Make a Zarr store with the attributes of the whole cube, or go on with one begun before."""
+    group = zarr.open_group(path, mode="a", zarr_format=3)
+    group.attrs.put({"software": f"deepcrop {__version__}"} | plain(attrs))
 
 
 def create_group(path: Path, name: str, template: xr.Dataset) -> None:
@@ -366,9 +422,9 @@ def create_group(path: Path, name: str, template: xr.Dataset) -> None:
         Coordinates, attributes, and data variables whose values are not read (only dimensions,
         types and attributes count). float32 variables are stored packed.
     """
-    coords = template.drop_vars(list(template.data_vars))
+    coords = template.drop_vars(list(template.data_vars)).drop_encoding()
     if "time" in coords.coords:
-        coords["time"].encoding = {"units": "seconds since 1970-01-01", "dtype": "int64"}
+        coords["time"].encoding = _time_encoding(coords["time"].values)
     coords.to_zarr(path, group=name, mode="w", consolidated=False, zarr_format=3)
     group = zarr.open_group(path, path=name, mode="r+")
     for variable, array in template.data_vars.items():
@@ -376,20 +432,29 @@ def create_group(path: Path, name: str, template: xr.Dataset) -> None:
         attributes = plain(array.attrs) | {"grid_mapping": "spatial_ref"}
         if scale is not None:
             attributes |= {"scale_factor": scale, "_FillValue": fill}
-        shape = tuple(array.sizes[dim] for dim in array.dims)
-        chunks = tuple(
-            min(CHUNK, n) if dim in "yx" else n for dim, n in zip(array.dims, shape, strict=True)
-        )
         group.create_array(
             str(variable),
-            shape=shape,
-            chunks=chunks,
+            shape=array.shape,
+            chunks=_chunks(array),
             dtype=dtype,
             fill_value=fill,
             dimension_names=[str(dim) for dim in array.dims],
             attributes=attributes,
-            compressors=zarr.codecs.BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
+            compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
         )
+
+
+def _chunks(array: xr.DataArray) -> tuple[int, ...]:
+    """Sides of a chunk: a square of pixels with all its times."""
+    return tuple(min(CHUNK, n) if dim in ("y", "x") else n for dim, n in array.sizes.items())
+
+
+def _time_encoding(times: NDArray) -> dict[str, str]:
+    """Whole seconds where that loses nothing, else a finer unit."""
+    since = times.astype("datetime64[ns]").astype(np.int64)
+    units = {"seconds": 10**9, "microseconds": 10**3, "nanoseconds": 1}
+    unit = next(name for name, length in units.items() if not (since % length).any())
+    return {"units": f"{unit} since 1970-01-01", "dtype": "int64"}
 
 
 def write_block(
@@ -402,7 +467,7 @@ def write_block(
     """
     group = zarr.open_group(path, path=name, mode="r+")
     for variable, values in arrays.items():
-        target = group[variable]
+        target = group.get(variable)
         if not isinstance(target, zarr.Array):
             raise CubeError(f"{path}: {name}/{variable} is not an array.")
         scale = target.attrs.get("scale_factor")
@@ -412,39 +477,34 @@ def write_block(
 
 
 def pack(values: NDArray, scale: float) -> NDArray[np.int16]:
-    """Int16 of ``values / scale``, rounded; NaN becomes -32768, the rest is clipped above it."""
+    """Int16 of ``values / scale``, rounded; what is not finite becomes -32768, the rest is clipped.
+
+    An infinity (the dB of no power) is no measurement, so it is not clipped but dropped.
+    """
     with np.errstate(invalid="ignore"):
         packed = np.clip(np.rint(values / np.float32(scale)), _PACKED_FILL + 1, -_PACKED_FILL - 1)
-        return np.where(np.isnan(packed), np.float32(_PACKED_FILL), packed).astype(np.int16)
+        return np.where(np.isfinite(values), packed, _PACKED_FILL).astype(np.int16)
 
 
 def _packing(variable: str, dtype: np.dtype) -> tuple[float | None, np.dtype, int | float]:
     """Scale, type on disk and fill value of a variable."""
     if variable in SAR_BANDS:
         return 0.01, np.dtype(np.int16), _PACKED_FILL
-    if variable in OPTICAL_BANDS or variable in _OPTIONAL["optical"] and dtype.kind == "f":
+    if variable in (*OPTICAL_BANDS, "rededge3"):
         return 0.0001, np.dtype(np.int16), _PACKED_FILL
     if dtype.kind == "f":
         return None, dtype, float("nan")
     return None, dtype, 0
 
 
-def _netcdf_encoding(array: xr.DataArray) -> dict[str, Any]:
-    scale, dtype, fill = _packing(str(array.name), array.dtype)
-    encoding: dict[str, Any] = {
-        "zlib": True,
-        "complevel": 1,
-        "dtype": dtype,
-        "grid_mapping": "spatial_ref",
-    }
-    if scale is not None:
-        encoding |= {"scale_factor": scale, "_FillValue": fill}
-    return encoding
-
-
 def plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
-    """Attributes as JSON types: NumPy scalars and arrays become numbers and lists."""
-    return {
-        str(key): value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-        for key, value in attrs.items()
-    }
+    """Attributes as JSON types: NumPy scalars and arrays become numbers and lists, nested too."""
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, np.ndarray | np.generic):
+            return value.tolist()
+        if isinstance(value, Mapping):
+            return plain(value)
+        return [convert(item) for item in value] if isinstance(value, list | tuple) else value
+
+    return {str(key): convert(value) for key, value in attrs.items()}

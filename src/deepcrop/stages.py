@@ -74,3 +74,49 @@ def decode(stored: ArrayLike) -> NDArray[np.float32]:
     """Day numbers as float32 with NaN where 32767 is stored."""
     values = np.asarray(stored)
     return np.where(values == NO_DAY, np.nan, values).astype(np.float32)
+
+
+SLOTS = 2
+"""Seasons of a target year that are kept."""
+
+
+def select_slots(
+    peaks: NDArray[np.floating], amplitudes: NDArray[np.floating], year: int
+) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
+    """Choose which seasons of a series fill the two slots of a target year.
+
+    A season belongs to the year in which it peaks. Of more than two, the two of largest amplitude
+    are kept; slots are in order of time.
+
+    Parameters
+    ----------
+    peaks : ndarray (pixels, seasons)
+        Day numbers of the peaks, NaN where there is no season.
+    amplitudes : ndarray (pixels, seasons)
+        Amplitudes in any unit.
+    year : int
+        Target year.
+
+    Returns
+    -------
+    index : ndarray of int (pixels, 2)
+        Season in each slot, -1 where the slot is empty.
+    count : ndarray of uint8 (pixels,)
+        Seasons that peak in the year, kept or not.
+    """
+    length = 366 if np.datetime64(f"{year:04d}-12-31") - np.datetime64(f"{year:04d}-01-01") == (
+        np.timedelta64(365, "D")
+    ) else 365  # fmt: skip
+    inside = (peaks >= 0) & (peaks < length)
+    count = inside.sum(axis=1).astype(np.uint8)
+    if peaks.shape[1] == 0:
+        return np.full((len(peaks), SLOTS), -1, np.intp), count
+    strength = np.where(inside, amplitudes, -np.inf)
+    best = np.argsort(-strength, axis=1, kind="stable")[:, :SLOTS]
+    if best.shape[1] < SLOTS:
+        best = np.pad(best, ((0, 0), (0, SLOTS - best.shape[1])), constant_values=0)
+    kept = np.arange(SLOTS) < count[:, None]
+    when = np.where(kept, np.take_along_axis(peaks, best, axis=1), np.inf)
+    order = np.argsort(when, axis=1, kind="stable")
+    index = np.take_along_axis(np.where(kept, best, -1), order, axis=1)
+    return index, count

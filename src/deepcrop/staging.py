@@ -50,14 +50,14 @@ class Staging:
 
     def finish(self, item: str) -> None:
         """Record that ``item`` is completely written."""
-        with (self.path / _JOURNAL).open("a") as journal:
-            journal.write(json.dumps({"done": item}) + "\n")
+        with (self.path / _JOURNAL).open("a") as journal:  # newline first: the last line may be cut
+            journal.write("\n" + json.dumps({"done": item}))
         self.done.add(item)
 
 
 @contextlib.contextmanager
 def staging(
-    target: Path, settings: Mapping[str, Any], overwrite: bool = False
+    target: Path, settings: Mapping[str, Any], overwrite: bool = False, resume: bool = True
 ) -> Iterator[Staging]:
     """Build the directory ``target`` piece by piece.
 
@@ -73,20 +73,23 @@ def staging(
         All that determines the content; must be JSON-serialisable.
     overwrite : bool
         Replace an existing ``target``, provided that this package made it.
+    resume : bool
+        Go on with a leftover of the same settings; otherwise discard it.
 
     Raises
     ------
     DeepCropError
-        If ``target`` exists and may not be replaced, or its folder does not exist.
+        If ``target`` exists and may not be replaced, its folder does not exist, or another program
+        made something under the temporary name.
     """
     record = {"software": f"deepcrop {__version__}", **settings}
     check_target(target, overwrite)
     part = part_path(target)
-    done = _resume(part, record)
+    done = _resume(part, record) if resume else None
     if done is None:
-        shutil.rmtree(part, ignore_errors=True)
+        _discard(part)
         part.mkdir()
-        (part / _JOURNAL).write_text(json.dumps({"settings": record}) + "\n")
+        (part / _JOURNAL).write_text(json.dumps({"settings": record}))
         done = set()
     yield Staging(part, done)
     (part / _JOURNAL).unlink()
@@ -121,31 +124,52 @@ def _made_here(target: Path) -> bool:
     if (target / RECORD).is_file():
         return True
     try:
-        attributes = json.loads((target / "zarr.json").read_text()).get("attributes", {})
-    except (OSError, ValueError):
+        software = json.loads((target / "zarr.json").read_text())["attributes"]["software"]
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    return str(attributes.get("software", "")).startswith("deepcrop")
+    return str(software).startswith("deepcrop")
+
+
+def _discard(part: Path) -> None:
+    if not part.exists():
+        return
+    empty = part.is_dir() and not any(part.iterdir())
+    if not (empty or (part / _JOURNAL).is_file() or _made_here(part)):
+        raise DeepCropError(
+            f"{part} is in the way and was not made by deepcrop. Rename it, or choose another name."
+        )
+    shutil.rmtree(part)
 
 
 def _resume(part: Path, record: Mapping[str, Any]) -> set[str] | None:
     """Items done by an earlier run with the same settings; None if there is none such."""
     try:
-        lines = (part / _JOURNAL).read_text().splitlines()
-        entries = []
-        for line in lines:
-            # A kill while writing can only have cut the last line; that item is done again.
-            with contextlib.suppress(json.JSONDecodeError):
-                entries.append(json.loads(line))
+        lines = (part / _JOURNAL).read_bytes().splitlines()
     except OSError:
         return None
-    if not entries or entries[0].get("settings") != json.loads(json.dumps(record)):
+    entries = []
+    for line in lines:
+        # A kill while writing can have cut a line; that item is done again.
+        with contextlib.suppress(ValueError):
+            entries.append(json.loads(line))
+    if not entries or entries[0] != {"settings": json.loads(json.dumps(record))}:
         return None
     return {entry["done"] for entry in entries[1:]}
 
 
 @contextlib.contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``target``; rename on success, remove on failure."""
+    """Give a temporary name beside ``target``; rename on success, remove on failure.
+
+    Raises
+    ------
+    DeepCropError
+        If the folder of ``target`` does not exist, or ``target`` is a folder.
+    """
+    if not target.absolute().parent.is_dir():
+        raise DeepCropError(f"Folder {target.absolute().parent} does not exist; make it first.")
+    if target.is_dir():
+        raise DeepCropError(f"{target} is a folder; choose another name for the file.")
     part = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
     try:
         yield part

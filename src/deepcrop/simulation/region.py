@@ -1,0 +1,362 @@
+"""Write a simulated region, block by block, as an observation cube with its truth."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+
+from deepcrop import __version__, grid, observations, stages
+from deepcrop.errors import DeepCropError
+from deepcrop.simulation import camera, canopy, crops, noise, optical, radar, scenes, surface, truth
+from deepcrop.staging import progress_bar, staging
+
+_PSF_SIDE = 0.12  # a 10 m pixel of Sentinel-2 sees something of its neighbours
+_MAX_CLOUD = 0.9
+
+
+@dataclass(frozen=True)
+class Region:
+    """What to simulate.
+
+    Attributes
+    ----------
+    rows, cols : int
+        Size in 10 m pixels.
+    year : int
+        Target year of the truth.
+    seed : int
+        Everything random follows from it.
+    latitude, longitude : float
+        Centre, degrees; decides crops, calendar, UTM zone, sun and climate.
+    start, end : str
+        First and last day of observations, ISO dates; by default 1 September of the year before
+        to the end of February of the year after, so that winter crops are seen whole.
+    optical_scenes : int or None
+        Keep only the clearest so many; by default all scenes with at most 90 % cloud.
+    sar_scenes : int or None
+        Keep so many of one relative orbit, evenly spread; by default all of both orbits.
+    sar_revisit : int
+        Days between passes of one relative orbit: 12 (one satellite) or 6 (two).
+    field_size_ha : float
+        Median field size in hectares.
+    cameras : int
+        Number of cameras.
+    """
+
+    rows: int = 300
+    cols: int = 400
+    year: int = 2018
+    seed: int = 1
+    latitude: float = 38.0
+    longitude: float = -121.5
+    start: str | None = None
+    end: str | None = None
+    optical_scenes: int | None = None
+    sar_scenes: int | None = None
+    sar_revisit: int = 12
+    field_size_ha: float = 6.0
+    cameras: int = 5
+
+    def days(self) -> tuple[int, int]:
+        """First and last day number of the observations."""
+        first = np.datetime64(self.start or f"{self.year - 1}-09-01")
+        last = np.datetime64(self.end or f"{self.year + 1}-02-28")
+        lo, hi = (int(d) for d in stages.to_days([first, last], self.year))
+        if not canopy.FIRST_DAY + 30 <= lo < hi <= canopy.LAST_DAY - 30:
+            limits = stages.to_dates([canopy.FIRST_DAY + 30, canopy.LAST_DAY - 30], self.year)
+            raise DeepCropError(
+                f"Period {first} to {last} cannot be simulated for target year {self.year}: it "
+                f"must run forward and lie between {limits[0]} and {limits[1]}."
+            )
+        return lo, hi
+
+    def geobox(self) -> GeoBox:
+        """Grid of the region in its UTM zone, snapped to 10 m."""
+        zone = int((self.longitude + 180) // 6) + 1
+        crs = f"EPSG:{32600 + zone}"
+        x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(
+            self.longitude, self.latitude
+        )
+        left, top = round(x / 10 - self.cols / 2) * 10, round(y / 10 + self.rows / 2) * 10
+        return grid.make_grid((left, top - 10 * self.rows, left + 10 * self.cols, top), crs)
+
+
+def check_region(region: Region) -> None:
+    """Raise `DeepCropError` where a region cannot be simulated."""
+    crops.continent(region.latitude, region.longitude)
+    region.days()
+    if min(region.rows, region.cols) < 2 * camera.VIEW_CELLS + 2:
+        raise DeepCropError(
+            f"A region of {region.rows} x {region.cols} pixels is too small; the least is "
+            f"{2 * camera.VIEW_CELLS + 2} on a side."
+        )
+    limit = int(mosaic_limit())
+    if max(region.rows, region.cols) > limit:
+        raise DeepCropError(f"A region may have at most {limit} pixels on a side.")
+    if region.sar_revisit not in (6, 12):
+        raise DeepCropError(f"SAR revisit is {region.sar_revisit} days; expected 6 or 12.")
+
+
+def mosaic_limit() -> float:
+    """Pixels on a side for which field numbers fit in 32 bits."""
+    from deepcrop.simulation import mosaic
+
+    return mosaic.MAX_DISTRICTS * mosaic.DISTRICT / grid.RESOLUTION
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What all blocks share."""
+
+    place: str
+    optical: list[scenes.OpticalScene]
+    sar: list[scenes.RadarScene]
+    moisture: NDArray[np.float32]  # percent, per day of canopy.DAYS
+
+
+def _plan(region: Region) -> _Plan:
+    place = crops.continent(region.latitude, region.longitude)
+    first, last = region.days()
+    rain = radar.rain(region.seed, canopy.DAYS, place)
+    passes = scenes.optical_scenes(
+        region.seed, first, last, rain, canopy.FIRST_DAY, place, region.latitude, region.longitude
+    )
+    kept = scenes.clearest(passes, region.rows, region.cols, region.optical_scenes, _MAX_CLOUD)
+    sar = scenes.radar_scenes(region.seed, first, last, region.sar_revisit, region.longitude)
+    if region.sar_scenes is not None:
+        sar = [scene for scene in sar if scene.orbit == 1]
+        if len(sar) < region.sar_scenes:
+            raise DeepCropError(
+                f"One relative orbit passes {len(sar)} times in the period; "
+                f"{region.sar_scenes} SAR scenes cannot be kept."
+            )
+        sar = [sar[k] for k in np.linspace(0, len(sar) - 1, region.sar_scenes).round().astype(int)]
+    if region.optical_scenes is not None and len(kept) < region.optical_scenes:
+        raise DeepCropError(
+            f"There are {len(kept)} optical passes in the period; {region.optical_scenes} scenes "
+            "cannot be kept."
+        )
+    if not kept or not sar:
+        raise DeepCropError("No scene falls into the period; make it longer.")
+    return _Plan(place, kept, sar, radar.soil_moisture(rain, canopy.DAYS))
+
+
+def simulate(region: Region, out: Path, overwrite: bool = False) -> None:
+    """Simulate a region and write it as a Zarr store in the cube contract.
+
+    Beside ``/optical``, ``/sar`` and ``/landcover`` the store has ``/truth`` (season dates per
+    pixel) and ``/camera`` (3-day GCC of a few cameras). Memory is set by a block of 256 x 256
+    pixels and the number of scenes; an interrupted run goes on where it stopped.
+
+    Parameters
+    ----------
+    region : Region
+        What to simulate.
+    out : Path
+        Zarr store to make.
+    overwrite : bool
+        Replace an existing one.
+
+    Raises
+    ------
+    DeepCropError
+        If the region cannot be simulated or ``out`` exists.
+    """
+    check_region(region)
+    plan = _plan(region)
+    blocks = list(grid.tiles((region.rows, region.cols), observations.CHUNK))
+    with staging(out, {"simulate": asdict(region)}, overwrite) as stage, progress_bar() as bar:
+        if not stage.done:
+            _create(region, plan, stage.path)
+            stage.finish("layout")
+        task = bar.add_task("simulating blocks", total=len(blocks))
+        for tile in blocks:
+            name = f"block {tile.index}"
+            if name not in stage.done:
+                _write_block(region, plan, stage.path, tile)
+                stage.finish(name)
+            bar.advance(task)
+
+
+def _create(region: Region, plan: _Plan, path: Path) -> None:
+    """Write everything but the blocks: coordinates, attributes, cameras."""
+    box = region.geobox()
+    shape = (region.rows, region.cols)
+    attrs = {
+        "title": f"simulated region, seed {region.seed}",
+        "simulated": 1,
+        "software": f"deepcrop {__version__}",
+        "simulation": {k: v for k, v in asdict(region).items() if v is not None},
+    }
+    observations.create_store(path, attrs)
+
+    def empty(names: tuple[str, ...], n: int, dtype: type) -> dict:
+        values = np.broadcast_to(dtype(0), (n, *shape))
+        return {
+            name: (("time", "y", "x"), values, observations.describe(name)) for name in names
+        }
+
+    optical_group = xr.Dataset(
+        empty(observations.OPTICAL_BANDS, len(plan.optical), np.float32)
+        | empty(("scl",), len(plan.optical), np.uint8),
+        coords={
+            "time": scenes.times(plan.optical, region.year),
+            "relative_orbit": (
+                "time",
+                np.array([scenes.S2_ORBITS[s.orbit] for s in plan.optical], np.int16),
+            ),
+        },
+        attrs={
+            "source": "deepcrop simulation of Sentinel-2 L2A",
+            "offset": "none: reflectance is simulated as such",
+            "mask": f"scene classes {scenes.CLEAR_CLASSES} kept",
+            "simulated": 1,
+        },
+    )
+    sar_group = xr.Dataset(
+        empty(observations.SAR_BANDS, len(plan.sar), np.float32),
+        coords={
+            "time": scenes.times(plan.sar, region.year),
+            "relative_orbit": (
+                "time",
+                np.array([scenes.S1_ORBITS[s.orbit] for s in plan.sar], np.int16),
+            ),
+        },
+        attrs={
+            "source": "deepcrop simulation of Sentinel-1 IW GRDH",
+            "radiometry": "sigma0",
+            "simulated": 1,
+        },
+    )
+    flags = [0, *crops.CLASS_NAMES]
+    landcover = xr.Dataset(
+        {
+            "crop_type": (
+                ("y", "x"),
+                np.broadcast_to(np.uint16(0), shape),
+                {
+                    "long_name": "crop type",
+                    "flag_values": flags,
+                    "flag_meanings": " ".join(["unknown", *crops.CLASS_NAMES.values()]),
+                },
+            ),
+            "field_id": (
+                ("y", "x"),
+                np.broadcast_to(np.uint32(0), shape),
+                {"long_name": "field number"},
+            ),
+        },
+        attrs={"source": "deepcrop simulation", "simulated": 1},
+    )
+    for name, data in {
+        "optical": optical_group,
+        "sar": sar_group,
+        "landcover": landcover,
+        "truth": truth.template(*shape, region.year),
+    }.items():
+        observations.create_group(path, name, grid.assign_grid(data, box))
+    if region.cameras:
+        place_cameras(region, plan.place).to_zarr(
+            path, group="camera", mode="w", consolidated=False, zarr_format=3
+        )
+
+
+def _write_block(region: Region, plan: _Plan, path: Path, tile: grid.Tile) -> None:
+    rows, cols = tile.core
+    row0, col0 = rows.start - 1, cols.start - 1  # one pixel of halo for the point spread
+    shape = (tile.shape[0] + 2, tile.shape[1] + 2)
+    land = surface.make(
+        region.seed, row0, col0, shape, region.field_size_ha, plan.place, region.latitude
+    )
+    inner = (slice(1, -1), slice(1, -1))
+
+    optical_block = {
+        name: np.empty((len(plan.optical), *tile.shape), np.float32)
+        for name in observations.OPTICAL_BANDS
+    }
+    scl_block = np.empty((len(plan.optical), *tile.shape), np.uint8)
+    for t, scene in enumerate(plan.optical):
+        wetness = _wetness(plan, scene.day)
+        ground = surface.reflectance(land, scene.day, wetness, scene.cos_sun)
+        ground = radar.smooth3(ground, _PSF_SIDE)
+        inside = scenes.seen(scene, rows.start, cols.start, tile.shape, region.cols)
+        product, scl = scenes.atmosphere(scene, ground, rows.start, cols.start, inside)
+        clear = np.isin(scl, scenes.CLEAR_CLASSES)
+        for band, name in enumerate(optical.BANDS):
+            optical_block[name][t] = np.where(clear, product[band], np.nan)
+        scl_block[t] = scl
+
+    sar_block = {
+        name: np.empty((len(plan.sar), *tile.shape), np.float32) for name in observations.SAR_BANDS
+    }
+    across = 0.0007 * (cols.start + tile.shape[1] / 2)  # degrees of incidence per pixel eastwards
+    for t, pass_ in enumerate(plan.sar):
+        moisture = float(plan.moisture[pass_.day - canopy.FIRST_DAY])
+        power = surface.backscatter(
+            land, pass_.day, moisture, pass_.incidence + across, pass_.wind
+        )[(slice(None), *inner)]
+        for p, name in enumerate(observations.SAR_BANDS):
+            grain = radar.speckle(
+                noise.stream(pass_.stream, name), rows.start, cols.start, tile.shape
+            )
+            sar_block[name][t] = 10 * np.log10(power[p] * grain) + np.float32(pass_.gain)
+
+    inner_land = surface.crop_to(land, inner)
+    write = observations.write_block
+    write(path, "optical", {**optical_block, "scl": scl_block}, rows, cols)
+    write(path, "sar", sar_block, rows, cols)
+    ids = {"crop_type": inner_land.codes(), "field_id": inner_land.number}
+    write(path, "landcover", ids, rows, cols)
+    write(path, "truth", truth.truth_layers(inner_land, region.year), rows, cols)
+
+
+def _wetness(plan: _Plan, day: int) -> float:
+    """Wetness of the soil surface, 0 … 1, from its moisture."""
+    return float(np.clip((plan.moisture[day - canopy.FIRST_DAY] - 8) / 30, 0, 1))
+
+
+def place_cameras(region: Region, place: str) -> xr.Dataset:
+    """Cameras at random places whose view falls on one crop field, and their 3-day GCC."""
+    first, last = region.days()
+    reach = camera.VIEW_CELLS
+    span = slice(first - canopy.FIRST_DAY, last - canopy.FIRST_DAY + 1)
+    series, places = [], []
+    box = region.geobox()
+    for index in range(region.cameras):
+        seed = camera.stream(region.seed, index)
+        rng = np.random.default_rng(seed)
+        best = None
+        for _ in range(40):
+            row = int(rng.integers(reach, region.rows - reach))
+            col = int(rng.integers(reach, region.cols - reach))
+            azimuth = float(rng.uniform(0, 360))
+            size = (2 * reach + 1, 2 * reach + 1)
+            land = surface.make(
+                region.seed, row - reach, col - reach, size,
+                region.field_size_ha, place, region.latitude,
+            )  # fmt: skip
+            weights = camera.view_weights(azimuth)
+            in_view = {f: weights[land.which == f].sum() for f in np.unique(land.which)}
+            seen = max(in_view, key=lambda f: in_view[f])
+            annual = seen >= 0 and crops.CROPS[land.fields[seen].main_crop()].kind != "tree"
+            purity = in_view[seen] if annual else 0.0
+            if best is None or purity > best[0]:
+                best = (purity, row, col, azimuth, land, seen)
+            if purity > 0.9:
+                break
+        assert best is not None
+        purity, row, col, azimuth, land, seen = best
+        curves = surface.greenness(land)[span]
+        series.append(camera.observe(seed, canopy.DAYS[span], curves, azimuth))
+        x, y = box.affine * (col + 0.5, row + 0.5)
+        number = int(land.number[land.which == seen].flat[0]) if seen >= 0 else 0
+        places.append(
+            {"x": x, "y": y, "row": row, "col": col, "azimuth": azimuth, "field_id": number}
+        )
+    return camera.as_dataset(series, places, region.year)

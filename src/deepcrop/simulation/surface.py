@@ -1,0 +1,303 @@
+"""From field histories to what every pixel of a block is on a day.
+
+Inside a field, pixels develop a few days earlier or later along a slope, and plants differ. Events
+that happen to the whole field (harvest, a cut) stay on their day: the time shift of a pixel never
+carries it across one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from deepcrop.simulation import camera, canopy, crops, mosaic, noise, optical, radar
+
+ROAD, WATER = -1, -2
+
+
+@dataclass(frozen=True)
+class Surface:
+    """All that is fixed about a block of pixels, and the histories of its fields.
+
+    Attributes
+    ----------
+    fields : list of Field
+        Histories of the fields in the block.
+    which : ndarray of int32 (rows, cols)
+        Index into ``fields``; `ROAD` or `WATER`.
+    number : ndarray of uint32 (rows, cols)
+        Field number in the region, 0 = none.
+    shift : ndarray of float32 (rows, cols)
+        Days by which a pixel is late.
+    vigour : ndarray of float32 (rows, cols)
+        Factor on leaf area and water.
+    brightness, roughness : ndarray of float32 (rows, cols)
+        Soil brightness factor; dB added to the soil's backscatter.
+    state : ndarray of float32 (fields, days, 7)
+        Daily states.
+    span : ndarray of int32 (fields, days, 2)
+        For each day the first and last day between the same two events.
+    traits : ndarray of float32 (fields, days, 4)
+        Radar traits of the growing crop: volume VV, VH (dB), attenuation VV, VH.
+    """
+
+    fields: list[canopy.Field]
+    which: NDArray[np.int32]
+    number: NDArray[np.uint32]
+    shift: NDArray[np.float32]
+    vigour: NDArray[np.float32]
+    brightness: NDArray[np.float32]
+    roughness: NDArray[np.float32]
+    state: NDArray[np.float32]
+    span: NDArray[np.int32]
+    traits: NDArray[np.float32]
+
+    def codes(self) -> NDArray[np.uint16]:
+        """Crop-type map of the block (classes of :data:`crops.CLASS_NAMES`)."""
+        table = [crops.CROPS[field.main_crop()].code for field in self.fields]
+        code = {name: number for number, name in crops.NOT_CROPS.items()}
+        lookup = np.array([*table, code["water"], code["road"]], np.uint16)  # -2, -1 index the end
+        return lookup[self.which]
+
+
+def make(
+    seed: int, row0: int, col0: int, shape: tuple[int, int],
+    field_size_ha: float, place: str, latitude: float,
+) -> Surface:  # fmt: skip
+    """Surface of a block of pixels; the same pixels whatever the block."""
+    land = mosaic.draw(seed, row0, col0, shape, field_size_ha)
+    numbers, which = np.unique(land.field, return_inverse=True)
+    which = which.reshape(shape).astype(np.int32)
+    if numbers[0] == 0:
+        numbers, which = numbers[1:], which - 1
+    which = np.where(land.water, WATER, np.where(land.road, ROAD, which)).astype(np.int32)
+
+    fields = [canopy.grow(seed, int(number), place, latitude) for number in numbers]
+    slope = np.zeros(len(fields) + 2, np.float32)
+    bright = np.ones(len(fields) + 2, np.float32)
+    for k, number in enumerate(numbers):
+        rng = noise.generator(seed, "soil", int(number))
+        slope[k] = rng.normal(0, 2.5)
+        bright[k] = np.exp(0.15 * rng.standard_normal())
+
+    def texture(name: str, wavelength: float, octaves: int) -> NDArray[np.float32]:
+        return noise.smooth_noise(
+            noise.stream(seed, name), row0, col0, shape, wavelength, octaves, 0.6
+        )
+
+    plants = noise.normal(noise.stream(seed, "plants"), row0, col0, *shape)
+    soil = texture("soil", 1500, 4)
+    return Surface(
+        fields=fields,
+        which=which,
+        number=land.field.astype(np.uint32),
+        shift=slope[which] * land.along + 1.2 * texture("late", 250, 2),
+        vigour=np.exp(0.08 * texture("vigour", 300, 3) + 0.05 * plants).astype(np.float32),
+        brightness=bright[which] * np.exp(0.10 * soil).astype(np.float32),
+        roughness=(0.5 * texture("rough", 120, 2)).astype(np.float32),
+        state=np.stack([f.state for f in fields] or [np.zeros((len(canopy.DAYS), 7), np.float32)]),
+        span=np.stack([_spans(f.events) for f in fields] or [_spans([])]),
+        traits=np.stack([_traits(f) for f in fields] or [np.zeros((len(canopy.DAYS), 4), "f4")]),
+    )
+
+
+def _spans(events: list[int]) -> NDArray[np.int32]:
+    """First and last day index between the same two events, for every day index."""
+    last = len(canopy.DAYS) - 1
+    edges = sorted({0, last + 1, *(min(max(e - canopy.FIRST_DAY, 0), last + 1) for e in events)})
+    span = np.empty((last + 1, 2), np.int32)
+    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        span[start:stop] = start, stop - 1
+    return span
+
+
+def _traits(field: canopy.Field) -> NDArray[np.float32]:
+    """Radar traits of the crop that stands on each day (the next one between two crops)."""
+    table = np.empty((len(canopy.DAYS), 4), np.float32)
+    start = 0
+    for cycle in field.cycles:
+        crop = crops.CROPS[cycle.crop]
+        stop = min(max(int(cycle.end) - canopy.FIRST_DAY, start), len(canopy.DAYS))
+        table[start:stop] = (
+            crop.volume_vv, crop.volume_vh, crop.attenuation_vv, crop.attenuation_vh
+        )  # fmt: skip
+        start = stop
+    table[start:] = table[start - 1] if start else 0
+    return table
+
+
+@njit(cache=True, inline="always")
+def _moment(span, field, day, shift):
+    """Day index and fraction to read a field's state at, for a pixel that is ``shift`` days late."""
+    first, last = span[field, day, 0], span[field, day, 1]
+    t = min(max(day - shift, np.float32(first)), np.float32(last))
+    index = int(t)
+    fraction = t - index
+    if index >= last:
+        return last, np.float32(0.0)
+    return index, np.float32(fraction)
+
+
+@njit(cache=True, inline="always")
+def _state(state, field, index, fraction, column):
+    value = state[field, index, column]
+    if fraction > 0:
+        value += fraction * (state[field, index + 1, column] - value)
+    return value
+
+
+@njit(cache=True, parallel=True)
+def _reflectance(
+    day, which, shift, vigour, brightness, state, span, road, water, wetness, cos_sun, out
+):
+    rows, cols = which.shape
+    for i in prange(rows):
+        for j in range(cols):
+            f = which[i, j]
+            if f < 0:
+                for b in range(4):
+                    out[b, i, j] = road[b] * brightness[i, j] if f == ROAD else water[b]
+                continue
+            index, fraction = _moment(span, f, day, shift[i, j])
+            green = _state(state, f, index, fraction, canopy.GREEN_LAI) * vigour[i, j]
+            brown = _state(state, f, index, fraction, canopy.BROWN_LAI) * vigour[i, j]
+            colour = _state(state, f, index, fraction, canopy.CHLOROPHYLL)
+            residue = _state(state, f, index, fraction, canopy.RESIDUE)
+            # From above, ears and flowers hide half of what they hide from a camera; they reflect
+            # like dead leaves.
+            hidden = 0.5 * _state(state, f, index, fraction, canopy.HEADS)
+            for b in range(4):
+                out[b, i, j] = optical.reflectance(
+                    b,
+                    green * (1.0 - 0.3 * hidden),
+                    brown + green * 0.3 * hidden,
+                    colour,
+                    residue,
+                    brightness[i, j],
+                    wetness,
+                    cos_sun,
+                )
+
+
+def reflectance(
+    surface: Surface, day: int, wetness: float, cos_sun: float
+) -> NDArray[np.float32]:
+    """Reflectance of the ground on a day, (4, rows, cols), noise-free.
+
+    Parameters
+    ----------
+    surface : Surface
+        The block.
+    day : int
+        Day number.
+    wetness : float
+        Of the soil surface, 0 … 1.
+    cos_sun : float
+        Cosine of the sun's zenith angle.
+    """
+    out = np.empty((4, *surface.which.shape), np.float32)
+    _reflectance(
+        day - canopy.FIRST_DAY,
+        surface.which,
+        surface.shift,
+        surface.vigour,
+        surface.brightness,
+        surface.state,
+        surface.span,
+        optical.ROAD,
+        optical.WATER,
+        wetness,
+        cos_sun,
+        out,
+    )
+    return out
+
+
+@njit(cache=True, parallel=True)
+def _backscatter(
+    day, which, shift, vigour, roughness, state, span, traits, moisture, incidence, wind, out
+):
+    rows, cols = which.shape
+    for i in prange(rows):
+        cos_incidence = math.cos(math.radians(incidence))
+        for j in range(cols):
+            f = which[i, j]
+            if f < 0:
+                for p in range(2):
+                    base = radar.WATER_DB[p] + wind if f == WATER else radar.ROAD_DB[p]
+                    out[p, i, j] = 10.0 ** ((base + roughness[i, j]) / 10.0)
+                continue
+            index, fraction = _moment(span, f, day, shift[i, j])
+            water = _state(state, f, index, fraction, canopy.WATER) * vigour[i, j]
+            rough = _state(state, f, index, fraction, canopy.ROUGHNESS) + roughness[i, j]
+            ground = radar.soil_db(moisture, rough, incidence)
+            for p in range(2):
+                out[p, i, j] = radar.water_cloud(
+                    traits[f, index, p], traits[f, index, 2 + p], water, ground[p], cos_incidence
+                )
+
+
+def backscatter(
+    surface: Surface, day: int, moisture: float, incidence: float, wind: float
+) -> NDArray[np.float32]:
+    """Backscatter of the ground on a day, linear power, (2, rows, cols): VV, VH; no speckle."""
+    out = np.empty((2, *surface.which.shape), np.float32)
+    _backscatter(
+        day - canopy.FIRST_DAY,
+        surface.which,
+        surface.shift,
+        surface.vigour,
+        surface.roughness,
+        surface.state,
+        surface.span,
+        surface.traits,
+        moisture,
+        incidence,
+        wind,
+        out,
+    )
+    return out
+
+
+@njit(cache=True, inline="always")
+def greenness_at(state, span, f, day, shift, vigour):
+    """Noise-free camera greenness of one pixel on one day index."""
+    index, fraction = _moment(span, f, day, shift)
+    return camera.greenness(
+        _state(state, f, index, fraction, canopy.GREEN_LAI) * vigour,
+        _state(state, f, index, fraction, canopy.BROWN_LAI) * vigour,
+        _state(state, f, index, fraction, canopy.CHLOROPHYLL),
+        _state(state, f, index, fraction, canopy.HEADS),
+    )
+
+
+@njit(cache=True, parallel=True)
+def _greenness(which, shift, vigour, state, span, out):
+    days, rows, cols = out.shape
+    for i in prange(rows):
+        for j in range(cols):
+            f = which[i, j]
+            for day in range(days):
+                if f < 0:
+                    out[day, i, j] = 0.335
+                else:
+                    out[day, i, j] = greenness_at(state, span, f, day, shift[i, j], vigour[i, j])
+
+
+def greenness(surface: Surface) -> NDArray[np.float32]:
+    """Noise-free camera greenness on every day of `canopy.DAYS`, (days, rows, cols)."""
+    out = np.empty((len(canopy.DAYS), *surface.which.shape), np.float32)
+    _greenness(
+        surface.which, surface.shift, surface.vigour, surface.state, surface.span, out
+    )
+    return out
+
+
+def crop_to(surface: Surface, window: tuple[slice, slice]) -> Surface:
+    """Only the pixels of a window."""
+    maps = ("which", "number", "shift", "vigour", "brightness", "roughness")
+    return replace(surface, **{name: getattr(surface, name)[window] for name in maps})
