@@ -45,6 +45,7 @@ def test_float_noise_adds_no_pixel():
     assert box == BOX
 
 
+@settings(deadline=None)
 @given(
     st.floats(-1e6, 1e6),
     st.floats(0, 9e6),
@@ -101,8 +102,8 @@ def test_a_pixel_size_must_be_positive(resolution):
 # grid_of, assign_grid
 
 
+@settings(deadline=None)
 @given(st.integers(2, 50), st.integers(2, 50), st.integers(-100, 90000), st.integers(0, 900000))
-@settings(max_examples=30, deadline=None)
 def test_grid_survives_xarray(rows, cols, col0, row0):
     left, bottom = 10 * col0, 10 * row0
     box = grid.make_grid((left, bottom, left + 10 * cols, bottom + 10 * rows), UTM)
@@ -154,12 +155,14 @@ def test_a_bad_grid_is_refused_with_its_reason(data, message):
 # cell_of
 
 
+@settings(deadline=None)
 @given(st.integers(0, 19), st.integers(0, 29), st.floats(0, 0.999), st.floats(0, 0.999))
 def test_a_cell_owns_its_inside_and_its_left_and_top_edges(row, col, right, down):
     x, y = 500000 + 10 * (col + right), 5600200 - 10 * (row + down)
     assert grid.cell_of(BOX, x, y, UTM) == (row, col)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10000), st.integers(0, 10000), st.integers(10000, 90000))
 def test_edges_are_exact_everywhere(row, col, col0):
     left, top = 10 * col0, 5000000
@@ -167,6 +170,7 @@ def test_edges_are_exact_everywhere(row, col, col0):
     assert grid.cell_of(box, left + 10 * col, top - 10 * row, UTM) == (row, col)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 19), st.integers(0, 29))
 def test_the_centre_of_a_pixel_in_degrees_is_in_the_pixel(row, col):
     data = empty_on(BOX)
@@ -199,6 +203,7 @@ def test_an_unknown_reference_system_of_a_coordinate_is_named():
 # patch_at
 
 
+@settings(deadline=None)
 @given(st.integers(9, 11), st.integers(9, 21))
 def test_cell_9_9_of_a_patch_is_the_camera(row, col):
     cells = np.arange(20 * 30).reshape(20, 30)
@@ -216,6 +221,7 @@ def test_a_patch_over_the_edge_is_refused(row, col):
 # tiles
 
 
+@settings(deadline=None)
 @given(
     st.tuples(st.integers(1, 40), st.integers(1, 40)),
     st.integers(1, 50),

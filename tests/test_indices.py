@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepcrop import indices
@@ -48,6 +48,7 @@ def test_negative_reflectance_is_clipped():
     assert indices.gcc_of(f32(0.3), f32(-0.1), f32(0.0)) == 0
 
 
+@settings(deadline=None)
 @given(BAND, BAND, BAND)
 def test_indices_keep_their_bounds(a, b, c):
     ndvi = indices.ndvi_of(f32(a), f32(b))
@@ -56,6 +57,7 @@ def test_indices_keep_their_bounds(a, b, c):
     assert np.isnan(gcc) or 0 <= gcc <= 1
 
 
+@settings(deadline=None)
 @given(st.floats(-60, 20, width=32))
 def test_decibels_and_power_are_inverse(db):
     assert indices.to_db(indices.to_power(f32(db))) == pytest.approx(db, abs=1e-4)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import make_cube
@@ -293,6 +293,7 @@ def test_other_groups_are_left_alone(cube):
 # pack
 
 
+@settings(deadline=None)
 @given(st.floats(-3.2767, 3.2767), st.sampled_from([0.0001, 0.01]))
 def test_packing_errs_by_half_a_step_at_most(value, scale):
     packed = observations.pack(np.array([value], np.float32), scale)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepcrop import stages
@@ -94,11 +94,13 @@ def test_decode_gives_nan_for_none():
     np.testing.assert_array_equal(days, [[-181, 548], [0, np.nan]])
 
 
+@settings(deadline=None)
 @given(st.lists(DAYS, max_size=20), YEARS)
 def test_dates_and_days_are_inverse(days, year):
     np.testing.assert_array_equal(stages.to_days(stages.to_dates(days, year), year), days)
 
 
+@settings(deadline=None)
 @given(DAYS, YEARS)
 def test_days_agree_with_the_calendar_of_python(day, year):
     import datetime
@@ -107,15 +109,40 @@ def test_days_agree_with_the_calendar_of_python(day, year):
     assert stages.to_dates(day, year).item() == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(DAYS, st.just(stages.NO_DAY)), max_size=20))
 def test_encode_undoes_decode(stored):
     stored = np.array(stored, np.int16)
     np.testing.assert_array_equal(stages.encode(stages.decode(stored)), stored)
 
 
+@settings(deadline=None)
 @given(st.floats(-181, 548, width=32), YEARS)
 def test_encoding_moves_a_day_by_half_a_day_at_most_and_agrees_with_to_dates(day, year):
     stored = stages.encode(day)
     if stored != stages.NO_DAY:  # 548 is rounded from below only
         assert abs(float(stored) - day) <= 0.5
         assert stages.to_dates(stored, year) == stages.to_dates(day, year)
+
+
+@pytest.mark.parametrize(
+    ("peaks", "amplitudes", "slots", "count"),
+    [
+        ([np.nan, np.nan], [1, 1], [-1, -1], 0),
+        ([180], [1], [0, -1], 1),
+        ([-1, 0, 364, 365], [9, 1, 1, 9], [1, 2], 2),  # only 2018 itself
+        ([100, 200, 300], [1, 3, 2], [1, 2], 3),  # the two largest
+        ([300, 200, 100], [2, 1, 3], [2, 0], 3),  # in order of time
+        ([100, 200, 300], [1, 1, 1], [0, 1], 3),  # of equal ones the first
+        ([], [], [-1, -1], 0),
+    ],
+)
+def test_golden_slots(peaks, amplitudes, slots, count):
+    index, found = stages.select_slots(np.array([peaks], float), np.array([amplitudes]), 2018)
+    np.testing.assert_array_equal(index, [slots])
+    assert found == [count]
+
+
+def test_a_leap_year_is_a_day_longer():
+    for year, count in [(2018, 0), (2020, 1)]:
+        assert stages.select_slots(np.array([[365.5]]), np.ones((1, 1)), year)[1] == [count]

@@ -1,8 +1,9 @@
-"""The specification of `deepcrop ingest`: what a user's files are and how to read them.
+"""The specification of `deepcrop ingest`, and access to the files that it names.
 
-A YAML file checked by pydantic. Every mistake is a :class:`~deepcrop.errors.SpecError` that starts
-with the path of the key, for example ``optical.bands.red``; :func:`naming` puts the name of the
-file before it. ``docs/ingest.md`` describes the keys for users.
+The specification is a YAML file checked by pydantic. Every mistake is a
+:class:`~deepcrop.errors.SpecError` that starts with the path of the key, for example
+``optical.bands.red``; :func:`naming` puts the name of the file before it. ``docs/ingest.md``
+describes the keys for users.
 """
 
 from __future__ import annotations
@@ -11,13 +12,20 @@ import contextlib
 import glob
 import os
 import re
+import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import rasterio
+import xarray as xr
 import yaml
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -30,11 +38,21 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pyproj import CRS
 from pyproj.exceptions import CRSError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from deepcrop.errors import SpecError
 
 ALL_BANDS = "*"
 """Key of ``files`` that stands for every band: what one glob for all of them becomes."""
+
+NO_TIME = np.array(["1970-01-01"], "datetime64[ns]")
+"""Time axis of a raster without time."""
+
+_READ_ERRORS = (OSError, RuntimeError, ValueError, KeyError, RasterioError)
+_DIM_NAMES = {
+    "x": ("x", "lon", "longitude", "easting"),
+    "y": ("y", "lat", "latitude", "northing"),
+}
 
 
 def _mistake(key: str, text: str) -> PydanticCustomError:
@@ -63,7 +81,7 @@ def _known_pattern(text: str) -> str:
 
 
 Crs = Annotated[str, AfterValidator(_known_crs)]
-Files = Annotated[
+Globs = Annotated[
     dict[str, str], BeforeValidator(lambda v: {ALL_BANDS: v} if isinstance(v, str) else v)
 ]
 
@@ -182,7 +200,7 @@ class _Series(_Section):
 
     source: str
     collection: str | None = None
-    files: Files
+    files: Globs
     scale: float = Field(1.0, allow_inf_nan=False)
     offset: float = Field(0.0, allow_inf_nan=False)
     nodata: float | None  # no default: a forgotten 0 would become dark ground
@@ -328,6 +346,239 @@ def _describe(error: ErrorDetails) -> str:
     else:
         text = f"{error['msg'][0].lower()}{error['msg'][1:]}; found {error['input']!r}"
     return f"{'.'.join(parts)}: {text}." if parts else f"{text}."
+
+
+# Files ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """One variable of one file: layers on the file's own grid, which may point any way."""
+
+    path: Path
+    key: str  # of the specification, for messages
+    box: GeoBox
+    times: NDArray[np.datetime64]
+    array: xr.DataArray | None = None  # of NetCDF or Zarr; dimensions layer, y, x in any order
+    band: int = 1  # of a GeoTIFF
+    orbits: NDArray | None = None
+
+    def read(self, layers: slice, rows: slice, cols: slice) -> NDArray:
+        """Numbers as stored, (layer, y, x)."""
+        try:
+            if self.array is not None:
+                part = self.array.isel(layer=layers, y=rows, x=cols)
+                return part.compute().transpose("layer", "y", "x").values
+            with rasterio.open(self.path) as file:
+                window = ((rows.start, rows.stop), (cols.start, cols.stop))
+                return file.read([self.band], window=window)
+        except _READ_ERRORS as error:
+            raise SpecError(
+                f"{self.key}: {self.path} cannot be read: {error}. Fetch the file again."
+            ) from error
+
+
+@dataclass
+class Files:
+    """The files of a specification; NetCDF and Zarr stay open until `close`."""
+
+    folder: Path
+    paths: set[Path] = field(default_factory=set)
+    datasets: dict[Path, xr.Dataset] = field(default_factory=dict)
+
+    def sources(
+        self,
+        section: str,
+        files: tuple[str, str],
+        variable: tuple[str, str],
+        time: Time | None = None,
+        crs: str | None = None,
+        orbit: str | None = None,
+    ) -> list[Source]:
+        """One source for each file of a glob; ``files`` and ``variable`` are key and value."""
+        found = []
+        for path in find_files(self.folder, *files):
+            self.paths.add(path)
+            try:
+                if path.suffix.lower() in (".tif", ".tiff"):
+                    found.append(_open_geotiff(path, section, variable, time, crs))
+                elif path.is_dir() or path.suffix.lower() in (".nc", ".nc4"):
+                    data = self._open(path)
+                    found.append(_open_array(data, path, section, variable, time, crs, orbit))
+                else:
+                    raise SpecError(
+                        f"{files[0]}: {path} is no NetCDF (.nc), GeoTIFF (.tif) or Zarr store (a "
+                        "folder); convert it, or narrow the glob."
+                    )
+            except _READ_ERRORS as error:
+                raise SpecError(
+                    f"{files[0]}: {path} cannot be read: {error}. Fetch the file again, or narrow "
+                    "the glob."
+                ) from error
+        return found
+
+    def _open(self, path: Path) -> xr.Dataset:
+        if path not in self.datasets:
+            how: dict[str, Any] = {"engine": "netcdf4"}
+            if path.is_dir():
+                how = {"engine": "zarr", "consolidated": False, "chunks": None}
+            # Undecoded, because a NaN _FillValue or a scale on integers would change the numbers.
+            self.datasets[path] = xr.open_dataset(path, decode_cf=False, cache=False, **how)
+        return self.datasets[path]
+
+    def signature(self) -> list[list[str | int]]:
+        """Name, size and time of the last change of every file."""
+        result: list[list[str | int]] = []
+        for path in sorted(self.paths):
+            parts = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+            stats = [part.stat() for part in parts]
+            changed = max((s.st_mtime_ns for s in stats), default=0)
+            result.append([str(path), sum(s.st_size for s in stats), changed])
+        return result
+
+    def close(self) -> None:
+        """Close what is open."""
+        for data in self.datasets.values():
+            data.close()
+
+
+def _open_geotiff(
+    path: Path, section: str, variable: tuple[str, str], time: Time | None, crs: str | None
+) -> Source:
+    key, band = variable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said below, as an error
+        with rasterio.open(path) as file:
+            shape, affine, own, count = file.shape, file.transform, file.crs, file.count
+    if not (band.isdigit() and 1 <= int(band) <= count):
+        raise SpecError(f"{key}: {band!r} is no band of {path}; give a number from 1 to {count}.")
+    if affine.is_identity:
+        raise SpecError(f"{section}: {path} has no geotransform; georeference it (gdal_translate).")
+    if time is not None and time.coordinate is not None:
+        raise SpecError(
+            f"{section}.time: a GeoTIFF ({path}) has no coordinate {time.coordinate!r}; give "
+            "'pattern' and 'format', which pick the date out of the file name."
+        )
+    times = NO_TIME if time is None else np.array([time.of_name(path, section)])
+    box = GeoBox(shape, affine, _crs_of(path, section, crs, own.to_wkt() if own else None))
+    return Source(path, key, box, times, band=int(band))
+
+
+def _open_array(
+    data: xr.Dataset,
+    path: Path,
+    section: str,
+    variable: tuple[str, str],
+    time: Time | None,
+    crs: str | None,
+    orbit: str | None,
+) -> Source:
+    key, name = variable
+    array = _variable(data, path, key, name)
+    dims: dict[str, str] = {}
+    for axis, names in _DIM_NAMES.items():
+        matches = [str(d) for d in array.dims if str(d).lower() in names and d in data.variables]
+        if len(matches) != 1:
+            raise SpecError(
+                f"{key}: '{name}' in {path} has dimensions {array.dims}; expected one with "
+                f"coordinates that is called {' or '.join(names)}. Rename it."
+            )
+        dims[axis] = matches[0]
+    times, orbits, layer = NO_TIME, None, None
+    if time is not None and time.coordinate is not None:
+        stamps = _variable(data, path, f"{section}.time", time.coordinate)
+        times = _decode_times(stamps, path, section)
+        layer = stamps.dims[0] if stamps.dims else None
+        if orbit is not None and not orbit.isdigit():
+            orbits = np.atleast_1d(_variable(data, path, f"{section}.relative_orbit", orbit).values)
+            if orbits.shape != times.shape:
+                raise SpecError(
+                    f"{section}.relative_orbit: '{orbit}' in {path} has shape {orbits.shape}; "
+                    f"expected one number for each of the {times.size} times."
+                )
+    elif time is not None:
+        times = np.array([time.of_name(path, section)])
+    other = [d for d in array.dims if d not in (layer, *dims.values())]
+    if any(array.sizes[d] != 1 for d in other) or (layer is not None and layer not in array.dims):
+        raise SpecError(
+            f"{key}: '{name}' in {path} has dimensions {array.dims}; expected y, x"
+            + (f" and '{layer}', the dimension of its times." if layer else ", without time.")
+        )
+    array = array.isel(dict.fromkeys(other, 0), drop=True)
+    array = xr.DataArray(array.variable).rename({dims["y"]: "y", dims["x"]: "x"})
+    array = array.expand_dims("layer") if layer is None else array.rename({layer: "layer"})
+    x, step_x = _axis(data[dims["x"]].values, path, key, dims["x"])
+    y, step_y = _axis(data[dims["y"]].values, path, key, dims["y"])
+    affine = Affine(step_x, 0, x - step_x / 2, 0, step_y, y - step_y / 2)
+    shape = (array.sizes["y"], array.sizes["x"])
+    box = GeoBox(shape, affine, _crs_of(path, section, crs, _own_crs(data, data[name])))
+    return Source(path, key, box, times, array=array, orbits=orbits)
+
+
+def _variable(data: xr.Dataset, path: Path, key: str, name: str) -> xr.DataArray:
+    if name not in data.variables:
+        raise SpecError(
+            f"{key}: {path} has no variable '{name}'; it has {', '.join(map(str, data.variables))}."
+        )
+    return data[name]
+
+
+def _decode_times(stamps: xr.DataArray, path: Path, section: str) -> NDArray[np.datetime64]:
+    values, attrs = np.atleast_1d(stamps.values), stamps.attrs
+    times = xr.decode_cf(xr.Dataset({"time": ("layer", values, attrs)}))["time"].values
+    if times.dtype.kind != "M" or np.isnat(times).any():
+        raise SpecError(
+            f"{section}.time: '{stamps.name}' in {path} holds no CF times without gaps (its units "
+            f"are {attrs.get('units')!r}); expected for example 'seconds since 1970-01-01'."
+        )
+    return times.astype("datetime64[ns]")
+
+
+def _axis(values: NDArray, path: Path, key: str, name: str) -> tuple[float, float]:
+    """First pixel centre and step of an evenly spaced coordinate."""
+    values = np.asarray(values, np.float64)
+    if values.ndim != 1 or values.size < 2:
+        raise SpecError(f"{key}: coordinate '{name}' of {path} needs 2 or more values.")
+    step = (values[-1] - values[0]) / (values.size - 1)
+    even = values[0] + step * np.arange(values.size)
+    # Degrees kept as float32 are off by some hundredths of a pixel.
+    if step == 0 or not (np.abs(values - even) < 0.1 * abs(step)).all():
+        raise SpecError(
+            f"{key}: coordinate '{name}' of {path} is not evenly spaced; grid the data first."
+        )
+    return float(values[0]), float(step)
+
+
+def _own_crs(data: xr.Dataset, array: xr.DataArray) -> str | None:
+    """Return the reference system that a NetCDF or Zarr file states, as WKT."""
+    mapping = str(array.attrs.get("grid_mapping", "")).split(":")[0].split()
+    for name in (*mapping[:1], "spatial_ref", "crs"):
+        if name in data.variables:
+            attrs = data[name].attrs
+            for key in ("crs_wkt", "spatial_ref"):
+                if attrs.get(key):
+                    return str(attrs[key])
+            if "grid_mapping_name" in attrs:
+                return CRS.from_cf(attrs).to_wkt()
+    return None
+
+
+def _crs_of(path: Path, section: str, given: str | None, own: str | None) -> str:
+    """Return a reference system in the form that prints and compares best."""
+    text = given or own
+    if text is None:
+        raise SpecError(
+            f"{section}.crs: {path} does not say its reference system; give it here, for example "
+            "crs: EPSG:32631."
+        )
+    try:
+        crs = CRS.from_user_input(text)
+    except CRSError as error:
+        raise SpecError(
+            f"{section}.crs: the reference system of {path} cannot be read ({error}); give it here."
+        ) from error
+    epsg = crs.to_epsg()
+    return f"EPSG:{epsg}" if epsg else crs.to_wkt()
 
 
 def find_files(folder: Path, key: str, pattern: str) -> list[Path]:

@@ -37,6 +37,7 @@ _COUNT_TITLES = {
     "n_obs": "usable optical observations",
 }
 _COUNT_DTYPES: dict[str, np.dtype] = {"n_cycles": np.dtype(np.uint8), "n_obs": np.dtype(np.uint16)}
+_CACHE = 128 * 1024**2  # bytes of GDAL's cache, which by default takes a share of the machine
 _DAYS = DAY_MAX - DAY_MIN + 1
 _EXTENSIONS = [
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
@@ -226,7 +227,7 @@ def _write_cog(
     if layer.stage is not None:
         tags |= {"stage": layer.stage, "season": layer.season}
     try:
-        with rasterio.open(plain, "w", **profile) as dataset:
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE), rasterio.open(plain, "w", **profile) as dataset:
             dataset.descriptions = (layer.title,)
             dataset.units = (layer.unit,)
             dataset.update_tags(**tags)
@@ -236,17 +237,18 @@ def _write_cog(
                 _count(counts, layer, values, codes)
                 dataset.write(values, 1, window=Window.from_slices(rows, cols))
         # Days are labels more than quantities at the coarse levels: no averaging across fields.
-        rasterio.shutil.copy(
-            plain,
-            out / f"{layer.name}.tif",
-            driver="COG",
-            compress="deflate",
-            predictor="standard",
-            blocksize=512,
-            overview_resampling="nearest",
-            statistics="yes",
-            bigtiff="if_safer",
-        )
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE):
+            rasterio.shutil.copy(
+                plain,
+                out / f"{layer.name}.tif",
+                driver="COG",
+                compress="deflate",
+                predictor="standard",
+                blocksize=512,
+                overview_resampling="nearest",
+                statistics="yes",
+                bigtiff="if_safer",
+            )
     finally:
         plain.unlink(missing_ok=True)
     return counts

@@ -1,0 +1,384 @@
+import json
+import os
+from unittest import mock
+
+import numpy as np
+import pystac
+import pytest
+import rasterio
+import xarray as xr
+
+from deepcrop import __version__, grid, products
+from deepcrop.errors import DeepCropError
+from deepcrop.stages import NO_DAY, STAGES
+
+DAY_LAYERS = [*STAGES, *(f"{stage}_season2" for stage in STAGES)]
+LAYERS = [*DAY_LAYERS, "n_cycles", "n_obs"]
+INFO = products.MapInfo(
+    year=2018,
+    method="curve",
+    simulated=True,
+    title="Test région",
+    start=np.datetime64("2017-07-04T10:50:31.123", "ns"),
+    end=np.datetime64("2019-06-30", "ns"),
+    scenes={"optical": 42, "optical_usable": 40, "sar": 28},
+    source={"cube": "region.zarr"},
+)
+
+
+def make_layers(rows=4, cols=5, crs="EPSG:32631", **values) -> xr.Dataset:
+    """Map layers without any season, but for those given."""
+    data = {name: np.full((rows, cols), NO_DAY, np.int16) for name in DAY_LAYERS}
+    data["n_cycles"] = np.zeros((rows, cols), np.uint8)
+    data["n_obs"] = np.full((rows, cols), 30, np.uint16)
+    data |= {name: np.asarray(array).astype(data[name].dtype) for name, array in values.items()}
+    bounds = (500000, 5600000, 500000 + 10 * cols, 5600000 + 10 * rows)
+    layers = xr.Dataset({name: (("y", "x"), array) for name, array in data.items()})
+    return grid.assign_grid(layers, grid.make_grid(bounds, crs))
+
+
+def make_crop(layers, codes, values=(0, 1, 5), meanings="unknown maize winter_wheat"):
+    data = xr.Dataset({"crop_type": (("y", "x"), np.asarray(codes, np.uint16))})
+    data["crop_type"].attrs = {"flag_values": list(values), "flag_meanings": meanings}
+    return grid.assign_grid(data, grid.grid_of(layers))["crop_type"]
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory):
+    """A region of several windows and overview levels, read from a Zarr store."""
+    rng = np.random.default_rng(1)
+    rows, cols = 700, 1300
+    days = rng.integers(-181, 549, (rows, cols))
+    days[rng.random(days.shape) < 0.3] = NO_DAY
+    layers = make_layers(rows, cols, sos20=days, n_obs=rng.integers(0, 70, days.shape))
+    crop = make_crop(layers, rng.choice([0, 1, 5, 7], days.shape))
+    folder = tmp_path_factory.mktemp("big")
+    chunks = {name: {"chunks": (256, 256)} for name in LAYERS}
+    layers.to_zarr(folder / "layers.zarr", encoding=chunks, consolidated=False)
+    stored = xr.open_zarr(
+        folder / "layers.zarr", chunks=None, consolidated=False, decode_coords="all"
+    )
+    out = folder / "map.part"
+    out.mkdir()
+    summary = products.write_products(stored, out, INFO, crop)
+    return layers, crop, out, summary
+
+
+def write(tmp_path, layers, crop=None):
+    """All products but the pictures, which take the time."""
+    out = tmp_path / "map.part"
+    out.mkdir()
+    with mock.patch.object(products.figures, "save"):
+        return products.write_products(layers, out, INFO, crop), out
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+def test_the_folder_holds_just_the_products(big):
+    out = big[2]
+    expected = {f"{name}.{kind}" for name in LAYERS for kind in ("tif", "png")}
+    assert set(os.listdir(out)) == expected | {"item.json", "summary.json"}
+
+
+def test_cogs_hold_the_layers(big):
+    layers, _, out, _ = big
+    box = grid.grid_of(layers)
+    for name in LAYERS:
+        with rasterio.open(out / f"{name}.tif") as dataset:
+            np.testing.assert_array_equal(dataset.read(1), layers[name].values)
+            assert dataset.dtypes == (layers[name].dtype.name,)
+            assert dataset.transform == box.affine
+            assert dataset.crs.to_epsg() == 32631
+
+
+def test_cogs_are_cloud_optimised(big):
+    out = big[2]
+    for name in LAYERS:
+        with rasterio.open(out / f"{name}.tif") as dataset:
+            structure = dataset.tags(ns="IMAGE_STRUCTURE")
+            assert structure["LAYOUT"] == "COG"
+            assert structure["COMPRESSION"] == "DEFLATE"
+            assert dataset.block_shapes == [(512, 512)]
+            assert dataset.overviews(1) == [2, 4]
+
+
+def test_cogs_describe_themselves(big):
+    layers, _, out, _ = big
+    with rasterio.open(out / "sos20.tif") as dataset:
+        assert dataset.nodata == NO_DAY
+        assert dataset.units == ("days since 2018-01-01",)
+        assert dataset.descriptions == ("start of season, 20 % of amplitude, season 1",)
+        tags = dataset.tags()
+        assert (
+            tags.items()
+            >= {
+                "stage": "sos20",
+                "season": "1",
+                "year": "2018",
+                "method": "curve",
+                "software": f"deepcrop {__version__}",
+                "simulated": "true",
+            }.items()
+        )
+        days = layers["sos20"].values
+        known = days[days != NO_DAY]
+        assert int(dataset.tags(1)["STATISTICS_MINIMUM"]) == known.min()
+        assert float(dataset.tags(1)["STATISTICS_MEAN"]) == pytest.approx(known.mean())
+    with rasterio.open(out / "eos50_season2.tif") as dataset:
+        assert dataset.tags()["season"] == "2"
+    with rasterio.open(out / "n_obs.tif") as dataset:
+        assert dataset.nodata is None  # no observation is an observation count, too
+        assert "stage" not in dataset.tags()
+
+
+def test_overviews_are_nearest_neighbours(big):
+    layers, _, out, _ = big
+    with rasterio.open(out / "sos20.tif", overview_level=0) as dataset:
+        coarse = dataset.read(1)
+    assert coarse.shape == (350, 650)
+    near = layers["sos20"].values.reshape(350, 2, 650, 2).transpose(0, 2, 1, 3).reshape(350, 650, 4)
+    assert (near == coarse[..., np.newaxis]).any(axis=-1).all()
+
+
+def test_small_regions_have_no_overviews(tmp_path):
+    _, out = write(tmp_path, make_layers())
+    with rasterio.open(out / "sos20.tif") as dataset:
+        assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert dataset.overviews(1) == []
+        assert (dataset.read(1) == NO_DAY).all()
+
+
+def test_only_one_window_is_loaded_at_a_time(tmp_path, monkeypatch):
+    """Each read of a layer that is not in memory must be at most one chunk."""
+    sizes = []
+    values = xr.DataArray.values.fget
+
+    def spy(array):
+        if array.dims == ("y", "x"):
+            sizes.append(array.size)
+        return values(array)
+
+    layers = make_layers(300, 600)
+    monkeypatch.setattr(xr.DataArray, "values", property(spy))
+    write(tmp_path, layers, make_crop(layers, np.ones((300, 600))))
+    assert max(sizes) == 256 * 256
+
+
+def test_nothing_written_names_the_folder(big):
+    out = big[2]
+    for name in os.listdir(out):
+        assert str(out).encode() not in (out / name).read_bytes(), name
+
+
+def test_a_reference_system_without_code(tmp_path):
+    proj = "+proj=tmerc +lat_0=10 +lon_0=12 +k=0.99 +x_0=400000 +y_0=-4000000 +datum=WGS84 +units=m"
+    _, out = write(tmp_path, make_layers(crs=proj))
+    properties = json.loads((out / "item.json").read_text())["properties"]
+    assert properties["proj:code"] is None
+    assert properties["proj:wkt2"].startswith("PROJCRS")
+    with rasterio.open(out / "sos20.tif") as dataset:
+        assert dataset.crs.to_dict()["lon_0"] == 12
+
+
+# --- summary ----------------------------------------------------------------------------------
+
+
+def test_summary_by_hand(tmp_path):
+    days = np.full((4, 5), NO_DAY)
+    days[0] = [100, 101, 102, 103, 120]
+    days[1, 0] = -31
+    layers = make_layers(sos50=days, n_cycles=days != NO_DAY, n_obs=np.arange(20).reshape(4, 5))
+    crop = make_crop(layers, [[1, 1, 5, 5, 5], [5, 0, 0, 0, 7], [0] * 5, [1] * 5])
+    summary, out = write(tmp_path, layers, crop)
+    assert json.loads((out / "summary.json").read_text(encoding="utf-8")) == summary
+    assert summary["year"] == 2018
+    assert summary["method"] == "curve"
+    assert summary["simulated"] is True
+    assert summary["title"] == "Test région"
+    assert summary["software"] == f"deepcrop {__version__}"
+    assert summary["scenes"] == {"optical": 42, "optical_usable": 40, "sar": 28}
+    assert summary["observations"] == {
+        "start": "2017-07-04T10:50:31Z",
+        "end": "2019-06-30T00:00:00Z",
+    }
+    assert summary["pixels"] == 20
+    assert summary["grid"] == {
+        "crs": "EPSG:32631",
+        "shape": [4, 5],
+        "resolution": 10.0,
+        "bounds": [500000.0, 5600000.0, 500050.0, 5600040.0],
+    }
+    # Sorted: -31, 100, 101, 102, 103, 120. Ranks 2.5; 0.25; 4.75.
+    assert summary["layers"]["sos50"] == {
+        "detected": 6,
+        "detected_share": 0.3,
+        "median_day": 101.5,
+        "median_date": "2018-04-13",  # halves round up: day 102
+        "p05_day": 1.75,
+        "p05_date": "2018-01-03",
+        "p95_day": 115.75,
+        "p95_date": "2018-04-27",
+    }
+    nothing = summary["layers"]["eos20_season2"]
+    assert nothing["detected"] == 0
+    assert nothing["detected_share"] == 0
+    assert nothing["median_day"] is None
+    assert nothing["median_date"] is None
+    assert summary["counts"]["n_cycles"] == {"min": 0, "median": 0, "max": 1}
+    assert summary["counts"]["n_obs"] == {"min": 0, "median": 9.5, "max": 19}
+    assert list(summary["crops"]) == ["maize", "winter_wheat", "code 7"]
+    maize, wheat = summary["crops"]["maize"], summary["crops"]["winter_wheat"]
+    assert maize["pixels"] == 7
+    assert maize["layers"]["sos50"]["detected_share"] == pytest.approx(2 / 7, abs=1e-6)
+    assert maize["layers"]["sos50"]["median_day"] == 100.5
+    assert maize["layers"]["sos50"]["median_date"] == "2018-04-12"
+    assert wheat["pixels"] == 4
+    assert wheat["layers"]["sos50"]["median_day"] == 102.5  # -31, 102, 103, 120
+    assert wheat["layers"]["sos50"]["detected_share"] == 1
+    assert summary["crops"]["code 7"]["layers"]["sos50"]["median_day"] is None
+
+
+def test_summary_over_many_windows_equals_numpy(big):
+    layers, crop, _, summary = big
+    days, codes = layers["sos20"].values, crop.values
+    for got, mask in (
+        (summary["layers"]["sos20"], np.ones(days.shape, bool)),
+        (summary["crops"]["winter_wheat"]["layers"]["sos20"], codes == 5),
+    ):
+        chosen = days[mask]
+        known = chosen[chosen != NO_DAY]
+        assert got["detected"] == known.size
+        assert got["detected_share"] == pytest.approx(known.size / chosen.size, abs=1e-6)
+        assert got["median_day"] == np.median(known)
+        assert got["p05_day"] == pytest.approx(np.quantile(known, 0.05), abs=0.005)
+        assert got["p95_day"] == pytest.approx(np.quantile(known, 0.95), abs=0.005)
+    counts = layers["n_obs"].values
+    assert summary["counts"]["n_obs"] == {
+        "min": counts.min(),
+        "median": np.median(counts),
+        "max": counts.max(),
+    }
+
+
+def test_codes_of_one_name_are_one_crop(tmp_path):
+    layers = make_layers(sos20=np.full((4, 5), 90))
+    crop = make_crop(layers, np.repeat([[1], [2], [2], [0]], 5, axis=1), (1, 2), "maize maize")
+    summary, _ = write(tmp_path, layers, crop)
+    assert {name: crop["pixels"] for name, crop in summary["crops"].items()} == {"maize": 15}
+
+
+def test_a_single_flag_value_may_be_a_scalar(tmp_path):
+    """NetCDF gives back an attribute of one number without its list."""
+    layers = make_layers()
+    crop = make_crop(layers, np.ones((4, 5)))
+    crop.attrs = {"flag_values": np.uint16(1), "flag_meanings": "maize"}
+    assert list(write(tmp_path, layers, crop)[0]["crops"]) == ["maize"]
+
+
+def test_without_crop_types_there_are_no_crops(tmp_path):
+    assert write(tmp_path, make_layers())[0]["crops"] == {}
+
+
+def test_the_same_map_gives_the_same_files(tmp_path):
+    layers = make_layers(sos20=np.arange(20).reshape(4, 5))
+    out = tmp_path / "map.part"
+    out.mkdir()
+    products.write_products(layers, out, INFO)
+    first = {name: (out / name).read_bytes() for name in os.listdir(out)}
+    products.write_products(layers, out, INFO)  # a second time, over the first
+    assert {name: (out / name).read_bytes() for name in os.listdir(out)} == first
+
+
+# --- STAC -------------------------------------------------------------------------------------
+
+
+def test_stac_item(big):
+    out = big[2]
+    item = pystac.Item.from_file(str(out / "item.json"))
+    assert item.id == "test-r-gion-2018-curve"
+    assert item.datetime is None
+    assert item.properties["start_datetime"] == "2018-01-01T00:00:00Z"
+    assert item.properties["end_datetime"] == "2018-12-31T23:59:59Z"
+    assert item.properties["proj:code"] == "EPSG:32631"
+    assert item.properties["proj:shape"] == [700, 1300]
+    assert item.properties["proj:transform"] == [10, 0, 500000, 0, -10, 5607000]
+    assert item.properties["processing:software"] == {"deepcrop": __version__}
+    assert item.properties["deepcrop:simulated"] is True
+    assert item.links == [] or [link.rel for link in item.links] == ["self"]
+    raw = json.loads((out / "item.json").read_text(encoding="utf-8"))
+    assert raw["links"] == []
+    assert {asset["href"] for asset in raw["assets"].values()} == {
+        f"./{name}" for name in os.listdir(out) if name != "item.json"
+    }
+    band = raw["assets"]["sos20"]["bands"][0]
+    assert (band["data_type"], band["nodata"]) == ("int16", NO_DAY)
+    assert band["unit"] == "days since 2018-01-01"
+    assert "nodata" not in raw["assets"]["n_obs"]["bands"][0]
+    assert raw["assets"]["sos20"]["type"] == pystac.MediaType.COG
+
+
+def test_stac_geometry(big):
+    layers, _, out, _ = big
+    raw = json.loads((out / "item.json").read_text(encoding="utf-8"))
+    ring = np.array(raw["geometry"]["coordinates"][0])
+    assert ring.shape == (81, 2)
+    assert ring[0].tolist() == ring[-1].tolist()
+    assert raw["bbox"] == [*ring.min(axis=0).tolist(), *ring.max(axis=0).tolist()]
+    x, y = ring.T
+    assert (x[:-1] * y[1:] - x[1:] * y[:-1]).sum() > 0  # counter-clockwise
+    # The grid starts on its zone's central meridian, 3 degrees east.
+    assert raw["bbox"][0] == pytest.approx(3, abs=1e-6)
+    box = grid.grid_of(layers)
+    middle = ring[:-1].mean(axis=0)
+    for point in ring[:-1]:  # the outline is the grid's edge, to a few metres
+        step = (point - middle) * 1e-3
+        grid.cell_of(box, *(point - step))
+        with pytest.raises(DeepCropError, match="outside"):
+            grid.cell_of(box, *(point + step))
+
+
+def test_stac_item_follows_the_core_schema(big):
+    """Extension schemas live on the web; the core one comes with pystac."""
+    pytest.importorskip("jsonschema")
+    raw = json.loads((big[2] / "item.json").read_text(encoding="utf-8"))
+    raw["stac_extensions"] = []
+    assert pystac.Item.from_dict(raw).validate()
+
+
+# --- refusals ---------------------------------------------------------------------------------
+
+
+def test_a_missing_layer_is_refused(tmp_path):
+    with pytest.raises(DeepCropError, match="no layer eos50, n_obs"):
+        write(tmp_path, make_layers().drop_vars(["eos50", "n_obs"]))
+
+
+def test_a_layer_of_another_type_is_refused(tmp_path):
+    layers = make_layers()
+    layers["sos20"] = layers["sos20"].astype(np.float32)
+    with pytest.raises(DeepCropError, match="'sos20' is float32"):
+        write(tmp_path, layers)
+
+
+@pytest.mark.parametrize("day", [-182, 549, -32768, 32766])
+def test_values_that_are_no_days_are_refused(tmp_path, day):
+    days = np.full((4, 5), 100)
+    days[2, 3] = day
+    out = tmp_path / "map.part"
+    out.mkdir()
+    with pytest.raises(DeepCropError, match=f"'eos20' holds {day}, which is no day"):
+        products.write_products(make_layers(eos20=days), out, INFO)
+    assert not [name for name in os.listdir(out) if name.startswith((".", "eos20."))]
+
+
+def test_crop_types_of_another_grid_are_refused(tmp_path):
+    crop = make_crop(make_layers(4, 6), np.ones((4, 6)))
+    with pytest.raises(DeepCropError, match="another grid"):
+        write(tmp_path, make_layers(4, 5), crop)
+
+
+def test_crop_types_without_names_are_refused(tmp_path):
+    layers = make_layers()
+    with pytest.raises(DeepCropError, match="3 'flag_values' but 2 'flag_meanings'"):
+        write(tmp_path, layers, make_crop(layers, np.ones((4, 5)), meanings="unknown maize"))
