@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -657,3 +658,19 @@ def test_flanders_example(tmp_path, monkeypatch, real_data):
     assert cube["landcover/crop_type"].attrs["flag_meanings"].split()[:2] == ["unknown", "maize"]
     assert cube["sar"].attrs["radiometry"] == "sigma0"
     assert not observations.is_simulated(cube)
+
+
+# The page ---------------------------------------------------------------------------------------
+
+
+def test_page_describes_every_key_and_its_example_is_valid():
+    page = (Path(__file__).parents[1] / "docs" / "ingest.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    spec = _load(yaml.safe_load(example))
+    name = Path("S2_20230504T101559.tif")
+    assert spec.optical.time.of_name(name, "optical") == np.datetime64("2023-05-04T10:15:59")
+    models = ("Spec", "Grid", "Period", "Time", "Optical", "Sar", "OpticalMask", "Landcover")
+    for model in models:
+        for key in getattr(ingest_spec, model).model_fields:
+            # `coordinate` is written as the value of `time` itself.
+            assert f"`{key}`" in page or key == "coordinate", key

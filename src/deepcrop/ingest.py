@@ -12,7 +12,6 @@ of a pixel in a way that depends on the window, so the result would depend on th
 from __future__ import annotations
 
 import math
-import shutil
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -229,9 +228,14 @@ def _pixel_size(source: GeoBox, crs: str) -> tuple[float, float]:
 def _method(source: GeoBox, box: GeoBox) -> str:
     """How to resample numbers: copy, average or interpolate."""
     (a, b, c, d, e, f), target = source.affine[:6], box.affine
-    if source.crs == box.crs and (abs(a), b, d, abs(e)) == (RESOLUTION, 0, 0, RESOLUTION):
+    if source.crs == box.crs and b == d == 0:
+        # In pixels, at either end of the source: coordinates are not exact to the last digit.
+        off = (
+            (abs(a) / RESOLUTION - 1) * source.shape[1],
+            (abs(e) / RESOLUTION - 1) * source.shape[0],
+        )
         shift = (c - target.c) / RESOLUTION, (f - target.f) / RESOLUTION
-        if all(abs(s - round(s)) < 1e-3 for s in shift):
+        if all(abs(s - round(s)) < 1e-3 for s in shift) and max(map(abs, off)) < 1e-3:
             return "nearest"
     width, height = _pixel_size(source, str(box.crs))
     # A little less than 10 m: degrees that mean 10 m are not averaged.
@@ -576,10 +580,6 @@ def _sample(
 
 def _lay_out(path: Path, sample: xr.DataTree, groups: list[_Group], box: GeoBox) -> None:
     """Make the empty store, with the attributes of the sample and the size of the grid."""
-    for child in path.iterdir():  # of a run that was stopped while it did this
-        if child.is_dir():
-            shutil.rmtree(child)
-    (path / "zarr.json").unlink(missing_ok=True)
     observations.create_store(path, sample.attrs)
     for group in groups:
         data = group.coords(box)

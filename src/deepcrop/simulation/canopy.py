@@ -252,8 +252,8 @@ def _annual(
         begins = max(_spring(seed, place, latitude, year) + rng.normal(0, 4), emerged)
     course = _course(rng, crop, begins, mature, np.inf)
     if crop.kind == "winter":
-        autumn = rng.uniform(0.4, 1.1) * (1.6 if crop.name == "rapeseed" else 1.0)
-        frost = 0.35 * logistic((DAYS - (begins - 50)) / 8.0)
+        autumn = rng.uniform(0.3, 0.9) * (1.8 if crop.name == "rapeseed" else 1.0)
+        frost = 0.3 * logistic((DAYS - (begins - 50)) / 8.0)
         young = autumn * logistic((DAYS - emerged - 22) / 6.0) * (1 - frost)
         # Autumn leaves are replaced as spring leaves come.
         course["green"] += young * (1 - course["green"] / max(course["green"].max(), 1e-6))

@@ -62,8 +62,8 @@ def reflectance(band, green_lai, brown_lai, chlorophyll, residue, brightness, we
     leaf = _LEAF_BASE[band] * math.exp(-_LEAF_SLOPE[band] * cab)
     albedo = (green_lai * leaf + brown_lai * _DEAD_LEAF[band]) / lai
     root = math.sqrt(1.0 - albedo)
-    # Extinction of a spherical canopy for the direct beam; rows clump young plants together.
-    extinction = 0.5 / cos_sun * (0.8 + 0.2 * min(lai / 3.0, 1.0))
+    # Extinction of a spherical canopy, the mean of the sun's path and the sensor's straight down.
+    extinction = 0.25 / cos_sun + 0.25
     dense = 2.0 * extinction / (extinction + 1.0) * (1.0 - root) / (1.0 + root)
     share = (dense - ground) / (dense * ground - 1.0) * math.exp(-2.0 * root * extinction * lai)
     return (dense + share) / (1.0 + dense * share)

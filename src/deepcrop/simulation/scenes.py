@@ -106,7 +106,7 @@ def optical_scenes(
         cloud = float(scene.beta(1.1 * mean, 1.1 * (1 - mean)))
         declination = -23.4 * math.cos(2 * math.pi * (day + 10) / 365)
         cos_sun = math.cos(math.radians(latitude - declination)) * 0.97
-        cos_sun = min(max(cos_sun, 0.2), 0.95)
+        cos_sun = min(max(cos_sun, 0.25), 0.95)
         length = scene.uniform(800, 3000) * math.tan(math.acos(cos_sun)) / noise.PIXEL
         azimuth = math.radians(155)  # the sun stands south-south-east at the pass
         shadow = (round(length * math.cos(azimuth)), round(-length * math.sin(azimuth)))
