@@ -3,7 +3,10 @@
 A camera looks almost horizontally across the crop, so the soil disappears between rows earlier
 than for a satellite above, leaf colour counts more than leaf area, and tassels, ears and flowers
 hide leaves. Camera greenness therefore falls earlier than NDVI (paper, section 4.1; Vrieling et
-al. 2018, doi 10.1016/j.rse.2018.05.014). Levels of GCC are typical of PhenoCam archives: bare
+al. 2018, doi 10.1016/j.rse.2018.05.014). The lags of satellite dates behind camera dates were set
+by the 30 maize and soybean site-years of HLS EVI beside PhenoCam of doi
+10.34133/remotesensing.0878 (medians there: SOS20 5, SOS50 9, EOS50 5, EOS20 10 days;
+`tests/test_simulation_camera.py` compares them with the simulator's own). Levels of GCC are typical of PhenoCam archives: bare
 soil 0.33 - 0.34, full crop 0.42 - 0.46.
 """
 
@@ -20,7 +23,7 @@ from deepcrop.simulation import noise
 
 _GCC_SOIL, _GCC_DEAD, _GCC_HEADS = 0.334, 0.338, 0.365
 _GCC_PALE, _GCC_FULL = 0.355, 0.450
-_VIEW_EXTINCTION = 1.2  # 0.5 / cos(65°): mean view over the region of interest
+_VIEW_EXTINCTION = 1.8  # 0.5 / cos(74°): mean view over the region of interest
 
 
 @njit(cache=True, inline="always")

@@ -275,14 +275,14 @@ def _course(
     up *= np.clip((DAYS - begins) / 12.0, 0, 1)
     down = logistic((DAYS - fall) / (crop.fall_width * np.exp(0.12 * rng.standard_normal())))
     lead = crop.chlorophyll_lead * rng.normal(1, 0.2)
-    fade = logistic((DAYS - fall + lead) / (1.3 * crop.fall_width))
+    fade = logistic((DAYS - fall + lead) / (1.6 * crop.fall_width))
     heads = crop.heads * np.exp(0.2 * rng.standard_normal())
     out = logistic((DAYS - begins - crop.heading * span) / 4.0) * (crop.heading < 1)
     # Plants keep most of their water while leaves turn, then dry down.
     drying = logistic((DAYS - fall - 6) / (1.5 * crop.fall_width))
     return {
         "green": lai * up * (1 - down),
-        "brown": 0.75 * lai * up * down,
+        "brown": 0.7 * lai * up * down * np.exp(-np.clip(DAYS - fall, 0, None) / 40),  # shed
         "chlorophyll": 1 - 0.85 * fade,
         "heads": heads * out * up,
         "water": crop.water * (lai / crop.lai_max) * up * (1 - 0.7 * drying),

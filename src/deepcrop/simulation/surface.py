@@ -150,6 +150,20 @@ def _state(state, field, index, fraction, column):
     return value
 
 
+@njit(cache=True, inline="always")
+def top_seen(green, brown):
+    """Green and dead leaf area as a satellite weighs them.
+
+    Reflectance comes mostly from the top of the canopy, where ripening shows first; the exponent
+    was set with the camera's lags (see `camera`).
+    """
+    lai = green + brown
+    if lai <= 0 or brown <= 0:
+        return green, brown
+    seen = lai * (green / lai) ** 1.7
+    return seen, lai - seen
+
+
 @njit(cache=True, parallel=True)
 def _reflectance(
     day, which, shift, vigour, brightness, state, span, road, water, wetness, cos_sun, out
@@ -167,14 +181,14 @@ def _reflectance(
             brown = _state(state, f, index, fraction, canopy.BROWN_LAI) * vigour[i, j]
             colour = _state(state, f, index, fraction, canopy.CHLOROPHYLL)
             residue = _state(state, f, index, fraction, canopy.RESIDUE)
-            # From above, ears and flowers hide half of what they hide from a camera; they reflect
-            # like dead leaves.
-            hidden = 0.5 * _state(state, f, index, fraction, canopy.HEADS)
+            # From above, ears and flowers hide little of the leaves; they reflect like dead ones.
+            hidden = 0.15 * _state(state, f, index, fraction, canopy.HEADS)
+            green, brown = top_seen(green * (1.0 - hidden), brown + green * hidden)
             for b in range(4):
                 out[b, i, j] = optical.reflectance(
                     b,
-                    green * (1.0 - 0.3 * hidden),
-                    brown + green * 0.3 * hidden,
+                    green,
+                    brown,
                     colour,
                     residue,
                     brightness[i, j],
