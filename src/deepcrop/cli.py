@@ -1,0 +1,233 @@
+"""The command line: thin commands over typed functions."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deepcrop import __version__, evaluation, stages
+from deepcrop.errors import DeepCropError
+from deepcrop.ingest import ingest as run_ingest
+from deepcrop.mapping import MapResult, map_region
+from deepcrop.simulation import Region
+from deepcrop.simulation import simulate as run_simulate
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="When crops greened up and when they died down, field by field.",
+    rich_markup_mode=None,
+)
+
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what deepcrop wrote under this name before.")
+]
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"deepcrop {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Zarr store to write, for example region.zarr.")],
+    year: Annotated[int, typer.Option(help="Target year.")] = 2018,
+    size: Annotated[str, typer.Option(help="Columns x rows, 10 m pixels.")] = "400x300",
+    centre: Annotated[str, typer.Option(help="Latitude,longitude in degrees.")] = "38.0,-121.5",
+    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 1,
+    start: Annotated[
+        str | None, typer.Option(help="First day of observations  [1 September before the year]")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(help="Last day of observations  [end of February after the year]")
+    ] = None,
+    optical_scenes: Annotated[
+        int | None, typer.Option(help="Keep so many, the clearest  [all under 90 % cloud]")
+    ] = None,
+    sar_scenes: Annotated[
+        int | None, typer.Option(help="Keep so many, of one orbit  [all of two orbits]")
+    ] = None,
+    sar_revisit: Annotated[int, typer.Option(help="Days between passes of an orbit: 6, 12.")] = 12,
+    field_size: Annotated[float, typer.Option(help="Median field size, hectares.")] = 6.0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Simulate a region with known truth.
+
+    Example: deepcrop simulate region.zarr --size 400x300 --year 2018
+    """
+    rows, cols = _size(size)
+    latitude, longitude = _centre(centre)
+    region = Region(
+        rows=rows,
+        cols=cols,
+        year=year,
+        seed=seed,
+        latitude=latitude,
+        longitude=longitude,
+        start=start,
+        end=end,
+        optical_scenes=optical_scenes,
+        sar_scenes=sar_scenes,
+        sar_revisit=sar_revisit,
+        field_size_ha=field_size,
+    )
+    run_simulate(region, out, overwrite)
+    typer.echo(f"{out}: simulated, {cols} x {rows} pixels, target year {year}")
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        cols, rows = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise DeepCropError(f"--size {text}: expected COLUMNSxROWS, for example 400x300.") from None
+    return rows, cols
+
+
+def _centre(text: str) -> tuple[float, float]:
+    try:
+        latitude, longitude = (float(part) for part in text.split(","))
+    except ValueError:
+        raise DeepCropError(
+            f"--centre {text}: expected LATITUDE,LONGITUDE, for example 38.0,-121.5."
+        ) from None
+    return latitude, longitude
+
+
+@app.command()
+def ingest(
+    spec: Annotated[Path, typer.Argument(help="What to read, a YAML file: see docs/ingest.md.")],
+    out: Annotated[Path, typer.Option(help="Zarr store to write.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Bring your own data into an observation cube.
+
+    Example: deepcrop ingest examples/flanders_2018.yaml --out flanders.zarr
+    """
+    run_ingest(spec, out, overwrite)
+    typer.echo(f"{out}: ingested")
+
+
+@app.command("map")
+def map_(
+    region: Annotated[Path, typer.Argument(help="Observation cube, Zarr or NetCDF.")],
+    year: Annotated[int, typer.Option(help="Target year.")],
+    out: Annotated[Path, typer.Option(help="Directory to write.")],
+    method: Annotated[str, typer.Option(help="How: curve.")] = "curve",
+    overwrite: Overwrite = False,
+) -> None:
+    """Map the season dates of a year.
+
+    Example: deepcrop map region.zarr --year 2018 --method curve --out maps
+    """
+    if method != "curve":
+        raise DeepCropError(f"--method {method}: expected curve.")
+    _report(map_region(region, year, out, overwrite))
+
+
+def _report(result: MapResult) -> None:
+    """Print what was mapped."""
+    summary = result.summary
+    table = Table(title=f"{summary['title']}: season 1 of {summary['year']}")
+    for heading in ("stage", "detected", "median"):
+        table.add_column(heading, justify="left" if heading == "stage" else "right")
+    for stage in stages.STAGES:
+        layer = summary["layers"][stage]
+        share, date = layer["detected_share"], layer["median_date"]
+        table.add_row(stage.upper(), f"{100 * share:.1f} %", date or "-")
+    Console().print(table)
+    scenes = ", ".join(f"{name} {number}" for name, number in summary["scenes"].items())
+    typer.echo(f"scenes: {scenes}\nmaps, pictures and summary.json: {result.path}/")
+
+
+@app.command()
+def score(
+    maps: Annotated[Path, typer.Argument(help="Directory made by 'deepcrop map'.")],
+    region: Annotated[Path, typer.Argument(help="The simulated region, with its truth.")],
+    out: Annotated[Path, typer.Option(help="CSV to write.")],
+) -> None:
+    """Score the maps of a simulated region against its truth.
+
+    Example: deepcrop score maps region.zarr --out accuracy.csv
+    """
+    _score(maps, region, out)
+
+
+def _score(maps: Path, region: Path, out: Path) -> None:
+    scores = evaluation.score_map(maps, region)
+    evaluation.write_scores(scores, out)
+    table = Table(
+        title="SIMULATED DATA: NDVI curve against true camera greenness, days, per pixel and season"
+    )
+    for heading in ("group", "stage", "true dates", "detected", "MAE", "bias", "median |error|"):
+        table.add_column(heading, justify="left" if heading in ("group", "stage") else "right")
+    for k, s in enumerate(scores):
+        table.add_row(
+            s.group if k % 4 == 0 else "",
+            s.stage.upper(),
+            f"{s.true_dates}",
+            f"{100 * s.detected:.1f} %",
+            f"{s.mae:.1f}",
+            f"{s.bias:+.1f}",
+            f"{s.median:.0f}",
+            end_section=k % 4 == 3,
+        )
+    Console(width=100).print(table)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Directory to write into.")] = Path("demo"),
+) -> None:
+    """Simulate a small region, map it, and compare with the truth.
+
+    Example: deepcrop demo --out demo
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    region, maps = out / "region.zarr", out / "maps"
+    year = 2018
+    run_simulate(Region(year=year), region, overwrite=True)
+    result = map_region(region, year, maps, overwrite=True)
+    _score(maps, region, out / "accuracy.csv")
+    for stage in stages.STAGES:
+        evaluation.draw_comparison(maps, region, stage, out / f"truth_{stage}.png")
+    _report(result)
+    typer.echo(
+        f"""
+All of this is SIMULATED DATA with known truth.
+  region (observations and truth)  {region}
+  maps (COG, STAC item)            {maps}/sos20.tif sos50.tif eos50.tif eos20.tif item.json
+  pictures of the maps             {maps}/sos20.png ...
+  map against truth, pictures      {out}/truth_sos20.png ...
+  map against truth, numbers       {out}/accuracy.csv
+  summary                          {maps}/summary.json"""
+    )
+
+
+def main() -> None:
+    """Run the command line; what the user can mend is printed without a traceback."""
+    try:
+        app()
+    except DeepCropError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

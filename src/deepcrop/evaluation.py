@@ -1,0 +1,207 @@
+"""Maps against known truth: errors in days, and how much was found."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import xarray as xr
+from numpy.typing import NDArray
+
+from deepcrop import figures, grid, observations, stages
+from deepcrop.errors import CubeError, DeepCropError
+from deepcrop.staging import atomic_file
+
+_SPAN = stages.DAY_MAX - stages.DAY_MIN  # largest possible error in days
+
+
+@dataclass(frozen=True)
+class StageScore:
+    """Errors of one stage over one group of pixels.
+
+    Attributes
+    ----------
+    group, stage : str
+        Crop (or "all seasons"), and stage.
+    true_dates : int
+        True dates in the group: pixels times seasons.
+    detected : float
+        Share of them for which the map gives a date of the same season.
+    mae, bias, median : float
+        Mean absolute error, mean error (positive = mapped too late) and median absolute error in
+        days, over the detected ones; NaN where there is none.
+    """
+
+    group: str
+    stage: str
+    true_dates: int
+    detected: float
+    mae: float
+    bias: float
+    median: float
+
+
+def match_seasons(truth: NDArray[np.int16], mapped: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Put mapped seasons beside the true seasons they overlap.
+
+    Parameters
+    ----------
+    truth, mapped : ndarray of int16 (2, 4, pixels)
+        Day numbers per season slot and stage, 32767 = none.
+
+    Returns
+    -------
+    ndarray of int16 (2, 4, pixels)
+        Mapped dates in the slots of the truth, 32767 where no mapped season overlaps in time. Each
+        mapped season is used at most once; of the two ways to pair, the one of longer overlap.
+    """
+    first_t, last_t = _extent(truth)
+    first_m, last_m = _extent(mapped)
+    overlap = np.minimum(last_t[:, None], last_m[None]) - np.maximum(first_t[:, None], first_m[None])
+    overlap = np.maximum(overlap + 1, 0)  # (true slot, mapped slot, pixels), days
+    straight = overlap[0, 0] + overlap[1, 1]
+    crossed = overlap[0, 1] + overlap[1, 0]
+    swap = crossed > straight
+    paired = np.where(swap, mapped[::-1], mapped)
+    shared = np.where(
+        swap, np.stack([overlap[0, 1], overlap[1, 0]]), np.stack([overlap[0, 0], overlap[1, 1]])
+    )
+    return np.where(shared[:, None] > 0, paired, np.int16(stages.NO_DAY))
+
+
+def _extent(dates: NDArray[np.int16]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """First and last known day of each season; an empty range where nothing is known."""
+    known = dates != stages.NO_DAY
+    wide = dates.astype(np.int32)
+    return np.where(known, wide, 10**6).min(axis=1), np.where(known, wide, -(10**6)).max(axis=1)
+
+
+def score_map(map_dir: Path, cube_path: Path) -> list[StageScore]:
+    """Score a map of a simulated region against the region's truth.
+
+    Parameters
+    ----------
+    map_dir : Path
+        Directory made by ``deepcrop map``.
+    cube_path : Path
+        The simulated region, with its ``/truth``.
+
+    Returns
+    -------
+    list of StageScore
+        For all seasons together, then by crop.
+
+    Raises
+    ------
+    DeepCropError
+        If the cube has no truth, or grids or years differ.
+    """
+    cube = observations.open_cube(cube_path)
+    if "truth" not in cube.children:
+        raise CubeError(f"{cube_path} has no 'truth' group; only simulated regions have one.")
+    truth = cube["truth"].to_dataset()
+    if "sos20" not in truth:
+        raise CubeError(f"{cube_path}: group 'truth' has no season dates.")
+    crop_type = cube["landcover"].to_dataset()["crop_type"]
+    names = dict(
+        zip(crop_type.attrs["flag_values"], crop_type.attrs["flag_meanings"].split(), strict=True)
+    )
+    errors = np.zeros((len(names), 4, 2 * _SPAN + 1), np.int64)  # pixels by crop, stage and error
+    true = np.zeros((len(names), 4), np.int64)
+    codes = np.array(list(names))
+    for tile in grid.tiles((truth.sizes["y"], truth.sizes["x"]), observations.CHUNK):
+        rows, cols = tile.core
+        real = _truth_block(truth, rows, cols)
+        mapped = _map_block(map_dir, rows, cols, truth)
+        mapped = match_seasons(real, mapped)
+        crop = np.searchsorted(codes, crop_type.isel(y=rows, x=cols).values.reshape(-1))
+        for slot in range(stages.SLOTS):
+            for k in range(4):
+                known = real[slot, k] != stages.NO_DAY
+                np.add.at(true[:, k], crop[known], 1)
+                both = known & (mapped[slot, k] != stages.NO_DAY)
+                error = mapped[slot, k, both].astype(np.int32) - real[slot, k, both]
+                np.add.at(errors[:, k], (crop[both], error + _SPAN), 1)
+    return list(_scores(list(names.values()), true, errors))
+
+
+def _truth_block(truth: xr.Dataset, rows: slice, cols: slice) -> NDArray[np.int16]:
+    block = truth.isel(y=rows, x=cols)
+    return np.stack([block[name].values.reshape(stages.SLOTS, -1) for name in stages.STAGES], 1)
+
+
+def _map_block(map_dir: Path, rows: slice, cols: slice, truth: xr.Dataset) -> NDArray[np.int16]:
+    window = ((rows.start, rows.stop), (cols.start, cols.stop))
+    year = int(truth.attrs["year"])
+    blocks = []
+    for suffix in ("", "_season2"):
+        for name in stages.STAGES:
+            path = map_dir / f"{name}{suffix}.tif"
+            if not path.is_file():
+                raise DeepCropError(f"{path} does not exist; expected a map by 'deepcrop map'.")
+            with rasterio.open(path) as layer:
+                box = grid.grid_of(truth)
+                if layer.shape != box.shape or not layer.transform.almost_equals(box.affine, 1e-3):
+                    raise DeepCropError(f"{path} lies on another grid than the region's truth.")
+                if layer.tags().get("year", str(year)) != str(year):
+                    raise DeepCropError(
+                        f"{path} is a map of {layer.tags()['year']}, the truth is of {year}."
+                    )
+                blocks.append(layer.read(1, window=window).reshape(-1))
+    return np.stack(blocks).reshape(stages.SLOTS, 4, -1)
+
+
+def _scores(names: list[str], true: NDArray, errors: NDArray) -> Iterable[StageScore]:
+    groups = [("all seasons", np.arange(len(names)))]
+    groups += [(name, np.array([k])) for k, name in enumerate(names) if true[k].any()]
+    size = np.abs(np.arange(-_SPAN, _SPAN + 1))
+    for group, members in groups:
+        for k, stage in enumerate(stages.STAGES):
+            count = errors[members, k].sum(axis=0)
+            found, expected = int(count.sum()), int(true[members, k].sum())
+            mae = bias = median = float("nan")
+            if found:
+                mae = float((count * size).sum() / found)
+                bias = float((count * np.arange(-_SPAN, _SPAN + 1)).sum() / found)
+                cumulated = np.cumsum(np.bincount(size, weights=count))
+                median = float(np.searchsorted(cumulated, found / 2))
+            yield StageScore(
+                group, stage, expected, found / expected if expected else 0.0, mae, bias, median
+            )
+
+
+def write_scores(scores: list[StageScore], path: Path) -> None:
+    """Write scores as CSV, days with one decimal."""
+    with atomic_file(path) as part, part.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(field.name for field in fields(StageScore))
+        for s in scores:
+            writer.writerow(
+                [s.group, s.stage, s.true_dates, f"{s.detected:.3f}"]
+                + [f"{v:.1f}" for v in (s.mae, s.bias, s.median)]
+            )
+
+
+def draw_comparison(map_dir: Path, cube_path: Path, stage: str, out: Path) -> None:
+    """Picture of one stage of season 1: truth, map and difference, decimated to 1000 pixels."""
+    cube = observations.open_cube(cube_path)
+    truth = cube["truth"].to_dataset()
+    step = max(1, -(-max(truth.sizes["y"], truth.sizes["x"]) // 1000))
+    real = truth[stage].isel(season=0, y=slice(None, None, step), x=slice(None, None, step)).values
+    with rasterio.open(map_dir / f"{stage}.tif") as layer:
+        mapped = layer.read(1)[::step, ::step]
+    figures.save(
+        figures.truth_comparison(
+            real,
+            mapped,
+            year=int(truth.attrs["year"]),
+            stage=stage,
+            resolution=step * grid.RESOLUTION,
+            title=str(cube.attrs.get("title", "")),
+        ),
+        out,
+    )

@@ -1,0 +1,244 @@
+"""From an observation cube to season maps, tile by tile."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from deepcrop import grid, indices, observations, products, stages
+from deepcrop.errors import CubeError
+from deepcrop.phenology import SavGol, SeasonRule, Seasons, season_dates
+from deepcrop.staging import progress_bar, staging
+
+_WORK = "work.zarr"
+_REACH = 60
+"""Days beyond the range of day numbers from which observations still help."""
+
+_COUNTS = {"n_cycles": np.uint8, "n_obs": np.uint16}
+
+
+@dataclass(frozen=True)
+class MapResult:
+    """Where a map lies, and its ``summary.json``."""
+
+    path: Path
+    summary: dict[str, Any]
+
+
+def map_region(cube_path: Path, year: int, out: Path, overwrite: bool = False) -> MapResult:
+    """Map the season dates of a target year by the curve method (NDVI, adaptive Savitzky-Golay).
+
+    Writes one Cloud-Optimized GeoTIFF per stage and season, pictures, a STAC item and a summary
+    (:mod:`deepcrop.products`). Memory is set by a tile of 256 x 256 pixels and the number of
+    scenes. An interrupted run goes on where it stopped; ``out`` appears when all is written.
+
+    Parameters
+    ----------
+    cube_path : Path
+        Observation cube, Zarr or NetCDF.
+    year : int
+        Target year.
+    out : Path
+        Directory to make.
+    overwrite : bool
+        Replace an existing ``out``.
+
+    Raises
+    ------
+    CubeError
+        If the cube cannot be read, has no optical group, or has no observation near the year.
+    DeepCropError
+        If ``out`` exists and may not be replaced.
+    """
+    cube = observations.open_cube(cube_path)
+    if "optical" not in cube.children:
+        raise CubeError(
+            f"{cube_path} has no 'optical' group; the curve method needs red and near infrared."
+        )
+    optical = cube["optical"].to_dataset()[["red", "nir"]]
+    days = stages.to_days(optical["time"].values, year)
+    used = (days >= stages.DAY_MIN - _REACH) & (days <= stages.DAY_MAX + _REACH)
+    if not used.any():
+        first, last = optical["time"].values[[0, -1]].astype("datetime64[D]")
+        raise CubeError(
+            f"{cube_path} has no optical observation around {year}: its scenes run from {first} "
+            f"to {last}. Choose another --year."
+        )
+    smoother, rule = SavGol(), SeasonRule()
+    settings = {
+        "map": str(cube_path.resolve()),
+        "made": _fingerprint(cube_path),
+        "method": "curve",
+        "year": year,
+        "smoother": asdict(smoother),
+        "rule": asdict(rule),
+    }
+    box = observations.grid_of(cube)
+    with staging(out, settings, overwrite) as stage:
+        work = stage.path / _WORK
+        if "layout" not in stage.done:
+            shutil.rmtree(work, ignore_errors=True)
+            observations.create_store(work, {})
+            template = _template(box.shape, days.size)
+            observations.create_group(work, "layers", grid.assign_grid(template, box))
+            stage.finish("layout")
+        tiles = list(grid.tiles(box.shape, observations.CHUNK))
+        selected = optical.isel(time=np.flatnonzero(used))
+        with progress_bar() as bar:
+            for tile in bar.track(tiles, description="mapping tiles"):
+                if f"tile {tile.index}" in stage.done:
+                    continue
+                rows, cols = tile.core
+                block = selected.isel(y=rows, x=cols)
+                layers, scenes = map_tile(block, days[used], year, smoother, rule)
+                layers["scene_pixels"] = np.zeros(days.size, np.int64)
+                layers["scene_pixels"][used] = scenes
+                _write_tile(work, layers, tile)
+                stage.finish(f"tile {tile.index}")
+        with xr.open_zarr(
+            work, group="layers", consolidated=False, chunks=None, decode_coords="all"
+        ) as done:
+            seen = done["scene_pixels"].sum(("tile_y", "tile_x")).values[used]
+            info = _info(cube, cube_path, year, used, int((seen > 0).sum()), settings)
+            summary = products.write_products(
+                done.drop_vars("scene_pixels"), stage.path, info, _crop_type(cube)
+            )
+        shutil.rmtree(work)
+    return MapResult(out, summary)
+
+
+def map_tile(
+    optical: xr.Dataset, days: NDArray, year: int, smoother: SavGol, rule: SeasonRule
+) -> tuple[dict[str, NDArray], NDArray[np.int64]]:
+    """Layers of one tile by the curve method.
+
+    Parameters
+    ----------
+    optical : Dataset
+        ``red`` and ``nir`` of the tile, dims (time, y, x).
+    days : ndarray (time,)
+        Day numbers of the scenes.
+    year : int
+        Target year.
+    smoother : SavGol
+        How to smooth.
+    rule : SeasonRule
+        What counts as a season.
+
+    Returns
+    -------
+    layers : dict of ndarray (y, x)
+        As :func:`deepcrop.products.write_products` expects.
+    scenes : ndarray of int (time,)
+        Valid pixels of each scene.
+    """
+    ndvi = indices.ndvi_of(optical["nir"].values, optical["red"].values)
+    times, rows, cols = ndvi.shape
+    series = np.ascontiguousarray(ndvi.reshape(times, -1).T)
+    seasons = season_dates(series, days, smoother=smoother, rule=rule)
+    layers = slot_layers(seasons, year)
+    valid = np.isfinite(ndvi)
+    layers["n_obs"] = valid.sum(axis=0).reshape(-1).astype(np.uint16)
+    shaped = {name: values.reshape(rows, cols) for name, values in layers.items()}
+    return shaped, valid.sum(axis=(1, 2))
+
+
+def slot_layers(seasons: Seasons, year: int) -> dict[str, NDArray]:
+    """Put the seasons of a target year into the two slots: Int16 day numbers per pixel."""
+    peaks = seasons.dates[:, :, seasons.stages.index("peak")]
+    index, count = stages.select_slots(peaks, np.nan_to_num(seasons.amplitude), year)
+    chosen = np.take_along_axis(seasons.dates, np.maximum(index, 0)[:, :, None], axis=1)
+    chosen = np.where(index[:, :, None] < 0, np.nan, chosen)
+    layers: dict[str, NDArray] = {}
+    for slot in range(stages.SLOTS):
+        for name in stages.STAGES:
+            suffix = "" if slot == 0 else f"_season{slot + 1}"
+            layers[name + suffix] = stages.encode(chosen[:, slot, seasons.stages.index(name)])
+    layers["n_cycles"] = count
+    return layers
+
+
+def layer_names() -> list[str]:
+    """Names of the day layers: season 1, then season 2."""
+    return [
+        name + ("" if slot == 0 else f"_season{slot + 1}")
+        for slot in range(stages.SLOTS)
+        for name in stages.STAGES
+    ]
+
+
+def _template(shape: tuple[int, int], scenes: int) -> xr.Dataset:
+    """Form of the work store; values are not read."""
+    data: dict[str, Any] = {
+        name: (("y", "x"), np.broadcast_to(np.int16(0), shape)) for name in layer_names()
+    }
+    for name, dtype in _COUNTS.items():
+        data[name] = (("y", "x"), np.broadcast_to(dtype(0), shape))
+    chunk = observations.CHUNK
+    grid_of_tiles = (-(-shape[0] // chunk), -(-shape[1] // chunk))
+    # Valid pixels of each scene, per tile: says which scenes were of any use.
+    data["scene_pixels"] = (
+        ("scene", "tile_y", "tile_x"),
+        np.broadcast_to(np.int64(0), (scenes, *grid_of_tiles)),
+    )
+    return xr.Dataset(data)
+
+
+def _write_tile(work: Path, layers: dict[str, NDArray], tile: grid.Tile) -> None:
+    scene_pixels = layers.pop("scene_pixels")
+    observations.write_block(work, "layers", layers, *tile.core)
+    i, j = tile.index
+    observations.write_block(
+        work,
+        "layers",
+        {"scene_pixels": scene_pixels[:, None, None]},
+        slice(i, i + 1),
+        slice(j, j + 1),
+    )
+
+
+def _fingerprint(path: Path) -> str:
+    """Changes when a cube is written anew, so that two cubes never share a half-made map."""
+    stat = (path / "zarr.json" if path.is_dir() else path).stat()
+    return f"{stat.st_mtime_ns} {stat.st_size}"
+
+
+def _crop_type(cube: xr.DataTree) -> xr.DataArray | None:
+    if "landcover" not in cube.children:
+        return None
+    return cube["landcover"].to_dataset()["crop_type"]
+
+
+def _info(
+    cube: xr.DataTree,
+    path: Path,
+    year: int,
+    used: NDArray,
+    usable: int,
+    settings: dict[str, Any],
+) -> products.MapInfo:
+    times = cube["optical"]["time"].values[used]
+    scenes = {"optical": int(used.sum()), "optical_usable": usable}
+    if "sar" in cube.children:
+        scenes["sar"] = int(cube["sar"].sizes["time"])
+    attrs = {
+        name: observations.plain(cube[name].attrs)
+        for name in ("optical", "sar", "landcover")
+        if name in cube.children
+    }
+    return products.MapInfo(
+        year=year,
+        method="curve",
+        simulated=observations.is_simulated(cube),
+        title=str(cube.attrs.get("title", path.stem)),
+        start=times[0],
+        end=times[-1],
+        scenes=scenes,
+        source={"cube": path.name, **attrs, "smoother": settings["smoother"], "rule": settings["rule"]},
+    )
