@@ -61,7 +61,9 @@ def match_seasons(truth: NDArray[np.int16], mapped: NDArray[np.int16]) -> NDArra
     """
     first_t, last_t = _extent(truth)
     first_m, last_m = _extent(mapped)
-    overlap = np.minimum(last_t[:, None], last_m[None]) - np.maximum(first_t[:, None], first_m[None])
+    overlap = np.minimum(last_t[:, None], last_m[None]) - np.maximum(
+        first_t[:, None], first_m[None]
+    )
     overlap = np.maximum(overlap + 1, 0)  # (true slot, mapped slot, pixels), days
     straight = overlap[0, 0] + overlap[1, 1]
     crossed = overlap[0, 1] + overlap[1, 0]

@@ -20,7 +20,7 @@ _WORK = "work.zarr"
 _REACH = 60
 """Days beyond the range of day numbers from which observations still help."""
 
-_COUNTS = {"n_cycles": np.uint8, "n_obs": np.uint16}
+_COUNTS: dict[str, np.dtype] = {"n_cycles": np.dtype(np.uint8), "n_obs": np.dtype(np.uint16)}
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,16 @@ def map_region(cube_path: Path, year: int, out: Path, overwrite: bool = False) -
         "rule": asdict(rule),
     }
     box = observations.grid_of(cube)
+    shape = (box.shape[0], box.shape[1])
     with staging(out, settings, overwrite) as stage:
         work = stage.path / _WORK
         if "layout" not in stage.done:
             shutil.rmtree(work, ignore_errors=True)
             observations.create_store(work, {})
-            template = _template(box.shape, days.size)
+            template = _template(shape, days.size)
             observations.create_group(work, "layers", grid.assign_grid(template, box))
             stage.finish("layout")
-        tiles = list(grid.tiles(box.shape, observations.CHUNK))
+        tiles = list(grid.tiles(shape, observations.CHUNK))
         selected = optical.isel(time=np.flatnonzero(used))
         with progress_bar() as bar:
             for tile in bar.track(tiles, description="mapping tiles"):
@@ -179,7 +180,7 @@ def _template(shape: tuple[int, int], scenes: int) -> xr.Dataset:
         name: (("y", "x"), np.broadcast_to(np.int16(0), shape)) for name in layer_names()
     }
     for name, dtype in _COUNTS.items():
-        data[name] = (("y", "x"), np.broadcast_to(dtype(0), shape))
+        data[name] = (("y", "x"), np.broadcast_to(dtype.type(0), shape))
     chunk = observations.CHUNK
     grid_of_tiles = (-(-shape[0] // chunk), -(-shape[1] // chunk))
     # Valid pixels of each scene, per tile: says which scenes were of any use.
@@ -204,7 +205,7 @@ def _write_tile(work: Path, layers: dict[str, NDArray], tile: grid.Tile) -> None
 
 
 def _fingerprint(path: Path) -> str:
-    """Changes when a cube is written anew, so that two cubes never share a half-made map."""
+    """Tell one writing of a cube from the next, so that two never share a half-made map."""
     stat = (path / "zarr.json" if path.is_dir() else path).stat()
     return f"{stat.st_mtime_ns} {stat.st_size}"
 
@@ -223,7 +224,7 @@ def _info(
     usable: int,
     settings: dict[str, Any],
 ) -> products.MapInfo:
-    times = cube["optical"]["time"].values[used]
+    times = cube["optical"].to_dataset()["time"].values[used]
     scenes = {"optical": int(used.sum()), "optical_usable": usable}
     if "sar" in cube.children:
         scenes["sar"] = int(cube["sar"].sizes["time"])
@@ -240,5 +241,10 @@ def _info(
         start=times[0],
         end=times[-1],
         scenes=scenes,
-        source={"cube": path.name, **attrs, "smoother": settings["smoother"], "rule": settings["rule"]},
+        source={
+            "cube": path.name,
+            **attrs,
+            "smoother": settings["smoother"],
+            "rule": settings["rule"],
+        },
     )

@@ -52,7 +52,7 @@ class SeasonRule:
     """
 
     min_amplitude: float = 0.12
-    prominence: float = 0.25
+    prominence: float = 0.2
     max_gap: float = 60.0
     min_observations: int = 8
 
@@ -158,7 +158,7 @@ def season_dates(
 def _ordered(
     values: NDArray, days: NDArray, weights: NDArray | None
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """Inputs as contiguous float32, in order of days."""
+    """Check the inputs; return them as float32, in order of days."""
     values = np.asarray(values, np.float32)
     days = np.asarray(days, np.float32)
     if values.ndim != 2 or days.ndim != 1 or values.shape[1] != days.size:

@@ -47,18 +47,18 @@ class SavGol:
         Days between points of the smooth curve.
     """
 
-    window: float = 35.0
+    window: float = 24.0
     steep_window: float = 18.0
     max_window: float = 120.0
-    min_points: int = 5
-    envelope_passes: int = 2
+    min_points: int = 6
+    envelope_passes: int = 1
     spike: float = 0.8
     step: float = 2.0
 
 
 def curve_days(days: NDArray, settings: SavGol) -> NDArray[np.float32]:
     """Days of the smooth curve: from the first to the last observation, every ``step`` days."""
-    count = int(math.floor((days[-1] - days[0]) / settings.step)) + 1
+    count = math.floor((days[-1] - days[0]) / settings.step) + 1
     return (days[0] + settings.step * np.arange(count)).astype(np.float32)
 
 
@@ -92,7 +92,7 @@ def savgol(
 
 
 def unpack(settings: SavGol) -> tuple[float, float, float, int, int, float]:
-    """Settings as the kernels take them."""
+    """Give the settings as the kernels take them."""
     return (
         settings.window,
         settings.steep_window,
@@ -104,9 +104,7 @@ def unpack(settings: SavGol) -> tuple[float, float, float, int, int, float]:
 
 
 @njit(cache=True, parallel=True)
-def _savgol(
-    values, days, weights, grid, window, steep, widest, min_points, passes, spike, curve
-):
+def _savgol(values, days, weights, grid, window, steep, widest, min_points, passes, spike, curve):
     pixels, times = values.shape
     for block in prange((pixels + BLOCK - 1) // BLOCK):
         t = np.empty(times, np.float32)
@@ -117,9 +115,7 @@ def _savgol(
             if n < min_points:
                 curve[pixel, :] = np.nan
                 continue
-            smooth(
-                t, y, w, n, grid, window, steep, widest, min_points, passes, spike, curve[pixel]
-            )
+            smooth(t, y, w, n, grid, window, steep, widest, min_points, passes, spike, curve[pixel])
 
 
 @njit(cache=True)

@@ -6,8 +6,8 @@ hide leaves. Camera greenness therefore falls earlier than NDVI (paper, section 
 al. 2018, doi 10.1016/j.rse.2018.05.014). The lags of satellite dates behind camera dates were set
 by the 30 maize and soybean site-years of HLS EVI beside PhenoCam of doi
 10.34133/remotesensing.0878 (medians there: SOS20 5, SOS50 9, EOS50 5, EOS20 10 days;
-`tests/test_simulation_camera.py` compares them with the simulator's own). Levels of GCC are typical of PhenoCam archives: bare
-soil 0.33 - 0.34, full crop 0.42 - 0.46.
+`tests/test_simulation_camera.py` compares them with the simulator's own). Levels of GCC are
+typical of PhenoCam archives: bare soil 0.33 - 0.34, full crop 0.42 - 0.46.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def _year_offset(seed: int, year: int) -> float:
 
 def _spring(seed: int, place: str, latitude: float, year: int) -> float:
     """Day on which perennial and winter crops start to grow again in a year (0 = target year)."""
-    day = 66 + 3.0 * (latitude - 40) if place == "north_america" else 55 + 2.0 * (latitude - 40)
+    day = 66 + 3.0 * (latitude - 40) if place == "north_america" else 43 + 2.0 * (latitude - 40)
     return 365 * year + day + _year_offset(seed, year)
 
 
@@ -252,12 +252,13 @@ def _annual(
         begins = max(_spring(seed, place, latitude, year) + rng.normal(0, 4), emerged)
     course = _course(rng, crop, begins, mature, np.inf)
     if crop.kind == "winter":
-        autumn = rng.uniform(0.3, 0.9) * (1.8 if crop.name == "rapeseed" else 1.0)
-        frost = 0.3 * logistic((DAYS - (begins - 50)) / 8.0)
-        young = autumn * logistic((DAYS - emerged - 22) / 6.0) * (1 - frost)
+        autumn = rng.uniform(0.3, 0.8) * (2.2 if crop.name == "rapeseed" else 1.0)
+        emergence = logistic((DAYS - emerged - 22) / 6.0)
+        tillering = logistic((DAYS - (begins - 35)) / 15.0)  # slow growth all winter
+        young = autumn * emergence * (0.5 + 0.8 * tillering)
         # Autumn leaves are replaced as spring leaves come.
         course["green"] += young * (1 - course["green"] / max(course["green"].max(), 1e-6))
-        course["green"] *= DAYS >= emerged
+        course["green"] *= emerged <= DAYS
         course["water"] += 0.2 * young * (mature > DAYS)
     growth.add(Cycle(crop.name, sown, harvested), event=True, **course)
     growth.soil(sown, harvested)

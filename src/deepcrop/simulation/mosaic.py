@@ -51,9 +51,7 @@ class Mosaic:
     along: NDArray[np.float32]
 
 
-def draw(
-    seed: int, row0: int, col0: int, shape: tuple[int, int], field_size_ha: float
-) -> Mosaic:
+def draw(seed: int, row0: int, col0: int, shape: tuple[int, int], field_size_ha: float) -> Mosaic:
     """Draw a block of the mosaic.
 
     Parameters
@@ -102,12 +100,12 @@ def draw(
 
 
 def _district_number(dy: int, dx: int) -> int:
-    """Number of a district; a halo may reach into row or column -1."""
+    """Give the number of a district; a halo may reach into row or column -1."""
     return (dy + 1) * 1024 + (dx + 1)
 
 
 def _river(seed: int, y: NDArray, x: NDArray) -> NDArray[np.bool_]:
-    """A river that crosses the land every 9 km or so, meandering."""
+    """Draw the rivers that cross the land every 9 km or so, meandering."""
     rng = noise.generator(seed, "river")
     spacing = rng.uniform(8000, 10000)
     start = rng.uniform(0.25, 0.75) * spacing
@@ -190,11 +188,9 @@ def _locate(y, x, splits, leaves, first):
     number = np.empty(n, np.int64)
     along = np.empty(n, np.float32)
     for i in prange(n):
-        leaf = -1
-        if splits.shape[0] == 0:
-            leaf = 0
-        else:
-            node = 0
+        leaf = np.int64(0)
+        if splits.shape[0] > 0:
+            node = np.int64(0)
             while node >= 0:
                 below = y[i] * splits[node, 0] + x[i] * splits[node, 1] <= splits[node, 2]
                 node = np.int64(splits[node, 3] if below else splits[node, 4])
@@ -202,5 +198,7 @@ def _locate(y, x, splits, leaves, first):
         number[i] = first + leaf
         dy = y[i] - leaves[leaf, 0]
         dx = x[i] - leaves[leaf, 1]
-        along[i] = (dy * math.sin(leaves[leaf, 2]) + dx * math.cos(leaves[leaf, 2])) / leaves[leaf, 3]
+        along[i] = (dy * math.sin(leaves[leaf, 2]) + dx * math.cos(leaves[leaf, 2])) / leaves[
+            leaf, 3
+        ]
     return number, along

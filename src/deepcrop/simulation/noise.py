@@ -59,7 +59,7 @@ def _unit(bits):
 
 @njit(cache=True, parallel=True)
 def normal(seed: int, row0: int, col0: int, rows: int, cols: int) -> NDArray[np.float32]:
-    """Standard normal values of a block of pixels, float32 (rows, cols)."""
+    """Draw standard normal values of a block of pixels, float32 (rows, cols)."""
     out = np.empty((rows, cols), np.float32)
     for i in prange(rows):
         for j in range(cols):
@@ -73,7 +73,7 @@ def normal(seed: int, row0: int, col0: int, rows: int, cols: int) -> NDArray[np.
 
 @njit(cache=True, parallel=True)
 def exponential(seed: int, row0: int, col0: int, rows: int, cols: int) -> NDArray[np.float32]:
-    """Exponential values of mean 1 (single-look speckle intensity) of a block of pixels."""
+    """Draw exponential values of mean 1 (single-look speckle intensity) of a block of pixels."""
     out = np.empty((rows, cols), np.float32)
     for i in prange(rows):
         for j in range(cols):
@@ -83,8 +83,8 @@ def exponential(seed: int, row0: int, col0: int, rows: int, cols: int) -> NDArra
 
 def smooth_noise(
     seed: int,
-    row0: int,
-    col0: int,
+    row0: float,
+    col0: float,
     shape: tuple[int, int],
     wavelength: float,
     octaves: int = 1,
@@ -99,7 +99,7 @@ def smooth_noise(
     ----------
     seed : int
         Stream.
-    row0, col0 : int
+    row0, col0 : float
         First cell of the block; may be negative.
     shape : tuple of int
         Rows and columns of the block.

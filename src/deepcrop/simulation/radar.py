@@ -44,8 +44,8 @@ def soil_db(moisture, roughness, incidence):
         Degrees.
     """
     tilt = incidence - 38.0
-    vv = -16.6 + 0.24 * moisture + roughness - 0.13 * tilt
-    vh = -25.0 + 0.20 * moisture + 0.9 * roughness - 0.10 * tilt
+    vv = -16.0 + 0.24 * moisture + roughness - 0.13 * tilt
+    vh = -23.2 + 0.20 * moisture + 0.9 * roughness - 0.10 * tilt
     return vv, vh
 
 
@@ -71,9 +71,7 @@ def water_cloud(volume_db, attenuation, water, ground_db, cos_incidence):
     return volume * (1.0 - through) + 10.0 ** (ground_db / 10.0) * through
 
 
-def speckle(
-    seed: int, row0: int, col0: int, shape: tuple[int, int]
-) -> NDArray[np.float32]:
+def speckle(seed: int, row0: int, col0: int, shape: tuple[int, int]) -> NDArray[np.float32]:
     """Multiplicative speckle of mean 1 and variance 1/4.4, float32, correlated over neighbours."""
     rows, cols = shape
     white = noise.exponential(seed, row0 - 1, col0 - 1, rows + 2, cols + 2)
@@ -82,8 +80,8 @@ def speckle(
 
 def smooth3(padded: NDArray, side: float) -> NDArray[np.float32]:
     """Weighted 3x3 mean, weights (side, 1 - 2·side, side) each way; the result is 2 smaller."""
-    side = np.float32(side)
-    centre = np.float32(1) - 2 * side
+    padded = padded.astype(np.float32, copy=False)
+    centre = 1 - 2 * side
     rows = side * (padded[..., :-2, :] + padded[..., 2:, :]) + centre * padded[..., 1:-1, :]
     return side * (rows[..., :-2] + rows[..., 2:]) + centre * rows[..., 1:-1]
 

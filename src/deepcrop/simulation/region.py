@@ -65,8 +65,8 @@ class Region:
 
     def days(self) -> tuple[int, int]:
         """First and last day number of the observations."""
-        first = np.datetime64(self.start or f"{self.year - 1}-09-01")
-        last = np.datetime64(self.end or f"{self.year + 1}-02-28")
+        first = _date(self.start or f"{self.year - 1}-09-01")
+        last = _date(self.end or f"{self.year + 1}-02-28")
         lo, hi = (int(d) for d in stages.to_days([first, last], self.year))
         if not canopy.FIRST_DAY + 30 <= lo < hi <= canopy.LAST_DAY - 30:
             limits = stages.to_dates([canopy.FIRST_DAY + 30, canopy.LAST_DAY - 30], self.year)
@@ -85,6 +85,13 @@ class Region:
         )
         left, top = round(x / 10 - self.cols / 2) * 10, round(y / 10 + self.rows / 2) * 10
         return grid.make_grid((left, top - 10 * self.rows, left + 10 * self.cols, top), crs)
+
+
+def _date(text: str) -> np.datetime64:
+    try:
+        return np.datetime64(text, "D")
+    except ValueError:
+        raise DeepCropError(f"{text!r} is no date; expected one like 2018-09-01.") from None
 
 
 def check_region(region: Region) -> None:
@@ -198,9 +205,7 @@ def _create(region: Region, plan: _Plan, path: Path) -> None:
 
     def empty(names: tuple[str, ...], n: int, dtype: type) -> dict:
         values = np.broadcast_to(dtype(0), (n, *shape))
-        return {
-            name: (("time", "y", "x"), values, observations.describe(name)) for name in names
-        }
+        return {name: (("time", "y", "x"), values, observations.describe(name)) for name in names}
 
     optical_group = xr.Dataset(
         empty(observations.OPTICAL_BANDS, len(plan.optical), np.float32)
@@ -311,7 +316,7 @@ def _write_block(region: Region, plan: _Plan, path: Path, tile: grid.Tile) -> No
     write = observations.write_block
     write(path, "optical", {**optical_block, "scl": scl_block}, rows, cols)
     write(path, "sar", sar_block, rows, cols)
-    ids = {"crop_type": inner_land.codes(), "field_id": inner_land.number}
+    ids: dict[str, NDArray] = {"crop_type": inner_land.codes(), "field_id": inner_land.number}
     write(path, "landcover", ids, rows, cols)
     write(path, "truth", truth.truth_layers(inner_land, region.year), rows, cols)
 

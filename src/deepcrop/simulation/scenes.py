@@ -106,7 +106,7 @@ def optical_scenes(
         cloud = float(scene.beta(1.1 * mean, 1.1 * (1 - mean)))
         declination = -23.4 * math.cos(2 * math.pi * (day + 10) / 365)
         cos_sun = math.cos(math.radians(latitude - declination)) * 0.97
-        cos_sun = min(max(cos_sun, 0.25), 0.95)
+        cos_sun = min(max(cos_sun, 0.35), 0.95)
         length = scene.uniform(800, 3000) * math.tan(math.acos(cos_sun)) / noise.PIXEL
         azimuth = math.radians(155)  # the sun stands south-south-east at the pass
         shadow = (round(length * math.cos(azimuth)), round(-length * math.sin(azimuth)))
@@ -167,7 +167,7 @@ def _clouds(
 ) -> NDArray[np.float32]:
     """Opacity of cloud, 0 … 1; with ``stride``, every so many cells."""
     field = noise.smooth_noise(
-        scene.stream, row0, col0, shape, scene.wavelength / stride, 6, 0.6  # type: ignore[arg-type]
+        scene.stream, row0, col0, shape, scene.wavelength / stride, octaves=6, persistence=0.6
     )
     threshold = NormalDist().inv_cdf(min(max(1 - scene.cloud, 0.002), 0.998))
     return np.clip((field - threshold + 0.05) / 0.3, 0, 1)
@@ -210,7 +210,7 @@ def atmosphere(
     col0: int,
     inside: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """What the sensor's product shows of a surface.
+    """Show a surface as the sensor's product does.
 
     Parameters
     ----------

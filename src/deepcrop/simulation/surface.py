@@ -7,6 +7,7 @@ carries it across one.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 
@@ -74,7 +75,7 @@ def make(
     which = which.reshape(shape).astype(np.int32)
     if numbers[0] == 0:
         numbers, which = numbers[1:], which - 1
-    which = np.where(land.water, WATER, np.where(land.road, ROAD, which)).astype(np.int32)
+    which = np.where(land.water, WATER, np.where(land.road, ROAD, which))
 
     fields = [canopy.grow(seed, int(number), place, latitude) for number in numbers]
     slope = np.zeros(len(fields) + 2, np.float32)
@@ -93,7 +94,7 @@ def make(
     soil = texture("soil", 1500, 4)
     return Surface(
         fields=fields,
-        which=which,
+        which=which.astype(np.int32),
         number=land.field.astype(np.uint32),
         shift=slope[which] * land.along + 1.2 * texture("late", 250, 2),
         vigour=np.exp(0.08 * texture("vigour", 300, 3) + 0.05 * plants).astype(np.float32),
@@ -110,7 +111,7 @@ def _spans(events: list[int]) -> NDArray[np.int32]:
     last = len(canopy.DAYS) - 1
     edges = sorted({0, last + 1, *(min(max(e - canopy.FIRST_DAY, 0), last + 1) for e in events)})
     span = np.empty((last + 1, 2), np.int32)
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         span[start:stop] = start, stop - 1
     return span
 
@@ -132,7 +133,7 @@ def _traits(field: canopy.Field) -> NDArray[np.float32]:
 
 @njit(cache=True, inline="always")
 def _moment(span, field, day, shift):
-    """Day index and fraction to read a field's state at, for a pixel that is ``shift`` days late."""
+    """Day index and fraction to read a field's state at, for a pixel ``shift`` days late."""
     first, last = span[field, day, 0], span[field, day, 1]
     t = min(max(day - shift, np.float32(first)), np.float32(last))
     index = int(t)
@@ -197,9 +198,7 @@ def _reflectance(
                 )
 
 
-def reflectance(
-    surface: Surface, day: int, wetness: float, cos_sun: float
-) -> NDArray[np.float32]:
+def reflectance(surface: Surface, day: int, wetness: float, cos_sun: float) -> NDArray[np.float32]:
     """Reflectance of the ground on a day, (4, rows, cols), noise-free.
 
     Parameters
@@ -305,9 +304,7 @@ def _greenness(which, shift, vigour, state, span, out):
 def greenness(surface: Surface) -> NDArray[np.float32]:
     """Noise-free camera greenness on every day of `canopy.DAYS`, (days, rows, cols)."""
     out = np.empty((len(canopy.DAYS), *surface.which.shape), np.float32)
-    _greenness(
-        surface.which, surface.shift, surface.vigour, surface.state, surface.span, out
-    )
+    _greenness(surface.which, surface.shift, surface.vigour, surface.state, surface.span, out)
     return out
 
 

@@ -9,6 +9,8 @@ bias against a camera is part of the problem.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from numba import njit, prange
@@ -125,7 +127,7 @@ def template(rows: int, cols: int, year: int) -> xr.Dataset:
     units = f"days since {year}-01-01"
     # Broadcast zeros take no memory: only type, shape and attributes are read.
     days = np.broadcast_to(np.int16(stages.NO_DAY), (stages.SLOTS, rows, cols))
-    data = {
+    data: dict[str, Any] = {
         name: (
             ("season", "y", "x"),
             days,
