@@ -1,3 +1,20 @@
 """Crop season dates from Sentinel-1 and Sentinel-2, learnt from the PhenoCam network."""
 
 __version__ = "0.1.0.dev0"
+
+from deepcrop.errors import CubeError, DeepCropError, SpecError  # noqa: E402
+from deepcrop.mapping import MapResult, map_region  # noqa: E402
+from deepcrop.observations import open_cube, save_cube  # noqa: E402
+from deepcrop.phenology import Seasons, season_dates  # noqa: E402
+
+__all__ = [
+    "CubeError",
+    "DeepCropError",
+    "MapResult",
+    "Seasons",
+    "SpecError",
+    "map_region",
+    "open_cube",
+    "save_cube",
+    "season_dates",
+]

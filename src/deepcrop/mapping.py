@@ -31,7 +31,9 @@ class MapResult:
     summary: dict[str, Any]
 
 
-def map_region(cube_path: Path, year: int, out: Path, overwrite: bool = False) -> MapResult:
+def map_region(
+    cube_path: str | Path, year: int, out: str | Path, overwrite: bool = False
+) -> MapResult:
     """Map the season dates of a target year by the curve method (NDVI, adaptive Savitzky-Golay).
 
     Writes one Cloud-Optimized GeoTIFF per stage and season, pictures, a STAC item and a summary
@@ -40,11 +42,11 @@ def map_region(cube_path: Path, year: int, out: Path, overwrite: bool = False) -
 
     Parameters
     ----------
-    cube_path : Path
+    cube_path : str or Path
         Observation cube, Zarr or NetCDF.
     year : int
         Target year.
-    out : Path
+    out : str or Path
         Directory to make.
     overwrite : bool
         Replace an existing ``out``.
@@ -56,6 +58,7 @@ def map_region(cube_path: Path, year: int, out: Path, overwrite: bool = False) -
     DeepCropError
         If ``out`` exists and may not be replaced.
     """
+    cube_path, out = Path(cube_path), Path(out)
     cube = observations.open_cube(cube_path)
     if "optical" not in cube.children:
         raise CubeError(

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,7 +92,11 @@ def staging(
         part.mkdir()
         (part / _JOURNAL).write_text(json.dumps({"settings": record}))
         done = set()
-    yield Staging(part, done)
+    try:
+        yield Staging(part, done)
+    except KeyboardInterrupt:
+        print(f"Interrupted. {part} keeps what is done; the same command goes on.", file=sys.stderr)
+        raise
     (part / _JOURNAL).unlink()
     if not (part / "zarr.json").exists():
         (part / RECORD).write_text(json.dumps(record, indent=2) + "\n")

@@ -3,7 +3,7 @@
 A camera looks almost horizontally across the crop, so the soil disappears between rows earlier
 than for a satellite above, leaf colour counts more than leaf area, and tassels, ears and flowers
 hide leaves. Camera greenness therefore falls earlier than NDVI (paper, section 4.1; Vrieling et
-al. 2018, doi 10.1016/j.rse.2018.05.014). The lags of satellite dates behind camera dates were set
+al. 2018, Remote Sensing of Environment 215). The lags of satellite behind camera dates were set
 by the 30 maize and soybean site-years of HLS EVI beside PhenoCam of doi
 10.34133/remotesensing.0878 (medians there: SOS20 5, SOS50 9, EOS50 5, EOS20 10 days;
 `tests/test_simulation_camera.py` compares them with the simulator's own). Levels of GCC are

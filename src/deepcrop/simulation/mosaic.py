@@ -1,4 +1,4 @@
-"""The mosaic of fields, roads, rivers, ponds and woods, cell by cell from hashes alone.
+"""The mosaic of fields, roads, rivers and ponds, cell by cell from hashes alone.
 
 Land is divided into districts by a grid of roads; each district is split again and again by
 slanting lines into convex fields of about the wanted size, and the whole is bent by a smooth
@@ -29,6 +29,7 @@ MAX_DISTRICTS = 1022
 _ROAD_HALF_WIDTH = 5.0
 _WARP = 60.0
 _RIVER_HALF_WIDTH = 25.0
+_POND_SHARE = 0.012
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Mosaic:
     field : ndarray of int64
         Field number, unique in the region, below 2³²; 0 where there is none (roads and water).
     road, water : ndarray of bool
-        Roads; the river and its arms.
+        Roads; rivers and ponds.
     along : ndarray of float32
         Position inside the field along its own slope, about -1 … 1, for gradients.
     """
@@ -75,6 +76,7 @@ def draw(seed: int, row0: int, col0: int, shape: tuple[int, int], field_size_ha:
     district_x = np.floor(x / DISTRICT).astype(np.int64)
     field = np.zeros(shape, np.int64)
     along = np.zeros(shape, np.float32)
+    water = np.zeros(shape, np.bool_)
     for dy in range(int(district_y.min()), int(district_y.max()) + 1):
         for dx in range(int(district_x.min()), int(district_x.max()) + 1):
             inside = (district_y == dy) & (district_x == dx)
@@ -83,7 +85,7 @@ def draw(seed: int, row0: int, col0: int, shape: tuple[int, int], field_size_ha:
             rng = noise.generator(seed, "district", dy, dx)
             splits, leaves = _split(rng, field_size_ha)
             number = _district_number(dy, dx)
-            field[inside], along[inside] = _locate(
+            field[inside], along[inside], water[inside] = _locate(
                 (y[inside] - dy * DISTRICT).astype(np.float32),
                 (x[inside] - dx * DISTRICT).astype(np.float32),
                 splits,
@@ -94,7 +96,7 @@ def draw(seed: int, row0: int, col0: int, shape: tuple[int, int], field_size_ha:
     to_road_y = np.minimum(y - district_y * DISTRICT, (district_y + 1) * DISTRICT - y)
     to_road_x = np.minimum(x - district_x * DISTRICT, (district_x + 1) * DISTRICT - x)
     road = np.minimum(to_road_y, to_road_x) < _ROAD_HALF_WIDTH
-    water = _river(seed, y, x)
+    water |= _river(seed, y, x)
     field[road | water] = 0
     return Mosaic(field, road & ~water, water, along)
 
@@ -129,8 +131,9 @@ def _split(
     splits : ndarray (nodes, 6)
         Per node: unit normal (ny, nx), offset, child where below, child where above, 0. A child
         >= 0 is a node, a child < 0 is leaf ``-child - 1``.
-    leaves : ndarray (leaves, 4)
-        Per field: centroid y, centroid x, direction of its slope (radians), half its length.
+    leaves : ndarray (leaves, 5)
+        Per field: centroid y, centroid x, direction of its slope (radians), half its length,
+        whether it is a pond.
     """
     splits: list[list[float]] = []
     leaves: list[list[float]] = []
@@ -142,7 +145,8 @@ def _split(
         if area < 1.6 * wanted or len(leaves) >= MAX_FIELDS - 2:
             centre = polygon.mean(axis=0)
             length = np.linalg.norm(polygon - centre, axis=1).max()
-            leaves.append([*centre, rng.uniform(0, 2 * math.pi), length])
+            pond = rng.random() < _POND_SHARE
+            leaves.append([*centre, rng.uniform(0, 2 * math.pi), length, pond])
             return -len(leaves)
         # Cut across the longer side, a little aslant and off the middle.
         centred = polygon - polygon.mean(axis=0)
@@ -187,6 +191,7 @@ def _locate(y, x, splits, leaves, first):
     n = y.size
     number = np.empty(n, np.int64)
     along = np.empty(n, np.float32)
+    pond = np.empty(n, np.bool_)
     for i in prange(n):
         leaf = np.int64(0)
         if splits.shape[0] > 0:
@@ -201,4 +206,5 @@ def _locate(y, x, splits, leaves, first):
         along[i] = (dy * math.sin(leaves[leaf, 2]) + dx * math.cos(leaves[leaf, 2])) / leaves[
             leaf, 3
         ]
-    return number, along
+        pond[i] = leaves[leaf, 4] > 0
+    return number, along, pond
