@@ -14,10 +14,10 @@ from affine import Affine
 from pyproj import CRS, Transformer
 from rasterio.warp import Resampling, reproject
 
-from deepcrop import ingest as ingest_module
-from deepcrop import ingest_spec, observations
+from deepcrop import observations
 from deepcrop.errors import CubeError, DeepCropError, SpecError
-from deepcrop.ingest import ingest
+from deepcrop.ingest import groups, ingest, job, sources
+from deepcrop.ingest import spec as spec_module
 
 UTM31 = "EPSG:32631"
 LEFT, TOP = 500000.0, 5600000.0
@@ -437,7 +437,7 @@ def _load(spec):
         def read_text(self, encoding):
             return yaml.safe_dump(spec)
 
-    return ingest_spec.load_spec(Text())
+    return spec_module.load_spec(Text())
 
 
 def test_variables_in_paths_and_absolute_folder(tmp_path, monkeypatch):
@@ -554,18 +554,18 @@ def large(tmp_path, monkeypatch):
 
 def test_result_does_not_depend_on_tiles(tmp_path, monkeypatch, large):
     windows = []
-    read = ingest_spec.Source.read
+    read = sources.Source.read
 
     def watched(source, layers, rows, cols):
         windows.append((rows.stop - rows.start) * (cols.stop - cols.start))
         return read(source, layers, rows, cols)
 
-    monkeypatch.setattr(ingest_spec.Source, "read", watched)
+    monkeypatch.setattr(sources.Source, "read", watched)
     whole = run(tmp_path, large, "whole.zarr")
     assert max(windows) > 60 * 50 / 4
     for tile, batch in ((16, 2**22), (16, 1), (48, 500)):
-        monkeypatch.setattr(ingest_module, "TILE", tile)
-        monkeypatch.setattr(ingest_module, "_BATCH", batch)
+        monkeypatch.setattr(job, "TILE", tile)
+        monkeypatch.setattr(groups, "_BATCH", batch)
         windows.clear()
         small = run(tmp_path, large, f"small{tile}_{batch}.zarr")
         for group in ("optical", "sar"):
@@ -576,7 +576,7 @@ def test_result_does_not_depend_on_tiles(tmp_path, monkeypatch, large):
 
 @pytest.mark.parametrize("stop_at", ["layout", 1, 13, "check"])
 def test_interrupted_run_goes_on_and_ends_the_same(tmp_path, monkeypatch, large, stop_at):
-    monkeypatch.setattr(ingest_module, "TILE", 16)
+    monkeypatch.setattr(job, "TILE", 16)
     run(tmp_path, large, "whole.zarr")
     calls = []
     write = observations.write_block
@@ -595,7 +595,7 @@ def test_interrupted_run_goes_on_and_ends_the_same(tmp_path, monkeypatch, large,
         if stop_at == "layout":
             patch.setattr(observations, "create_group", stop)
         if stop_at == "check":
-            patch.setattr(ingest_module, "_check_result", stop)
+            patch.setattr(job, "_check_result", stop)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, large)
     assert not (tmp_path / "out.zarr").exists()
@@ -610,7 +610,7 @@ def test_interrupted_run_goes_on_and_ends_the_same(tmp_path, monkeypatch, large,
 
 
 def test_changed_input_starts_afresh(tmp_path, monkeypatch, large):
-    monkeypatch.setattr(ingest_module, "_check_result", lambda path: 1 / 0)
+    monkeypatch.setattr(job, "_check_result", lambda path: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(tmp_path, large)
     monkeypatch.undo()
@@ -671,6 +671,6 @@ def test_page_describes_every_key_and_its_example_is_valid():
     assert spec.optical.time.of_name(name, "optical") == np.datetime64("2023-05-04T10:15:59")
     models = ("Spec", "Grid", "Period", "Time", "Optical", "Sar", "OpticalMask", "Landcover")
     for model in models:
-        for key in getattr(ingest_spec, model).model_fields:
+        for key in getattr(spec_module, model).model_fields:
             # `coordinate` is written as the value of `time` itself.
             assert f"`{key}`" in page or key == "coordinate", key

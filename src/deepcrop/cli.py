@@ -144,7 +144,7 @@ def map_(
 def _report(result: MapResult) -> None:
     """Print what was mapped."""
     summary = result.summary
-    table = Table(title=f"{summary['title']}: season 1 of {summary['year']}")
+    table = Table(title=f"{summary['title']}: main season of {summary['year']}")
     for heading in ("stage", "detected", "median"):
         table.add_column(heading, justify="left" if heading == "stage" else "right")
     for stage in stages.STAGES:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from deepcrop import figures, grid, observations, stages
 from deepcrop.errors import CubeError, DeepCropError
+from deepcrop.mapping import layer_names
 from deepcrop.staging import atomic_file
 
 _SPAN = stages.DAY_MAX - stages.DAY_MIN  # largest possible error in days
@@ -139,21 +140,20 @@ def _truth_block(truth: xr.Dataset, rows: slice, cols: slice) -> NDArray[np.int1
 def _map_block(map_dir: Path, rows: slice, cols: slice, truth: xr.Dataset) -> NDArray[np.int16]:
     window = ((rows.start, rows.stop), (cols.start, cols.stop))
     year = int(truth.attrs["year"])
+    box = grid.grid_of(truth)
     blocks = []
-    for suffix in ("", "_season2"):
-        for name in stages.STAGES:
-            path = map_dir / f"{name}{suffix}.tif"
-            if not path.is_file():
-                raise DeepCropError(f"{path} does not exist; expected a map by 'deepcrop map'.")
-            with rasterio.open(path) as layer:
-                box = grid.grid_of(truth)
-                if layer.shape != box.shape or not layer.transform.almost_equals(box.affine, 1e-3):
-                    raise DeepCropError(f"{path} lies on another grid than the region's truth.")
-                if layer.tags().get("year", str(year)) != str(year):
-                    raise DeepCropError(
-                        f"{path} is a map of {layer.tags()['year']}, the truth is of {year}."
-                    )
-                blocks.append(layer.read(1, window=window).reshape(-1))
+    for name in layer_names():
+        path = map_dir / f"{name}.tif"
+        if not path.is_file():
+            raise DeepCropError(f"{path} does not exist; expected a map by 'deepcrop map'.")
+        with rasterio.open(path) as layer:
+            if layer.shape != box.shape or not layer.transform.almost_equals(box.affine, 1e-3):
+                raise DeepCropError(f"{path} lies on another grid than the region's truth.")
+            if layer.tags().get("year", str(year)) != str(year):
+                raise DeepCropError(
+                    f"{path} is a map of {layer.tags()['year']}, the truth is of {year}."
+                )
+            blocks.append(layer.read(1, window=window).reshape(-1))
     return np.stack(blocks).reshape(stages.SLOTS, 4, -1)
 
 
@@ -189,17 +189,24 @@ def write_scores(scores: list[StageScore], path: Path) -> None:
 
 
 def draw_comparison(map_dir: Path, cube_path: Path, stage: str, out: Path) -> None:
-    """Picture of one stage of season 1: truth, map and difference, decimated to 1000 pixels."""
+    """Picture of one stage of the true main season: truth, map, difference (1000 pixels wide)."""
     cube = observations.open_cube(cube_path)
     truth = cube["truth"].to_dataset()
     step = max(1, -(-max(truth.sizes["y"], truth.sizes["x"]) // 1000))
-    real = truth[stage].isel(season=0, y=slice(None, None, step), x=slice(None, None, step)).values
-    with rasterio.open(map_dir / f"{stage}.tif") as layer:
-        mapped = layer.read(1)[::step, ::step]
+    every = slice(None, None, step)
+    real = truth[list(stages.STAGES)].isel(y=every, x=every)
+    shape = (real.sizes["y"], real.sizes["x"])
+    real_dates = _truth_block(real, slice(None), slice(None))
+    mapped = []
+    for name in layer_names():
+        with rasterio.open(map_dir / f"{name}.tif") as layer:
+            mapped.append(layer.read(1)[::step, ::step].reshape(-1))
+    matched = match_seasons(real_dates, np.stack(mapped).reshape(real_dates.shape))
+    k = stages.STAGES.index(stage)
     figures.save(
         figures.truth_comparison(
-            real,
-            mapped,
+            real_dates[0, k].reshape(shape),
+            matched[0, k].reshape(shape),
             year=int(truth.attrs["year"]),
             stage=stage,
             resolution=step * grid.RESOLUTION,

@@ -140,6 +140,13 @@ def assign_grid(data: xr.Dataset, grid: GeoBox) -> xr.Dataset:
     return data.odc.assign_crs(grid.crs)
 
 
+def centre_latitude(grid: GeoBox) -> float:
+    """Latitude of the centre of a grid, degrees, south negative."""
+    left, bottom, right, top = grid.boundingbox.bbox
+    to_degrees = Transformer.from_crs(str(grid.crs), "EPSG:4326", always_xy=True)
+    return float(to_degrees.transform((left + right) / 2, (bottom + top) / 2)[1])
+
+
 def cell_of(grid: GeoBox, x: float, y: float, crs: str = "EPSG:4326") -> tuple[int, int]:
     """Cell ``(row, column)`` that holds a coordinate.
 

@@ -84,6 +84,7 @@ def map_region(
     }
     box = observations.grid_of(cube)
     shape = (box.shape[0], box.shape[1])
+    latitude = grid.centre_latitude(box)
     with staging(out, settings, overwrite) as stage:
         work = stage.path / _WORK
         if "layout" not in stage.done:
@@ -100,7 +101,9 @@ def map_region(
                     continue
                 rows, cols = tile.core
                 block = selected.isel(y=rows, x=cols)
-                layers, scenes = map_tile(block, days[used], year, smoother, rule)
+                layers, scenes = map_tile(
+                    block, days[used], year, latitude, smoother, rule
+                )
                 layers["scene_pixels"] = np.zeros(days.size, np.int64)
                 layers["scene_pixels"][used] = scenes
                 _write_tile(work, layers, tile)
@@ -118,7 +121,12 @@ def map_region(
 
 
 def map_tile(
-    optical: xr.Dataset, days: NDArray, year: int, smoother: SavGol, rule: SeasonRule
+    optical: xr.Dataset,
+    days: NDArray,
+    year: int,
+    latitude: float,
+    smoother: SavGol,
+    rule: SeasonRule,
 ) -> tuple[dict[str, NDArray], NDArray[np.int64]]:
     """Layers of one tile by the curve method.
 
@@ -130,6 +138,8 @@ def map_tile(
         Day numbers of the scenes.
     year : int
         Target year.
+    latitude : float
+        Degrees; decides which season is the main one.
     smoother : SavGol
         How to smooth.
     rule : SeasonRule
@@ -146,17 +156,17 @@ def map_tile(
     times, rows, cols = ndvi.shape
     series = np.ascontiguousarray(ndvi.reshape(times, -1).T)
     seasons = season_dates(series, days, smoother=smoother, rule=rule)
-    layers = slot_layers(seasons, year)
+    layers = slot_layers(seasons, year, latitude)
     valid = np.isfinite(ndvi)
     layers["n_obs"] = valid.sum(axis=0).reshape(-1).astype(np.uint16)
     shaped = {name: values.reshape(rows, cols) for name, values in layers.items()}
     return shaped, valid.sum(axis=(1, 2))
 
 
-def slot_layers(seasons: Seasons, year: int) -> dict[str, NDArray]:
+def slot_layers(seasons: Seasons, year: int, latitude: float) -> dict[str, NDArray]:
     """Put the seasons of a target year into the two slots: Int16 day numbers per pixel."""
     peaks = seasons.dates[:, :, seasons.stages.index("peak")]
-    index, count = stages.select_slots(peaks, np.nan_to_num(seasons.amplitude), year)
+    index, count = stages.select_slots(peaks, seasons.amplitude, year, latitude)
     chosen = np.take_along_axis(seasons.dates, np.maximum(index, 0)[:, :, None], axis=1)
     chosen = np.where(index[:, :, None] < 0, np.nan, chosen)
     layers: dict[str, NDArray] = {}

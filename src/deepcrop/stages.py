@@ -80,22 +80,47 @@ SLOTS = 2
 """Seasons of a target year that are kept."""
 
 
+def sunlight(days: NDArray[np.floating], latitude: float) -> NDArray[np.float64]:
+    """Daily sunlight above the atmosphere, in units of the solar constant (FAO-56, Eq. 21-25).
+
+    Parameters
+    ----------
+    days : ndarray
+        Day numbers (a year has 365.25 days here); NaN gives NaN.
+    latitude : float
+        Degrees, south negative.
+    """
+    angle = 2 * np.pi * (np.asarray(days, np.float64) + 1) / 365.25
+    phi = np.radians(latitude)
+    declination = 0.409 * np.sin(angle - 1.39)
+    sunset = np.arccos(np.clip(-np.tan(phi) * np.tan(declination), -1, 1))
+    height = sunset * np.sin(phi) * np.sin(declination)
+    height = height + np.cos(phi) * np.cos(declination) * np.sin(sunset)
+    return (1 + 0.033 * np.cos(angle)) * height / np.pi
+
+
 def select_slots(
-    peaks: NDArray[np.floating], amplitudes: NDArray[np.floating], year: int
+    peaks: NDArray[np.floating],
+    amplitudes: NDArray[np.floating],
+    year: int,
+    latitude: float,
 ) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
     """Choose which seasons of a series fill the two slots of a target year.
 
-    A season belongs to the year in which it peaks. Of more than two, the two of largest amplitude
-    are kept; slots are in order of time.
+    A season belongs to the year in which it peaks. Slot 1 is the main season: that of largest
+    amplitude times `sunlight` on the day of its peak; slot 2 is the next. Amplitude alone would
+    take a catch crop that is green at Christmas for the main crop of a maize field.
 
     Parameters
     ----------
     peaks : ndarray (pixels, seasons)
         Day numbers of the peaks, NaN where there is no season.
     amplitudes : ndarray (pixels, seasons)
-        Amplitudes in any unit.
+        Amplitudes in any unit; not read where there is no season.
     year : int
         Target year.
+    latitude : float
+        Degrees, south negative.
 
     Returns
     -------
@@ -104,19 +129,13 @@ def select_slots(
     count : ndarray of uint8 (pixels,)
         Seasons that peak in the year, kept or not.
     """
-    length = 366 if np.datetime64(f"{year:04d}-12-31") - np.datetime64(f"{year:04d}-01-01") == (
-        np.timedelta64(365, "D")
-    ) else 365  # fmt: skip
+    start = np.datetime64(f"{year:04d}-01-01", "D")
+    length = int((np.datetime64(f"{year + 1:04d}-01-01", "D") - start).astype(int))
     inside = (peaks >= 0) & (peaks < length)
-    count = inside.sum(axis=1).astype(np.uint8)
-    if peaks.shape[1] == 0:
-        return np.full((len(peaks), SLOTS), -1, np.intp), count
-    strength = np.where(inside, amplitudes, -np.inf)
+    count = inside.sum(axis=1)
+    strength = np.where(inside, np.nan_to_num(amplitudes) * sunlight(peaks, latitude), -np.inf)
+    missing = max(SLOTS - peaks.shape[1], 0)
+    strength = np.pad(strength, ((0, 0), (0, missing)), constant_values=-np.inf)
     best = np.argsort(-strength, axis=1, kind="stable")[:, :SLOTS]
-    if best.shape[1] < SLOTS:
-        best = np.pad(best, ((0, 0), (0, SLOTS - best.shape[1])), constant_values=0)
-    kept = np.arange(SLOTS) < count[:, None]
-    when = np.where(kept, np.take_along_axis(peaks, best, axis=1), np.inf)
-    order = np.argsort(when, axis=1, kind="stable")
-    index = np.take_along_axis(np.where(kept, best, -1), order, axis=1)
-    return index, count
+    index = np.where(np.arange(SLOTS) < count[:, None], best, -1)
+    return index, count.astype(np.uint8)

@@ -180,7 +180,7 @@ def _rotation(growth: _Growth, seed: int, name: str, place: str, latitude: float
         crop = CROPS[plan[position]]
         sown, harvested = _draw_dates(rng, seed, crop, place, latitude, year)
         if sown < free_from + 4:
-            sown = free_from + rng.uniform(4, 10)
+            sown = round(free_from + rng.uniform(4, 10))
             if crop.kind == "winter" and sown > 365 * (year - 1) + 335:
                 # Too late for a winter crop: something is sown in spring instead.
                 crop = CROPS["spring_barley" if rng.random() < 0.3 else "maize"]
@@ -250,7 +250,7 @@ def _annual(
     begins = emerged
     if crop.kind == "winter":
         begins = max(_spring(seed, place, latitude, year) + rng.normal(0, 4), emerged)
-    course = _course(rng, crop, begins, mature, np.inf)
+    course = _course(rng, crop, begins, mature)
     if crop.kind == "winter":
         autumn = rng.uniform(0.3, 0.8) * (2.2 if crop.name == "rapeseed" else 1.0)
         emergence = logistic((DAYS - emerged - 22) / 6.0)
@@ -265,9 +265,9 @@ def _annual(
 
 
 def _course(
-    rng: np.random.Generator, crop: Crop, begins: float, mature: float, cut: float
+    rng: np.random.Generator, crop: Crop, begins: float, mature: float
 ) -> dict[str, NDArray]:
-    """Daily course of one growth between ``begins`` and ``mature`` (``cut``: none if infinite)."""
+    """Daily course of one growth between ``begins`` and ``mature``."""
     span = mature - begins
     lai = crop.lai_max * np.exp(0.15 * rng.standard_normal())
     rise = begins + crop.rise * span * rng.normal(1, 0.05)
@@ -303,22 +303,23 @@ def _cuts(growth: _Growth, seed: int, crop: Crop, place: str, latitude: float) -
     growth.state[:, WATER] += 0.2 * stubble
     growth.state[:, ROUGHNESS] = rng.normal(0, 0.5)
     growth.state[:, RESIDUE] = 0.3
-    for year in range(-1, 3):
-        start = _spring(seed, place, latitude, year) + rng.normal(0, 3)
+    starts = [_spring(seed, place, latitude, year) + rng.normal(0, 3) for year in range(-1, 4)]
+    for year, start, next_start in zip(range(-1, 3), starts, starts[1:], strict=False):
         season_end = 365 * year + 305 - 2.5 * (latitude - 40) + rng.normal(0, 5)
         cut = round(start + rng.normal(first, 5))
+        usual, weaker = first, 1.0
         while cut < season_end - 15:
-            shorter = 0.55 if crop.name == "grassland" else 1.0  # later growth of grass is weaker
-            usual = first if start < 365 * year + 120 else interval
-            strength = rng.uniform(0.85, 1.1) * (1 if usual == first else shorter**0.6)
+            strength = rng.uniform(0.85, 1.1) * weaker
             grown = replace(crop, lai_max=(crop.lai_max - stubble) * strength)
-            course = _course(rng, grown, start, start + usual, cut)
+            course = _course(rng, grown, start, start + usual)
             growth.add(Cycle(crop.name, start, cut), event=True, **course)
             start = float(cut)
             cut = round(cut + max(rng.normal(interval, 4), 22))
+            usual, weaker = interval, 0.7 if crop.name == "grassland" else 1.0
         last = replace(crop, lai_max=(crop.lai_max - stubble) * 0.5, fall=0.85)
-        course = _course(rng, last, start, season_end + 12, np.inf)
-        growth.add(Cycle(crop.name, start, season_end + 40), event=False, **course)
+        course = _course(rng, last, start, season_end + 12)
+        end = min(season_end + 40, next_start)
+        growth.add(Cycle(crop.name, start, end), event=False, **course)
 
 
 def _tree(growth: _Growth, seed: int, crop: Crop, latitude: float) -> None:
@@ -334,7 +335,7 @@ def _tree(growth: _Growth, seed: int, crop: Crop, latitude: float) -> None:
         offset = _year_offset(seed, year)
         start = 365 * year + 95 + 2.5 * (latitude - 40) + offset + rng.normal(0, 4)
         end = 365 * year + 305 - 1.5 * (latitude - 40) + rng.normal(0, 4)
-        course = _course(rng, crop, start, end, np.inf)
+        course = _course(rng, crop, start, end)
         course["brown"] *= np.exp(-np.clip(DAYS - end, 0, None) / 15.0)  # leaves fall
         course["height"] *= 0
         growth.add(Cycle(crop.name, start, end + 40), event=False, **course)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,18 @@ from pyproj import Transformer
 
 from deepcrop import __version__, grid, observations, stages
 from deepcrop.errors import DeepCropError
-from deepcrop.simulation import camera, canopy, crops, noise, optical, radar, scenes, surface, truth
+from deepcrop.simulation import (
+    camera,
+    canopy,
+    crops,
+    mosaic,
+    noise,
+    optical,
+    radar,
+    scenes,
+    surface,
+    truth,
+)
 from deepcrop.staging import progress_bar, staging
 
 _PSF_SIDE = 0.12  # a 10 m pixel of Sentinel-2 sees something of its neighbours
@@ -89,7 +101,7 @@ class Region:
 
 def _date(text: str) -> np.datetime64:
     try:
-        return np.datetime64(text, "D")
+        return np.datetime64(date.fromisoformat(text), "D")
     except ValueError:
         raise DeepCropError(f"{text!r} is no date; expected one like 2018-09-01.") from None
 
@@ -108,12 +120,16 @@ def check_region(region: Region) -> None:
         raise DeepCropError(f"A region may have at most {limit} pixels on a side.")
     if region.sar_revisit not in (6, 12):
         raise DeepCropError(f"SAR revisit is {region.sar_revisit} days; expected 6 or 12.")
+    if not region.field_size_ha >= 0.1:
+        raise DeepCropError(f"Field size is {region.field_size_ha:g} ha; expected 0.1 or more.")
+    for name in ("optical_scenes", "sar_scenes", "cameras"):
+        count = getattr(region, name)
+        if count is not None and count < (name != "cameras"):
+            raise DeepCropError(f"{name} is {count}; expected 1 or more, or leave it out.")
 
 
 def mosaic_limit() -> float:
     """Pixels on a side for which field numbers fit in 32 bits."""
-    from deepcrop.simulation import mosaic
-
     return mosaic.MAX_DISTRICTS * mosaic.DISTRICT / grid.RESOLUTION
 
 
@@ -300,12 +316,14 @@ def _write_block(region: Region, plan: _Plan, path: Path, tile: grid.Tile) -> No
     sar_block = {
         name: np.empty((len(plan.sar), *tile.shape), np.float32) for name in observations.SAR_BANDS
     }
-    across = 0.0007 * (cols.start + tile.shape[1] / 2)  # degrees of incidence per pixel eastwards
+    # Incidence rises across the swath: eastwards on the ascending orbit, westwards on the other.
+    across = 0.0007 * (col0 + np.arange(shape[1]) - region.cols / 2)
     for t, pass_ in enumerate(plan.sar):
         moisture = float(plan.moisture[pass_.day - canopy.FIRST_DAY])
-        power = surface.backscatter(
-            land, pass_.day, moisture, pass_.incidence + across, pass_.wind
-        )[(slice(None), *inner)]
+        incidence = pass_.incidence + (across if pass_.orbit else -across)
+        power = surface.backscatter(land, pass_.day, moisture, incidence, pass_.wind)[
+            (slice(None), *inner)
+        ]
         for p, name in enumerate(observations.SAR_BANDS):
             grain = radar.speckle(
                 noise.stream(pass_.stream, name), rows.start, cols.start, tile.shape
@@ -318,7 +336,7 @@ def _write_block(region: Region, plan: _Plan, path: Path, tile: grid.Tile) -> No
     write(path, "sar", sar_block, rows, cols)
     ids: dict[str, NDArray] = {"crop_type": inner_land.codes(), "field_id": inner_land.number}
     write(path, "landcover", ids, rows, cols)
-    write(path, "truth", truth.truth_layers(inner_land, region.year), rows, cols)
+    write(path, "truth", truth.truth_layers(inner_land, region.year, region.latitude), rows, cols)
 
 
 def _wetness(plan: _Plan, day: int) -> float:

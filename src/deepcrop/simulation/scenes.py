@@ -41,8 +41,8 @@ class OpticalScene:
 
     Attributes
     ----------
-    day : int
-        Day number; `hour` is UTC.
+    day, hour : int, float
+        Day number and hour of the pass, UTC.
     orbit : int
         Index of the relative orbit, 0 or 1.
     cloud : float
@@ -73,7 +73,11 @@ class OpticalScene:
 
 @dataclass(frozen=True)
 class RadarScene:
-    """One Sentinel-1 pass; ``gain`` is a calibration error in dB, ``wind`` roughens water."""
+    """One Sentinel-1 pass.
+
+    ``incidence`` is that at the region's middle, ``gain`` a calibration error in dB, ``wind``
+    roughens water (dB); day and hour are UTC.
+    """
 
     day: int
     hour: float
@@ -143,7 +147,7 @@ def radar_scenes(
             scene = noise.generator(seed, "radar", day, orbit)
             made = RadarScene(
                 day,
-                (17.8 if orbit else 6.0) - longitude / 15,
+                ((17.8 if orbit else 6.0) - longitude / 15) % 24,
                 orbit,
                 _S1_INCIDENCE[orbit],
                 float(scene.normal(0, 0.25)),
@@ -197,10 +201,8 @@ def seen(
     """Pixels inside the swath: orbit 0 sees the west, orbit 1 the east, with a wide overlap."""
     row = row0 + np.arange(shape[0])[:, None]
     col = col0 + np.arange(shape[1])[None, :]
-    slant = 0.2 * row  # the swath's edge runs 11° off north
-    if scene.orbit == 0:
-        return col < 0.85 * cols + slant
-    return col >= 0.35 * cols - slant
+    col = col + 0.2 * row  # descending: the swath's edge runs 11° off north, south-westwards
+    return col < 0.85 * cols if scene.orbit == 0 else col >= 0.35 * cols
 
 
 def atmosphere(

@@ -8,7 +8,6 @@ carries it across one.
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -235,8 +234,8 @@ def _backscatter(
     day, which, shift, vigour, roughness, state, span, traits, moisture, incidence, wind, out
 ):
     rows, cols = which.shape
+    cos_incidence = np.cos(np.radians(incidence))
     for i in prange(rows):
-        cos_incidence = math.cos(math.radians(incidence))
         for j in range(cols):
             f = which[i, j]
             if f < 0:
@@ -247,17 +246,21 @@ def _backscatter(
             index, fraction = _moment(span, f, day, shift[i, j])
             water = _state(state, f, index, fraction, canopy.WATER) * vigour[i, j]
             rough = _state(state, f, index, fraction, canopy.ROUGHNESS) + roughness[i, j]
-            ground = radar.soil_db(moisture, rough, incidence)
+            ground = radar.soil_db(moisture, rough, incidence[j])
             for p in range(2):
                 out[p, i, j] = radar.water_cloud(
-                    traits[f, index, p], traits[f, index, 2 + p], water, ground[p], cos_incidence
+                    traits[f, index, p], traits[f, index, 2 + p], water, ground[p], cos_incidence[j]
                 )
 
 
 def backscatter(
-    surface: Surface, day: int, moisture: float, incidence: float, wind: float
+    surface: Surface, day: int, moisture: float, incidence: float | NDArray, wind: float
 ) -> NDArray[np.float32]:
-    """Backscatter of the ground on a day, linear power, (2, rows, cols): VV, VH; no speckle."""
+    """Backscatter of the ground on a day, linear power, (2, rows, cols): VV, VH; no speckle.
+
+    ``incidence`` in degrees, one for all or one per column; ``moisture`` of the soil in percent;
+    ``wind`` in dB on water.
+    """
     out = np.empty((2, *surface.which.shape), np.float32)
     _backscatter(
         day - canopy.FIRST_DAY,
@@ -269,7 +272,7 @@ def backscatter(
         surface.span,
         surface.traits,
         moisture,
-        incidence,
+        np.array(np.broadcast_to(incidence, surface.which.shape[1]), np.float64),
         wind,
         out,
     )

@@ -106,12 +106,12 @@ def _season_dates(which, shift, vigour, state, span, windows, dates, amplitude):
                     dates[i, j, c, 4 - k] = down + canopy.FIRST_DAY
 
 
-def truth_layers(surface: Surface, year: int) -> dict[str, NDArray]:
+def truth_layers(surface: Surface, year: int, latitude: float) -> dict[str, NDArray]:
     """Layers of the ``/truth`` group of a block: dates (2, rows, cols), counts, field numbers."""
     dates, amplitude = season_dates(surface)
     rows, cols, cycles = amplitude.shape
     flat = dates.reshape(-1, cycles, 5)
-    index, count = stages.select_slots(flat[:, :, 2], amplitude.reshape(-1, cycles), year)
+    index, count = stages.select_slots(flat[:, :, 2], amplitude.reshape(-1, cycles), year, latitude)
     chosen = np.take_along_axis(flat, np.maximum(index, 0)[:, :, None], axis=1)
     chosen = np.where(index[:, :, None] < 0, np.nan, chosen)
     layers: dict[str, NDArray] = {

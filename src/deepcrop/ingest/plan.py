@@ -1,0 +1,203 @@
+"""What to make: every file opened once, the grid chosen, and the times of each group found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from deepcrop.errors import DeepCropError, SpecError
+from deepcrop.grid import make_grid
+from deepcrop.ingest.groups import Band, Group
+from deepcrop.ingest.resampling import transformer
+from deepcrop.ingest.sources import NO_TIME, Files, Request, Source
+from deepcrop.ingest.spec import ALL_BANDS, Landcover, Mask, Optical, Period, Sar, Spec
+
+
+def plan(spec: Spec, files: Files) -> tuple[GeoBox, list[Group]]:
+    """Grid and groups of the cube that a specification describes.
+
+    Raises
+    ------
+    SpecError
+        If a file cannot be used, or the files do not fit the grid or each other.
+    """
+    series = {"optical": spec.optical, "sar": spec.sar}
+    bands = {name: _bands(name, s, files) for name, s in series.items() if s is not None}
+    first = next(iter(next(iter(bands.values())).values()))
+    box = _choose_grid(spec, first.sources)
+    groups = []
+    if spec.landcover is not None:  # first, because it is soon read and often lacks a class
+        groups.append(_landcover_group(spec.landcover, box, files))
+    for name, section in series.items():
+        if section is not None:
+            groups.append(_series_group(name, section, bands[name], spec.time, box, files))
+    return box, groups
+
+
+def _bands(section: str, series: Optical | Sar, files: Files) -> dict[str, Band]:
+    kind = series.units if isinstance(series, Sar) else "reflectance"
+    orbit = series.relative_orbit if isinstance(series, Sar) else None
+    result = {}
+    for name, variable in series.names().items():
+        glob = f"{section}.files", series.files.get(ALL_BANDS, "")
+        if name in series.files:
+            glob = f"{section}.files.{name}", series.files[name]
+        request = Request(
+            section,
+            glob,
+            (f"{section}.bands.{name}", variable),
+            series.time,
+            series.crs,
+            None if orbit is None or orbit.isdigit() else orbit,
+        )
+        sources = files.sources(request)
+        result[name] = Band(sources, kind, series.scale, series.offset, series.nodata)
+    return result
+
+
+# The grid ---------------------------------------------------------------------------------------
+
+
+def _choose_grid(spec: Spec, sources: list[Source]) -> GeoBox:
+    """Grid of the specification; what it leaves open follows all files of the first band."""
+    crs = spec.grid.crs or str(sources[0].box.crs)
+    left, bottom, right, top = np.transpose([_limits(box, crs) for box in {s.box for s in sources}])
+    bounds = spec.grid.bounds or (left.min(), bottom.min(), right.max(), top.max())
+    try:
+        return make_grid(bounds, crs)
+    except DeepCropError as error:
+        raise SpecError(f"grid: {error} Give 'crs' and 'bounds' in the section 'grid'.") from error
+
+
+def _limits(box: GeoBox, crs: str) -> tuple[float, float, float, float]:
+    """Left, bottom, right and top of a source in another reference system."""
+    limits = box.boundingbox.bbox
+    if str(box.crs) == crs:
+        return limits
+    return transformer(str(box.crs), crs).transform_bounds(*limits)
+
+
+def _meeting(band: Band, key: str, box: GeoBox) -> Band:
+    """Leave out the files that do not meet the grid."""
+    left, bottom, right, top = box.boundingbox.bbox
+    meets = {}
+    for other in {source.box for source in band.sources}:
+        o_left, o_bottom, o_right, o_top = _limits(other, str(box.crs))
+        # Written so that limits which cannot be computed (NaN, infinite) meet.
+        meets[other] = not (
+            o_left >= right or o_right <= left or o_bottom >= top or o_top <= bottom
+        )
+    sources = [source for source in band.sources if meets[source.box]]
+    if not sources:
+        raise SpecError(
+            f"{key}: none of the {len(band.sources)} files meets the grid "
+            f"{(left, bottom, right, top)} in {box.crs}; check grid.bounds and the reference "
+            "systems."
+        )
+    return replace(band, sources=sources)
+
+
+# Groups -----------------------------------------------------------------------------------------
+
+
+def _series_group(
+    name: str,
+    series: Optical | Sar,
+    bands: dict[str, Band],
+    period: Period,
+    box: GeoBox,
+    files: Files,
+) -> Group:
+    bands = {band: _meeting(b, f"{name}.bands.{band}", box) for band, b in bands.items()}
+    first, *others = bands
+    times = _within(period, _times(bands[first]))
+    if times.size == 0:
+        every = _times(bands[first])
+        span = f"from {every[0]:.10} to {every[-1]:.10}" if every.size else "without any date"
+        raise SpecError(
+            f"time: no scene of '{name}' lies between {period.start or 'the beginning'} and "
+            f"{period.end or 'the end'}; its files are {span}."
+        )
+    for band in others:
+        _same_times(times, _within(period, _times(bands[band])), f"{name}.bands.{band}", first)
+    masks: list[tuple[Band, Mask]] = []
+    for i, mask in enumerate(series.masks):
+        key = f"{name}.masks.{i}"
+        request = Request(
+            name,
+            (f"{key}.files", mask.files),
+            (f"{key}.variable", mask.variable),
+            series.time,
+            series.crs,
+        )
+        mask_band = _meeting(Band(files.sources(request), "class", nodata=mask.nodata), key, box)
+        _same_times(times, np.intersect1d(times, _times(mask_band)), key, first)
+        masks.append((mask_band, mask))
+    attrs = {"source": series.source}
+    if isinstance(series, Optical):
+        return Group(name, times, bands, attrs | {"offset": series.offset_decision}, masks)
+    orbits = _orbits(series.relative_orbit, times, bands[first].sources)
+    return Group(name, times, bands, attrs | {"radiometry": series.radiometry}, masks, orbits)
+
+
+def _times(band: Band) -> NDArray[np.datetime64]:
+    """All times of the files, sorted."""
+    return np.unique(np.concatenate([source.times for source in band.sources]))
+
+
+def _within(period: Period, times: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
+    inside = np.ones(times.size, bool)
+    if period.start is not None:
+        inside &= times >= np.datetime64(period.start)
+    if period.end is not None:
+        inside &= times < np.datetime64(period.end) + 1
+    return times[inside]
+
+
+def _same_times(times: NDArray, found: NDArray, key: str, first: str) -> None:
+    different = np.setxor1d(times, found)
+    if different.size:
+        lacks = f"it has none, '{first}' has" if different[0] in times else f"'{first}' has none"
+        raise SpecError(
+            f"{key}: its times differ from those of '{first}' at {different.size} dates, first at "
+            f"{different[0]:.19} ({lacks}). Every scene needs all bands and masks at the very same "
+            "time: complete the files, or leave the scene out."
+        )
+
+
+def _orbits(
+    given: str | None, times: NDArray[np.datetime64], sources: list[Source]
+) -> NDArray[np.int16] | None:
+    """Relative orbit of each time: one number for all, or from the files."""
+    if given is None:
+        return None
+    orbits = np.zeros(times.size, np.int16)
+    if given.isdigit():
+        orbits[:] = int(given)
+    else:
+        for source in sources:
+            if source.orbits is None:
+                raise SpecError(
+                    f"sar.relative_orbit: {source.path} has no variable on time; give a number."
+                )
+            at, inside = np.searchsorted(times, source.times), np.isin(source.times, times)
+            orbits[at[inside]] = source.orbits[inside]
+    if not ((orbits >= 1) & (orbits <= 175)).all():
+        raise SpecError("sar.relative_orbit: Sentinel-1's relative orbits run from 1 to 175.")
+    return orbits
+
+
+def _landcover_group(landcover: Landcover, box: GeoBox, files: Files) -> Group:
+    request = Request(
+        "landcover",
+        ("landcover.files", landcover.files),
+        ("landcover.variable", landcover.variable),
+        crs=landcover.crs,
+    )
+    band = Band(files.sources(request), "class", nodata=landcover.nodata)
+    band = _meeting(band, "landcover.files", box)
+    attrs = {} if landcover.source is None else {"source": landcover.source}
+    return Group("landcover", NO_TIME, {"crop_type": band}, attrs, classes=landcover.classes)

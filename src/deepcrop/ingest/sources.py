@@ -1,0 +1,310 @@
+"""The files that a specification names: NetCDF, Zarr and GeoTIFF, read as they are stored."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import xarray as xr
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from deepcrop.errors import SpecError
+from deepcrop.ingest.spec import Time
+
+NO_TIME = np.array(["1970-01-01"], "datetime64[ns]")
+"""Time axis of a raster without time."""
+
+_READ_ERRORS = (OSError, RuntimeError, ValueError, KeyError, RasterioError)
+_Y_NAMES = ("y", "lat", "latitude", "northing")
+_X_NAMES = ("x", "lon", "longitude", "easting")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One variable of the files that a glob names, and where the specification asks for it.
+
+    Attributes
+    ----------
+    section : str
+        Section of ``time``, ``crs`` and ``relative_orbit``, for messages.
+    files : tuple of str
+        Key and glob.
+    variable : tuple of str
+        Key, and variable name or band number.
+    time : Time, optional
+        Where the dates are; None for a raster without time.
+    crs : str, optional
+        Reference system; wins over the file's own.
+    orbit : str, optional
+        Variable that holds the relative orbit of each time.
+    """
+
+    section: str
+    files: tuple[str, str]
+    variable: tuple[str, str]
+    time: Time | None = None
+    crs: str | None = None
+    orbit: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """One variable of one file: layers on the file's own grid, which may point any way."""
+
+    path: Path
+    key: str  # of the specification, for messages
+    box: GeoBox
+    times: NDArray[np.datetime64]
+    array: xr.DataArray | None = None  # of NetCDF or Zarr; dimensions layer, y, x in any order
+    band: int = 1  # of a GeoTIFF
+    orbits: NDArray | None = None
+
+    def read(self, layers: slice, rows: slice, cols: slice) -> NDArray:
+        """Numbers as stored, (layer, y, x)."""
+        try:
+            if self.array is not None:
+                part = self.array.isel(layer=layers, y=rows, x=cols)
+                return part.compute().transpose("layer", "y", "x").values
+            with rasterio.open(self.path) as file:
+                window = ((rows.start, rows.stop), (cols.start, cols.stop))
+                return file.read([self.band], window=window)
+        except _READ_ERRORS as error:
+            raise SpecError(
+                f"{self.key}: {self.path} cannot be read: {error}. Fetch the file again."
+            ) from error
+
+
+@dataclass
+class Files:
+    """The files of a specification; NetCDF and Zarr stay open until `close`."""
+
+    folder: Path
+    paths: set[Path] = field(default_factory=set)
+    datasets: dict[Path, xr.Dataset] = field(default_factory=dict)
+
+    def sources(self, request: Request) -> list[Source]:
+        """One source for each file, sorted by name.
+
+        Raises
+        ------
+        SpecError
+            If no file matches, or one cannot be used.
+        """
+        key = request.files[0]
+        found = []
+        for path in _find(self.folder, *request.files):
+            self.paths.add(path)
+            try:
+                if path.suffix.lower() in (".tif", ".tiff"):
+                    found.append(_open_geotiff(path, request))
+                elif path.is_dir() or path.suffix.lower() in (".nc", ".nc4"):
+                    found.append(_open_array(self._open(path), path, request))
+                else:
+                    raise SpecError(
+                        f"{key}: {path} is no NetCDF (.nc), GeoTIFF (.tif) or Zarr store (a "
+                        "folder); convert it, or narrow the glob."
+                    )
+            except _READ_ERRORS as error:
+                raise SpecError(
+                    f"{key}: {path} cannot be read: {error}. Fetch the file again, or narrow the "
+                    "glob."
+                ) from error
+        return found
+
+    def _open(self, path: Path) -> xr.Dataset:
+        if path not in self.datasets:
+            how: dict[str, Any] = {"engine": "netcdf4"}
+            if path.is_dir():
+                how = {"engine": "zarr", "consolidated": False, "chunks": None}
+            # Undecoded, because a NaN _FillValue or a scale on integers would change the numbers.
+            self.datasets[path] = xr.open_dataset(path, decode_cf=False, cache=False, **how)
+        return self.datasets[path]
+
+    def signature(self) -> list[list[str | int]]:
+        """Name, size and time of the last change of every file."""
+        result: list[list[str | int]] = []
+        for path in sorted(self.paths):
+            parts = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+            stats = [part.stat() for part in parts]
+            changed = max((s.st_mtime_ns for s in stats), default=0)
+            result.append([str(path), sum(s.st_size for s in stats), changed])
+        return result
+
+    def close(self) -> None:
+        """Close what is open."""
+        for data in self.datasets.values():
+            data.close()
+
+
+def expand(key: str, text: str) -> str:
+    """Replace ``~`` and ``${VARIABLE}``; a variable that is not set is a `SpecError`."""
+    for braced, bare in re.findall(r"\$(?:\{(\w+)\}|(\w+))", text):
+        name = braced or bare
+        if name not in os.environ:
+            raise SpecError(
+                f"{key}: environment variable {name} is not set; set it to the folder that "
+                f"{text!r} means (export {name}=/path/to/data), or write the path itself."
+            )
+    return os.path.expanduser(os.path.expandvars(text))
+
+
+def _find(folder: Path, key: str, pattern: str) -> list[Path]:
+    text = expand(key, pattern)
+    if (folder / text).exists():  # a name may itself contain [ or *
+        return [folder / text]
+    found = [folder / name for name in glob.glob(text, root_dir=folder, recursive=True)]
+    if not found:
+        raise SpecError(f"{key}: no file matches {folder / text}; mend the path or the glob.")
+    return sorted(found)
+
+
+def _open_geotiff(path: Path, request: Request) -> Source:
+    section, time, (key, band) = request.section, request.time, request.variable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said below, as an error
+        with rasterio.open(path) as file:
+            shape, affine, own, count = file.shape, file.transform, file.crs, file.count
+    if not (band.isdigit() and 1 <= int(band) <= count):
+        raise SpecError(f"{key}: {band!r} is no band of {path}; give a number from 1 to {count}.")
+    if affine.is_identity:
+        raise SpecError(f"{section}: {path} has no geotransform; georeference it (gdal_translate).")
+    if time is not None and time.coordinate is not None:
+        raise SpecError(
+            f"{section}.time: a GeoTIFF ({path}) has no coordinate {time.coordinate!r}; give "
+            "'pattern' and 'format', which pick the date out of the file name."
+        )
+    times = NO_TIME if time is None else np.array([time.of_name(path, section)])
+    box = GeoBox(shape, affine, _crs(path, request, own.to_wkt() if own else None))
+    return Source(path, key, box, times, band=int(band))
+
+
+def _open_array(data: xr.Dataset, path: Path, request: Request) -> Source:
+    section, time, (key, name) = request.section, request.time, request.variable
+    array = _variable(data, path, key, name)
+    dim_y, y, step_y = _axis(array, path, key, _Y_NAMES)
+    dim_x, x, step_x = _axis(array, path, key, _X_NAMES)
+    affine = Affine(step_x, 0, x - step_x / 2, 0, step_y, y - step_y / 2)
+    crs = _crs(path, request, _own_crs(data, array))
+    box = GeoBox((array.sizes[dim_y], array.sizes[dim_x]), affine, crs)
+
+    times, orbits, layer = NO_TIME, None, None
+    if time is not None and time.coordinate is not None:
+        stamps = _variable(data, path, f"{section}.time", time.coordinate)
+        times = _decode_times(stamps, path, section)
+        layer = stamps.dims[0] if stamps.dims else None
+        if request.orbit is not None:
+            orbits = _orbits(data, path, request.orbit, section, times.shape)
+    elif time is not None:
+        times = np.array([time.of_name(path, section)])
+
+    other = [dim for dim in array.dims if dim not in (layer, dim_y, dim_x)]
+    if any(array.sizes[d] != 1 for d in other) or (layer is not None and layer not in array.dims):
+        raise SpecError(
+            f"{key}: '{name}' in {path} has dimensions {array.dims}; expected y, x"
+            + (f" and '{layer}', the dimension of its times." if layer else ", without time.")
+        )
+    array = xr.DataArray(array.isel(dict.fromkeys(other, 0)).variable)  # without coordinates
+    array = array.rename({dim_y: "y", dim_x: "x"})
+    array = array.expand_dims("layer") if layer is None else array.rename({layer: "layer"})
+    return Source(path, key, box, times, array=array, orbits=orbits)
+
+
+def _variable(data: xr.Dataset, path: Path, key: str, name: str) -> xr.DataArray:
+    if name not in data.variables:
+        raise SpecError(
+            f"{key}: {path} has no variable '{name}'; it has {', '.join(map(str, data.variables))}."
+        )
+    return data[name]
+
+
+def _axis(
+    array: xr.DataArray, path: Path, key: str, names: tuple[str, ...]
+) -> tuple[str, float, float]:
+    """Dimension of one of the names, and first pixel centre and step of its coordinate."""
+    matches = [str(d) for d in array.dims if str(d).lower() in names and d in array.coords]
+    if len(matches) != 1:
+        raise SpecError(
+            f"{key}: '{array.name}' in {path} has dimensions {array.dims}; expected one with "
+            f"coordinates that is called {' or '.join(names)}. Rename it."
+        )
+    (dim,) = matches
+    values = np.asarray(array[dim].values, np.float64)
+    if values.size < 2:
+        raise SpecError(f"{key}: coordinate '{dim}' of {path} needs 2 or more values.")
+    step = (values[-1] - values[0]) / (values.size - 1)
+    even = values[0] + step * np.arange(values.size)
+    # Degrees kept as float32 are off by some hundredths of a pixel.
+    if step == 0 or not (np.abs(values - even) < 0.1 * abs(step)).all():
+        raise SpecError(
+            f"{key}: coordinate '{dim}' of {path} is not evenly spaced; grid the data first."
+        )
+    return dim, float(values[0]), float(step)
+
+
+def _decode_times(stamps: xr.DataArray, path: Path, section: str) -> NDArray[np.datetime64]:
+    values, attrs = np.atleast_1d(stamps.values), stamps.attrs
+    times = xr.decode_cf(xr.Dataset({"time": ("layer", values, attrs)}))["time"].values
+    if times.dtype.kind != "M" or np.isnat(times).any():
+        raise SpecError(
+            f"{section}.time: '{stamps.name}' in {path} holds no CF times without gaps (its units "
+            f"are {attrs.get('units')!r}); expected for example 'seconds since 1970-01-01'."
+        )
+    return times.astype("datetime64[ns]")
+
+
+def _orbits(
+    data: xr.Dataset, path: Path, name: str, section: str, shape: tuple[int, ...]
+) -> NDArray:
+    key = f"{section}.relative_orbit"
+    orbits = np.atleast_1d(_variable(data, path, key, name).values)
+    if orbits.shape != shape:
+        raise SpecError(
+            f"{key}: '{name}' in {path} has shape {orbits.shape}; expected one number for each of "
+            f"the {shape[0]} times."
+        )
+    return orbits
+
+
+def _own_crs(data: xr.Dataset, array: xr.DataArray) -> str | None:
+    """Return the reference system that a NetCDF or Zarr file states, as WKT."""
+    mapping = str(array.attrs.get("grid_mapping", "")).split(":")[0].split()
+    for name in (*mapping[:1], "spatial_ref", "crs"):
+        if name in data.variables:
+            attrs = data[name].attrs
+            for key in ("crs_wkt", "spatial_ref"):
+                if attrs.get(key):
+                    return str(attrs[key])
+            if "grid_mapping_name" in attrs:
+                return CRS.from_cf(attrs).to_wkt()
+    return None
+
+
+def _crs(path: Path, request: Request, own: str | None) -> str:
+    """Return a reference system in the form that prints and compares best."""
+    text = request.crs or own
+    if text is None:
+        raise SpecError(
+            f"{request.section}.crs: {path} does not say its reference system; give it here, for "
+            "example crs: EPSG:32631."
+        )
+    try:
+        crs = CRS.from_user_input(text)
+    except CRSError as error:
+        raise SpecError(
+            f"{request.section}.crs: the reference system of {path} cannot be read ({error}); give "
+            "it here."
+        ) from error
+    epsg = crs.to_epsg()
+    return f"EPSG:{epsg}" if epsg else crs.to_wkt()
