@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from conftest import make_cube
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import make_cube
 from deepcrop import grid, observations
 from deepcrop.errors import CubeError, DeepCropError
 

@@ -2,10 +2,10 @@
 
 __version__ = "0.1.0.dev0"
 
-from deepcrop.errors import CubeError, DeepCropError, SpecError  # noqa: E402
-from deepcrop.mapping import MapResult, map_region  # noqa: E402
-from deepcrop.observations import open_cube, save_cube  # noqa: E402
-from deepcrop.phenology import Seasons, season_dates  # noqa: E402
+from deepcrop.errors import CubeError, DeepCropError, SpecError
+from deepcrop.mapping import MapResult, map_region
+from deepcrop.observations import open_cube, save_cube
+from deepcrop.phenology import Seasons, season_dates
 
 __all__ = [
     "CubeError",

@@ -101,9 +101,7 @@ def map_region(
                     continue
                 rows, cols = tile.core
                 block = selected.isel(y=rows, x=cols)
-                layers, scenes = map_tile(
-                    block, days[used], year, latitude, smoother, rule
-                )
+                layers, scenes = map_tile(block, days[used], year, latitude, smoother, rule)
                 layers["scene_pixels"] = np.zeros(days.size, np.int64)
                 layers["scene_pixels"][used] = scenes
                 _write_tile(work, layers, tile)

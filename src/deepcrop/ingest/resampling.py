@@ -145,5 +145,5 @@ def _pixel_size(source: GeoBox, crs: str) -> tuple[float, float]:
 
 @lru_cache(maxsize=32)
 def transformer(source: str, target: str) -> Transformer:
-    """Transformation of x, y between two reference systems."""
+    """Transform x, y from one reference system to another."""
     return Transformer.from_crs(source, target, always_xy=True)

@@ -377,7 +377,7 @@ def place_cameras(region: Region, place: str) -> xr.Dataset:
         purity, row, col, azimuth, land, seen = best
         curves = surface.greenness(land)[span]
         series.append(camera.observe(seed, canopy.DAYS[span], curves, azimuth))
-        x, y = box.affine * (col + 0.5, row + 0.5)
+        x, y = float(box.coords["x"].values[col]), float(box.coords["y"].values[row])
         number = int(land.number[land.which == seen].flat[0]) if seen >= 0 else 0
         places.append(
             {"x": x, "y": y, "row": row, "col": col, "azimuth": azimuth, "field_id": number}

@@ -1,0 +1,190 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+from conftest import make_cube
+from scipy import ndimage
+
+from deepcrop import grid, mapping, observations, stages
+from deepcrop.errors import CubeError, DeepCropError
+from deepcrop.ingest import ingest
+
+
+def season_cube(rows=20, cols=30, shift=0, year=2018) -> xr.DataTree:
+    """A cube whose NDVI rises on day 120 (+1 per column) and falls on day 250; row 0 is masked."""
+    box = grid.make_grid((500000, 5600000, 500000 + 10 * cols, 5600000 + 10 * rows), "EPSG:32631")
+    times = np.datetime64(f"{year}-01-01T10:50", "ns") + np.arange(-60, 430, 5) * np.timedelta64(
+        1, "D"
+    )
+    days = stages.to_days(times, year)[:, None, None]
+    up = 120 + np.arange(cols)[None, None, :] + shift
+    rise = 1 / (1 + np.exp(-(days - up) / 7))
+    fall = 1 / (1 + np.exp((days - 250) / 7))
+    ndvi = np.broadcast_to(0.2 + 0.6 * rise * fall, (len(times), rows, cols)).copy()
+    ndvi[:, 0] = np.nan
+    red = np.full_like(ndvi, 0.05)
+    nir = red * (1 + ndvi) / (1 - ndvi)
+    data = {
+        name: (("time", "y", "x"), values.astype(np.float32))
+        for name, values in (
+            ("blue", red),
+            ("green", red),
+            ("red", np.where(np.isnan(ndvi), np.nan, red)),
+            ("nir", nir),
+        )
+    }
+    optical = grid.assign_grid(xr.Dataset(data, {"time": times}), box)
+    optical.attrs = {"source": "made up", "offset": "none"}
+    landcover = xr.Dataset({"crop_type": (("y", "x"), np.full((rows, cols), 7, np.uint16))})
+    landcover["crop_type"].attrs = {"flag_values": [0, 7], "flag_meanings": "unknown maize"}
+    attrs = {"title": "made-up fields"}
+    return observations.build(optical, None, grid.assign_grid(landcover, box), attrs)
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mapping")
+    observations.save_cube(season_cube(), folder / "cube.zarr")
+    return mapping.map_region(folder / "cube.zarr", 2018, folder / "maps")
+
+
+def read(path):
+    with rasterio.open(path) as layer:
+        return layer.read(1)
+
+
+def test_the_four_layers_hold_the_dates(mapped):
+    columns = np.arange(30)
+    sos50, eos50 = read(mapped.path / "sos50.tif"), read(mapped.path / "eos50.tif")
+    assert np.abs(sos50[5] - (120 + columns)).max() <= 2
+    assert np.abs(eos50[5] - 250).max() <= 2
+    assert np.abs(read(mapped.path / "sos20.tif")[5] - (120 + columns - 7 * np.log(4))).max() <= 3
+    assert np.abs(read(mapped.path / "eos20.tif")[5] - (250 + 7 * np.log(4))).max() <= 3
+
+
+def test_masked_pixels_are_honestly_empty(mapped):
+    for name in mapping.layer_names():
+        assert (read(mapped.path / f"{name}.tif")[0] == stages.NO_DAY).all()
+    assert (read(mapped.path / "n_obs.tif")[0] == 0).all()
+    assert (read(mapped.path / "n_obs.tif")[1:] == 98).all()
+
+
+def test_the_summary_counts_scenes_pixels_and_crops(mapped):
+    summary = json.loads((mapped.path / "summary.json").read_text())
+    assert summary == mapped.summary
+    assert summary["scenes"] == {"optical": 98, "optical_usable": 98}
+    assert summary["layers"]["sos50"]["detected_share"] == pytest.approx(0.95)
+    assert summary["crops"]["maize"]["layers"]["eos50"]["median_date"] == "2018-09-08"
+    assert summary["simulated"] is False
+
+
+def test_the_result_does_not_depend_on_the_tile(tmp_path, mapped, monkeypatch):
+    monkeypatch.setattr(observations, "CHUNK", 7)
+    observations.save_cube(season_cube(), tmp_path / "cube.zarr")
+    small = mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+    for name in [*mapping.layer_names(), "n_cycles", "n_obs"]:
+        np.testing.assert_array_equal(
+            read(small.path / f"{name}.tif"), read(mapped.path / f"{name}.tif")
+        )
+
+
+def test_an_interrupted_map_goes_on_where_it_stopped(tmp_path, mapped, monkeypatch, capsys):
+    monkeypatch.setattr(observations, "CHUNK", 16)
+    observations.save_cube(season_cube(), tmp_path / "cube.zarr")
+    done = []
+    real = mapping.map_tile
+
+    def stop_at_third(*args):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(1)
+        return real(*args)
+
+    monkeypatch.setattr(mapping, "map_tile", stop_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+    assert not (tmp_path / "maps").exists()
+    assert "the same command goes on" in capsys.readouterr().err
+
+    monkeypatch.setattr(mapping, "map_tile", lambda *args: done.append(2) or real(*args))
+    mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+    assert done == [1, 1, 2, 2]  # four tiles, none twice
+    np.testing.assert_array_equal(
+        read(tmp_path / "maps" / "sos50.tif"), read(mapped.path / "sos50.tif")
+    )
+    assert not (tmp_path / "maps" / "work.zarr").exists()
+
+
+def test_a_cube_written_anew_is_not_mixed_with_a_half_made_map(tmp_path, monkeypatch):
+    observations.save_cube(season_cube(), tmp_path / "cube.zarr")
+    monkeypatch.setattr(mapping.products, "write_products", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+    monkeypatch.undo()
+    observations.save_cube(season_cube(shift=30), tmp_path / "cube.zarr", overwrite=True)
+    mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+    assert abs(int(read(tmp_path / "maps" / "sos50.tif")[5, 0]) - 150) <= 2
+
+
+def test_a_year_without_data_is_an_error_that_names_the_years(tmp_path):
+    observations.save_cube(season_cube(), tmp_path / "cube.zarr")
+    with pytest.raises(CubeError, match=r"no optical observation around 2030.*2017-11-02 to 2019"):
+        mapping.map_region(tmp_path / "cube.zarr", 2030, tmp_path / "maps")
+    assert not list(tmp_path.glob("maps*"))
+
+
+def test_a_year_with_too_little_data_is_an_honest_empty_layer(tmp_path):
+    observations.save_cube(season_cube(), tmp_path / "cube.zarr")
+    result = mapping.map_region(tmp_path / "cube.zarr", 2019, tmp_path / "maps")
+    assert (read(result.path / "sos50.tif") == stages.NO_DAY).all()
+    assert result.summary["layers"]["sos50"]["detected"] == 0
+
+
+def test_a_cube_without_optical_group_is_refused(tmp_path):
+    cube = make_cube()
+    del cube["optical"]
+    observations.save_cube(cube, tmp_path / "cube.zarr")
+    with pytest.raises(CubeError, match="no 'optical' group"):
+        mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+
+
+def test_a_netcdf_cube_gives_the_same_map(tmp_path, mapped):
+    observations.save_cube(season_cube(), tmp_path / "cube.nc")
+    result = mapping.map_region(tmp_path / "cube.nc", 2018, tmp_path / "maps")
+    np.testing.assert_array_equal(read(result.path / "sos20.tif"), read(mapped.path / "sos20.tif"))
+
+
+def test_existing_output_is_not_overwritten_unless_asked(tmp_path):
+    observations.save_cube(season_cube(), tmp_path / "cube.zarr")
+    mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+    with pytest.raises(DeepCropError, match="exists"):
+        mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+    mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps", overwrite=True)
+
+
+def test_the_main_crop_of_flanders_maize_is_maize(real_data, tmp_path, monkeypatch):
+    """Real fields: maize greens up in May and June, not with the catch crop before it."""
+    monkeypatch.setenv("DEEPCROP_REAL_DATA", str(real_data.resolve()))
+    spec = Path(__file__).parents[1] / "examples" / "flanders_2018.yaml"
+    ingest(spec, tmp_path / "flanders.zarr")
+    result = mapping.map_region(tmp_path / "flanders.zarr", 2018, tmp_path / "maps")
+    with xr.open_zarr(tmp_path / "flanders.zarr", group="landcover", consolidated=False) as data:
+        maize = data["crop_type"].values == 1200
+    inner = ndimage.binary_erosion(maize)  # a pixel on the edge sees the neighbour as well
+
+    def share(stage, first, last, where):
+        days = read(result.path / f"{stage}.tif")[where]
+        lo, hi = stages.to_days(np.array([first, last], "datetime64[D]"), 2018)
+        return ((days >= lo) & (days <= hi)).mean()
+
+    for stage, first, last, least, least_inner in (
+        ("sos20", "2018-05-01", "2018-06-30", 0.92, 0.96),
+        ("sos50", "2018-05-01", "2018-06-30", 0.92, 0.96),
+        ("eos50", "2018-09-01", "2018-10-31", 0.84, 0.90),  # in the drought of 2018
+        ("eos20", "2018-09-01", "2018-10-31", 0.90, 0.95),
+    ):
+        assert share(stage, first, last, maize) > least
+        assert share(stage, first, last, inner) > least_inner
