@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 from deepcrop import grid, observations
+from deepcrop.simulation import Region, simulate
 
 REAL_DATA = Path(
     os.environ.get("DEEPCROP_REAL_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")
@@ -49,3 +50,11 @@ def make_cube(rows=20, cols=30, optical_scenes=6, sar_scenes=4, seed=0) -> xr.Da
 @pytest.fixture
 def cube() -> xr.DataTree:
     return make_cube()
+
+
+@pytest.fixture(scope="session")
+def region_path(tmp_path_factory) -> Path:
+    """A simulated region of 96 x 128 pixels, made once; read only."""
+    path = tmp_path_factory.mktemp("region") / "region.zarr"
+    simulate(Region(rows=96, cols=128), path)
+    return path

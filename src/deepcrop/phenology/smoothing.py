@@ -147,9 +147,9 @@ def smooth(t, y, w, n, grid, window, steep, widest, min_points, passes, spike, c
     residual = np.empty(n, np.float64)
     for _ in range(passes):
         # Median size of the residuals below the fit sets how fast weight is lost.
-        first = 0
+        right = 0
         for k in range(n):
-            value, _slope, first = _fit(t, y, w, n, t[k], window, widest, min_points, first)
+            value, _slope, right = _fit(t, y, w, n, t[k], window, widest, min_points, right)
             residual[k] = y[k] - value
         scale = _median_size(residual, w, n)
         if scale <= 0:
@@ -159,46 +159,56 @@ def smooth(t, y, w, n, grid, window, steep, widest, min_points, passes, spike, c
                 r = residual[k] / (6.0 * scale)
                 w[k] *= (1.0 - r * r) ** 2 if r > -1.0 else 0.0
     low, high = _range(y, w, n)
-    first = 0
-    first_steep = 0
+    right = 0
     for g in range(len(grid)):
-        value, slope, first = _fit(t, y, w, n, grid[g], window, widest, min_points, first)
-        if abs(slope) * 80.0 > high - low:
-            near, _slope, first_steep = _fit(
-                t, y, w, n, grid[g], steep, widest, min_points, first_steep
-            )
-            value = near
+        value, slope, right = _fit(t, y, w, n, grid[g], window, widest, min_points, right)
+        # How steep: 0 below a rise through the whole range in 110 days, 1 above one in 60.
+        share = (abs(slope) * 80.0 / (high - low) - 0.73) / 0.6 if high > low else 0.0
+        if share > 0:
+            near, _slope, right = _fit(t, y, w, n, grid[g], steep, widest, min_points, right)
+            value += min(share, 1.0) * (near - value)
         curve[g] = value
 
 
 @njit(cache=True)
-def _fit(t, y, w, n, day, half, widest, min_points, first):
+def _fit(t, y, w, n, day, window, widest, min_points, right):
     """Value and slope at ``day`` of a parabola through the window around it.
 
-    ``first`` is a hint where the window starts (days are asked for in rising order); the start
-    found is returned with the result.
+    The window reaches to the ``min_points``-th nearest observation at least, so it widens without
+    a jump where observations are few. ``right`` is a hint for the first observation at or after
+    ``day``; the one found is returned with the result.
     """
-    while True:
-        while first < n and t[first] <= day - half:
-            first += 1
-        while first > 0 and t[first - 1] > day - half:
-            first -= 1
-        last = first
-        points = 0
-        while last < n and t[last] < day + half:
-            if w[last] > 0:
-                points += 1
-            last += 1
-        if points >= min_points or half >= widest:
-            break
-        half = min(half * 1.4, widest)
+    while right < n and t[right] < day:
+        right += 1
+    while right > 0 and t[right - 1] >= day:
+        right -= 1
+    before, after = right - 1, right
+    points = 0
+    reach = 0.0
+    while points < min_points and (before >= 0 or after < n):
+        if after >= n or (before >= 0 and day - t[before] <= t[after] - day):
+            k = before
+            before -= 1
+        else:
+            k = after
+            after += 1
+        if w[k] > 0:
+            points += 1
+            reach = abs(t[k] - day)
+    half = min(max(window, 1.2 * reach), widest)
+    while before >= 0 and day - t[before] < half:
+        before -= 1
+    while after < n and t[after] - day < half:
+        after += 1
+    points = 0
     s0 = s1 = s2 = s3 = s4 = t0 = t1 = t2 = 0.0
     low, high = np.inf, -np.inf
-    for k in range(first, last):
-        if w[k] <= 0:
-            continue
+    for k in range(before + 1, after):
         x = (t[k] - day) / half
         u = abs(x)
+        if w[k] <= 0 or u >= 1.0:
+            continue
+        points += 1
         c = 1.0 - u * u * u
         c = c * c * c * w[k]
         s0 += c
@@ -212,11 +222,11 @@ def _fit(t, y, w, n, day, half, widest, min_points, first):
         low = min(low, y[k])
         high = max(high, y[k])
     if s0 <= 0:
-        return np.nan, 0.0, first
+        return np.nan, 0.0, right
     mean = t0 / s0
     spread = s2 / s0 - (s1 / s0) ** 2
     if points < 2 or spread < 1e-3:
-        return mean, 0.0, first
+        return mean, 0.0, right
     determinant = s0 * (s2 * s4 - s3 * s3) - s1 * (s1 * s4 - s2 * s3) + s2 * (s1 * s3 - s2 * s2)
     if points < 4 or determinant < 1e-4 * s0 * s2 * s4:
         slope = (t1 - mean * s1) / (s0 * spread)
@@ -229,7 +239,7 @@ def _fit(t, y, w, n, day, half, widest, min_points, first):
             s0 * (t1 * s4 - s3 * t2) - t0 * (s1 * s4 - s3 * s2) + s2 * (s1 * t2 - t1 * s2)
         ) / determinant
     # A parabola over a gap or an edge must not leave what was observed around it.
-    return min(max(value, low), high), slope / half, first
+    return min(max(value, low), high), slope / half, right
 
 
 @njit(cache=True)

@@ -107,7 +107,7 @@ def _season_dates(which, shift, vigour, state, span, windows, dates, amplitude):
 
 
 def truth_layers(surface: Surface, year: int, latitude: float) -> dict[str, NDArray]:
-    """Layers of the ``/truth`` group of a block: dates (2, rows, cols), counts, field numbers."""
+    """Layers of the ``/truth`` group of a block: dates (2, rows, cols) and counts."""
     dates, amplitude = season_dates(surface)
     rows, cols, cycles = amplitude.shape
     flat = dates.reshape(-1, cycles, 5)
