@@ -72,7 +72,7 @@ def test_the_curve_finds_the_seasons_of_annual_crops(scored):
     annual = [s for s in scored[1] if s.group in ("maize", "soybean") and s.true_dates > 300]
     assert annual
     for score in annual:
-        assert score.detected > 0.9
+        assert score.detected > 0.8
         assert score.mae < (12 if score.stage.startswith("sos") else 25)
 
 

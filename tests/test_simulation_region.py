@@ -12,7 +12,7 @@ from deepcrop.simulation import Region, canopy, crops, radar, scenes, simulate, 
 from deepcrop.simulation import region as module
 from deepcrop.staging import part_path
 
-SMALL = Region(52, 70, seed=3, start="2018-05-01", end="2018-06-10", cameras=2)
+SMALL = Region(52, 70, seed=3, start="2018-05-01", end="2018-05-25", cameras=1)
 FOUR_BLOCKS = 40  # a chunk size that cuts SMALL into 2 x 2
 
 
@@ -174,15 +174,13 @@ def test_cameras(cube):
 # --- seeds, blocks, interruption -----------------------------------------------------------------
 
 
-def test_the_region_does_not_depend_on_its_blocks(small, tmp_path, monkeypatch):
+def test_a_region_follows_from_its_seed_and_not_from_its_blocks(small, tmp_path, monkeypatch):
     monkeypatch.setattr(observations, "CHUNK", FOUR_BLOCKS)
     simulate(SMALL, tmp_path / "blocks.zarr")
     same(arrays(small), arrays(tmp_path / "blocks.zarr"))
 
 
-def test_the_same_seed_gives_the_same_region_and_another_does_not(small, tmp_path):
-    simulate(SMALL, tmp_path / "again.zarr")
-    same(arrays(small), arrays(tmp_path / "again.zarr"))
+def test_another_seed_gives_another_region(small, tmp_path):
     simulate(dataclasses.replace(SMALL, seed=4), tmp_path / "other.zarr")
     one, two = arrays(small), arrays(tmp_path / "other.zarr")
     for name in ("landcover/field_id", "truth/sos50", "camera/gcc_90"):

@@ -144,30 +144,42 @@ def gather(values, days, weights, t, y, w):
 def smooth(t, y, w, n, grid, window, steep, widest, min_points, passes, spike, curve):
     """Smooth the first ``n`` observations onto ``grid``; changes ``w``."""
     _drop_spikes(t, y, w, n, spike)
+    low, high = _range(y, w, n)
     residual = np.empty(n, np.float64)
+    steepness = np.empty(n, np.float64)
     for _ in range(passes):
-        # Median size of the residuals below the fit sets how fast weight is lost.
         right = 0
         for k in range(n):
-            value, _slope, right = _fit(t, y, w, n, t[k], window, widest, min_points, right)
+            value, slope, right = _fit(t, y, w, n, t[k], window, widest, min_points, right)
             residual[k] = y[k] - value
-        scale = _median_size(residual, w, n)
+            steepness[k] = _steepness(slope, high - low)
+        # The median size of the residuals sets how fast weight is lost; a hundredth of the range
+        # at least, or every point would be lost where there is hardly any noise.
+        scale = max(_median_size(residual, w, n), 0.01 * (high - low))
         if scale <= 0:
             break
         for k in range(n):
             if residual[k] < 0:
                 r = residual[k] / (6.0 * scale)
-                w[k] *= (1.0 - r * r) ** 2 if r > -1.0 else 0.0
-    low, high = _range(y, w, n)
+                kept = (1.0 - r * r) ** 2 if r > -1.0 else 0.0
+                # On a steep slope, as at harvest, a point below the curve is no cloud.
+                w[k] *= kept + steepness[k] * (1.0 - kept)
     right = 0
     for g in range(len(grid)):
         value, slope, right = _fit(t, y, w, n, grid[g], window, widest, min_points, right)
-        # How steep: 0 below a rise through the whole range in 110 days, 1 above one in 60.
-        share = (abs(slope) * 80.0 / (high - low) - 0.73) / 0.6 if high > low else 0.0
+        share = _steepness(slope, high - low)
         if share > 0:
             near, _slope, right = _fit(t, y, w, n, grid[g], steep, widest, min_points, right)
-            value += min(share, 1.0) * (near - value)
+            value += share * (near - value)
         curve[g] = value
+
+
+@njit(cache=True, inline="always")
+def _steepness(slope, span):
+    """0 below a change through the whole range in 110 days, 1 above one in 60 days."""
+    if span <= 0:
+        return 0.0
+    return min(max((abs(slope) * 80.0 / span - 0.73) / 0.6, 0.0), 1.0)
 
 
 @njit(cache=True)
