@@ -53,7 +53,7 @@ class SavGol:
     min_points: int = 6
     envelope_passes: int = 1
     spike: float = 0.8
-    step: float = 2.0
+    step: float = 4.0
 
 
 def curve_days(days: NDArray, settings: SavGol) -> NDArray[np.float32]:
