@@ -53,6 +53,8 @@ def test_simulate_map_and_score(tmp_path):
     scored = run("score", maps, region, "--out", tmp_path / "accuracy.csv")
     assert scored.returncode == 0, scored.stderr
     assert "SIMULATED DATA" in scored.stdout
+    again = run("score", maps, region, "--out", tmp_path / "accuracy.csv")
+    fails(again, "accuracy.csv exists", "--overwrite")
     again = fails(run("map", region, "--year", "2018", "--out", maps), "exists", "--overwrite")
     assert len(again) < 400
     replaced = run("map", region, "--year", "2018", "--out", maps, "--overwrite")
@@ -86,6 +88,8 @@ def test_a_missing_cube_and_a_half_written_one_are_told_apart(tmp_path):
         (["simulate", "nowhere/r.zarr"], ["nowhere does not exist"]),
         (["map", "r.zarr", "--year", "2018", "--out", "m", "--method", "guess"], ["guess"]),
         (["map", "r.zarr", "--out", "m"], ["--year"]),
+        (["simulate", "r.nc"], ["Zarr store"]),
+        (["simulate", "r.zarr", "--year", "1500"], ["1500", "1700 to 2200"]),
         (["ingest", "no.yaml", "--out", "r.zarr"], ["no.yaml"]),
     ],
 )

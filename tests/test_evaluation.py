@@ -5,7 +5,7 @@ import pytest
 import rasterio
 from test_mapping import season_cube
 
-from deepcrop import evaluation, mapping, observations, stages
+from deepcrop import evaluation, mapping, observations, products, stages
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.simulation import Region, simulate
 
@@ -51,7 +51,7 @@ def test_scores_agree_with_a_slow_count(scored):
     truth = observations.open_cube(folder / "region.zarr")["truth"].to_dataset()
     real = np.stack([truth[name].values.reshape(2, -1) for name in stages.STAGES], 1)
     layers = []
-    for name in mapping.layer_names():
+    for name in products.DAY_LAYERS:
         with rasterio.open(folder / "maps" / f"{name}.tif") as layer:
             layers.append(layer.read(1).reshape(-1))
     mapped = evaluation.match_seasons(real, np.stack(layers).reshape(2, 4, -1))
@@ -66,6 +66,8 @@ def test_scores_agree_with_a_slow_count(scored):
         assert score.mae == pytest.approx(np.abs(error).mean())
         assert score.bias == pytest.approx(error.mean())
         assert score.median == pytest.approx(np.median(np.abs(error)), abs=0.5)
+        drawn = np.stack(layers).reshape(2, 4, -1)[:, k] != NO
+        assert score.unmatched == pytest.approx(1 - both.sum() / drawn.sum())
 
 
 def test_the_curve_finds_the_seasons_of_annual_crops(scored):
@@ -87,7 +89,7 @@ def test_scores_are_written_as_csv(scored, tmp_path):
 def test_a_perfect_map_has_no_error(scored, tmp_path):
     folder, _ = scored
     truth = observations.open_cube(folder / "region.zarr")["truth"].to_dataset()
-    for k, name in enumerate(mapping.layer_names()):
+    for k, name in enumerate(products.DAY_LAYERS):
         with rasterio.open(folder / "maps" / f"{name}.tif") as layer:
             profile = {"driver": "GTiff", "crs": layer.crs, "transform": layer.transform}
         values = truth[stages.STAGES[k % 4]].values[k // 4]
@@ -97,7 +99,8 @@ def test_a_perfect_map_has_no_error(scored, tmp_path):
         ) as layer:
             layer.write(values, 1)
     for score in evaluation.score_map(tmp_path, folder / "region.zarr"):
-        assert (score.detected, score.mae, score.bias) == (1, 0, 0)
+        if score.true_dates:
+            assert (score.detected, score.mae, score.bias, score.unmatched) == (1, 0, 0, 0)
 
 
 def test_only_a_region_with_truth_can_be_scored(tmp_path, scored):
@@ -115,4 +118,15 @@ def test_the_comparison_is_drawn(scored, tmp_path):
     evaluation.draw_comparison(
         scored[0] / "maps", scored[0] / "region.zarr", "sos50", tmp_path / "a.png"
     )
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_roads_have_no_season_and_their_dates_are_called_unmatched(scored):
+    road = [s for s in scored[1] if s.group == "road"]
+    assert all(s.true_dates == 0 and s.unmatched == 1 for s in road)
+    assert road
+
+
+def test_a_series_is_drawn(scored, tmp_path):
+    evaluation.draw_series(scored[0] / "region.zarr", 2018, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

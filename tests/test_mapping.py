@@ -8,7 +8,7 @@ import xarray as xr
 from conftest import make_cube
 from scipy import ndimage
 
-from deepcrop import grid, mapping, observations, stages
+from deepcrop import grid, mapping, observations, products, stages
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.ingest import ingest
 
@@ -66,7 +66,7 @@ def test_the_four_layers_hold_the_dates(mapped):
 
 
 def test_masked_pixels_are_honestly_empty(mapped):
-    for name in mapping.layer_names():
+    for name in products.DAY_LAYERS:
         assert (read(mapped.path / f"{name}.tif")[0] == stages.NO_DAY).all()
     assert (read(mapped.path / "n_obs.tif")[0] == 0).all()
     assert (read(mapped.path / "n_obs.tif")[1:] == 98).all()
@@ -85,7 +85,7 @@ def test_the_result_does_not_depend_on_the_tile(tmp_path, mapped, monkeypatch):
     monkeypatch.setattr(observations, "CHUNK", 7)
     observations.save_cube(season_cube(), tmp_path / "cube.zarr")
     small = mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
-    for name in [*mapping.layer_names(), "n_cycles", "n_obs"]:
+    for name in [*products.DAY_LAYERS, "n_cycles", "n_obs"]:
         np.testing.assert_array_equal(
             read(small.path / f"{name}.tif"), read(mapped.path / f"{name}.tif")
         )
@@ -163,6 +163,30 @@ def test_existing_output_is_not_overwritten_unless_asked(tmp_path):
     with pytest.raises(DeepCropError, match="exists"):
         mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
     mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps", overwrite=True)
+
+
+def test_the_papers_gcc_gives_dates_as_well(tmp_path):
+    cube = season_cube()
+    optical = cube["optical"].to_dataset()
+    # Greenness in the green band alone: GCC from 1/3 to about 0.43.
+    ndvi = (optical["nir"] - optical["red"]) / (optical["nir"] + optical["red"])
+    optical["green"] = optical["green"] * (1 + 0.5 * (ndvi - 0.2) / 0.6)
+    cube["optical"] = optical
+    observations.save_cube(cube, tmp_path / "cube.zarr")
+    result = mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps", index="gcc")
+    sos50 = read(result.path / "sos50.tif")[5].astype(int)
+    assert np.abs(sos50 - (120 + np.arange(30))).max() <= 4
+    assert result.summary["source"]["index"] == "gcc"
+    with pytest.raises(DeepCropError, match="expected ndvi or gcc"):
+        mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "other", index="evi")
+
+
+@pytest.mark.parametrize("out", ["cube.zarr", "."])
+def test_a_map_never_replaces_its_own_cube(tmp_path, out):
+    observations.save_cube(season_cube(), tmp_path / "cube.zarr")
+    with pytest.raises(DeepCropError, match="the cube itself"):
+        mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / out, overwrite=True)
+    observations.open_cube(tmp_path / "cube.zarr")
 
 
 def test_the_main_crop_of_flanders_maize_is_maize(real_data, tmp_path, monkeypatch):

@@ -101,11 +101,26 @@ def test_no_season_says_why(values, why):
     assert REASONS[seasons.reason[0, 0]] == why
 
 
-def test_a_step_has_one_date_and_no_end():
+def test_a_step_down_after_a_rise_is_dated_like_a_harvest():
+    t = np.arange(0, 365, 5.0)
+    y = np.where(t < 250, bump(t, 120, 900), 0.2)
+    assert one(season_dates(y[None], t), "eos50")[0] == pytest.approx(248, abs=4)
+
+
+@pytest.mark.parametrize("last", [140, 150, 160, 180])
+def test_a_season_whose_peak_is_yet_to_come_has_no_dates(last):
+    t = np.arange(-60, last, 5.0)
+    rising = 0.2 + 0.6 * np.exp(-(((t - 190) / 32) ** 2))
+    for values, days in ((rising, t), (rising[::-1], -t[::-1])):
+        seasons = season_dates(values[None], days)
+        assert np.isnan(seasons.dates).all()
+        assert REASONS[seasons.reason[0, 0]] != "found"
+
+
+def test_a_step_without_a_fall_is_no_season():
     t = np.arange(0, 365, 5.0)
     seasons = season_dates(np.where(t < 150, 0.2, 0.8)[None], t)
-    assert one(seasons, "sos50")[0] == pytest.approx(148, abs=4)
-    assert np.isnan(one(seasons, "eos50")[0])
+    assert np.isnan(seasons.dates).all()
 
 
 def test_ten_years_of_daily_data():

@@ -50,7 +50,7 @@ def simulate(
     out: Annotated[Path, typer.Argument(help="Zarr store to write, for example region.zarr.")],
     year: Annotated[int, typer.Option(help="Target year.")] = 2018,
     size: Annotated[str, typer.Option(help="Columns x rows, 10 m pixels.")] = "400x300",
-    centre: Annotated[str, typer.Option(help="Latitude,longitude in degrees.")] = "38.0,-121.5",
+    centre: Annotated[str, typer.Option(help="Latitude,longitude in degrees.")] = "41.6,-93.6",
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 1,
     start: Annotated[
         str | None, typer.Option(help="First day of observations  [1 September before the year]")
@@ -72,6 +72,8 @@ def simulate(
 
     Example: deepcrop simulate region.zarr --size 400x300 --year 2018
     """
+    if out.suffix == ".nc":
+        raise DeepCropError(f"{out}: simulate writes a Zarr store; give a name like region.zarr.")
     rows, cols = _size(size)
     latitude, longitude = _centre(centre)
     region = Region(
@@ -105,7 +107,7 @@ def _centre(text: str) -> tuple[float, float]:
         latitude, longitude = (float(part) for part in text.split(","))
     except ValueError:
         raise DeepCropError(
-            f"--centre {text}: expected LATITUDE,LONGITUDE, for example 38.0,-121.5."
+            f"--centre {text}: expected LATITUDE,LONGITUDE, for example 41.6,-93.6."
         ) from None
     return latitude, longitude
 
@@ -130,6 +132,7 @@ def map_(
     year: Annotated[int, typer.Option(help="Target year.")],
     out: Annotated[Path, typer.Option(help="Directory to write.")],
     method: Annotated[str, typer.Option(help="How: curve.")] = "curve",
+    index: Annotated[str, typer.Option(help="Greenness of the curve: ndvi, gcc.")] = "ndvi",
     overwrite: Overwrite = False,
 ) -> None:
     """Map the season dates of a year.
@@ -138,7 +141,7 @@ def map_(
     """
     if method != "curve":
         raise DeepCropError(f"--method {method}: expected curve.")
-    _report(map_region(region, year, out, overwrite))
+    _report(map_region(region, year, out, overwrite, index))
 
 
 def _report(result: MapResult) -> None:
@@ -161,11 +164,16 @@ def score(
     maps: Annotated[Path, typer.Argument(help="Directory made by 'deepcrop map'.")],
     region: Annotated[Path, typer.Argument(help="The simulated region, with its truth.")],
     out: Annotated[Path, typer.Option(help="CSV to write.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing CSV.")
+    ] = False,
 ) -> None:
     """Score the maps of a simulated region against its truth.
 
     Example: deepcrop score maps region.zarr --out accuracy.csv
     """
+    if out.exists() and not overwrite:
+        raise DeepCropError(f"{out} exists. Choose another name, or add --overwrite.")
     _score(maps, region, out)
 
 
@@ -173,22 +181,31 @@ def _score(maps: Path, region: Path, out: Path) -> None:
     scores = evaluation.score_map(maps, region)
     evaluation.write_scores(scores, out)
     table = Table(
-        title="SIMULATED DATA: NDVI curve against true camera greenness, days, per pixel and season"
+        title="SIMULATED DATA: NDVI curve against true camera greenness, days; "
+        "unmatched: mapped dates without a true season"
     )
-    for heading in ("group", "stage", "true dates", "detected", "MAE", "bias", "median |error|"):
+    for heading in (
+        "group",
+        "stage",
+        "true dates",
+        "detected",
+        "unmatched",
+        "MAE",
+        "bias",
+        "median",
+    ):
         table.add_column(heading, justify="left" if heading in ("group", "stage") else "right")
     for k, s in enumerate(scores):
         table.add_row(
             s.group if k % 4 == 0 else "",
             s.stage.upper(),
             f"{s.true_dates}",
-            f"{100 * s.detected:.1f} %",
-            f"{s.mae:.1f}",
-            f"{s.bias:+.1f}",
-            f"{s.median:.0f}",
+            f"{100 * s.detected:.1f} %" if s.true_dates else "-",
+            f"{100 * s.unmatched:.1f} %",
+            *((f"{s.mae:.1f}", f"{s.bias:+.1f}", f"{s.median:.0f}") if s.mae == s.mae else "---"),
             end_section=k % 4 == 3,
         )
-    Console(width=100).print(table)
+    Console().print(table)
 
 
 @app.command()
@@ -207,6 +224,7 @@ def demo(
     _score(maps, region, out / "accuracy.csv")
     for stage in stages.STAGES:
         evaluation.draw_comparison(maps, region, stage, out / f"truth_{stage}.png")
+    evaluation.draw_series(region, year, out / "series.png")
     _report(result)
     typer.echo(
         f"""
@@ -216,6 +234,7 @@ All of this is SIMULATED DATA with known truth.
   pictures of the maps             {maps}/sos20.png ...
   map against truth, pictures      {out}/truth_sos20.png ...
   map against truth, numbers       {out}/accuracy.csv
+  one pixel's curve and dates      {out}/series.png
   summary                          {maps}/summary.json"""
     )
 
@@ -226,6 +245,9 @@ def main() -> None:
         app()
     except DeepCropError as error:
         print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # a full disk, a folder that may not be written
+        print(f"Error: {error.filename or 'file system'}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -12,9 +12,11 @@ import rasterio
 import xarray as xr
 from numpy.typing import NDArray
 
-from deepcrop import figures, grid, observations, stages
+from deepcrop import figures, grid, indices, observations, stages
 from deepcrop.errors import CubeError, DeepCropError
-from deepcrop.mapping import layer_names
+from deepcrop.mapping import slot_layers
+from deepcrop.phenology import SavGol, savgol, season_dates
+from deepcrop.products import DAY_LAYERS
 from deepcrop.staging import atomic_file
 
 _SPAN = stages.DAY_MAX - stages.DAY_MIN  # largest possible error in days
@@ -32,6 +34,9 @@ class StageScore:
         True dates in the group: pixels times seasons.
     detected : float
         Share of them for which the map gives a date of the same season.
+    unmatched : float
+        Share of the mapped dates that belong to no true season (of roads and water, all of them;
+        of a field cut more than twice, also those of the cuts that the truth does not keep).
     mae, bias, median : float
         Mean absolute error, mean error (positive = mapped too late) and median absolute error in
         days, over the detected ones; NaN where there is none.
@@ -41,6 +46,7 @@ class StageScore:
     stage: str
     true_dates: int
     detected: float
+    unmatched: float
     mae: float
     bias: float
     median: float
@@ -115,21 +121,23 @@ def score_map(map_dir: Path, cube_path: Path) -> list[StageScore]:
     )
     errors = np.zeros((len(names), 4, 2 * _SPAN + 1), np.int64)  # pixels by crop, stage and error
     true = np.zeros((len(names), 4), np.int64)
+    given = np.zeros((len(names), 4), np.int64)
     codes = np.array(list(names))
     for tile in grid.tiles((truth.sizes["y"], truth.sizes["x"]), observations.CHUNK):
         rows, cols = tile.core
         real = _truth_block(truth, rows, cols)
-        mapped = _map_block(map_dir, rows, cols, truth)
-        mapped = match_seasons(real, mapped)
+        drawn = _map_block(map_dir, rows, cols, truth)
+        mapped = match_seasons(real, drawn)
         crop = np.searchsorted(codes, crop_type.isel(y=rows, x=cols).values.reshape(-1))
         for slot in range(stages.SLOTS):
             for k in range(4):
                 known = real[slot, k] != stages.NO_DAY
                 np.add.at(true[:, k], crop[known], 1)
+                np.add.at(given[:, k], crop[drawn[slot, k] != stages.NO_DAY], 1)
                 both = known & (mapped[slot, k] != stages.NO_DAY)
                 error = mapped[slot, k, both].astype(np.int32) - real[slot, k, both]
                 np.add.at(errors[:, k], (crop[both], error + _SPAN), 1)
-    return list(_scores(list(names.values()), true, errors))
+    return list(_scores(list(names.values()), true, given, errors))
 
 
 def _truth_block(truth: xr.Dataset, rows: slice, cols: slice) -> NDArray[np.int16]:
@@ -142,7 +150,7 @@ def _map_block(map_dir: Path, rows: slice, cols: slice, truth: xr.Dataset) -> ND
     year = int(truth.attrs["year"])
     box = grid.grid_of(truth)
     blocks = []
-    for name in layer_names():
+    for name in DAY_LAYERS:
         path = map_dir / f"{name}.tif"
         if not path.is_file():
             raise DeepCropError(f"{path} does not exist; expected a map by 'deepcrop map'.")
@@ -157,9 +165,11 @@ def _map_block(map_dir: Path, rows: slice, cols: slice, truth: xr.Dataset) -> ND
     return np.stack(blocks).reshape(stages.SLOTS, 4, -1)
 
 
-def _scores(names: list[str], true: NDArray, errors: NDArray) -> Iterable[StageScore]:
+def _scores(
+    names: list[str], true: NDArray, given: NDArray, errors: NDArray
+) -> Iterable[StageScore]:
     groups = [("all seasons", np.arange(len(names)))]
-    groups += [(name, np.array([k])) for k, name in enumerate(names) if true[k].any()]
+    groups += [(name, np.array([k])) for k, name in enumerate(names) if given[k].any()]
     size = np.abs(np.arange(-_SPAN, _SPAN + 1))
     for group, members in groups:
         for k, stage in enumerate(stages.STAGES):
@@ -171,8 +181,16 @@ def _scores(names: list[str], true: NDArray, errors: NDArray) -> Iterable[StageS
                 bias = float((count * np.arange(-_SPAN, _SPAN + 1)).sum() / found)
                 cumulated = np.cumsum(np.bincount(size, weights=count))
                 median = float(np.searchsorted(cumulated, found / 2))
+            mapped = int(given[members, k].sum())
             yield StageScore(
-                group, stage, expected, found / expected if expected else 0.0, mae, bias, median
+                group=group,
+                stage=stage,
+                true_dates=expected,
+                detected=found / expected if expected else float("nan"),
+                unmatched=1 - found / mapped if mapped else 0.0,
+                mae=mae,
+                bias=bias,
+                median=median,
             )
 
 
@@ -183,7 +201,7 @@ def write_scores(scores: list[StageScore], path: Path) -> None:
         writer.writerow(field.name for field in fields(StageScore))
         for s in scores:
             writer.writerow(
-                [s.group, s.stage, s.true_dates, f"{s.detected:.3f}"]
+                [s.group, s.stage, s.true_dates, f"{s.detected:.3f}", f"{s.unmatched:.3f}"]
                 + [f"{v:.1f}" for v in (s.mae, s.bias, s.median)]
             )
 
@@ -198,7 +216,7 @@ def draw_comparison(map_dir: Path, cube_path: Path, stage: str, out: Path) -> No
     shape = (real.sizes["y"], real.sizes["x"])
     real_dates = _truth_block(real, slice(None), slice(None))
     mapped = []
-    for name in layer_names():
+    for name in DAY_LAYERS:
         with rasterio.open(map_dir / f"{name}.tif") as layer:
             mapped.append(layer.read(1)[::step, ::step].reshape(-1))
     matched = match_seasons(real_dates, np.stack(mapped).reshape(real_dates.shape))
@@ -211,6 +229,39 @@ def draw_comparison(map_dir: Path, cube_path: Path, stage: str, out: Path) -> No
             stage=stage,
             resolution=step * grid.RESOLUTION,
             title=str(cube.attrs.get("title", "")),
+        ),
+        out,
+    )
+
+
+def draw_series(cube_path: Path, year: int, out: Path) -> None:
+    """Picture of one pixel's NDVI, its curve and its dates: the middle of the commonest crop."""
+    cube = observations.open_cube(cube_path)
+    landcover = cube["landcover"].to_dataset()["crop_type"]
+    names = dict(
+        zip(landcover.attrs["flag_values"], landcover.attrs["flag_meanings"].split(), strict=True)
+    )
+    crop = int(np.argmax(np.bincount(landcover.values.reshape(-1))))
+    rows, cols = np.nonzero(landcover.values == crop)
+    row, col = rows[len(rows) // 2], cols[len(rows) // 2]
+    pixel = cube["optical"].to_dataset()[["nir", "red"]].isel(y=[row], x=[col])
+    values = indices.ndvi_of(pixel["nir"].values, pixel["red"].values).reshape(1, -1)
+    days = stages.to_days(pixel["time"].values, year)
+    curve, grid_days = savgol(values, days, np.ones_like(values), SavGol())
+    layers = slot_layers(
+        season_dates(values, days), year, grid.centre_latitude(observations.grid_of(cube))
+    )
+    figures.save(
+        figures.series_figure(
+            days,
+            values[0],
+            np.isfinite(values[0]),
+            grid_days,
+            curve[0],
+            {stage: float(layers[stage][0]) for stage in stages.STAGES},
+            year=year,
+            title=f"{names[crop].replace('_', ' ')}, row {row}, column {col}",
+            simulated=observations.is_simulated(cube),
         ),
         out,
     )

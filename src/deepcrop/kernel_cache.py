@@ -2,7 +2,8 @@
 
 Numba caches a compiled kernel by the time stamp of the file it stands in, and does not see that a
 function it calls in another file has changed. So whenever any file of the package has changed, all
-cached kernels of the package are dropped and compiled anew.
+cached kernels of the package are dropped and compiled anew. This holds for the cache beside the
+source, numba's default; who moves it (NUMBA_CACHE_DIR) empties it after editing.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ def drop_stale_kernels() -> None:
     for path in sorted(_PACKAGE.rglob("*.py")):
         stat = path.stat()
         state.update(f"{path} {stat.st_mtime_ns} {stat.st_size}\n".encode())
-    # A folder that cannot be written holds no cache of ours either.
+    # Who cannot write the package cannot have edited it.
     with contextlib.suppress(OSError):
         if _STAMP.is_file() and _STAMP.read_text() == state.hexdigest():
             return

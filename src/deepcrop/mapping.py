@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,19 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from deepcrop import grid, indices, observations, products, stages
-from deepcrop.errors import CubeError
+from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.phenology import SavGol, SeasonRule, Seasons, season_dates
 from deepcrop.staging import progress_bar, staging
 
 _WORK = "work.zarr"
 _REACH = 60
 """Days beyond the range of day numbers from which observations still help."""
+
+INDICES: dict[str, tuple[tuple[str, ...], Callable[..., NDArray[np.float32]], float]] = {
+    "ndvi": (("nir", "red"), indices.ndvi_of, 0.12),
+    "gcc": (("blue", "green", "red"), indices.gcc_of, 0.03),
+}
+"""Greenness a curve can be drawn from: its bands, its formula, the least amplitude of a season."""
 
 _COUNTS: dict[str, np.dtype] = {"n_cycles": np.dtype(np.uint8), "n_obs": np.dtype(np.uint16)}
 
@@ -32,9 +39,13 @@ class MapResult:
 
 
 def map_region(
-    cube_path: str | Path, year: int, out: str | Path, overwrite: bool = False
+    cube_path: str | Path,
+    year: int,
+    out: str | Path,
+    overwrite: bool = False,
+    index: str = "ndvi",
 ) -> MapResult:
-    """Map the season dates of a target year by the curve method (NDVI, adaptive Savitzky-Golay).
+    """Map the season dates of a target year by the curve method (adaptive Savitzky-Golay).
 
     Writes one Cloud-Optimized GeoTIFF per stage and season, pictures, a STAC item and a summary
     (:mod:`deepcrop.products`). Memory is set by a tile of 256 x 256 pixels and the number of
@@ -50,21 +61,26 @@ def map_region(
         Directory to make.
     overwrite : bool
         Replace an existing ``out``.
+    index : str
+        Greenness to read, one of `INDICES`: ``"ndvi"`` or ``"gcc"`` (the paper's GCC_s).
 
     Raises
     ------
     CubeError
         If the cube cannot be read, has no optical group, or has no observation near the year.
     DeepCropError
-        If ``out`` exists and may not be replaced.
+        If ``out`` exists and may not be replaced, or the index is unknown.
     """
     cube_path, out = Path(cube_path), Path(out)
+    if index not in INDICES:
+        raise DeepCropError(f"Index {index!r} is unknown; expected {' or '.join(INDICES)}.")
+    if out.resolve() == cube_path.resolve() or out.resolve() in cube_path.resolve().parents:
+        raise DeepCropError(f"{out} is or holds the cube itself; choose another name for the maps.")
     cube = observations.open_cube(cube_path)
     if "optical" not in cube.children:
-        raise CubeError(
-            f"{cube_path} has no 'optical' group; the curve method needs red and near infrared."
-        )
-    optical = cube["optical"].to_dataset()[["red", "nir"]]
+        raise CubeError(f"{cube_path} has no 'optical' group; the curve method needs reflectance.")
+    bands, _, min_amplitude = INDICES[index]
+    optical = cube["optical"].to_dataset()[list(bands)]
     days = stages.to_days(optical["time"].values, year)
     used = (days >= stages.DAY_MIN - _REACH) & (days <= stages.DAY_MAX + _REACH)
     if not used.any():
@@ -73,11 +89,12 @@ def map_region(
             f"{cube_path} has no optical observation around {year}: its scenes run from {first} "
             f"to {last}. Choose another --year."
         )
-    smoother, rule = SavGol(), SeasonRule()
+    smoother, rule = SavGol(), SeasonRule(min_amplitude=min_amplitude)
     settings = {
         "map": str(cube_path.resolve()),
         "made": _fingerprint(cube_path),
         "method": "curve",
+        "index": index,
         "year": year,
         "smoother": asdict(smoother),
         "rule": asdict(rule),
@@ -101,7 +118,7 @@ def map_region(
                     continue
                 rows, cols = tile.core
                 block = selected.isel(y=rows, x=cols)
-                layers, scenes = map_tile(block, days[used], year, latitude, smoother, rule)
+                layers, scenes = map_tile(block, index, days[used], year, latitude, smoother, rule)
                 layers["scene_pixels"] = np.zeros(days.size, np.int64)
                 layers["scene_pixels"][used] = scenes
                 _write_tile(work, layers, tile)
@@ -120,6 +137,7 @@ def map_region(
 
 def map_tile(
     optical: xr.Dataset,
+    index: str,
     days: NDArray,
     year: int,
     latitude: float,
@@ -131,7 +149,9 @@ def map_tile(
     Parameters
     ----------
     optical : Dataset
-        ``red`` and ``nir`` of the tile, dims (time, y, x).
+        The bands of the index, dims (time, y, x).
+    index : str
+        One of `INDICES`.
     days : ndarray (time,)
         Day numbers of the scenes.
     year : int
@@ -150,12 +170,13 @@ def map_tile(
     scenes : ndarray of int (time,)
         Valid pixels of each scene.
     """
-    ndvi = indices.ndvi_of(optical["nir"].values, optical["red"].values)
-    times, rows, cols = ndvi.shape
-    series = np.ascontiguousarray(ndvi.reshape(times, -1).T)
+    bands, formula, _ = INDICES[index]
+    greenness = formula(*(optical[band].values for band in bands))
+    times, rows, cols = greenness.shape
+    series = np.ascontiguousarray(greenness.reshape(times, -1).T)
     seasons = season_dates(series, days, smoother=smoother, rule=rule)
     layers = slot_layers(seasons, year, latitude)
-    valid = np.isfinite(ndvi)
+    valid = np.isfinite(greenness)
     layers["n_obs"] = valid.sum(axis=0).reshape(-1).astype(np.uint16)
     shaped = {name: values.reshape(rows, cols) for name, values in layers.items()}
     return shaped, valid.sum(axis=(1, 2))
@@ -170,25 +191,16 @@ def slot_layers(seasons: Seasons, year: int, latitude: float) -> dict[str, NDArr
     layers: dict[str, NDArray] = {}
     for slot in range(stages.SLOTS):
         for name in stages.STAGES:
-            suffix = "" if slot == 0 else f"_season{slot + 1}"
-            layers[name + suffix] = stages.encode(chosen[:, slot, seasons.stages.index(name)])
+            days = chosen[:, slot, seasons.stages.index(name)]
+            layers[products.layer_name(name, slot + 1)] = stages.encode(days)
     layers["n_cycles"] = count
     return layers
-
-
-def layer_names() -> list[str]:
-    """Names of the day layers: season 1, then season 2."""
-    return [
-        name + ("" if slot == 0 else f"_season{slot + 1}")
-        for slot in range(stages.SLOTS)
-        for name in stages.STAGES
-    ]
 
 
 def _template(shape: tuple[int, int], scenes: int) -> xr.Dataset:
     """Form of the work store; values are not read."""
     data: dict[str, Any] = {
-        name: (("y", "x"), np.broadcast_to(np.int16(0), shape)) for name in layer_names()
+        name: (("y", "x"), np.broadcast_to(np.int16(0), shape)) for name in products.DAY_LAYERS
     }
     for name, dtype in _COUNTS.items():
         data[name] = (("y", "x"), np.broadcast_to(dtype.type(0), shape))
@@ -237,11 +249,9 @@ def _info(
 ) -> products.MapInfo:
     times = cube["optical"].to_dataset()["time"].values[used]
     scenes = {"optical": int(used.sum()), "optical_usable": usable}
-    if "sar" in cube.children:
-        scenes["sar"] = int(cube["sar"].sizes["time"])
     attrs = {
         name: observations.plain(cube[name].attrs)
-        for name in ("optical", "sar", "landcover")
+        for name in ("optical", "landcover")
         if name in cube.children
     }
     return products.MapInfo(
@@ -255,6 +265,7 @@ def _info(
         source={
             "cube": path.name,
             **attrs,
+            "index": settings["index"],
             "smoother": settings["smoother"],
             "rule": settings["rule"],
         },

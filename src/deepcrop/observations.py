@@ -92,10 +92,8 @@ def build(
             continue
         data = data.copy()
         for variable in set(_REQUIRED[name] + _OPTIONAL[name]) & set(data.data_vars):
-            described = {"long_name": _LONG_NAMES[variable]}
-            if variable not in _DTYPES and "units" not in data[variable].attrs:
-                described["units"] = unit_of(variable)
-            data[variable] = data[variable].assign_attrs(described)
+            # A unit that is already there stays, so that `check` can see a wrong one.
+            data[variable].attrs = describe(str(variable)) | data[variable].attrs
         nodes[f"/{name}"] = data
     cube = xr.DataTree.from_dict(nodes)
     check(cube)

@@ -62,7 +62,7 @@ class MapInfo:
     start, end : datetime64
         Time of the first and the last observation that was used.
     scenes : mapping
-        Numbers of scenes, for example ``{"optical": 42, "optical_usable": 40, "sar": 28}``.
+        Numbers of scenes, for example ``{"optical": 42, "optical_usable": 40}``.
     source : mapping
         Provenance: settings and attributes of the cube, as JSON types.
     """
@@ -133,11 +133,20 @@ def write_products(
     return summary
 
 
+def layer_name(stage: str, season: int) -> str:
+    """Name of a day layer: the stage alone for season 1, the main season."""
+    return stage if season == 1 else f"{stage}_season{season}"
+
+
+DAY_LAYERS = tuple(layer_name(stage, season) for season in SEASONS for stage in STAGES)
+"""Names of the day layers, season by season."""
+
+
 def _describe(year: int) -> list[_Layer]:
     described = []
     for season in SEASONS:
         for stage in STAGES:
-            name = stage if season == 1 else f"{stage}_season{season}"
+            name = layer_name(stage, season)
             title = f"{STAGE_TITLES[stage]}, season {season}"
             unit = f"days since {year:04d}-01-01"
             described.append(_Layer(name, title, unit, np.dtype(np.int16), NO_DAY, stage, season))

@@ -4,9 +4,9 @@ Peaks and valleys are found by hysteresis: a peak counts once the curve has fall
 share of the whole amplitude, a valley once it has risen from it. A season runs from valley over
 peak to valley and may cross New Year. At a fraction f of the amplitude on its own side, the start
 is the last upward crossing before the peak, the end the first downward crossing after it (paper,
-section 3.1: 20 % and 50 %). A date is given only where it was observed: a season that had begun
-before the series, or goes on after it, has no date on that side, and neither has an event in a long
-gap between observations.
+section 3.1: 20 % and 50 %). A date is given only where it was observed: a season needs a peak with
+a rise and a fall around it; one that had begun before the series, or goes on after it, has no date
+on that side, and neither has an event in a long gap between observations.
 """
 
 from __future__ import annotations
@@ -284,8 +284,10 @@ def find_seasons(
         left, peak, right = turns[p - 1], turns[p], turns[p + 1]
         rise = curve[peak] - curve[left]
         fall = curve[peak] - curve[right]
-        rise_seen = rise >= swing and _base_observed(curve, left, begin, stop, rise, grid)
-        fall_seen = fall >= swing and _base_observed(curve, right, begin, stop, fall, grid)
+        if rise < swing or fall < swing:
+            continue  # the series begins or ends before its peak, whose height nobody has seen
+        rise_seen = _base_observed(curve, left, begin, stop, rise, grid)
+        fall_seen = _base_observed(curve, right, begin, stop, fall, grid)
         if not (rise_seen or fall_seen):
             continue
         middle = len(fractions)

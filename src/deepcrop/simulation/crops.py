@@ -182,5 +182,6 @@ def shares(place: str) -> tuple[list[str], np.ndarray]:
 def typical_dates(place: str, crop: str, latitude: float) -> tuple[float, float]:
     """Mean sowing and harvest day of year of a crop at a latitude."""
     dates = CALENDARS[place][crop]
-    offset = latitude - 40
+    # Farther north farmers take earlier varieties rather than harvest in winter.
+    offset = min(latitude, 48.0 if place == "north_america" else 56.0) - 40
     return dates.sowing + dates.sowing_slope * offset, dates.harvest + dates.harvest_slope * offset

@@ -65,8 +65,8 @@ class Region:
     cols: int = 400
     year: int = 2018
     seed: int = 1
-    latitude: float = 38.0
-    longitude: float = -121.5
+    latitude: float = 41.6
+    longitude: float = -93.6
     start: str | None = None
     end: str | None = None
     optical_scenes: int | None = None
@@ -109,6 +109,8 @@ def _date(text: str) -> np.datetime64:
 def check_region(region: Region) -> None:
     """Raise `DeepCropError` where a region cannot be simulated."""
     crops.continent(region.latitude, region.longitude)
+    if not 1700 <= region.year <= 2200:
+        raise DeepCropError(f"Target year {region.year} is out of range; expected 1700 to 2200.")
     region.days()
     if min(region.rows, region.cols) < 2 * camera.VIEW_CELLS + 2:
         raise DeepCropError(

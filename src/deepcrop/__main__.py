@@ -1,0 +1,5 @@
+"""``python -m deepcrop``: the command line."""
+
+from deepcrop.cli import main
+
+main()
