@@ -150,4 +150,5 @@ def test_evi_lags_the_camera_as_it_does_over_real_fields(real_data):
     assert len(made) == 40
     real, made = np.nanmedian(real, axis=0), np.nanmedian(made, axis=0)
     assert (real > 2).all()  # in all five dates the camera is first
-    assert np.abs(made - real).max() < TOLERANCE, (real, made)
+    stages = [0, 1, 3, 4]  # the peak of a plateau is no stage, and none is defined to a few days
+    assert np.abs(made - real)[stages].max() < TOLERANCE, (real, made)

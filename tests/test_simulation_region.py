@@ -57,8 +57,8 @@ def test_it_is_a_cube_that_says_it_is_simulated(cube):
     assert cube.attrs["simulation"]["seed"] == 1
     box = observations.grid_of(cube)
     assert box.shape == (96, 128)
-    assert box.crs == "EPSG:32610"
-    assert grid.cell_of(box, -121.5, 38.0) in {(r, c) for r in (47, 48) for c in (63, 64)}
+    assert box.crs == "EPSG:32615"
+    assert grid.cell_of(box, -93.6, 41.6) in {(r, c) for r in (47, 48) for c in (63, 64)}
     for name in ("landcover", "truth"):
         assert grid.grid_of(cube[name].to_dataset()) == box
 
@@ -123,8 +123,8 @@ def test_landcover(cube):
 
 
 def test_truth_is_that_of_the_surface(cube):
-    land = surface.make(1, 0, 0, (96, 128), 6.0, "north_america", 38.0)
-    expected = truth.truth_layers(land, 2018, 38.0)
+    land = surface.make(1, 0, 0, (96, 128), 6.0, "north_america", 41.6)
+    expected = truth.truth_layers(land, 2018, 41.6)
     assert set(expected) == {*truth.DATES, "n_cycles"}
     for name, values in expected.items():
         stored = cube["truth"][name].values
