@@ -100,18 +100,21 @@ def test_bad_input_meets_a_clear_error(tmp_path, arguments, words):
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path):
     period = ["--start", "2018-05-01", "--end", "2018-07-31"]
-    arguments = ["simulate", tmp_path / "region.zarr", "--size", "520x40", *period]
+    arguments = ["simulate", tmp_path / "region.zarr", "--size", "2000x40", *period]
+    # A test run in the background ignores Ctrl-C, and what it starts would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "deepcrop.cli", *map(str, arguments)],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "COLUMNS": "100"},
     )
+    signal.signal(signal.SIGINT, before)
     journal = tmp_path / "region.zarr.part" / "journal.jsonl"
-    for _ in range(1200):
+    for _ in range(6000):
         if journal.exists() and "block" in journal.read_text():
             break
-        time.sleep(0.05)
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
