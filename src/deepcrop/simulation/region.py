@@ -225,16 +225,14 @@ def _create(region: Region, plan: _Plan, path: Path) -> None:
         values = np.broadcast_to(dtype(0), (n, *shape))
         return {name: (("time", "y", "x"), values, observations.describe(name)) for name in names}
 
+    def passes(of: list, orbits: tuple[int, int]) -> dict:
+        numbers = np.array([orbits[scene.orbit] for scene in of], np.int16)
+        return {"time": scenes.times(of, region.year), "relative_orbit": ("time", numbers)}
+
     optical_group = xr.Dataset(
         empty(observations.OPTICAL_BANDS, len(plan.optical), np.float32)
         | empty(("scl",), len(plan.optical), np.uint8),
-        coords={
-            "time": scenes.times(plan.optical, region.year),
-            "relative_orbit": (
-                "time",
-                np.array([scenes.S2_ORBITS[s.orbit] for s in plan.optical], np.int16),
-            ),
-        },
+        coords=passes(plan.optical, scenes.S2_ORBITS),
         attrs={
             "source": "deepcrop simulation of Sentinel-2 L2A",
             "offset": "none: reflectance is simulated as such",
@@ -244,13 +242,7 @@ def _create(region: Region, plan: _Plan, path: Path) -> None:
     )
     sar_group = xr.Dataset(
         empty(observations.SAR_BANDS, len(plan.sar), np.float32),
-        coords={
-            "time": scenes.times(plan.sar, region.year),
-            "relative_orbit": (
-                "time",
-                np.array([scenes.S1_ORBITS[s.orbit] for s in plan.sar], np.int16),
-            ),
-        },
+        coords=passes(plan.sar, scenes.S1_ORBITS),
         attrs={
             "source": "deepcrop simulation of Sentinel-1 IW GRDH",
             "radiometry": "sigma0",
