@@ -13,9 +13,11 @@ from rich.table import Table
 from deepcrop import __version__, evaluation, stages
 from deepcrop.errors import DeepCropError
 from deepcrop.ingest import ingest as run_ingest
+from deepcrop.labels import label_files
 from deepcrop.mapping import MapResult, map_region
 from deepcrop.simulation import Region
 from deepcrop.simulation import simulate as run_simulate
+from deepcrop.staging import progress_bar
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -133,6 +135,10 @@ def map_(
     out: Annotated[Path, typer.Option(help="Directory to write.")],
     method: Annotated[str, typer.Option(help="How: curve.")] = "curve",
     index: Annotated[str, typer.Option(help="Greenness of the curve: ndvi, gcc.")] = "ndvi",
+    smoother: Annotated[
+        str,
+        typer.Option(help="whittaker, savgol (the paper's), double_logistic, asymmetric_gaussian."),
+    ] = "whittaker",
     overwrite: Overwrite = False,
 ) -> None:
     """Map the season dates of a year.
@@ -141,7 +147,7 @@ def map_(
     """
     if method != "curve":
         raise DeepCropError(f"--method {method}: expected curve.")
-    _report(map_region(region, year, out, overwrite, index))
+    _report(map_region(region, year, out, overwrite, index, smoother))
 
 
 def _report(result: MapResult) -> None:
@@ -206,6 +212,50 @@ def _score(maps: Path, region: Path, out: Path) -> None:
             end_section=k % 4 == 3,
         )
     Console().print(table)
+
+
+@app.command()
+def labels(
+    files: Annotated[list[Path], typer.Argument(help="PhenoCam 1-day or 3-day summary files.")],
+    out: Annotated[Path, typer.Option(help="Table to write, .csv or .parquet.")],
+    plot: Annotated[
+        Path | None, typer.Option(help="Folder for a figure of each camera  [none]")
+    ] = None,
+    crops: Annotated[
+        Path | None, typer.Option(help="Crop table, a CSV with site, year, ct  [none]")
+    ] = None,
+    column: Annotated[
+        str, typer.Option(help="Greenness: gcc_90, gcc_75, gcc_50, gcc_mean.")
+    ] = "gcc_90",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing table and figures.")
+    ] = False,
+) -> None:
+    """Read season dates off cameras' greenness, and screen them.
+
+    Example: deepcrop labels phenocam/*_3day.csv --out labels.csv --plot figures
+    """
+    with progress_bar() as bar:
+        run = label_files(
+            files,
+            out,
+            plots=plot,
+            crops=crops,
+            column=column,
+            overwrite=overwrite,
+            track=lambda paths: bar.track(paths, description="cameras"),
+        )
+    years = run.years
+    seasons = sum(len(year.seasons) for year in years)
+    typer.echo(
+        f"{out}: {len(run.labels)} cameras, {seasons} seasons; "
+        f"{sum(year.accepted for year in years)} of {len(years)} site-years accepted"
+    )
+    if run.failures:
+        raise DeepCropError(
+            f"{len(run.failures)} of {len(files)} files failed; all else is in {out}."
+            "\n" + "\n".join(run.failures)
+        )
 
 
 @app.command()

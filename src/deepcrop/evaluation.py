@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from deepcrop import figures, grid, indices, observations, stages
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.mapping import slot_layers
-from deepcrop.phenology import SavGol, savgol, season_dates
+from deepcrop.phenology import season_dates, smooth
 from deepcrop.products import DAY_LAYERS
 from deepcrop.staging import atomic_file
 
@@ -247,7 +247,7 @@ def draw_series(cube_path: Path, year: int, out: Path) -> None:
     pixel = cube["optical"].to_dataset()[["nir", "red"]].isel(y=[row], x=[col])
     values = indices.ndvi_of(pixel["nir"].values, pixel["red"].values).reshape(1, -1)
     days = stages.to_days(pixel["time"].values, year)
-    curve, grid_days = savgol(values, days, np.ones_like(values), SavGol())
+    curve, grid_days = smooth(values, days)
     layers = slot_layers(
         season_dates(values, days), year, grid.centre_latitude(observations.grid_of(cube))
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -30,6 +32,13 @@ def gcc_of(blue: NDArray, green: NDArray, red: NDArray) -> NDArray[np.float32]:
         total = blue + green + red
         ratio = np.where(total > 0, green / total, np.nan)
     return np.clip(ratio, 0, 1).astype(np.float32)
+
+
+INDICES: dict[str, tuple[tuple[str, ...], Callable[..., NDArray[np.float32]], float]] = {
+    "ndvi": (("nir", "red"), ndvi_of, 0.12),
+    "gcc": (("blue", "green", "red"), gcc_of, 0.03),
+}
+"""Greenness a curve can be drawn from: its bands, its formula, the least amplitude of a season."""
 
 
 def ndvi(optical: xr.Dataset, nir: str = "nir") -> xr.DataArray:

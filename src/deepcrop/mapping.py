@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +11,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from deepcrop import grid, indices, observations, products, stages
+from deepcrop import grid, observations, products, stages
 from deepcrop.errors import CubeError, DeepCropError
-from deepcrop.phenology import SavGol, SeasonRule, Seasons, season_dates
+from deepcrop.indices import INDICES
+from deepcrop.phenology import PRESETS, SeasonRule, Seasons, season_dates
+from deepcrop.phenology.smoothing import Smoother
 from deepcrop.staging import progress_bar, staging
 
 _WORK = "work.zarr"
-_REACH = 60
-"""Days beyond the range of day numbers from which observations still help."""
-
-INDICES: dict[str, tuple[tuple[str, ...], Callable[..., NDArray[np.float32]], float]] = {
-    "ndvi": (("nir", "red"), indices.ndvi_of, 0.12),
-    "gcc": (("blue", "green", "red"), indices.gcc_of, 0.03),
-}
-"""Greenness a curve can be drawn from: its bands, its formula, the least amplitude of a season."""
-
 _COUNTS: dict[str, np.dtype] = {"n_cycles": np.dtype(np.uint8), "n_obs": np.dtype(np.uint16)}
 
 
@@ -44,8 +36,9 @@ def map_region(
     out: str | Path,
     overwrite: bool = False,
     index: str = "ndvi",
+    smoother: str = "whittaker",
 ) -> MapResult:
-    """Map the season dates of a target year by the curve method (adaptive Savitzky-Golay).
+    """Map the season dates of a target year by the curve method.
 
     Writes one Cloud-Optimized GeoTIFF per stage and season, pictures, a STAC item and a summary
     (:mod:`deepcrop.products`). Memory is set by a tile of 256 x 256 pixels and the number of
@@ -63,17 +56,22 @@ def map_region(
         Replace an existing ``out``.
     index : str
         Greenness to read, one of `INDICES`: ``"ndvi"`` or ``"gcc"`` (the paper's GCC_s).
+    smoother : str
+        One of :func:`deepcrop.phenology.season_dates`; ``"savgol"`` is the paper's.
 
     Raises
     ------
     CubeError
         If the cube cannot be read, has no optical group, or has no observation near the year.
     DeepCropError
-        If ``out`` exists and may not be replaced, or the index is unknown.
+        If ``out`` exists and may not be replaced, or the index or smoother is unknown.
     """
     cube_path, out = Path(cube_path), Path(out)
     if index not in INDICES:
         raise DeepCropError(f"Index {index!r} is unknown; expected {' or '.join(INDICES)}.")
+    smoothers, rule = PRESETS["sentinel2"]
+    if smoother not in smoothers:
+        raise DeepCropError(f"Smoother {smoother!r} is unknown; expected {' or '.join(smoothers)}.")
     if out.resolve() == cube_path.resolve() or out.resolve() in cube_path.resolve().parents:
         raise DeepCropError(f"{out} is or holds the cube itself; choose another name for the maps.")
     cube = observations.open_cube(cube_path)
@@ -82,21 +80,21 @@ def map_region(
     bands, _, min_amplitude = INDICES[index]
     optical = cube["optical"].to_dataset()[list(bands)]
     days = stages.to_days(optical["time"].values, year)
-    used = (days >= stages.DAY_MIN - _REACH) & (days <= stages.DAY_MAX + _REACH)
+    used = (days >= stages.DAY_MIN - stages.REACH) & (days <= stages.DAY_MAX + stages.REACH)
     if not used.any():
         first, last = optical["time"].values[[0, -1]].astype("datetime64[D]")
         raise CubeError(
             f"{cube_path} has no optical observation around {year}: its scenes run from {first} "
             f"to {last}. Choose another --year."
         )
-    smoother, rule = SavGol(), SeasonRule(min_amplitude=min_amplitude)
+    how, rule = smoothers[smoother], replace(rule, min_amplitude=min_amplitude)
     settings = {
         "map": str(cube_path.resolve()),
         "made": _fingerprint(cube_path),
         "method": "curve",
         "index": index,
         "year": year,
-        "smoother": asdict(smoother),
+        "smoother": {"name": smoother, **asdict(how)},
         "rule": asdict(rule),
     }
     box = observations.grid_of(cube)
@@ -118,7 +116,7 @@ def map_region(
                     continue
                 rows, cols = tile.core
                 block = selected.isel(y=rows, x=cols)
-                layers, scenes = map_tile(block, index, days[used], year, latitude, smoother, rule)
+                layers, scenes = map_tile(block, index, days[used], year, latitude, how, rule)
                 layers["scene_pixels"] = np.zeros(days.size, np.int64)
                 layers["scene_pixels"][used] = scenes
                 _write_tile(work, layers, tile)
@@ -141,7 +139,7 @@ def map_tile(
     days: NDArray,
     year: int,
     latitude: float,
-    smoother: SavGol,
+    smoother: Smoother,
     rule: SeasonRule,
 ) -> tuple[dict[str, NDArray], NDArray[np.int64]]:
     """Layers of one tile by the curve method.
@@ -158,7 +156,7 @@ def map_tile(
         Target year.
     latitude : float
         Degrees; decides which season is the main one.
-    smoother : SavGol
+    smoother : SavGol or other settings
         How to smooth.
     rule : SeasonRule
         What counts as a season.

@@ -80,7 +80,9 @@ SLOTS = 2
 """Seasons of a target year that are kept."""
 
 
-def sunlight(days: NDArray[np.floating], latitude: float) -> NDArray[np.float64]:
+def sunlight(
+    days: NDArray[np.floating], latitude: float | NDArray[np.floating]
+) -> NDArray[np.float64]:
     """Daily sunlight above the atmosphere, in units of the solar constant (FAO-56, Eq. 21-25).
 
     Parameters
@@ -99,11 +101,15 @@ def sunlight(days: NDArray[np.floating], latitude: float) -> NDArray[np.float64]
     return (1 + 0.033 * np.cos(angle)) * height / np.pi
 
 
+REACH = 60
+"""Days beyond the range of day numbers from which observations still help a target year."""
+
+
 def select_slots(
     peaks: NDArray[np.floating],
     amplitudes: NDArray[np.floating],
     year: int,
-    latitude: float,
+    latitude: float | NDArray[np.floating],
 ) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
     """Choose which seasons of a series fill the two slots of a target year.
 
@@ -119,7 +125,7 @@ def select_slots(
         Amplitudes in any unit; not read where there is no season.
     year : int
         Target year.
-    latitude : float
+    latitude : float or ndarray (pixels, 1)
         Degrees, south negative.
 
     Returns

@@ -1,14 +1,29 @@
-"""Season dates from one greenness curve: smoothing, seasons, thresholds."""
+"""Season dates from one greenness curve: smoothing, seasons, thresholds, intervals."""
 
-from deepcrop.phenology.seasons import REASONS, SeasonRule, Seasons, season_dates, stage_names
-from deepcrop.phenology.smoothing import SavGol, savgol
+from deepcrop.phenology.arrays import extract
+from deepcrop.phenology.dates import REASONS
+from deepcrop.phenology.seasons import Seasons, season_dates, stage_names
+from deepcrop.phenology.smoothing import (
+    PRESETS,
+    AsymmetricGaussian,
+    DoubleLogistic,
+    SavGol,
+    SeasonRule,
+    Whittaker,
+    smooth,
+)
 
 __all__ = [
+    "PRESETS",
     "REASONS",
+    "AsymmetricGaussian",
+    "DoubleLogistic",
     "SavGol",
     "SeasonRule",
     "Seasons",
-    "savgol",
+    "Whittaker",
+    "extract",
     "season_dates",
+    "smooth",
     "stage_names",
 ]

@@ -1,27 +1,30 @@
-"""Adaptive Savitzky-Golay smoothing of one greenness series on irregular dates.
+"""Smooth greenness curves from irregular observations: four smoothers and their settings.
 
-After Chen et al. 2004 (Remote Sensing of Environment 91, doi 10.1016/j.rse.2004.03.014) and
-Jönsson and Eklundh 2004 (TIMESAT, Computers & Geosciences 30, doi 10.1016/j.cageo.2004.05.006), in
-our own words and on irregular dates: at every output day a parabola is fitted by weighted least
-squares to the observations of a window, its weights falling with distance (tricube) so that no
-observation enters or leaves with a jump. Isolated spikes are dropped first; then observations
-below the fit lose weight, since what clouds and haze leave behind only lowers greenness. Where the
-curve rises or falls steeply the window is narrowed, where observations are few it is widened.
+- `SavGol`: adaptive Savitzky-Golay, the paper's (:mod:`deepcrop.phenology.savgol`);
+- `Whittaker`: penalised least squares with an upper envelope (:mod:`deepcrop.phenology.whittaker`);
+- `DoubleLogistic`, `AsymmetricGaussian`: one shape fitted per season
+  (:mod:`deepcrop.phenology.shapes`).
 
-The kernels see one pixel at a time, in float64 registers over float32 data.
+`PRESETS` holds settings for the paper's labels, for Sentinel-2 and for PhenoCam series.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-BLOCK = 64
-"""Pixels that one task of a parallel kernel handles."""
+from deepcrop.errors import DeepCropError
+from deepcrop.phenology.lanes import LANES, gather
+from deepcrop.phenology.savgol import savgol_blocks
+from deepcrop.phenology.shapes import ASYMMETRIC_GAUSSIAN, DOUBLE_LOGISTIC, shapes_blocks
+from deepcrop.phenology.whittaker import whittaker_blocks
+
+_CHUNK = 4096
+"""Series that are laid out in blocks at a time; bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class SavGol:
     window : float
         Half-width of the window, days.
     steep_window : float
-        Half-width where the curve is steep.
+        Half-width where the curve is steep; there two observations fewer are enough.
     max_window : float
         Widest half-width where observations are few.
     min_points : int
@@ -47,254 +50,282 @@ class SavGol:
         Days between points of the smooth curve.
     """
 
-    window: float = 24.0
-    steep_window: float = 18.0
+    window: float = 28.0
+    steep_window: float = 20.0
     max_window: float = 120.0
-    min_points: int = 6
+    min_points: int = 7
+    envelope_passes: int = 1
+    spike: float = 0.6
+    step: float = 5.0
+
+
+@dataclass(frozen=True)
+class Whittaker:
+    """Settings of the Whittaker smoother.
+
+    Attributes
+    ----------
+    smoothness : float
+        Weight of the squared second derivative against the squared residuals, in days to the
+        third: larger is smoother.
+    envelope_passes : int
+        Times that observations below the curve lose weight; 0 for a symmetric fit.
+    spike : float
+        As of `SavGol`.
+    step : float
+        Days between points of the smooth curve.
+    """
+
+    smoothness: float = 200.0
     envelope_passes: int = 1
     spike: float = 0.8
-    step: float = 4.0
+    step: float = 5.0
 
 
-def curve_days(days: NDArray, settings: SavGol) -> NDArray[np.float32]:
-    """Days of the smooth curve: from the first to the last observation, every ``step`` days."""
-    count = math.floor((days[-1] - days[0]) / settings.step) + 1
-    return (days[0] + settings.step * np.arange(count)).astype(np.float32)
+@dataclass(frozen=True)
+class DoubleLogistic(Whittaker):
+    """Settings of the double logistic fit: those of the first curve, which finds the seasons."""
 
 
-def savgol(
-    values: NDArray, days: NDArray, weights: NDArray, settings: SavGol
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+@dataclass(frozen=True)
+class AsymmetricGaussian(Whittaker):
+    """Settings of the asymmetric Gaussian fit: those of the first curve."""
+
+
+Smoother = SavGol | Whittaker
+
+
+@dataclass(frozen=True)
+class SeasonRule:
+    """What counts as a season.
+
+    Attributes
+    ----------
+    min_amplitude : float
+        Smallest amplitude, in units of the values.
+    prominence : float
+        Smallest rise and fall around a peak, as a share of the whole amplitude of the series.
+    max_gap : float
+        Longest time without an observation around a date, days.
+    min_observations : int
+        Fewest observations of a series, at least 3.
+    base : str
+        ``"own"``: each side of a season has the base of the valley on its side. ``"mean"``: the
+        mean of both, as in one place of TIMESAT's manual.
+    """
+
+    min_amplitude: float = 0.12
+    prominence: float = 0.2
+    max_gap: float = 75.0
+    min_observations: int = 8
+    base: str = "own"
+
+
+_SENTINEL2: dict[str, Smoother] = {
+    "savgol": SavGol(),
+    "whittaker": Whittaker(),
+    "double_logistic": DoubleLogistic(),
+    "asymmetric_gaussian": AsymmetricGaussian(),
+}
+# A camera sees every day and no clouds: narrow windows, no envelope.
+_PHENOCAM: dict[str, Smoother] = {
+    "savgol": SavGol(18.0, 12.0, 60.0, 5, envelope_passes=0, spike=2.0, step=1.0),
+    "whittaker": Whittaker(100.0, envelope_passes=0, spike=2.0, step=1.0),
+    "double_logistic": DoubleLogistic(100.0, envelope_passes=0, spike=2.0, step=1.0),
+    "asymmetric_gaussian": AsymmetricGaussian(100.0, envelope_passes=0, spike=2.0, step=1.0),
+}
+# The paper names TIMESAT, not its settings: one width and two fits to the envelope, as is usual.
+_PAPER: dict[str, Smoother] = {
+    "savgol": SavGol(window=30.0, steep_window=30.0, envelope_passes=2),
+    "whittaker": Whittaker(envelope_passes=2),
+    "double_logistic": DoubleLogistic(envelope_passes=2),
+    "asymmetric_gaussian": AsymmetricGaussian(envelope_passes=2),
+}
+PRESETS: dict[str, tuple[dict[str, Smoother], SeasonRule]] = {
+    "paper": (_PAPER, SeasonRule()),
+    "sentinel2": (_SENTINEL2, SeasonRule()),
+    "phenocam": (_PHENOCAM, SeasonRule(min_amplitude=0.02, prominence=0.15, max_gap=45.0)),
+}
+"""Settings by name: of each smoother, and of the seasons."""
+
+
+def choose(
+    smoother: str | Smoother, preset: str, rule: SeasonRule | None
+) -> tuple[Smoother, SeasonRule]:
+    """Look up what is given by name.
+
+    Raises
+    ------
+    DeepCropError
+        If a name is unknown or a setting makes no sense.
+    """
+    if preset not in PRESETS:
+        raise DeepCropError(f"Preset {preset!r} is unknown; expected one of {list(PRESETS)}.")
+    smoothers, usual = PRESETS[preset]
+    if isinstance(smoother, str):
+        if smoother not in smoothers:
+            raise DeepCropError(
+                f"Smoother {smoother!r} is unknown; expected one of {list(smoothers)}."
+            )
+        smoother = smoothers[smoother]
+    rule = rule or usual
+    if rule.base not in ("own", "mean"):
+        raise DeepCropError(f"Base {rule.base!r} is unknown; expected 'own' or 'mean'.")
+    if not smoother.step > 0:
+        raise DeepCropError(f"Step {smoother.step} of the smoother must be positive.")
+    return smoother, rule
+
+
+def name_of(smoother: Smoother) -> str:
+    """Name of the smoother that takes these settings, as in `PRESETS`."""
+    return next(name for name, usual in _SENTINEL2.items() if type(usual) is type(smoother))
+
+
+def smooth(
+    values: ArrayLike,
+    days: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    smoother: str | Smoother = "savgol",
+    preset: str = "sentinel2",
+    rule: SeasonRule | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Smooth many series.
 
     Parameters
     ----------
-    values : ndarray of float32 (pixels, times)
-        Greenness; NaN is no observation.
-    days : ndarray of float32 (times,)
-        Rising.
-    weights : ndarray of float32 (pixels, times)
-        0 is no observation.
-    settings : SavGol
-        How to smooth.
+    values : array_like (pixels, times)
+        Greenness; NaN and infinities are no observation.
+    days : array_like (times,)
+        Day of each observation on any origin, in any order; the same day may occur twice.
+    weights : array_like (pixels, times), optional
+        Weight of each observation, 0 = ignore; by default all 1.
+    smoother : str or settings
+        ``"savgol"``, ``"whittaker"``, ``"double_logistic"``, ``"asymmetric_gaussian"``, or a
+        settings object.
+    preset : str
+        Settings to take where only the smoother's name is given: one of `PRESETS`.
+    rule : SeasonRule, optional
+        What counts as a season; of use to the shapes only, which are fitted per season.
 
     Returns
     -------
     curve : ndarray of float32 (pixels, points)
-        NaN for a series with fewer than ``settings.min_points`` observations.
-    grid : ndarray of float32 (points,)
-        Days of the curve.
+        NaN for a series with fewer than three observations.
+    grid : ndarray of float64 (points,)
+        Days of the curve, on the origin of ``days``.
+
+    Raises
+    ------
+    DeepCropError
+        If shapes do not fit, days are not finite, or a name is unknown.
     """
-    grid = curve_days(days, settings)
-    curve = np.empty((len(values), len(grid)), np.float32)
-    _savgol(values, days, weights, grid, *unpack(settings), curve)
-    return curve, grid
+    smoother, rule = choose(smoother, preset, rule)
+    series = prepare(values, days, weights)
+    grid = curve_grid(series.t, smoother.step)
+    curves = np.full((len(series.values), grid.size), np.nan, np.float32)
+    if grid.size >= 3:
+        for chunk in smooth_chunks(series, grid, smoother, rule):
+            rows = chunk.pixels
+            absolute = chunk.curve + chunk.level[:, None]
+            absolute = np.where((chunk.counts < 3)[:, None], np.nan, absolute).swapaxes(1, 2)
+            curves[rows] = absolute.reshape(-1, grid.size)[: rows.stop - rows.start]
+    return curves, grid.astype(np.float64) + series.origin
 
 
-def unpack(settings: SavGol) -> tuple[float, float, float, int, int, float]:
-    """Give the settings as the kernels take them."""
-    return (
-        settings.window,
-        settings.steep_window,
-        settings.max_window,
-        settings.min_points,
-        settings.envelope_passes,
-        settings.spike,
-    )
+@dataclass(frozen=True)
+class Series:
+    """Checked input of the kernels."""
+
+    values: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    day_of: NDArray[np.int64]
+    t: NDArray[np.float32]
+    """Different days, rising, less `origin`."""
+    origin: float
 
 
-@njit(cache=True, parallel=True)
-def _savgol(values, days, weights, grid, window, steep, widest, min_points, passes, spike, curve):
-    pixels, times = values.shape
-    for block in prange((pixels + BLOCK - 1) // BLOCK):
-        t = np.empty(times, np.float32)
-        y = np.empty(times, np.float32)
-        w = np.empty(times, np.float32)
-        for pixel in range(block * BLOCK, min((block + 1) * BLOCK, pixels)):
-            n = gather(values[pixel], days, weights[pixel], t, y, w)
-            if n < min_points:
-                curve[pixel, :] = np.nan
-                continue
-            smooth(t, y, w, n, grid, window, steep, widest, min_points, passes, spike, curve[pixel])
+@dataclass(frozen=True)
+class Chunk:
+    """Some series in blocks, with their curves; arrays (blocks, times or points, LANES)."""
+
+    pixels: slice
+    y: NDArray[np.float32]
+    w: NDArray[np.float32]
+    level: NDArray[np.float32]
+    counts: NDArray[np.int64]
+    curve: NDArray[np.float32]
 
 
-@njit(cache=True)
-def gather(values, days, weights, t, y, w):
-    """Copy the observations of a series into ``t, y, w``; returns how many there are.
-
-    Observations of one day are averaged into one.
-    """
-    n = 0
-    for k in range(len(days)):
-        if not (math.isfinite(values[k]) and weights[k] > 0):
-            continue
-        if n > 0 and t[n - 1] == days[k]:
-            total = w[n - 1] + weights[k]
-            y[n - 1] = (w[n - 1] * y[n - 1] + weights[k] * values[k]) / total
-            w[n - 1] = total
-            continue
-        t[n] = days[k]
-        y[n] = values[k]
-        w[n] = weights[k]
-        n += 1
-    return n
-
-
-@njit(cache=True)
-def smooth(t, y, w, n, grid, window, steep, widest, min_points, passes, spike, curve):
-    """Smooth the first ``n`` observations onto ``grid``; changes ``w``."""
-    _drop_spikes(t, y, w, n, spike)
-    low, high = _range(y, w, n)
-    residual = np.empty(n, np.float64)
-    steepness = np.empty(n, np.float64)
-    for _ in range(passes):
-        right = 0
-        for k in range(n):
-            value, slope, right = _fit(t, y, w, n, t[k], window, widest, min_points, right)
-            residual[k] = y[k] - value
-            steepness[k] = _steepness(slope, high - low)
-        # The median size of the residuals sets how fast weight is lost; a hundredth of the range
-        # at least, or every point would be lost where there is hardly any noise.
-        scale = max(_median_size(residual, w, n), 0.01 * (high - low))
-        if scale <= 0:
-            break
-        for k in range(n):
-            if residual[k] < 0:
-                r = residual[k] / (6.0 * scale)
-                kept = (1.0 - r * r) ** 2 if r > -1.0 else 0.0
-                # On a steep slope, as at harvest, a point below the curve is no cloud.
-                w[k] *= kept + steepness[k] * (1.0 - kept)
-    right = 0
-    for g in range(len(grid)):
-        value, slope, right = _fit(t, y, w, n, grid[g], window, widest, min_points, right)
-        share = _steepness(slope, high - low)
-        if share > 0:
-            near, _slope, right = _fit(t, y, w, n, grid[g], steep, widest, min_points, right)
-            value += share * (near - value)
-        curve[g] = value
+def prepare(values: ArrayLike, days: ArrayLike, weights: ArrayLike | None) -> Series:
+    """Check the input; nothing is copied that is float32 already."""
+    values = np.asarray(values, np.float32)
+    days = np.asarray(days, np.float64)
+    if values.ndim != 2 or days.ndim != 1 or values.shape[1] != days.size:
+        raise DeepCropError(
+            f"Values of shape {values.shape} and days of shape {days.shape} do not fit: expected "
+            "(pixels, times) and (times,)."
+        )
+    if not np.isfinite(days).all():
+        raise DeepCropError("Days hold NaN or infinities; drop those observations.")
+    if weights is None:
+        weights = np.broadcast_to(np.float32(1), values.shape)
+    weights = np.asarray(weights, np.float32)
+    if weights.shape != values.shape:
+        raise DeepCropError(f"Weights have shape {weights.shape}; expected {values.shape}.")
+    t, day_of = np.unique(days, return_inverse=True)
+    origin = float(t[0]) if t.size else 0.0
+    return Series(values, weights, day_of, (t - origin).astype(np.float32), origin)
 
 
-@njit(cache=True, inline="always")
-def _steepness(slope, span):
-    """0 below a change through the whole range in 110 days, 1 above one in 60 days."""
-    if span <= 0:
-        return 0.0
-    return min(max((abs(slope) * 80.0 / span - 0.73) / 0.6, 0.0), 1.0)
+def curve_grid(t: NDArray, step: float) -> NDArray[np.float32]:
+    """Days of the smooth curve: from the first to the last observation, every ``step`` days."""
+    if not t.size:
+        return np.empty(0, np.float32)
+    return (step * np.arange(math.floor((t[-1] - t[0]) / step) + 1)).astype(np.float32)
 
 
-@njit(cache=True)
-def _fit(t, y, w, n, day, window, widest, min_points, right):
-    """Value and slope at ``day`` of a parabola through the window around it.
-
-    The window reaches to the ``min_points``-th nearest observation at least, so it widens without
-    a jump where observations are few. ``right`` is a hint for the first observation at or after
-    ``day``; the one found is returned with the result.
-    """
-    while right < n and t[right] < day:
-        right += 1
-    while right > 0 and t[right - 1] >= day:
-        right -= 1
-    before, after = right - 1, right
-    points = 0
-    reach = 0.0
-    while points < min_points and (before >= 0 or after < n):
-        if after >= n or (before >= 0 and day - t[before] <= t[after] - day):
-            k = before
-            before -= 1
-        else:
-            k = after
-            after += 1
-        if w[k] > 0:
-            points += 1
-            reach = abs(t[k] - day)
-    half = min(max(window, 1.2 * reach), widest)
-    while before >= 0 and day - t[before] < half:
-        before -= 1
-    while after < n and t[after] - day < half:
-        after += 1
-    points = 0
-    s0 = s1 = s2 = s3 = s4 = t0 = t1 = t2 = 0.0
-    low, high = np.inf, -np.inf
-    for k in range(before + 1, after):
-        x = (t[k] - day) / half
-        u = abs(x)
-        if w[k] <= 0 or u >= 1.0:
-            continue
-        points += 1
-        c = 1.0 - u * u * u
-        c = c * c * c * w[k]
-        s0 += c
-        s1 += c * x
-        s2 += c * x * x
-        s3 += c * x * x * x
-        s4 += c * x * x * x * x
-        t0 += c * y[k]
-        t1 += c * x * y[k]
-        t2 += c * x * x * y[k]
-        low = min(low, y[k])
-        high = max(high, y[k])
-    if s0 <= 0:
-        return np.nan, 0.0, right
-    mean = t0 / s0
-    spread = s2 / s0 - (s1 / s0) ** 2
-    if points < 2 or spread < 1e-3:
-        return mean, 0.0, right
-    determinant = s0 * (s2 * s4 - s3 * s3) - s1 * (s1 * s4 - s2 * s3) + s2 * (s1 * s3 - s2 * s2)
-    if points < 4 or determinant < 1e-4 * s0 * s2 * s4:
-        slope = (t1 - mean * s1) / (s0 * spread)
-        value = mean - slope * s1 / s0
-    else:
-        value = (
-            t0 * (s2 * s4 - s3 * s3) - t1 * (s1 * s4 - s2 * s3) + t2 * (s1 * s3 - s2 * s2)
-        ) / determinant
-        slope = (
-            s0 * (t1 * s4 - s3 * t2) - t0 * (s1 * s4 - s3 * s2) + s2 * (s1 * t2 - t1 * s2)
-        ) / determinant
-    # A parabola over a gap or an edge must not leave what was observed around it.
-    return min(max(value, low), high), slope / half, right
+def smooth_chunks(
+    series: Series, grid: NDArray[np.float32], smoother: Smoother, rule: SeasonRule
+) -> Iterator[Chunk]:
+    """Smooth chunk by chunk; arrays are used again for the next chunk."""
+    pixels = len(series.values)
+    blocks = -(-min(pixels, _CHUNK) // LANES)
+    y = np.empty((blocks, series.t.size, LANES), np.float32)
+    w = np.empty_like(y)
+    level = np.empty((blocks, LANES), np.float32)
+    counts = np.empty((blocks, LANES), np.int64)
+    curve = np.empty((blocks, grid.size, LANES), np.float32)
+    for first in range(0, pixels, _CHUNK):
+        part = slice(first, min(first + _CHUNK, pixels))
+        n = -(-(part.stop - first) // LANES)
+        chunk = Chunk(part, y[:n], w[:n], level[:n], counts[:n], curve[:n])
+        gather(
+            series.values[part], series.weights[part], series.day_of,
+            chunk.y, chunk.w, chunk.level, chunk.counts,
+        )  # fmt: skip
+        _smooth_blocks(series.t, grid, smoother, rule, chunk)
+        yield chunk
 
 
-@njit(cache=True)
-def _drop_spikes(t, y, w, n, spike):
-    """Give weight 0 to single observations far from the median of the five around them."""
-    if n < 5:
+def _smooth_blocks(
+    t: NDArray, grid: NDArray, smoother: Smoother, rule: SeasonRule, chunk: Chunk
+) -> None:
+    if isinstance(smoother, SavGol):
+        savgol_blocks(
+            t, chunk.y, chunk.w, grid,
+            np.float32(smoother.spike), int(smoother.envelope_passes),
+            np.float32(smoother.window), np.float32(smoother.steep_window),
+            np.float32(smoother.max_window), int(smoother.min_points), chunk.curve,
+        )  # fmt: skip
         return
-    mean = 0.0
-    square = 0.0
-    for k in range(n):
-        mean += y[k] / n
-    for k in range(n):
-        square += (y[k] - mean) ** 2 / n
-    limit = spike * math.sqrt(square)
-    near = np.empty(5, np.float64)
-    for k in range(1, n - 1):
-        first = min(max(k - 2, 0), n - 5)
-        for i in range(5):
-            near[i] = y[first + i]
-        near.sort()
-        beyond = y[k] < min(y[k - 1], y[k + 1]) or y[k] > max(y[k - 1], y[k + 1])
-        # Neighbours months away say nothing about a spike.
-        close = t[k + 1] - t[k - 1] < 40.0
-        if beyond and close and abs(y[k] - near[2]) > limit:
-            w[k] = 0.0
-
-
-@njit(cache=True)
-def _median_size(residual, w, n):
-    sizes = np.empty(n, np.float64)
-    m = 0
-    for k in range(n):
-        if w[k] > 0:
-            sizes[m] = abs(residual[k])
-            m += 1
-    return np.median(sizes[:m]) if m else 0.0
-
-
-@njit(cache=True)
-def _range(y, w, n):
-    low, high = np.inf, -np.inf
-    for k in range(n):
-        if w[k] > 0:
-            low = min(low, y[k])
-            high = max(high, y[k])
-    return low, high
+    whittaker_blocks(
+        t, chunk.y, chunk.w, grid, np.float32(smoother.spike), int(smoother.envelope_passes),
+        float(smoother.smoothness), chunk.curve,
+    )  # fmt: skip
+    if type(smoother) is not Whittaker:
+        shape = DOUBLE_LOGISTIC if isinstance(smoother, DoubleLogistic) else ASYMMETRIC_GAUSSIAN
+        shapes_blocks(
+            t, chunk.y, chunk.w, grid, shape, float(rule.min_amplitude), float(rule.prominence),
+            chunk.curve,
+        )  # fmt: skip

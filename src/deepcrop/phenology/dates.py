@@ -1,0 +1,382 @@
+"""Kernels: from smooth curves to seasons, their dates and the intervals of these.
+
+A season runs from valley over peak to valley (:mod:`deepcrop.phenology.turns`) and may cross New
+Year. At a fraction f of its amplitude the start is the last upward crossing before the peak, the
+end the first downward crossing after it (paper, section 3.1: 20 % and 50 %).
+
+**Interval.** Three things move a date: noise, which moves the curve; what the smoother does to the
+shape of a season; and the time in which nothing was seen. The curve near the date is uncertain by
+
+    delta = sqrt((K_NOISE s)^2 v + (K_SHAPE A)^2),
+
+with s the standard deviation of the observations about the curve, A the amplitude and v the sum of
+the squared weights of the observations about the date over the square of their sum (the variance of
+their mean, in units of s^2). The interval reaches to where the curve passes the level less and plus
+delta: a date on a gentle slope is less certain than one on a steep slope. Each arm is then joined,
+by the root of the squares, with K_GAP g^2 / (g + 40 days), where g is the time from the second
+observation before to the second after the date. The factors were set on simulated series so that
+90 % of the true dates lie inside; docs/validation.md has the coverage on others.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+from deepcrop.phenology.lanes import FAST, LANES
+from deepcrop.phenology.turns import find_turns, valley
+
+REASONS = (
+    "found",
+    "too few observations",
+    "amplitude too small",
+    "not observed before",
+    "not observed after",
+    "gap over the event",
+)
+"""Meaning of the reason codes."""
+FOUND, TOO_FEW, TOO_SMALL, NOT_BEFORE, NOT_AFTER, GAP = range(len(REASONS))
+
+MEASURES = ("amplitude", "integral", "slope_up", "slope_down")
+"""What a season is described by beside its dates."""
+
+INTERVAL = np.array([3.0, 0.055, 0.45, 0.7])
+"""K_NOISE, K_SHAPE, K_GAP, and K_PEAK by which delta is multiplied at the peak."""
+_NEAR = 24.0
+"""Days about a date whose observations decide how well the curve is known there."""
+_LONG = 40.0
+"""Time between second neighbours from which on the doubt grows as fast as the gap, days."""
+_LEVEL_DAYS = 20.0
+"""How long the curve must have been level at the edge of a series to count as a valley."""
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def date_blocks(
+    t, y, w, grid, curve, counts, first, flat, min_amplitude, prominence, max_gap,
+    min_observations, mean_base, fractions, factors, dates, low, high, reason, measures, rows,
+):  # fmt: skip
+    """Seasons of the series of some blocks.
+
+    Parameters
+    ----------
+    t, y, w, grid, curve
+        As of the smoothers: (times,), 2 x (blocks, times, LANES), (points,), (blocks, points,
+        LANES).
+    counts : ndarray of int (blocks, LANES)
+        Observations of each series, dropped ones included.
+    first : int
+        Row of the first series in the results.
+    flat : float
+        Share of the amplitude within which points belong to a valley.
+    min_amplitude, prominence, max_gap, min_observations, mean_base
+        As of `deepcrop.phenology.SeasonRule`.
+    fractions : ndarray of float32 (fractions,)
+    factors : ndarray (4,)
+        `INTERVAL`.
+    dates, low, high : ndarray of float32 (pixels, seasons, stages)
+        Filled where there is a date.
+    reason : ndarray of uint8 (pixels, seasons, stages)
+    measures : ndarray of float32 (pixels, seasons, 4)
+        `MEASURES`.
+    rows : ndarray of int (pixels,)
+        Rows that each series has or would have if there were room.
+    """
+    for block in prange(len(y)):
+        noise = _noise(t, y[block], w[block], grid, curve[block])
+        upto = np.empty(len(grid), np.int64)
+        line = np.empty(len(grid), np.float32)
+        days = np.empty(len(t) + 1, np.float32)
+        weights = np.empty(len(t) + 1, np.float32)
+        turns = np.empty(len(grid) + 3, np.int64)
+        for p in range(LANES):
+            pixel = first + block * LANES + p
+            if pixel >= len(dates):
+                break
+            if counts[block, p] < min_observations:
+                reason[pixel, 0, :] = TOO_FEW
+                continue
+            for g in range(len(grid)):
+                line[g] = curve[block, g, p]
+            n = _observed(t, w[block], p, days, weights)
+            k = 0
+            for g in range(len(grid)):
+                while k < n and days[k] <= grid[g]:
+                    k += 1
+                upto[g] = k
+            rows[pixel] = _seasons(
+                days, weights, n, grid, line, noise[p], upto, turns, flat, min_amplitude,
+                prominence, max_gap, mean_base, fractions, factors, dates[pixel], low[pixel],
+                high[pixel], reason[pixel], measures[pixel],
+            )  # fmt: skip
+
+
+@njit(cache=True, error_model="numpy")
+def _observed(t, w, lane, days, weights):
+    """Copy days and weights of the observations of a lane; returns how many there are."""
+    n = 0
+    for k in range(len(t)):
+        days[n] = t[k]
+        weights[n] = w[k, lane]
+        n += 1 if w[k, lane] > 0 else 0  # no branch: clouds cannot be predicted
+    return n
+
+
+@njit(cache=True, error_model="numpy")
+def _seasons(
+    t, w, n, grid, curve, noise, upto, turns, flat, min_amplitude, prominence, max_gap, mean_base,
+    fractions, factors, dates, low, high, reason, measures,
+):  # fmt: skip
+    """Seasons of one curve; returns how many rows they take.
+
+    ``upto`` holds, for each point of the grid, how many of the ``n`` observations are not later.
+    """
+    # Only between the first and the last observation that counts.
+    begin, stop = 0, len(grid)
+    while begin < stop and (n == 0 or grid[begin] < t[0]):
+        begin += 1
+    while stop > begin and grid[stop - 1] > t[n - 1]:
+        stop -= 1
+    if stop - begin < 3:
+        reason[0, :] = TOO_FEW
+        return 1
+    bottom, top = np.inf, -np.inf
+    for g in range(begin, stop):
+        bottom = min(bottom, curve[g])
+        top = max(top, curve[g])
+    if not top - bottom >= min_amplitude:
+        reason[0, :] = TOO_SMALL
+        return 1
+    swing = max(min_amplitude, prominence * (top - bottom))
+    count = find_turns(curve, begin, stop, swing, turns)
+    middle = len(fractions)
+    found = 0
+    for k in range(1, count, 2):
+        left, peak, right = turns[k - 1], turns[k], turns[k + 1]
+        rise, fall = curve[peak] - curve[left], curve[peak] - curve[right]
+        if rise < swing and fall < swing:
+            continue
+        if found >= len(dates):
+            found += 1  # no room: the caller comes again with more
+            continue
+        if rise < swing or fall < swing:
+            # The series begins or ends before its peak, whose height nobody has seen.
+            reason[found, :] = NOT_BEFORE if rise < swing else NOT_AFTER
+            found += 1
+            continue
+        rise_seen = rise >= 0.9 * fall or _seen(curve, left, begin, stop, grid, 0.1 * rise + noise)
+        fall_seen = fall >= 0.9 * rise or _seen(curve, right, begin, stop, grid, 0.1 * fall + noise)
+        if not (rise_seen or fall_seen):
+            reason[found, :middle] = NOT_BEFORE
+            reason[found, middle:] = NOT_AFTER
+            found += 1
+            continue
+        amplitude = 0.5 * (rise + fall) if rise_seen and fall_seen else max(rise, fall)
+        base_left = valley(curve, left, begin, peak, flat * rise)[0]
+        base_right = valley(curve, right, peak, stop - 1, flat * fall)[0]
+        measures[found, 0] = amplitude
+        total, steepest_rise, steepest_fall = _course(curve, left, right)
+        step = grid[1] - grid[0]
+        if rise_seen and fall_seen:
+            # Above the line from one base to the other.
+            below = (right + 1 - left) * 0.5 * (base_left + base_right)
+            measures[found, 1] = (total - below) * step
+        if rise_seen:
+            measures[found, 2] = steepest_rise / step
+        if fall_seen:
+            measures[found, 3] = steepest_fall / step
+        if mean_base:
+            base_left = base_right = 0.5 * (base_left + base_right)
+        top_day = _summit(curve, grid, peak, begin, stop)
+        dates[found, middle] = top_day
+        around, gap = _knowledge(t, w, n, grid[peak], upto[peak])
+        delta = factors[3] * _delta(noise, around, amplitude, factors)
+        early, late = _plateau(curve, grid, left, peak, right, curve[peak] - delta)
+        _interval(
+            grid[peak],
+            early,
+            late,
+            factors[2] * gap * gap / (gap + _LONG),
+            low[found],
+            high[found],
+            middle,
+        )
+        for f in range(middle):
+            for side in (1, -1):
+                stage = f if side > 0 else 2 * middle - f
+                if not (rise_seen if side > 0 else fall_seen):
+                    reason[found, stage] = NOT_BEFORE if side > 0 else NOT_AFTER
+                    continue
+                base = base_left if side > 0 else base_right
+                end = left if side > 0 else right
+                level = base + fractions[f] * (curve[peak] - base)
+                g = peak
+                while g != end and curve[g - side] > level:
+                    g -= side
+                if g == end:
+                    reason[found, stage] = TOO_SMALL  # a mean base lies below this side's valley
+                    continue
+                share = (curve[g] - level) / (curve[g] - curve[g - side])
+                day = grid[g] - side * share * (grid[1] - grid[0])
+                after = upto[min(g, g - side)]
+                while after < n and t[after] <= day:
+                    after += 1
+                if after == 0 or after == n or t[after] - t[after - 1] > max_gap:
+                    reason[found, stage] = GAP
+                    continue
+                dates[found, stage] = day
+                around, gap = _knowledge(t, w, n, day, after)
+                delta = _delta(noise, around, amplitude, factors)
+                early, late = _arms(
+                    curve, grid, min(end, peak), max(end, peak), g, side, level, delta, day
+                )
+                _interval(
+                    day,
+                    early,
+                    late,
+                    factors[2] * gap * gap / (gap + _LONG),
+                    low[found],
+                    high[found],
+                    stage,
+                )
+        found += 1
+    if found == 0:
+        reason[0, :] = TOO_SMALL
+        return 1
+    return found
+
+
+@njit(cache=True, error_model="numpy")
+def _seen(curve, lowest, begin, stop, grid, tolerance):
+    """Whether a valley is one, or only where the series begins or ends on a slope.
+
+    Inside the series it is one. At an edge the curve must have been level for a while.
+    """
+    step = grid[1] - grid[0]
+    if (lowest - begin) * step > _LEVEL_DAYS and (stop - 1 - lowest) * step > _LEVEL_DAYS:
+        return True
+    _, first, last = valley(curve, lowest, begin, stop - 1, tolerance)
+    return (last - first) * step >= _LEVEL_DAYS
+
+
+@njit(cache=True, error_model="numpy")
+def _summit(curve, grid, peak, begin, stop):
+    """Day of the top of the parabola through the highest point and its neighbours."""
+    if peak == begin or peak == stop - 1:
+        return grid[peak]
+    bend = 2 * curve[peak] - curve[peak - 1] - curve[peak + 1]
+    if bend <= 0:
+        return grid[peak]
+    return grid[peak] + 0.5 * (grid[1] - grid[0]) * (curve[peak + 1] - curve[peak - 1]) / bend
+
+
+@njit(cache=True, error_model="numpy")
+def _course(curve, left, right):
+    """Sum of the points of a season, and its largest rise and fall from point to point."""
+    total = last = curve[left]
+    rise = fall = np.float32(0.0)
+    for g in range(left + 1, right + 1):
+        here = curve[g]
+        total += here
+        change = here - last
+        rise = change if change > rise else rise
+        fall = change if change < fall else fall
+        last = here
+    return total, rise, -fall
+
+
+@njit(cache=True, error_model="numpy", fastmath=FAST)
+def _noise(t, y, w, grid, curve):
+    """Estimate the standard deviation about the curves, hardly moved by a few far observations."""
+    total = np.zeros(LANES, np.float32)
+    count = np.zeros(LANES, np.float32)
+    none, one = np.float32(0.0), np.float32(1.0)
+    step = grid[1] - grid[0]
+    for k in range(len(t)):
+        g = min(max(int((t[k] - grid[0]) / step), 0), len(grid) - 2)
+        share = (t[k] - grid[g]) / step
+        for p in range(LANES):
+            seen = one if w[k, p] > none else none
+            fitted = curve[g, p] + share * (curve[g + 1, p] - curve[g, p])
+            total[p] += seen * np.sqrt(abs(y[k, p] - fitted))
+            count[p] += seen
+    for p in range(LANES):
+        # Of normal residuals the mean of the roots, squared, is 0.676 standard deviations.
+        root = total[p] / count[p]
+        total[p] = root * root / np.float32(0.676)
+    return total
+
+
+@njit(cache=True, error_model="numpy")
+def _knowledge(t, w, n, day, after):
+    """Tell what is known about a day: ``v`` and the time between second neighbours (see above).
+
+    ``after`` is the index of the first observation that is later.
+    """
+    total = squares = 0.0
+    k = after
+    while k > 0 and day - t[k - 1] < _NEAR:
+        k -= 1
+    while k < n and t[k] - day < _NEAR:
+        u = abs(t[k] - day) / _NEAR
+        c = 1.0 - u * u * u
+        c = c * c * c * w[k]
+        total += c
+        squares += c * c
+        k += 1
+    v = min(squares / (total * total), 1.0) if total > 0 else 1.0
+    return v, t[min(after + 1, n - 1)] - t[max(after - 2, 0)]
+
+
+@njit(cache=True, error_model="numpy")
+def _delta(noise, v, amplitude, factors):
+    """How uncertain the curve is."""
+    return math.sqrt((factors[0] * noise) ** 2 * v + (factors[1] * amplitude) ** 2)
+
+
+@njit(cache=True, error_model="numpy")
+def _doubt(gap, factors):
+    """Days by which a date may be off for want of observations."""
+    return factors[2] * gap * gap / (gap + _LONG)
+
+
+@njit(cache=True, error_model="numpy")
+def _interval(day, before, after, unseen, low, high, stage):
+    low[stage] = day - math.sqrt(before * before + unseen * unseen)
+    high[stage] = day + math.sqrt(after * after + unseen * unseen)
+
+
+@njit(cache=True, error_model="numpy")
+def _arms(curve, grid, first, last, at, side, level, delta, day):
+    """Days from a date back to where the curve is delta before the level, and on to delta after.
+
+    ``side`` is 1 where the curve rises, -1 where it falls; ``first`` and ``last`` bound that side.
+    """
+    step = grid[1] - grid[0]
+    a = at
+    while a > first and side * (curve[a] - level) > -delta:
+        a -= 1
+    start = grid[a]
+    short = -delta - side * (curve[a] - level)
+    if short > 0 and a < last:
+        start += step * min(short / max(side * (curve[a + 1] - curve[a]), short), 1.0)
+    b = at
+    while b < last and side * (curve[b] - level) < delta:
+        b += 1
+    end = grid[b]
+    over = side * (curve[b] - level) - delta
+    if over > 0 and b > first:
+        end -= step * min(over / max(side * (curve[b] - curve[b - 1]), over), 1.0)
+    return max(day - start, 0.0), max(end - day, 0.0)
+
+
+@njit(cache=True, error_model="numpy")
+def _plateau(curve, grid, left, peak, right, level):
+    """Days from the peak back and on to where the curve is below ``level``."""
+    a = b = peak
+    while a > left and curve[a] > level:
+        a -= 1
+    while b < right and curve[b] > level:
+        b += 1
+    return grid[peak] - grid[a], grid[b] - grid[peak]

@@ -1,0 +1,184 @@
+"""Adaptive Savitzky-Golay smoothing on irregular dates.
+
+After Chen et al. 2004 (Remote Sensing of Environment 91, doi 10.1016/j.rse.2004.03.014) and
+Jönsson and Eklundh 2004 (TIMESAT, Computers & Geosciences 30, doi 10.1016/j.cageo.2004.05.006), in
+our own words and on irregular dates: at every output day a parabola is fitted by weighted least
+squares to the observations of a window, its weights falling with distance (tricube) so that no
+observation enters or leaves with a jump. Isolated spikes are dropped first; then observations
+below the fit lose weight, since what clouds and haze leave behind only lowers greenness. Where the
+curve rises or falls steeply the window is narrowed, where observations are few it is widened.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from deepcrop.phenology.lanes import FAST, LANES, drop_spikes, lose_weight, span_of, steepness
+
+_HOLD = np.float32(1e-3)
+"""Share of the total weight that holds slope and curvature back where the observations of a window
+do not determine them; elsewhere next to no effect."""
+_HOLD_IN_GAP = np.float32(0.5)
+"""The same for the curvature within a gap, times the square of the distance to the nearest
+observation, as a share of the half-width, less `_FREE`: a parabola over a gap leaves the data."""
+_FREE = np.float32(0.25)
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def savgol_blocks(t, y, w, grid, spike, passes, window, steep, widest, min_points, curve):
+    """Smooth blocks of series onto ``grid``.
+
+    Parameters
+    ----------
+    t : ndarray of float32 (times,)
+    y, w : ndarray of float32 (blocks, times, LANES)
+        Observations and weights; what is dropped or doubted loses weight in ``w``.
+    grid : ndarray of float32 (points,)
+    spike, passes, window, steep, widest, min_points
+        As in `deepcrop.phenology.SavGol`.
+    curve : ndarray of float32 (blocks, points, LANES)
+        Filled; NaN where a lane has no observation.
+    """
+    for block in prange(len(y)):
+        _smooth(
+            t, y[block], w[block], grid, spike, passes, window, steep, widest, min_points,
+            curve[block],
+        )  # fmt: skip
+
+
+@njit(cache=True, error_model="numpy")
+def _smooth(t, y, w, grid, spike, passes, window, steep, widest, min_points, curve):
+    drop_spikes(t, y, w, spike)
+    span = span_of(y, w)
+    fitted = np.empty((len(t), LANES), np.float32)
+    slope = np.empty((len(t), LANES), np.float32)
+    for _ in range(passes):
+        _parabolas(t, y, w, t, window, widest, min_points, fitted, slope)
+        lose_weight(y, w, fitted, slope, span)
+    slope = np.empty((len(grid), LANES), np.float32)
+    _parabolas(t, y, w, grid, window, widest, min_points, curve, slope)
+    if steep < window:
+        _narrow(t, y, w, grid, steep, widest, min_points - 2, slope, span, curve)
+
+
+@njit(cache=True, error_model="numpy")
+def _narrow(t, y, w, grid, steep, widest, min_points, slope, span, curve):
+    """Fit again, with a narrower window, where the curve is steep."""
+    days = np.empty(len(grid), np.float32)
+    index = np.empty(len(grid), np.int64)
+    n = 0
+    for g in range(len(grid)):
+        most = np.float32(0.0)
+        for p in range(LANES):
+            most = max(most, steepness(slope[g, p], span[p]))
+        days[n] = grid[g]
+        index[n] = g
+        n += 1 if most > 0 else 0
+    near = np.empty((n, LANES), np.float32)
+    unused = np.empty((n, LANES), np.float32)
+    _parabolas(t, y, w, days[:n], steep, widest, min_points, near, unused)
+    for i in range(n):
+        g = index[i]
+        for p in range(LANES):
+            share = steepness(slope[g, p], span[p])
+            curve[g, p] += share * (near[i, p] - curve[g, p])
+
+
+@njit(cache=True, error_model="numpy", fastmath=FAST)
+def _parabolas(t, y, w, targets, window, widest, min_points, value, slope):
+    """Value and slope, at each target day, of a parabola through the window around it.
+
+    The window reaches to the ``min_points``-th nearest observation at least, so it widens without
+    a jump where observations are few. Over a gap the parabola turns into a straight line.
+    """
+    half = np.empty((len(targets), LANES), np.float32)
+    hold = np.empty((len(targets), LANES), np.float32)
+    _windows(t, w, targets, window, widest, min_points, half, hold)
+    # One array, or the compiler would have to check that eight do not overlap.
+    sums = np.empty((8, LANES), np.float32)
+    one, none = np.float32(1.0), np.float32(0.0)
+    begin = 0
+    for g in range(len(targets)):
+        day = targets[g]
+        reach = none
+        for p in range(LANES):
+            for i in range(8):
+                sums[i, p] = none
+            reach = max(reach, half[g, p])
+        while begin > 0 and t[begin - 1] > day - reach:
+            begin -= 1
+        while begin < len(t) and t[begin] <= day - reach:
+            begin += 1
+        end = begin
+        while end < len(t) and t[end] < day + reach:
+            end += 1
+        # Two observations a turn, always the same two: whatever the neighbours ask for, the sums
+        # of a lane are added up in one order. One beyond the window has no weight.
+        for k in range(begin - begin % 2, end, 2):
+            other = min(k + 1, len(t) - 1)
+            twice = one if other > k else none
+            distance1, distance2 = t[k] - day, t[other] - day
+            for p in range(LANES):
+                per = one / half[g, p]
+                x1, x2 = distance1 * per, distance2 * per
+                u1, u2 = abs(x1), abs(x2)
+                c1 = max(one - u1 * u1 * u1, none)
+                c2 = max(one - u2 * u2 * u2, none)
+                c1 = c1 * c1 * c1 * w[k, p]
+                c2 = c2 * c2 * c2 * w[other, p] * twice
+                v1, v2 = y[k, p], y[other, p]
+                xx1, xx2 = x1 * x1, x2 * x2
+                cx1, cx2 = c1 * x1, c2 * x2
+                cv1, cv2 = c1 * v1, c2 * v2
+                sums[0, p] += c1 + c2
+                sums[1, p] += cx1 + cx2
+                sums[2, p] += cx1 * x1 + cx2 * x2
+                sums[3, p] += cx1 * xx1 + cx2 * xx2
+                sums[4, p] += c1 * xx1 * xx1 + c2 * xx2 * xx2
+                sums[5, p] += cv1 + cv2
+                sums[6, p] += cv1 * x1 + cv2 * x2
+                sums[7, p] += cv1 * xx1 + cv2 * xx2
+        for p in range(LANES):
+            a, b, c = sums[0, p], sums[1, p], sums[2, p]
+            m = sums[2, p] + _HOLD * sums[0, p]
+            d, e = sums[3, p], sums[4, p] + hold[g, p] * sums[0, p]
+            # The system [[a, b, c], [b, m, d], [c, d, e]], solved by Cramer's rule.
+            u0, u1, u2 = sums[5, p], sums[6, p], sums[7, p]
+            determinant = a * (m * e - d * d) - b * (b * e - c * d) + c * (b * d - c * m)
+            v0 = u0 * (m * e - d * d) - b * (u1 * e - u2 * d) + c * (u1 * d - u2 * m)
+            v1 = a * (u1 * e - u2 * d) - u0 * (b * e - c * d) + c * (b * u2 - c * u1)
+            value[g, p] = v0 / determinant
+            slope[g, p] = v1 / determinant / half[g, p]
+
+
+@njit(cache=True, error_model="numpy")
+def _windows(t, w, targets, window, widest, min_points, half, hold):
+    """Half-width of each window, and how firmly its curvature is held."""
+    seen = np.empty(len(t) + 1, np.float32)
+    for p in range(LANES):
+        n = 0
+        for k in range(len(t)):
+            seen[n] = t[k]
+            n += 1 if w[k, p] > 0 else 0  # no branch: clouds cannot be predicted
+        if n == 0:
+            half[:, p] = window
+            hold[:, p] = _HOLD
+            continue
+        m = min(min_points, n)
+        first = 0  # the m nearest are first, first + 1, ..., first + m - 1
+        after = 0  # the first one that is later
+        for g in range(len(targets)):
+            day = targets[g]
+            while first + m < n and seen[first + m] - day < day - seen[first]:
+                first += 1
+            while after < n and seen[after] <= day:
+                after += 1
+            reach = max(day - seen[first], seen[first + m - 1] - day)
+            width = min(max(window, np.float32(1.2) * reach), widest)
+            nearest = abs(seen[min(after, n - 1)] - day)
+            if after > 0:
+                nearest = min(nearest, day - seen[after - 1])
+            beyond = max(nearest / width - _FREE, np.float32(0.0))
+            half[g, p] = width
+            hold[g, p] = _HOLD + _HOLD_IN_GAP * beyond * beyond
