@@ -401,7 +401,7 @@ def _labelled(
         kept
         | {
             "season": np.arange(1, data.sizes["season"] + 1, dtype=np.int16),
-            "stage": np.array(names),
+            "stage": np.array(names, object),  # fixed-length text has no Zarr specification
         }
     )
     data["season"].attrs["long_name"] = (

@@ -55,7 +55,7 @@ class SavGol:
     max_window: float = 120.0
     min_points: int = 7
     envelope_passes: int = 1
-    spike: float = 0.6
+    spike: float = 0.8
     step: float = 5.0
 
 
@@ -78,7 +78,7 @@ class Whittaker:
 
     smoothness: float = 200.0
     envelope_passes: int = 1
-    spike: float = 0.8
+    spike: float = 1.0
     step: float = 5.0
 
 
