@@ -297,9 +297,7 @@ def test_a_lazy_cube_and_its_file(tmp_path):
     same(lazy.compute(), extract(cube["optical"].to_dataset(), index="gcc", year=2018))
     seasons = extract(cube.chunk(x=4, y=3))
     seasons.to_zarr(tmp_path / "seasons.zarr", consolidated=False)
-    with xr.open_zarr(
-        tmp_path / "seasons.zarr", decode_coords="all", consolidated=False
-    ) as back:
+    with xr.open_zarr(tmp_path / "seasons.zarr", decode_coords="all", consolidated=False) as back:
         assert "spatial_ref" in back.coords
         for name in seasons.data_vars:
             np.testing.assert_array_equal(back[name], seasons[name])

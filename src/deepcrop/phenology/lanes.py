@@ -35,7 +35,7 @@ def gather(values, weights, day_of, y, w, level, counts):
         Row of each time in ``y``; times of one day share a row and are averaged.
     y, w : ndarray of float32 (blocks, days, LANES)
         Filled with the observations less the mean of their series, so that sums stay exact, and
-        with their weights; what is missing is 0 in both.
+        with their weights, as shares of the largest; what is missing is 0 in both.
     level : ndarray of float32 (blocks, LANES)
         Filled with the means.
     counts : ndarray of int (blocks, LANES)
@@ -47,12 +47,14 @@ def gather(values, weights, day_of, y, w, level, counts):
         lanes = min(LANES, pixels - first)
         total = np.zeros(LANES, np.float64)
         count = np.zeros(LANES, np.int64)
+        heaviest = np.zeros(LANES, np.float32)
         for k in range(times):
             for p in range(lanes):
                 value, weight = values[first + p, k], weights[first + p, k]
                 seen = (value - value == 0) & (weight > 0) & (weight - weight == 0)
                 total[p] += value if seen else 0.0
                 count[p] += 1 if seen else 0
+                heaviest[p] = weight if seen & (weight > heaviest[p]) else heaviest[p]
         for p in range(LANES):
             level[block, p] = total[p] / max(count[p], 1)
             counts[block, p] = 0
@@ -63,7 +65,7 @@ def gather(values, weights, day_of, y, w, level, counts):
             for p in range(lanes):
                 value, weight = values[first + p, k], weights[first + p, k]
                 seen = (value - value == 0) & (weight > 0) & (weight - weight == 0)
-                weight = weight if seen else np.float32(0.0)
+                weight = weight / heaviest[p] if seen else np.float32(0.0)
                 value = value - level[block, p] if seen else np.float32(0.0)
                 before = w[block, row, p]
                 counts[block, p] += 1 if seen & (before == 0) else 0

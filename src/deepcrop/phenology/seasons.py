@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from deepcrop.errors import DeepCropError
 from deepcrop.phenology.dates import INTERVAL, MEASURES, TOO_FEW, date_blocks
 from deepcrop.phenology.smoothing import (
+    ONE_AT_A_TIME,
     SavGol,
     SeasonRule,
     Series,
@@ -21,10 +21,6 @@ from deepcrop.phenology.smoothing import (
     prepare,
     smooth_chunks,
 )
-
-_ONE_AT_A_TIME = threading.Lock()
-"""The kernels use all threads themselves, and not every threading layer of numba lets two of the
-caller's threads in at once."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ def season_dates(
     days : array_like (times,)
         Day of each observation on any origin, in any order; the same day may occur twice.
     weights : array_like (pixels, times), optional
-        Weight of each observation, 0 = ignore; by default all 1.
+        Weight of each observation relative to others of its series, 0 = ignore; by default all 1.
     smoother : str or settings
         ``"savgol"`` (the paper's), ``"whittaker"``, ``"double_logistic"``,
         ``"asymmetric_gaussian"``, or a settings object.
@@ -123,6 +119,7 @@ def season_dates(
         unknown.
     """
     smoother, rule = choose(smoother, preset, rule)
+    fractions = tuple(float(f) for f in np.atleast_1d(fractions))
     if not fractions or not all(
         0 < a < b < 1 for a, b in zip((1e-9, *fractions), (*fractions, 1 - 1e-9), strict=True)
     ):
@@ -158,7 +155,7 @@ def _with_room(
     else:
         # The tail of a smoothed season blends into the valley, that of a fitted shape hardly does.
         flat = 0.2 if type(smoother) in (SavGol, Whittaker) else 0.1
-        with _ONE_AT_A_TIME:
+        with ONE_AT_A_TIME:
             for chunk in smooth_chunks(series, grid, smoother, rule):
                 date_blocks(
                     series.t, chunk.y, chunk.w, grid, chunk.curve, chunk.counts,

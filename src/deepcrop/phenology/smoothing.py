@@ -11,8 +11,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +23,10 @@ from deepcrop.phenology.lanes import LANES, gather
 from deepcrop.phenology.savgol import savgol_blocks
 from deepcrop.phenology.shapes import ASYMMETRIC_GAUSSIAN, DOUBLE_LOGISTIC, shapes_blocks
 from deepcrop.phenology.whittaker import whittaker_blocks
+
+ONE_AT_A_TIME = threading.Lock()
+"""The kernels use all threads themselves, and not every threading layer of numba lets two of the
+caller's threads in at once."""
 
 _CHUNK = 4096
 """Series that are laid out in blocks at a time; bounds the memory."""
@@ -149,6 +154,9 @@ PRESETS: dict[str, tuple[dict[str, Smoother], SeasonRule]] = {
 """Settings by name: of each smoother, and of the seasons."""
 
 
+_MAY_BE_ZERO = {"envelope_passes": 0, "spike": 0, "min_amplitude": 0, "prominence": 0}
+
+
 def choose(
     smoother: str | Smoother, preset: str, rule: SeasonRule | None
 ) -> tuple[Smoother, SeasonRule]:
@@ -168,11 +176,21 @@ def choose(
                 f"Smoother {smoother!r} is unknown; expected one of {list(smoothers)}."
             )
         smoother = smoothers[smoother]
+    if not isinstance(smoother, SavGol | Whittaker):
+        raise DeepCropError(
+            f"Smoother is a {type(smoother).__name__}; expected a name or a settings object."
+        )
     rule = rule or usual
     if rule.base not in ("own", "mean"):
         raise DeepCropError(f"Base {rule.base!r} is unknown; expected 'own' or 'mean'.")
-    if not smoother.step > 0:
-        raise DeepCropError(f"Step {smoother.step} of the smoother must be positive.")
+    for settings in (smoother, rule):
+        for name, value in asdict(settings).items():
+            least = _MAY_BE_ZERO.get(name, math.ulp(0.0))
+            if not isinstance(value, str) and not least <= value < math.inf:
+                raise DeepCropError(
+                    f"{name}={value} of {type(settings).__name__} makes no sense; expected a "
+                    f"{'number from 0 up' if least == 0 else 'positive number'}."
+                )
     return smoother, rule
 
 
@@ -199,7 +217,7 @@ def smooth(
     days : array_like (times,)
         Day of each observation on any origin, in any order; the same day may occur twice.
     weights : array_like (pixels, times), optional
-        Weight of each observation, 0 = ignore; by default all 1.
+        Weight of each observation relative to others of its series, 0 = ignore; by default all 1.
     smoother : str or settings
         ``"savgol"``, ``"whittaker"``, ``"double_logistic"``, ``"asymmetric_gaussian"``, or a
         settings object.
@@ -225,11 +243,12 @@ def smooth(
     grid = curve_grid(series.t, smoother.step)
     curves = np.full((len(series.values), grid.size), np.nan, np.float32)
     if grid.size >= 3:
-        for chunk in smooth_chunks(series, grid, smoother, rule):
-            rows = chunk.pixels
-            absolute = chunk.curve + chunk.level[:, None]
-            absolute = np.where((chunk.counts < 3)[:, None], np.nan, absolute).swapaxes(1, 2)
-            curves[rows] = absolute.reshape(-1, grid.size)[: rows.stop - rows.start]
+        with ONE_AT_A_TIME:
+            for chunk in smooth_chunks(series, grid, smoother, rule):
+                rows = chunk.pixels
+                absolute = chunk.curve + chunk.level[:, None]
+                absolute = np.where((chunk.counts < 3)[:, None], np.nan, absolute).swapaxes(1, 2)
+                curves[rows] = absolute.reshape(-1, grid.size)[: rows.stop - rows.start]
     return curves, grid.astype(np.float64) + series.origin
 
 
@@ -259,7 +278,10 @@ class Chunk:
 
 def prepare(values: ArrayLike, days: ArrayLike, weights: ArrayLike | None) -> Series:
     """Check the input; nothing is copied that is float32 already."""
-    values = np.asarray(values, np.float32)
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.astype(np.float32).filled(np.nan)
+    with np.errstate(over="ignore"):  # what is too large for float32 is no greenness
+        values = np.asarray(values, np.float32)
     days = np.asarray(days, np.float64)
     if values.ndim != 2 or days.ndim != 1 or values.shape[1] != days.size:
         raise DeepCropError(
