@@ -42,7 +42,7 @@ FOUND, TOO_FEW, TOO_SMALL, NOT_BEFORE, NOT_AFTER, GAP = range(len(REASONS))
 MEASURES = ("amplitude", "integral", "slope_up", "slope_down")
 """What a season is described by beside its dates."""
 
-INTERVAL = np.array([3.0, 0.055, 0.45, 0.7])
+INTERVAL = np.array([3.0, 0.07, 0.45, 0.6])
 """K_NOISE, K_SHAPE, K_GAP, and K_PEAK by which delta is multiplied at the peak."""
 _NEAR = 24.0
 """Days about a date whose observations decide how well the curve is known there."""
@@ -165,6 +165,10 @@ def _seasons(
             reason[found, :] = NOT_BEFORE if rise < swing else NOT_AFTER
             found += 1
             continue
+        if not _gap(t, n, grid[peak], upto[peak]) <= 2 * max_gap:
+            reason[found, :] = GAP  # the height of its peak is anyone's guess
+            found += 1
+            continue
         rise_seen = rise >= 0.9 * fall or _seen(curve, left, begin, stop, grid, 0.1 * rise + noise)
         fall_seen = fall >= 0.9 * rise or _seen(curve, right, begin, stop, grid, 0.1 * fall + noise)
         if not (rise_seen or fall_seen):
@@ -173,8 +177,8 @@ def _seasons(
             found += 1
             continue
         amplitude = 0.5 * (rise + fall) if rise_seen and fall_seen else max(rise, fall)
-        base_left = valley(curve, left, begin, peak, flat * rise)[0]
-        base_right = valley(curve, right, peak, stop - 1, flat * fall)[0]
+        base_left = valley(curve, left, begin, peak, flat * rise + noise)[0]
+        base_right = valley(curve, right, peak, stop - 1, flat * fall + noise)[0]
         measures[found, 0] = amplitude
         total, steepest_rise, steepest_fall = _course(curve, left, right)
         step = grid[1] - grid[0]
@@ -222,7 +226,7 @@ def _seasons(
                 after = upto[min(g, g - side)]
                 while after < n and t[after] <= day:
                     after += 1
-                if after == 0 or after == n or t[after] - t[after - 1] > max_gap:
+                if not _gap(t, n, day, after) <= max_gap:
                     reason[found, stage] = GAP
                     continue
                 dates[found, stage] = day
@@ -240,6 +244,11 @@ def _seasons(
                     high[found],
                     stage,
                 )
+        # Lines and a parabola through the same points may cross by a fraction of a day.
+        if dates[found, middle] < dates[found, middle - 1]:
+            dates[found, middle] = dates[found, middle - 1]
+        if dates[found, middle] > dates[found, middle + 1]:
+            dates[found, middle] = dates[found, middle + 1]
         found += 1
     if found == 0:
         reason[0, :] = TOO_SMALL
@@ -261,12 +270,22 @@ def _seen(curve, lowest, begin, stop, grid, tolerance):
 
 
 @njit(cache=True, error_model="numpy")
+def _gap(t, n, day, after):
+    """Days between the observations on both sides of a day; ``after`` is the later one."""
+    if after > 0 and t[after - 1] == day:
+        return np.float32(0.0)
+    if after == 0 or after == n:
+        return np.float32(np.inf)
+    return t[after] - t[after - 1]
+
+
+@njit(cache=True, error_model="numpy")
 def _summit(curve, grid, peak, begin, stop):
     """Day of the top of the parabola through the highest point and its neighbours."""
     if peak == begin or peak == stop - 1:
         return grid[peak]
     bend = 2 * curve[peak] - curve[peak - 1] - curve[peak + 1]
-    if bend <= 0:
+    if not bend > 0:
         return grid[peak]
     return grid[peak] + 0.5 * (grid[1] - grid[0]) * (curve[peak + 1] - curve[peak - 1]) / bend
 

@@ -154,7 +154,7 @@ def _with_room(
         reason[:, 0] = TOO_FEW
     else:
         # The tail of a smoothed season blends into the valley, that of a fitted shape hardly does.
-        flat = 0.2 if type(smoother) in (SavGol, Whittaker) else 0.1
+        flat = 0.1 if type(smoother) in (SavGol, Whittaker) else 0.05
         with ONE_AT_A_TIME:
             for chunk in smooth_chunks(series, grid, smoother, rule):
                 date_blocks(

@@ -279,7 +279,7 @@ class Chunk:
 def prepare(values: ArrayLike, days: ArrayLike, weights: ArrayLike | None) -> Series:
     """Check the input; nothing is copied that is float32 already."""
     if isinstance(values, np.ma.MaskedArray):
-        values = values.astype(np.float32).filled(np.nan)
+        values = np.ma.filled(values.astype(np.float32), np.nan)
     with np.errstate(over="ignore"):  # what is too large for float32 is no greenness
         values = np.asarray(values, np.float32)
     days = np.asarray(days, np.float64)
