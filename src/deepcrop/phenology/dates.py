@@ -42,12 +42,14 @@ FOUND, TOO_FEW, TOO_SMALL, NOT_BEFORE, NOT_AFTER, GAP = range(len(REASONS))
 MEASURES = ("amplitude", "integral", "slope_up", "slope_down")
 """What a season is described by beside its dates."""
 
-INTERVAL = np.array([3.0, 0.07, 0.45, 0.6])
+INTERVAL = np.array([3.0, 0.07, 0.45, 0.5])
 """K_NOISE, K_SHAPE, K_GAP, and K_PEAK by which delta is multiplied at the peak."""
 _NEAR = 24.0
 """Days about a date whose observations decide how well the curve is known there."""
 _LONG = 40.0
 """Time between second neighbours from which on the doubt grows as fast as the gap, days."""
+_DEEP = 0.25
+"""Share of the amplitude that a valley may reach up, whatever the noise."""
 _LEVEL_DAYS = 20.0
 """How long the curve must have been level at the edge of a series to count as a valley."""
 
@@ -169,22 +171,31 @@ def _seasons(
             reason[found, :] = GAP  # the height of its peak is anyone's guess
             found += 1
             continue
-        rise_seen = rise >= 0.9 * fall or _seen(curve, left, begin, stop, grid, 0.1 * rise + noise)
-        fall_seen = fall >= 0.9 * rise or _seen(curve, right, begin, stop, grid, 0.1 * fall + noise)
+        rise_seen = _seen(curve, left, begin, stop, grid, 0.1 * rise + noise)
+        fall_seen = _seen(curve, right, begin, stop, grid, 0.1 * fall + noise)
+        # As deep as the valley of the other side: deep enough to be one.
+        if rise_seen and fall >= 0.9 * rise:
+            fall_seen = True
+        elif fall_seen and rise >= 0.9 * fall:
+            rise_seen = True
         if not (rise_seen or fall_seen):
             reason[found, :middle] = NOT_BEFORE
             reason[found, middle:] = NOT_AFTER
             found += 1
             continue
         amplitude = 0.5 * (rise + fall) if rise_seen and fall_seen else max(rise, fall)
-        base_left = valley(curve, left, begin, peak, flat * rise + noise)[0]
-        base_right = valley(curve, right, peak, stop - 1, flat * fall + noise)[0]
+        base_left, _, inner_left = valley(
+            curve, left, begin, peak, min(flat * rise + noise, _DEEP * rise)
+        )
+        base_right, inner_right, _ = valley(
+            curve, right, peak, stop - 1, min(flat * fall + noise, _DEEP * fall)
+        )
         measures[found, 0] = amplitude
-        total, steepest_rise, steepest_fall = _course(curve, left, right)
+        total, steepest_rise, steepest_fall = _course(curve, inner_left, inner_right)
         step = grid[1] - grid[0]
         if rise_seen and fall_seen:
             # Above the line from one base to the other.
-            below = (right + 1 - left) * 0.5 * (base_left + base_right)
+            below = (inner_right + 1 - inner_left) * 0.5 * (base_left + base_right)
             measures[found, 1] = (total - below) * step
         if rise_seen:
             measures[found, 2] = steepest_rise / step
@@ -196,7 +207,7 @@ def _seasons(
         dates[found, middle] = top_day
         around, gap = _knowledge(t, w, n, grid[peak], upto[peak])
         delta = factors[3] * _delta(noise, around, amplitude, factors)
-        early, late = _plateau(curve, grid, left, peak, right, curve[peak] - delta)
+        early, late = _plateau(curve, grid, left, peak, right, curve[peak] - delta, top_day)
         _interval(
             grid[peak],
             early,
@@ -318,7 +329,8 @@ def _noise(t, y, w, grid, curve):
         for p in range(LANES):
             seen = one if w[k, p] > none else none
             fitted = curve[g, p] + share * (curve[g + 1, p] - curve[g, p])
-            total[p] += seen * np.sqrt(abs(y[k, p] - fitted))
+            # Not seen, the curve may be NaN.
+            total[p] += np.sqrt(abs(y[k, p] - fitted)) if seen > none else none
             count[p] += seen
     for p in range(LANES):
         # Of normal residuals the mean of the roots, squared, is 0.676 standard deviations.
@@ -391,11 +403,11 @@ def _arms(curve, grid, first, last, at, side, level, delta, day):
 
 
 @njit(cache=True, error_model="numpy")
-def _plateau(curve, grid, left, peak, right, level):
+def _plateau(curve, grid, left, peak, right, level, top_day):
     """Days from the peak back and on to where the curve is below ``level``."""
     a = b = peak
     while a > left and curve[a] > level:
         a -= 1
     while b < right and curve[b] > level:
         b += 1
-    return grid[peak] - grid[a], grid[b] - grid[peak]
+    return max(top_day - grid[a], 0.0), max(grid[b] - top_day, 0.0)

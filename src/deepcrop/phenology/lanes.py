@@ -158,7 +158,8 @@ def lose_weight(y, w, fitted, slope, span):
         for p in range(LANES):
             seen = one if w[k, p] > none else none
             # The mean of the roots, squared, is hardly moved by a few large residuals.
-            total[p] += seen * np.sqrt(abs(y[k, p] - fitted[k, p]))
+            size = np.sqrt(abs(y[k, p] - fitted[k, p]))
+            total[p] += size if seen > none else none  # not seen, the curve may be NaN
             count[p] += seen
     scale = np.empty(LANES, np.float32)
     for p in range(LANES):

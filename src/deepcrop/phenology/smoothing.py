@@ -292,7 +292,8 @@ def prepare(values: ArrayLike, days: ArrayLike, weights: ArrayLike | None) -> Se
         raise DeepCropError("Days hold NaN or infinities; drop those observations.")
     if weights is None:
         weights = np.broadcast_to(np.float32(1), values.shape)
-    weights = np.asarray(weights, np.float32)
+    with np.errstate(over="ignore"):
+        weights = np.asarray(weights, np.float32)
     if weights.shape != values.shape:
         raise DeepCropError(f"Weights have shape {weights.shape}; expected {values.shape}.")
     t, day_of = np.unique(days, return_inverse=True)

@@ -60,10 +60,14 @@ def _smooth(t, y, w, grid, spike, passes, smoothness, curve):
         if round < passes:
             for k in range(len(t)):
                 g, s = cell[k], np.float32(share[k])
+                before, after = max(g - 1, 0), min(g + 2, points - 1)
+                wide1, wide2 = (g + 1 - before) * step, (after - g) * step
                 for p in range(LANES):
-                    rise = curve[g + 1, p] - curve[g, p]
-                    fitted[k, p] = curve[g, p] + s * rise
-                    slope[k, p] = rise / step
+                    here, there = curve[g, p], curve[g + 1, p]
+                    slope1 = (there - curve[before, p]) / wide1
+                    slope2 = (curve[after, p] - here) / wide2
+                    fitted[k, p] = here + s * (there - here)
+                    slope[k, p] = slope1 + s * (slope2 - slope1)
             lose_weight(y, w, fitted, slope, span)
 
 
