@@ -7,8 +7,8 @@ season a year on the same 3-day files (dates it flagged as interpolated are left
 A reference date is found if we have a date of its direction and threshold, at the same camera, not
 more than 45 days away. It is observable if the camera was seen from 60 days before to 60 days after
 it, without a gap of more than 15 days in the 30 days around it. A season is found if one of its
-dates is; phenocamr names none, so each of its dates counts as one. Writes ``agreement.md`` and every
-disagreement of more than 10 days, with the kind of its reason, to ``disagreements.csv``.
+dates is; phenocamr names none, so each of its dates counts as one. Writes ``agreement.md`` and
+every disagreement of more than 10 days, with the kind of its reason, to ``disagreements.csv``.
 """
 
 import argparse

@@ -42,7 +42,7 @@ FOUND, TOO_FEW, TOO_SMALL, NOT_BEFORE, NOT_AFTER, GAP = range(len(REASONS))
 MEASURES = ("amplitude", "integral", "slope_up", "slope_down")
 """What a season is described by beside its dates."""
 
-INTERVAL = np.array([3.0, 0.07, 0.45, 0.5])
+INTERVAL = np.array([3.0, 0.07, 0.45, 0.35])
 """K_NOISE, K_SHAPE, K_GAP, and K_PEAK by which delta is multiplied at the peak."""
 _NEAR = 24.0
 """Days about a date whose observations decide how well the curve is known there."""
@@ -51,7 +51,7 @@ _LONG = 40.0
 _DEEP = 0.25
 """Share of the amplitude that a valley may reach up, whatever the noise."""
 _LEVEL_DAYS = 20.0
-"""How long the curve must have been level at the edge of a series to count as a valley."""
+"""How long the curve must have been level at the edge of a series to count as a valley or peak."""
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
@@ -162,8 +162,11 @@ def _seasons(
         if found >= len(dates):
             found += 1  # no room: the caller comes again with more
             continue
-        if rise < swing or fall < swing:
-            # The series begins or ends before its peak, whose height nobody has seen.
+        whole = rise >= swing and fall >= swing
+        if not whole and not _level_top(
+            curve, grid, left, peak, right, 0.1 * max(rise, fall) + noise
+        ):
+            # The series begins or ends on a slope, before a peak whose height nobody has seen.
             reason[found, :] = NOT_BEFORE if rise < swing else NOT_AFTER
             found += 1
             continue
@@ -171,12 +174,12 @@ def _seasons(
             reason[found, :] = GAP  # the height of its peak is anyone's guess
             found += 1
             continue
-        rise_seen = _seen(curve, left, begin, stop, grid, 0.1 * rise + noise)
-        fall_seen = _seen(curve, right, begin, stop, grid, 0.1 * fall + noise)
+        rise_seen = rise >= swing and _seen(curve, left, begin, stop, grid, 0.1 * rise + noise)
+        fall_seen = fall >= swing and _seen(curve, right, begin, stop, grid, 0.1 * fall + noise)
         # As deep as the valley of the other side: deep enough to be one.
-        if rise_seen and fall >= 0.9 * rise:
+        if rise_seen and fall >= max(0.9 * rise, swing):
             fall_seen = True
-        elif fall_seen and rise >= 0.9 * fall:
+        elif fall_seen and rise >= max(0.9 * fall, swing):
             rise_seen = True
         if not (rise_seen or fall_seen):
             reason[found, :middle] = NOT_BEFORE
@@ -191,6 +194,7 @@ def _seasons(
             curve, right, peak, stop - 1, min(flat * fall + noise, _DEEP * fall)
         )
         measures[found, 0] = amplitude
+        doubt = 1.0 if whole else 2.0  # the peak may have been higher
         total, steepest_rise, steepest_fall = _course(curve, inner_left, inner_right)
         step = grid[1] - grid[0]
         if rise_seen and fall_seen:
@@ -206,7 +210,7 @@ def _seasons(
         top_day = _summit(curve, grid, peak, begin, stop)
         dates[found, middle] = top_day
         around, gap = _knowledge(t, w, n, grid[peak], upto[peak])
-        delta = factors[3] * _delta(noise, around, amplitude, factors)
+        delta = factors[3] * _delta(noise, around, doubt * amplitude, factors)
         early, late = _plateau(curve, grid, left, peak, right, curve[peak] - delta, top_day)
         _interval(
             grid[peak],
@@ -242,7 +246,7 @@ def _seasons(
                     continue
                 dates[found, stage] = day
                 around, gap = _knowledge(t, w, n, day, after)
-                delta = _delta(noise, around, amplitude, factors)
+                delta = _delta(noise, around, doubt * amplitude, factors)
                 early, late = _arms(
                     curve, grid, min(end, peak), max(end, peak), g, side, level, delta, day
                 )
@@ -288,6 +292,18 @@ def _gap(t, n, day, after):
     if after == 0 or after == n:
         return np.float32(np.inf)
     return t[after] - t[after - 1]
+
+
+@njit(cache=True, error_model="numpy")
+def _level_top(curve, grid, left, peak, right, tolerance):
+    """Whether the curve was level about a peak for a while."""
+    limit = curve[peak] - tolerance
+    a = b = peak
+    while a > left and curve[a - 1] > limit:
+        a -= 1
+    while b < right and curve[b + 1] > limit:
+        b += 1
+    return (b - a) * (grid[1] - grid[0]) >= _LEVEL_DAYS
 
 
 @njit(cache=True, error_model="numpy")

@@ -23,6 +23,9 @@ _HOLD_IN_GAP = np.float32(0.5)
 """The same for the curvature within a gap, times the square of the distance to the nearest
 observation, as a share of the half-width, less `_FREE`: a parabola over a gap leaves the data."""
 _FREE = np.float32(0.25)
+_HOLD_ASIDE = np.float32(4.0)
+"""How much more firmly the slope is held where, within a gap, all observations lie on one side: a
+straight line would leave the data too."""
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
@@ -141,7 +144,9 @@ def _parabolas(t, y, w, targets, window, widest, min_points, value, slope):
                 sums[7, p] += cv1 * xx1 + cv2 * xx2
         for p in range(LANES):
             a, b, c = sums[0, p], sums[1, p], sums[2, p]
-            m = sums[2, p] + _HOLD * sums[0, p]
+            aside = sums[1, p] / sums[0, p]  # are all observations on one side?
+            level = _HOLD + _HOLD_ASIDE * (hold[g, p] - _HOLD) * aside * aside
+            m = sums[2, p] + level * sums[0, p]
             d, e = sums[3, p], sums[4, p] + hold[g, p] * sums[0, p]
             # The system [[a, b, c], [b, m, d], [c, d, e]], solved by Cramer's rule.
             u0, u1, u2 = sums[5, p], sums[6, p], sums[7, p]
