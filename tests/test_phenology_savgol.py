@@ -33,7 +33,9 @@ def parabola(t, y, w, day, settings):
     design = np.stack([np.ones_like(x), x, x**2], axis=1)
     normal = design.T @ (weight[:, None] * design)
     far = max(distance.min() / half - 0.25, 0)
-    normal += weight.sum() * np.diag([0, 1e-3, 1e-3 + 0.5 * far**2])
+    aside = normal[0, 1] / normal[0, 0]
+    hold = 0.5 * far**2
+    normal += weight.sum() * np.diag([0, 1e-3 + 4 * hold * aside**2, 1e-3 + hold])
     return np.linalg.solve(normal, design.T @ (weight * y))[0]
 
 

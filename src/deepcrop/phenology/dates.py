@@ -264,6 +264,8 @@ def _seasons(
             dates[found, middle] = dates[found, middle - 1]
         if dates[found, middle] > dates[found, middle + 1]:
             dates[found, middle] = dates[found, middle + 1]
+        low[found, middle] = min(low[found, middle], dates[found, middle])
+        high[found, middle] = max(high[found, middle], dates[found, middle])
         found += 1
     if found == 0:
         reason[0, :] = TOO_SMALL
