@@ -50,8 +50,10 @@ _LONG = 40.0
 """Time between second neighbours from which on the doubt grows as fast as the gap, days."""
 _DEEP = 0.25
 """Share of the amplitude that a valley may reach up, whatever the noise."""
+_TOP_DAYS = 30.0
+"""How long the curve must have been level at the edge of a series to count as a peak."""
 _LEVEL_DAYS = 20.0
-"""How long the curve must have been level at the edge of a series to count as a valley or peak."""
+"""How long the curve must have been level at the edge of a series to count as a valley."""
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
@@ -163,8 +165,9 @@ def _seasons(
             found += 1  # no room: the caller comes again with more
             continue
         whole = rise >= swing and fall >= swing
-        if not whole and not _level_top(
-            curve, grid, left, peak, right, 0.1 * max(rise, fall) + noise
+        if not whole and not (
+            curve[peak] > 0.5 * (bottom + top)
+            and _level_top(curve, grid, left, peak, right, 0.1 * max(rise, fall) + noise)
         ):
             # The series begins or ends on a slope, before a peak whose height nobody has seen.
             reason[found, :] = NOT_BEFORE if rise < swing else NOT_AFTER
@@ -305,7 +308,7 @@ def _level_top(curve, grid, left, peak, right, tolerance):
         a -= 1
     while b < right and curve[b + 1] > limit:
         b += 1
-    return (b - a) * (grid[1] - grid[0]) >= _LEVEL_DAYS
+    return (b - a) * (grid[1] - grid[0]) >= _TOP_DAYS
 
 
 @njit(cache=True, error_model="numpy")
