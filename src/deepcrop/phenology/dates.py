@@ -25,8 +25,8 @@ import math
 import numpy as np
 from numba import njit, prange
 
-from deepcrop.phenology.lanes import FAST, LANES
-from deepcrop.phenology.turns import find_turns, valley
+from deepcrop.phenology.lanes import FAST, LANES, compact
+from deepcrop.phenology.turns import find_turns, observed_part, valley
 
 REASONS = (
     "found",
@@ -92,6 +92,7 @@ def date_blocks(
         upto = np.empty(len(grid), np.int64)
         line = np.empty(len(grid), np.float32)
         days = np.empty(len(t) + 1, np.float32)
+        values = np.empty(len(t) + 1, np.float32)
         weights = np.empty(len(t) + 1, np.float32)
         turns = np.empty(len(grid) + 3, np.int64)
         for p in range(LANES):
@@ -103,7 +104,7 @@ def date_blocks(
                 continue
             for g in range(len(grid)):
                 line[g] = curve[block, g, p]
-            n = _observed(t, w[block], p, days, weights)
+            n = compact(t, y[block], w[block], p, days, values, weights)
             k = 0
             for g in range(len(grid)):
                 while k < n and days[k] <= grid[g]:
@@ -117,17 +118,6 @@ def date_blocks(
 
 
 @njit(cache=True, error_model="numpy")
-def _observed(t, w, lane, days, weights):
-    """Copy days and weights of the observations of a lane; returns how many there are."""
-    n = 0
-    for k in range(len(t)):
-        days[n] = t[k]
-        weights[n] = w[k, lane]
-        n += 1 if w[k, lane] > 0 else 0  # no branch: clouds cannot be predicted
-    return n
-
-
-@njit(cache=True, error_model="numpy")
 def _seasons(
     t, w, n, grid, curve, noise, upto, turns, flat, min_amplitude, prominence, max_gap, mean_base,
     fractions, factors, dates, low, high, reason, measures,
@@ -137,11 +127,7 @@ def _seasons(
     ``upto`` holds, for each point of the grid, how many of the ``n`` observations are not later.
     """
     # Only between the first and the last observation that counts.
-    begin, stop = 0, len(grid)
-    while begin < stop and (n == 0 or grid[begin] < t[0]):
-        begin += 1
-    while stop > begin and grid[stop - 1] > t[n - 1]:
-        stop -= 1
+    begin, stop = observed_part(grid, t, n)
     if stop - begin < 3:
         reason[0, :] = TOO_FEW
         return 1
@@ -215,15 +201,7 @@ def _seasons(
         around, gap = _knowledge(t, w, n, grid[peak], upto[peak])
         delta = factors[3] * _delta(noise, around, doubt * amplitude, factors)
         early, late = _plateau(curve, grid, left, peak, right, curve[peak] - delta, top_day)
-        _interval(
-            grid[peak],
-            early,
-            late,
-            factors[2] * gap * gap / (gap + _LONG),
-            low[found],
-            high[found],
-            middle,
-        )
+        _interval(top_day, early, late, _doubt(gap, factors), low[found], high[found], middle)
         for f in range(middle):
             for side in (1, -1):
                 stage = f if side > 0 else 2 * middle - f
@@ -240,7 +218,7 @@ def _seasons(
                     reason[found, stage] = TOO_SMALL  # a mean base lies below this side's valley
                     continue
                 share = (curve[g] - level) / (curve[g] - curve[g - side])
-                day = grid[g] - side * share * (grid[1] - grid[0])
+                day = grid[g] - side * share * step
                 after = upto[min(g, g - side)]
                 while after < n and t[after] <= day:
                     after += 1
@@ -253,15 +231,7 @@ def _seasons(
                 early, late = _arms(
                     curve, grid, min(end, peak), max(end, peak), g, side, level, delta, day
                 )
-                _interval(
-                    day,
-                    early,
-                    late,
-                    factors[2] * gap * gap / (gap + _LONG),
-                    low[found],
-                    high[found],
-                    stage,
-                )
+                _interval(day, early, late, _doubt(gap, factors), low[found], high[found], stage)
         # Lines and a parabola through the same points may cross by a fraction of a day.
         if dates[found, middle] < dates[found, middle - 1]:
             dates[found, middle] = dates[found, middle - 1]

@@ -62,7 +62,7 @@ def _smooth(t, y, w, grid, spike, passes, window, steep, widest, min_points, cur
     slope = np.empty((len(grid), LANES), np.float32)
     _parabolas(t, y, w, grid, window, widest, min_points, curve, slope)
     if steep < window:
-        _narrow(t, y, w, grid, steep, widest, min_points - 2, slope, span, curve)
+        _narrow(t, y, w, grid, steep, widest, max(min_points - 2, 1), slope, span, curve)
 
 
 @njit(cache=True, error_model="numpy")
@@ -93,7 +93,8 @@ def _parabolas(t, y, w, targets, window, widest, min_points, value, slope):
     """Value and slope, at each target day, of a parabola through the window around it.
 
     The window reaches to the ``min_points``-th nearest observation at least, so it widens without
-    a jump where observations are few. Over a gap the parabola turns into a straight line.
+    a jump where observations are few. Over a gap the parabola turns into a straight line, which
+    is held level where all observations lie on one side.
     """
     half = np.empty((len(targets), LANES), np.float32)
     hold = np.empty((len(targets), LANES), np.float32)
@@ -159,7 +160,7 @@ def _parabolas(t, y, w, targets, window, widest, min_points, value, slope):
 
 @njit(cache=True, error_model="numpy")
 def _windows(t, w, targets, window, widest, min_points, half, hold):
-    """Half-width of each window, and how firmly its curvature is held."""
+    """Find the half-width of each window, and how firmly its curvature is held."""
     seen = np.empty(len(t) + 1, np.float32)
     for p in range(LANES):
         n = 0

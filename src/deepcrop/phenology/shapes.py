@@ -10,9 +10,9 @@ side of the season:
   a power for each side of tm.
 
 A first curve (Whittaker) gives the seasons and where to start. The parameters are then fitted to
-the observations of the season by Levenberg-Marquardt steps. Each is held to its start as an
-observation would be, with the spread of `_SPREAD`, so that a season seen through gaps keeps a
-sensible shape. Between seasons the shapes pass into each other within 20 days about the valley.
+the observations of the season by Levenberg-Marquardt steps. Each is held to its start as by one
+more observation, so that a season seen through gaps keeps a sensible shape. Between seasons the
+shapes pass into each other within 20 days about the valley.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 from numba import njit, prange
 
 from deepcrop.phenology.lanes import LANES, compact
-from deepcrop.phenology.turns import find_turns, valley
+from deepcrop.phenology.turns import find_turns, observed_part, valley
 
 DOUBLE_LOGISTIC, ASYMMETRIC_GAUSSIAN = 0, 1
 _LEVEL_SPREAD, _DAY_SPREAD, _LOG_SPREAD = 0.3, 30.0, 0.5
@@ -65,11 +65,7 @@ def _fit(t, y, w, grid, kind, min_amplitude, prominence, curve):
         if n < 8:
             continue
         line[:] = curve[:, p]
-        begin, stop = 0, len(grid)
-        while begin < stop and grid[begin] < days[0]:
-            begin += 1
-        while stop > begin and grid[stop - 1] > days[n - 1]:
-            stop -= 1
+        begin, stop = observed_part(grid, days, n)
         if stop - begin < 3:
             continue
         part = line[begin:stop]

@@ -6,6 +6,20 @@ from numba import njit
 
 
 @njit(cache=True)
+def observed_part(grid, days, n):
+    """Find the part of the grid between the first and the last of ``n`` observations.
+
+    Returns its first point, and the one after its last.
+    """
+    begin, stop = 0, len(grid)
+    while begin < stop and (n == 0 or grid[begin] < days[0]):
+        begin += 1
+    while stop > begin and grid[stop - 1] > days[n - 1]:
+        stop -= 1
+    return begin, stop
+
+
+@njit(cache=True)
 def find_turns(curve, begin, stop, swing, turns):
     """Find the turns of ``curve[begin:stop]``: valley, peak, valley, ..., peak, valley.
 

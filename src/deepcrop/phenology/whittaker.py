@@ -6,7 +6,7 @@ After Eilers 2003 (Analytical Chemistry 75, doi 10.1021/ac034173t): the curve z 
 
 here z is given at the points of a regular grid and linear between them, so each observation acts
 on the two points around its true date and the equations stay five bands wide. Observations below
-the curve lose weight and the curve is solved again, as in :mod:`deepcrop.phenology.savgol`.
+the curve lose weight (:func:`deepcrop.phenology.lanes.lose_weight`) and it is solved again.
 
 Gaps need no rule of their own: where nothing was seen, the curve is the straightest there is.
 """
