@@ -9,7 +9,6 @@ readers, and whatever was simulated says so in the picture.
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +18,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Polygon, Rectangle
+from matplotlib.patches import Polygon
 from numpy.typing import ArrayLike, NDArray
 
+from deepcrop.sheet import DPI, INK, MONTHS, Sheet, spread
 from deepcrop.stages import NO_DAY, STAGE_TITLES, to_dates
 
 LONG_SIDE = 1400
 """Pixels on the long side of a map that are worth handing over: one per pixel of the picture."""
 
-DPI = 200
 _MAP = LONG_SIDE / DPI  # inches on the long side of a map
-_EDGE = 0.2  # inches between the paper's edge and anything
 _COLUMN = 1.75  # inches: the legend's column beside a tall map
 _WIDE = 1.25  # a map this much wider than tall has its legend below
 _INSET = 0.25  # inches: room for the labels at the ends of a colour bar
@@ -37,9 +35,6 @@ _THIN = 0.1  # inches: even the thinnest map can be seen
 
 _GREY = "#d9d9d9"
 _DARK_GREY = "#a6a6a6"  # missing differences: no difference is nearly white
-_INK = "#222222"
-_WARNING = "#a50f15"
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -97,7 +92,7 @@ def stage_map(
             ha="center",
             va="center",
             fontsize=11,
-            color=_INK,
+            color=INK,
         )
         return page.figure
     first, last = date_range(dated, year)
@@ -202,7 +197,7 @@ def truth_comparison(
     down = 3 * step - 0.1 if stacked else height + caption
     heading = STAGE_TITLES[stage]
     heading = f"{heading[0].upper()}{heading[1:]} ({stage.upper()}), {year}: truth and map"
-    sheet = _Sheet(across, down + 0.45, 0.75, heading, title, simulated)
+    sheet = Sheet(across, down + 0.45, 0.75, heading, title, simulated)
     dated = np.concatenate([values[np.isfinite(values)] for values in (truth, mapped)])
     cmap = _date_colours(stage)
     first, last = date_range(dated, year) if dated.size else (0, 1)
@@ -296,7 +291,7 @@ def series_figure(
     everything = np.concatenate([days, curve_days, [day for day, _ in marks]])
     first, last = (everything.min() - 5, everything.max() + 5) if everything.size else (0.0, 365.0)
     width, height, left, labels_height = 6.4, 2.7, 0.55, 0.55 if marks else 0.1
-    sheet = _Sheet(left + width + _INSET, height + labels_height, 0.7, title, "", simulated)
+    sheet = Sheet(left + width + _INSET, height + labels_height, 0.7, title, "", simulated)
     plot_top = sheet.top - labels_height
     axes = sheet.figure.add_axes(sheet.place(sheet.left + left, plot_top - height, width, height))
     axes.set_xlim(first, last)
@@ -320,14 +315,14 @@ def series_figure(
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
     for day, _ in marks:
-        axes.plot([day, day], [low, high], color=_INK, lw=0.9, ls=(0, (4, 2)), zorder=1)
+        axes.plot([day, day], [low, high], color=INK, lw=0.9, ls=(0, (4, 2)), zorder=1)
     lines = [sheet.left + left + (day - first) / (last - first) * width for day, _ in marks]
-    centres = _spread(lines, 0.62, sheet.left + left, sheet.left + left + width)
+    centres = spread(lines, 0.62, sheet.left + left, sheet.left + left + width)
     for line, centre, (_, text) in zip(lines, centres, marks, strict=True):
         sheet.line([line, line, centre], [plot_top, plot_top + 0.05, plot_top + 0.16])
         sheet.text(centre, plot_top + 0.18, text, size=7.5, ha="center", va="bottom")
     _date_axis(axes, first, last, year)
-    axes.tick_params(labelsize=8, color=_INK, labelcolor=_INK)
+    axes.tick_params(labelsize=8, color=INK, labelcolor=INK)
     axes.set_ylabel(label, fontsize=9)
     missing = [_stage_label(name) for name in stage_days if name not in found]
     foot = sheet.bottom + 0.1
@@ -388,12 +383,6 @@ def count_classes(low: int, high: int) -> tuple[list[int], list[str]]:
     return edges, [f"{edge}–{edge + size - 1}" for edge in edges]
 
 
-def scale_length(longest: float) -> float:
-    """Largest round length (1, 2 or 5 times a power of ten) that is not above ``longest``."""
-    power = 10.0 ** math.floor(math.log10(longest))
-    return next(factor * power for factor in (5, 2, 1) if factor * power <= longest * (1 + 1e-9))
-
-
 @dataclass(frozen=True)
 class _Box:
     """A rectangle on the paper, inches."""
@@ -404,104 +393,7 @@ class _Box:
     height: float
 
 
-class _Sheet:
-    """A page measured in inches: heading on top, a body, room for a legend at the bottom."""
-
-    def __init__(
-        self, width: float, body: float, foot: float, heading: str, title: str, simulated: bool
-    ) -> None:
-        # Lines are broken by a cautious count of characters per inch of the bundled font.
-        lines = textwrap.wrap(heading, max(int(width * 9.2), 12))
-        small = textwrap.wrap(title, max(int(width * 12), 16))
-        head = 0.24 * len(lines) + 0.18 * len(small) + (0.34 if simulated else 0.1)
-        self.left, self.bottom = _EDGE, _EDGE
-        self.top = _EDGE + foot + body
-        self.width, self.height = width + 2 * _EDGE, self.top + head + _EDGE
-        self.figure = Figure(figsize=(self.width, self.height), dpi=DPI)
-        # One set of axes over the whole page, in inches, carries all text and keys.
-        self._paper = self.figure.add_axes(
-            (0, 0, 1, 1), xlim=(0, self.width), ylim=(0, self.height)
-        )
-        self._paper.set_axis_off()
-        y = self.top + head
-        for line in lines:
-            self.text(self.left, y - 0.12, line, size=11, weight="bold")
-            y -= 0.24
-        for line in small:
-            self.text(self.left, y - 0.09, line, size=8.5)
-            y -= 0.18
-        if simulated:
-            self._paper.text(
-                self.left + 0.03,
-                y - 0.14,
-                "SIMULATED DATA",
-                fontsize=8,
-                fontweight="bold",
-                color="white",
-                va="center",
-                bbox={"boxstyle": "square,pad=0.25", "facecolor": _WARNING, "edgecolor": "none"},
-            )
-
-    def place(self, left: float, bottom: float, width: float, height: float) -> tuple:
-        """Inches to the figure's own fractions."""
-        return left / self.width, bottom / self.height, width / self.width, height / self.height
-
-    def axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
-        """Axes without ticks."""
-        axes = self.figure.add_axes(self.place(left, bottom, width, height))
-        axes.set_xticks([])
-        axes.set_yticks([])
-        for spine in axes.spines.values():
-            spine.set(linewidth=0.6, color=_INK)
-        return axes
-
-    def text(
-        self,
-        x: float,
-        y: float,
-        words: str,
-        size: float = 8,
-        ha: str = "left",
-        va: str = "center",
-        weight: str = "normal",
-    ) -> None:
-        """Text at a place; dollar signs are just dollar signs."""
-        self._paper.text(
-            x,
-            y,
-            words,
-            fontsize=size,
-            horizontalalignment=ha,
-            verticalalignment=va,
-            fontweight=weight,
-            color=_INK,
-            parse_math=False,
-        )
-
-    def patch(self, left: float, bottom: float, width: float, height: float, colour: str) -> None:
-        """Draw a filled rectangle with a thin frame."""
-        self._paper.add_patch(
-            Rectangle(
-                (left, bottom), width, height, facecolor=colour, edgecolor=_INK, linewidth=0.5
-            )
-        )
-
-    def line(self, xs: Sequence[float], ys: Sequence[float]) -> None:
-        """Draw a thin line."""
-        self._paper.plot(xs, ys, color=_INK, linewidth=0.6, scalex=False, scaley=False)
-
-    def scale_bar(self, left: float, bottom: float, metres_per_inch: float, longest: float) -> None:
-        """Draw a bar of round length, at most ``longest`` inches, its ends labelled above."""
-        length = scale_length(longest * metres_per_inch)
-        width = length / metres_per_inch
-        self.patch(left, bottom, width / 2, 0.06, _INK)
-        self.patch(left + width / 2, bottom, width / 2, 0.06, "white")
-        words = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
-        self.text(left, bottom + 0.15, "0", ha="left", size=7.5)
-        self.text(left + width, bottom + 0.15, words, ha="center", size=7.5)
-
-
-class _Page(_Sheet):
+class _Page(Sheet):
     """A sheet with one map; scale bar and legend below a wide map, beside a tall one.
 
     Attributes
@@ -646,18 +538,18 @@ def _strip(
                 Polygon(
                     corners if upright else [(across, along) for along, across in corners],
                     facecolor=colour,
-                    edgecolor=_INK,
+                    edgecolor=INK,
                     linewidth=0.6,
                     clip_on=False,
                 )
             )
     if upright:
         axes.set_xlim(first, last)
-        axes.tick_params(axis="x", labelsize=8, color=_INK, labelcolor=_INK, width=0.6)
+        axes.tick_params(axis="x", labelsize=8, color=INK, labelcolor=INK, width=0.6)
     else:
         axes.set_ylim(first, last)
         axes.yaxis.tick_right()
-        axes.tick_params(axis="y", labelsize=8, color=_INK, labelcolor=_INK, width=0.6)
+        axes.tick_params(axis="y", labelsize=8, color=INK, labelcolor=INK, width=0.6)
 
 
 def _known(days: ArrayLike) -> NDArray[np.float64]:
@@ -681,7 +573,7 @@ def _half_months(low: float, high: float, year: int) -> NDArray[np.int64]:
 
 def _date_label(date: np.datetime64, year: int) -> str:
     text = str(date)
-    words = f"{int(text[-2:])} {_MONTHS[int(text[-5:-3]) - 1]}"
+    words = f"{int(text[-2:])} {MONTHS[int(text[-5:-3]) - 1]}"
     return words if int(text[:-6]) == year else f"{words} {int(text[:-6])}"
 
 
@@ -689,17 +581,6 @@ def _stage_label(name: str) -> str:
     """``sos20_season2`` becomes ``SOS20 (2)``."""
     stage, _, season = name.partition("_season")
     return stage.upper() + (f" ({season})" if season else "")
-
-
-def _spread(places: Sequence[float], width: float, low: float, high: float) -> NDArray:
-    """Move sorted places as little as needed to stand ``width`` apart within the limits."""
-    spread = np.array(places, dtype=float)
-    for _ in range(200):  # neighbours push each other apart; converges long before
-        for i in range(spread.size - 1):
-            overlap = max(width - (spread[i + 1] - spread[i]), 0)
-            spread[i : i + 2] += -overlap / 2, overlap / 2
-        spread = np.clip(spread, low, high)
-    return spread
 
 
 def _percent(share: float) -> str:

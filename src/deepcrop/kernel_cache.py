@@ -1,9 +1,10 @@
 """Keeps numba's cache of compiled kernels true to the source.
 
 Numba caches a compiled kernel by the time stamp of the file it stands in, and does not see that a
-function it calls in another file has changed. So whenever any file of the package has changed, all
-cached kernels of the package are dropped and compiled anew. This holds for the cache beside the
-source, numba's default; who moves it (NUMBA_CACHE_DIR) empties it after editing.
+function it calls in another file has changed. So whenever a file has changed that kernels can use,
+all cached kernels of the package are dropped and compiled anew. Kernels use files of their own
+folder and of the folders above it. This holds for the cache beside the source, numba's default; who
+moves it (NUMBA_CACHE_DIR) empties it after editing.
 """
 
 import contextlib
@@ -15,9 +16,14 @@ _STAMP = _PACKAGE / "__pycache__" / "kernels.stamp"
 
 
 def drop_stale_kernels() -> None:
-    """Delete cached kernels if any source file has changed since they were compiled."""
+    """Delete cached kernels if a file they can use has changed since they were compiled."""
     state = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
+    files = sorted(_PACKAGE.rglob("*.py"))
+    folders = {path.parent for path in files if b"import njit" in path.read_bytes()}
+    folders |= {above for folder in folders for above in folder.parents}
+    for path in files:
+        if path.parent not in folders:
+            continue
         stat = path.stat()
         state.update(f"{path} {stat.st_mtime_ns} {stat.st_size}\n".encode())
     # Who cannot write the package cannot have edited it.

@@ -17,8 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from deepcrop.figures import _INK, _MONTHS, _Sheet, _spread
 from deepcrop.labels import CameraLabels, Screening, Season, SiteYear
+from deepcrop.sheet import INK, MONTHS, Sheet, spread
 from deepcrop.sources.phenocam import CITATION
 from deepcrop.stages import STAGES
 
@@ -36,30 +36,6 @@ _GAP = "#ececec"
 _COLOURS = {"sos20": "#66c2a5", "sos50": "#00795a", "eos50": "#b35806", "eos20": "#f1a340"}
 _REJECTED = "#a50f15"
 _ACCEPTED = "#00795a"
-
-
-class _ColourSheet(_Sheet):
-    """A page whose text and lines have colours."""
-
-    def text(
-        self,
-        x: float,
-        y: float,
-        words: str,
-        size: float = 8,
-        ha: str = "left",
-        va: str = "center",
-        weight: str = "normal",
-        colour: str = _INK,
-    ) -> None:
-        """Text at a place."""
-        super().text(x, y, words, size, ha, va, weight)
-        self._paper.texts[-1].set_color(colour)
-
-    def line(self, xs: Sequence[float], ys: Sequence[float], colour: str = _INK) -> None:
-        """Draw a thin line."""
-        super().line(xs, ys)
-        self._paper.lines[-1].set(color=colour, linewidth=0.8)
 
 
 def camera_figure(labels: CameraLabels) -> Figure:
@@ -82,7 +58,7 @@ def camera_figure(labels: CameraLabels) -> Figure:
     width = _AXIS + _YEAR * columns
     citation = textwrap.wrap(CITATION, int(width * 19))
     accepted = sum(year.accepted for year in labels.years)
-    sheet = _ColourSheet(
+    sheet = Sheet(
         width,
         pitch * len(lines),
         0.4 + 0.14 * len(citation),
@@ -104,7 +80,7 @@ def camera_figure(labels: CameraLabels) -> Figure:
 
 
 def _draw_line(
-    sheet: _ColourSheet,
+    sheet: Sheet,
     labels: CameraLabels,
     years: Sequence[SiteYear],
     bottom: float,
@@ -122,8 +98,8 @@ def _draw_line(
         axes.spines[side].set_visible(False)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.tick_params(labelsize=7, color=_INK, labelcolor=_INK, width=0.6)
-    axes.set_ylabel(labels.column, fontsize=8, color=_INK)
+    axes.tick_params(labelsize=7, color=INK, labelcolor=INK, width=0.6)
+    axes.set_ylabel(labels.column, fontsize=8, color=INK)
     _months(axes, labels, years)
     gap = Screening().max_gap
     used = labels.weights > 0
@@ -144,7 +120,7 @@ def _draw_line(
         start = _january(labels, site_year.year)
         x = left + (start - first) / (last - first) * width
         if start > first:
-            axes.axvline(start, color=_INK, lw=0.6)
+            axes.axvline(start, color=INK, lw=0.6)
         _verdict(sheet, site_year, x, bottom + _LINE + _HEAD)
     marks = []
     for site_year in labels.years:  # a season may begin or end in another year's plot
@@ -174,7 +150,7 @@ def _draw_season(axes: Axes, season: Season, start: float) -> None:
             )
 
 
-def _verdict(sheet: _ColourSheet, site_year: SiteYear, left: float, top: float) -> None:
+def _verdict(sheet: Sheet, site_year: SiteYear, left: float, top: float) -> None:
     """Year, crop and verdict above a year's plot."""
     sheet.text(left, top - 0.06, f"{site_year.year}", size=8.5, weight="bold")
     words = f"{site_year.crop}, {site_year.verdict}" if site_year.crop else site_year.verdict
@@ -185,7 +161,7 @@ def _verdict(sheet: _ColourSheet, site_year: SiteYear, left: float, top: float) 
 
 
 def _write_dates(
-    sheet: _ColourSheet,
+    sheet: Sheet,
     labels: CameraLabels,
     marks: Sequence[tuple[float, str]],
     first: float,
@@ -196,10 +172,10 @@ def _write_dates(
 ) -> None:
     """Dates of the main seasons, each above its line, moved apart where they would touch."""
     places = [left + (day - first) / (last - first) * width for day, _ in marks]
-    spread = _spread(places, 0.37, left + 0.17, left + width - 0.17)
-    for (day, name), place, centre in zip(marks, places, spread, strict=True):
+    centres = spread(places, 0.37, left + 0.17, left + width - 0.17)
+    for (day, name), place, centre in zip(marks, places, centres, strict=True):
         date = str(labels.camera.date[0] + math.floor(day + 0.5))
-        words = f"{int(date[8:])} {_MONTHS[int(date[5:7]) - 1]}"
+        words = f"{int(date[8:])} {MONTHS[int(date[5:7]) - 1]}"
         sheet.line([place, centre], [bottom + 0.01, bottom + 0.11], _COLOURS[name])
         sheet.text(centre, bottom + 0.17, words, size=6.5, ha="center")
 
@@ -218,13 +194,13 @@ def _months(axes: Axes, labels: CameraLabels, years: Sequence[SiteYear]) -> None
             ]
             ticks.append(days[0])
             middles.append(sum(days) / 2)
-            names.append(_MONTHS[month])
+            names.append(MONTHS[month])
     axes.set_xticks(ticks, [""] * len(ticks))
     axes.set_xticks(middles, names, minor=True)
-    axes.tick_params(axis="x", which="minor", length=0, labelsize=7, labelcolor=_INK)
+    axes.tick_params(axis="x", which="minor", length=0, labelsize=7, labelcolor=INK)
 
 
-def _legend(sheet: _ColourSheet, bottom: float) -> None:
+def _legend(sheet: Sheet, bottom: float) -> None:
     """Say what the marks mean."""
     handles = [
         Line2D([], [], ls="none", marker="o", ms=3, color=_POINT, mew=0, label="used"),
@@ -262,7 +238,7 @@ def _legend(sheet: _ColourSheet, bottom: float) -> None:
         handlelength=1.2,
     )
     for text in legend.get_texts():
-        text.set_color(_INK)
+        text.set_color(INK)
 
 
 def _limits(labels: CameraLabels) -> tuple[float, float]:
