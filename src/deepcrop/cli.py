@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deepcrop import __version__, evaluation, stages
+from deepcrop import __version__, cli_fetch, evaluation, stages
 from deepcrop.errors import DeepCropError
 from deepcrop.ingest import ingest as run_ingest
 from deepcrop.labels import label_files
@@ -256,6 +256,9 @@ def labels(
             f"{len(run.failures)} of {len(files)} files failed; all else is in {out}."
             "\n" + "\n".join(run.failures)
         )
+
+
+app.command()(cli_fetch.fetch)
 
 
 @app.command()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from deepcrop.labels import CameraLabels, Screening, Season, SiteYear
 from deepcrop.sheet import INK, MONTHS, Sheet, spread
-from deepcrop.sources.phenocam import CITATION
+from deepcrop.sources.phenocam_files import CITATION
 from deepcrop.stages import STAGES
 
 YEARS_A_LINE = 2

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from deepcrop import __version__, stages
 from deepcrop.errors import DeepCropError
 from deepcrop.phenology import PRESETS, REASONS, season_dates, smooth
-from deepcrop.sources.phenocam import CITATION, GREENNESS, CameraSeries, read_series
+from deepcrop.sources.phenocam_files import CITATION, GREENNESS, CameraSeries, read_series
 from deepcrop.staging import atomic_file
 
 STEP = 3

@@ -43,7 +43,8 @@ RADIOMETRIES = ("sigma0", "sigma0 from gamma0, approximate")
 CHUNK = 256
 """Side of a chunk on disk, pixels; also the natural tile."""
 
-_PACKED_FILL = -32768
+PACKED_FILL = -32768
+"""What stands for NaN in packed arrays."""
 _LONG_NAMES = {
     "blue": "surface reflectance, blue (B02)",
     "green": "surface reflectance, green (B03)",
@@ -480,16 +481,24 @@ def pack(values: NDArray, scale: float) -> NDArray[np.int16]:
     An infinity (the dB of no power) is no measurement, so it is not clipped but dropped.
     """
     with np.errstate(invalid="ignore"):
-        packed = np.clip(np.rint(values / np.float32(scale)), _PACKED_FILL + 1, -_PACKED_FILL - 1)
-        return np.where(np.isfinite(values), packed, _PACKED_FILL).astype(np.int16)
+        packed = np.clip(np.rint(values / np.float32(scale)), PACKED_FILL + 1, -PACKED_FILL - 1)
+        return np.where(np.isfinite(values), packed, PACKED_FILL).astype(np.int16)
+
+
+def unpack(packed: NDArray[np.int16], scale: float) -> NDArray[np.float32]:
+    """Values that `pack` packed, rounded to ``scale``."""
+    return np.where(packed == PACKED_FILL, np.float32(np.nan), packed * np.float32(scale))
+
+
+def scale_of(variable: str) -> float:
+    """Scale of a packed variable: reflectance 0.0001, backscatter 0.01 dB."""
+    return 0.01 if variable in SAR_BANDS else 0.0001
 
 
 def _packing(variable: str, dtype: np.dtype) -> tuple[float | None, np.dtype, int | float]:
     """Scale, type on disk and fill value of a variable."""
-    if variable in SAR_BANDS:
-        return 0.01, np.dtype(np.int16), _PACKED_FILL
-    if variable in (*OPTICAL_BANDS, "rededge3"):
-        return 0.0001, np.dtype(np.int16), _PACKED_FILL
+    if variable in (*SAR_BANDS, *OPTICAL_BANDS, "rededge3"):
+        return scale_of(variable), np.dtype(np.int16), PACKED_FILL
     if dtype.kind == "f":
         return None, dtype, float("nan")
     return None, dtype, 0

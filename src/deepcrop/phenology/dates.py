@@ -42,7 +42,7 @@ FOUND, TOO_FEW, TOO_SMALL, NOT_BEFORE, NOT_AFTER, GAP = range(len(REASONS))
 MEASURES = ("amplitude", "integral", "slope_up", "slope_down")
 """What a season is described by beside its dates."""
 
-INTERVAL = np.array([3.0, 0.07, 0.45, 0.35])
+INTERVAL = np.array([3.0, 0.07, 0.45, 0.4])
 """K_NOISE, K_SHAPE, K_GAP, and K_PEAK by which delta is multiplied at the peak."""
 _NEAR = 24.0
 """Days about a date whose observations decide how well the curve is known there."""
@@ -395,10 +395,16 @@ def _arms(curve, grid, first, last, at, side, level, delta, day):
 
 @njit(cache=True, error_model="numpy")
 def _plateau(curve, grid, left, peak, right, level, top_day):
-    """Days from the peak back and on to where the curve is below ``level``."""
+    """Days from the peak back and on to where the curve passes ``level``."""
+    step = grid[1] - grid[0]
     a = b = peak
     while a > left and curve[a] > level:
         a -= 1
     while b < right and curve[b] > level:
         b += 1
-    return max(top_day - grid[a], 0.0), max(grid[b] - top_day, 0.0)
+    start, end = grid[a], grid[b]
+    if a < peak and curve[a] < level:
+        start += step * (level - curve[a]) / (curve[a + 1] - curve[a])
+    if b > peak and curve[b] < level:
+        end -= step * (level - curve[b]) / (curve[b - 1] - curve[b])
+    return max(top_day - start, 0.0), max(end - top_day, 0.0)

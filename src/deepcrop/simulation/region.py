@@ -10,9 +10,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pyproj import Transformer
 
-from deepcrop import __version__, grid, observations, stages
+from deepcrop import __version__, areas, grid, observations, stages
 from deepcrop.errors import DeepCropError
 from deepcrop.simulation import (
     camera,
@@ -90,13 +89,7 @@ class Region:
 
     def geobox(self) -> GeoBox:
         """Grid of the region in its UTM zone, snapped to 10 m."""
-        zone = int((self.longitude + 180) // 6) + 1
-        crs = f"EPSG:{32600 + zone}"
-        x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(
-            self.longitude, self.latitude
-        )
-        left, top = round(x / 10 - self.cols / 2) * 10, round(y / 10 + self.rows / 2) * 10
-        return grid.make_grid((left, top - 10 * self.rows, left + 10 * self.cols, top), crs)
+        return areas.around(self.latitude, self.longitude, self.rows, self.cols)
 
 
 def _date(text: str) -> np.datetime64:

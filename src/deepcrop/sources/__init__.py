@@ -1,1 +1,48 @@
-"""Where labels and scenes come from: readers of other people's files and services."""
+"""Sources: cameras, satellite archives and crop maps, in the units of the observation cube."""
+
+from __future__ import annotations
+
+from deepcrop.sources.scenes import Archive, ArchiveError
+
+ARCHIVES = ("pc", "earth-search", "earth-search-v0", "ee")
+"""Satellite archives by name: Planetary Computer, Earth Search (collection 1 and the older one) and
+Google Earth Engine."""
+
+
+def open_archive(
+    name: str,
+    *,
+    orbits: str | int = "best",
+    max_cloud: float = 90.0,
+    keep: tuple[int, ...] | None = None,
+) -> Archive:
+    """Make the archive of this name.
+
+    Parameters
+    ----------
+    name : str
+        One of `ARCHIVES`.
+    orbits : str or int
+        Relative orbits of the radar: ``"best"`` (the best covered), ``"all"`` or a number.
+    max_cloud : float
+        Most cloud cover of an optical product, percent.
+    keep : tuple of int, optional
+        Scene classes of Sentinel-2 to keep; by default the archive's usual mask.
+
+    Raises
+    ------
+    ArchiveError
+        If there is no such archive, or it cannot be used.
+    """
+    from deepcrop.sources import earthengine, stac
+
+    makers = {
+        "pc": stac.planetary_computer,
+        "earth-search": stac.earth_search,
+        "earth-search-v0": stac.earth_search_legacy,
+        "ee": earthengine.EarthEngine,
+    }
+    if name not in makers:
+        raise ArchiveError(f"Archive {name!r} is unknown; expected one of {', '.join(ARCHIVES)}.")
+    options = {} if keep is None else {"keep": keep}
+    return makers[name](orbits=orbits, max_cloud=max_cloud, **options)

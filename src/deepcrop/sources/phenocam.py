@@ -1,274 +1,468 @@
-"""PhenoCam: greenness of a camera's region of interest, as the network's summary files give it.
+"""The PhenoCam network: its cameras, regions of interest, midday images and summary files.
 
-The official 1-day and 3-day summary files are CSV: comment lines (``#``) that name the site, then a
-heading, then one row per calendar day. In a 3-day file the observed columns are filled every third
-day only. Missing values are ``NA``, empty or -9999.
+Everything comes from the network's web service, `API`, which `DEEPCROP_PHENOCAM` in the environment
+or an argument replaces. Lists come in pages ``{count, next, previous, results}``. The service is
+asked at most once a second, and what it sent is kept in a cache and asked for again only if it has
+changed; see `deepcrop.sources.web`.
 
-Data are CC BY 4.0; whoever publishes them or what was made from them cites `CITATION`.
+Data are CC BY 4.0. The network asks everyone who publishes them, or what was made from them, to
+include its acknowledgement and that of each site: `acknowledgement` puts them together.
 """
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterator, Sequence
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+import httpx
 
 from deepcrop.errors import DeepCropError
+from deepcrop.sources.phenocam_files import CITATION, CameraSeries, read_series
+from deepcrop.sources.scenes import ArchiveError
+from deepcrop.sources.web import NotFound, Web, shown
+from deepcrop.staging import atomic_file
 
-CITATION = (
-    "Camera greenness: PhenoCam network (CC BY 4.0), Richardson et al. 2018 "
-    "(doi 10.1038/sdata.2018.28), Seyednasrollah et al. 2019 (doi 10.1038/s41597-019-0229-9)."
+API = "https://phenocam.nau.edu/api/"
+"""Address of the network's web service."""
+
+INTERVAL = 1.0
+"""Least time from one request to the next, seconds."""
+
+ACKNOWLEDGEMENT = (
+    "Data used in this research were provided by the PhenoCam Network, which has been supported by "
+    "the National Science Foundation, the Long-Term Agroecosystem Research (LTAR) network which is "
+    "supported by the United States Department of Agriculture (USDA), the U.S. Department of "
+    "Energy, the U.S. Geological Survey, the Northeastern States Research Cooperative, and the USA "
+    "National Phenology Network. We thank the PhenoCam Network collaborators, including site PIs "
+    "and technicians, for publicly sharing the data that were used in this paper."
 )
-"""What every table and figure made from these files must say."""
+"""What the network asks for in every publication (fair use policy of 28 August 2025,
+https://phenocam.nau.edu/webcam/fairuse_statement/)."""
 
-GREENNESS = ("gcc_90", "gcc_75", "gcc_50", "gcc_mean")
-"""Raw greenness columns: percentiles, or the mean, over the images of a period."""
+PAPER_YEARS = range(2017, 2021)
+"""Years that the paper scores at its test sites."""
 
-_MISSING = frozenset(("", "NA", "NaN", "nan"))
-_FILL = -9999.0
-_HELP = "expected a PhenoCam 1-day or 3-day summary file (…_1day.csv or …_3day.csv)"
+PAPER_MIN_YEARS = 2
+"""Years out of `PAPER_YEARS` that a site of the paper's list must have. Our reading: the paper
+gives no number."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class CameraSeries:
-    """One region of interest of one camera, a value per calendar day of the file.
+class Camera:
+    """One camera of the network.
 
     Attributes
     ----------
-    path : Path
-        The file.
-    site, veg_type, roi : str
-        For example ``mead2``, ``AG``, ``1000`` (four digits).
+    site : str
+        Name of the site, which is that of the camera, for example ``mead2``.
     latitude, longitude : float
-        Degrees, north and east positive.
-    elevation : float
-        Metres; NaN where the file does not say.
-    utc_offset : float
-        Hours from UTC to the camera's standard time; NaN where the file does not say.
-    period : int
-        Days that one observation stands for: 1 or 3.
-    date : ndarray of datetime64[D] (days,)
-        Rising.
-    greenness : dict of str to ndarray of float32 (days,)
-        Raw values of the columns that were asked for; NaN where there is no observation.
-    outlier : dict of str to ndarray of bool (days,)
-        The network's outlier flag of each of these columns; False where it is not given.
-    smooth : dict of str to ndarray of float32 (days,)
-        The network's own smoothed values of these columns, for comparison; NaN where not given.
-    image_count : ndarray of float32 (days,)
-        Images behind an observation; NaN where there is no observation.
-    snow : ndarray of bool (days,)
-        Whether the snow flag is set; False where nobody has looked.
-    interpolated : ndarray of bool (days,)
-        Padding or interpolation of the network's smoothing (``int_flag``); says nothing of raw
-        values.
-    max_solar_elev : ndarray of float32 (days,)
-        Highest sun of the images, degrees; NaN where there is no observation.
+        Degrees, north and east positive; NaN if unknown.
+    elevation, utc_offset : float
+        Metres; hours from UTC to the camera's standard time. NaN if unknown.
+    active : bool
+        Whether it still sends images.
+    first, last : date or None
+        First and last image.
+    description : str
+        Where it stands.
+    orientation : str
+        Where it looks, for example ``NE``; empty if unknown.
+    veg_type, secondary_veg_type : str
+        Vegetation in view, for example ``AG``; empty if unknown.
+    acknowledgement : str
+        What the site asks to be thanked for; empty if nothing.
     """
 
-    path: Path
     site: str
-    veg_type: str
-    roi: str
     latitude: float
     longitude: float
     elevation: float
     utc_offset: float
-    period: int
-    date: NDArray[np.datetime64]
-    greenness: dict[str, NDArray[np.float32]]
-    outlier: dict[str, NDArray[np.bool_]]
-    smooth: dict[str, NDArray[np.float32]]
-    image_count: NDArray[np.float32]
-    snow: NDArray[np.bool_]
-    interpolated: NDArray[np.bool_]
-    max_solar_elev: NDArray[np.float32]
+    active: bool
+    first: date | None
+    last: date | None
+    description: str
+    orientation: str
+    veg_type: str
+    secondary_veg_type: str
+    acknowledgement: str
+
+
+@dataclass(frozen=True)
+class RoiList:
+    """One region of interest of a camera: masks through time, and the greenness inside them.
+
+    Attributes
+    ----------
+    site, veg_type : str
+        For example ``mead2``, ``AG``.
+    number : int
+        Sequence number, for example 1000.
+    description : str
+        What is inside.
+    active : bool
+        Whether it is still extended.
+    first, last : date or None
+        First and last image.
+    site_years : float
+        Length, years; NaN if unknown.
+    missing_percent : float
+        Share of days without data; NaN if unknown.
+    one_day, three_day : str
+        Addresses of the summary files; empty if the service names none.
+    """
+
+    site: str
+    veg_type: str
+    number: int
+    description: str
+    active: bool
+    first: date | None
+    last: date | None
+    site_years: float
+    missing_percent: float
+    one_day: str
+    three_day: str
 
     @property
     def name(self) -> str:
-        """Site, vegetation and region of interest as in the network's file names."""
-        return f"{self.site}_{self.veg_type}_{self.roi}"
+        """Site, vegetation and number as in the network's file names."""
+        return f"{self.site}_{self.veg_type}_{self.number:04d}"
 
 
-def read_series(path: Path, columns: Sequence[str] = ("gcc_90",)) -> CameraSeries:
-    """Read a PhenoCam summary file.
+@dataclass(frozen=True)
+class MiddayImage:
+    """The image nearest to noon of a day, and its address."""
+
+    day: date
+    url: str
+
+
+@contextmanager
+def connect(cache: Path | None = None, api: str | None = None) -> Iterator[PhenoCam]:
+    """Open the network for reading, at one request a second.
 
     Parameters
     ----------
-    path : Path
-        A 1-day or 3-day summary file of a region of interest.
-    columns : sequence of str
-        Greenness columns to read, out of `GREENNESS`.
-
-    Returns
-    -------
-    CameraSeries
-
-    Raises
-    ------
-    DeepCropError
-        If the file cannot be read or is no such file; the message names the line and what was
-        expected there.
+    cache : Path, optional
+        Folder that keeps what was fetched.
+    api : str, optional
+        Address of the service; by default that in ``DEEPCROP_PHENOCAM``, else `API`.
     """
-    unknown = [name for name in columns if name not in GREENNESS]
-    if unknown or not columns:
-        raise DeepCropError(
-            f"No greenness column {', '.join(unknown) or 'asked for'}; expected "
-            f"{', '.join(GREENNESS)}."
+    with Web(cache, interval=INTERVAL) as web:
+        yield PhenoCam(web, api)
+
+
+class PhenoCam:
+    """The network's web service.
+
+    Parameters
+    ----------
+    web : Web
+        Sets cache and pace; `connect` makes one as the network wants it.
+    api : str, optional
+        Address of the service; by default that in ``DEEPCROP_PHENOCAM``, else `API`.
+    """
+
+    def __init__(self, web: Web, api: str | None = None) -> None:
+        self.web = web
+        self.api = (api or os.environ.get("DEEPCROP_PHENOCAM") or API).rstrip("/") + "/"
+        try:
+            self._base = httpx.URL(self.api)
+        except httpx.InvalidURL as error:
+            raise ArchiveError(f"The address of the PhenoCam service is wrong: {error}.") from None
+
+    def cameras(self) -> list[Camera]:
+        """List all cameras.
+
+        Raises
+        ------
+        ArchiveError
+            If the service does not answer, or not as expected.
+        """
+        return [_camera(record, where) for record, where in self._records("cameras/")]
+
+    def camera(self, site: str) -> Camera:
+        """Look one camera up by its site's name.
+
+        Raises
+        ------
+        NotFound
+            If the network has no such site.
+        ArchiveError
+            As `cameras`.
+        """
+        url = f"{self.api}cameras/{_checked(site)}/"
+        return _camera(self._of_site(site, lambda: self.web.json(url)), url)
+
+    def roi_lists(self, site: str | None = None, veg_type: str | None = None) -> list[RoiList]:
+        """List regions of interest, all or those of a site or a vegetation type (``AG``, …).
+
+        Raises
+        ------
+        ArchiveError
+            As `cameras`.
+        """
+        return [
+            roi
+            for roi in self._all_roi_lists
+            if site in (None, roi.site) and veg_type in (None, roi.veg_type)
+        ]
+
+    @cached_property
+    def _all_roi_lists(self) -> list[RoiList]:
+        return [_roi_list(record, where) for record, where in self._records("roilists/")]
+
+    def midday_images(self, site: str) -> list[MiddayImage]:
+        """List the colour images of a site nearest to noon, one per day, in order of time.
+
+        Raises
+        ------
+        NotFound, ArchiveError
+            As `camera`.
+        """
+        path = f"middayimages/{_checked(site)}/"
+        images = {}
+        for record, where in self._of_site(site, lambda: list(self._records(path))):
+            name = _get(record, "imgpath", str, where)
+            if "_IR_" not in name:  # cameras with an infrared twin list that as well
+                day = _get(record, "imgdate", date.fromisoformat, where)
+                images[day] = MiddayImage(day, str(self._base.join(name)))
+        return [images[day] for day in sorted(images)]
+
+    def series_urls(self, roi: RoiList, period: int = 3) -> list[str]:
+        """Addresses where a summary file may be: as the service says, then by the usual pattern."""
+        listed = {1: roi.one_day, 3: roi.three_day}[period]
+        pattern = f"/data/archive/{roi.site}/ROI/{roi.name}_{period}day.csv"
+        # The archive stands beside the service, also where a proxy gives both a prefix.
+        usual = str(self._base.join(".." + pattern))
+        return [usual] if listed in ("", usual) else [listed, usual]
+
+    def download_series(self, roi: RoiList, folder: Path, period: int = 3) -> Path:
+        """Fetch a summary file, check it, and put it into a folder under its official name.
+
+        A file that cannot be read is fetched once more, in case it was cut short on the way.
+
+        Parameters
+        ----------
+        roi : RoiList
+        folder : Path
+            Made if need be. A file of the same name is replaced.
+        period : int
+            Days that a value stands for: 1 or 3.
+
+        Raises
+        ------
+        NotFound
+            If the network has no such file.
+        ArchiveError
+            If the service does not answer, or the file is not what it should be.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / f"{roi.name}_{period}day.csv"
+        tried = []
+        for url in self.series_urls(roi, period):
+            try:
+                try:
+                    self._download(url, roi, period, target)
+                except _BadFile:
+                    self._download(url, roi, period, target)
+                return target
+            except NotFound:
+                tried.append(shown(url))
+        raise NotFound(
+            f"PhenoCam has no {period}-day summary file of {roi.name}: nothing at "
+            f"{' nor '.join(tried)}. The region may be too young, or not processed yet."
         )
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DeepCropError(f"{path}: {error.strerror}; {_HELP}.") from None
-    except UnicodeDecodeError:
-        raise DeepCropError(f"{path} is not a text file; {_HELP}.") from None
-    lines = text.splitlines()
-    first = next((k for k, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    site = _site(path, lines[:first])
-    table = _table(path, lines, first, columns)
-    date = _dates(path, first, table["date"])
 
-    def numbers(name: str, required: bool = True) -> NDArray[np.float32]:
-        if name not in table and not required:
-            return np.full(date.size, np.nan, np.float32)
-        return _numbers(path, first, name, table[name])
+    def _download(self, url: str, roi: RoiList, period: int, target: Path) -> None:
+        content = self.web.bytes(url)
+        with atomic_file(target) as part:
+            part.write_bytes(content)
+            try:
+                series = read_series(part)
+            except DeepCropError as error:
+                raise _BadFile(f"{shown(url)}: {error}".replace(str(part), target.name)) from None
+            _check_series(series, roi, period, url)
 
-    greenness = {name: numbers(name) for name in columns}
-    for name, values in greenness.items():
-        _check_range(path, first, name, values)
-    return CameraSeries(
-        path=Path(path),
-        **site,
-        date=date,
-        greenness=greenness,
-        outlier={name: numbers(f"outlierflag_{name}", False) == 1 for name in columns},
-        smooth={name: numbers(f"smooth_{name}", False) for name in columns},
-        image_count=numbers("image_count"),
-        snow=numbers("snow_flag", False) == 1,
-        interpolated=numbers("int_flag", False) == 1,
-        max_solar_elev=numbers("max_solar_elev", False),
+    def _of_site(self, site: str, ask: Callable[[], T]) -> T:
+        try:
+            return ask()
+        except NotFound:
+            raise NotFound(
+                f"PhenoCam has no site '{site}'. Names are those of {self.api}cameras/, small and "
+                "capital letters as there."
+            ) from None
+
+    def _records(self, path: str) -> Iterator[tuple[dict[str, Any], str]]:
+        """Give the records of a list, and the address of each, from all its pages.
+
+        The service sends some lists whole, without pages.
+        """
+        base = self._base
+        url = str(base.join(path).copy_merge_params({"limit": 1000}))
+        asked: set[str] = set()
+        found = 0
+        while url:
+            asked.add(url)
+            page = self.web.json(url)
+            if isinstance(page, list):
+                page = {"count": len(page), "next": None, "results": page}
+            results = _get(page, "results", list, url)
+            found += len(results)
+            yield from ((record, url) for record in results)
+            following = page.get("next")
+            if not following:
+                break
+            # Behind a proxy the server may not know by which scheme and name it was called.
+            url = str(
+                httpx.URL(url)
+                .join(following)
+                .copy_with(scheme=base.scheme, host=base.host, port=base.port)
+            )
+            if url in asked:
+                raise ArchiveError(f"{shown(url)}: this page is said to follow itself.")
+        count = _get(page, "count", int, url)
+        if found != count:
+            raise ArchiveError(
+                f"{shown(url)}: the list has {count} entries, {found} came. Try again."
+            )
+
+
+class _BadFile(ArchiveError):
+    """A summary file that cannot be read."""
+
+
+def _check_series(series: CameraSeries, roi: RoiList, period: int, url: str) -> None:
+    got, wanted = f"{series.name}_{series.period}day", f"{roi.name}_{period}day"
+    if got != wanted:
+        raise ArchiveError(f"{shown(url)}: the file is {got}, expected {wanted}.")
+
+
+def _checked(site: str) -> str:
+    if not re.fullmatch(r"[\w.-]+", site):
+        raise NotFound(f"'{site}' is no name of a PhenoCam site, such as mead2.")
+    return site
+
+
+# Records ----------------------------------------------------------------------------------------
+
+
+def _camera(record: dict[str, Any], where: str) -> Camera:
+    _require(record, ("Sitename", "Lat", "Lon"), where)
+    about = record.get("sitemetadata") or {}
+    return Camera(
+        site=_get(record, "Sitename", str, where),
+        latitude=_get(record, "Lat", float, where, math.nan),
+        longitude=_get(record, "Lon", float, where, math.nan),
+        elevation=_get(record, "Elev", float, where, math.nan),
+        utc_offset=_get(record, "utc_offset", float, where, math.nan),
+        active=_get(record, "active", bool, where, False),
+        first=_get(record, "date_first", date.fromisoformat, where, None),
+        last=_get(record, "date_last", date.fromisoformat, where, None),
+        description=_get(about, "site_description", str, where, ""),
+        orientation=_get(about, "camera_orientation", str, where, ""),
+        veg_type=_get(about, "primary_veg_type", str, where, ""),
+        secondary_veg_type=_get(about, "secondary_veg_type", str, where, ""),
+        acknowledgement=_get(about, "site_acknowledgements", str, where, "").strip(),
     )
 
 
-def _site(path: Path, comments: Sequence[str]) -> dict:
-    """Read what the comment lines say of the site."""
-    said: dict[str, str] = {}
-    for line in comments:
-        key, colon, value = line.lstrip("# ").partition(":")
-        if colon:
-            said[key.strip().lower()] = value.strip(" :")
-
-    def number(key: str, required: bool = True) -> float:
-        try:
-            return float(said[key])
-        except (KeyError, ValueError):
-            if not required:
-                return math.nan
-            found = f"'{said[key]}'" if key in said else "no such line"
-            raise DeepCropError(
-                f"{path}: {found} for '# {key.title()}:' among the comment lines at the top, "
-                f"where a number belongs; {_HELP}."
-            ) from None
-
-    if not said.get("site"):
-        raise DeepCropError(f"{path}: no '# Site:' among the comment lines at the top; {_HELP}.")
-    period = number("aggregation period")
-    if period not in (1, 3):
-        raise DeepCropError(f"{path}: aggregation period of {period:g} days; {_HELP}.")
-    latitude, longitude = number("lat"), number("lon")
-    if not (abs(latitude) <= 90 and abs(longitude) <= 360):
-        raise DeepCropError(f"{path}: latitude {latitude:g}, longitude {longitude:g}; {_HELP}.")
-    return {
-        "site": said["site"],
-        "veg_type": said.get("veg type", ""),
-        "roi": f"{int(number('roi id number')):04d}",
-        "latitude": latitude,
-        "longitude": longitude,
-        "elevation": number("elev", False),
-        "utc_offset": number("utc offset", False),
-        "period": int(period),
-    }
+def _roi_list(record: dict[str, Any], where: str) -> RoiList:
+    _require(record, ("site", "roitype", "sequence_number"), where)
+    return RoiList(
+        site=_get(record, "site", str, where),
+        veg_type=_get(record, "roitype", str, where),
+        number=_get(record, "sequence_number", int, where),
+        description=_get(record, "description", str, where, ""),
+        active=_get(record, "active", bool, where, True),
+        first=_get(record, "first_date", date.fromisoformat, where, None),
+        last=_get(record, "last_date", date.fromisoformat, where, None),
+        site_years=_get(record, "site_years", float, where, math.nan),
+        missing_percent=_get(record, "missing_data_pct", float, where, math.nan),
+        one_day=_get(record, "one_day_summary", str, where, ""),
+        three_day=_get(record, "three_day_summary", str, where, ""),
+    )
 
 
-def _table(
-    path: Path, lines: Sequence[str], first: int, columns: Sequence[str]
-) -> dict[str, list[str]]:
-    """Pick the columns we read, as text; their first entry is that of line ``first`` + 2."""
-    rows = _rows(path, lines, first)
-    heading = next(rows, [])
-    needed = ("date", "image_count", *columns)
-    missing = [name for name in needed if name not in heading]
+_REQUIRED: Any = object()
+
+
+def _require(record: Any, keys: Sequence[str], where: str) -> None:
+    """Raise `ArchiveError` unless a record has these fields, were they null."""
+    missing = [key for key in keys if not isinstance(record, dict) or key not in record]
     if missing:
-        raise DeepCropError(
-            f"{path}, line {first + 1}: no column {', '.join(missing)} in the heading; {_HELP}."
+        raise ArchiveError(
+            f"{shown(where)}: an entry without '{missing[0]}'. The service may have changed, or "
+            "this is not the address of a PhenoCam service."
         )
-    wanted = {"snow_flag", "int_flag", "max_solar_elev", *needed}
-    wanted.update(f"{kind}_{name}" for kind in ("smooth", "outlierflag") for name in columns)
-    body = []
-    for number, row in enumerate(rows, first + 2):
-        if len(row) != len(heading):
-            raise DeepCropError(
-                f"{path}, line {number}: {len(row)} values where the heading has {len(heading)} "
-                "columns. The file may have been cut short; fetch it again."
-            )
-        body.append(row)
-    if not body:
-        raise DeepCropError(f"{path}: no row below the heading; {_HELP}.")
-    return {name: [row[k] for row in body] for k, name in enumerate(heading) if name in wanted}
 
 
-def _rows(path: Path, lines: Sequence[str], first: int) -> Iterator[list[str]]:
+def _get(
+    record: dict[str, Any],
+    key: str,
+    convert: Callable[[Any], T],
+    where: str,
+    default: T = _REQUIRED,
+) -> T:
+    """Field of a record; ``default`` where it is absent, null or empty, unless it must be there."""
+    if default is _REQUIRED:
+        _require(record, (key,), where)
+    value = record.get(key)
+    if value in (None, "") and default is not _REQUIRED:
+        return default
     try:
-        yield from csv.reader(lines[first:])
-    except csv.Error as error:
-        raise DeepCropError(f"{path}: {error}; {_HELP}.") from None
+        return convert(value)
+    except (TypeError, ValueError):
+        raise ArchiveError(
+            f"{shown(where)}: '{key}' is {value!r}, which is no such value."
+        ) from None
 
 
-def _dates(path: Path, first: int, texts: Sequence[str]) -> NDArray[np.datetime64]:
-    """Calendar dates, each after the one before."""
-    try:
-        dates = np.array(texts, "datetime64[D]")
-    except ValueError:
-        dates = np.array([_date(path, first + 2 + k, text) for k, text in enumerate(texts)])
-    late = np.diff(dates, prepend=dates[:1] - 1) > np.timedelta64(0, "D")  # NaT is never late
-    if not late.all():
-        k = int(late.argmin())
-        raise DeepCropError(
-            f"{path}, line {first + 2 + k}: date '{texts[k]}', expected a day after the line above."
-        )
-    return dates
+# Credit -----------------------------------------------------------------------------------------
 
 
-def _date(path: Path, line: int, text: str) -> np.datetime64:
-    try:
-        return np.datetime64(text, "D")
-    except ValueError:
-        raise DeepCropError(f"{path}, line {line}: date '{text}', expected YYYY-MM-DD.") from None
+def acknowledgement(cameras: Iterable[Camera]) -> str:
+    """Compose the text that goes with anything made from these cameras.
+
+    The network's own acknowledgement, those of the sites, and what to cite.
+    """
+    lines = [ACKNOWLEDGEMENT, ""]
+    for camera in sorted(set(cameras), key=lambda camera: camera.site):
+        lines.append(f"{camera.site}: {camera.acknowledgement or 'no acknowledgement of its own.'}")
+    return "\n".join([*lines, "", CITATION, ""])
 
 
-def _numbers(path: Path, first: int, name: str, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Numbers of a column, NaN where missing."""
-    values = np.empty(len(texts), np.float64)
-    for k, text in enumerate(texts):
-        try:
-            values[k] = math.nan if text in _MISSING else float(text)
-        except ValueError:
-            raise DeepCropError(
-                f"{path}, line {first + 2 + k}: {name} is '{text}', expected a number or NA."
-            ) from None
-    values[values == _FILL] = math.nan
-    return values.astype(np.float32)
+def write_acknowledgement(path: Path, cameras: Iterable[Camera]) -> None:
+    """Write `acknowledgement` to a text file, whole or not at all."""
+    with atomic_file(path) as part:
+        part.write_text(acknowledgement(cameras), encoding="utf-8")
 
 
-def _check_range(path: Path, first: int, name: str, values: NDArray[np.float32]) -> None:
-    wrong = ~(np.isnan(values) | ((values >= 0) & (values <= 1)))
-    if wrong.any():
-        k = int(wrong.argmax())
-        raise DeepCropError(
-            f"{path}, line {first + 2 + k}: {name} is {values[k]:g}, expected 0 to 1."
-        )
+# The paper's sites ------------------------------------------------------------------------------
+
+
+def paper_candidates(roi_lists: Sequence[RoiList]) -> list[RoiList]:
+    """Regions of interest that the paper's list of 60 sites can come from, by metadata alone.
+
+    Crops (``AG``) with images in at least `PAPER_MIN_YEARS` of `PAPER_YEARS`. The paper names no
+    region, so none is asked for. `deepcrop.paper_sites` screens their series.
+    """
+    return [
+        roi
+        for roi in roi_lists
+        if roi.veg_type == "AG"
+        and roi.first is not None
+        and roi.last is not None
+        and sum(roi.first.year <= year <= roi.last.year for year in PAPER_YEARS) >= PAPER_MIN_YEARS
+    ]

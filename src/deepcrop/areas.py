@@ -1,0 +1,165 @@
+"""Areas that a user names: a box of degrees, a GeoJSON file, one of the paper's, round a site."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+
+from deepcrop import grid
+from deepcrop.errors import DeepCropError
+
+PAPER_AREAS = {"ta1": (38.0, -121.5), "ta2": (35.92, -90.0)}
+"""Centres (latitude, longitude) of the paper's test areas, 40 km x 10 km each: Solano and Yolo
+counties, California, and north-east Arkansas (section 2.1)."""
+_PAPER_SHAPE = (1000, 4000)
+
+SITE_CELLS = 64
+"""Side of the grid around a camera: room for an 18x18 patch moved along any viewing direction."""
+
+_WIDEST = 500_000.0
+"""Metres from the middle of its zone up to which UTM may be used; beyond, pixels shrink."""
+
+_HELP = (
+    "expected west,south,east,north in degrees (-121.6,38.0,-121.5,38.1), a GeoJSON file, or "
+    f"{' or '.join(PAPER_AREAS)}"
+)
+
+
+@dataclass(frozen=True)
+class Area:
+    """A named grid: 10 m pixels in the UTM zone of its centre."""
+
+    name: str
+    box: GeoBox
+
+
+def area_of(text: str) -> Area:
+    """Make the area that a user names.
+
+    Parameters
+    ----------
+    text : str
+        ``west,south,east,north`` in degrees (west greater than east: over the date line), the path
+        of a GeoJSON file (its bounds count), or a name of `PAPER_AREAS`.
+
+    Raises
+    ------
+    DeepCropError
+        If it is none of these, empty, too wide for one UTM zone, or beyond UTM's latitudes.
+    """
+    if text.lower() in PAPER_AREAS:
+        return Area(text.lower(), around(*PAPER_AREAS[text.lower()], *_PAPER_SHAPE))
+    path = Path(text)
+    if path.is_file():
+        return Area(path.stem, cover(*_bounds_of(path), where=str(path)))
+    parts = text.split(",")
+    try:
+        west, south, east, north = (float(part) for part in parts)
+    except ValueError:
+        raise DeepCropError(f"Area {text!r} is unknown: {_HELP}.") from None
+    return Area("area", cover(west, south, east, north, where=f"Area {text}"))
+
+
+def around(latitude: float, longitude: float, rows: int, cols: int) -> GeoBox:
+    """Grid of so many 10 m pixels, centred on a place, in its UTM zone."""
+    crs = utm_crs(latitude, longitude)
+    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(longitude, latitude)
+    size = grid.RESOLUTION
+    left, top = (round(x / size - cols / 2) * size, round(y / size + rows / 2) * size)
+    return grid.make_grid((left, top - size * rows, left + size * cols, top), crs)
+
+
+def cover(west: float, south: float, east: float, north: float, where: str = "Area") -> GeoBox:
+    """Smallest 10 m grid in UTM that covers a box of degrees."""
+    if not all(math.isfinite(v) for v in (west, south, east, north)):
+        raise DeepCropError(f"{where}: coordinates are not finite; {_HELP}.")
+    if west > east:
+        east += 360
+    if not (-180 <= west < east <= 540 and east - west < 180 and -90 <= south < north <= 90):
+        raise DeepCropError(
+            f"{where}: {west:g},{south:g},{east:g},{north:g} is no box of degrees with west < east "
+            f"and south < north; {_HELP}."
+        )
+    crs = utm_crs((south + north) / 2, (west + east) / 2)
+    # Edges are curves in UTM: their extremes lie between the corners.
+    share = np.linspace(0, 1, 33)
+    lon = np.concatenate([west + share * (east - west)] * 2 + [np.repeat([west, east], 33)])
+    lat = np.concatenate([np.repeat([south, north], 33), *[south + share * (north - south)] * 2])
+    lon = (lon + 180) % 360 - 180
+    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
+    farthest = np.abs(x - 500_000).max()
+    if not farthest <= _WIDEST:
+        raise DeepCropError(
+            f"{where}: reaches {farthest / 1000:.0f} km from the middle of its UTM zone, at most "
+            f"{_WIDEST / 1000:.0f} are sensible; fetch it in parts."
+        )
+    return grid.make_grid((x.min(), y.min(), x.max(), y.max()), crs)
+
+
+def utm_crs(latitude: float, longitude: float) -> str:
+    """Name the reference system of the UTM zone of a place, for example ``EPSG:32631``.
+
+    Raises
+    ------
+    DeepCropError
+        North of 84 or south of 80 degrees, where UTM ends.
+    """
+    if not -80 <= latitude <= 84:
+        raise DeepCropError(
+            f"Latitude {latitude:g} lies beyond UTM, which spans -80 to 84 degrees."
+        )
+    zone = int(((longitude + 180) % 360) // 6) + 1
+    return f"EPSG:{(32600 if latitude >= 0 else 32700) + zone}"
+
+
+def _bounds_of(path: Path) -> tuple[float, float, float, float]:
+    try:
+        places = list(_places(json.loads(path.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DeepCropError(
+            f"{path} cannot be read as GeoJSON ({type(error).__name__}: {error}). Export the area "
+            "as GeoJSON with longitude and latitude."
+        ) from None
+    if not places:
+        raise DeepCropError(f"{path} holds no coordinates; expected a GeoJSON polygon.")
+    lon, lat = np.array(places).T[:2]
+    if not (np.abs(lon).max() <= 180 and np.abs(lat).max() <= 90):
+        raise DeepCropError(
+            f"{path}: coordinates reach {np.abs(lon).max():g}, {np.abs(lat).max():g}; GeoJSON has "
+            "longitude and latitude in degrees."
+        )
+    west, east = float(lon.min()), float(lon.max())
+    if east - west > 180:  # parts on both sides of the date line
+        west, east = float(lon[lon > 0].min()), float(lon[lon < 0].max())
+    return west, float(lat.min()), east, float(lat.max())
+
+
+def _places(part: Any) -> Any:
+    """Every position of a GeoJSON object."""
+    kind = part["type"]
+    if kind == "FeatureCollection":
+        for feature in part["features"]:
+            yield from _places(feature)
+    elif kind == "Feature":
+        if part["geometry"] is not None:
+            yield from _places(part["geometry"])
+    elif kind == "GeometryCollection":
+        for geometry in part["geometries"]:
+            yield from _places(geometry)
+    else:
+        yield from _positions(part["coordinates"])
+
+
+def _positions(coordinates: Any) -> Any:
+    if coordinates and isinstance(coordinates[0], int | float):
+        yield [float(v) for v in coordinates[:2]]
+        return
+    for inner in coordinates:
+        yield from _positions(inner)

@@ -1,0 +1,209 @@
+"""The commands `deepcrop fetch` and `deepcrop doctor`: archives, and what they need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from rich.console import Console
+from rich.table import Table
+
+from deepcrop import areas, site_fetch
+from deepcrop import fetch as fetching
+from deepcrop.errors import DeepCropError
+from deepcrop.fetch import Estimate, Fetched, Request
+from deepcrop.sources import ARCHIVES, cropland, phenocam
+
+
+def fetch(
+    out: Annotated[
+        Path, typer.Argument(help="Zarr store to write; with --sites, a folder for all of them.")
+    ],
+    years: Annotated[str, typer.Option(help="Target years: 2018, or 2017-2019.")],
+    area: Annotated[
+        str | None,
+        typer.Option(help="west,south,east,north in degrees, a GeoJSON file, ta1 or ta2."),
+    ] = None,
+    sites: Annotated[
+        str | None,
+        typer.Option(help="PhenoCam sites: names with commas, a file of names, or paper."),
+    ] = None,
+    archive: Annotated[str, typer.Option(help=f"One of {', '.join(ARCHIVES)}.")] = "pc",
+    sensors: Annotated[str, typer.Option(help="optical, sar, or both.")] = "optical,sar",
+    orbits: Annotated[
+        str, typer.Option(help="Relative orbits of the radar: best, all, or a number.")
+    ] = "best",
+    max_cloud: Annotated[float, typer.Option(help="Most cloud of an optical product, %.")] = 90.0,
+    keep: Annotated[
+        str | None,
+        typer.Option(help="Scene classes of Sentinel-2 to keep  [4,5,6,7; ee: Cloud Score+]"),
+    ] = None,
+    crops: Annotated[
+        str | None,
+        typer.Option(help="Crop types: cropscape or pc (USDA CDL), or a raster file  [none]"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what there is and how long it would take.")
+    ] = False,
+    threads: Annotated[int, typer.Option(help="Scenes read at once.", min=1)] = 4,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what deepcrop wrote under this name.")
+    ] = False,
+) -> None:
+    """Fetch observation cubes of an area, or of camera sites, from an archive.
+
+    Started again after an interruption, it goes on where it stopped.
+
+    Example: deepcrop fetch solano.zarr --area=-121.6,38.3,-121.5,38.4 --years 2018
+    """
+    if (area is None) == (sites is None):
+        raise DeepCropError("Give one of --area and --sites.")
+    first, last = _years(years)
+    # From the autumn before, when winter crops green up, to the winter after the last harvest.
+    start, end = date(first - 1, 9, 1), min(date(last + 1, 2, 28), date.today())
+    request = partial(
+        Request,
+        start=start,
+        end=end,
+        archive=archive,
+        sensors=tuple(sensor.strip() for sensor in sensors.split(",")),
+        orbits=int(orbits) if orbits.isdigit() else orbits,
+        max_cloud=max_cloud,
+        keep=None if keep is None else _classes(keep),
+    )
+    landcover = None if crops is None else _crop_reader(crops, last)
+    with phenocam.connect(_cache()) as network:
+        if sites is not None:
+            names = site_fetch.site_names(sites, network, out)
+            if dry_run:
+                box = site_fetch.grid_around(network.camera(names[0]))
+                _print_estimate(fetching.estimate(request(box), threads), box, len(names))
+                return
+            _report_sites(
+                site_fetch.fetch_sites(
+                    names,
+                    network,
+                    request,
+                    out,
+                    landcover=landcover,
+                    overwrite=overwrite,
+                    threads=threads,
+                ),
+                out,
+            )
+            return
+        place = areas.area_of(str(area))
+        if dry_run:
+            _print_estimate(fetching.estimate(request(place.box), threads), place.box)
+            return
+        result = fetching.fetch(
+            request(place.box),
+            out,
+            title=place.name,
+            landcover=landcover,
+            overwrite=overwrite,
+            threads=threads,
+        )
+        _report(result)
+        folder = out.with_suffix(".cameras")
+        found = site_fetch.fetch_cameras(place.box, network, folder)
+        where = f"; their series: {folder}" if found else ""
+        typer.echo(f"{len(found)} PhenoCam sites in the area{where}")
+    _complain([result])
+
+
+def _years(text: str) -> tuple[int, int]:
+    parts = text.split("-")
+    try:
+        first, last = int(parts[0]), int(parts[-1])
+    except ValueError:
+        first, last = 0, -1
+    if len(parts) > 2 or not 2015 <= first <= last <= date.today().year:
+        raise DeepCropError(
+            f"--years {text}: expected a year or a range such as 2018 or 2017-2019, from 2015 (the "
+            f"first images of Sentinel-2) to {date.today().year}."
+        )
+    return first, last
+
+
+def _classes(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() and int(part) <= 11 for part in parts):
+        raise DeepCropError(f"--keep {text}: expected scene classes from 0 to 11, as in 4,5,6,7.")
+    return tuple(int(part) for part in parts)
+
+
+def _crop_reader(text: str, year: int) -> Callable[[GeoBox], xr.Dataset]:
+    if text in ("cropscape", "pc"):
+        return lambda box: cropland.read_cdl(box, year, text)
+    if not Path(text).is_file():
+        raise DeepCropError(f"--crops {text}: expected cropscape, pc, or the path of a raster.")
+    return lambda box: cropland.read_raster(Path(text), box)
+
+
+def _cache() -> Path:
+    return Path(typer.get_app_dir("deepcrop")) / "phenocam"
+
+
+# What is printed --------------------------------------------------------------------------------
+
+
+def _print_estimate(estimate: Estimate, box: GeoBox, sites: int = 1) -> None:
+    table = Table(title=f"{box.shape[1]} x {box.shape[0]} pixels of 10 m, {box.crs}")
+    for heading in ("sensor", "time", "orbit", "cloud, %", "products"):
+        table.add_column(heading)
+    for sensor, scenes in estimate.scenes.items():
+        for scene in scenes:
+            table.add_row(
+                sensor,
+                str(scene.time.astype("datetime64[m]")),
+                "-" if scene.relative_orbit is None else str(scene.relative_orbit),
+                "-" if scene.cloud_cover is None else f"{scene.cloud_cover:.0f}",
+                str(len(scene.products)),
+            )
+    Console().print(table)
+    counts = ", ".join(f"{len(scenes)} {name}" for name, scenes in estimate.scenes.items())
+    each = f" a site, {sites} sites" if sites > 1 else ""
+    typer.echo(
+        f"{counts} scenes{each}; about {estimate.moved * sites / 1e9:.2f} GB to read, "
+        f"{estimate.disk * sites / 1e9:.2f} GB of disk at most, "
+        f"{estimate.seconds * sites / 60:.1f} minutes (from one tile read now)"
+    )
+
+
+def _report(result: Fetched) -> None:
+    counts: dict[str, int] = {}
+    for outcome in result.outcomes:
+        key = f"{outcome.scene.sensor} {outcome.state}"
+        counts[key] = counts.get(key, 0) + 1
+    typer.echo(f"{result.path}: " + ", ".join(f"{n} {key}" for key, n in counts.items()))
+    typer.echo(f"each scene, and what became of it: {result.manifest}")
+
+
+def _report_sites(done: list[site_fetch.SiteFetched], out: Path) -> None:
+    fetched = [site for site in done if not site.why]
+    typer.echo(f"{out}: {len(fetched)} of {len(done)} sites, series in {out / site_fetch.SERIES}")
+    typer.echo(f"whoever publishes from them includes {out / site_fetch.ACKNOWLEDGEMENT}")
+    failed = [f"{site.site}: {site.why}" for site in done if site.why]
+    _complain([site.cube for site in done if site.cube is not None], failed)
+
+
+def _complain(results: list[Fetched], failed: list[str] | None = None) -> None:
+    """Name all that is missing, at the very end, where it is read."""
+    lines = [*(failed or [])]
+    for result in results:
+        lines += [
+            f"{result.path.name}: {outcome.scene.name} {outcome.state}: {outcome.why}"
+            for outcome in result.failures
+        ]
+    if lines:
+        raise DeepCropError(
+            f"{len(lines)} missing; all else is there. To try again, fetch with --overwrite.\n"
+            + "\n".join(lines)
+        )

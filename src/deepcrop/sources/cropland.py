@@ -1,0 +1,604 @@
+"""Crop types: the USDA Cropland Data Layer (CDL), or any crop raster, on the grid of a cube.
+
+The CDL names the crop of every 30 m pixel of the conterminous United States, year by year, in the
+year of harvest. It comes from CropScape, the service of the USDA, or from Planetary Computer.
+Whatever the source, every pixel of the cube takes the class of the source pixel that holds its
+centre: classes are never blended. CDL is in the public domain; whoever uses it cites `CITATION`.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import math
+import os
+import re
+import warnings
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import requests
+import tenacity
+import xarray as xr
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.io import DatasetReader, MemoryFile
+from rasterio.windows import Window
+
+from deepcrop import grid
+from deepcrop.errors import DeepCropError
+from deepcrop.ingest.resampling import place
+from deepcrop.sources.scenes import ArchiveError
+from deepcrop.sources.web import Web, shown
+
+CITATION = (
+    "USDA National Agricultural Statistics Service Cropland Data Layer. Published crop-specific "
+    "data layer. USDA-NASS, Washington, DC, https://nassgeodata.gmu.edu/CropScape/."
+)
+"""What publications that use the CDL must say; they add the year."""
+
+CROPSCAPE = "https://nassgeodata.gmu.edu"
+"""Host of CropScape; the environment variable DEEPCROP_CROPSCAPE names another."""
+
+PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
+"""STAC API of Planetary Computer; the environment variable DEEPCROP_PC names another."""
+
+FIRST_YEAR = 2008
+"""First year in which the CDL covers the whole conterminous United States."""
+
+Bounds = tuple[float, float, float, float]
+"""Left, bottom, right, top, metres in the system of the CDL."""
+
+_CDL_CRS = "EPSG:5070"
+_CDL_BOUNDS = (-2356095.0, 276915.0, 2258235.0, 3172605.0)
+_CDL_PIXEL = 30.0
+_REMOTE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_MAX_RETRY": 4}
+_RAT_NAME, _RAT_MINMAX = "2", "5"  # what columns of a raster attribute table are for, GDAL's codes
+_RAT_NAMES = ("class_name", "class_names", "classname", "name", "label")
+_WIDEST = 4000  # pixels of one WCS answer; MapServer, as it is set up there, gives 4096
+_BLOCK = 1024  # pixels of the cube that are read at once
+
+
+@dataclass(frozen=True)
+class CropClass:
+    """One class of a crop raster.
+
+    Attributes
+    ----------
+    name : str
+        As the publisher spells it, for example ``Dbl Crop WinWht/Soybeans``.
+    colour : str
+        ``#RRGGBB``, or empty where none is known.
+    """
+
+    name: str
+    colour: str = ""
+
+
+def read_cdl(
+    box: GeoBox,
+    year: int,
+    source: str = "cropscape",
+    *,
+    address: str | None = None,
+    web: Web | None = None,
+) -> xr.Dataset:
+    """Read the Cropland Data Layer of a year as the ``landcover`` group of a cube.
+
+    Parameters
+    ----------
+    box : GeoBox
+        Grid of the cube.
+    year : int
+        Year of harvest, 2008 or later.
+    source : str
+        ``"cropscape"``: the file service (``GetCDLFile``), or where that fails the coverage service
+        (WCS) of CropScape; ``"pc"``: collection ``usda-cdl`` of Planetary Computer, to 2021.
+    address : str, optional
+        Address of the service instead of the usual one.
+    web : Web, optional
+        HTTP client for CropScape.
+
+    Returns
+    -------
+    Dataset
+        ``crop_type`` (y, x), uint16, 0 = unknown (background), with CF ``flag_values`` and
+        ``flag_meanings`` of the classes that occur, and their ``flag_colors``. The attributes say
+        the ``source``, the ``access`` that served, the ``year`` and the ``citation``.
+
+    Raises
+    ------
+    DeepCropError
+        If there is no CDL of this year or for this area, or ``source`` is unknown.
+    ArchiveError
+        If the service does not serve.
+    """
+    if source not in ("cropscape", "pc"):
+        raise DeepCropError(f"No source of CDL {source!r}; expected 'cropscape' or 'pc'.")
+    _check_year(year)
+    bounds = _cdl_bounds(box)
+    own = Web(interval=1.0, timeout=300.0, tries=3) if web is None else nullcontext(web)
+    with own as client:
+        if source == "cropscape":
+            host = address or os.environ.get("DEEPCROP_CROPSCAPE") or CROPSCAPE
+            codes, access = _from_cropscape(client, host.rstrip("/"), year, bounds, box)
+        else:
+            stac = address or os.environ.get("DEEPCROP_PC") or PLANETARY_COMPUTER
+            codes, access = _from_planetary_computer(client, stac.rstrip("/"), year, box)
+    if not codes.any():
+        raise DeepCropError(
+            f"CDL {year} knows no crop type in this area ({_describe(box)}): it ends at the "
+            "borders and coasts of the conterminous United States. Take a crop raster of your own."
+        )
+    attrs = {
+        "source": f"USDA NASS Cropland Data Layer {year}",
+        "access": access,
+        "year": year,
+        "citation": CITATION,
+    }
+    return _landcover(codes, cdl_classes(), box, attrs)
+
+
+def read_raster(
+    path: Path, box: GeoBox, classes: Path | Mapping[int, CropClass] | None = None
+) -> xr.Dataset:
+    """Read a crop raster as the ``landcover`` group of a cube.
+
+    Parameters
+    ----------
+    path : Path
+        Raster of one band of whole numbers, in any format of GDAL; 0 and its no-data value mean
+        unknown. It may reach beyond the grid or cover it in part.
+    box : GeoBox
+        Grid of the cube.
+    classes : Path or mapping, optional
+        Names of the codes: a table for `read_classes`, or `cdl_classes()`. By default the table
+        beside the raster (``crops.csv`` beside ``crops.tif``), else its raster attribute table
+        (``crops.tif.aux.xml``), else codes get names such as ``class_24``.
+
+    Returns
+    -------
+    Dataset
+        As `read_cdl`.
+
+    Raises
+    ------
+    DeepCropError
+        If the raster cannot be read, has no reference system, more than one band or other values
+        than whole numbers from 0 to 65535, or does not meet the grid; if the table cannot be read,
+        or lacks a code that occurs.
+    """
+    path = Path(path)
+    codes = np.zeros(box.shape, np.uint16)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said below, as an error
+            raster = rasterio.open(path)
+        with raster:
+            _check_raster(raster, str(path))
+            table, told_by = _table_of(raster, path, classes)
+            _fill(codes, raster, box)
+    except RasterioIOError as error:
+        raise DeepCropError(f"{path} cannot be read as a crop raster: {error}.") from None
+    unnamed = np.setdiff1d(codes, [0, *table])
+    if table and unnamed.size:
+        raise DeepCropError(
+            f"{told_by} has no name for the codes {', '.join(map(str, unnamed))} of {path}; add a "
+            f"line for each, as '{unnamed[0]},name'."
+        )
+    if not codes.any():
+        raise DeepCropError(
+            f"{path} holds no crop type in this area ({_describe(box)}); check that it is the "
+            "raster of this region."
+        )
+    return _landcover(codes, table, box, {"source": path.name})
+
+
+def cdl_classes() -> dict[int, CropClass]:
+    """Classes of the CDL, code 0 to 254, with the names and colours of the USDA.
+
+    Codes 63 to 65 and 81 to 88 occur only before 2008.
+    """
+    return read_classes(Path(__file__).with_name("cdl_classes.csv"))
+
+
+def read_classes(path: Path) -> dict[int, CropClass]:
+    """Read a table of classes: CSV with columns ``code`` and ``name``, and maybe ``colour``.
+
+    Raises
+    ------
+    DeepCropError
+        If it cannot be read, or a line is wrong; the message names the line.
+    """
+    classes: dict[int, CropClass] = {}
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeepCropError(f"{path} cannot be read as a table of classes: {error}.") from None
+    rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    if not {"code", "name"} <= set(rows.fieldnames or ()):
+        raise DeepCropError(
+            f"{path}, line 1: expected the heading 'code,name' (and 'colour', if you like)."
+        )
+    for row in rows:
+        code, name, colour = (row.get(key) or "" for key in ("code", "name", "colour"))
+        where = f"{path}, line {rows.line_num}"
+        if not (code.strip().isdecimal() and int(code) < 2**16 and name.strip()):
+            raise DeepCropError(
+                f"{where}: code '{code}', name '{name}'; expected a whole number from 0 to 65535 "
+                "and a name."
+            )
+        if colour and not re.fullmatch(r"#[0-9A-Fa-f]{6}", colour):
+            raise DeepCropError(f"{where}: colour '{colour}'; expected #RRGGBB.")
+        if int(code) in classes:
+            raise DeepCropError(f"{where}: code {code} occurs twice.")
+        classes[int(code)] = CropClass(name.strip(), colour.upper())
+    return classes
+
+
+# What is asked for -------------------------------------------------------------------------------
+
+
+def _check_year(year: int) -> None:
+    if year < FIRST_YEAR:
+        raise DeepCropError(
+            f"There is no CDL of {year} for the whole conterminous United States; the first is of "
+            f"{FIRST_YEAR}. Take a later year, or a crop raster of your own."
+        )
+    if year >= date.today().year:
+        raise DeepCropError(
+            f"There is no CDL of {year} yet: it is published in the February that follows."
+        )
+
+
+def _cdl_bounds(box: GeoBox) -> Bounds:
+    """Bounds of a grid in the CDL's system, on edges of its pixels, with one to spare."""
+    to_cdl = Transformer.from_crs(str(box.crs), _CDL_CRS, always_xy=True)
+    bounds = to_cdl.transform_bounds(*box.boundingbox.bbox)
+    left, bottom, right, top = bounds
+    if not all(map(math.isfinite, bounds)) or (
+        right <= _CDL_BOUNDS[0]
+        or top <= _CDL_BOUNDS[1]
+        or left >= _CDL_BOUNDS[2]
+        or bottom >= _CDL_BOUNDS[3]
+    ):
+        raise DeepCropError(
+            f"This area ({_describe(box)}) lies outside the conterminous United States, which is "
+            "all that the CDL covers. Take a crop raster of your own."
+        )
+
+    def snapped(value: float, rounding: Any, spare: int, origin: float) -> float:
+        return origin + _CDL_PIXEL * (rounding((value - origin) / _CDL_PIXEL) + spare)
+
+    x0, y0 = _CDL_BOUNDS[:2]
+    return (
+        snapped(left, math.floor, -1, x0),
+        snapped(bottom, math.floor, -1, y0),
+        snapped(right, math.ceil, 1, x0),
+        snapped(top, math.ceil, 1, y0),
+    )
+
+
+def _degrees(box: GeoBox) -> Bounds:
+    """West, south, east and north of a grid."""
+    to_degrees = Transformer.from_crs(str(box.crs), "EPSG:4326", always_xy=True)
+    return to_degrees.transform_bounds(*box.boundingbox.bbox)
+
+
+def _describe(box: GeoBox) -> str:
+    return ",".join(f"{edge:.2f}" for edge in _degrees(box)) + " degrees"
+
+
+# CropScape ---------------------------------------------------------------------------------------
+
+
+def _from_cropscape(
+    web: Web, host: str, year: int, bounds: Bounds, box: GeoBox
+) -> tuple[NDArray[np.uint16], str]:
+    """Codes on the grid, and which service gave them."""
+    try:
+        tiffs = [_cdl_file(web, host, year, bounds)]
+        access = "CropScape GetCDLFile"
+    except ArchiveError as failure:
+        try:
+            tiffs = [_cdl_coverage(web, host, year, part) for part in _parts(bounds)]
+        except ArchiveError as error:
+            raise ArchiveError(
+                f"CropScape gives no CDL of {year}. Its file service: {failure} Its coverage "
+                f"service: {error} Planetary Computer (source 'pc') has the years to 2021."
+            ) from None
+        access = f"CropScape WCS, because GetCDLFile failed: {failure}"
+    codes = np.zeros(box.shape, np.uint16)
+    for tiff in tiffs:
+        with MemoryFile(tiff) as file, file.open() as raster:
+            _fill(codes, raster, box)
+    return codes, access
+
+
+def _cdl_file(web: Web, host: str, year: int, bounds: Bounds) -> bytes:
+    """Have a GeoTIFF cut out, and fetch it from the address that the answer names."""
+    service = f"{host}/axis2/services/CDLService/GetCDLFile"
+    answer = web.text(service, year=year, bbox=_joined(bounds))
+    found = re.search(r"<returnURL>\s*(https?://[^<\s]+)\s*</returnURL>", answer)
+    if not found:
+        raise ArchiveError(f"{service} answers '{_message(answer)}' instead of a file's address.")
+    url = html.unescape(found[1])
+    return _checked_tiff(web.bytes(url), shown(url))
+
+
+def _cdl_coverage(web: Web, host: str, year: int, bounds: Bounds) -> bytes:
+    # On edges of 30 m pixels, so that the service, which holds 10 m, gives the CDL's own values.
+    service = f"{host}/CropScapeService/wms_cdlall.cgi"
+    answer = web.bytes(
+        service,
+        service="WCS",
+        version="1.0.0",
+        request="GetCoverage",
+        coverage=f"cdl_{year}",
+        crs=_CDL_CRS,
+        bbox=_joined(bounds),
+        resx=_CDL_PIXEL,
+        resy=_CDL_PIXEL,
+        format="gtiff",
+    )
+    return _checked_tiff(answer, service)
+
+
+def _parts(bounds: Bounds) -> Iterator[Bounds]:
+    """Cut bounds into parts that the coverage service gives in one answer."""
+    left, bottom, right, top = bounds
+    step = _WIDEST * _CDL_PIXEL
+    for y in np.arange(bottom, top, step):
+        for x in np.arange(left, right, step):
+            yield x, y, min(x + step, right), min(y + step, top)
+
+
+def _joined(bounds: Bounds) -> str:
+    return ",".join(f"{edge:.0f}" for edge in bounds)
+
+
+def _checked_tiff(content: bytes, where: str) -> bytes:
+    """Tell a whole GeoTIFF from a part of one, and from an error sent with status 200."""
+    if content[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        text = content[:4000].decode("utf-8", "replace")
+        raise ArchiveError(f"{where} answers '{_message(text)}' instead of a GeoTIFF.")
+    try:
+        with MemoryFile(content) as file, file.open() as raster:
+            raster.read(1)
+    except RasterioError:
+        raise ArchiveError(
+            f"{where} gives a damaged GeoTIFF ({len(content)} bytes). Try again later."
+        ) from None
+    return content
+
+
+def _message(answer: str) -> str:
+    """Say in a line what an XML or HTML answer says."""
+    text = re.sub(r"<(style|script|title)\b.*?</\1>|<[^>]*>", " ", answer, flags=re.S | re.I)
+    return " ".join(html.unescape(text).split())[:300] or answer[:100]
+
+
+# Planetary Computer ------------------------------------------------------------------------------
+
+
+def _from_planetary_computer(
+    web: Web, stac: str, year: int, box: GeoBox
+) -> tuple[NDArray[np.uint16], str]:
+    items = [item for item in _search(web, stac, year, box) if _is_cropland(item, year)]
+    if not items:
+        raise DeepCropError(
+            f"Planetary Computer has no CDL of {year} in this area ({_describe(box)}). It ends "
+            "with 2021; CropScape (source 'cropscape') has later years."
+        )
+    codes = np.zeros(box.shape, np.uint16)
+    for item in items:
+        try:
+            _read_item(codes, item, box)
+        except RasterioIOError:  # its message can hold the signature
+            raise ArchiveError(
+                f"Planetary Computer: {shown(_href(item))} cannot be read. Try again later."
+            ) from None
+    return codes, f"Planetary Computer usda-cdl: {', '.join(item['id'] for item in items)}"
+
+
+def _search(web: Web, stac: str, year: int, box: GeoBox) -> Iterator[dict[str, Any]]:
+    """Items of the collection that meet the grid, page by page."""
+    bbox = ",".join(f"{edge:.6f}" for edge in _degrees(box))
+    url = (
+        f"{stac}/search?collections=usda-cdl&bbox={bbox}&datetime={year}-07-01T00:00:00Z&limit=100"
+    )
+    while url:
+        page = web.json(url)
+        try:
+            yield from page["features"]
+            links = {link["rel"]: link["href"] for link in page.get("links", [])}
+        except (KeyError, TypeError, AttributeError):
+            raise ArchiveError(
+                f"{shown(url)} does not answer as a STAC API; check the address."
+            ) from None
+        url = links.get("next", "")
+
+
+def _is_cropland(item: dict[str, Any], year: int) -> bool:
+    """Whether an item is the layer of a year: others tell cultivated land, or span the years."""
+    about = item["properties"]
+    start = str(about.get("start_datetime"))
+    return about.get("usda_cdl:type") == "cropland" and start.startswith(f"{year}-")
+
+
+def _href(item: dict[str, Any]) -> str:
+    return item["assets"]["cropland"]["href"]
+
+
+def _signed(href: str) -> str:
+    """Add the token that Planetary Computer gives to everybody who asks."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of its use of pydantic
+        import planetary_computer
+    try:
+        return planetary_computer.sign_url(href)
+    except (requests.RequestException, ValueError) as error:
+        raise ArchiveError(
+            f"Planetary Computer gives no token for {shown(href)} ({type(error).__name__}). Try "
+            "again later."
+        ) from None
+
+
+@tenacity.retry(
+    stop=tenacity.stop_after_attempt(3),
+    wait=tenacity.wait_fixed(1),
+    retry=tenacity.retry_if_exception_type(RasterioIOError),
+    reraise=True,
+)
+def _read_item(codes: NDArray[np.uint16], item: dict[str, Any], box: GeoBox) -> None:
+    """Read an item's file where it lies; the signature of its address is not kept."""
+    with rasterio.Env(**_REMOTE), rasterio.open(_signed(_href(item))) as raster:
+        _check_raster(raster, item["id"])
+        _fill(codes, raster, box)
+
+
+# From raster to group ----------------------------------------------------------------------------
+
+
+def _check_raster(raster: DatasetReader, where: str) -> None:
+    if raster.crs is None or raster.transform.is_identity:
+        lacks = "reference system" if raster.crs is None else "geotransform"
+        raise DeepCropError(
+            f"{where} has no {lacks}, so it has no place; give it one (gdal_edit.py -a_srs "
+            "EPSG:…, or -a_ullr)."
+        )
+    if raster.count != 1:
+        raise DeepCropError(f"{where} has {raster.count} bands; expected one band of crop codes.")
+
+
+def _fill(codes: NDArray[np.uint16], raster: DatasetReader, box: GeoBox) -> None:
+    """Write the codes of a raster, by nearest neighbour, where there are none yet."""
+    epsg = raster.crs.to_epsg()
+    source = GeoBox(raster.shape, raster.transform, f"EPSG:{epsg}" if epsg else raster.crs.to_wkt())
+    for tile in grid.tiles(box.shape.yx, _BLOCK):
+        placement = place(source, _part(box, tile), "nearest")
+        if placement is None:
+            continue
+        window = Window.from_slices(placement.rows, placement.cols)
+        stored = _whole(raster.read(1, window=window), raster)
+        pick = placement.picks[0]
+        new = np.where(pick >= 0, stored.reshape(-1)[pick], 0).reshape(tile.shape)
+        np.copyto(codes[tile.core], new, where=codes[tile.core] == 0)
+
+
+def _part(box: GeoBox, tile: grid.Tile) -> GeoBox:
+    """``box[tile.core]``, which in odc-geo 0.5 warns of a deprecation with affine 3."""
+    rows, cols = tile.core
+    a, _, c, _, e, f = box.affine[:6]
+    return GeoBox(tile.shape, Affine(a, 0, c + a * cols.start, 0, e, f + e * rows.start), box.crs)
+
+
+def _whole(stored: NDArray, raster: DatasetReader) -> NDArray[np.uint16]:
+    """Codes as they are kept; 0 where the raster has no data."""
+    missing = ~np.isfinite(stored)
+    if raster.nodata is not None:
+        missing |= stored == raster.nodata
+    codes = np.where(missing, 0, stored)
+    wrong = (codes != np.floor(codes)) | (codes < 0) | (codes >= 2**16)
+    if wrong.any():
+        raise DeepCropError(
+            f"{raster.name} holds the value {codes[wrong][0]:g}; expected crop codes, whole "
+            "numbers from 0 to 65535."
+        )
+    return codes.astype(np.uint16)
+
+
+def _landcover(
+    codes: NDArray[np.uint16], classes: Mapping[int, CropClass], box: GeoBox, attrs: dict[str, Any]
+) -> xr.Dataset:
+    """Group of a cube, with the classes that occur."""
+    found = {
+        int(code): classes.get(int(code), CropClass(f"class_{code}")) for code in np.unique(codes)
+    }
+    found = {0: CropClass("unknown", "#000000")} | {k: v for k, v in found.items() if k != 0}
+    described: dict[str, Any] = {
+        "flag_values": list(found),
+        "flag_meanings": " ".join(_word(entry.name) for entry in found.values()),
+    }
+    if all(entry.colour for entry in found.values()):
+        described["flag_colors"] = " ".join(entry.colour for entry in found.values())
+    data = xr.Dataset({"crop_type": (("y", "x"), codes, described)}, attrs=attrs)
+    return grid.assign_grid(data, box)
+
+
+def _word(name: str) -> str:
+    """Name without blanks, of the characters that CF allows in a flag's meaning."""
+    return re.sub(r"[^\w.+@-]+", "_", name, flags=re.ASCII).strip("_") or "unnamed"
+
+
+# Names of a raster's classes ---------------------------------------------------------------------
+
+
+def _table_of(
+    raster: DatasetReader, path: Path, classes: Path | Mapping[int, CropClass] | None
+) -> tuple[dict[int, CropClass], str]:
+    """Classes of a raster, and where they are told; none where they are told nowhere."""
+    colours = _palette(raster)
+    if isinstance(classes, Mapping):
+        return dict(classes), "The table of classes"
+    beside = path.with_suffix(".csv")
+    if classes is not None or beside.is_file():
+        table = Path(classes or beside)
+        named = read_classes(table)
+    else:
+        table = path.with_name(path.name + ".aux.xml")
+        named = _attribute_table(table) if table.is_file() else {}
+    coloured = {
+        code: CropClass(entry.name, entry.colour or colours.get(code, ""))
+        for code, entry in named.items()
+    }
+    return coloured, str(table)
+
+
+def _palette(raster: DatasetReader) -> dict[int, str]:
+    if raster.colorinterp[0] != ColorInterp.palette:
+        return {}
+    return {code: "#{:02X}{:02X}{:02X}".format(*rgba) for code, rgba in raster.colormap(1).items()}
+
+
+def _attribute_table(path: Path) -> dict[int, CropClass]:
+    """Read GDAL's raster attribute table, as it and most programs write it beside a raster.
+
+    Empty where the file has none, or one without names.
+    """
+    try:
+        table = ElementTree.parse(path).find(".//GDALRasterAttributeTable")
+    except (OSError, ElementTree.ParseError) as error:
+        raise DeepCropError(
+            f"{path} cannot be read as XML ({error}); mend or remove it, or give a table of "
+            "classes as CSV."
+        ) from None
+    if table is None:
+        return {}
+    columns = {
+        field.findtext("Name", "").lower(): int(field.get("index", k))
+        for k, field in enumerate(table.findall("FieldDefn"))
+    }
+    usages = {
+        field.findtext("Usage"): int(field.get("index", k))
+        for k, field in enumerate(table.findall("FieldDefn"))
+    }
+    code = columns.get("value", usages.get(_RAT_MINMAX))
+    name = next((columns[key] for key in _RAT_NAMES if key in columns), usages.get(_RAT_NAME))
+    if code is None or name is None:
+        return {}
+    rows = [[cell.text or "" for cell in row.findall("F")] for row in table.findall("Row")]
+    return {
+        int(float(row[code])): CropClass(row[name].strip()) for row in rows if row[name].strip()
+    }

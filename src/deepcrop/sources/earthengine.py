@@ -1,0 +1,537 @@
+"""Google Earth Engine: Sentinel-2 with Cloud Score+, and Sentinel-1, the radar of the paper.
+
+Images are listed (`ee.data.listImages`) and their pixels read (`ee.data.getPixels`) as they are
+stored; nothing is computed on Google's side. What that means for the numbers:
+
+- ``COPERNICUS/S2_SR_HARMONIZED`` holds reflectance times 10 000 from which Earth Engine has already
+  removed the +1000 of processing baseline 04.00 and later, so no offset is applied here.
+- ``COPERNICUS/S1_GRD`` holds sigma0 in dB: thermal noise removed, calibrated, terrain-corrected.
+- The server resamples to the grid by nearest neighbour.
+- Masked or missing pixels come as zeros, as the reference of ``getPixels`` says. In Sentinel-2 that
+  is also the value for no data, and what is left where a reflectance was negative. In Sentinel-1
+  exactly 0 dB does not occur; fills of other kinds (-3.4e38, NaN) are taken for no data too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any, TypeVar
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry, polygon, unary_union
+from pyproj import Transformer
+
+from deepcrop import __version__, grid
+from deepcrop.sources.scenes import SENSORS, ArchiveError, Scene, SceneError
+
+SENTINEL_2 = "COPERNICUS/S2_SR_HARMONIZED"
+CLOUD_SCORE = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
+SENTINEL_1 = "COPERNICUS/S1_GRD"
+
+ADDRESS = "https://earthengine-highvolume.googleapis.com"
+"""Earth Engine's entrance for many small requests by programs."""
+
+T = TypeVar("T")
+
+_OPTICAL = {"B2": "blue", "B3": "green", "B4": "red", "B8": "nir"}
+_RADAR = {"VV": "vv", "VH": "vh"}
+_SCORE = "cs"
+_SCALE = np.float32(1e-4)
+_PIXEL_BYTES = {"optical": 4 * 2 + 1 + 8, "sar": 2 * 8}  # as the server sends them
+_SIDE = 1024  # at most 17 MB a request, where Earth Engine allows 48 MB
+_PATIENCE = 180.0  # seconds of silence
+_OFFSET = "none applied: HARMONIZED images have the +1000 of baseline 04.00 already removed"
+
+_ACCOUNT = (
+    "Register a project at https://console.cloud.google.com/earth-engine, run 'earthengine "
+    "authenticate' once (or set GOOGLE_APPLICATION_CREDENTIALS to the key file of a service "
+    "account), and name the project in GOOGLE_CLOUD_PROJECT or by 'earthengine set_project'."
+)
+
+
+@dataclass(frozen=True)
+class EarthEngine:
+    """Google Earth Engine as an archive; connects when it is made.
+
+    The earthengine library keeps one connection in a process: the archive made last is in use.
+
+    Attributes
+    ----------
+    project : str, optional
+        Google Cloud project that is registered for Earth Engine; by default that of the
+        environment (``GOOGLE_CLOUD_PROJECT``), else that of the credentials.
+    orbits : str or int
+        Relative orbits of the radar: ``"best"`` (the best covered), ``"all"``, or a number.
+    max_cloud : float
+        Most cloud cover of an optical product, percent.
+    clear : float
+        Least Cloud Score+ (band ``cs``, 0 to 1) of a clear pixel. Google recommends 0.50 to 0.65;
+        higher values also remove thin cloud, haze and the edges of shadows.
+    keep : tuple of int, optional
+        Scene classes of Sentinel-2 to keep, in place of Cloud Score+.
+    url : str
+        Address of the service.
+    credentials : google.auth.credentials.Credentials, optional
+        By default those of ``earthengine authenticate``, else Google's application default.
+
+    Raises
+    ------
+    ArchiveError
+        If the library, credentials or a project are missing, or Earth Engine does not answer.
+    """
+
+    project: str | None = None
+    orbits: str | int = "best"
+    max_cloud: float = 90.0
+    clear: float = 0.60
+    keep: tuple[int, ...] | None = None
+    url: str = ADDRESS
+    credentials: Any = field(default=None, repr=False)
+    name: str = field(default="ee", init=False)
+
+    def __post_init__(self) -> None:
+        if self.orbits not in ("best", "all") and not isinstance(self.orbits, int):
+            raise ArchiveError(f"Orbits are {self.orbits!r}; expected 'best', 'all' or a number.")
+        if not 0 < self.clear <= 1:
+            raise ArchiveError(f"Cloud Score+ of {self.clear}; expected more than 0, up to 1.")
+        _connect(self.url, self.credentials, self.project)
+
+    def search(self, box: GeoBox, start: date, end: date, sensor: str) -> list[Scene]:
+        """Scenes that touch ``box`` from ``start`` to ``end``; see `Archive.search`."""
+        if sensor not in SENSORS:
+            raise ArchiveError(f"Earth Engine has no sensor {sensor!r}; expected {SENSORS}.")
+        region = _region(box)
+        images = _list_images(
+            SENTINEL_2 if sensor == "optical" else SENTINEL_1,
+            region,
+            start,
+            end,
+            self._conditions(sensor),
+        )
+        describe = _optical_product if sensor == "optical" else _radar_product
+        products = [product for image in images if (product := _described(describe, image))]
+        passes = _passes(_newest(products), _centre_longitude(box))
+        if sensor == "sar" and self.orbits == "best":
+            passes = _best_orbit(passes, region)
+        return sorted((_scene(sensor, of) for of in passes), key=lambda scene: scene.time)
+
+    def _conditions(self, sensor: str) -> list[str]:
+        """Conditions on properties, for the server."""
+        if sensor == "optical":
+            return [f"CLOUDY_PIXEL_PERCENTAGE <= {self.max_cloud:g}"]
+        conditions = ['instrumentMode = "IW"']
+        if isinstance(self.orbits, int):
+            conditions.append(f"relativeOrbitNumber_start = {self.orbits}")
+        return conditions
+
+    def read(self, scene: Scene, box: GeoBox) -> dict[str, NDArray]:
+        """Pixels of a scene on ``box``; see `Archive.read`.
+
+        Where products overlap, the newest processed one counts.
+        """
+        if scene.sensor == "optical":
+            read, names = self._read_optical, _OPTICAL.values()
+        else:
+            read, names = _read_radar, _RADAR.values()
+        pixels: dict[str, NDArray] = {name: np.full(box.shape, np.nan, "f4") for name in names}
+        if scene.sensor == "optical":
+            pixels["scl"] = np.zeros(box.shape, np.uint8)
+        for tile in grid.tiles(box.shape.yx, _SIDE):
+            part = _part(box, tile.core)
+            bounds = _region(part).boundingbox.bbox
+            missing = np.ones(part.shape, bool)
+            for image in scene.source["images"]:
+                if not missing.any():
+                    break
+                if not _touch(bounds, image["bounds"]):
+                    continue
+                values, there = read(image["asset"], part)
+                there &= missing
+                for name, kept in pixels.items():
+                    kept[tile.core][there] = values[name][there]
+                missing &= ~there
+        return pixels
+
+    def _read_optical(self, asset: str, box: GeoBox) -> tuple[dict[str, NDArray], NDArray]:
+        """Reflectance and scene classes of a product, and where it has data."""
+        raw = _pixels(asset, (*_OPTICAL, "SCL"), box)
+        there = raw["SCL"] > 0
+        if self.keep is not None:
+            clear = np.isin(raw["SCL"], self.keep)
+        elif there.any():
+            score = f"{CLOUD_SCORE}/{asset.rpartition('/')[2]}"
+            clear = _pixels(score, (_SCORE,), box)[_SCORE] >= self.clear
+        else:
+            clear = there
+        values = {
+            name: np.where(clear & (raw[band] > 0), raw[band] * _SCALE, np.float32(np.nan))
+            for band, name in _OPTICAL.items()
+        }
+        return values | {"scl": raw["SCL"].astype(np.uint8)}, there
+
+    def size(self, scene: Scene, box: GeoBox) -> int:
+        """Bytes that `read` will about move."""
+        return box.shape[0] * box.shape[1] * _PIXEL_BYTES[scene.sensor]
+
+    def attrs(self, sensor: str, scenes: Sequence[Scene]) -> dict[str, Any]:
+        """Attributes of a group of the cube; see `Archive.attrs`."""
+        versions = {v for s in scenes for v in s.notes["processing_baseline"].split(", ")}
+        shared = {
+            "processing_baseline": ", ".join(sorted(versions)),
+            "resampling": "nearest, by the server",
+        }
+        if sensor == "sar":
+            return {
+                "source": "Sentinel-1 IW GRDH, Google Earth Engine",
+                "collection": SENTINEL_1,
+                "radiometry": "sigma0",
+            } | shared
+        return {
+            "source": "Sentinel-2 L2A, Google Earth Engine",
+            "collection": SENTINEL_2,
+            "offset": _OFFSET,
+            "mask": f"Cloud Score+ ({CLOUD_SCORE}, {_SCORE}) of at least {self.clear:g} kept"
+            if self.keep is None
+            else f"scene classes {self.keep} kept",
+        } | shared
+
+
+# Connection --------------------------------------------------------------------------------------
+
+
+def _connect(url: str, credentials: Any, project: str | None) -> None:
+    """Set up the earthengine library.
+
+    `ee.Initialize` would fetch the list of algorithms too, and ask another server for deprecated
+    assets; reading stored pixels needs neither.
+    """
+    try:
+        import ee
+    except ImportError:
+        raise ArchiveError(
+            "Google Earth Engine needs 'pip install deepcrop[earthengine]'."
+        ) from None
+    if credentials is None:
+        credentials = _ask(
+            ee.data.get_persistent_credentials,
+            "Earth Engine has no valid credentials",
+            _no_account,
+        )
+    project = project or os.environ.get("GOOGLE_CLOUD_PROJECT") or credentials.quota_project_id
+    if not project:
+        raise ArchiveError(f"Earth Engine needs a Google Cloud project. {_ACCOUNT}")
+
+    def connect() -> None:
+        ee.data.setUserAgent(f"deepcrop/{__version__}")
+        ee.data.initialize(credentials, cloud_api_base_url=url.rstrip("/"), project=project)
+        ee.data.setDeadline(_PATIENCE * 1000)
+
+    _ask(connect, f"Earth Engine at {url}", ArchiveError)
+
+
+def _no_account(_: str) -> ArchiveError:
+    return ArchiveError(f"There are no valid credentials for Earth Engine. {_ACCOUNT}")
+
+
+def _ask(request: Callable[[], T], what: str, failure: Callable[[str], Exception]) -> T:
+    """Send a request; the library itself tries again after 429, 5xx and broken connections.
+
+    Raises
+    ------
+    ArchiveError
+        If Earth Engine cannot be reached, refuses, or the quota is used up.
+    Exception
+        What ``failure`` makes of the message, where only this request has failed.
+    """
+    from ee import EEException
+    from google.auth.exceptions import GoogleAuthError
+    from googleapiclient.errors import Error as ClientError  # type: ignore[import-untyped]
+
+    try:
+        return request()
+    except (EEException, ClientError) as error:
+        # The library keeps the server's message only; the status is in the error it came from.
+        source = error if isinstance(error, ClientError) else error.__context__
+        status = getattr(getattr(source, "resp", None), "status", None)
+        raise _refusal(what, status, _reason(error), failure) from None
+    except GoogleAuthError as error:
+        raise ArchiveError(
+            f"{what}: the credentials are not accepted ({type(error).__name__}). {_ACCOUNT}"
+        ) from None
+    except OSError as error:
+        raise ArchiveError(
+            f"{what}: no answer ({type(error).__name__}). Check the connection, or try again later."
+        ) from None
+    except (ValueError, EOFError):  # JSON, or an array, that ends too early
+        raise failure(f"{what}: the answer is damaged. Try again later.") from None
+
+
+def _reason(error: Exception) -> str:
+    reason = (getattr(error, "reason", None) or str(error)).strip()
+    return reason[:300] or "no reason given"  # it may quote a whole answer
+
+
+def _refusal(
+    what: str, status: int | None, reason: str, failure: Callable[[str], Exception]
+) -> Exception:
+    text = f"{what}: {reason}"
+    if status in (401, 403):
+        return ArchiveError(f"{text} (status {status}). {_ACCOUNT}")
+    if status == 429:
+        return ArchiveError(
+            f"{text} (status 429). The quota of the project is used up, or too many requests run "
+            "at once: try again later, or with fewer threads."
+        )
+    if status == 503:
+        return ArchiveError(f"{text} (status 503). Try again later.")
+    return failure(text if status is None else f"{text} (status {status}).")
+
+
+# Listing -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Product:
+    """One image of a collection."""
+
+    asset: str
+    time: np.datetime64
+    orbit: int
+    same: tuple[str, ...]  # equal for two processings of the same data
+    version: str
+    processed: float
+    footprint: Geometry
+    cloud: float | None = None
+    direction: str = ""
+
+
+def _region(box: GeoBox) -> Geometry:
+    """Outline of a grid in degrees, cut in two at the date line."""
+    left, bottom, right, top = box.boundingbox.bbox
+    centre, middle = (left + right) / 2, (bottom + top) / 2
+    x = np.array([left, centre, right, right, right, centre, left, left])
+    y = np.array([top, top, top, middle, bottom, bottom, bottom, middle])
+    lon, lat = _to_degrees(box).transform(x, y)
+    if np.ptp(lon) > 180:
+        lon = lon % 360
+    world = polygon([(-180, -90), (180, -90), (180, 90), (-180, 90), (-180, -90)], "EPSG:4326")
+    sides = [polygon([*zip(lon + turn, lat, strict=True)], "EPSG:4326") for turn in (0, -360)]
+    return (sides[0] & world) | (sides[1] & world)
+
+
+def _to_degrees(box: GeoBox) -> Transformer:
+    return Transformer.from_crs(str(box.crs), "EPSG:4326", always_xy=True)
+
+
+def _centre_longitude(box: GeoBox) -> float:
+    left, bottom, right, top = box.boundingbox.bbox
+    return float(_to_degrees(box).transform((left + right) / 2, (bottom + top) / 2)[0])
+
+
+def _list_images(
+    collection: str, region: Geometry, start: date, end: date, conditions: list[str]
+) -> list[dict[str, Any]]:
+    """All images of a collection over a region, from ``start`` to ``end``."""
+    import ee
+
+    # Six decimals, so that the address of the request stays short.
+    outline = json.loads(json.dumps(region.json), parse_float=lambda text: round(float(text), 6))
+    query = {
+        "parent": collection,
+        "startTime": f"{start.isoformat()}T00:00:00Z",
+        "endTime": f"{(end + timedelta(days=1)).isoformat()}T00:00:00Z",
+        "region": outline,
+        "properties": conditions,
+    }
+    what = f"Earth Engine, list of {collection}"
+    return _ask(lambda: ee.data.listImages(query), what, ArchiveError)["images"] or []
+
+
+def _described(
+    describe: Callable[[Mapping[str, Any]], _Product | None], image: Mapping[str, Any]
+) -> _Product | None:
+    try:
+        return describe(image)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArchiveError(
+            f"Earth Engine describes the image {image.get('id')} in another way than expected "
+            f"({type(error).__name__}: {error}). Is there a newer version of deepcrop?"
+        ) from None
+
+
+def _optical_product(image: Mapping[str, Any]) -> _Product:
+    said = image["properties"]
+    take = said["DATATAKE_IDENTIFIER"].rpartition("_N")[0]  # without the baseline
+    strip = re.search(r"_S(\d{8}T\d{6})", said["DATASTRIP_ID"])
+    return _Product(
+        asset=image["id"],
+        time=_time(image),
+        orbit=int(said["SENSING_ORBIT_NUMBER"]),
+        same=(take, said["MGRS_TILE"], strip[1] if strip else ""),
+        version=str(said["PROCESSING_BASELINE"]),
+        processed=float(said["GENERATION_TIME"]),
+        footprint=_footprint(image),
+        cloud=float(said["CLOUDY_PIXEL_PERCENTAGE"]),
+    )
+
+
+def _radar_product(image: Mapping[str, Any]) -> _Product | None:
+    """Describe a product with both VV and VH; None for others."""
+    said = image["properties"]
+    if not {"VV", "VH"} <= set(said["transmitterReceiverPolarisation"]):
+        return None
+    return _Product(
+        asset=image["id"],
+        time=_time(image),
+        orbit=int(said["relativeOrbitNumber_start"]),
+        same=(image["id"].rpartition("_")[0],),  # the last part tells processings apart
+        version=str(said["GRD_Post_Processing_software_version"]),
+        processed=float(said["GRD_Post_Processing_start"]),
+        footprint=_footprint(image),
+        direction=str(said["orbitProperties_pass"]).lower(),
+    )
+
+
+def _time(image: Mapping[str, Any]) -> np.datetime64:
+    return np.datetime64(image["startTime"].removesuffix("Z"), "ns")
+
+
+def _footprint(image: Mapping[str, Any]) -> Geometry:
+    outline = image["geometry"]
+    if outline["type"] == "LinearRing":
+        outline = {"type": "Polygon", "coordinates": [outline["coordinates"]]}
+    return Geometry(outline, "EPSG:4326")
+
+
+def _newest(products: Sequence[_Product]) -> Iterator[_Product]:
+    """Newest processing of each product, the newest of all first."""
+    seen = set()
+    for product in sorted(products, key=lambda p: (p.processed, p.asset), reverse=True):
+        if product.same not in seen:
+            seen.add(product.same)
+            yield product
+
+
+def _passes(products: Iterator[_Product], longitude: float) -> list[list[_Product]]:
+    """Group products by solar day and relative orbit."""
+    solar = np.timedelta64(round(longitude / 15 * 3600), "s")
+    groups = defaultdict(list)
+    for product in products:
+        groups[(product.time + solar).astype("datetime64[D]"), product.orbit].append(product)
+    return list(groups.values())
+
+
+def _best_orbit(passes: list[list[_Product]], region: Geometry) -> list[list[_Product]]:
+    """Keep the passes of the orbit that covers most of the region, summed over its passes."""
+    covered: dict[int, float] = defaultdict(float)
+    for of in passes:
+        seen = unary_union([product.footprint & region for product in of])
+        covered[of[0].orbit] += seen.area / region.area if seen else 0.0
+    best = max(covered, key=lambda orbit: (round(covered[orbit], 6), -orbit), default=None)
+    return [of for of in passes if of[0].orbit == best]
+
+
+def _scene(sensor: str, products: list[_Product]) -> Scene:
+    """Describe a pass."""
+    notes = {"processing_baseline": ", ".join(sorted({p.version for p in products}))}
+    clouds = [p.cloud for p in products if p.cloud is not None]
+    if sensor == "optical":
+        notes["offset"] = _OFFSET
+    else:
+        notes["pass"] = products[0].direction
+    return Scene(
+        sensor=sensor,
+        time=min(p.time for p in products),
+        products=tuple(p.asset.rpartition("/")[2] for p in products),
+        relative_orbit=products[0].orbit,
+        cloud_cover=sum(clouds) / len(clouds) if clouds else None,
+        notes=notes,
+        source={
+            "images": [
+                {"asset": p.asset, "bounds": list(p.footprint.boundingbox.bbox)} for p in products
+            ]
+        },
+    )
+
+
+# Pixels ------------------------------------------------------------------------------------------
+
+
+def _part(box: GeoBox, window: tuple[slice, slice]) -> GeoBox:
+    """Cut a window out of a grid."""
+    rows, cols = window
+    a, _, c, _, e, f = box.affine[:6]
+    affine = Affine(a, 0, c + a * cols.start, 0, e, f + e * rows.start)
+    return GeoBox((rows.stop - rows.start, cols.stop - cols.start), affine, box.crs)
+
+
+def _touch(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Whether two boxes of west, south, east, north touch, on whichever side of the date line."""
+    return (a[1] <= b[3] and b[1] <= a[3]) and any(
+        a[0] <= b[2] + turn and b[0] + turn <= a[2] for turn in (-360, 0, 360)
+    )
+
+
+def _pixels(asset: str, bands: Sequence[str], box: GeoBox) -> NDArray:
+    """Fetch stored pixels on a grid: an array (rows, cols) with a field for each band."""
+    import ee
+
+    a, b, c, d, e, f = box.affine[:6]
+    rows, cols = box.shape
+    if box.crs is None or box.crs.epsg is None:
+        raise ArchiveError(
+            f"Earth Engine needs a grid whose reference system has an EPSG code; {box.crs} has none."
+        )
+    request = {
+        "assetId": asset,
+        "fileFormat": "NUMPY_NDARRAY",
+        "bandIds": list(bands),
+        "grid": {
+            "dimensions": {"width": cols, "height": rows},
+            "affineTransform": {
+                "scaleX": a,
+                "shearX": b,
+                "translateX": c,
+                "shearY": d,
+                "scaleY": e,
+                "translateY": f,
+            },
+            "crsCode": f"EPSG:{box.crs.epsg}",
+        },
+    }
+    raw = _ask(lambda: ee.data.getPixels(request), f"Earth Engine, {asset}", _scene_error)
+    if raw.shape != (rows, cols) or raw.dtype.names != tuple(bands):
+        raise SceneError(
+            f"Earth Engine, {asset}: {raw.dtype.names} of shape {raw.shape} came; expected "
+            f"{tuple(bands)} of shape {(rows, cols)}."
+        )
+    return raw
+
+
+def _scene_error(text: str) -> SceneError:
+    if CLOUD_SCORE in text and "not found" in text:
+        text += " Cloud Score+ may not be there yet: mask by scene classes instead (keep 4,5,6,7)."
+    return SceneError(text)
+
+
+def _read_radar(asset: str, box: GeoBox) -> tuple[dict[str, NDArray], NDArray]:
+    """Backscatter of a product in dB, and where it has data."""
+    raw = _pixels(asset, tuple(_RADAR), box)
+    values = {name: _decibel(raw[band]) for band, name in _RADAR.items()}
+    return values, np.isfinite(values["vv"]) & np.isfinite(values["vh"])
+
+
+def _decibel(raw: NDArray) -> NDArray[np.float32]:
+    """Backscatter, NaN where the server has filled in: zeros, or a value no radar measures."""
+    measured = (raw != 0) & (np.abs(raw) < 100)
+    return np.where(measured, raw, math.nan).astype(np.float32)
