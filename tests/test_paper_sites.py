@@ -1,4 +1,3 @@
-import pytest
 from test_sources_phenocam_files import camera_file, row
 
 from deepcrop.labels import CameraLabels, SiteYear
@@ -36,20 +35,12 @@ def test_two_good_years_at_one_region(tmp_path):
     assert (first.latitude, first.longitude) == (41.1649, -96.4701)
 
 
-def test_the_five_sites_that_the_paper_names_are_taken(real_data):
-    folder = real_data / "phenocam/series"
-    sites = paper_sites(path for site in TEST_SITES for path in folder.glob(f"{site}_AG_*.csv"))
-    assert {site.site for site in sites if site.taken} == set(TEST_SITES)
-    years = {site.site: site.years for site in sites}
-    assert years["usof6"] == (2019, 2020)
-    assert years["mead3"] == (2017, 2018, 2019, 2020)
-
-
-@pytest.mark.slow
-def test_all_real_series_give_sixty_sites(real_data):
+def test_real_series_give_sixty_sites_and_the_five_that_the_paper_names(real_data):
     sites = paper_sites((real_data / "phenocam/series").glob("*.csv"))
     assert len(sites) == 91
-    taken = [site.site for site in sites if site.taken]
+    taken = {site.site: site.years for site in sites if site.taken}
     print(f"{len(taken)} of {len(sites)} sites:", *taken)
     assert len(taken) == 60
     assert set(TEST_SITES) <= set(taken)
+    assert taken["usof6"] == (2019, 2020)
+    assert taken["mead3"] == (2017, 2018, 2019, 2020)

@@ -16,11 +16,11 @@ from tests.archive import earthengine as google
 from tests.archive.server import Server
 
 from deepcrop import grid, observations
+from deepcrop.sources import open_archive
 from deepcrop.sources.earthengine import EarthEngine
 from deepcrop.sources.scenes import ArchiveError, Scene, SceneError
 
 ee = pytest.importorskip("ee")
-from google.auth.credentials import AnonymousCredentials  # noqa: E402  (comes with ee)
 
 SPRING = date(2018, 5, 1), date(2018, 6, 10)
 DN, CENTIBEL = 1.01e-4, 0.01
@@ -51,7 +51,7 @@ def bed(server, cube):
 
 
 def connect(bed, **options) -> EarthEngine:
-    return EarthEngine("test-project", url=bed.url, credentials=AnonymousCredentials(), **options)
+    return EarthEngine("test-project", address=bed.url, **options)
 
 
 def group(cube, sensor) -> xr.Dataset:
@@ -246,6 +246,37 @@ def _bounds_in(crs, box):
     )
 
 
+def test_where_products_overlap_the_newest_counts(bed, cube):
+    archive, box = connect(bed), box_of(cube)
+    scene = archive.search(box, *SPRING, "optical")[0]
+    before = archive.read(scene, box)["red"]
+    name = next(i["asset"] for i in scene.source["images"] if i["asset"].endswith("T15TVG"))
+    west = bed.images[name]
+
+    def darker(band):
+        return west.read(band) // (1 if band == "SCL" else 2)
+
+    older = west.properties | {"GENERATION_TIME": west.properties["GENERATION_TIME"] - 1000}
+    bed.images[name] = replace(west, properties=older, read=darker)
+    after = archive.read(archive.search(box, *SPRING, "optical")[0], box)["red"]
+    alone = west.box.shape[1] - 8  # the tiles share eight columns
+    assert np.isfinite(before[:, alone : alone + 8]).any()
+    np.testing.assert_array_equal(after[:, alone:], before[:, alone:])
+    np.testing.assert_allclose(after[:, :alone], before[:, :alone] / 2, atol=DN)
+
+
+def test_footprints_beyond_the_date_line_are_on_the_same_earth(bed, cube):
+    archive, box = connect(bed), box_of(cube)
+    scene = archive.search(box, *SPRING, "sar")[0]
+    images = [
+        {"asset": image["asset"], "bounds": [west + 360, south, east + 360, north]}
+        for image in scene.source["images"]
+        for west, south, east, north in [image["bounds"]]
+    ]
+    around = archive.read(replace(scene, source={"images": images}), box)
+    np.testing.assert_array_equal(around["vv"], archive.read(scene, box)["vv"])
+
+
 def test_a_large_grid_is_asked_for_in_parts(bed, server, cube):
     archive, box = connect(bed), box_of(cube)
     scene = archive.search(box, *SPRING, "sar")[0]
@@ -430,11 +461,11 @@ def test_an_image_described_in_another_way_is_named(bed, cube):
 def test_no_server_and_no_earth_engine_at_the_address(bed, server):
     ee.data.setMaxRetries(0)
     with pytest.raises(ArchiveError, match="/elsewhere"):
-        EarthEngine("p", url=f"{server.url}/elsewhere", credentials=AnonymousCredentials())
+        EarthEngine("p", address=f"{server.url}/elsewhere")
     with Server() as gone:
         pass
     with pytest.raises(ArchiveError, match=rf"{gone.url}: no answer"):
-        EarthEngine("p", url=gone.url, credentials=AnonymousCredentials())
+        EarthEngine("p", address=gone.url)
 
 
 # Accounts
@@ -450,24 +481,31 @@ def no_account(monkeypatch, tmp_path):
     monkeypatch.setenv("NO_GCE_CHECK", "true")
 
 
-def test_missing_credentials_and_how_to_get_them(no_account, bed):
+def test_missing_credentials_and_how_to_get_them(no_account):
     with pytest.raises(ArchiveError) as error:
-        EarthEngine("test-project", url=bed.url)
+        EarthEngine("test-project")
     for words in ("earthengine authenticate", "Register a project", "GOOGLE_CLOUD_PROJECT"):
         assert words in str(error.value)
 
 
-def test_the_project_is_asked_for_or_taken_from_the_environment(
-    no_account, bed, server, cube, monkeypatch
-):
+def test_address_and_project_come_from_the_environment(no_account, bed, server, cube, monkeypatch):
+    monkeypatch.setenv("DEEPCROP_EARTH_ENGINE", bed.url + "/")
     with pytest.raises(ArchiveError, match="needs a Google Cloud project"):
-        EarthEngine(url=bed.url, credentials=AnonymousCredentials())
+        open_archive("ee")
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "project-of-the-environment")
-    archive = EarthEngine(url=bed.url, credentials=AnonymousCredentials())
-    archive.search(box_of(cube), *SPRING, "sar")
+    open_archive("ee").search(box_of(cube), *SPRING, "sar")
     headers = server.asked("listAssets")[-1].headers
     assert headers["x-goog-user-project"] == "project-of-the-environment"
     assert headers["user-agent"].startswith("deepcrop/")
+
+
+def test_googles_credentials_go_to_google_only(bed, server, cube, monkeypatch, tmp_path):
+    known = tmp_path / ".config" / "earthengine" / "credentials"
+    known.parent.mkdir(parents=True)
+    known.write_text('{"refresh_token": "do-not-tell", "project": "test-project"}')
+    monkeypatch.setenv("HOME", str(tmp_path))
+    connect(bed).search(box_of(cube), *SPRING, "sar")
+    assert not any("authorization" in request.headers for request in server.log)
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch):

@@ -3,6 +3,7 @@ from datetime import date
 
 import numpy as np
 import pytest
+import xarray as xr
 from test_sources_phenocam_files import camera_file, row
 from tests.archive import phenocam as archive
 from tests.archive.server import Response, Server, json_response
@@ -18,7 +19,7 @@ from deepcrop.sources.phenocam import (
     write_acknowledgement,
 )
 from deepcrop.sources.phenocam_files import CITATION, read_series
-from deepcrop.sources.scenes import ArchiveError
+from deepcrop.sources.scenes import ArchiveError, SceneError
 from deepcrop.sources.web import NotFound, Web
 
 DAYS = ("2018-03-02", "2018-03-05", "2019-06-05", "2020-06-05")
@@ -155,7 +156,7 @@ def test_addresses_of_the_list_come_first_then_the_usual_pattern(server, network
     assert network.download_series(elsewhere, tmp_path).exists()  # not at the listed address
     kept = (tmp_path / "usof6_AG_1000_3day.csv").read_bytes()
     server.route("GET", "/moved.csv", lambda request: Response(kept + b"2020-06-08" + kept[-80:]))
-    with pytest.raises(ArchiveError, match=r"moved\.csv"):  # the listed one is not passed over
+    with pytest.raises(SceneError, match=r"moved\.csv"):  # the listed one is not passed over
         network.download_series(elsewhere, tmp_path)
     with pytest.raises(NotFound, match="no 1-day summary file of usof6_AG_1000"):
         network.download_series(roi, tmp_path, period=1)
@@ -170,7 +171,7 @@ def test_faults_on_the_way(server, network, tmp_path):
     assert len(server.asked(r"3day\.csv")) == 5
     before = path.read_bytes()
     server.fail(r"3day\.csv", "truncate", times=2)
-    with pytest.raises(ArchiveError, match=r"AG_1000_3day\.csv.*(short|expected)") as error:
+    with pytest.raises(SceneError, match=r"AG_1000_3day\.csv.*(short|expected)") as error:
         network.download_series(roi, tmp_path)
     assert ".part" not in str(error.value)
     assert path.read_bytes() == before
@@ -181,7 +182,7 @@ def test_a_file_of_another_camera_is_refused(server, network, folder, tmp_path):
     roi = network.roi_lists("usof6")[0]
     wrong = (folder / "mead2_AG_1000_3day.csv").read_bytes()
     (folder / "usof6_AG_1000_3day.csv").write_bytes(wrong)
-    with pytest.raises(ArchiveError, match="is mead2_AG_1000_3day, expected usof6_AG_1000_3day"):
+    with pytest.raises(SceneError, match="is mead2_AG_1000_3day, expected usof6_AG_1000_3day"):
         network.download_series(roi, tmp_path)
     assert not list(tmp_path.glob("*.csv"))
 
@@ -258,8 +259,6 @@ def test_candidates_for_the_list_of_the_paper(network):
 
 
 def test_simulated_cameras(server, web, region_path, tmp_path):
-    import xarray as xr
-
     looks = archive.write_simulated(region_path, tmp_path / "served")
     api = archive.serve(server, tmp_path / "served", orientation=looks)
     network = PhenoCam(web, api)

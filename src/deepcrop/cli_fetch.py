@@ -19,6 +19,7 @@ from deepcrop import fetch as fetching
 from deepcrop.errors import DeepCropError
 from deepcrop.fetch import Estimate, Fetched, Request
 from deepcrop.sources import ARCHIVES, cropland, phenocam
+from deepcrop.sources.scenes import ArchiveError
 
 
 def fetch(
@@ -112,7 +113,10 @@ def fetch(
         )
         _report(result)
         folder = out.with_suffix(".cameras")
-        found = site_fetch.fetch_cameras(place.box, network, folder)
+        try:
+            found = site_fetch.fetch_cameras(place.box, network, folder)
+        except ArchiveError as error:
+            raise ArchiveError(f"{out} is complete, but not the cameras in it: {error}") from None
         where = f"; their series: {folder}" if found else ""
         typer.echo(f"{len(found)} PhenoCam sites in the area{where}")
     _complain([result])

@@ -25,6 +25,7 @@ import xarray as xr
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio.errors import NotGeoreferencedWarning
 from zarr.errors import ZarrUserWarning
 
 from deepcrop import grid, observations
@@ -271,6 +272,8 @@ def _open(request: Request) -> Archive:
             f"Sensors {', '.join(request.sensors) or 'none'}; expected {' and '.join(SENSORS)}, or "
             "one of them."
         )
+    if request.orbits not in ("best", "all") and not isinstance(request.orbits, int):
+        raise DeepCropError(f"Orbits {request.orbits!r}; expected best, all or a number.")
     if request.start > request.end:
         raise DeepCropError(f"Period {request.start} to {request.end} runs backwards.")
     return open_archive(
@@ -363,7 +366,9 @@ def _read_all(
         scene = scenes[unit.sensor][unit.scene]
         _keep(folder / unit.file, archive.read(scene, _crop(box, unit.tile)))
 
-    with progress_bar() as bar:
+    with progress_bar() as bar, warnings.catch_warnings():
+        # rasterio silences this one about its own arrays in memory, but not in several threads.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
         task = bar.add_task(
             "fetching scenes", total=len(every), completed=len(every) - len(missing)
         )

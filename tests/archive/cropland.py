@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import urllib.parse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,15 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from rasterio.io import MemoryFile
-from tests.archive.server import Request, Response, Server, json_response
+from tests.archive.server import Request, Response, Server
+from tests.archive.stac import Bed
+
+from deepcrop.sources.cropland import cdl_classes
 
 MAXSIZE = 4096
 TILE = 15000  # metres; Planetary Computer keeps tiles of 500 x 500 pixels
+
+ACCOUNT, CONTAINER = "landcoverdata", "usda-cdl"  # of Planetary Computer's blobs
 
 _CLASSES = (1, 5, 24, 36, 61, 176)  # corn, soybeans, winter wheat, alfalfa, fallow, grassland
 
@@ -77,6 +82,18 @@ def serve(
             headers={"Content-Type": "application/xml;charset=utf-8"},
         )
 
+    def cdl_value(request: Request) -> Response:
+        x, y = float(request.one("x", "")), float(request.one("y", ""))
+        with rasterio.open(raster) as file:
+            code = int(next(file.sample([(x, y)]))[0])  # 0 outside
+        entry = cdl_classes()[code]
+        return Response(
+            b'<ns1:GetCDLValueResponse xmlns:ns1="http://cropscape.csiss.gmu.edu/CDLService/">'
+            + f'<Result>{{x: {x}, y: {y}, value: {code}, category: "{entry.name}", '
+            f'color: "{entry.colour}"}}</Result></ns1:GetCDLValueResponse>'.encode(),
+            headers={"Content-Type": "application/xml;charset=utf-8"},
+        )
+
     def cached(request: Request, name: str) -> Response:
         return Response(files[name], headers={"Content-Type": "image/tiff"})
 
@@ -105,6 +122,7 @@ def serve(
             clip(raster, left, bottom, right, top), headers={"Content-Type": "image/tiff"}
         )
 
+    server.route("GET", f"{prefix}/axis2/services/CDLService/GetCDLValue", cdl_value)
     server.route("GET", f"{prefix}/axis2/services/CDLService/GetCDLFile", cdl_file)
     server.route("GET", f"{prefix}/webservice/nass_data_cache/(?P<name>[^/]+)", cached)
     server.route("GET", f"{prefix}/CropScapeService/wms_cdlall.cgi", coverage)
@@ -136,60 +154,11 @@ def clip(raster: Path, left: float, bottom: float, right: float, top: float) -> 
         return memory.read()
 
 
-def serve_stac(
-    server: Server,
-    raster: Path,
-    prefix: str = "/pc",
-    years: Sequence[int] = (2021,),
-    page: int = 3,
-) -> None:
-    """Answer searches of `usda-cdl` as Planetary Computer does, ``page`` items at a time.
-
-    The address to give to the client is ``server.url + prefix``.
-    """
-    known = items(server, raster, f"{prefix}/blobs", years)
-
-    def search(request: Request) -> Response:
-        west, south, east, north = (float(edge) for edge in request.one("bbox", "").split(","))
-        first, _, last = request.one("datetime", "").partition("/")
-        found = [
-            item
-            for item in known
-            if request.one("collections") == item["collection"]
-            and item["bbox"][0] <= east
-            and item["bbox"][2] >= west
-            and item["bbox"][1] <= north
-            and item["bbox"][3] >= south
-            and item["properties"]["start_datetime"] <= (last or first)
-            and item["properties"]["end_datetime"] >= first
-        ]
-        start = int(request.one("token", "0"))
-        links = [{"rel": "self", "type": "application/geo+json", "href": server.url + request.path}]
-        if start + page < len(found):
-            query = {key: values[0] for key, values in request.query.items()}
-            query["token"] = str(start + page)
-            href = f"{server.url}{request.path}?{urllib.parse.urlencode(query)}"
-            links.append({"rel": "next", "type": "application/geo+json", "href": href})
-        return json_response(
-            {
-                "type": "FeatureCollection",
-                "features": found[start : start + page],
-                "links": links,
-            },
-            kind="application/geo+json",
-        )
-
-    server.route("GET", f"{prefix}/search", search)
-
-
-def items(
-    server: Server, raster: Path, prefix: str = "/usda-cdl", years: Sequence[int] = (2021,)
-) -> list[dict[str, Any]]:
-    """Serve ``raster`` as COGs of `TILE`, and give their items in the form of `usda-cdl`.
+def publish(bed: Bed, raster: Path, years: Sequence[int] = (2021,)) -> None:
+    """Add ``raster`` to a bed's Planetary Computer, as COGs of `TILE` with items of `usda-cdl`.
 
     As there, each tile has beside ``cropland`` an item of type ``cultivated`` for the same year.
     """
-    found = []
     to_degrees = Transformer.from_crs("EPSG:5070", "EPSG:4326", always_xy=True)
     with rasterio.open(raster) as file:
         left, bottom, right, top = file.bounds
@@ -198,48 +167,61 @@ def items(
     ):
         bounds = (float(x), float(max(y - TILE, bottom)), float(min(x + TILE, right)), float(y))
         tile = f"{year}_{x:.0f}_{y - 30:.0f}_{TILE}"
+        path = f"/{CONTAINER}/tiles/{year}_30m_cdls_{tile.removeprefix(f'{year}_')}.tif"
         body = _cog(clip(raster, *bounds))
-        path = f"{prefix}/tiles/{year}_30m_cdls_{tile}.tif"
 
         def answer(request: Request, body: bytes = body) -> Response:
-            return Response(body, headers={"Content-Type": "image/tiff"})
+            refusal = bed.tokens.refusal(request, CONTAINER)
+            return refusal or Response(body, headers={"Content-Type": "image/tiff"})
 
-        server.route("GET", path, answer)
-        west, south, east, north = to_degrees.transform_bounds(*bounds)
-        ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+        bed.server.route("GET", re.escape(path), answer)
+        degrees = to_degrees.transform_bounds(*bounds)
+        href = f"http://{ACCOUNT}.blob.core.windows.net{path}"
         for kind in ("cropland", "cultivated"):
-            found.append(
-                {
-                    "type": "Feature",
-                    "stac_version": "1.0.0",
-                    "id": f"{kind}_{tile}",
-                    "collection": "usda-cdl",
-                    "properties": {
-                        "proj:epsg": 5070,
-                        "proj:transform": [30.0, 0.0, bounds[0], 0.0, -30.0, bounds[3]],
-                        "proj:shape": [
-                            round((bounds[3] - bounds[1]) / 30),
-                            round((bounds[2] - bounds[0]) / 30),
-                        ],
-                        "start_datetime": f"{year}-01-01T00:00:00Z",
-                        "end_datetime": f"{year}-12-31T23:59:59Z",
-                        "usda_cdl:type": kind,
-                        "datetime": None,
-                    },
-                    "geometry": {"type": "Polygon", "coordinates": [ring]},
-                    "bbox": [west, south, east, north],
-                    "links": [],
-                    "stac_extensions": [],
-                    "assets": {
-                        kind: {
-                            "href": server.url + path,
-                            "type": "image/tiff; application=geotiff; profile=cloud-optimized",
-                            "roles": ["data"],
-                        }
-                    },
-                }
-            )
-    return found
+            bed.apis["pc"].add(_item(kind, tile, year, bounds, degrees, href))
+
+
+def _item(
+    kind: str,
+    tile: str,
+    year: int,
+    bounds: Sequence[float],
+    degrees: Sequence[float],
+    href: str,
+) -> dict[str, Any]:
+    (left, bottom, right, top), (west, south, east, north) = bounds, degrees
+    ring = [[east, south], [east, north], [west, north], [west, south], [east, south]]
+    return {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": f"{kind}_{tile}",
+        "properties": {
+            "proj:epsg": 5070,
+            "proj:transform": [30.0, 0.0, left, 0.0, -30.0, top],
+            "proj:shape": [round((top - bottom) / 30), round((right - left) / 30)],
+            "start_datetime": f"{year}-01-01T00:00:00Z",
+            "end_datetime": f"{year}-12-31T23:59:59Z",
+            "usda_cdl:type": kind,
+            "datetime": None,
+        },
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "links": [],
+        "assets": {
+            kind: {
+                "href": href,
+                "type": "image/tiff; application=geotiff; profile=cloud-optimized",
+                "title": f"Cropland Data Layer (CDL) {year}",
+                "raster:bands": [{"nodata": 0, "data_type": "uint8", "spatial_resolution": 30}],
+                "roles": ["data"],
+            }
+        },
+        "bbox": list(degrees),
+        "stac_extensions": [
+            "https://stac-extensions.github.io/projection/v1.0.0/schema.json",
+            "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
+        ],
+        "collection": "usda-cdl",
+    }
 
 
 def _cog(tiff: bytes) -> bytes:

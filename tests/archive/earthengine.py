@@ -114,7 +114,8 @@ class Image:
 class EarthEngineBed:
     """What is served; change it while the server runs.
 
-    ``url`` is for ``ee.data.initialize`` and `deepcrop.sources.earthengine.EarthEngine`.
+    ``url`` is the address for `deepcrop.sources.earthengine.EarthEngine` (as an argument, or in
+    DEEPCROP_EARTH_ENGINE) and for ``ee.Initialize``.
     ``refusals`` are answers in Google's form to requests whose path matches a pattern: status and
     message.
     """

@@ -432,7 +432,7 @@ def pc_sentinel1_rtc(product: RadarProduct, root: str, blobs: str) -> Item:
     extensions = _schema(
         "sar/v1.0.0", "sat/v1.0.0", "projection/v1.1.0", "file/v2.0.0", "raster/v1.1.0"
     )
-    ring = product.tile.outline()
+    ring = swath_outline(product.swath)
     return _feature(name, "sentinel-1-rtc", ring, properties, assets, links, extensions)
 
 
@@ -523,11 +523,13 @@ def _es_band(name: str) -> dict:
     }
 
 
-def _es_raster_band(key: str, size: int, offset: float) -> list[dict]:
+def _es_raster_band(key: str, size: int, offset: float) -> list:
     whole = {"nodata": 0, "data_type": "uint16", "spatial_resolution": size}
     byte = {"nodata": 0, "data_type": "uint8", "spatial_resolution": size}
-    if key in ("visual", "preview"):
-        return [dict(byte) for _ in range(3)]
+    if key == "visual":
+        return [byte] * 3
+    if key == "preview":  # a list in a list, as the archive has it
+        return [[byte | {"nodata": None}] * 3]
     if key in ("scl", "cloud", "snow"):
         return [byte]
     if key == "wvp":
@@ -551,7 +553,7 @@ def _es_raster(key: str, tile: Tile, offset: float) -> dict:
         **({"eo:bands": bands} if bands else {}),
         **({} if key == "snow" else {"gsd": size}),
         "proj:shape": list(box.shape),
-        "proj:transform": [round(v) for v in box.affine[:6]],
+        "proj:transform": [round(v) for v in box.affine[: 9 if key == "preview" else 6]],
         "raster:bands": _es_raster_band(key, size, offset),
         "roles": roles.get(key, ["data", "reflectance"] if band else ["data"]),
     }

@@ -114,18 +114,19 @@ class Tile:
 def tile_around(box: GeoBox, epsg: int | None = None) -> Tile:
     """Tile over a region, in its own or another reference system; corners on multiples of 60 m."""
     epsg = epsg or int(box.crs.epsg)
-    around = box.footprint(f"EPSG:{epsg}", buffer=0).boundingbox
-    left = math.floor(around.left / 60) * 60 - 600
-    top = math.ceil(around.top / 60) * 60 + 600
-    cols = max(math.ceil((around.right + 600 - left) / 60) * 6, 1098)
-    rows = max(math.ceil((top - around.bottom + 600) / 60) * 6, 1098)
+    to_tile = Transformer.from_crs(int(box.crs.epsg), epsg, always_xy=True)
+    west, south, east, north = to_tile.transform_bounds(*box.boundingbox.bbox)
+    left = math.floor(west / 60) * 60 - 600
+    top = math.ceil(north / 60) * 60 + 600
+    cols = max(math.ceil((east + 600 - left) / 60) * 6, 1098)
+    rows = max(math.ceil((top - south + 600) / 60) * 6, 1098)
     affine = rasterio.Affine(10, 0, left, 0, -10, top)
-    return Tile(GeoBox((rows, cols), affine, f"EPSG:{epsg}"), _mgrs(around, epsg))
+    name = _mgrs((west + east) / 2, (south + north) / 2, epsg)
+    return Tile(GeoBox((rows, cols), affine, f"EPSG:{epsg}"), name)
 
 
-def _mgrs(box: object, epsg: int) -> str:
-    """Zone, band and 100 km square of the middle of a box (NGA.STND.0037)."""
-    x, y = (box.left + box.right) / 2, (box.bottom + box.top) / 2  # type: ignore[attr-defined]
+def _mgrs(x: float, y: float, epsg: int) -> str:
+    """Zone, band and 100 km square of a place (NGA.STND.0037)."""
     latitude = Transformer.from_crs(epsg, 4326, always_xy=True).transform(x, y)[1]
     zone = epsg % 100
     band = "CDEFGHJKLMNPQRSTUVWXX"[int((latitude + 80) // 8)]
@@ -185,7 +186,7 @@ def write_optical(cube: xr.DataTree, folder: Path, tile: Tile, offset: int) -> N
     """Write every scene's bands with ``offset`` added to the digital numbers, and its classes.
 
     DN = reflectance * 1e4 + offset, at least 1; `CLOUD_DN` (and the offset) where the pixel is
-    masked; 0 where there is no data. A file that is already there is kept.
+    masked; 0 where there is no data. Files that are already there are kept.
     """
     data = cube["optical"].to_dataset()
     coarse = _coarse(data["scl"].values, _parity(data))
@@ -256,7 +257,7 @@ def class_shares(path: Path) -> dict[int, float]:
     with rasterio.open(path) as source:
         counts = np.bincount(source.read(1).ravel(), minlength=12)
     seen = max(counts[1:].sum(), 1)
-    return {0: 100 * counts[0] / counts.sum()} | {
+    return {0: float(100 * counts[0] / counts.sum())} | {
         c: float(round(100 * counts[c] / seen, 6)) for c in range(1, 12)
     }
 
@@ -265,7 +266,7 @@ def class_shares(path: Path) -> dict[int, float]:
 # Radar geometry
 
 _EARTH, _ORBIT = 6371.0, 6371.0 + 700.0  # km
-_NEAR_RANGE = 414.0  # km on the ground from below the satellite to the swath
+_NEAR_RANGE = 369.0  # km on the ground from below the satellite to the swath
 _MID_INCIDENCE = dict(zip(S1_ORBITS, (34.5, 42.0), strict=True))  # as the simulation has it
 _HEADING = {True: 348.0, False: 192.0}  # ascending, descending; degrees from north
 
@@ -433,12 +434,17 @@ def datatake_of(flown: Pass) -> int:
 
 
 def write_radar(cube: xr.DataTree, folder: Path, tile: Tile) -> None:
-    """Write every scene's linear gamma0 = sigma0 / cos(incidence); `RADAR_NODATA` elsewhere."""
+    """Write every scene's linear gamma0 = sigma0 / cos(incidence); `RADAR_NODATA` elsewhere.
+
+    Files that are already there are kept.
+    """
     data = cube["sar"].to_dataset()
     box = grid.grid_of(data)
     orbits = data["relative_orbit"].values
     cosine = {int(o): np.cos(np.radians(swath_over(box, int(o)).incidence(box))) for o in orbits}
     for name in ("vv", "vh"):
+        if radar_path(folder, name, data.sizes["time"] - 1).exists():
+            continue
         for k, sigma in enumerate(data[name].values):
             gamma = 10 ** (sigma.astype(np.float64) / 10) / cosine[int(orbits[k])]
             gamma = np.where(np.isnan(gamma), RADAR_NODATA, gamma).astype(np.float32)

@@ -67,7 +67,7 @@ class Server:
         self.log: list[Request] = []
         self._lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"owner": self})
-        self._http = ThreadingHTTPServer(("127.0.0.1", port), handler)
+        self._http = _Http(("127.0.0.1", port), handler)
         self._http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
@@ -112,6 +112,11 @@ class Server:
             if match and method == ("GET" if request.method == "HEAD" else request.method):
                 return handler(request, **match.groupdict())
         return json_response({"detail": f"{request.method} {request.path}: not found"}, 404)
+
+
+class _Http(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of clients that were killed."""
 
 
 class _Handler(BaseHTTPRequestHandler):

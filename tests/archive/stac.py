@@ -93,6 +93,7 @@ _BLOBS = {
     "sentinel-2-l2a": ("sentinel2l2a01", "sentinel2-l2"),
     "sentinel-1-rtc": ("sentinel1euwestrtc", "sentinel1-grd-rtc"),
     "sentinel-1-grd": ("sentinel1euwest", "s1-grd"),
+    "usda-cdl": ("landcoverdata", "usda-cdl"),  # published by `tests.archive.cropland`
 }
 
 
@@ -268,7 +269,7 @@ class Api:
         boxes = [item["bbox"] for item in published]
         west, south = (min(b[k] for b in boxes) for k in (0, 1))
         east, north = (max(b[k] for b in boxes) for k in (2, 3))
-        times = sorted(item["properties"]["datetime"] for item in published)
+        times = sorted(map(_time, published))
         described = {
             "type": "Collection",
             "id": collection,
@@ -346,7 +347,7 @@ class Api:
             for item in self.items.get(collection, [])
             if self._matches(item, wanted)
         ]
-        found.sort(key=lambda item: (item["properties"]["datetime"], item["id"]), reverse=True)
+        found.sort(key=lambda item: (_time(item), item["id"]), reverse=True)
         first = 0
         if mark := wanted.get(self.paging):
             names = [item["id"] for item in found]
@@ -400,6 +401,12 @@ class Api:
             for name, conditions in (wanted.get("query") or {}).items()
             for comparison, value in conditions.items()
         )
+
+
+def _time(item: items.Item) -> str:
+    """Time of an item; its beginning where it has only an interval."""
+    properties = item["properties"]
+    return properties["datetime"] or properties["start_datetime"]
 
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {

@@ -191,7 +191,9 @@ def clearest(
     cover = np.array([cloud_cover(scene, rows, cols) for scene in scenes])
     if count is None:
         return [s for s, c in zip(scenes, cover, strict=True) if c <= max_cloud]
-    chosen = np.sort(np.argsort(cover, kind="stable")[:count])
+    # Over a small region many scenes are quite clear: those to keep are not the first of the year.
+    shuffled = np.random.default_rng(0).permutation(cover.size)
+    chosen = np.sort(np.lexsort((shuffled, cover))[:count])
     return [scenes[k] for k in chosen]
 
 

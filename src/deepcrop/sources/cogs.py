@@ -31,7 +31,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from deepcrop.sources.scenes import ArchiveError, SceneError
-from deepcrop.sources.web import USER_AGENT, shown
+from deepcrop.sources.web import USER_AGENT, NotFound, Web, shown
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ class Cogs:
             "GDAL_HTTP_RETRY_DELAY": self.pause,
         }
         for attempt in range(self.tries):
-            address = self.sign(href)
+            address = self._signed(href)
             again = f"#{attempt}" if attempt else ""
             try:
                 with rasterio.Env(**options):
@@ -108,7 +108,27 @@ class Cogs:
                 time.sleep(self.pause * 2**attempt)
         raise failure
 
-    def sign(self, href: str) -> str:
+    def text(self, href: str) -> str:
+        """Fetch a text file that lies beside the images.
+
+        Raises
+        ------
+        NotFound
+            If the file is not there.
+        ArchiveError
+            If the server does not answer, refuses, or stays busy.
+        """
+        address = self._signed(href)
+        with Web(tries=self.tries, pause=self.pause) as web:
+            try:
+                return web.text(address)
+            except NotFound:
+                raise
+            except ArchiveError:  # perhaps the token has expired
+                self._forget(address)
+                return web.text(self._signed(href))
+
+    def _signed(self, href: str) -> str:
         """Add a token where the archive wants one; the same for an hour or so.
 
         Raises
@@ -124,8 +144,8 @@ class Cogs:
                 if place is not None:
                     planetary_computer.sas.get_token(*place, self.tries, self.pause / 2)
                 return planetary_computer.sign(href)
-        except requests.RequestException as error:
-            status = getattr(error.response, "status_code", None)
+        except (requests.RequestException, ValueError) as error:  # or no token in the answer
+            status = getattr(getattr(error, "response", None), "status_code", None)
             raise ArchiveError(
                 f"{Settings.get().sas_url} gives no token to read {shown(href)} "
                 f"({type(error).__name__}{f', status {status}' if status else ''}). Try again "

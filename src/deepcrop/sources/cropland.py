@@ -24,8 +24,6 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import requests
-import tenacity
 import xarray as xr
 from affine import Affine
 from numpy.typing import NDArray
@@ -39,7 +37,9 @@ from rasterio.windows import Window
 from deepcrop import grid
 from deepcrop.errors import DeepCropError
 from deepcrop.ingest.resampling import place
+from deepcrop.sources.cogs import Cogs
 from deepcrop.sources.scenes import ArchiveError
+from deepcrop.sources.stac import PLANETARY_COMPUTER
 from deepcrop.sources.web import Web, shown
 
 CITATION = (
@@ -51,9 +51,6 @@ CITATION = (
 CROPSCAPE = "https://nassgeodata.gmu.edu"
 """Host of CropScape; the environment variable DEEPCROP_CROPSCAPE names another."""
 
-PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
-"""STAC API of Planetary Computer; the environment variable DEEPCROP_PC names another."""
-
 FIRST_YEAR = 2008
 """First year in which the CDL covers the whole conterminous United States."""
 
@@ -63,7 +60,6 @@ Bounds = tuple[float, float, float, float]
 _CDL_CRS = "EPSG:5070"
 _CDL_BOUNDS = (-2356095.0, 276915.0, 2258235.0, 3172605.0)
 _CDL_PIXEL = 30.0
-_REMOTE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_MAX_RETRY": 4}
 _RAT_NAME, _RAT_MINMAX = "2", "5"  # what columns of a raster attribute table are for, GDAL's codes
 _RAT_NAMES = ("class_name", "class_names", "classname", "name", "label")
 _WIDEST = 4000  # pixels of one WCS answer; MapServer, as it is set up there, gives 4096
@@ -108,7 +104,7 @@ def read_cdl(
     address : str, optional
         Address of the service instead of the usual one.
     web : Web, optional
-        HTTP client for CropScape.
+        HTTP client; by default one of its own.
 
     Returns
     -------
@@ -121,8 +117,8 @@ def read_cdl(
     ------
     DeepCropError
         If there is no CDL of this year or for this area, or ``source`` is unknown.
-    ArchiveError
-        If the service does not serve.
+    ArchiveError, SceneError
+        If the service does not serve, or serves a damaged file.
     """
     if source not in ("cropscape", "pc"):
         raise DeepCropError(f"No source of CDL {source!r}; expected 'cropscape' or 'pc'.")
@@ -182,10 +178,7 @@ def read_raster(
     path = Path(path)
     codes = np.zeros(box.shape, np.uint16)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said below, as an error
-            raster = rasterio.open(path)
-        with raster:
+        with _open(path) as raster:
             _check_raster(raster, str(path))
             table, told_by = _table_of(raster, path, classes)
             _fill(codes, raster, box)
@@ -321,7 +314,7 @@ def _from_cropscape(
         access = f"CropScape WCS, because GetCDLFile failed: {failure}"
     codes = np.zeros(box.shape, np.uint16)
     for tiff in tiffs:
-        with MemoryFile(tiff) as file, file.open() as raster:
+        with MemoryFile(tiff) as file, _open(file) as raster:
             _fill(codes, raster, box)
     return codes, access
 
@@ -334,7 +327,7 @@ def _cdl_file(web: Web, host: str, year: int, bounds: Bounds) -> bytes:
     if not found:
         raise ArchiveError(f"{service} answers '{_message(answer)}' instead of a file's address.")
     url = html.unescape(found[1])
-    return _checked_tiff(web.bytes(url), shown(url))
+    return _checked_tiff(web.bytes(url), shown(url), bounds)
 
 
 def _cdl_coverage(web: Web, host: str, year: int, bounds: Bounds) -> bytes:
@@ -352,7 +345,7 @@ def _cdl_coverage(web: Web, host: str, year: int, bounds: Bounds) -> bytes:
         resy=_CDL_PIXEL,
         format="gtiff",
     )
-    return _checked_tiff(answer, service)
+    return _checked_tiff(answer, service, bounds)
 
 
 def _parts(bounds: Bounds) -> Iterator[Bounds]:
@@ -368,18 +361,27 @@ def _joined(bounds: Bounds) -> str:
     return ",".join(f"{edge:.0f}" for edge in bounds)
 
 
-def _checked_tiff(content: bytes, where: str) -> bytes:
-    """Tell a whole GeoTIFF from a part of one, and from an error sent with status 200."""
+def _checked_tiff(content: bytes, where: str, bounds: Bounds) -> bytes:
+    """Tell the GeoTIFF asked for from a part of it, and from an error sent with status 200."""
     if content[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         text = content[:4000].decode("utf-8", "replace")
         raise ArchiveError(f"{where} answers '{_message(text)}' instead of a GeoTIFF.")
     try:
-        with MemoryFile(content) as file, file.open() as raster:
+        with MemoryFile(content) as file, _open(file) as raster:
             raster.read(1)
+            placed, found = raster.crs is not None, raster.bounds
     except RasterioError:
         raise ArchiveError(
             f"{where} gives a damaged GeoTIFF ({len(content)} bytes). Try again later."
         ) from None
+    # The spare pixel may lack. What lies beyond the CDL may, too.
+    least = np.maximum(bounds[:2], _CDL_BOUNDS[:2]) + _CDL_PIXEL
+    most = np.minimum(bounds[2:], _CDL_BOUNDS[2:]) - _CDL_PIXEL
+    if not placed or (found[:2] > least).any() or (found[2:] < most).any():
+        raise ArchiveError(
+            f"{where} gives a GeoTIFF of {'other bounds than' if placed else 'no place instead of'}"
+            f" {_joined(bounds)}. Try again later."
+        )
     return content
 
 
@@ -395,6 +397,7 @@ def _message(answer: str) -> str:
 def _from_planetary_computer(
     web: Web, stac: str, year: int, box: GeoBox
 ) -> tuple[NDArray[np.uint16], str]:
+    """Codes on the grid, and the items they are from."""
     items = [item for item in _search(web, stac, year, box) if _is_cropland(item, year)]
     if not items:
         raise DeepCropError(
@@ -402,13 +405,10 @@ def _from_planetary_computer(
             "with 2021; CropScape (source 'cropscape') has later years."
         )
     codes = np.zeros(box.shape, np.uint16)
+    cogs = Cogs(signed=True, tries=web.tries, pause=web.pause)
     for item in items:
-        try:
-            _read_item(codes, item, box)
-        except RasterioIOError:  # its message can hold the signature
-            raise ArchiveError(
-                f"Planetary Computer: {shown(_href(item))} cannot be read. Try again later."
-            ) from None
+        href = item["assets"]["cropland"]["href"]
+        cogs.read(href, item["id"], lambda path: _fill_from_cog(codes, path, box))
     return codes, f"Planetary Computer usda-cdl: {', '.join(item['id'] for item in items)}"
 
 
@@ -437,38 +437,20 @@ def _is_cropland(item: dict[str, Any], year: int) -> bool:
     return about.get("usda_cdl:type") == "cropland" and start.startswith(f"{year}-")
 
 
-def _href(item: dict[str, Any]) -> str:
-    return item["assets"]["cropland"]["href"]
-
-
-def _signed(href: str) -> str:
-    """Add the token that Planetary Computer gives to everybody who asks."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of its use of pydantic
-        import planetary_computer
-    try:
-        return planetary_computer.sign_url(href)
-    except (requests.RequestException, ValueError) as error:
-        raise ArchiveError(
-            f"Planetary Computer gives no token for {shown(href)} ({type(error).__name__}). Try "
-            "again later."
-        ) from None
-
-
-@tenacity.retry(
-    stop=tenacity.stop_after_attempt(3),
-    wait=tenacity.wait_fixed(1),
-    retry=tenacity.retry_if_exception_type(RasterioIOError),
-    reraise=True,
-)
-def _read_item(codes: NDArray[np.uint16], item: dict[str, Any], box: GeoBox) -> None:
-    """Read an item's file where it lies; the signature of its address is not kept."""
-    with rasterio.Env(**_REMOTE), rasterio.open(_signed(_href(item))) as raster:
-        _check_raster(raster, item["id"])
+def _fill_from_cog(codes: NDArray[np.uint16], path: str, box: GeoBox) -> None:
+    with _open(path) as raster:
+        if raster.crs is None:
+            raise RasterioIOError("the head of the file came cut short")  # so it is tried again
         _fill(codes, raster, box)
 
 
 # From raster to group ----------------------------------------------------------------------------
+
+
+def _open(source: str | Path | MemoryFile) -> DatasetReader:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # each caller looks itself
+        return rasterio.open(source)
 
 
 def _check_raster(raster: DatasetReader, where: str) -> None:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import numpy as np
 from affine import Affine
@@ -39,7 +40,8 @@ CLOUD_SCORE = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
 SENTINEL_1 = "COPERNICUS/S1_GRD"
 
 ADDRESS = "https://earthengine-highvolume.googleapis.com"
-"""Earth Engine's entrance for many small requests by programs."""
+"""Earth Engine's entrance for many small requests by programs; the environment variable
+DEEPCROP_EARTH_ENGINE names another address."""
 
 T = TypeVar("T")
 
@@ -79,10 +81,9 @@ class EarthEngine:
         higher values also remove thin cloud, haze and the edges of shadows.
     keep : tuple of int, optional
         Scene classes of Sentinel-2 to keep, in place of Cloud Score+.
-    url : str
-        Address of the service.
-    credentials : google.auth.credentials.Credentials, optional
-        By default those of ``earthengine authenticate``, else Google's application default.
+    address : str, optional
+        Of the service, in place of `ADDRESS`. Google's own services get the credentials of
+        ``earthengine authenticate``, else the application default; a service elsewhere gets none.
 
     Raises
     ------
@@ -95,8 +96,7 @@ class EarthEngine:
     max_cloud: float = 90.0
     clear: float = 0.60
     keep: tuple[int, ...] | None = None
-    url: str = ADDRESS
-    credentials: Any = field(default=None, repr=False)
+    address: str | None = None
     name: str = field(default="ee", init=False)
 
     def __post_init__(self) -> None:
@@ -104,7 +104,8 @@ class EarthEngine:
             raise ArchiveError(f"Orbits are {self.orbits!r}; expected 'best', 'all' or a number.")
         if not 0 < self.clear <= 1:
             raise ArchiveError(f"Cloud Score+ of {self.clear}; expected more than 0, up to 1.")
-        _connect(self.url, self.credentials, self.project)
+        address = self.address or os.environ.get("DEEPCROP_EARTH_ENGINE") or ADDRESS
+        _connect(address.rstrip("/"), self.project)
 
     def search(self, box: GeoBox, start: date, end: date, sensor: str) -> list[Scene]:
         """Scenes that touch ``box`` from ``start`` to ``end``; see `Archive.search`."""
@@ -209,7 +210,7 @@ class EarthEngine:
 # Connection --------------------------------------------------------------------------------------
 
 
-def _connect(url: str, credentials: Any, project: str | None) -> None:
+def _connect(address: str, project: str | None) -> None:
     """Set up the earthengine library.
 
     `ee.Initialize` would fetch the list of algorithms too, and ask another server for deprecated
@@ -217,26 +218,26 @@ def _connect(url: str, credentials: Any, project: str | None) -> None:
     """
     try:
         import ee
+        from google.auth.credentials import AnonymousCredentials
     except ImportError:
         raise ArchiveError(
             "Google Earth Engine needs 'pip install deepcrop[earthengine]'."
         ) from None
-    if credentials is None:
-        credentials = _ask(
-            ee.data.get_persistent_credentials,
-            "Earth Engine has no valid credentials",
-            _no_account,
-        )
+    host = urlsplit(address).hostname or ""
+    credentials: Any = AnonymousCredentials()
+    if host.endswith(".googleapis.com"):
+        what = "Earth Engine's credentials"
+        credentials = _ask(ee.data.get_persistent_credentials, what, _no_account)
     project = project or os.environ.get("GOOGLE_CLOUD_PROJECT") or credentials.quota_project_id
     if not project:
         raise ArchiveError(f"Earth Engine needs a Google Cloud project. {_ACCOUNT}")
 
     def connect() -> None:
         ee.data.setUserAgent(f"deepcrop/{__version__}")
-        ee.data.initialize(credentials, cloud_api_base_url=url.rstrip("/"), project=project)
+        ee.data.initialize(credentials, cloud_api_base_url=address, project=project)
         ee.data.setDeadline(_PATIENCE * 1000)
 
-    _ask(connect, f"Earth Engine at {url}", ArchiveError)
+    _ask(connect, f"Earth Engine at {address}", ArchiveError)
 
 
 def _no_account(_: str) -> ArchiveError:
@@ -407,10 +408,7 @@ def _time(image: Mapping[str, Any]) -> np.datetime64:
 
 
 def _footprint(image: Mapping[str, Any]) -> Geometry:
-    outline = image["geometry"]
-    if outline["type"] == "LinearRing":
-        outline = {"type": "Polygon", "coordinates": [outline["coordinates"]]}
-    return Geometry(outline, "EPSG:4326")
+    return Geometry(image["geometry"], "EPSG:4326")
 
 
 def _newest(products: Sequence[_Product]) -> Iterator[_Product]:
@@ -490,7 +488,7 @@ def _pixels(asset: str, bands: Sequence[str], box: GeoBox) -> NDArray:
     rows, cols = box.shape
     if box.crs is None or box.crs.epsg is None:
         raise ArchiveError(
-            f"Earth Engine needs a grid whose reference system has an EPSG code; {box.crs} has none."
+            f"Earth Engine needs a grid whose reference system has an EPSG code, not {box.crs}."
         )
     request = {
         "assetId": asset,

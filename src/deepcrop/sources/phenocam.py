@@ -26,7 +26,7 @@ import httpx
 
 from deepcrop.errors import DeepCropError
 from deepcrop.sources.phenocam_files import CITATION, CameraSeries, read_series
-from deepcrop.sources.scenes import ArchiveError
+from deepcrop.sources.scenes import ArchiveError, SceneError
 from deepcrop.sources.web import NotFound, Web, shown
 from deepcrop.staging import atomic_file
 
@@ -265,8 +265,10 @@ class PhenoCam:
         ------
         NotFound
             If the network has no such file.
+        SceneError
+            If this file is not what it should be; others may be fine.
         ArchiveError
-            If the service does not answer, or the file is not what it should be.
+            If the service does not answer.
         """
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{roi.name}_{period}day.csv"
@@ -339,14 +341,14 @@ class PhenoCam:
             )
 
 
-class _BadFile(ArchiveError):
+class _BadFile(SceneError):
     """A summary file that cannot be read."""
 
 
 def _check_series(series: CameraSeries, roi: RoiList, period: int, url: str) -> None:
     got, wanted = f"{series.name}_{series.period}day", f"{roi.name}_{period}day"
     if got != wanted:
-        raise ArchiveError(f"{shown(url)}: the file is {got}, expected {wanted}.")
+        raise SceneError(f"{shown(url)}: the file is {got}, expected {wanted}.")
 
 
 def _checked(site: str) -> str:

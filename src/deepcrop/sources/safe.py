@@ -220,8 +220,8 @@ def sigma0(
     DeepCropError
         If the DEM cannot be used or does not cover the grid, or the ``safe`` extra is missing.
     """
-    product = open_product(safe)
-    return _backscatter(product, (polarization,), box, dem, orbit, geoid)[0][polarization]
+    name = polarization.lower()
+    return _backscatter(open_product(safe), (name,), box, dem, orbit, geoid)[0][name]
 
 
 def read_product(
@@ -594,7 +594,7 @@ def _backscatter(
     geometry = read_geometry(product, polarizations[0], orbit)
     out = {name: np.full(box.shape, np.nan, np.float32) for name in polarizations}
     samples = math.ceil(2 * abs(box.resolution.x) / geometry.spacing - 1e-6)
-    reached = False
+    reached = heights = False
     with ExitStack() as stack:
         terrain = stack.enter_context(_open_terrain(dem, box, geoid))
         images = {
@@ -602,6 +602,7 @@ def _backscatter(
         }
         for tile in tiles((box.shape[0], box.shape[1]), BLOCK):
             ecef, known = terrain.corners(box, *tile.core)
+            heights |= bool(known.any())
             line, pixel = (np.where(known, position, np.nan) for position in locate(geometry, ecef))
             window = _window(line, pixel, geometry.shape)
             if window is None:
@@ -616,6 +617,8 @@ def _backscatter(
                         samples,
                     )
                 )
+    if not heights:
+        raise DeepCropError(f"{dem} has no heights within the grid ({_describe(box)}), only holes.")
     if not reached:
         raise SceneError(
             f"{product.path} does not reach the grid ({_describe(box)}); leave it out."

@@ -1,10 +1,10 @@
 """Sentinel-1: the incidence angle, and from gamma0 to sigma0.
 
-Terrain-corrected products (RTC) hold gamma0, power per area across the line of sight. The cube holds
-sigma0, power per area on the ground: ``sigma0 = gamma0 · cos θ`` with the incidence angle θ on the
-ellipsoid. On flat land that is the sigma0 of a ground-range product. On slopes it is not: there the
-correction has taken out what the slope does to the brightness, and it stays out; what is
-undone is the mean fall of brightness across the swath.
+Terrain-corrected products (RTC) hold gamma0, power per area across the line of sight. The cube
+holds sigma0, power per area on the ground: ``sigma0 = gamma0 · cos θ`` with the incidence angle θ
+on the ellipsoid. On flat land that is the sigma0 of a ground-range product. On slopes it is not:
+the correction has taken out what a slope does to the brightness, and that stays out; what is put
+back is the fall of brightness across the swath.
 
 θ comes from the geolocation grid in the annotation of the source product. Where that cannot be
 had, it is computed from where in the swath a place lies (`angles_from_footprint`), which is good to
@@ -72,8 +72,11 @@ class Angles:
         Bilinear between the points of the image; what lies beyond its edge goes on from there.
         """
         rows, cols = (_nodes(n) for n in box.shape)
-        node_cols, node_rows = np.meshgrid(cols, rows)
-        x, y = box.affine * (node_cols + 0.5, node_rows + 0.5)
+        left, bottom, right, top = box.boundingbox.bbox
+        x, y = np.meshgrid(
+            left + (cols + 0.5) * (right - left) / box.shape[1],
+            top - (rows + 0.5) * (top - bottom) / box.shape[0],
+        )
         to_grid = Transformer.from_crs("EPSG:4326", str(box.crs), always_xy=True)
         grid_x, grid_y = to_grid.transform(self.longitude, self.latitude)
         line, pixel = _image_position(grid_x, grid_y, x, y)

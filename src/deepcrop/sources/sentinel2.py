@@ -1,8 +1,8 @@
 """Sentinel-2 L2A: what a product is, and what its digital numbers mean.
 
 Surface reflectance is ``DN · 0.0001 + offset``, and DN 0 is no data. Up to processing baseline
-03.01 the offset is 0. Since 04.00 (January 2022, and everything that was reprocessed since) ESA adds
-1000 to the numbers, so that the small negative reflectances that noise and the correction for the
+03.01 the offset is 0. Since 04.00 (January 2022, and all that was reprocessed since) ESA adds 1000
+to the numbers, so that the small negative reflectances that noise and the correction for the
 atmosphere leave over dark surfaces are not cut off; the offset is then -0.1. Some archives have
 subtracted it again. Whether it must still be done is decided here, once for every product.
 
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcrop.observations import OPTICAL_BANDS
-from deepcrop.sources.scenes import SceneError
+from deepcrop.sources.scenes import CLEAR_CLASSES, SceneError
 
 FACTOR = 0.0001
 OFFSET = -0.1
@@ -31,9 +31,10 @@ FIRST_WITH_OFFSET = 4.0
 """First processing baseline with the offset in its numbers."""
 
 DARK_CLASSES = (4, 6)
-"""Scene classes whose reflectance in the red is known to be low: vegetation and water."""
+"""Scene classes that are known to reflect little blue light: vegetation and water."""
 
-_ENOUGH = 100  # pixels of these classes, to judge by
+_ENOUGH = 20  # pixels to judge by: what they show is nearly all or nearly none
+_MANY, _FEW = 0.3, 0.1  # shares of pixels; real products have over 0.5, or under 0.03
 _NAME = re.compile(
     r"(?P<platform>S2[A-Z])_MSIL2A_(?P<datatake>\d{8}T\d{6})_(?:N(?P<baseline>\d{4})_)?"
     r"R(?P<orbit>\d{3})_T(?P<tile>\w{5})_(?P<generation>\d{8}T\d{6})"
@@ -123,7 +124,7 @@ class Scaling:
 
 
 Sample = Callable[[], tuple[NDArray[np.uint16], NDArray[np.uint8]]]
-"""Reads the red band and the scene classes of a whole product, at a coarse resolution."""
+"""Reads the blue band and the scene classes of a whole product, at a coarse resolution."""
 
 
 def scaling_by_baseline(item: Mapping[str, Any], _sample: Sample) -> Scaling:
@@ -137,8 +138,8 @@ def scaling_by_baseline(item: Mapping[str, Any], _sample: Sample) -> Scaling:
     baseline = item["properties"].get("s2:processing_baseline")
     if baseline is None:
         raise SceneError(
-            f"{item['id']}: the archive does not state s2:processing_baseline, so whether 1000 must "
-            "be subtracted from its numbers is unknown."
+            f"{item['id']}: the archive does not state s2:processing_baseline, so whether 1000 "
+            "must be subtracted from its numbers is unknown."
         )
     if float(baseline) < FIRST_WITH_OFFSET:
         return _uniform(0.0, f"none to apply (baseline {baseline})")
@@ -165,11 +166,9 @@ def scaling_by_raster_bands(item: Mapping[str, Any], _sample: Sample) -> Scaling
             )
         bands[band] = float(raster["scale"]), float(raster["offset"])
     offsets = sorted({round(offset / factor) for factor, offset in bands.values()})
-    applied = ", ".join(f"{offset:+d}" for offset in offsets)
-    return Scaling(
-        bands,
-        f"{applied} applied (raster:bands)" if any(offsets) else "none to apply (raster:bands)",
-    )
+    if not any(offsets):
+        return Scaling(bands, "none to apply (raster:bands)")
+    return Scaling(bands, f"{', '.join(map(str, offsets))} applied (raster:bands)")
 
 
 def scaling_by_flag(item: Mapping[str, Any], sample: Sample) -> Scaling:
@@ -189,8 +188,7 @@ def scaling_by_flag(item: Mapping[str, Any], sample: Sample) -> Scaling:
         return _uniform(0.0, f"none to apply (baseline {baseline:05.2f})")
     flag = said(item["properties"], "boa_offset_applied")
     stated = bool(flag)
-    red, classes = sample()
-    seen = offset_is_gone(red, classes)
+    seen = offset_is_gone(*sample())
     gone = stated if seen is None else seen
     how = "flag, nothing dark to check it by" if seen is None else "flag and pixels agree"
     if gone != stated:
@@ -206,32 +204,36 @@ def scaling_by_flag(item: Mapping[str, Any], sample: Sample) -> Scaling:
     return _uniform(OFFSET, f"-1000 applied ({how})")
 
 
-def offset_is_gone(red: NDArray[np.uint16], classes: NDArray[np.uint8]) -> bool | None:
+def offset_is_gone(blue: NDArray[np.uint16], classes: NDArray[np.uint8]) -> bool | None:
     """Tell from the pixels of a product whether the 1000 has been subtracted already.
 
-    Vegetation and water reflect less than a tenth of red light. Their numbers are therefore below
-    1000 where the 1000 is gone, and can be so where it is still there only if the reflectance is
-    negative. Scene classes come from ratios of reflectances before the 1000 was added, so they can
-    be relied on in both cases. The two shares lie far apart (nearly all and nearly none), so
-    a share near the middle decides nothing.
+    With the 1000 still there, numbers below 1000 are negative reflectances, and few clear pixels
+    have them. With the 1000 gone, numbers below 1000 are reflectances below a tenth, and nearly
+    all vegetation and water has that in the blue, and much other land. So many such pixels show
+    that it is gone; few among vegetation and water show that it is still there; few where there is
+    only bright land show nothing. Scene classes were made before the 1000 was added, so they can
+    be relied on in both cases.
 
     Parameters
     ----------
-    red, classes : ndarray
-        Digital numbers of the red band and scene classes of the same pixels.
+    blue, classes : ndarray
+        Digital numbers of the blue band and scene classes of the same pixels.
 
     Returns
     -------
     bool or None
-        None where there is too little vegetation and water, or the share is near the middle.
+        None where nothing can be told.
     """
-    dark = red[np.isin(classes, DARK_CLASSES) & (red > 0)]
-    if dark.size < _ENOUGH:
+    dark, clear = (
+        blue[np.isin(classes, kept) & (blue > 0)] for kept in (DARK_CLASSES, CLEAR_CLASSES)
+    )
+    judged = dark if dark.size >= _ENOUGH else clear
+    if judged.size < _ENOUGH:
         return None
-    share = (dark < 1000).mean()
-    if 0.3 < share < 0.7:
-        return None
-    return bool(share >= 0.7)
+    share = float((judged < 1000).mean())
+    if share >= _MANY:
+        return True
+    return False if judged is dark and share <= _FEW else None
 
 
 def _uniform(offset: float, why: str) -> Scaling:

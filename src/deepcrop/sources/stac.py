@@ -1,41 +1,33 @@
 """Sentinel-2 and Sentinel-1 from STAC archives: Planetary Computer and Earth Search.
 
 A search lists the products over an area, keeps the newest version of each, decides what their
-numbers mean, and puts those of one solar day and one relative orbit together as a scene. All that a
-reader needs is in the scene, so it can be read tile by tile, by other threads and other processes,
-and always comes out the same.
+numbers mean, and puts those of one solar day and one relative orbit together as a scene. All that
+reading takes is then in the scene, so that it can be read tile by tile, by other threads and other
+processes, and always comes out the same.
 
-Pixels come through odc-stac onto the grid asked for. Where a product lies on that grid its pixels
-are taken as they are. In another UTM zone, scene classes are those of the nearest pixel; reflectance
-and power are bilinear, which keeps within the values around it, from pixels with data only. Each
-product becomes reflectance by its own offset, or sigma0 by its own angles, before products are put
-side by side.
+Pixels come through odc-stac onto the grid that is asked for. Where a product lies on that grid, its
+pixels are taken as they are. From another UTM zone, scene classes are those of the nearest pixel;
+reflectance and power are bilinear, which stays within the values around it, between pixels that
+have data. Each product becomes reflectance by its own offset, or sigma0 by its own angles, before
+products are put side by side.
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
-from typing import Any, TypeVar
+from datetime import date
+from typing import Any
 
 import numpy as np
 import odc.stac
 import pystac
 import rasterio
-import tenacity
 from numpy.typing import NDArray
+from odc.geo import CRS
 from odc.geo.geobox import GeoBox
-from odc.geo.geom import Geometry, unary_union
-from pyproj import Transformer
-from pystac_client import Client
-from pystac_client.exceptions import APIError
-from pystac_client.stac_api_io import StacApiIO
-from pystac_client.warnings import PystacClientWarning
-from urllib3 import Retry
 
 from deepcrop.observations import OPTICAL_BANDS, RADIOMETRIES, SAR_BANDS
 from deepcrop.sources.cogs import Cogs
@@ -50,14 +42,21 @@ from deepcrop.sources.sentinel1 import (
 from deepcrop.sources.sentinel2 import (
     Sample,
     Scaling,
-    identify,
     scaling_by_baseline,
     scaling_by_flag,
     scaling_by_raster_bands,
 )
-from deepcrop.sources.web import USER_AGENT, NotFound, Web
-
-T = TypeVar("T")
+from deepcrop.sources.stac_products import (
+    Product,
+    best_orbit,
+    newest,
+    on_grid,
+    outline,
+    passes,
+    product_of,
+)
+from deepcrop.sources.stac_search import search_items
+from deepcrop.sources.web import NotFound, Web
 
 PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
 """STAC API of Planetary Computer; the environment variable DEEPCROP_PC names another."""
@@ -65,22 +64,11 @@ PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
 EARTH_SEARCH = "https://earth-search.aws.element84.com/v1"
 """STAC API of Earth Search; the environment variable DEEPCROP_EARTH_SEARCH names another."""
 
-# Our bands, and what archives call the asset: Planetary Computer and Earth Search version 0 by
-# ESA's number, Earth Search version 1 by colour.
-_ASSETS = {
-    "blue": ("B02", "blue"),
-    "green": ("B03", "green"),
-    "red": ("B04", "red"),
-    "nir": ("B08", "nir"),
-    "scl": ("SCL", "scl"),
-    "vv": ("vv",),
-    "vh": ("vh",),
-}
-_BANDS = {"optical": (*OPTICAL_BANDS, "scl"), "sar": SAR_BANDS}
-_RADAR_NODATA = -32768.0
-_SAMPLE_SIDE = 512  # pixels of the whole product that the offset is checked on
-_BLOCK = 512  # side of a block of a file, pixels: what is read beyond the area
-_BYTES = {"scl": 0.015, "vv": 4.0, "vh": 4.0}  # per 10 m pixel, compressed, in real products
+_PIXELS = {"scl": ("uint8", 0), "vv": ("float32", -32768), "vh": ("float32", -32768)}
+_BAND_PIXELS = ("uint16", 0)  # type and nodata
+_SAMPLE_SIDE = 512  # pixels of a whole product that its offset is checked on
+_BLOCK = 512  # side of a block of a file, pixels
+_BYTES = {"scl": 0.015, "vv": 4.0, "vh": 4.0}  # per 10 m pixel in real products, compressed
 _BAND_BYTES = 1.6
 
 
@@ -151,19 +139,31 @@ class StacArchive:
             If the offset that the archive states for a product is not what its pixels show.
         """
         self._check_sensor(sensor)
-        products = [
-            product
-            for item in self._items(box, start, end, sensor)
-            if (product := _product(item, sensor, box)) is not None
-            and (product.cloud_cover or 0) <= self.max_cloud
-        ]
-        passes = _passes(_newest(products), box)
-        if sensor == "sar" and self.orbits != "all":
-            orbit = _best_orbit(passes, box) if self.orbits == "best" else self.orbits
-            passes = [group for group in passes if group[0].relative_orbit == orbit]
-        prepare = self._prepare_optical if sensor == "optical" else self._prepare_radar
-        sources = iter(_in_threads(prepare, [p for group in passes for p in group]))
-        scenes = [_scene(sensor, group, [next(sources) for _ in group]) for group in passes]
+        optical = sensor == "optical"
+        items = search_items(
+            self.address,
+            self.collections[sensor],
+            box,
+            start,
+            end,
+            max_cloud=self.max_cloud if optical else 100.0,
+            tries=self.tries,
+            pause=self.pause,
+        )
+        found = (product_of(item, sensor, box) for item in items)
+        products = [p for p in found if p and (p.cloud_cover or 0) <= self.max_cloud]
+        groups = passes(newest(products), box)
+        if not optical and self.orbits != "all":
+            orbit = best_orbit(groups, box) if self.orbits == "best" else self.orbits
+            groups = [group for group in groups if group[0].relative_orbit == orbit]
+        prepare = self._prepare_optical if optical else self._prepare_radar
+        pool = ThreadPoolExecutor(8)
+        try:
+            every = (product for group in groups for product in group)
+            sources = pool.map(prepare, every)
+            scenes = [_scene(sensor, group, [next(sources) for _ in group]) for group in groups]
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error nothing new begins
         return sorted(scenes, key=lambda scene: scene.time)
 
     def _check_sensor(self, sensor: str) -> None:
@@ -172,89 +172,54 @@ class StacArchive:
         if sensor not in SENSORS:
             raise ArchiveError(f"Sensor '{sensor}'; expected {' or '.join(SENSORS)}.")
         raise ArchiveError(
-            f"{self.title} ({self.name}) has no {sensor} images that fit the cube; 'pc' (Planetary "
-            "Computer) and 'ee' (Earth Engine) have Sentinel-1. Fetch from there, or only optical."
+            f"{self.title} ({self.name}) has no Sentinel-1 that fits the cube. Planetary Computer "
+            "(pc) and Google Earth Engine (ee) have it: fetch from one of them, or fetch only "
+            "optical images."
         )
 
-    def _items(self, box: GeoBox, start: date, end: date, sensor: str) -> list[dict[str, Any]]:
-        """Items of the collection over the area and period, each once."""
-        stac_io = _PatientIO(self.tries, self.pause)
-        items: dict[str, dict[str, Any]] = {}
-        try:
-            client = Client.open(self.address, stac_io=stac_io)
-            for bounds in search_bounds(box):
-                search = client.search(
-                    collections=[self.collections[sensor]],
-                    bbox=bounds,
-                    datetime=f"{start}/{end}",
-                    limit=100,
-                    **(self._cloud_filter(client) if sensor == "optical" else {}),
-                )
-                items |= {item["id"]: item for item in search.items_as_dicts()}
-        except (APIError, pystac.STACError, PystacClientWarning, ValueError, KeyError) as error:
-            status = getattr(error, "status_code", None)
-            reason = f"status {status}" if status else f"{type(error).__name__}: {error}"[:300]
-            raise ArchiveError(
-                f"{self.title} at {self.address} does not serve a search of "
-                f"'{self.collections[sensor]}' ({reason}). Check the address and the connection, "
-                "or try again later."
-            ) from None
-        return list(items.values())
-
-    def _cloud_filter(self, client: Client) -> dict[str, Any]:
-        """Let the server leave out cloudy products, in a language that it says it speaks."""
-        if self.max_cloud >= 100:
-            return {}
-        if client.conforms_to("QUERY"):
-            return {"query": {"eo:cloud_cover": {"lte": self.max_cloud}}}
-        if client.conforms_to("FILTER"):
-            cover = {"op": "<=", "args": [{"property": "eo:cloud_cover"}, self.max_cloud]}
-            return {"filter": cover, "filter_lang": "cql2-json"}
-        return {}
-
-    def _prepare_optical(self, product: _Product) -> dict[str, Any]:
-        """What reading a Sentinel-2 product takes: its assets and its scaling."""
+    def _prepare_optical(self, product: Product) -> dict[str, Any]:
+        """Collect what reading a Sentinel-2 product takes: its files and its scaling."""
         try:
             scaling = self.scaling(product.item, lambda: self._sample(product.item))
-        except SceneError as error:  # of this product; named again when it is read
+        except SceneError as error:  # of this product; raised again when it is read
             return {"item": product.item, "problem": str(error), "why": "unknown"}
         return {"item": product.item, "scaling": scaling.bands, "why": scaling.why}
 
     def _sample(self, item: Mapping[str, Any]) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
-        """Red band and scene classes of a whole product, from the overviews of its files."""
+        """Read the blue band and the classes of a whole product from its overviews."""
 
         def read(path: str) -> NDArray:
             with rasterio.open(path) as raster:
                 return raster.read(1, out_shape=(_SAMPLE_SIDE, _SAMPLE_SIDE))
 
-        red, classes = (
+        blue, classes = (
             self._cogs.read(item["assets"][band]["href"], _label(item, band), read)
-            for band in ("red", "scl")
+            for band in ("blue", "scl")
         )
-        return red, classes
+        return blue, classes
 
-    def _prepare_radar(self, product: _Product) -> dict[str, Any]:
-        """What reading a Sentinel-1 product takes: its assets and its angles."""
-        grd = product.item["id"].removesuffix("_rtc")
+    def _prepare_radar(self, product: Product) -> dict[str, Any]:
+        """Collect what reading a Sentinel-1 product takes: its files and its angles."""
+        source = product.item["id"].removesuffix("_rtc")
         try:
             with Web(tries=self.tries, pause=self.pause) as web:
-                item = web.json(f"{self.address}/collections/sentinel-1-grd/items/{grd}")
-                annotation = item["assets"]["schema-product-vv"]["href"]
-                angles = angles_from_annotation(web.text(self._cogs.sign(annotation)))
-            why = f"annotation of {grd}"
+                item = web.json(f"{self.address}/collections/sentinel-1-grd/items/{source}")
+            annotation = self._cogs.text(item["assets"]["schema-product-vv"]["href"])
+            angles = angles_from_annotation(annotation)
+            why = f"annotation of {source}"
         except (NotFound, KeyError, AnnotationError) as error:
-            angles = angles_from_footprint(product.outline, product.ascending)
-            reason = "no such product or file" if isinstance(error, NotFound) else str(error)
-            why = f"approximate, from the footprint of {grd} ({reason})"
+            angles = angles_from_footprint(outline(product.item), product.ascending)
+            reason = str(error) if isinstance(error, AnnotationError) else "the archive has none"
+            why = f"approximate, from the footprint; annotation of {source}: {reason}"
         return {"item": product.item, "angles": angles.to_json(), "why": why}
 
     # Read -----------------------------------------------------------------------------------------
 
     def read(self, scene: Scene, box: GeoBox) -> dict[str, NDArray]:
-        """Pixels of a scene on ``box``, as `Archive.read` has it; ``scl`` among the optical.
+        """Pixels of a scene on ``box``, as `Archive.read` has them, ``scl`` among the optical.
 
-        Where products overlap, a pixel is that of the first with data there: products on the
-        grid's own UTM zone first, then the newest.
+        Where products overlap, a pixel is that of the first with data there: products of the
+        grid's own UTM zone before others, the newest first.
 
         Raises
         ------
@@ -263,14 +228,12 @@ class StacArchive:
         ArchiveError
             If the archive does not serve any more.
         """
-        products = sorted(
-            scene.source["products"], key=lambda p: _epsg(p["item"]) != str(box.crs).upper()
-        )
+        products = scene.source["products"]
         for product in products:
             if "problem" in product:
                 raise SceneError(product["problem"])
         read = self._read_optical if scene.sensor == "optical" else self._read_radar
-        return read(products, box)
+        return read(sorted(products, key=lambda product: _lies_elsewhere(product, box)), box)
 
     def _read_optical(
         self, products: Sequence[Mapping[str, Any]], box: GeoBox
@@ -282,7 +245,7 @@ class StacArchive:
             new = (scl == 0) & (classes != 0)
             if np.isin(classes[new], self.keep).any():  # else there is nothing else to read
                 scaling = Scaling(product["scaling"], product["why"])
-                numbers = {name: self._load(product["item"], name, box) for name in OPTICAL_BANDS}
+                numbers = {name: self._load(product["item"], name, box) for name in bands}
                 new &= np.logical_and.reduce([values != 0 for values in numbers.values()])
                 for name, values in numbers.items():
                     bands[name][new] = scaling.reflectance(name, values[new])
@@ -296,10 +259,10 @@ class StacArchive:
         bands = {name: np.full(box.shape, np.nan, np.float32) for name in SAR_BANDS}
         taken = np.zeros(box.shape, bool)
         for product in products:
-            power = {name: self._load(product["item"], name, box) for name in SAR_BANDS}
-            new = ~taken & np.logical_and.reduce(
-                [np.isfinite(values) & (values != _RADAR_NODATA) for values in power.values()]
-            )
+            power = {name: self._load(product["item"], name, box) for name in bands}
+            new = ~taken
+            for name, values in power.items():
+                new &= np.isfinite(values) & (values != _PIXELS[name][1])
             if not new.any():
                 continue
             angles = Angles.from_json(product["angles"]).on(box)[new]
@@ -309,14 +272,13 @@ class StacArchive:
         return bands
 
     def _load(self, item: Mapping[str, Any], band: str, box: GeoBox) -> NDArray:
-        """One band of one product on a grid; asks for no file that lies outside."""
-        kind = {"scl": "uint8", "vv": "float32", "vh": "float32"}.get(band, "uint16")
-        nodata = _RADAR_NODATA if kind == "float32" else 0
-        only = dict(item) | {"assets": {band: item["assets"][band]}}
+        """Read a band of a product on a grid; a file that lies beside it is not asked for."""
+        kind, nodata = _PIXELS.get(band, _BAND_PIXELS)
+        only = pystac.Item.from_dict(dict(item) | {"assets": {band: item["assets"][band]}})
 
         def read(path: str) -> NDArray:
             data = odc.stac.load(
-                [pystac.Item.from_dict(only)],
+                [only],
                 bands=[band],
                 geobox=box,
                 groupby="id",
@@ -330,22 +292,21 @@ class StacArchive:
 
         return self._cogs.read(item["assets"][band]["href"], _label(item, band), read)
 
-    # What it takes, and what it was ---------------------------------------------------------------
+    # What it takes, and what it is ----------------------------------------------------------------
 
     def size(self, scene: Scene, box: GeoBox) -> int:
         """Bytes that `read` will about move.
 
         Files are read in blocks, so half a block is added to each side of the area. Where the
         archive states the size of a file, the part of its footprint that is read counts; else
-        1.6 bytes a 10 m pixel (4 for radar), as real products have.
+        1.6 bytes for a 10 m pixel (4 for radar), as real products have.
         """
-        around = box.extent.buffer(_BLOCK / 2 * abs(box.resolution.x))
+        around = box.pad(_BLOCK // 2).extent
         total = 0.0
         for product in scene.source["products"]:
-            item = product["item"]
-            footprint = _on_grid(item["geometry"], box)
+            footprint = on_grid(product["item"]["geometry"], box)
             area = (footprint & around).area
-            for band, asset in item["assets"].items():
+            for band, asset in product["item"]["assets"].items():
                 if "file:size" in asset:
                     total += asset["file:size"] * area / footprint.area
                 else:
@@ -353,7 +314,7 @@ class StacArchive:
         return round(total)
 
     def attrs(self, sensor: str, scenes: Sequence[Scene]) -> dict[str, Any]:
-        """Attributes of a group of the cube."""
+        """Attributes of a group of the cube; ``attribution`` is what Copernicus asks to be said."""
         years = sorted({str(scene.time)[:4] for scene in scenes})
         attrs = {
             "source": self.title,
@@ -368,8 +329,8 @@ class StacArchive:
             }
         rough = sum("approximate" in scene.notes["incidence"] for scene in scenes)
         return attrs | {
-            "radiometry": RADIOMETRIES[rough > 0],
             "processing_baseline": "not stated by the archive",
+            "radiometry": RADIOMETRIES[rough > 0],
             "incidence": "annotation of the source products"
             + (f", approximate for {rough} of {len(scenes)} scenes" if rough else ""),
         }
@@ -378,8 +339,8 @@ class StacArchive:
 def planetary_computer(address: str | None = None, **options: Any) -> StacArchive:
     """Microsoft Planetary Computer: Sentinel-2 L2A, and Sentinel-1 RTC.
 
-    Files are read with tokens that it gives to everybody; planetary-computer's own settings hold
-    (``PC_SDK_SAS_URL`` for another token service, ``PC_SDK_SUBSCRIPTION_KEY``).
+    Files are read with tokens that it gives to everybody. The settings of planetary-computer hold:
+    ``PC_SDK_SAS_URL`` for another token service, ``PC_SDK_SUBSCRIPTION_KEY`` for a key.
 
     Parameters
     ----------
@@ -407,7 +368,7 @@ def earth_search(address: str | None = None, **options: Any) -> StacArchive:
     address : str, optional
         Root of the STAC API; by default that in ``DEEPCROP_EARTH_SEARCH``, else `EARTH_SEARCH`.
     **options
-        ``max_cloud``, ``keep``, ``tries`` and ``pause`` of `StacArchive`.
+        ``orbits``, ``max_cloud``, ``keep``, ``tries`` and ``pause`` of `StacArchive`.
     """
     return StacArchive(
         "earth-search",
@@ -422,8 +383,8 @@ def earth_search(address: str | None = None, **options: Any) -> StacArchive:
 def earth_search_legacy(address: str | None = None, **options: Any) -> StacArchive:
     """Earth Search: Sentinel-2 L2A, the collection before collection 1; as `earth_search`.
 
-    Its statement of the offset is checked against the pixels of each product since 2022, so a
-    search takes longer.
+    What it states of the offset is checked against the pixels of each product made since 2022, so
+    a search takes longer.
     """
     return replace(
         earth_search(address, **options),
@@ -433,131 +394,12 @@ def earth_search_legacy(address: str | None = None, **options: Any) -> StacArchi
     )
 
 
-# Products -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Product:
-    item: dict[str, Any]  # as `_minimal` makes it
-    time: np.datetime64
-    acquisition: str
-    version: tuple[float, str]  # later ones are greater
-    relative_orbit: int | None
-    cloud_cover: float | None
-    footprint: Geometry  # on the grid's reference system
-    ascending: bool
-
-    @property
-    def outline(self) -> list[tuple[float, float]]:
-        return _corners(self.item["geometry"])
-
-
-def _product(item: dict[str, Any], sensor: str, box: GeoBox) -> _Product | None:
-    """Make a product of an item; None if it is not of the kind we read, or beside the area."""
-    properties = item["properties"]
-    assets = {
-        band: next((item["assets"][name] for name in _ASSETS[band] if name in item["assets"]), None)
-        for band in _BANDS[sensor]
-    }
-    if None in assets.values() or properties.get("sar:instrument_mode", "IW") != "IW":
-        return None
-    footprint = _on_grid(item["geometry"], box)
-    if not footprint.intersects(box.extent):
-        return None
-    begin = properties.get("start_datetime") or properties["datetime"]
-    if sensor == "optical":
-        identity = identify(item)
-        acquisition, orbit = identity.acquisition, identity.relative_orbit
-        version = (identity.baseline or 0.0, identity.generation)
-    else:
-        acquisition = f"{properties['platform']}_{properties.get('sat:absolute_orbit')}"
-        orbit = properties.get("sat:relative_orbit")
-        version = (0.0, str(properties.get("created") or properties.get("updated") or ""))
-    return _Product(
-        _minimal(item, assets),
-        _utc(begin),
-        acquisition,
-        version,
-        orbit,
-        properties.get("eo:cloud_cover"),
-        footprint,
-        properties.get("sat:orbit_state") == "ascending",
-    )
-
-
-def _minimal(item: Mapping[str, Any], assets: Mapping[str, Any]) -> dict[str, Any]:
-    """Make the item that odc-stac and the choice of offset need, its assets under our names."""
-    properties = item["properties"]
-    kept = ("datetime", "start_datetime", "proj:shape", "proj:transform")
-    prefixes = ("s2:p", "sentinel:p", "sentinel:boa", "earthsearch:boa")
-    slim = {
-        key: value
-        for key, value in properties.items()
-        if key in kept or (key.startswith(prefixes) and "percentage" not in key)
-    }
-    code = properties.get("proj:code") or properties.get("proj:epsg")
-    if code is not None:
-        slim["proj:code"] = str(code) if ":" in str(code) else f"EPSG:{code}"
-    fields = ("href", "type", "roles", "proj:shape", "proj:transform", "raster:bands", "file:size")
-    return {
-        "type": "Feature",
-        "stac_version": "1.1.0",
-        "stac_extensions": ["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
-        "id": item["id"],
-        "bbox": item["bbox"],
-        "geometry": item["geometry"],
-        "properties": slim,
-        "links": [],
-        "assets": {
-            band: {key: asset[key] for key in fields if key in asset}
-            for band, asset in assets.items()
-        },
-    }
-
-
-def _newest(products: Iterable[_Product]) -> list[_Product]:
-    """Drop products that a newer version of the same acquisition covers."""
-    kept: list[_Product] = []
-    for product in sorted(products, key=lambda p: (p.version, p.item["id"]), reverse=True):
-        versions = [p.footprint for p in kept if p.acquisition == product.acquisition]
-        area = product.footprint.area
-        if not any((product.footprint & newer).area > 0.9 * area for newer in versions):
-            kept.append(product)
-    return kept
-
-
-def _passes(products: Iterable[_Product], box: GeoBox) -> list[list[_Product]]:
-    """Put products of one solar day and one relative orbit together, the newest first."""
-    to_degrees = Transformer.from_crs(str(box.crs), "EPSG:4326", always_xy=True)
-    left, bottom, right, top = box.boundingbox.bbox
-    longitude = to_degrees.transform((left + right) / 2, (bottom + top) / 2)[0]
-    ahead = np.timedelta64(round(longitude / 15 * 3600), "s")
-    groups: dict[Any, list[_Product]] = defaultdict(list)
-    for product in products:
-        day = (product.time + ahead).astype("datetime64[D]")
-        groups[day, product.relative_orbit].append(product)
-    return list(groups.values())
-
-
-def _best_orbit(passes: Iterable[Sequence[_Product]], box: GeoBox) -> int | None:
-    """Relative orbit with the most area times scenes; of equals, the lowest number."""
-    covered: Counter[int | None] = Counter()
-    for group in passes:
-        seen = unary_union([product.footprint for product in group])
-        covered[group[0].relative_orbit] += round((seen & box.extent).area)
-    return min(covered, key=lambda orbit: (-covered[orbit], orbit or 0), default=None)
-
-
-def _scene(sensor: str, products: Sequence[_Product], sources: Sequence[dict[str, Any]]) -> Scene:
+def _scene(sensor: str, products: Sequence[Product], sources: list[dict[str, Any]]) -> Scene:
     clouds = [p.cloud_cover for p in products if p.cloud_cover is not None]
-    why = _joined(source["why"] for source in sources)
+    notes = {"offset" if sensor == "optical" else "incidence": _joined(s["why"] for s in sources)}
     if sensor == "optical":
-        baselines = _joined(
-            f"{p.version[0]:05.2f}" if p.version[0] else "unknown" for p in products
-        )
-        notes = {"processing_baseline": baselines, "offset": why}
-    else:
-        notes = {"incidence": why}
+        baselines = (p.version[0] for p in products)
+        notes["processing_baseline"] = _joined(f"{b:05.2f}" if b else "unknown" for b in baselines)
     return Scene(
         sensor,
         min(product.time for product in products),
@@ -565,100 +407,18 @@ def _scene(sensor: str, products: Sequence[_Product], sources: Sequence[dict[str
         products[0].relative_orbit,
         float(np.mean(clouds)) if clouds else None,
         notes,
-        {"products": list(sources)},
+        {"products": sources},
     )
 
 
+def _lies_elsewhere(product: Mapping[str, Any], box: GeoBox) -> bool:
+    code = product["item"]["properties"].get("proj:code")
+    return code is None or CRS(code) != box.crs
+
+
 def _label(item: Mapping[str, Any], band: str) -> str:
-    return f"{item['id']}, asset {_ASSETS[band][0]}"
-
-
-def _epsg(item: Mapping[str, Any]) -> str:
-    return str(item["properties"].get("proj:code", ""))
+    return f"{item['id']}, asset {item['assets'][band]['name']}"
 
 
 def _joined(texts: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(texts))
-
-
-def _utc(text: str) -> np.datetime64:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
-    return np.datetime64(moment, "ns")
-
-
-# Places -------------------------------------------------------------------------------------------
-
-
-def search_bounds(box: GeoBox) -> list[tuple[float, float, float, float]]:
-    """West, south, east, north of a grid in degrees: two of them where it crosses the date line."""
-    left, bottom, right, top = box.boundingbox.bbox
-    along = np.linspace(0, 1, 21)
-    xs, ys = left + along * (right - left), bottom + along * (top - bottom)
-    x = np.concatenate([xs, xs, np.full(21, left), np.full(21, right)])
-    y = np.concatenate([np.full(21, bottom), np.full(21, top), ys, ys])
-    to_degrees = Transformer.from_crs(str(box.crs), "EPSG:4326", always_xy=True)
-    longitude, latitude = to_degrees.transform(x, y)
-    longitude = longitude[0] + (longitude - longitude[0] + 180) % 360 - 180
-    west, east = float(longitude.min()), float(longitude.max())
-    south, north = float(latitude.min()), float(latitude.max())
-    if west < -180:
-        return [(west + 360, south, 180.0, north), (-180.0, south, east, north)]
-    if east > 180:
-        return [(west, south, 180.0, north), (-180.0, south, east - 360, north)]
-    return [(west, south, east, north)]
-
-
-def _on_grid(geometry: Mapping[str, Any], box: GeoBox) -> Geometry:
-    """Footprint in the grid's reference system, where the date line is no edge."""
-    return Geometry(dict(geometry), "EPSG:4326").to_crs(box.crs, check_and_fix=True)
-
-
-def _corners(geometry: Mapping[str, Any]) -> list[tuple[float, float]]:
-    polygons = geometry["coordinates"]
-    if geometry["type"] == "Polygon":
-        polygons = [polygons]
-    return [(x, y) for polygon in polygons for x, y, *_ in polygon[0]]
-
-
-# Requests -----------------------------------------------------------------------------------------
-
-
-def _in_threads(function: Callable[[_Product], T], products: Sequence[_Product]) -> list[T]:
-    pool = ThreadPoolExecutor(8)
-    try:
-        return list(pool.map(function, products))
-    finally:
-        pool.shutdown(cancel_futures=True)  # after an error nothing new begins
-
-
-class _PatientIO(StacApiIO):
-    """Requests of the API, tried again where the server is busy or the connection breaks."""
-
-    def __init__(self, tries: int, pause: float) -> None:
-        busy = Retry(
-            total=tries,
-            connect=0,
-            read=0,
-            status=tries,
-            backoff_factor=pause,
-            status_forcelist=(429, 500, 502, 503, 504),
-            allowed_methods=None,  # a search is a POST, and may be asked again
-            raise_on_status=False,
-        )
-        super().__init__(max_retries=busy, timeout=60, headers={"User-Agent": USER_AGENT})
-        self._again = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(tries),
-            wait=tenacity.wait_exponential(multiplier=pause, max=60),
-            retry=tenacity.retry_if_exception(_is_broken),
-            reraise=True,
-        )
-
-    def request(self, *args: Any, **kwargs: Any) -> str:
-        return self._again(super().request, *args, **kwargs)
-
-
-def _is_broken(error: BaseException) -> bool:
-    """Whether there was no whole answer, as against one that refuses."""
-    return isinstance(error, APIError) and error.status_code is None

@@ -187,6 +187,8 @@ class Web:
         """Give an answer that is good: 200, or 304 where that was asked for."""
         with self._client.stream("GET", url, headers=headers) as response:
             status, name = response.status_code, shown(response.url)
+            if status != 200:
+                response.read()  # so that the connection can be used again
             if status in _BUSY:
                 raise _Busy(name, status, _seconds(response.headers.get("Retry-After", "")))
             if status in (404, 410):

@@ -1,0 +1,325 @@
+"""Fetching over loopback HTTP, from a simulated region served as real archives are."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import date
+
+import numpy as np
+import pytest
+import rasterio
+from tests.archive import region
+from tests.archive.phenocam import serve as serve_phenocam
+from tests.archive.phenocam import write_simulated
+from tests.archive.server import Server
+from tests.archive.stac import forget_tokens, serve_region
+
+from deepcrop import fetch as fetching
+from deepcrop import observations
+from deepcrop.errors import DeepCropError
+from deepcrop.fetch import Request, estimate, fetch
+from deepcrop.mapping import map_region
+from deepcrop.simulation import Region, simulate
+from deepcrop.site_fetch import fetch_sites, site_names
+from deepcrop.sources import phenocam
+from deepcrop.sources.phenocam_files import read_series
+from deepcrop.sources.scenes import ArchiveError
+
+ROWS, COLS = 72, 80
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """A simulated year, and the same with its mask at 20 m: what an archive can give back."""
+    path = tmp_path_factory.mktemp("simulated") / "region.zarr"
+    simulate(Region(rows=ROWS, cols=COLS, optical_scenes=42, sar_scenes=28, cameras=2), path)
+    cube = region.coarsen_mask(observations.open_cube(path))
+    coarse = path.with_name("coarse.zarr")
+    observations.save_cube(cube, coarse)
+    return coarse
+
+
+@pytest.fixture(scope="module")
+def bed(simulated, tmp_path_factory):
+    folder, series = (tmp_path_factory.mktemp(name) for name in ("files", "series"))
+    write_simulated(simulated.with_name("region.zarr"), series)
+    with Server() as server:
+        bed = serve_region(server, folder, observations.open_cube(simulated))
+        bed.phenocam = serve_phenocam(server, series)
+        yield bed
+
+
+@pytest.fixture
+def environment(bed, monkeypatch, tmp_path):
+    """Point the clients at the loopback."""
+    forget_tokens()
+    bed.server.faults.clear()
+    bed.server.log.clear()
+    names = bed.environment() | {
+        "DEEPCROP_PC": bed.pc,
+        "DEEPCROP_EARTH_SEARCH": bed.es,
+        "DEEPCROP_PHENOCAM": bed.phenocam,
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),  # no cache of an earlier test
+    }
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
+    return names
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    monkeypatch.setattr(fetching, "TILE", 48)
+
+
+def request_for(simulated, start=date(2017, 9, 1), end=date(2019, 2, 28), **options):
+    box = observations.grid_of(observations.open_cube(simulated))
+    return Request(box, start, end, **options)
+
+
+def spring(simulated, **options):
+    """A request of a few scenes."""
+    return request_for(simulated, date(2018, 4, 20), date(2018, 6, 10), **options)
+
+
+def test_a_scene_that_fails_is_named_and_the_others_finish(
+    simulated, bed, environment, tmp_path, small_tiles
+):
+    """A truncated file; asked for before any other test, for GDAL remembers what it has read."""
+    request = request_for(simulated, date(2018, 7, 1), date(2018, 8, 20), sensors=("optical",))
+    times = observations.open_cube(simulated)["optical"]["time"].values
+    times = times[(times > np.datetime64("2018-07-01")) & (times < np.datetime64("2018-08-20"))]
+    stamp = str(times[1].astype("datetime64[s]")).replace("-", "").replace(":", "")
+    bed.server.fail(rf"{stamp}_B04", "truncate", times=10**6)
+    result = fetch(request, tmp_path / "cube.zarr")
+    (failure,) = result.failures
+    assert failure.scene.time == times[1]
+    assert failure.state == "failed"
+    assert "B04" in failure.why
+    with result.manifest.open() as file:
+        assert [row["state"] for row in csv.DictReader(file)].count("failed") == 1
+    cube = observations.open_cube(result.path)
+    assert cube["optical"].attrs["failed_scenes"] == [failure.scene.name]
+    assert set(cube["optical"]["time"].values) == set(np.delete(times, 1))
+    truth = observations.open_cube(simulated)["optical"].to_dataset()
+    truth = truth.sel(time=cube["optical"]["time"])
+    np.testing.assert_allclose(cube["optical"]["red"], truth["red"], rtol=0, atol=1.01e-4)
+
+
+def test_a_fetched_cube_is_the_simulated_one_and_gives_the_same_map(
+    simulated, environment, tmp_path
+):
+    result = fetch(request_for(simulated), tmp_path / "fetched.zarr", title="test")
+    assert not result.failures
+    truth, cube = observations.open_cube(simulated), observations.open_cube(result.path)
+    assert observations.grid_of(cube) == observations.grid_of(truth)
+    for group, names, tolerance in (
+        ("optical", observations.OPTICAL_BANDS, 1.01e-4),
+        ("sar", observations.SAR_BANDS, 0.0201),
+    ):
+        ours, theirs = cube[group].to_dataset(), truth[group].to_dataset()
+        seen = np.isfinite(theirs[names[0]]).any(("y", "x")).values
+        theirs = theirs.isel(time=seen)
+        assert (ours["time"].values == theirs["time"].values).all()
+        assert (ours["relative_orbit"].values == theirs["relative_orbit"].values).all()
+        for name in names:
+            np.testing.assert_allclose(
+                ours[name].values, theirs[name].values, rtol=0, atol=tolerance, err_msg=name
+            )
+    assert cube["sar"].attrs["radiometry"] == "sigma0"
+    assert cube["optical"].attrs["archive"] == "pc"
+
+    maps = {name: tmp_path / name for name in ("direct", "fetched")}
+    map_region(simulated, 2018, maps["direct"])
+    map_region(result.path, 2018, maps["fetched"])
+    for stage in ("sos20", "sos50", "eos50", "eos20"):
+        layers = []
+        for folder in maps.values():
+            with rasterio.open(folder / f"{stage}.tif") as file:
+                layers.append(file.read(1))
+        assert (layers[0] == layers[1]).mean() > 0.99, stage
+        assert (layers[0] != 32767).mean() > 0.3  # there is something to compare
+
+
+def test_the_manifest_names_every_scene(simulated, environment, tmp_path):
+    result = fetch(spring(simulated), tmp_path / "cube.zarr")
+    with result.manifest.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["sensor"] for row in rows].count("optical") >= 3
+    assert {row["state"] for row in rows} <= {"fetched", "empty"}
+    assert all(row["products"].startswith(("S2", "S1")) for row in rows)
+    assert "05.10" in rows[0]["notes"]
+    assert not any("sig=" in value for row in rows for value in row.values())
+
+
+def command(environment, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "deepcrop", "fetch", *map(str, arguments)],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def degrees(simulated):
+    """The area of the region, as a user writes it."""
+    box = observations.grid_of(observations.open_cube(simulated))
+    west, south, east, north = box.geographic_extent.boundingbox.bbox
+    return f"--area={west + 1e-4},{south + 1e-4},{east - 1e-4},{north - 1e-4}"
+
+
+def test_killed_in_the_middle_it_fetches_only_what_is_missing(
+    simulated, bed, environment, tmp_path
+):
+    out = tmp_path / "cube.zarr"
+    arguments = (out, degrees(simulated), "--years", "2018", "--threads", "1")
+    part = out.with_name("cube.zarr.part")
+    process = command(environment, *arguments)
+    deadline = time.monotonic() + 120
+    while len(list(part.glob("fetched/*.npz"))) < 10:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    kept = {path.name: path.stat().st_mtime_ns for path in part.glob("fetched/*.npz")}
+    assert 10 <= len(kept) < 65
+    # Signed addresses are nowhere on disk.
+    plan = (part / "plan.json").read_text()
+    assert "blob.core.windows.net" in plan
+    assert "sig=" not in plan
+    listed = json.loads(plan)
+    done = {
+        product
+        for path in kept
+        for product in listed[path.split("-")[0]][int(path.split("-")[1])]["products"]
+    }
+
+    bed.server.log.clear()
+    process = command(environment, *arguments)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert "fetched" in stdout
+    assert "2 PhenoCam sites in the area" in stdout
+    assert "ACKNOWLEDGEMENT.txt" in {path.name for path in tmp_path.glob("cube.cameras/*")}
+    assert not bed.server.asked(r"/search$")  # the plan of the first run holds
+    again = {request.path for request in bed.server.log}
+    assert not [path for path in again for product in done if product.split("_")[2] in path]
+    cube = observations.open_cube(out)
+    truth = observations.open_cube(simulated)
+    assert set(cube["sar"]["time"].values) == set(truth["sar"]["time"].values)
+    assert not [path for path in ("plan.json", "fetched") if (out / path).exists()]
+
+
+def test_bursts_of_refusals_and_cut_connections_are_survived(simulated, bed, environment, tmp_path):
+    request = spring(simulated, sensors=("optical",))
+    whole = fetch(request, tmp_path / "whole.zarr")
+    bed.server.fail(r"/search", "503", times=2)
+    bed.server.fail(r"B0[23].*", "429", times=3)
+    bed.server.fail(r"B08", "drop", times=2)
+    result = fetch(request, tmp_path / "cube.zarr")
+    assert not result.failures
+    left, right = (observations.open_cube(r.path)["optical"].to_dataset() for r in (whole, result))
+    assert left.equals(right)
+
+
+def test_an_archive_that_stops_serving_ends_the_run_and_keeps_what_is_there(
+    simulated, bed, environment, tmp_path, monkeypatch
+):
+    out = tmp_path / "cube.zarr"
+    request = spring(simulated, sensors=("optical",))
+    with Server() as dead:
+        gone = dead.url
+    monkeypatch.setenv("DEEPCROP_PC", f"{gone}/api/stac/v1")
+    with pytest.raises(ArchiveError, match=gone):
+        fetch(request, out)
+    assert not out.exists()
+    monkeypatch.setenv("DEEPCROP_PC", bed.pc)
+    assert fetch(request, out).path == out
+
+
+def test_earth_search_gives_the_same_reflectance_and_has_no_radar(simulated, environment, tmp_path):
+    pc = fetch(spring(simulated, sensors=("optical",)), tmp_path / "pc.zarr")
+    options = {"archive": "earth-search", "sensors": ("optical",)}
+    es = fetch(spring(simulated, **options), tmp_path / "es.zarr")
+    left, right = (observations.open_cube(r.path)["optical"].to_dataset() for r in (pc, es))
+    for name in observations.OPTICAL_BANDS:
+        np.testing.assert_allclose(left[name], right[name], rtol=0, atol=1e-4)
+    with pytest.raises(ArchiveError, match="pc"):
+        fetch(spring(simulated, archive="earth-search"), tmp_path / "sar.zarr")
+
+
+def test_what_it_takes_is_said_before(simulated, environment):
+    expected = estimate(spring(simulated))
+    assert len(expected.scenes["optical"]) >= 3
+    assert len(expected.scenes["sar"]) >= 2
+    assert 0 < expected.moved < 1e9
+    pixels = ROWS * COLS
+    counts = [len(expected.scenes[sensor]) for sensor in ("optical", "sar")]
+    assert expected.disk == 2 * pixels * (9 * counts[0] + 4 * counts[1])
+    assert 0 < expected.seconds < 300
+
+
+def test_a_dry_run_writes_nothing(simulated, environment, tmp_path):
+    out = tmp_path / "cube.zarr"
+    process = command(environment, out, degrees(simulated), "--years", "2018", "--dry-run")
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert "42 optical, 28 sar scenes" in stdout
+    assert "GB to read" in stdout
+    assert "minutes" in stdout
+    assert not list(tmp_path.glob("cube*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"sensors": ()}, "expected optical and sar"),
+        ({"sensors": ("thermal",)}, "thermal"),
+        ({"archive": "nasa"}, "earth-search"),
+        ({"orbits": "worst"}, "worst"),
+    ],
+)
+def test_requests_that_make_no_sense(simulated, environment, tmp_path, options, words):
+    with pytest.raises(DeepCropError, match=words):
+        fetch(spring(simulated, **options), tmp_path / "cube.zarr")
+
+
+def test_no_scene_in_the_period(simulated, environment, tmp_path):
+    nothing = request_for(simulated, date(2016, 1, 1), date(2016, 2, 1))
+    with pytest.raises(DeepCropError, match="no optical scene"):
+        fetch(nothing, tmp_path / "cube.zarr")
+    with pytest.raises(DeepCropError, match="backwards"):
+        fetch(request_for(simulated, date(2016, 3, 1), date(2016, 2, 1)), tmp_path / "cube.zarr")
+
+
+def test_camera_sites_get_a_cube_each_and_their_series(simulated, bed, environment, tmp_path):
+    """Cubes of 64 x 64 pixels around the cameras, their series, and what must be said."""
+    with phenocam.connect(tmp_path / "cache") as network:
+        names = [camera.site for camera in network.cameras()]
+        assert len(names) == 2
+        listed = tmp_path / "sites.csv"
+        listed.write_text("site,crop\n" + "".join(f"{name},maize\n" for name in names) + "no,x\n")
+        assert site_names(str(listed), network, tmp_path) == [*names, "no"]
+        assert site_names(" , ".join(names), network, tmp_path) == names
+
+        def request(box):
+            return Request(box, date(2018, 5, 1), date(2018, 6, 1), sensors=("optical",))
+
+        out = tmp_path / "sites"
+        done = fetch_sites([*names, "no"], network, request, out)
+        assert [bool(site.why) for site in done] == [False, False, True]
+        assert "no site 'no'" in done[-1].why
+        for site in done[:2]:
+            cube = observations.open_cube(out / f"{site.site}.zarr")
+            assert observations.grid_of(cube).shape == (64, 64)
+            assert read_series(site.series[0]).site == site.site
+            assert site.site in (out / "ACKNOWLEDGEMENT.txt").read_text()
+        bed.server.log.clear()
+        again = fetch_sites(names, network, request, out)  # nothing left to do
+        assert [site.cube for site in again] == [None, None]
+        assert not bed.server.asked("sentinel2")
