@@ -114,6 +114,16 @@ def test_errors_say_what_and_why_and_hold_no_signature(server):
     assert len(server.asked("/lost/")) < 5  # it is not looked for again
 
 
+@pytest.mark.parametrize("fault", ["503", "404", "truncate"])
+def test_a_failure_is_not_remembered(server, values, fault):
+    cogs, href = Cogs(tries=2, pause=0.01), f"{server.url}/data/{fault}/a.tif"
+    server.fail("a.tif", fault, times=99)
+    with pytest.raises((ArchiveError, SceneError)):
+        read(cogs, href)
+    server.faults.clear()
+    np.testing.assert_array_equal(read(cogs, href), values[:700, :700])
+
+
 def test_no_server():
     with Server() as server:
         url = server.url + "/a.tif"

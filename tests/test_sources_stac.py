@@ -189,6 +189,22 @@ def test_tiles_of_a_scene_are_parts_of_the_whole(serve, box):
                     np.testing.assert_allclose(values, truth, atol=1e-4)
 
 
+def test_files_beside_the_grid_are_not_asked_for(serve, box):
+    bed = serve("pc-05.10", "pc-rtc")
+    archive = planetary_computer(bed.pc, **FAST)
+    left, bottom, right, top = box.boundingbox.bbox
+    beside = grid.make_grid((left + 50_000, bottom, right + 50_000, top), 32615)
+    for sensor in ("optical", "sar"):
+        scene = scenes(archive, box, sensor)[0]
+        bands = archive.read(scene, beside)
+        assert not bed.server.asked("tiff?$")
+        for name, values in bands.items():
+            assert not values.any() if name == "scl" else np.isnan(values).all()
+        if sensor == "optical":
+            assert archive.size(scene, beside) == 0
+    assert archive.search(beside, *YEAR, "optical") == []
+
+
 def test_reprocessed_products_replace_the_old(serve, box, expected):
     bed = serve("pc-03.01")
     bed.publish("pc-05.10", [1])

@@ -259,6 +259,7 @@ def labels(
 
 
 app.command()(cli_fetch.fetch)
+app.command()(cli_fetch.doctor)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from deepcrop import areas, site_fetch
 from deepcrop import fetch as fetching
+from deepcrop.doctor import FAILED, examine
 from deepcrop.errors import DeepCropError
 from deepcrop.fetch import Estimate, Fetched, Request
 from deepcrop.sources import ARCHIVES, cropland, phenocam
@@ -120,6 +121,23 @@ def fetch(
         where = f"; their series: {folder}" if found else ""
         typer.echo(f"{len(found)} PhenoCam sites in the area{where}")
     _complain([result])
+
+
+def doctor(
+    folder: Annotated[Path, typer.Argument(help="Where cubes will be written.")] = Path(),
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for an archive.")] = 10.0,
+) -> None:
+    """Look at what is installed, which archives answer, and which credentials are missing.
+
+    Example: deepcrop doctor
+    """
+    findings = examine(folder, timeout)
+    for finding in findings:
+        typer.echo(f"{finding.state:9}{finding.what}: {finding.detail}")
+        if finding.advice:
+            typer.echo(f"{'':9}{finding.advice}")
+    if any(finding.state == FAILED for finding in findings):
+        raise typer.Exit(1)
 
 
 def _years(text: str) -> tuple[int, int]:

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning
@@ -235,7 +234,7 @@ def estimate(request: Request, threads: int = 4) -> Estimate:
         moved += sum(archive.size(scene, request.box) for scene in found)
         tile = tiles[len(tiles) // 2]
         begin = time.perf_counter()
-        archive.read(found[len(found) // 2], _crop(request.box, tile))
+        archive.read(found[len(found) // 2], grid.crop(request.box, tile.core))
         seconds += (time.perf_counter() - begin) * len(found) * len(tiles) / threads
     return Estimate(scenes, moved, _disk(request.box, scenes), seconds)
 
@@ -320,13 +319,6 @@ def _tiles(box: GeoBox) -> list[grid.Tile]:
     return list(grid.tiles(box.shape.yx, TILE))
 
 
-def _crop(box: GeoBox, tile: grid.Tile) -> GeoBox:
-    rows, cols = tile.core
-    a, _, c, _, e, f = box.affine[:6]
-    affine = Affine(a, 0, c + a * cols.start, 0, e, f + e * rows.start)
-    return GeoBox(tile.shape, affine, box.crs)
-
-
 def _disk(box: GeoBox, scenes: dict[str, list[Scene]]) -> int:
     """Bytes of the units and of the cube made from them, uncompressed."""
     values = {"optical": 4 * 2 + 1, "sar": 2 * 2}
@@ -364,7 +356,7 @@ def _read_all(
 
     def read(unit: Unit) -> None:
         scene = scenes[unit.sensor][unit.scene]
-        _keep(folder / unit.file, archive.read(scene, _crop(box, unit.tile)))
+        _keep(folder / unit.file, archive.read(scene, grid.crop(box, unit.tile.core)))
 
     with progress_bar() as bar, warnings.catch_warnings():
         # rasterio silences this one about its own arrays in memory, but not in several threads.
@@ -416,7 +408,7 @@ def _in_threads(
 
 def _keep(path: Path, bands: dict[str, NDArray]) -> None:
     """Write one unit, packed as in the cube, whole or not at all."""
-    packed = {
+    packed: dict[str, Any] = {
         name: observations.pack(values, observations.scale_of(name)) if name != "scl" else values
         for name, values in bands.items()
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from deepcrop.fetch import Fetched, Request, fetch
 from deepcrop.grid import cell_of
 from deepcrop.paper_sites import paper_sites
 from deepcrop.sources.phenocam import Camera, PhenoCam, paper_candidates, write_acknowledgement
-from deepcrop.sources.scenes import ArchiveError
+from deepcrop.sources.scenes import ArchiveError, SceneError
 from deepcrop.sources.web import NotFound
 
 SERIES = "series"
@@ -69,7 +70,12 @@ def site_names(text: str, phenocam: PhenoCam, folder: Path) -> list[str]:
     path = Path(text)
     if text == "paper":
         regions = paper_candidates(phenocam.roi_lists(veg_type="AG"))
-        files = [phenocam.download_series(region, folder / SERIES) for region in regions]
+        files = []
+        for region in regions:
+            try:
+                files.append(phenocam.download_series(region, folder / SERIES))
+            except (NotFound, SceneError) as error:
+                warnings.warn(f"{region.name} is left out: {error}", stacklevel=2)
         names = [verdict.site for verdict in paper_sites(files) if verdict.taken]
         if not names:
             raise DeepCropError("The network has no site that the paper's rule would take.")

@@ -12,13 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from affine import Affine
 from odc.geo.geobox import GeoBox
 from zarr.errors import ZarrUserWarning
 
-from deepcrop import __version__, observations
+from deepcrop import __version__, grid, observations
 from deepcrop.errors import CubeError, DeepCropError, SpecError
-from deepcrop.grid import tiles
 from deepcrop.ingest.groups import Group
 from deepcrop.ingest.plan import plan
 from deepcrop.ingest.sources import Files, expand
@@ -81,7 +79,7 @@ def _sample(
 ) -> xr.DataTree:
     """Cube of the middle of the grid, checked: wrong units show before the work begins."""
     rows, cols = (slice(max(n // 2 - 16, 0), min(n // 2 + 16, n)) for n in box.shape)
-    tile = _crop(box, rows, cols)
+    tile = grid.crop(box, (rows, cols))
     parts = {}
     for group in groups:
         _check_power(group, tile)
@@ -120,14 +118,14 @@ def _write(stage: Staging, groups: list[Group], box: GeoBox, sample: xr.DataTree
     if "layout" not in stage.done:
         _lay_out(stage.path, groups, box, sample)
         stage.finish("layout")
-    work = [(group, tile) for group in groups for tile in tiles(box.shape.yx, TILE)]
+    work = [(group, tile) for group in groups for tile in grid.tiles(box.shape.yx, TILE)]
     with progress_bar() as bar:
         for group, tile in bar.track(work, description="ingest"):
             item = f"{group.name} {tile.index[0]} {tile.index[1]}"
             if item in stage.done:
                 continue
             rows, cols = tile.core
-            for name, values in group.read(_crop(box, rows, cols)):
+            for name, values in group.read(grid.crop(box, (rows, cols))):
                 observations.write_block(stage.path, group.name, {name: values}, rows, cols)
             stage.finish(item)
 
@@ -149,7 +147,7 @@ def _check_result(path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ZarrUserWarning)  # the journal is still in the store
         cube = observations.open_cube(path)
-    parts = [tile.core for tile in tiles(observations.grid_of(cube).shape.yx, TILE)]
+    parts = [tile.core for tile in grid.tiles(observations.grid_of(cube).shape.yx, TILE)]
     required = {"optical": observations.OPTICAL_BANDS, "sar": observations.SAR_BANDS}
     for group, bands in required.items():
         if group not in cube.children:
@@ -161,10 +159,3 @@ def _check_result(path: Path) -> None:
                     f"{group}.bands.{name}: no pixel holds data at any time; check nodata, units, "
                     "the masks and grid.bounds."
                 )
-
-
-def _crop(box: GeoBox, rows: slice, cols: slice) -> GeoBox:
-    """``box[rows, cols]``, which in odc-geo 0.5 warns of a deprecation with affine 3."""
-    a, _, c, _, e, f = box.affine[:6]
-    affine = Affine(a, 0, c + a * cols.start, 0, e, f + e * rows.start)
-    return GeoBox((rows.stop - rows.start, cols.stop - cols.start), affine, box.crs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from deepcrop.sources.scenes import Archive, ArchiveError
 
 ARCHIVES = ("pc", "earth-search", "earth-search-v0", "ee")
@@ -36,7 +38,7 @@ def open_archive(
     """
     from deepcrop.sources import earthengine, stac
 
-    makers = {
+    makers: dict[str, Callable[..., Archive]] = {
         "pc": stac.planetary_computer,
         "earth-search": stac.earth_search,
         "earth-search-v0": stac.earth_search_legacy,
@@ -44,5 +46,5 @@ def open_archive(
     }
     if name not in makers:
         raise ArchiveError(f"Archive {name!r} is unknown; expected one of {', '.join(ARCHIVES)}.")
-    options = {} if keep is None else {"keep": keep}
-    return makers[name](orbits=orbits, max_cloud=max_cloud, **options)
+    mask = {} if keep is None else {"keep": keep}
+    return makers[name](orbits=orbits, max_cloud=max_cloud, **mask)

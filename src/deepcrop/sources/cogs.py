@@ -16,8 +16,9 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -27,7 +28,6 @@ import planetary_computer.sas
 import rasterio
 import requests
 from planetary_computer.settings import Settings
-from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from deepcrop.sources.scenes import ArchiveError, SceneError
@@ -68,6 +68,7 @@ class Cogs:
     tries: int = 5
     pause: float = 1.0
     _lock: threading.Lock = field(init=False, repr=False, default_factory=threading.Lock)
+    _count: Iterator[int] = field(init=False, repr=False, default_factory=lambda: count(1))
 
     def read(self, href: str, name: str, read: Callable[[str], T]) -> T:
         """Call ``read`` with an address of the file that GDAL can open, until it succeeds.
@@ -94,11 +95,11 @@ class Cogs:
         }
         for attempt in range(self.tries):
             address = self._signed(href)
-            again = f"#{attempt}" if attempt else ""
+            again = f"#{next(self._count)}" if attempt else ""
             try:
                 with rasterio.Env(**options):
                     return read(f"/vsicurl/{address}{again}")
-            except (RasterioError, CPLE_BaseError):  # its message can hold the signature
+            except RasterioError:  # its message can hold the signature
                 failure = self._failure(address, f"{name} ({shown(href)})")
             if isinstance(failure, _Refused):
                 self._forget(address)

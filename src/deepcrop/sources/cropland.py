@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import rasterio
 import xarray as xr
-from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
@@ -469,7 +468,7 @@ def _fill(codes: NDArray[np.uint16], raster: DatasetReader, box: GeoBox) -> None
     epsg = raster.crs.to_epsg()
     source = GeoBox(raster.shape, raster.transform, f"EPSG:{epsg}" if epsg else raster.crs.to_wkt())
     for tile in grid.tiles(box.shape.yx, _BLOCK):
-        placement = place(source, _part(box, tile), "nearest")
+        placement = place(source, grid.crop(box, tile.core), "nearest")
         if placement is None:
             continue
         window = Window.from_slices(placement.rows, placement.cols)
@@ -477,13 +476,6 @@ def _fill(codes: NDArray[np.uint16], raster: DatasetReader, box: GeoBox) -> None
         pick = placement.picks[0]
         new = np.where(pick >= 0, stored.reshape(-1)[pick], 0).reshape(tile.shape)
         np.copyto(codes[tile.core], new, where=codes[tile.core] == 0)
-
-
-def _part(box: GeoBox, tile: grid.Tile) -> GeoBox:
-    """``box[tile.core]``, which in odc-geo 0.5 warns of a deprecation with affine 3."""
-    rows, cols = tile.core
-    a, _, c, _, e, f = box.affine[:6]
-    return GeoBox(tile.shape, Affine(a, 0, c + a * cols.start, 0, e, f + e * rows.start), box.crs)
 
 
 def _whole(stored: NDArray, raster: DatasetReader) -> NDArray[np.uint16]:

@@ -26,7 +26,6 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry, polygon, unary_union
@@ -148,7 +147,7 @@ class EarthEngine:
         if scene.sensor == "optical":
             pixels["scl"] = np.zeros(box.shape, np.uint8)
         for tile in grid.tiles(box.shape.yx, _SIDE):
-            part = _part(box, tile.core)
+            part = grid.crop(box, tile.core)
             bounds = _region(part).boundingbox.bbox
             missing = np.ones(part.shape, bool)
             for image in scene.source["images"]:
@@ -463,14 +462,6 @@ def _scene(sensor: str, products: list[_Product]) -> Scene:
 
 
 # Pixels ------------------------------------------------------------------------------------------
-
-
-def _part(box: GeoBox, window: tuple[slice, slice]) -> GeoBox:
-    """Cut a window out of a grid."""
-    rows, cols = window
-    a, _, c, _, e, f = box.affine[:6]
-    affine = Affine(a, 0, c + a * cols.start, 0, e, f + e * rows.start)
-    return GeoBox((rows.stop - rows.start, cols.stop - cols.start), affine, box.crs)
 
 
 def _touch(a: Sequence[float], b: Sequence[float]) -> bool:
