@@ -16,10 +16,9 @@ from rich.table import Table
 
 from deepcrop import areas, site_fetch
 from deepcrop import fetch as fetching
-from deepcrop.doctor import FAILED, examine
 from deepcrop.errors import DeepCropError
 from deepcrop.fetch import Estimate, Fetched, Request
-from deepcrop.sources import ARCHIVES, cropland, phenocam
+from deepcrop.sources import ARCHIVES
 from deepcrop.sources.scenes import ArchiveError
 
 
@@ -64,6 +63,8 @@ def fetch(
 
     Example: deepcrop fetch solano.zarr --area=-121.6,38.3,-121.5,38.4 --years 2018
     """
+    from deepcrop.sources import phenocam
+
     if (area is None) == (sites is None):
         raise DeepCropError("Give one of --area and --sites.")
     first, last = _years(years)
@@ -131,6 +132,8 @@ def doctor(
 
     Example: deepcrop doctor
     """
+    from deepcrop.doctor import FAILED, examine  # it looks at every package, which takes a second
+
     findings = examine(folder, timeout)
     for finding in findings:
         typer.echo(f"{finding.state:9}{finding.what}: {finding.detail}")
@@ -162,6 +165,8 @@ def _classes(text: str) -> tuple[int, ...]:
 
 
 def _crop_reader(text: str, year: int) -> Callable[[GeoBox], xr.Dataset]:
+    from deepcrop.sources import cropland
+
     if text in ("cropscape", "pc"):
         return lambda box: cropland.read_cdl(box, year, text)
     if not Path(text).is_file():
