@@ -107,6 +107,18 @@ def test_footprints_over_the_date_line(real_data):
     assert product_of(item | {"geometry": geometry}, "optical", box) is None
 
 
+def test_edges_of_footprints_are_straight_in_degrees(real_data):
+    """Over 5 degrees, a parallel bows by kilometres in UTM."""
+    item = real(real_data, "planetary_computer_sentinel-2-l2a")
+    ring = [[-96, 44], [-91, 44], [-91, 46], [-96, 46], [-96, 44]]
+    footprint = {"type": "Polygon", "coordinates": [ring]}
+    to_grid = Transformer.from_crs(4326, 32615, always_xy=True)
+    for latitude, inside in ((43.99, False), (44.01, True), (45.99, True), (46.01, False)):
+        x, y = to_grid.transform(-93.5, latitude)
+        box = make_grid((x, y, x + 100, y + 100), 32615)
+        assert (product_of(item | {"geometry": footprint}, "optical", box) is not None) == inside
+
+
 def test_only_the_newest_version_of_a_product():
     every = [
         product("old", version=(2.08, "20180702")),

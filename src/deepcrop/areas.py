@@ -121,8 +121,8 @@ def utm_crs(latitude: float, longitude: float) -> str:
 
 def _bounds_of(path: Path) -> tuple[float, float, float, float]:
     try:
-        places = list(_places(json.loads(path.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        places = list(_places(json.loads(path.read_text(encoding="utf-8-sig"))))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DeepCropError(
             f"{path} cannot be read as GeoJSON ({type(error).__name__}: {error}). Export the area "
             "as GeoJSON with longitude and latitude."
@@ -159,7 +159,8 @@ def _places(part: Any) -> Any:
 
 def _positions(coordinates: Any) -> Any:
     if coordinates and isinstance(coordinates[0], int | float):
-        yield [float(v) for v in coordinates[:2]]
+        longitude, latitude = coordinates[:2]
+        yield float(longitude), float(latitude)
         return
     for inner in coordinates:
         yield from _positions(inner)

@@ -196,11 +196,13 @@ def _print_estimate(estimate: Estimate, box: GeoBox, sites: int = 1) -> None:
             )
     Console().print(table)
     counts = ", ".join(f"{len(scenes)} {name}" for name, scenes in estimate.scenes.items())
+    seconds = estimate.seconds * sites
+    duration = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
     each = f" a site, {sites} sites" if sites > 1 else ""
     typer.echo(
         f"{counts} scenes{each}; about {estimate.moved * sites / 1e9:.2f} GB to read, "
         f"{estimate.disk * sites / 1e9:.2f} GB of disk at most, "
-        f"{estimate.seconds * sites / 60:.1f} minutes (from one tile read now)"
+        f"{duration} (from one tile read now)"
     )
 
 

@@ -30,6 +30,7 @@ _ASSETS = {
     "vv": ("vv",),
     "vh": ("vh",),
 }
+_EDGE = 0.1  # degrees: longer edges of a footprint are cut up
 _SAME = 0.9  # of the area of a footprint: what a newer version must cover of an older
 
 
@@ -105,17 +106,34 @@ def product_of(item: Mapping[str, Any], sensor: str, box: GeoBox) -> Product | N
 
 
 def on_grid(geometry: Mapping[str, Any], box: GeoBox) -> Geometry:
-    """Bring the footprint of an item onto the reference system of a grid."""
-    return Geometry(dict(geometry), "EPSG:4326").to_crs(str(box.crs), check_and_fix=True)
+    """Bring the footprint of an item onto the reference system of a grid.
+
+    Its edges are straight in degrees, so they get more corners on the way.
+    """
+    middle = _longitude(box)
+    polygons = [
+        [[((x - middle + 180) % 360 - 180 + middle, y) for x, y, *_ in ring] for ring in polygon]
+        for polygon in _polygons(geometry)  # longitudes near ours, so that none jumps
+    ]
+    footprint = Geometry({"type": "MultiPolygon", "coordinates": polygons}, "EPSG:4326")
+    return footprint.to_crs(str(box.crs), resolution=_EDGE, check_and_fix=True)
 
 
 def outline(item: Mapping[str, Any]) -> list[tuple[float, float]]:
     """Longitude and latitude of the corners of an item's footprint."""
-    geometry = item["geometry"]
-    polygons = geometry["coordinates"]
-    if geometry["type"] == "Polygon":
-        polygons = [polygons]
-    return [(x, y) for polygon in polygons for x, y, *_ in polygon[0]]
+    return [(x, y) for polygon in _polygons(item["geometry"]) for x, y, *_ in polygon[0]]
+
+
+def _polygons(geometry: Mapping[str, Any]) -> list:
+    parts = geometry["coordinates"]
+    return [parts] if geometry["type"] == "Polygon" else parts
+
+
+def _longitude(box: GeoBox) -> float:
+    """Longitude of the middle of a grid."""
+    left, bottom, right, top = box.boundingbox.bbox
+    to_degrees = Transformer.from_crs(str(box.crs), "EPSG:4326", always_xy=True)
+    return float(to_degrees.transform((left + right) / 2, (bottom + top) / 2)[0])
 
 
 def newest(products: Iterable[Product]) -> list[Product]:
@@ -135,10 +153,7 @@ def newest(products: Iterable[Product]) -> list[Product]:
 
 def passes(products: Iterable[Product], box: GeoBox) -> list[list[Product]]:
     """Put products of one solar day and one relative orbit together, keeping their order."""
-    left, bottom, right, top = box.boundingbox.bbox
-    to_degrees = Transformer.from_crs(str(box.crs), "EPSG:4326", always_xy=True)
-    longitude = to_degrees.transform((left + right) / 2, (bottom + top) / 2)[0]
-    ahead = np.timedelta64(round(longitude / 15 * 3600), "s")
+    ahead = np.timedelta64(round(_longitude(box) / 15 * 3600), "s")
     groups: dict[Any, list[Product]] = defaultdict(list)
     for product in products:
         day = (product.time + ahead).astype("datetime64[D]")
