@@ -1,19 +1,13 @@
-import csv
-import importlib
-import json
 import math
-import subprocess
-import sys
 
-import matplotlib.image
 import numpy as np
 import pytest
 from test_sources_phenocam_files import camera_file, row
 
-from deepcrop import label_figures, labels
-from deepcrop.errors import DeepCropError
-from deepcrop.labels import label_files, label_series, observation_weights, read_crops
-from deepcrop.sources.phenocam_files import CITATION, read_series
+from deepcrop.label_figures import camera_figure
+from deepcrop.label_table import read_crops
+from deepcrop.labels import growing_window, label_series, observation_weights
+from deepcrop.sources.phenocam_files import read_series
 
 
 def greenness(days, ups=(150.0,), downs=(260.0,), low=0.33, high=0.45, width=4.0):
@@ -84,8 +78,6 @@ def test_a_season_across_new_year_belongs_to_the_year_of_its_peak(tmp_path):
     assert not of_year(result, 2019).seasons
     [season] = of_year(result, 2020).seasons
     assert season.events["sos50"].day == pytest.approx(340 - 365, abs=1.5)
-    sos50 = next(r for r in labels.label_rows(result) if r["season"])["sos50_date"]
-    assert sos50.isoformat() == "2019-12-07"
 
 
 def test_several_seasons_are_kept_and_said(tmp_path):
@@ -116,7 +108,6 @@ def test_a_rejection_says_why(tmp_path, options, words):
     assert not site_year.accepted
     for word in words:
         assert word in site_year.why
-    assert len(list(labels.label_rows(result))) >= len(result.years)
 
 
 def test_a_gap_in_winter_does_not_matter(tmp_path):
@@ -136,136 +127,16 @@ def test_one_day_files_and_nothing_at_all(tmp_path):
     assert [site_year.why[:31] for site_year in result.years] == 2 * [
         "no season: too few observations"
     ]
-    label_figures.camera_figure(result)
+    camera_figure(result)
 
 
 def test_growing_window_follows_the_sun():
-    def window(latitude):
-        return labels.growing_window(latitude)
-
-    assert window(41)[[0, -1]].tolist() == pytest.approx([51, 291], abs=2)
-    assert window(5).size == 365
-    south = window(-41)
+    assert growing_window(41)[[0, -1]].tolist() == pytest.approx([51, 291], abs=2)
+    assert growing_window(5).size == 365
+    south = growing_window(-41)
     assert 0 in south
     assert 364 in south
     assert 180 not in south
-
-
-def test_crop_table(tmp_path):
-    path = tmp_path / "crops.csv"
-    path.write_text(
-        "site,year,ct\na,2019,other\na,2019,corn\nb,2019,other\nc,2020,corn\nc,2020,soybean\n"
-    )
-    crops = read_crops(path)
-    assert crops == {("a", 2019): "corn", ("b", 2019): "other", ("c", 2020): "corn/soybean"}
-    path.write_text("site,year\na,2019\n")
-    with pytest.raises(DeepCropError, match=r"crops\.csv: no column ct"):
-        read_crops(path)
-    path.write_text("site,year,ct\na,last,corn\n")
-    with pytest.raises(DeepCropError, match="line 2: year is 'last'"):
-        read_crops(path)
-
-
-def read(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_table_record_and_figures(tmp_path):
-    files = [season_file(tmp_path), season_file(tmp_path, name="other", drop=[(140, 162)])]
-    out = tmp_path / "labels.csv"
-    run = label_files(files, out, plots=tmp_path / "figures")
-    assert not run.failures
-    rows = read(out)
-    assert tuple(rows[0]) == labels.COLUMNS
-    [good] = [r for r in rows if r["site"] == "field" and r["year"] == "2019"]
-    assert good["verdict"] == "accepted"
-    assert good["sos50_date"] == "2019-05-31"
-    assert float(good["sos50_low"]) < float(good["sos50_day"]) < float(good["sos50_high"])
-    bare = next(r for r in rows if not r["season"])
-    assert bare["why"].startswith("no season")
-    assert bare["sos20_date"] == bare["amplitude"] == ""
-    record = json.loads((tmp_path / "labels.csv.json").read_text())
-    assert record["citation"] == CITATION
-    assert record["files"] == [path.name for path in files]
-    for name in ("field_AG_1000", "other_AG_1000"):
-        picture = matplotlib.image.imread(tmp_path / f"figures/{name}.png")
-        assert picture.std() > 0.05
-    assert not list(tmp_path.glob(".*"))  # nothing half-written
-
-
-def test_nothing_is_overwritten_unasked(tmp_path):
-    file, out = season_file(tmp_path), tmp_path / "labels.csv"
-    label_files([file], out, plots=tmp_path)
-    before = out.read_bytes()
-    with pytest.raises(DeepCropError, match="exists"):
-        label_files([file], out)
-    assert out.read_bytes() == before
-    again = label_files([file], tmp_path / "more.csv", plots=tmp_path)
-    assert "field_AG_1000.png exists" in again.failures[0]
-    assert read(tmp_path / "more.csv")  # the labels themselves are there
-    assert not label_files([file], out, plots=tmp_path, overwrite=True).failures
-
-
-def test_the_same_camera_twice_is_refused(tmp_path):
-    file = season_file(tmp_path)
-    run = label_files([file, file], tmp_path / "labels.csv")
-    assert len(run.labels) == 1
-    assert "field_AG_1000 was read from" in run.failures[0]
-
-
-def test_parquet(tmp_path):
-    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
-    out = tmp_path / "labels.parquet"
-    label_files([season_file(tmp_path)], out)
-    table = parquet.read_table(out)
-    assert tuple(table.column_names) == labels.COLUMNS
-    assert table.schema.metadata[b"citation"].decode() == CITATION
-    row = next(row for row in table.to_pylist() if row["year"] == 2019)
-    assert row["sos50_date"].isoformat() == "2019-05-31"
-    assert row["crop"] is None
-
-
-def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
-    real = importlib.import_module
-
-    def without(name, *rest):
-        if name.startswith("pyarrow"):
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(importlib, "import_module", without)
-    with pytest.raises(DeepCropError, match=r"deepcrop\[labels\]"):
-        label_files([season_file(tmp_path)], tmp_path / "labels.parquet")
-    with pytest.raises(DeepCropError, match=r"\.csv or \.parquet"):
-        label_files([season_file(tmp_path)], tmp_path / "labels.txt")
-
-
-def test_command_line(tmp_path):
-    good, bad = season_file(tmp_path), tmp_path / "bad_3day.csv"
-    bad.write_text("# nothing\n")
-
-    def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "deepcrop.cli", "labels", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    assert "deepcrop labels" in run("--help").stdout
-    out = tmp_path / "labels.csv"
-    result = run(bad, good, "--out", out)
-    assert result.returncode == 2
-    assert "Traceback" not in result.stderr
-    assert "1 of 2 files failed" in result.stderr
-    assert "bad_3day.csv" in result.stderr
-    assert "1 cameras, 1 seasons" in result.stdout
-    assert len(read(out)) == 3  # what could be read is there
-    result = run(good, "--out", tmp_path / "x.csv", "--column", "ndvi")
-    assert result.returncode == 2
-    assert "expected gcc_90" in result.stderr
 
 
 def test_real_cameras(real_data):

@@ -13,7 +13,7 @@ from rich.table import Table
 from deepcrop import __version__, cli_fetch, evaluation, stages
 from deepcrop.errors import DeepCropError
 from deepcrop.ingest import ingest as run_ingest
-from deepcrop.labels import label_files
+from deepcrop.label_table import label_files
 from deepcrop.mapping import MapResult, map_region
 from deepcrop.simulation import Region
 from deepcrop.simulation import simulate as run_simulate

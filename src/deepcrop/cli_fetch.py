@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import date
 from functools import partial
@@ -65,6 +66,9 @@ def fetch(
     """
     from deepcrop.sources import phenocam
 
+    # They tell of every request that is tried again; what fails for good is named at the end.
+    for library in ("rasterio", "odc"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     if (area is None) == (sites is None):
         raise DeepCropError("Give one of --area and --sites.")
     first, last = _years(years)
@@ -126,7 +130,7 @@ def fetch(
 
 def doctor(
     folder: Annotated[Path, typer.Argument(help="Where cubes will be written.")] = Path(),
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for an archive.")] = 10.0,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for an archive.", min=0.1)] = 10.0,
 ) -> None:
     """Look at what is installed, which archives answer, and which credentials are missing.
 

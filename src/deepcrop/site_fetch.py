@@ -145,7 +145,12 @@ def fetch_sites(
             if overwrite or not target.exists():
                 title = f"around PhenoCam {name}"
                 cube = fetch(
-                    request(box), target, title=title, overwrite=overwrite, threads=threads
+                    request(box),
+                    target,
+                    title=title,
+                    landcover=landcover,
+                    overwrite=overwrite,
+                    threads=threads,
                 )
         except NotFound as error:
             done.append(SiteFetched(name, why=str(error)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -129,16 +130,26 @@ def mosaic_limit() -> float:
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """What all blocks share."""
+class Plan:
+    """What all blocks share.
+
+    Attributes
+    ----------
+    place : str
+        "north_america" or "europe".
+    optical, sar : list of OpticalScene, RadarScene
+        Passes, in order of time.
+    moisture : ndarray of float32
+        Of the soil on each day of `canopy.DAYS`, percent.
+    """
 
     place: str
     optical: list[scenes.OpticalScene]
     sar: list[scenes.RadarScene]
-    moisture: NDArray[np.float32]  # percent, per day of canopy.DAYS
+    moisture: NDArray[np.float32]
 
 
-def _plan(region: Region) -> _Plan:
+def _plan(region: Region) -> Plan:
     place = crops.continent(region.latitude, region.longitude)
     first, last = region.days()
     rain = radar.rain(region.seed, canopy.DAYS, place)
@@ -162,7 +173,7 @@ def _plan(region: Region) -> _Plan:
         )
     if not kept or not sar:
         raise DeepCropError("No scene falls into the period; make it longer.")
-    return _Plan(place, kept, sar, radar.soil_moisture(rain, canopy.DAYS))
+    return Plan(place, kept, sar, radar.soil_moisture(rain, canopy.DAYS))
 
 
 def simulate(region: Region, out: Path, overwrite: bool = False) -> None:
@@ -202,7 +213,7 @@ def simulate(region: Region, out: Path, overwrite: bool = False) -> None:
             bar.advance(task)
 
 
-def _create(region: Region, plan: _Plan, path: Path) -> None:
+def _create(region: Region, plan: Plan, path: Path) -> None:
     """Write everything but the blocks: coordinates, attributes, cameras."""
     box = region.geobox()
     shape = (region.rows, region.cols)
@@ -275,7 +286,7 @@ def _create(region: Region, plan: _Plan, path: Path) -> None:
         )
 
 
-def _write_block(region: Region, plan: _Plan, path: Path, tile: grid.Tile) -> None:
+def _write_block(region: Region, plan: Plan, path: Path, tile: grid.Tile) -> None:
     rows, cols = tile.core
     row0, col0 = rows.start - 1, cols.start - 1  # one pixel of halo for the point spread
     shape = (tile.shape[0] + 2, tile.shape[1] + 2)
@@ -284,49 +295,82 @@ def _write_block(region: Region, plan: _Plan, path: Path, tile: grid.Tile) -> No
     )
     inner = (slice(1, -1), slice(1, -1))
 
-    optical_block = {
-        name: np.empty((len(plan.optical), *tile.shape), np.float32)
-        for name in observations.OPTICAL_BANDS
-    }
-    scl_block = np.empty((len(plan.optical), *tile.shape), np.uint8)
-    for t, scene in enumerate(plan.optical):
-        wetness = _wetness(plan, scene.day)
-        ground = surface.reflectance(land, scene.day, wetness, scene.cos_sun)
-        ground = radar.smooth3(ground, _PSF_SIDE)
-        inside = scenes.seen(scene, rows.start, cols.start, tile.shape, region.cols)
-        product, scl = scenes.atmosphere(scene, ground, rows.start, cols.start, inside)
-        clear = np.isin(scl, scenes.CLEAR_CLASSES)
-        for band, name in enumerate(optical.BANDS):
-            optical_block[name][t] = np.where(clear, product[band], np.nan)
-        scl_block[t] = scl
+    def swath(scene: scenes.OpticalScene) -> NDArray[np.bool_]:
+        return scenes.seen(scene, rows.start, cols.start, tile.shape, region.cols)
 
-    sar_block = {
-        name: np.empty((len(plan.sar), *tile.shape), np.float32) for name in observations.SAR_BANDS
-    }
     # Incidence rises across the swath: eastwards on the ascending orbit, westwards on the other.
     across = 0.0007 * (col0 + np.arange(shape[1]) - region.cols / 2)
-    for t, pass_ in enumerate(plan.sar):
-        moisture = float(plan.moisture[pass_.day - canopy.FIRST_DAY])
-        incidence = pass_.incidence + (across if pass_.orbit else -across)
-        power = surface.backscatter(land, pass_.day, moisture, incidence, pass_.wind)[
-            (slice(None), *inner)
-        ]
-        for p, name in enumerate(observations.SAR_BANDS):
-            grain = radar.speckle(
-                noise.stream(pass_.stream, name), rows.start, cols.start, tile.shape
-            )
-            sar_block[name][t] = 10 * np.log10(power[p] * grain) + np.float32(pass_.gain)
-
     inner_land = surface.crop_to(land, inner)
     write = observations.write_block
-    write(path, "optical", {**optical_block, "scl": scl_block}, rows, cols)
-    write(path, "sar", sar_block, rows, cols)
+    write(path, "optical", optical_images(plan, land, rows.start, cols.start, swath), rows, cols)
+    write(path, "sar", radar_images(plan, land, rows.start, cols.start, across), rows, cols)
     ids: dict[str, NDArray] = {"crop_type": inner_land.codes(), "field_id": inner_land.number}
     write(path, "landcover", ids, rows, cols)
     write(path, "truth", truth.truth_layers(inner_land, region.year, region.latitude), rows, cols)
 
 
-def _wetness(plan: _Plan, day: int) -> float:
+def optical_images(
+    plan: Plan,
+    land: surface.Surface,
+    row0: int,
+    col0: int,
+    swath: Callable[[scenes.OpticalScene], NDArray[np.bool_]],
+) -> dict[str, NDArray]:
+    """What Sentinel-2 shows of a block on each pass: its bands and ``scl``, (time, rows, cols).
+
+    Parameters
+    ----------
+    plan : Plan
+        Passes and soil moisture.
+    land : Surface
+        The block, with one pixel of halo on each side.
+    row0, col0 : int
+        First cell of the block, without halo.
+    swath : callable
+        Gives the pixels of the block that a pass sees.
+    """
+    rows, cols = land.which.shape[0] - 2, land.which.shape[1] - 2
+    images: dict[str, NDArray] = {
+        name: np.empty((len(plan.optical), rows, cols), np.float32)
+        for name in observations.OPTICAL_BANDS
+    }
+    images["scl"] = np.empty((len(plan.optical), rows, cols), np.uint8)
+    for t, scene in enumerate(plan.optical):
+        wetness = _wetness(plan, scene.day)
+        ground = surface.reflectance(land, scene.day, wetness, scene.cos_sun)
+        ground = radar.smooth3(ground, _PSF_SIDE)
+        product, scl = scenes.atmosphere(scene, ground, row0, col0, swath(scene))
+        clear = np.isin(scl, scenes.CLEAR_CLASSES)
+        for band, name in enumerate(optical.BANDS):
+            images[name][t] = np.where(clear, product[band], np.nan)
+        images["scl"][t] = scl
+    return images
+
+
+def radar_images(
+    plan: Plan, land: surface.Surface, row0: int, col0: int, across: NDArray[np.floating]
+) -> dict[str, NDArray]:
+    """What Sentinel-1 shows of a block on each pass: ``vv`` and ``vh`` in dB, (time, rows, cols).
+
+    ``across`` is added to a pass's incidence, degrees per column of ``land`` (taken off on the
+    descending orbit); the other parameters are those of `optical_images`.
+    """
+    inner = (slice(None), slice(1, -1), slice(1, -1))
+    shape = (land.which.shape[0] - 2, land.which.shape[1] - 2)
+    images = {
+        name: np.empty((len(plan.sar), *shape), np.float32) for name in observations.SAR_BANDS
+    }
+    for t, pass_ in enumerate(plan.sar):
+        moisture = float(plan.moisture[pass_.day - canopy.FIRST_DAY])
+        incidence = pass_.incidence + (across if pass_.orbit else -across)
+        power = surface.backscatter(land, pass_.day, moisture, incidence, pass_.wind)[inner]
+        for p, name in enumerate(observations.SAR_BANDS):
+            grain = radar.speckle(noise.stream(pass_.stream, name), row0, col0, shape)
+            images[name][t] = 10 * np.log10(power[p] * grain) + np.float32(pass_.gain)
+    return images
+
+
+def _wetness(plan: Plan, day: int) -> float:
     """Wetness of the soil surface, 0 … 1, from its moisture."""
     return float(np.clip((plan.moisture[day - canopy.FIRST_DAY] - 8) / 30, 0, 1))
 

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import httpx
 
 from deepcrop.errors import DeepCropError
-from deepcrop.sources.phenocam_files import CITATION, CameraSeries, read_series
+from deepcrop.sources.phenocam_files import ACKNOWLEDGEMENT, CITATION, CameraSeries, read_series
 from deepcrop.sources.scenes import ArchiveError, SceneError
 from deepcrop.sources.web import NotFound, Web, shown
 from deepcrop.staging import atomic_file
@@ -35,17 +35,6 @@ API = "https://phenocam.nau.edu/api/"
 
 INTERVAL = 1.0
 """Least time from one request to the next, seconds."""
-
-ACKNOWLEDGEMENT = (
-    "Data used in this research were provided by the PhenoCam Network, which has been supported by "
-    "the National Science Foundation, the Long-Term Agroecosystem Research (LTAR) network which is "
-    "supported by the United States Department of Agriculture (USDA), the U.S. Department of "
-    "Energy, the U.S. Geological Survey, the Northeastern States Research Cooperative, and the USA "
-    "National Phenology Network. We thank the PhenoCam Network collaborators, including site PIs "
-    "and technicians, for publicly sharing the data that were used in this paper."
-)
-"""What the network asks for in every publication (fair use policy of 28 August 2025,
-https://phenocam.nau.edu/webcam/fairuse_statement/)."""
 
 PAPER_YEARS = range(2017, 2021)
 """Years that the paper scores at its test sites."""

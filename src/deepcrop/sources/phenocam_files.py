@@ -28,6 +28,17 @@ CITATION = (
 )
 """What every table and figure made from these files must say."""
 
+ACKNOWLEDGEMENT = (
+    "Data used in this research were provided by the PhenoCam Network, which has been supported by "
+    "the National Science Foundation, the Long-Term Agroecosystem Research (LTAR) network which is "
+    "supported by the United States Department of Agriculture (USDA), the U.S. Department of "
+    "Energy, the U.S. Geological Survey, the Northeastern States Research Cooperative, and the USA "
+    "National Phenology Network. We thank the PhenoCam Network collaborators, including site PIs "
+    "and technicians, for publicly sharing the data that were used in this paper."
+)
+"""What the network asks for in every publication (fair use policy of 28 August 2025,
+https://phenocam.nau.edu/webcam/fairuse_statement/)."""
+
 GREENNESS = ("gcc_90", "gcc_75", "gcc_50", "gcc_mean")
 """Raw greenness columns: percentiles, or the mean, over the images of a period."""
 

@@ -1,0 +1,186 @@
+"""What a network is made of: one dataclass, and by name the published model, ours, and what both
+are without one of their parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from deepcrop.errors import DeepCropError
+from deepcrop.labels import CALENDAR
+from deepcrop.stages import SLOTS, STAGES
+
+CHANNELS = ("ndvi", "gcc", "blue", "green", "red", "nir")
+"""What the network can make of the four optical bands of a cube."""
+
+SENSORS = ("optical", "radar")
+
+_CHOICES = {
+    "variant": ("paper", "default"),
+    "radar_zero": ("pixel", "fixed"),
+    "encoder": ("attention", "convolution"),
+    "targets": ("continuous", "snapped"),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that shapes a network; what the data need not know is not here.
+
+    Attributes
+    ----------
+    variant : str
+        "paper" (`deepcrop.network.paper`) or "default" (`deepcrop.network.model`).
+    sensors : tuple of str
+        Which of `SENSORS` are read.
+    optical : tuple of str
+        Which of `CHANNELS` are read.
+    radar_zero : str
+        Backscatter counts from the median of its own "pixel" and orbit over time, with the level
+        given apart, or from a "fixed" number of dB.
+    trunk : tuple of int
+        Features after each of the three convolutions of a branch; none: no convolution at all, the
+        network sees a single pixel ("transformer only").
+    spatial : bool
+        False: every pixel of a patch is taken for its centre. Same parameters, no context.
+    fusion : bool
+        Whether the mid-level features of both branches are put together (Eq. 3).
+    encoder : str
+        "attention", or "convolution" for a network without a transformer ("CNN only").
+    width, heads, layers, feedforward : int
+        Of the encoder.
+    stages : tuple of str
+        Dates of a season that are predicted.
+    slots : int
+        Seasons of a target year.
+    targets : str
+        Learn the "continuous" date, or the date of the nearest image ("snapped", the paper's).
+    threshold : float
+        An event whose probability is lower is not reported.
+    bin_days, bins : int
+        Default variant: days in a bin of the distribution, bins to a position of the encoder.
+    drop_optical, drop_radar, drop_level : float
+        Default variant, in training: share of samples that lose all of a sensor, or the level of
+        their backscatter.
+    dates : tuple of int
+        Paper variant: optical and radar dates that are read.
+    mlp : tuple of int
+        Paper variant: units of the layers between encoder and output.
+    """
+
+    variant: str = "default"
+    sensors: tuple[str, ...] = SENSORS
+    optical: tuple[str, ...] = CHANNELS
+    radar_zero: str = "pixel"
+    trunk: tuple[int, ...] = (16, 16, 24)
+    spatial: bool = True
+    fusion: bool = True
+    encoder: str = "attention"
+    width: int = 64
+    heads: int = 4
+    layers: int = 2
+    feedforward: int = 128
+    stages: tuple[str, ...] = CALENDAR
+    slots: int = SLOTS
+    targets: str = "continuous"
+    threshold: float = 0.5
+    bin_days: int = 5
+    bins: int = 3
+    drop_optical: float = 0.05
+    drop_radar: float = 0.3
+    drop_level: float = 0.5
+    dates: tuple[int, ...] = ()
+    mlp: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} is {getattr(self, name)!r}; expected {' or '.join(map(repr, allowed))}."
+            for name, allowed in _CHOICES.items()
+            if getattr(self, name) not in allowed
+        ]
+        for name, known in (("sensors", SENSORS), ("optical", CHANNELS), ("stages", CALENDAR)):
+            chosen = getattr(self, name)
+            if not chosen or any(item not in known for item in chosen):
+                problems.append(f"{name} is {chosen}; expected some of {', '.join(known)}.")
+        if len(self.trunk) not in (0, 3):
+            problems.append(f"trunk is {self.trunk}; expected three widths, or none.")
+        if self.fusion and not (self.trunk and len(self.sensors) == 2):
+            problems.append("fusion needs a trunk and both sensors; set it to false.")
+        if self.width % (2 * self.heads) or (self.variant == "default" and self.width % 8):
+            problems.append(f"width is {self.width}; expected a multiple of 8 and of 2 x heads.")
+        if self.variant == "paper" and not (len(self.dates) == 2 and self.mlp):
+            problems.append("the paper variant needs dates, for example [30, 10], and mlp.")
+        if self.variant == "paper" and (self.slots, self.targets) != (1, "snapped"):
+            problems.append("the paper variant has one slot and snapped targets.")
+        if problems:
+            raise DeepCropError("The network cannot be built: " + " ".join(problems))
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Config:
+        """Read what `to_dict` gave, or the settings of an experiment's file.
+
+        Raises
+        ------
+        DeepCropError
+            If a key is unknown, or a value has the wrong type or cannot be used.
+        """
+        known = {field.name: getattr(DEFAULT, field.name) for field in fields(cls)}
+        if unknown := sorted(set(settings) - set(known)):
+            raise DeepCropError(
+                f"Unknown settings of a network: {', '.join(unknown)}. Known are "
+                f"{', '.join(known)}. A file of weights may need a newer deepcrop."
+            )
+        values = {}
+        for name, value in settings.items():
+            value = tuple(value) if isinstance(value, list) else value
+            wanted = type(known[name])
+            if wanted is float and type(value) is int:
+                value = float(value)
+            if type(value) is not wanted:
+                raise DeepCropError(
+                    f"{name} is {value!r}; expected {'a list' if wanted is tuple else wanted.__name__}."
+                )
+            values[name] = value
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings in JSON types."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+DEFAULT = Config()
+
+PAPER = Config(
+    variant="paper",
+    optical=("ndvi", "gcc"),
+    radar_zero="fixed",
+    trunk=(32, 64, 128),
+    width=900,
+    heads=30,
+    layers=1,
+    feedforward=900,
+    stages=STAGES,
+    slots=1,
+    targets="snapped",
+    threshold=0.1,
+    dates=(30, 10),
+    mlp=(10_000, 5_000, 1_000, 500),
+)
+
+CONFIGS: dict[str, Config] = {
+    "paper": PAPER,
+    "paper-optical": replace(PAPER, sensors=("optical",), fusion=False),
+    "paper-cnn": replace(PAPER, encoder="convolution"),
+    "paper-transformer": replace(PAPER, trunk=(), fusion=False),
+    "default": DEFAULT,
+    "optical-only": replace(DEFAULT, sensors=("optical",), fusion=False),
+    "radar-only": replace(DEFAULT, sensors=("radar",), fusion=False),
+    "cnn-only": replace(DEFAULT, encoder="convolution"),
+    "transformer-only": replace(DEFAULT, trunk=(), fusion=False),
+    "no-fusion": replace(DEFAULT, fusion=False),
+    "no-spatial-context": replace(DEFAULT, spatial=False),
+    "snapped": replace(DEFAULT, targets="snapped"),
+}
+"""The published model and ours, each also without one of its parts."""

@@ -1,0 +1,245 @@
+"""From the images of one sensor to one vector of features per date: the branch both variants share.
+
+Three valid 5x5 convolutions and one 2x2 max-pool take an 18x18 patch to a single pixel. The same
+weights run over a whole tile: with a pool of stride 1 and a third convolution of dilation 2, each
+pixel of the result is that of the patch around it (`dense`).
+
+In shapes, B is samples or tiles, T dates, H x W pixels of an image, h x w pixels that have a whole
+patch around them (1 x 1 for a patch), p = h·w.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepcrop.grid import PATCH_HALO, PATCH_SIZE
+from deepcrop.network.config import Config
+
+SCALES = {
+    "ndvi": (0.5, 0.25),
+    "gcc": (0.36, 0.06),
+    "blue": (0.06, 0.04),
+    "green": (0.09, 0.04),
+    "red": (0.09, 0.06),
+    "nir": (0.28, 0.10),
+    "vv": (-11.0, 4.0),  # dB
+    "vh": (-18.0, 4.0),
+}
+"""Zero and unit of each channel: typical mean and spread over cropland, rounded."""
+
+SWING = 3.0
+"""Unit of backscatter that counts from its own median, dB."""
+
+LIMIT = 5.0
+"""Scaled values are cut here: beyond lie bright clouds and corner reflectors."""
+
+
+class Batch(NamedTuple):
+    """Images in the units of the observation cube.
+
+    Patches of 18 x 18 pixels, or for the dense form tiles with their halo (`grid.PATCH_HALO`). NaN
+    is no data or masked. A date whose day is NaN is padding; either T may be 0.
+    """
+
+    optical: Tensor  # (B, T, 4, H, W) reflectance: blue, green, red, nir
+    optical_days: Tensor  # (B, T) days since 1 January of the target year
+    radar: Tensor  # (B, T, 2, H, W) sigma0 in dB: vv, vh
+    radar_days: Tensor  # (B, T)
+    orbits: Tensor  # (B, T) number of a radar date's relative orbit within its sample: 0, 1, ...
+
+
+class Series(NamedTuple):
+    """What one sensor saw of p pixels of each of B images, date by date."""
+
+    branch: Tensor  # (B, p, T, last width of the trunk)
+    middle: Tensor  # (B, p, T, second width): mid-level features, mean over their 5 x 5 places
+    centre: Tensor  # (B, p, T, channels + 1): scaled values of the pixel; valid share of its patch
+    seen: Tensor  # (B, p, T) whether the pixel itself has data
+    days: Tensor  # (B, T), 0 for padding
+    level: Tensor  # (B, p, 3) median backscatter over time and 1; 0 if never seen, or optical
+
+    def part(self, pixels: slice) -> Series:
+        """Some of the pixels: the temporal part of a tile runs over them in batches."""
+        cut = [self.branch, self.middle, self.centre, self.seen]
+        return Series(*(a[:, pixels] for a in cut), self.days, self.level[:, pixels])
+
+
+class Trunk(nn.Module):
+    """Conv2D, Conv2D and max-pool, Conv2D: 18 -> 14 -> 10 -> 5 -> 1 pixels."""
+
+    def __init__(self, channels: int, widths: tuple[int, ...], spatial: bool):
+        super().__init__()
+        first, second, third = widths
+        self.conv1 = nn.Conv2d(channels, first, 5)
+        self.conv2 = nn.Conv2d(first, second, 5)
+        self.conv3 = nn.Conv2d(second, third, 5)
+        self.spatial = spatial
+        self.register_buffer("mean", torch.full((second, 1, 5, 5), 1 / 25), persistent=False)
+
+    def forward(self, x: Tensor, dense: bool) -> tuple[Tensor, Tensor]:
+        """Final and mid-level features, each (n, ·, h, w), of images (n, channels, H, W)."""
+        if not self.spatial:
+            return self._centre(inner(x))
+        spread = 2 if dense else 1
+        x = F.relu(self.conv1(x))  # (n, 32, H - 4, W - 4) in the paper
+        x = F.relu(self.conv2(x))  # (n, 64, H - 8, W - 8)
+        x = _max_pool(x) if dense else F.max_pool2d(x, 2)  # (n, 64, 5, 5) or (n, 64, H - 9, W - 9)
+        middle = F.conv2d(x, self.mean, groups=x.shape[1], dilation=spread)  # (n, 64, h, w)
+        x = F.relu(F.conv2d(x, self.conv3.weight, self.conv3.bias, dilation=spread))
+        return x, middle  # (n, 128, h, w)
+
+    def _centre(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for patches of which all pixels equal the centre: kernels act as their sums."""
+        sums = []
+        for conv in (self.conv1, self.conv2, self.conv3):
+            x = F.relu(F.conv2d(x, conv.weight.sum((2, 3), keepdim=True), conv.bias))
+            sums.append(x)
+        return sums[2], sums[1]
+
+
+def _max_pool(x: Tensor) -> Tensor:
+    """Max-pool of 2 x 2 with stride 1, several times as fast as PyTorch's."""
+    x = torch.maximum(x[..., 1:, :], x[..., :-1, :])
+    return torch.maximum(x[..., 1:], x[..., :-1])
+
+
+class Branch(nn.Module):
+    """One sensor: scale its images, run the trunk over every date that was seen."""
+
+    def __init__(self, sensor: str, config: Config):
+        super().__init__()
+        names = config.optical if sensor == "optical" else ("vv", "vh")
+        scales = torch.tensor([SCALES[name] for name in names])
+        self.names = names
+        self.radar = sensor == "radar"
+        self.own_zero = self.radar and config.radar_zero == "pixel"
+        # With the weights, so that a file of weights is read with the scales it was trained with.
+        self.register_buffer("zero", scales[:, 0, None, None].clone())
+        self.register_buffer("unit", scales[:, 1, None, None].clone())
+        self.trunk = Trunk(len(names) + 1, config.trunk, config.spatial) if config.trunk else None
+        _, second, third = config.trunk or (0, 0, 0)
+        self.widths = (third, second, len(names) + 1)  # of a series' branch, middle, centre
+
+    def forward(
+        self, images: Tensor, days: Tensor, orbits: Tensor | None, dense: bool
+    ) -> Series:
+        """Features of ``images`` (B, T, bands, H, W) on ``days`` (B, T)."""
+        if images.shape[1] == 0:  # no date at all: as one of padding
+            images = images.new_zeros(len(images), 1, *images.shape[2:])
+            days, orbits = days.new_full((len(days), 1), torch.nan), None
+        there = images.isfinite().all(2) & days.isfinite()[:, :, None, None]  # (B, T, H, W)
+        seen = inner(there)  # (B, T, h, w)
+        keep = seen.flatten(2).any(2)  # (B, T): the other dates are skipped
+
+        level = images.new_zeros(*seen.shape[:1], 3, *seen.shape[2:])  # (B, 3, h, w)
+        if self.radar:
+            images = images.masked_fill(~there[:, :, None], torch.nan)
+            level = self._level(inner(images))
+            if self.own_zero and orbits is not None:
+                images = _from_own_median(images, orbits)
+        x, there = images[keep], there[keep, None]  # (n, bands, H, W)
+        x = self._scaled(x).clamp(-LIMIT, LIMIT).masked_fill(~there, 0)
+        x = torch.cat([x, there.to(x)], 1)  # (n, channels + 1, H, W)
+
+        share = F.avg_pool2d(x[:, -1:], (PATCH_SIZE, 1), 1)
+        share = F.avg_pool2d(share, (1, PATCH_SIZE), 1)  # (n, 1, h, w)
+        parts = [inner(x[:, :-1]), share]
+        if self.trunk is not None:
+            parts = [*self.trunk(x, dense), *parts]
+        features = x.new_zeros(*keep.shape, sum(self.widths), *seen.shape[2:])
+        features[keep] = torch.cat(parts, 1)  # (B, T, features, h, w)
+        features = features.permute(0, 3, 4, 1, 2).flatten(1, 2)  # (B, p, T, features)
+        return Series(
+            *features.split(self.widths, -1),
+            seen.permute(0, 2, 3, 1).flatten(1, 2),
+            days.nan_to_num(0.0),
+            level.permute(0, 2, 3, 1).flatten(1, 2),
+        )
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        """Channels (n, channels, H, W) in their units."""
+        if self.own_zero:
+            return x / SWING
+        if not self.radar:
+            blue, green, red, nir = x.unbind(1)
+            total = blue + green + red
+            # As `deepcrop.indices`, but 0 rather than NaN where a sum is not positive.
+            made = {
+                "ndvi": ((nir - red) / (nir + red).clamp(min=1e-6)).clamp(-1, 1),
+                "gcc": (green / total.clamp(min=1e-6)).clamp(0, 1),
+            }
+            made |= {"blue": blue, "green": green, "red": red, "nir": nir}
+            x = torch.stack([made[name] for name in self.names], 1)
+        return (x - self.zero) / self.unit
+
+    def _level(self, db: Tensor) -> Tensor:
+        """Median over time, scaled, and whether there is one, (B, 3, h, w)."""
+        level = ((_median(db)[:, 0] - self.zero) / self.unit).clamp(-LIMIT, LIMIT)
+        return torch.cat([level, torch.ones_like(level[:, :1])], 1).where(
+            level.isfinite().all(1, keepdim=True), 0
+        )
+
+
+class Branches(nn.ModuleDict):
+    """The branches of all sensors a network reads."""
+
+    def __init__(self, config: Config):
+        branches = {name: Branch(name, config) for name in config.sensors}
+        super().__init__(branches)
+        self.widths = {name: branch.widths for name, branch in branches.items()}
+
+    def forward(self, batch: Batch, dense: bool = False) -> dict[str, Series]:
+        """Run each sensor's branch over its images; `dense`: of whole tiles."""
+        seen = {}
+        if "optical" in self:
+            seen["optical"] = self["optical"](batch.optical, batch.optical_days, None, dense)
+        if "radar" in self:
+            seen["radar"] = self["radar"](batch.radar, batch.radar_days, batch.orbits, dense)
+        return seen
+
+
+def _from_own_median(db: Tensor, orbits: Tensor) -> Tensor:
+    """Backscatter less its median over the dates of the same orbit, pixel by pixel.
+
+    Cancels a gain offset, the level of a field and most of the effect of the incidence angle.
+    """
+    result = db
+    for orbit in orbits.unique():
+        mine = (orbits == orbit)[:, :, None, None, None]
+        result = torch.where(mine, db - _median(db.where(mine, torch.nan)), result)
+    return result
+
+
+def _median(db: Tensor) -> Tensor:
+    """Median over the dates (B, T, ...), kept as an axis of length 1; NaN where there are none.
+
+    Of an even count the lower of the two in the middle. In dB or in power: the same value.
+    """
+    return db.nanmedian(1, keepdim=True).values
+
+
+def inner(images: Tensor) -> Tensor:
+    """Pixels (..., h, w) that have a whole patch around them; of a patch, its centre (9, 9)."""
+    before, after = PATCH_HALO
+    return images[..., before : images.shape[-2] - after, before : images.shape[-1] - after]
+
+
+def image_dates(seen: dict[str, Series]) -> tuple[Tensor, Tensor]:
+    """Days of the images of all sensors (P, T), and which of them the pixel was seen in."""
+    days = [one.days[:, None].expand_as(one.seen).flatten(0, 1) for one in seen.values()]
+    there = [one.seen.flatten(0, 1) for one in seen.values()]
+    return torch.cat(days, 1), torch.cat(there, 1)
+
+
+def fourier(days: Tensor, width: int) -> Tensor:
+    """True-date encoding (..., width): sines and cosines of periods from 10 to 1461 days.
+
+    Four years cover all day numbers once, so that no two share an encoding.
+    """
+    periods = torch.logspace(1, torch.log10(torch.tensor(1461.0)).item(), width // 2)
+    angle = 2 * torch.pi * days[..., None] / periods.to(days)
+    return torch.cat([angle.sin(), angle.cos()], -1)

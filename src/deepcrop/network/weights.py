@@ -1,0 +1,131 @@
+"""Weights on disk: one safetensors file that also holds the configuration and what the network
+expects of its input.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import xarray as xr
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from deepcrop import __version__
+from deepcrop.errors import CubeError, DeepCropError
+from deepcrop.network.config import Config
+from deepcrop.network.model import DeepCrop
+from deepcrop.network.paper import PaperDeepCrop
+from deepcrop.staging import atomic_file
+
+Network = DeepCrop | PaperDeepCrop
+
+FORMAT = "deepcrop network 1"
+
+INPUTS: dict[str, Any] = {
+    "optical": "surface reflectance of blue, green, red, nir, unitless, any offset applied once",
+    "radar": "backscatter of vv, vh in dB",
+    "radiometry": ["sigma0"],
+    "days": "since 1 January of the target year",
+    "pixel": "10 m",
+}
+"""What a network trained on cubes of the contract expects; stored with its weights."""
+
+
+def build(config: Config) -> Network:
+    """Make a network with random weights (``torch.manual_seed`` decides which)."""
+    return PaperDeepCrop(config) if config.variant == "paper" else DeepCrop(config)
+
+
+def save(
+    network: Network,
+    path: str | Path,
+    inputs: Mapping[str, Any] = INPUTS,
+    card: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a network to a safetensors file, whole or not at all.
+
+    Parameters
+    ----------
+    network : DeepCrop or PaperDeepCrop
+        The network.
+    path : path
+        File to write.
+    inputs : mapping
+        What it expects, as `INPUTS`: "radiometry" lists those of a cube's radar that fit.
+    card : mapping, optional
+        Anything else to know of it, in JSON types.
+    """
+    about = {
+        "format": FORMAT,
+        "software": f"deepcrop {__version__}",
+        "config": json.dumps(network.config.to_dict()),
+        "inputs": json.dumps(dict(inputs)),
+        "card": json.dumps(dict(card or {})),
+    }
+    tensors = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+    with atomic_file(Path(path)) as part:
+        save_file(tensors, part, about)
+
+
+def load(path: str | Path, device: str | torch.device = "cpu") -> tuple[Network, dict[str, Any]]:
+    """Read a network, ready to predict, and what is known of it.
+
+    Returns
+    -------
+    network : DeepCrop or PaperDeepCrop
+        In evaluation mode.
+    about : dict
+        "inputs", "card" and "software" as `save` wrote them.
+
+    Raises
+    ------
+    DeepCropError
+        If the file is missing or none of ours, its configuration has an unknown key, or its
+        tensors do not fit the configuration.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DeepCropError(f"{path} does not exist; expected a file of weights (.safetensors).")
+    try:
+        with safe_open(path, "pt", device=str(device)) as file:
+            stored = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise DeepCropError(f"{path} is damaged or no safetensors file: {error}") from error
+    if stored.get("format") != FORMAT:
+        raise DeepCropError(
+            f"{path} was written by another program or version: its format is "
+            f"{stored.get('format')!r}, expected {FORMAT!r}."
+        )
+    try:
+        config = Config.from_dict(json.loads(stored["config"]))
+        with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
+            network = build(config).to(device)
+        network.load_state_dict(tensors)
+    except (DeepCropError, RuntimeError) as error:
+        raise DeepCropError(f"{path} cannot be used: {error}") from error
+    about: dict[str, Any] = {name: json.loads(stored[name]) for name in ("inputs", "card")}
+    return network.eval(), about | {"software": stored["software"]}
+
+
+def check_cube(cube: xr.DataTree, inputs: Mapping[str, Any], sensors: tuple[str, ...]) -> None:
+    """Refuse a cube whose radar is not what the network was trained on.
+
+    Raises
+    ------
+    CubeError
+        Naming the radiometry of the cube and those that fit.
+    """
+    if "radar" not in sensors or "sar" not in cube.children:
+        return
+    found, fitting = cube["sar"].attrs.get("radiometry"), list(inputs["radiometry"])
+    if found not in fitting:
+        raise CubeError(
+            f"The radar of this cube is {found!r}; these weights expect "
+            f"{' or '.join(map(repr, fitting))}. Fetch it in that form, leave the radar out, or "
+            "use other weights."
+        )
