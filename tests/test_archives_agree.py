@@ -210,8 +210,8 @@ def test_an_area_over_two_zones_takes_each_part_from_where_it_is(
     assert west < -96 < east
     assert box.crs.epsg == 32615
     bed = serve_region(server, tmp_path / "files", cube, ())
-    neighbour = bed.publish("pc-05.10", range(5), zone=-1)
-    half = keep_west(bed, 2)
+    neighbour = bed.publish("pc-05.11", range(5), zone=-1)  # newer, and yet second
+    half = keep_west(bed, scene=2)
     bed.publish("pc-05.10", [0, 2, 4])
     assert {item["properties"]["proj:epsg"] for item in neighbour} == {32614}
     point_to(monkeypatch, bed)
@@ -264,24 +264,32 @@ def date_line(simulated) -> tuple[xr.DataTree, areas.Area]:
     return region.coarsen_mask(xr.DataTree.from_dict(groups)), area
 
 
-def split_at_date_line(item: dict) -> None:
-    """Write the footprint of an item as GeoJSON wants it: cut in two, west greater than east."""
+def cut_at_date_line(item: dict, sides: str = "both") -> None:
+    """Write the footprint of an item as GeoJSON wants it: cut in two, west greater than east.
+
+    A footprint may have one of the sides only: the swath ends there.
+    """
     (ring,) = item["geometry"]["coordinates"]
     whole = Polygon([(longitude % 360, latitude) for longitude, latitude in ring])
     east, west = whole & rectangle(0, -90, 180, 90), whole & rectangle(180, -90, 360, 90)
     west = translate(west, -360)
     assert not east.is_empty
     assert not west.is_empty
-    item["geometry"] = mapping(MultiPolygon([east, west]))
-    item["bbox"] = [east.bounds[0], whole.bounds[1], west.bounds[2], whole.bounds[3]]
+    parts = {"both": MultiPolygon([east, west]), "east": east, "west": west}
+    edges = {"both": (east.bounds[0], west.bounds[2]), "east": east.bounds[::2]}
+    left, right = edges.get(sides, west.bounds[::2])
+    item["geometry"] = mapping(parts[sides])
+    item["bbox"] = [left, whole.bounds[1], right, whole.bounds[3]]
 
 
 def test_an_area_over_the_date_line(date_line, server, tmp_path, monkeypatch):
     cube, area = date_line
     bed = serve_region(server, tmp_path / "files", cube, ("pc-05.10", "pc-rtc"))
     for items in bed.apis["pc"].items.values():
-        for item in items:
-            split_at_date_line(item)
+        cut_at_date_line(items[0], "east")
+        cut_at_date_line(items[1], "west")
+        for item in items[2:]:
+            cut_at_date_line(item)
     point_to(monkeypatch, bed)
     result = fetch(Request(area.box, *PERIOD), tmp_path / "cube.zarr")
     assert_same_reflectance(optical_of(result), cube["optical"].to_dataset())

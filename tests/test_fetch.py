@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from deepcrop.site_fetch import fetch_sites, site_names
 from deepcrop.sources import phenocam
 from deepcrop.sources.phenocam_files import read_series
 from deepcrop.sources.scenes import ArchiveError
+from deepcrop.staging import staging
 
 ROWS, COLS = 72, 80
 
@@ -323,3 +325,64 @@ def test_camera_sites_get_a_cube_each_and_their_series(simulated, bed, environme
         again = fetch_sites(names, network, request, out)  # nothing left to do
         assert [site.cube for site in again] == [None, None]
         assert not bed.server.asked("sentinel2")
+
+
+def test_killed_while_the_cube_is_put_together_no_date_moves(
+    simulated, bed, environment, tmp_path, small_tiles, monkeypatch
+):
+    """A scene that failed at first stays out, though it could be read by the second run."""
+    request = request_for(simulated, date(2018, 9, 1), date(2018, 10, 30), sensors=("optical",))
+    times = observations.open_cube(simulated)["optical"]["time"].values
+    times = times[(times > np.datetime64("2018-09-01")) & (times < np.datetime64("2018-10-30"))]
+    stamp = str(times[1].astype("datetime64[s]")).replace("-", "").replace(":", "")
+    bed.server.fail(rf"{stamp}_B03", "truncate", times=10**6)
+    out = tmp_path / "cube.zarr"
+    write, written = observations.write_block, []
+
+    def killed(*arguments):
+        written.append(arguments)
+        if len(written) == 6:
+            raise KeyboardInterrupt
+        write(*arguments)
+
+    monkeypatch.setattr(observations, "write_block", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fetch(request, out)
+    monkeypatch.setattr(observations, "write_block", write)
+    bed.server.faults.clear()
+    result = fetch(request, out)
+    assert [outcome.scene.time for outcome in result.failures] == [times[1]]
+    cube = observations.open_cube(out)["optical"].to_dataset()
+    truth = observations.open_cube(simulated)["optical"].to_dataset().sel(time=cube["time"])
+    assert times[1] not in cube["time"].values
+    for name in observations.OPTICAL_BANDS:
+        np.testing.assert_allclose(cube[name], truth[name], rtol=0, atol=1.01e-4)
+
+
+def test_killed_at_the_very_end_nothing_is_lost(simulated, bed, environment, tmp_path, monkeypatch):
+    request = spring(simulated, sensors=("optical",))
+    out = tmp_path / "cube.zarr"
+    remove = shutil.rmtree
+
+    def killed(path, *arguments, **options):
+        remove(path, *arguments, **options)
+        if path.name == "fetched":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fetch(request, out)
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    bed.server.log.clear()
+    result = fetch(request, out)
+    assert not bed.server.log  # nothing was asked for again
+    assert result.manifest.is_file()
+    assert fetching.is_there(out, request)
+    with pytest.raises(DeepCropError, match="another request"):
+        fetching.is_there(out, spring(simulated))
+
+
+def test_another_run_of_the_same_command_waits_outside(simulated, environment, tmp_path):
+    out = tmp_path / "cube.zarr"
+    with staging(out, {"content": "test"}), pytest.raises(DeepCropError, match="Another run"):
+        fetch(spring(simulated), out)

@@ -121,12 +121,18 @@ def utm_crs(latitude: float, longitude: float) -> str:
 
 def _bounds_of(path: Path) -> tuple[float, float, float, float]:
     try:
-        places = list(_places(json.loads(path.read_text(encoding="utf-8-sig"))))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        places = list(_places(content))
+        named = str((content.get("crs") or {}).get("properties", {}).get("name", "CRS84"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DeepCropError(
             f"{path} cannot be read as GeoJSON ({type(error).__name__}: {error}). Export the area "
             "as GeoJSON with longitude and latitude."
         ) from None
+    if not named.endswith(("CRS84", ":4326")):  # a member of older GeoJSON
+        raise DeepCropError(
+            f"{path} is in {named}; export it with longitude and latitude in degrees (WGS 84)."
+        )
     if not places:
         raise DeepCropError(f"{path} holds no coordinates; expected a GeoJSON polygon.")
     lon, lat = np.array(places).T[:2]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import xarray as xr
 from odc.geo.geobox import GeoBox
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +17,8 @@ from deepcrop import areas, site_fetch
 from deepcrop import fetch as fetching
 from deepcrop.errors import DeepCropError
 from deepcrop.fetch import Estimate, Fetched, Request
-from deepcrop.sources import ARCHIVES
+from deepcrop.sources import ARCHIVES, phenocam
+from deepcrop.sources.phenocam import PhenoCam
 from deepcrop.sources.scenes import ArchiveError
 
 
@@ -64,68 +63,54 @@ def fetch(
 
     Example: deepcrop fetch solano.zarr --area=-121.6,38.3,-121.5,38.4 --years 2018
     """
-    from deepcrop.sources import phenocam
-
     # They tell of every request that is tried again; what fails for good is named at the end.
     for library in ("rasterio", "odc"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     if (area is None) == (sites is None):
         raise DeepCropError("Give one of --area and --sites.")
     first, last = _years(years)
-    # From the autumn before, when winter crops green up, to the winter after the last harvest.
-    start, end = date(first - 1, 9, 1), min(date(last + 1, 2, 28), date.today())
     request = partial(
         Request,
-        start=start,
-        end=end,
+        # From the autumn before, when winter crops green up, to the winter after the last harvest.
+        start=date(first - 1, 9, 1),
+        end=date(last + 1, 2, 28),
         archive=archive,
         sensors=tuple(sensor.strip() for sensor in sensors.split(",")),
         orbits=int(orbits) if orbits.isdigit() else orbits,
         max_cloud=max_cloud,
         keep=None if keep is None else _classes(keep),
+        crops=crops,
     )
-    landcover = None if crops is None else _crop_reader(crops, last)
     with phenocam.connect(_cache()) as network:
         if sites is not None:
-            names = site_fetch.site_names(sites, network, out)
+            names = site_fetch.site_names(sites, network, _cache())
             if dry_run:
                 box = site_fetch.grid_around(network.camera(names[0]))
                 _print_estimate(fetching.estimate(request(box), threads), box, len(names))
                 return
             _report_sites(
                 site_fetch.fetch_sites(
-                    names,
-                    network,
-                    request,
-                    out,
-                    landcover=landcover,
-                    overwrite=overwrite,
-                    threads=threads,
+                    names, network, request, out, overwrite=overwrite, threads=threads
                 ),
                 out,
             )
             return
         place = areas.area_of(str(area))
+        wanted = request(place.box)
         if dry_run:
-            _print_estimate(fetching.estimate(request(place.box), threads), place.box)
+            _print_estimate(fetching.estimate(wanted, threads), place.box)
             return
-        result = fetching.fetch(
-            request(place.box),
-            out,
-            title=place.name,
-            landcover=landcover,
-            overwrite=overwrite,
-            threads=threads,
-        )
-        _report(result)
-        folder = out.with_suffix(".cameras")
-        try:
-            found = site_fetch.fetch_cameras(place.box, network, folder)
-        except ArchiveError as error:
-            raise ArchiveError(f"{out} is complete, but not the cameras in it: {error}") from None
-        where = f"; their series: {folder}" if found else ""
-        typer.echo(f"{len(found)} PhenoCam sites in the area{where}")
-    _complain([result])
+        missing = []
+        if not overwrite and fetching.is_there(out, wanted):
+            typer.echo(f"{out} is there already")
+        else:
+            result = fetching.fetch(
+                wanted, out, title=place.name, overwrite=overwrite, threads=threads
+            )
+            _report(result)
+            missing = _missing(result)
+        missing += _fetch_cameras(place.box, network, out.with_suffix(".cameras"))
+    _complain(missing, "The same command fetches cameras again; scenes only with --overwrite.")
 
 
 def doctor(
@@ -168,14 +153,15 @@ def _classes(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def _crop_reader(text: str, year: int) -> Callable[[GeoBox], xr.Dataset]:
-    from deepcrop.sources import cropland
-
-    if text in ("cropscape", "pc"):
-        return lambda box: cropland.read_cdl(box, year, text)
-    if not Path(text).is_file():
-        raise DeepCropError(f"--crops {text}: expected cropscape, pc, or the path of a raster.")
-    return lambda box: cropland.read_raster(Path(text), box)
+def _fetch_cameras(box: GeoBox, network: PhenoCam, folder: Path) -> list[str]:
+    """Fetch the series of the cameras in an area; returns what is missing."""
+    try:
+        found, missing = site_fetch.fetch_cameras(box, network, folder)
+    except ArchiveError as error:
+        return [f"cameras in the area: {error}"]
+    where = f"; their series: {folder}" if found else ""
+    typer.echo(f"{len(found)} PhenoCam sites in the area{where}")
+    return missing
 
 
 def _cache() -> Path:
@@ -223,20 +209,21 @@ def _report_sites(done: list[site_fetch.SiteFetched], out: Path) -> None:
     fetched = [site for site in done if not site.why]
     typer.echo(f"{out}: {len(fetched)} of {len(done)} sites, series in {out / site_fetch.SERIES}")
     typer.echo(f"whoever publishes from them includes {out / site_fetch.ACKNOWLEDGEMENT}")
-    failed = [f"{site.site}: {site.why}" for site in done if site.why]
-    _complain([site.cube for site in done if site.cube is not None], failed)
+    missing = [f"{site.site}: {site.why}" for site in done if site.why]
+    for site in done:
+        missing += [] if site.cube is None else _missing(site.cube)
+    _complain(missing, "The same command fetches what is missing; a cube again with --overwrite.")
 
 
-def _complain(results: list[Fetched], failed: list[str] | None = None) -> None:
+def _missing(result: Fetched) -> list[str]:
+    return [
+        f"{result.path.name}: {outcome.scene.name} {outcome.state}: {outcome.why}"
+        for outcome in result.failures
+    ]
+
+
+def _complain(missing: list[str], advice: str) -> None:
     """Name all that is missing, at the very end, where it is read."""
-    lines = [*(failed or [])]
-    for result in results:
-        lines += [
-            f"{result.path.name}: {outcome.scene.name} {outcome.state}: {outcome.why}"
-            for outcome in result.failures
-        ]
-    if lines:
-        raise DeepCropError(
-            f"{len(lines)} missing; all else is there. To try again, fetch with --overwrite.\n"
-            + "\n".join(lines)
-        )
+    if missing:
+        lines = "\n".join(missing)
+        raise DeepCropError(f"{len(missing)} missing; all else is there. {advice}\n{lines}")

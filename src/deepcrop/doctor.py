@@ -274,7 +274,12 @@ def services() -> list[Service]:
             "GetCDLValueResponse",
             "DEEPCROP_CROPSCAPE",
         ),
-        Service("Earth Engine", f"{earthengine.ADDRESS}/$discovery/rest?version=v1", "earthengine"),
+        Service(
+            "Earth Engine",
+            f"{address('DEEPCROP_EARTH_ENGINE', earthengine.ADDRESS)}/$discovery/rest?version=v1",
+            "earthengine",
+            "DEEPCROP_EARTH_ENGINE",
+        ),
     ]
 
 

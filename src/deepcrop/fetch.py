@@ -18,7 +18,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -38,6 +38,8 @@ TILE = 4 * observations.CHUNK
 
 _FETCHED = "fetched"
 _PLAN = "plan.json"
+_FAILED = "failed.json"
+T = TypeVar("T")
 _BANDS = {"optical": observations.OPTICAL_BANDS, "sar": observations.SAR_BANDS}
 
 
@@ -61,6 +63,9 @@ class Request:
         Most cloud cover of an optical product, percent.
     keep : tuple of int or None
         Scene classes of Sentinel-2 to keep; None for the archive's usual mask.
+    crops : str or None
+        Crop types: ``"cropscape"`` or ``"pc"`` for the USDA Cropland Data Layer of the year that
+        the period ends in the winter of, or the path of a crop raster.
     """
 
     box: GeoBox
@@ -71,6 +76,7 @@ class Request:
     orbits: str | int = "best"
     max_cloud: float = 90.0
     keep: tuple[int, ...] | None = None
+    crops: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Describe the request in types that JSON has."""
@@ -145,7 +151,7 @@ class Estimate:
     moved, disk : int
         Bytes to read from the archive, and bytes of disk at most.
     seconds : float
-        Time expected, from one tile of one scene of each sensor, read to find out.
+        Time expected for search and reading, from a few scenes read to find out.
     """
 
     scenes: dict[str, list[Scene]]
@@ -159,7 +165,6 @@ def fetch(
     out: Path,
     *,
     title: str = "",
-    landcover: Callable[[GeoBox], xr.Dataset] | None = None,
     overwrite: bool = False,
     threads: int = 4,
 ) -> Fetched:
@@ -177,9 +182,6 @@ def fetch(
         Zarr store to make.
     title : str
         Title of the cube.
-    landcover : callable, optional
-        Makes the group of crop types on the grid, for example
-        `deepcrop.sources.cropland.read_cdl`.
     overwrite : bool
         Replace an existing ``out``.
     threads : int
@@ -197,45 +199,78 @@ def fetch(
         raise DeepCropError(f"{out}: fetch writes a Zarr store; give a name such as region.zarr.")
     check_target(out, overwrite)
     archive = _open(request)
-    settings = {"content": "fetched cube", "request": request.to_json(), "tile": TILE}
-    with staging(out, settings, overwrite) as stage:
-        scenes = _planned(stage, archive, request)
-        _check_disk(stage, request.box, scenes)
-        crops = landcover(request.box) if landcover is not None else None  # fails before the work
-        failed = _read_all(stage, archive, request.box, scenes, threads)
-        outcomes = _outcomes(stage.path, request.box, scenes, failed)
-        _assemble(stage, archive, request, title, scenes, outcomes, crops)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ZarrUserWarning)  # the journal is still in the store
-            observations.open_cube(stage.path)
-        for leftover in (_FETCHED, _PLAN):
-            _remove(stage.path / leftover)
     manifest = out.with_suffix(".scenes.csv")
-    every = [outcome for sensor in request.sensors for outcome in outcomes[sensor]]
-    write_manifest(every, manifest)
+    settings = {"content": "fetched cube", "request": request.to_json(), "tile": TILE}
+    every: list[Outcome] = []
+    with staging(out, settings, overwrite) as stage:
+        (stage.path / _FETCHED).mkdir(exist_ok=True)
+        if "cube" not in stage.done:
+            scenes = _planned(stage, archive, request)
+            failed = _read_all(stage, archive, request, scenes, threads)
+            outcomes = _outcomes(stage.path, request.box, scenes, failed)
+            _assemble(stage, archive, request, title, scenes, outcomes)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ZarrUserWarning)  # the journal is still there
+                observations.open_cube(stage.path)
+            every = [outcome for sensor in request.sensors for outcome in outcomes[sensor]]
+            write_manifest(every, manifest)
+            stage.finish("cube")
+        shutil.rmtree(stage.path / _FETCHED)
+        for name in (_FAILED, _PLAN):
+            (stage.path / name).unlink(missing_ok=True)
     return Fetched(out, manifest, every)
 
 
+def is_there(out: Path, request: Request) -> bool:
+    """Whether ``out`` is the finished cube of this very request.
+
+    Raises
+    ------
+    DeepCropError
+        If it is something else.
+    """
+    if not out.exists():
+        return False
+    held = observations.open_cube(out).attrs.get("request") if out.is_dir() else None
+    if held == json.loads(json.dumps(request.to_json())):
+        return True
+    raise DeepCropError(
+        f"{out} is there, from another request or by other means. Choose another name, or add "
+        "--overwrite."
+    )
+
+
 def estimate(request: Request, threads: int = 4) -> Estimate:
-    """Find out what a request would take, reading one tile of one scene of each sensor.
+    """Find out what a request would take, reading one tile of a few scenes of each sensor.
+
+    They are read at once, as in earnest, and are the least cloudy, which take longest.
 
     Raises
     ------
     ArchiveError
         If the archive does not serve.
     DeepCropError
-        If there is no scene, or that tile cannot be read.
+        If there is no scene, or none of those tried can be read.
     """
+    begin = time.perf_counter()
     archive = _open(request)
     scenes = _search(archive, request)
-    tiles = _tiles(request.box)
-    moved, seconds = 0, 0.0
+    seconds = time.perf_counter() - begin
+    tile = _tiles(request.box)[0]  # no other is larger
+    share = tile.shape[0] * tile.shape[1] / (request.box.shape[0] * request.box.shape[1])
+    moved = 0
     for found in scenes.values():
         moved += sum(archive.size(scene, request.box) for scene in found)
-        tile = tiles[len(tiles) // 2]
+        tried = sorted(found, key=lambda scene: scene.cloud_cover or 0.0)[:threads]
+
+        def read(scene: Scene) -> None:
+            archive.read(scene, grid.crop(request.box, tile.core))
+
         begin = time.perf_counter()
-        archive.read(found[len(found) // 2], grid.crop(request.box, tile.core))
-        seconds += (time.perf_counter() - begin) * len(found) * len(tiles) / threads
+        errors = [error for _, error in _in_threads(read, tried, threads)]
+        if all(errors):
+            raise DeepCropError(f"None of {len(tried)} scenes that were tried: {errors[0]}")
+        seconds += (time.perf_counter() - begin) / len(tried) / share * len(found)
     return Estimate(scenes, moved, _disk(request.box, scenes), seconds)
 
 
@@ -273,6 +308,10 @@ def _open(request: Request) -> Archive:
         )
     if request.orbits not in ("best", "all") and not isinstance(request.orbits, int):
         raise DeepCropError(f"Orbits {request.orbits!r}; expected best, all or a number.")
+    if request.crops not in (None, "cropscape", "pc") and not Path(str(request.crops)).is_file():
+        raise DeepCropError(
+            f"Crop types {request.crops!r}; expected cropscape, pc, or the path of a raster."
+        )
     if request.start > request.end:
         raise DeepCropError(f"Period {request.start} to {request.end} runs backwards.")
     return open_archive(
@@ -281,24 +320,33 @@ def _open(request: Request) -> Archive:
 
 
 def _search(archive: Archive, request: Request) -> dict[str, list[Scene]]:
+    end = min(request.end, date.today())
     scenes = {
-        sensor: archive.search(request.box, request.start, request.end, sensor)
-        for sensor in request.sensors
+        # Radar first: of an archive without it one hears soon.
+        sensor: archive.search(request.box, request.start, end, sensor)
+        for sensor in sorted(request.sensors, reverse=True)
     }
+    scenes = {sensor: scenes[sensor] for sensor in request.sensors}
     for sensor, found in scenes.items():
         if not found:
             raise DeepCropError(
                 f"{archive.name} has no {sensor} scene of the area from {request.start} to "
-                f"{request.end} (cloud cover up to {request.max_cloud:g} %). Choose another period "
-                f"or archive, or leave the sensor out with --sensors."
+                f"{end} ({_conditions(request, sensor)}). Choose another period or archive, or "
+                "leave the sensor out with --sensors."
             )
         twice = [t for t, n in Counter(scene.time for scene in found).items() if n > 1]
         if twice:
             raise DeepCropError(
                 f"{archive.name} lists two {sensor} scenes of the very time {twice[0]}, and a cube "
-                "holds one of each time. Choose one relative orbit with --orbits."
+                "holds one of each time; of radar, choose one relative orbit with --orbits."
             )
     return scenes
+
+
+def _conditions(request: Request, sensor: str) -> str:
+    if sensor == "optical":
+        return f"cloud cover up to {request.max_cloud:g} %"
+    return f"relative orbit {request.orbits}" if isinstance(request.orbits, int) else "any orbit"
 
 
 def _planned(stage: Staging, archive: Archive, request: Request) -> dict[str, list[Scene]]:
@@ -311,7 +359,7 @@ def _planned(stage: Staging, archive: Archive, request: Request) -> dict[str, li
     with atomic_file(path) as part:
         text = {name: [scene.to_json() for scene in found] for name, found in scenes.items()}
         part.write_text(json.dumps(text))
-    (stage.path / _FETCHED).mkdir(exist_ok=True)
+    _check_disk(stage, request.box, scenes)
     return scenes
 
 
@@ -327,8 +375,7 @@ def _disk(box: GeoBox, scenes: dict[str, list[Scene]]) -> int:
 
 
 def _check_disk(stage: Staging, box: GeoBox, scenes: dict[str, list[Scene]]) -> None:
-    held = sum(file.stat().st_size for file in (stage.path / _FETCHED).glob("*.npz"))
-    needed, free = _disk(box, scenes) - held, shutil.disk_usage(stage.path).free
+    needed, free = _disk(box, scenes), shutil.disk_usage(stage.path).free
     if needed > free:
         raise DeepCropError(
             f"{stage.path.parent.absolute()} has {free / 1e9:.1f} GB free, and up to "
@@ -347,10 +394,28 @@ def _units(box: GeoBox, scenes: dict[str, list[Scene]]) -> Iterator[Unit]:
 
 
 def _read_all(
-    stage: Staging, archive: Archive, box: GeoBox, scenes: dict[str, list[Scene]], threads: int
+    stage: Staging,
+    archive: Archive,
+    request: Request,
+    scenes: dict[str, list[Scene]],
+    threads: int,
 ) -> dict[str, str]:
-    """Read what is missing, twice if need be; returns the reasons of those that failed."""
-    folder = stage.path / _FETCHED
+    """Read what is missing, twice if need be; returns the reasons of those that failed.
+
+    That is kept: the cube, once begun, is finished from the same units, whatever could be read by
+    then.
+    """
+    kept = stage.path / _FAILED
+    if kept.is_file():
+        reasons: dict[str, str] = json.loads(kept.read_text())
+        return reasons
+    box, folder = request.box, stage.path / _FETCHED
+    crops = _read_crops(request)
+    if crops is not None:
+        observations.create_group(stage.path, "landcover", crops)
+        for tile in _tiles(box):
+            arrays = {str(n): v.values[tile.core] for n, v in crops.data_vars.items()}
+            observations.write_block(stage.path, "landcover", arrays, *tile.core)
     every = list(_units(box, scenes))
     missing = [unit for unit in every if not (folder / unit.file).is_file()]
 
@@ -358,9 +423,7 @@ def _read_all(
         scene = scenes[unit.sensor][unit.scene]
         _keep(folder / unit.file, archive.read(scene, grid.crop(box, unit.tile.core)))
 
-    with progress_bar() as bar, warnings.catch_warnings():
-        # rasterio silences this one about its own arrays in memory, but not in several threads.
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with progress_bar() as bar:
         task = bar.add_task(
             "fetching scenes", total=len(every), completed=len(every) - len(missing)
         )
@@ -374,36 +437,53 @@ def _read_all(
                     failed[unit.file] = str(error)
             missing = [unit for unit in missing if unit.file in failed]
         bar.advance(task, len(failed))
+    with atomic_file(kept) as part:
+        part.write_text(json.dumps(failed))
     return failed
 
 
+def _read_crops(request: Request) -> xr.Dataset | None:
+    if request.crops is None:
+        return None
+    from deepcrop.sources import cropland
+
+    if request.crops in ("cropscape", "pc"):
+        # The period ends in the winter after the last harvest.
+        year = request.end.year - (request.end.month < 7)
+        return cropland.read_cdl(request.box, year, request.crops)
+    return cropland.read_raster(Path(request.crops), request.box)
+
+
 def _in_threads(
-    read: Callable[[Unit], None], units: Sequence[Unit], threads: int
-) -> Iterator[tuple[Unit, SceneError | None]]:
+    read: Callable[[T], None], units: Sequence[T], threads: int
+) -> Iterator[tuple[T, SceneError | None]]:
     """Call ``read`` in threads; gives each unit when it is done, with its error if it has one.
 
     Any error but `SceneError`, Ctrl-C included, ends the work: what has begun is finished, nothing
     new begins.
     """
     waiting = iter(units)
-    running: dict[Future[None], Unit] = {}
+    running: dict[Future[None], T] = {}
     pool = ThreadPoolExecutor(threads)
-    try:
-        while True:
-            while len(running) < 2 * threads and (unit := next(waiting, None)) is not None:
-                running[pool.submit(read, unit)] = unit
-            if not running:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                unit = running.pop(future)
-                try:
-                    future.result()
-                except SceneError as error:
-                    yield unit, error
-                else:
-                    yield unit, None
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with warnings.catch_warnings():
+        # rasterio silences this one about its own arrays in memory, but not in several threads.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        try:
+            while True:
+                while len(running) < 2 * threads and (unit := next(waiting, None)) is not None:
+                    running[pool.submit(read, unit)] = unit
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    unit = running.pop(future)
+                    try:
+                        future.result()
+                    except SceneError as error:
+                        yield unit, error
+                    else:
+                        yield unit, None
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _keep(path: Path, bands: dict[str, NDArray]) -> None:
@@ -457,7 +537,6 @@ def _assemble(
     title: str,
     scenes: dict[str, list[Scene]],
     outcomes: dict[str, list[Outcome]],
-    crops: xr.Dataset | None,
 ) -> None:
     """Write the groups of the cube, all times of a tile at once."""
     kept = {
@@ -466,18 +545,14 @@ def _assemble(
     }
     box = request.box
     if "layout" not in stage.done:
-        observations.create_store(stage.path, {"title": title} if title else {})
+        about = {"title": title} if title else {}
+        observations.create_store(stage.path, about | {"request": request.to_json()})
         for sensor, chosen in kept.items():
             data = _template(stage.path, archive, sensor, chosen, scenes[sensor], box)
             lost = [o.scene.name for o in outcomes[sensor] if o.state in ("partly", "failed")]
             if lost:
                 data.attrs["failed_scenes"] = lost
             observations.create_group(stage.path, sensor, grid.assign_grid(data, box))
-        if crops is not None:
-            observations.create_group(stage.path, "landcover", crops)
-            for tile in _tiles(box):
-                arrays = {str(n): v.values[tile.core] for n, v in crops.data_vars.items()}
-                observations.write_block(stage.path, "landcover", arrays, *tile.core)
         stage.finish("layout")
     work = [(sensor, tile) for sensor in kept for tile in _tiles(box)]
     with progress_bar() as bar:
@@ -516,21 +591,22 @@ def _band_names(path: Path, sensor: str) -> list[str]:
 
 
 def _write_tile(path: Path, sensor: str, tile: grid.Tile, chosen: list[int]) -> None:
-    """Write a tile band by band, a block of the cube's chunks at a time."""
+    """Write a tile band by band, in rows of the cube's chunks."""
     rows, cols = tile.core
+    files = [path / _FETCHED / Unit(sensor, k, tile).file for k in chosen]
     for name in _band_names(path, sensor):
         packed = name != "scl"
         kind, fill = (np.int16, observations.PACKED_FILL) if packed else (np.uint8, 0)
-        column = np.full((len(chosen), *tile.shape), fill, kind)
-        for t, k in enumerate(chosen):
-            file = path / _FETCHED / Unit(sensor, k, tile).file
-            if file.is_file():  # else this scene failed here
-                with np.load(file) as kept:
-                    column[t] = kept[name]
         for part in grid.tiles(tile.shape, observations.CHUNK):
-            block = column[(slice(None), *part.core)]
-            values = observations.unpack(block, observations.scale_of(name)) if packed else block
             down, right = part.core
+            if right.start == 0:  # a new row of chunks
+                column = np.full((len(files), part.shape[0], tile.shape[1]), fill, kind)
+                for t, file in enumerate(files):
+                    if file.is_file():  # else this scene failed here
+                        with np.load(file) as kept:
+                            column[t] = kept[name][down]
+            block = column[:, :, right]
+            values = observations.unpack(block, observations.scale_of(name)) if packed else block
             observations.write_block(
                 path,
                 sensor,
@@ -538,10 +614,3 @@ def _write_tile(path: Path, sensor: str, tile: grid.Tile, chosen: list[int]) -> 
                 slice(rows.start + down.start, rows.start + down.stop),
                 slice(cols.start + right.start, cols.start + right.stop),
             )
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

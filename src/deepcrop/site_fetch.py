@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import xarray as xr
 from odc.geo.geobox import GeoBox
 
-from deepcrop import areas
+from deepcrop import areas, observations
 from deepcrop.errors import DeepCropError
-from deepcrop.fetch import Fetched, Request, fetch
+from deepcrop.fetch import Fetched, Request, fetch, is_there
 from deepcrop.grid import cell_of
 from deepcrop.paper_sites import paper_sites
 from deepcrop.sources.phenocam import Camera, PhenoCam, paper_candidates, write_acknowledgement
@@ -96,7 +95,6 @@ def fetch_sites(
     request: Callable[[GeoBox], Request],
     out: Path,
     *,
-    landcover: Callable[[GeoBox], xr.Dataset] | None = None,
     overwrite: bool = False,
     threads: int = 4,
 ) -> list[SiteFetched]:
@@ -114,10 +112,10 @@ def fetch_sites(
         Makes the request for the cube from the grid around a camera.
     out : Path
         Folder for ``<site>.zarr``, their manifests, the folder `SERIES` and `ACKNOWLEDGEMENT`.
-    landcover, threads
-        As of `deepcrop.fetch.fetch`.
     overwrite : bool
         Fetch cubes again that are there.
+    threads : int
+        Scenes read at once.
 
     Returns
     -------
@@ -129,6 +127,8 @@ def fetch_sites(
     ArchiveError
         If an archive does not serve any more; what was fetched stays for the next run.
     """
+    if out.is_file():
+        raise DeepCropError(f"{out} is a file; with --sites, name a folder.")
     out.mkdir(parents=True, exist_ok=True)
     cameras: list[Camera] = []
     done = []
@@ -142,16 +142,14 @@ def fetch_sites(
             write_acknowledgement(out / ACKNOWLEDGEMENT, cameras)
             target = out / f"{name}.zarr"
             cube = None
-            if overwrite or not target.exists():
+            wanted = request(box)
+            if overwrite or not is_there(target, wanted):
                 title = f"around PhenoCam {name}"
-                cube = fetch(
-                    request(box),
-                    target,
-                    title=title,
-                    landcover=landcover,
-                    overwrite=overwrite,
-                    threads=threads,
-                )
+                cube = fetch(wanted, target, title=title, overwrite=overwrite, threads=threads)
+            else:
+                lost = _failed_scenes(target)
+                if lost:
+                    raise DeepCropError(f"{target.name} lacks {', '.join(lost)}; add --overwrite.")
         except NotFound as error:
             done.append(SiteFetched(name, why=str(error)))
         except ArchiveError:
@@ -163,7 +161,7 @@ def fetch_sites(
     return done
 
 
-def fetch_cameras(box: GeoBox, phenocam: PhenoCam, out: Path) -> list[Camera]:
+def fetch_cameras(box: GeoBox, phenocam: PhenoCam, out: Path) -> tuple[list[Camera], list[str]]:
     """Fetch the series of all agricultural cameras that stand inside a grid.
 
     Parameters
@@ -175,20 +173,30 @@ def fetch_cameras(box: GeoBox, phenocam: PhenoCam, out: Path) -> list[Camera]:
     out : Path
         Folder for the series and `ACKNOWLEDGEMENT`; made only if there is a camera.
 
+    Returns
+    -------
+    cameras : list of Camera
+    missing : list of str
+        Cameras without a usable series, and why.
+
     Raises
     ------
     ArchiveError
         If the network does not answer.
     """
     agricultural = {region.site for region in phenocam.roi_lists(veg_type="AG")}
-    found = []
+    found, missing = [], []
     for camera in phenocam.cameras():
         if camera.site in agricultural and _inside(box, camera):
-            _series(phenocam, camera.site, out)
-            found.append(camera)
+            try:
+                _series(phenocam, camera.site, out)
+            except (NotFound, SceneError) as error:
+                missing.append(f"{camera.site}: {error}")
+            else:
+                found.append(camera)
     if found:
         write_acknowledgement(out / ACKNOWLEDGEMENT, found)
-    return found
+    return found, missing
 
 
 def grid_around(camera: Camera) -> GeoBox:
@@ -204,6 +212,13 @@ def _inside(box: GeoBox, camera: Camera) -> bool:
     except DeepCropError:
         return False
     return True
+
+
+def _failed_scenes(cube: Path) -> list[str]:
+    tree = observations.open_cube(cube)
+    return [
+        name for group in tree.children.values() for name in group.attrs.get("failed_scenes", [])
+    ]
 
 
 def _series(phenocam: PhenoCam, site: str, folder: Path) -> tuple[Path, ...]:

@@ -22,6 +22,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from deepcrop import __version__
 from deepcrop.errors import DeepCropError
 
+try:
+    import fcntl
+except ImportError:  # Windows: two runs at once are not noticed there
+    fcntl = None  # type: ignore[assignment]
+
 RECORD = "deepcrop.json"
 """What made a finished directory (in a Zarr store, attributes say it). Only such a directory may be
 overwritten."""
@@ -86,18 +91,27 @@ def staging(
     record = {"software": f"deepcrop {__version__}", **settings}
     check_target(target, overwrite)
     part = part_path(target)
-    done = _resume(part, record) if resume else None
-    if done is None:
-        _discard(part)
-        part.mkdir()
-        (part / _JOURNAL).write_text(json.dumps({"settings": record}))
-        done = set()
-    try:
-        yield Staging(part, done)
-    except KeyboardInterrupt:
-        print(f"Interrupted. {part} keeps what is done; the same command goes on.", file=sys.stderr)
-        raise
-    (part / _JOURNAL).unlink()
+    with _alone(part):
+        done = _resume(part, record) if resume else None
+        if done is None:
+            _discard(part, resume)
+            part.mkdir()
+            (part / _JOURNAL).write_text(json.dumps({"settings": record}))
+            done = set()
+    with _alone(part):
+        try:
+            yield Staging(part, done)
+        except KeyboardInterrupt:
+            print(
+                f"Interrupted. {part} keeps what is done; the same command goes on.",
+                file=sys.stderr,
+            )
+            raise
+        _give_name(part, target, record)
+
+
+def _give_name(part: Path, target: Path, record: Mapping[str, Any]) -> None:
+    """Rename; the journal goes last, so that a kill at any moment loses nothing."""
     if not (part / "zarr.json").exists():
         (part / RECORD).write_text(json.dumps(record, indent=2) + "\n")
     if target.exists():
@@ -108,6 +122,30 @@ def staging(
         shutil.rmtree(old)
     else:
         part.rename(target)
+    (target / _JOURNAL).unlink()
+
+
+@contextlib.contextmanager
+def _alone(part: Path) -> Iterator[None]:
+    """Hold the journal of a leftover; released by the system when a process dies.
+
+    Raises
+    ------
+    DeepCropError
+        If another process works on it.
+    """
+    journal = part / _JOURNAL
+    if not journal.is_file() or fcntl is None:
+        yield
+        return
+    with journal.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DeepCropError(
+                f"Another run is writing {part}; wait until it ends, or choose another name."
+            ) from None
+        yield
 
 
 def check_target(target: Path, overwrite: bool) -> None:
@@ -135,13 +173,17 @@ def _made_here(target: Path) -> bool:
     return str(software).startswith("deepcrop")
 
 
-def _discard(part: Path) -> None:
+def _discard(part: Path, resume: bool) -> None:
     if not part.exists():
         return
     empty = part.is_dir() and not any(part.iterdir())
     if not (empty or (part / _JOURNAL).is_file() or _made_here(part)):
         raise DeepCropError(
             f"{part} is in the way and was not made by deepcrop. Rename it, or choose another name."
+        )
+    if resume and not empty:
+        print(
+            f"{part}: begun with other settings or another version; starting anew.", file=sys.stderr
         )
     shutil.rmtree(part)
 

@@ -62,6 +62,8 @@ def serve(server: Server, path: Path, folder: Path) -> str:
         "DEEPCROP_EARTH_SEARCH": bed.es,
         "DEEPCROP_PHENOCAM": cameras,
         "DEEPCROP_CROPSCAPE": f"{server.url}/cropscape",
+        "DEEPCROP_EARTH_ENGINE": engine.url,
+        "GOOGLE_CLOUD_PROJECT": "simulated",
         **bed.environment(),
     }
     west, south, east, north = box.geographic_extent.boundingbox.bbox
@@ -72,7 +74,6 @@ def serve(server: Server, path: Path, folder: Path) -> str:
         f"# Year:                      {year}",
         f"# Cameras:                   {', '.join(looks)}",
         f"# Earth Search, version 0:   {bed.es_v0}",
-        f"# Earth Engine:              EarthEngine(url={engine.url!r}, ...)",
         "# Ctrl-C ends it.",
     ]
     return "\n".join(lines)

@@ -1,5 +1,6 @@
-"""What a network is made of: one dataclass, and by name the published model, ours, and what both
-are without one of their parts.
+"""What a network is made of: one dataclass, and by name every network that is compared.
+
+These are the published model, ours, and what both are without one of their parts.
 """
 
 from __future__ import annotations
@@ -139,9 +140,8 @@ class Config:
             if wanted is float and type(value) is int:
                 value = float(value)
             if type(value) is not wanted:
-                raise DeepCropError(
-                    f"{name} is {value!r}; expected {'a list' if wanted is tuple else wanted.__name__}."
-                )
+                form = "a list" if wanted is tuple else wanted.__name__
+                raise DeepCropError(f"{name} is {value!r}; expected {form}.")
             values[name] = value
         return cls(**values)
 

@@ -104,6 +104,8 @@ class Fusion(nn.Module):
 class Attention(nn.Module):
     """Multi-head self-attention; how far apart two positions are adds to their score."""
 
+    apart: Tensor
+
     def __init__(self, width: int, heads: int, count: int):
         super().__init__()
         self.heads = heads
@@ -118,7 +120,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(P, G, d) -> (P, G, d)."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, k, v, self.nearness[:, self.apart])
+        # With four dimensions, which PyTorch's fast form asks for on CPUs.
+        y = F.scaled_dot_product_attention(q, k, v, self.nearness[None, :, self.apart])
         return self.out(y.transpose(1, 2).flatten(2))
 
 
@@ -153,6 +156,10 @@ class Block(nn.Module):
 
 class DeepCrop(nn.Module):
     """The default network."""
+
+    days: Tensor
+    edges: Tensor
+    log_temperature: Tensor
 
     def __init__(self, config: Config):
         super().__init__()

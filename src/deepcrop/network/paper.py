@@ -6,6 +6,7 @@ Its shapes: P patches, 40 tokens (30 optical and 10 radar dates), width 900 = 30
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -70,8 +71,7 @@ class PaperDeepCrop(nn.Module):
         self.counts = dict(zip(SENSORS, config.dates, strict=True))
         tokens = sum(self.counts[name] for name in config.sensors)
         units = (tokens * config.width, *config.mlp)
-        pairs = zip(units[:-1], units[1:], strict=True)
-        self.mlp = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
+        self.mlp = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(units))
         self.out = nn.Linear(units[-1], tokens * len(config.stages))  # Eq. 9, before the sigmoid
 
     def forward(self, batch: Batch, dense: bool = False) -> Tensor:
@@ -126,10 +126,9 @@ def choose(series: Series, count: int, sensor: int) -> Tokens:
     """
     seen = series.seen.flatten(0, 1)  # (P, T)
     days = series.days.repeat_interleave(series.seen.shape[1], 0)
-    parts = (series.branch, series.middle, series.centre)
-    tokens = Tokens(
-        *(part.flatten(0, 1) for part in parts), days, torch.full_like(seen, sensor, dtype=int), seen
-    )
+    sensors = torch.full_like(seen, sensor, dtype=torch.long)
+    features = (series.branch.flatten(0, 1), series.middle.flatten(0, 1))
+    tokens = Tokens(*features, series.centre.flatten(0, 1), days, sensors, seen)
     total, rank = seen.sum(1, keepdim=True), torch.arange(count, device=seen.device)
     even = (rank * (total - 1) / max(count - 1, 1)).round().long()
     rank = torch.where(total > count, even, rank)  # (P, count)
@@ -146,8 +145,15 @@ def _in_time(days: Tensor, seen: Tensor) -> Tensor:
 def _take(tokens: Tokens, index: Tensor) -> Tokens:
     """Tokens at ``index`` (P, n) along their dates; features of those not seen are 0."""
     there = tokens.seen.gather(1, index)
-    features = [
-        part.gather(1, index[..., None].expand(-1, -1, part.shape[2])) * there[..., None]
-        for part in tokens[:3]
-    ]
-    return Tokens(*features, *(part.gather(1, index) for part in tokens[3:]))
+
+    def features(part: Tensor) -> Tensor:
+        return part.gather(1, index[..., None].expand(-1, -1, part.shape[2])) * there[..., None]
+
+    return Tokens(
+        features(tokens.branch),
+        features(tokens.middle),
+        features(tokens.centre),
+        tokens.days.gather(1, index),
+        tokens.sensor.gather(1, index),
+        there,
+    )

@@ -10,6 +10,7 @@ patch around them (1 x 1 for a patch), p = h·w.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -53,7 +54,10 @@ class Batch(NamedTuple):
 
 
 class Series(NamedTuple):
-    """What one sensor saw of p pixels of each of B images, date by date."""
+    """What one sensor saw of p pixels of each of B images, date by date.
+
+    Features mean something only where the pixel was ``seen``.
+    """
 
     branch: Tensor  # (B, p, T, last width of the trunk)
     middle: Tensor  # (B, p, T, second width): mid-level features, mean over their 5 x 5 places
@@ -63,13 +67,15 @@ class Series(NamedTuple):
     level: Tensor  # (B, p, 3) median backscatter over time and 1; 0 if never seen, or optical
 
     def part(self, pixels: slice) -> Series:
-        """Some of the pixels: the temporal part of a tile runs over them in batches."""
-        cut = [self.branch, self.middle, self.centre, self.seen]
-        return Series(*(a[:, pixels] for a in cut), self.days, self.level[:, pixels])
+        """Return some of the pixels: the temporal part of a tile runs over them in batches."""
+        cut = {name: part[:, pixels] for name, part in self._asdict().items() if name != "days"}
+        return self._replace(**cut)
 
 
 class Trunk(nn.Module):
     """Conv2D, Conv2D and max-pool, Conv2D: 18 -> 14 -> 10 -> 5 -> 1 pixels."""
+
+    mean: Tensor
 
     def __init__(self, channels: int, widths: tuple[int, ...], spatial: bool):
         super().__init__()
@@ -81,7 +87,7 @@ class Trunk(nn.Module):
         self.register_buffer("mean", torch.full((second, 1, 5, 5), 1 / 25), persistent=False)
 
     def forward(self, x: Tensor, dense: bool) -> tuple[Tensor, Tensor]:
-        """Final and mid-level features, each (n, ·, h, w), of images (n, channels, H, W)."""
+        """Turn images (n, channels, H, W) into final and mid-level features, each (n, ·, h, w)."""
         if not self.spatial:
             return self._centre(inner(x))
         spread = 2 if dense else 1
@@ -93,7 +99,7 @@ class Trunk(nn.Module):
         return x, middle  # (n, 128, h, w)
 
     def _centre(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The same for patches of which all pixels equal the centre: kernels act as their sums."""
+        """Do it for patches whose pixels all equal the centre: kernels act as their sums."""
         sums = []
         for conv in (self.conv1, self.conv2, self.conv3):
             x = F.relu(F.conv2d(x, conv.weight.sum((2, 3), keepdim=True), conv.bias))
@@ -110,6 +116,9 @@ def _max_pool(x: Tensor) -> Tensor:
 class Branch(nn.Module):
     """One sensor: scale its images, run the trunk over every date that was seen."""
 
+    zero: Tensor
+    unit: Tensor
+
     def __init__(self, sensor: str, config: Config):
         super().__init__()
         names = config.optical if sensor == "optical" else ("vv", "vh")
@@ -120,13 +129,15 @@ class Branch(nn.Module):
         # With the weights, so that a file of weights is read with the scales it was trained with.
         self.register_buffer("zero", scales[:, 0, None, None].clone())
         self.register_buffer("unit", scales[:, 1, None, None].clone())
-        self.trunk = Trunk(len(names) + 1, config.trunk, config.spatial) if config.trunk else None
+        # The paper's input has two channels; ours sees beside them which pixels are missing.
+        self.show_missing = config.variant == "default"
+        self.channels = len(names) + self.show_missing
+        self.trunk = Trunk(self.channels, config.trunk, config.spatial) if config.trunk else None
+        self.context = config.spatial and bool(config.trunk)
         _, second, third = config.trunk or (0, 0, 0)
         self.widths = (third, second, len(names) + 1)  # of a series' branch, middle, centre
 
-    def forward(
-        self, images: Tensor, days: Tensor, orbits: Tensor | None, dense: bool
-    ) -> Series:
+    def forward(self, images: Tensor, days: Tensor, orbits: Tensor | None, dense: bool) -> Series:
         """Features of ``images`` (B, T, bands, H, W) on ``days`` (B, T)."""
         if images.shape[1] == 0:  # no date at all: as one of padding
             images = images.new_zeros(len(images), 1, *images.shape[2:])
@@ -142,19 +153,22 @@ class Branch(nn.Module):
             if self.own_zero and orbits is not None:
                 images = _from_own_median(images, orbits)
         x, there = images[keep], there[keep, None]  # (n, bands, H, W)
-        x = self._scaled(x).clamp(-LIMIT, LIMIT).masked_fill(~there, 0)
-        x = torch.cat([x, there.to(x)], 1)  # (n, channels + 1, H, W)
-
-        share = F.avg_pool2d(x[:, -1:], (PATCH_SIZE, 1), 1)
-        share = F.avg_pool2d(share, (1, PATCH_SIZE), 1)  # (n, 1, h, w)
-        parts = [inner(x[:, :-1]), share]
+        x = self._scaled(x).clamp(-LIMIT, LIMIT).masked_fill(~there, 0)  # (n, channels, H, W)
+        there = there.to(x)
+        parts = [inner(x), _share(there) if self.context else inner(there)]
         if self.trunk is not None:
-            parts = [*self.trunk(x, dense), *parts]
+            parts = [
+                *self.trunk(torch.cat([x, there], 1) if self.show_missing else x, dense),
+                *parts,
+            ]
         features = x.new_zeros(*keep.shape, sum(self.widths), *seen.shape[2:])
         features[keep] = torch.cat(parts, 1)  # (B, T, features, h, w)
         features = features.permute(0, 3, 4, 1, 2).flatten(1, 2)  # (B, p, T, features)
+        branch, middle, centre = features.split(self.widths, -1)
         return Series(
-            *features.split(self.widths, -1),
+            branch,
+            middle,
+            centre,
             seen.permute(0, 2, 3, 1).flatten(1, 2),
             days.nan_to_num(0.0),
             level.permute(0, 2, 3, 1).flatten(1, 2),
@@ -192,6 +206,12 @@ class Branches(nn.ModuleDict):
         super().__init__(branches)
         self.widths = {name: branch.widths for name, branch in branches.items()}
 
+    def of(self, sensor: str) -> Branch:
+        """Return the branch of one sensor."""
+        branch = self[sensor]
+        assert isinstance(branch, Branch)
+        return branch
+
     def forward(self, batch: Batch, dense: bool = False) -> dict[str, Series]:
         """Run each sensor's branch over its images; `dense`: of whole tiles."""
         seen = {}
@@ -222,6 +242,12 @@ def _median(db: Tensor) -> Tensor:
     return db.nanmedian(1, keepdim=True).values
 
 
+def _share(there: Tensor) -> Tensor:
+    """Share of the pixels of a patch that have data (n, 1, h, w)."""
+    share = F.avg_pool2d(there, (PATCH_SIZE, 1), 1)
+    return F.avg_pool2d(share, (1, PATCH_SIZE), 1)
+
+
 def inner(images: Tensor) -> Tensor:
     """Pixels (..., h, w) that have a whole patch around them; of a patch, its centre (9, 9)."""
     before, after = PATCH_HALO
@@ -240,6 +266,6 @@ def fourier(days: Tensor, width: int) -> Tensor:
 
     Four years cover all day numbers once, so that no two share an encoding.
     """
-    periods = torch.logspace(1, torch.log10(torch.tensor(1461.0)).item(), width // 2)
-    angle = 2 * torch.pi * days[..., None] / periods.to(days)
+    periods = torch.logspace(1, math.log10(1461), width // 2, device=days.device)
+    angle = 2 * torch.pi * days[..., None] / periods
     return torch.cat([angle.sin(), angle.cos()], -1)

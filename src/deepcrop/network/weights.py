@@ -1,5 +1,6 @@
-"""Weights on disk: one safetensors file that also holds the configuration and what the network
-expects of its input.
+"""Weights on disk: one safetensors file.
+
+It also holds the configuration of the network, what the network expects of its input, and a card.
 """
 
 from __future__ import annotations
@@ -103,11 +104,19 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> tuple[Network,
         )
     try:
         config = Config.from_dict(json.loads(stored["config"]))
-        with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
-            network = build(config).to(device)
-        network.load_state_dict(tensors)
-    except (DeepCropError, RuntimeError) as error:
+    except DeepCropError as error:
         raise DeepCropError(f"{path} cannot be used: {error}") from error
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
+        network = build(config).to(device)
+    wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if wrong := sorted(n for n in wanted | found if wanted.get(n) != found.get(n)):
+        raise DeepCropError(
+            f"{path} cannot be used: {len(wrong)} of its tensors do not fit its configuration, "
+            f"the first is {wrong[0]} (expected {wanted.get(wrong[0])}, found "
+            f"{found.get(wrong[0])})."
+        )
+    network.load_state_dict(tensors)
     about: dict[str, Any] = {name: json.loads(stored[name]) for name in ("inputs", "card")}
     return network.eval(), about | {"software": stored["software"]}
 

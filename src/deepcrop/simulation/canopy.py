@@ -130,21 +130,6 @@ class _Growth:
         self.height += course["height"] * alive
         self._chlorophyll_weight += leaves
 
-    def soil(self, sown: float | None, harvested: float | None) -> None:
-        """Seedbed after sowing; stubble, later tilled or not, after harvest."""
-        if sown is not None:
-            after = sown <= DAYS
-            self.state[after, RESIDUE] = 0.05
-            self.state[after, ROUGHNESS] = self.rng.normal(-0.8, 0.7)
-        if harvested is not None:
-            after = harvested <= DAYS
-            cover = 0.9 * np.exp(-(DAYS - harvested) / 80.0)
-            tilled = harvested + self.rng.uniform(10, 70)
-            if self.rng.random() < 0.6:
-                cover = np.where(tilled <= DAYS, 0.12, cover)
-            self.state[after, RESIDUE] = cover[after]
-            self.state[after, ROUGHNESS] = self.rng.normal(0.4, 0.8)
-
     def finish(self) -> Field:
         weight = self._chlorophyll_weight
         self.state[:, CHLOROPHYLL] /= np.maximum(weight, 1e-6)
@@ -155,6 +140,22 @@ class _Growth:
             self.state.astype(np.float32),
             self.height.astype(np.float32),
         )
+
+
+def soil(
+    rng: np.random.Generator, state: NDArray[np.floating], sown: float, harvested: float
+) -> None:
+    """Put a seedbed into a daily state after sowing, and stubble, tilled or not, after harvest."""
+    after = sown <= DAYS
+    state[after, RESIDUE] = 0.05
+    state[after, ROUGHNESS] = rng.normal(-0.8, 0.7)
+    after = harvested <= DAYS
+    cover = 0.9 * np.exp(-(DAYS - harvested) / 80.0)
+    tilled = harvested + rng.uniform(10, 70)
+    if rng.random() < 0.6:
+        cover = np.where(tilled <= DAYS, 0.12, cover)
+    state[after, RESIDUE] = cover[after]
+    state[after, ROUGHNESS] = rng.normal(0.4, 0.8)
 
 
 def _year_offset(seed: int, year: int) -> float:
@@ -250,7 +251,7 @@ def _annual(
     begins = emerged
     if crop.kind == "winter":
         begins = max(_spring(seed, place, latitude, year) + rng.normal(0, 4), emerged)
-    course = _course(rng, crop, begins, mature)
+    course = development(rng, crop, begins, mature)
     if crop.kind == "winter":
         autumn = rng.uniform(0.3, 0.8) * (2.2 if crop.name == "rapeseed" else 1.0)
         emergence = logistic((DAYS - emerged - 22) / 6.0)
@@ -261,13 +262,19 @@ def _annual(
         course["green"] *= emerged <= DAYS
         course["water"] += 0.2 * young * (mature > DAYS)
     growth.add(Cycle(crop.name, sown, harvested), event=True, **course)
-    growth.soil(sown, harvested)
+    soil(rng, growth.state, sown, harvested)
 
 
-def _course(
+def development(
     rng: np.random.Generator, crop: Crop, begins: float, mature: float
 ) -> dict[str, NDArray]:
-    """Daily course of one growth between ``begins`` and ``mature``."""
+    """Daily course of one growth between ``begins`` and ``mature``.
+
+    Returns
+    -------
+    dict of str to ndarray (len(DAYS),)
+        Green and brown leaf area, chlorophyll, heads, water, height, as the columns of `STATE`.
+    """
     span = mature - begins
     lai = crop.lai_max * np.exp(0.15 * rng.standard_normal())
     rise = begins + crop.rise * span * rng.normal(1, 0.05)
@@ -311,13 +318,13 @@ def _cuts(growth: _Growth, seed: int, crop: Crop, place: str, latitude: float) -
         while cut < season_end - 15:
             strength = rng.uniform(0.85, 1.1) * weaker
             grown = replace(crop, lai_max=(crop.lai_max - stubble) * strength)
-            course = _course(rng, grown, start, start + usual)
+            course = development(rng, grown, start, start + usual)
             growth.add(Cycle(crop.name, start, cut), event=True, **course)
             start = float(cut)
             cut = round(cut + max(rng.normal(interval, 4), 22))
             usual, weaker = interval, 0.7 if crop.name == "grassland" else 1.0
         last = replace(crop, lai_max=(crop.lai_max - stubble) * 0.5, fall=0.85)
-        course = _course(rng, last, start, season_end + 12)
+        course = development(rng, last, start, season_end + 12)
         end = min(season_end + 40, next_start)
         growth.add(Cycle(crop.name, start, end), event=False, **course)
 
@@ -335,7 +342,7 @@ def _tree(growth: _Growth, seed: int, crop: Crop, latitude: float) -> None:
         offset = _year_offset(seed, year)
         start = 365 * year + 95 + 2.5 * (latitude - 40) + offset + rng.normal(0, 4)
         end = 365 * year + 305 - 1.5 * (latitude - 40) + rng.normal(0, 4)
-        course = _course(rng, crop, start, end)
+        course = development(rng, crop, start, end)
         course["brown"] *= np.exp(-np.clip(DAYS - end, 0, None) / 15.0)  # leaves fall
         course["height"] *= 0
         growth.add(Cycle(crop.name, start, end + 40), event=False, **course)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -29,7 +30,21 @@ from deepcrop.simulation import (
 from deepcrop.staging import progress_bar, staging
 
 _PSF_SIDE = 0.12  # a 10 m pixel of Sentinel-2 sees something of its neighbours
-_MAX_CLOUD = 0.9
+MAX_CLOUD = 0.9
+"""Cloud cover up to which a user would download a scene."""
+
+OPTICAL_ATTRS = {
+    "source": "deepcrop simulation of Sentinel-2 L2A",
+    "offset": "none: reflectance is simulated as such",
+    "mask": f"scene classes {scenes.CLEAR_CLASSES} kept",
+    "simulated": 1,
+}
+SAR_ATTRS = {
+    "source": "deepcrop simulation of Sentinel-1 IW GRDH",
+    "radiometry": "sigma0",
+    "simulated": 1,
+}
+"""What the groups of a simulated cube say of themselves."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +171,7 @@ def _plan(region: Region) -> Plan:
     passes = scenes.optical_scenes(
         region.seed, first, last, rain, canopy.FIRST_DAY, place, region.latitude, region.longitude
     )
-    kept = scenes.clearest(passes, region.rows, region.cols, region.optical_scenes, _MAX_CLOUD)
+    kept = scenes.clearest(passes, region.rows, region.cols, region.optical_scenes, MAX_CLOUD)
     sar = scenes.radar_scenes(region.seed, first, last, region.sar_revisit, region.longitude)
     if region.sar_scenes is not None:
         sar = [scene for scene in sar if scene.orbit == 1]
@@ -229,29 +244,16 @@ def _create(region: Region, plan: Plan, path: Path) -> None:
         values = np.broadcast_to(dtype(0), (n, *shape))
         return {name: (("time", "y", "x"), values, observations.describe(name)) for name in names}
 
-    def passes(of: list, orbits: tuple[int, int]) -> dict:
-        numbers = np.array([orbits[scene.orbit] for scene in of], np.int16)
-        return {"time": scenes.times(of, region.year), "relative_orbit": ("time", numbers)}
-
     optical_group = xr.Dataset(
         empty(observations.OPTICAL_BANDS, len(plan.optical), np.float32)
         | empty(("scl",), len(plan.optical), np.uint8),
-        coords=passes(plan.optical, scenes.S2_ORBITS),
-        attrs={
-            "source": "deepcrop simulation of Sentinel-2 L2A",
-            "offset": "none: reflectance is simulated as such",
-            "mask": f"scene classes {scenes.CLEAR_CLASSES} kept",
-            "simulated": 1,
-        },
+        coords=passes(plan.optical, scenes.S2_ORBITS, region.year),
+        attrs=OPTICAL_ATTRS,
     )
     sar_group = xr.Dataset(
         empty(observations.SAR_BANDS, len(plan.sar), np.float32),
-        coords=passes(plan.sar, scenes.S1_ORBITS),
-        attrs={
-            "source": "deepcrop simulation of Sentinel-1 IW GRDH",
-            "radiometry": "sigma0",
-            "simulated": 1,
-        },
+        coords=passes(plan.sar, scenes.S1_ORBITS, region.year),
+        attrs=SAR_ATTRS,
     )
     flags = [0, *crops.CLASS_NAMES]
     landcover = xr.Dataset(
@@ -286,6 +288,16 @@ def _create(region: Region, plan: Plan, path: Path) -> None:
         )
 
 
+def passes(
+    of: Sequence[scenes.OpticalScene] | Sequence[scenes.RadarScene],
+    orbits: tuple[int, int],
+    year: int,
+) -> dict[str, Any]:
+    """Coordinates ``time`` and ``relative_orbit`` of the passes of one sensor."""
+    numbers = np.array([orbits[scene.orbit] for scene in of], np.int16)
+    return {"time": scenes.times(of, year), "relative_orbit": ("time", numbers)}
+
+
 def _write_block(region: Region, plan: Plan, path: Path, tile: grid.Tile) -> None:
     rows, cols = tile.core
     row0, col0 = rows.start - 1, cols.start - 1  # one pixel of halo for the point spread
@@ -316,7 +328,7 @@ def optical_images(
     col0: int,
     swath: Callable[[scenes.OpticalScene], NDArray[np.bool_]],
 ) -> dict[str, NDArray]:
-    """What Sentinel-2 shows of a block on each pass: its bands and ``scl``, (time, rows, cols).
+    """Show a block as Sentinel-2 does on each pass: bands and ``scl``, (time, rows, cols).
 
     Parameters
     ----------
@@ -350,7 +362,7 @@ def optical_images(
 def radar_images(
     plan: Plan, land: surface.Surface, row0: int, col0: int, across: NDArray[np.floating]
 ) -> dict[str, NDArray]:
-    """What Sentinel-1 shows of a block on each pass: ``vv`` and ``vh`` in dB, (time, rows, cols).
+    """Show a block as Sentinel-1 does on each pass: ``vv`` and ``vh`` in dB, (time, rows, cols).
 
     ``across`` is added to a pass's incidence, degrees per column of ``land`` (taken off on the
     descending orbit); the other parameters are those of `optical_images`.

@@ -10,6 +10,7 @@ edges, and takes some bright ground for cloud.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -159,7 +160,9 @@ def radar_scenes(
     return scenes
 
 
-def times(scenes: list[OpticalScene] | list[RadarScene], year: int) -> NDArray[np.datetime64]:
+def times(
+    scenes: Sequence[OpticalScene] | Sequence[RadarScene], year: int
+) -> NDArray[np.datetime64]:
     """UTC times of scenes, datetime64[ns]."""
     midnight = np.datetime64(f"{year}-01-01", "ns")
     seconds = [round(scene.day * 86400 + scene.hour * 3600) for scene in scenes]

@@ -311,6 +311,16 @@ def greenness(surface: Surface) -> NDArray[np.float32]:
     return out
 
 
+def with_field(surface: Surface, index: int, field: canopy.Field) -> Surface:
+    """Give one field of a block another history."""
+    fields = [*surface.fields]
+    fields[index] = field
+    state, span, traits = surface.state.copy(), surface.span.copy(), surface.traits.copy()
+    state[index], span[index] = field.state, _spans(field.events)
+    traits[index] = _traits(field)
+    return replace(surface, fields=fields, state=state, span=span, traits=traits)
+
+
 def crop_to(surface: Surface, window: tuple[slice, slice]) -> Surface:
     """Only the pixels of a window."""
     maps = ("which", "number", "shift", "vigour", "brightness", "roughness")

@@ -185,10 +185,12 @@ class EarthEngine:
 
     def attrs(self, sensor: str, scenes: Sequence[Scene]) -> dict[str, Any]:
         """Attributes of a group of the cube; see `Archive.attrs`."""
+        years = sorted({str(scene.time)[:4] for scene in scenes})
         versions = {v for s in scenes for v in s.notes["processing_baseline"].split(", ")}
         shared = {
             "processing_baseline": ", ".join(sorted(versions)),
             "resampling": "nearest, by the server",
+            "attribution": f"contains modified Copernicus Sentinel data {', '.join(years)}",
         }
         if sensor == "sar":
             return {

@@ -18,7 +18,7 @@ from pystac_client.warnings import PystacClientWarning
 from urllib3 import Retry
 
 from deepcrop.sources.scenes import ArchiveError
-from deepcrop.sources.web import USER_AGENT
+from deepcrop.sources.web import USER_AGENT, shown
 
 _PAGE = 100  # items; a server may give fewer at a time
 _UNUSABLE = (  # what pystac-client makes of an answer that is an error, or is not STAC
@@ -86,10 +86,10 @@ def search_items(
             items |= {item["id"]: item for item in search.items_as_dicts()}
     except _UNUSABLE as error:
         status = getattr(error, "status_code", None)
-        reason = f"status {status}" if status else f"{type(error).__name__}: {error}"[:300]
+        reason = f"status {status}" if status else type(error).__name__
         raise ArchiveError(
-            f"{address} does not serve a search of '{collection}' ({reason}). Check the address "
-            "and the connection, or try again later."
+            f"{shown(address)} does not serve a search of '{collection}' ({reason}). Check the "
+            "address and the connection, or try again later."
         ) from None
     return list(items.values())
 

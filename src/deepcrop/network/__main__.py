@@ -1,0 +1,5 @@
+"""``python -m deepcrop.network``: size and cost of every configuration."""
+
+from deepcrop.network.count import table
+
+print(table())

@@ -1,0 +1,262 @@
+"""The default network and its ablations: what must hold whatever the weights are."""
+
+import pytest
+import torch
+from tests.network_batches import at, make_batch, small
+
+from deepcrop.network import CONFIGS, Labels, build
+from deepcrop.network.model import Reading, positions
+from deepcrop.stages import DAY_MAX, DAY_MIN
+
+OURS = [name for name, config in CONFIGS.items() if config.variant == "default"]
+
+
+def network(name="default", seed=0, **changes):
+    torch.manual_seed(seed)
+    return build(small(name, **changes)).eval()
+
+
+def answer(net, batch, **how):
+    with torch.no_grad():
+        return net.probabilities(net(batch, **how))
+
+
+def close(one, other, tolerance=1e-5):
+    torch.testing.assert_close(one, other, atol=tolerance, rtol=0)
+
+
+def differ(one, other):
+    return (one - other).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_probabilities_are_a_distribution_over_days_and_nothing(name):
+    out = answer(network(name), make_batch())
+    assert out.shape == (3, 2, 5, 148)
+    close(out.sum(-1), torch.ones(3, 2, 5))
+
+
+def test_bins_cover_all_day_numbers():
+    days, edges = positions(CONFIGS["default"])
+    assert edges[0] == DAY_MIN - 0.5
+    assert edges[-6] < DAY_MAX + 0.5 <= edges[-1]
+    assert edges.diff().unique().tolist() == [5]
+    close(days, (edges[1::3] + edges[2::3]) / 2)  # the middle of three bins
+
+
+@pytest.mark.parametrize("name", ["default", "cnn-only", "transformer-only", "no-spatial-context"])
+def test_dense_equals_patches_at_every_pixel(name):
+    net = network(name)
+    tile = make_batch(samples=1, rows=22, cols=20)
+    dense = answer(net, tile, dense=True)
+    for row in range(5):
+        for col in range(3):
+            close(answer(net, at(tile, row, col))[0], dense[3 * row + col])
+    with torch.no_grad():  # the temporal part over some of the pixels
+        seen = net.look(tile, dense=True)
+        part = net.head({name: series.part(slice(4, 9)) for name, series in seen.items()})
+        close(net.probabilities(part), dense[4:9])
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_order_of_dates_does_not_matter(name):
+    net, batch = network(name), make_batch()
+    o, r = torch.randperm(7), torch.randperm(5)
+    mixed = batch._replace(
+        optical=batch.optical[:, o],
+        optical_days=batch.optical_days[:, o],
+        radar=batch.radar[:, r],
+        radar_days=batch.radar_days[:, r],
+        orbits=batch.orbits[:, r],
+    )
+    close(answer(net, batch), answer(net, mixed))
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_padding_does_not_matter(name):
+    net, batch, long = network(name), make_batch(), make_batch(optical=16, radar=8, seed=1)
+    padded = [torch.cat(pair, 1) for pair in zip(batch, long, strict=True)]
+    padded[1][:, 7:] = padded[3][:, 5:] = torch.nan
+    close(answer(net, batch), answer(net, type(batch)(*padded)))
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_masked_dates_have_no_influence(name):
+    """Where the pixel itself is masked, neither neighbours nor the day count."""
+    net, batch = network(name), make_batch()
+    batch.optical[:, 3, :, 9, 9] = torch.nan
+    batch.radar[:, 2, 1, 9, 9] = torch.nan
+    other = batch._replace(optical=batch.optical.clone(), radar_days=batch.radar_days.clone())
+    other.optical[:, 3] += 0.1
+    other.radar_days[:, 2] += 50
+    assert torch.equal(answer(net, batch), answer(net, other))
+
+
+def test_a_sensor_may_be_missing():
+    net, batch = network(), make_batch()
+    for sensor, count in (("optical", 7), ("radar", 5)):
+        days = {f"{sensor}_days": torch.full((3, count), torch.nan)}
+        images = {sensor: torch.full_like(getattr(batch, sensor), torch.nan)}
+        none = {name: getattr(batch, name)[:, :0] for name in (sensor, f"{sensor}_days")}
+        none |= {"orbits": batch.orbits[:, :0]} if sensor == "radar" else {}
+        expected = answer(net, batch._replace(**none))
+        close(expected, answer(net, batch._replace(**days)))
+        close(expected, answer(net, batch._replace(**images)))
+        assert differ(expected, answer(net, batch))
+    assert answer(net, make_batch(optical=0, radar=0)).isfinite().all()
+
+
+def test_what_an_ablation_does_not_read_has_no_influence():
+    batch, other = make_batch(clouds=0), make_batch(clouds=0, seed=1)
+    same_radar = other._replace(**{k: getattr(batch, k) for k in ("radar", "radar_days", "orbits")})
+    same_optical = other._replace(optical=batch.optical, optical_days=batch.optical_days)
+    edges = batch._replace(optical=batch.optical.clone(), radar=batch.radar.clone())
+    for images in (edges.optical, edges.radar):
+        images[..., :9, :] = torch.nan
+        images[..., 10:] *= 1.1
+    for name in OURS:
+        net = network(name)
+        one = answer(net, batch)
+        assert torch.equal(one, answer(net, same_radar)) == (name == "radar-only")
+        assert torch.equal(one, answer(net, same_optical)) == (name == "optical-only")
+        alone = name in ("transformer-only", "no-spatial-context")
+        assert torch.equal(one, answer(net, edges)) == alone
+
+
+def test_reading_knows_only_how_far_dates_are_apart():
+    """The part that brings observations to positions moves with the calendar; exactly so."""
+    net, batch = network(), make_batch()
+    moved = batch._replace(optical_days=batch.optical_days + 37, radar_days=batch.radar_days + 37)
+    with torch.no_grad():
+        for sensor, reading in net.readings.items():
+            assert isinstance(reading, Reading)
+            here = reading(net.look(batch)[sensor], net.days, None)
+            close(here, reading(net.look(moved)[sensor], net.days + 37, None))
+
+
+def test_the_network_knows_the_calendar():
+    """Moving all dates is no symmetry of the whole: a season belongs to the year it peaks in."""
+    net, batch = network(), make_batch()
+    step = net.config.bins * net.config.bin_days
+    moved = batch._replace(
+        optical_days=batch.optical_days + step, radar_days=batch.radar_days + step
+    )
+    bins, later = answer(net, batch)[..., :-1], answer(net, moved)[..., :-1]
+    assert differ(bins[..., :-3], later[..., 3:])
+
+
+def test_gain_of_the_radar_matters_only_through_its_level():
+    batch = make_batch()
+    louder = batch._replace(radar=batch.radar + torch.tensor([2.0, -1.5])[:, None, None])
+    net = network(drop_level=1.0, drop_radar=0.0, drop_optical=0.0)
+    assert differ(answer(net, batch), answer(net, louder))
+    net.train()
+    close(answer(net, batch), answer(net, louder))
+
+
+def test_sensors_are_dropped_in_training_and_never_both():
+    batch = make_batch(samples=64)
+    no_radar = batch._replace(radar_days=torch.full_like(batch.radar_days, torch.nan))
+    no_optical = batch._replace(optical_days=torch.full_like(batch.optical_days, torch.nan))
+    net = network(drop_radar=0.5, drop_optical=0.5, drop_level=0.0)
+    without = [answer(net, no_radar), answer(net, no_optical)]
+    assert differ(without[0], answer(net, batch))
+    net.train()
+    out = answer(net, batch)
+    lost = [(out - w).abs().amax((1, 2, 3)) < 1e-6 for w in without]
+    assert (lost[0] ^ lost[1]).all()
+    assert 16 < lost[0].sum() < 48
+
+
+def test_same_seed_same_network_same_training():
+    def step(seed):
+        net = network(seed=seed).train()
+        out = net(make_batch())
+        out.square().sum().backward()
+        return out, [p.grad for p in net.parameters()]
+
+    (one, gradients), (other, again), (third, _) = step(0), step(0), step(1)
+    assert torch.equal(one, other)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, again, strict=True))
+    assert not torch.equal(one, third)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_gradient_reaches_every_parameter(name):
+    net, batch = network(name), make_batch(optical=30, radar=30)
+    seen = net.look(batch)
+    labels = random_labels(3)
+    net.loss(net.head(seen), seen, labels).backward()
+    for parameter, values in net.named_parameters():
+        assert values.grad is not None, parameter
+        assert values.grad.abs().max() > 0, parameter
+
+
+def random_labels(samples, none=True):
+    day = 50 + 200 * torch.rand(samples, 2, 5)
+    no = torch.zeros_like(day, dtype=torch.bool)
+    no[:, 1] = none
+    return Labels(day, torch.full_like(day, 4.0), no)
+
+
+def test_snapped_targets_are_dates_of_images():
+    """With images on days 100 and 200 only, labels of 120 and 110 are the same, 160 is not."""
+    batch = make_batch(samples=1, optical=2, radar=0, clouds=0)
+    batch.optical_days[:] = torch.tensor([100.0, 200.0])
+    losses = {}
+    for name in ("snapped", "default"):
+        net = network(name)
+        seen = net.look(batch)
+        out = net.head(seen)
+        for day in (110.0, 120.0, 160.0):
+            values = torch.full((1, 2, 5), day)
+            labels = Labels(values, values * 0 + 2, values < 0)
+            losses[name, day] = net.loss(out, seen, labels).item()
+    assert losses["snapped", 110.0] == losses["snapped", 120.0] != losses["snapped", 160.0]
+    assert losses["default", 110.0] != losses["default", 120.0]
+
+
+def test_temperature_widens_the_intervals_of_its_stage():
+    net, batch = network(threshold=0.0), make_batch()
+    with torch.no_grad():
+        seen = net.look(batch)
+        logits = 20 * net.head(seen)
+        before = net.decode(logits, seen)
+        net.log_temperature[2] = 1.0
+        after = net.decode(logits, seen)
+    wider = (after.high - after.low) > (before.high - before.low)
+    assert wider[..., 2].all()
+    assert not wider[..., [0, 1, 3, 4]].any()
+    assert "log_temperature" in net.state_dict()
+
+
+def test_learns_eight_seasons_by_heart():
+    """NDVI rises and falls on days of its own in each sample; dates within two days."""
+    torch.manual_seed(3)
+    batch = make_batch(samples=8, optical=24, radar=4, clouds=0)
+    days = torch.linspace(0, 360, 24).expand(8, 24)
+    start = torch.linspace(60, 200, 8)[:, None]
+    green = torch.sigmoid((days - start) / 10) * torch.sigmoid((start + 110 - days) / 10)
+    red, nir = 0.15 - 0.12 * green, 0.2 + 0.3 * green
+    bands = torch.stack([0.05 + 0 * red, 0.08 + 0 * red, red, nir], 2)
+    batch = batch._replace(
+        optical=bands[..., None, None].expand(8, 24, 4, 18, 18).contiguous(), optical_days=days
+    )
+    offsets = torch.tensor([-14.0, 0, 55, 110, 124])
+    day = torch.stack([start + offsets, torch.full((8, 5), torch.nan)], 1)
+    labels = Labels(day, torch.full_like(day, 2.0), day.isnan())
+
+    net = network(trunk=(4, 4, 8), drop_radar=0.0, drop_optical=0.0).train()
+    optimiser = torch.optim.AdamW(net.parameters(), 3e-3, weight_decay=0)
+    for _ in range(120):
+        optimiser.zero_grad()
+        seen = net.look(batch)
+        loss = net.loss(net.head(seen), seen, labels)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+    dates = net.eval().decode(net(batch), net.look(batch))
+    assert (dates.day[:, 0] - day[:, 0]).abs().max() < 2
+    assert dates.day[:, 1].isnan().all()
+    assert (dates.probability[:, 0] > 0.9).all()
+    assert ((dates.low[:, 0] <= day[:, 0]) & (day[:, 0] <= dates.high[:, 0])).float().mean() > 0.8
