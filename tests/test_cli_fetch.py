@@ -56,7 +56,7 @@ def deepcrop(monkeypatch, capsys, tmp_path):
         ([AREA, "--keep", "4,12"], ["--keep 4,12"]),
         ([AREA, "--keep", "4,"], ["--keep 4,"]),
         ([AREA, "--keep", ""], ["expected scene classes"]),
-        ([AREA, "--crops", "usda"], ["--crops usda", "cropscape, pc"]),
+        ([AREA, "--crops", "usda"], ["'usda'", "cropscape, pc"]),
         ([AREA, "--archive", "nasa"], ["'nasa'", "pc, earth-search, earth-search-v0, ee"]),
         ([AREA, "--sensors", "thermal"], ["thermal", "optical and sar"]),
         ([AREA, "--sensors", ""], ["optical and sar"]),
@@ -87,8 +87,11 @@ def test_what_is_there_is_not_replaced_unasked(deepcrop, tmp_path):
     (tmp_path / "work" / "cube.zarr").mkdir()
     code, _, stderr = deepcrop("fetch", "cube.zarr", AREA, "--years", "2018")
     assert code == 2
-    assert "cube.zarr exists" in stderr
-    assert "--overwrite" in stderr
+    assert "cube.zarr" in stderr
+    (tmp_path / "work" / "sites").write_text("")
+    code, _, stderr = deepcrop("fetch", "sites", "--sites", "iowa", "--years", "2018")
+    assert code == 2
+    assert "sites is a file" in stderr
     code, _, stderr = deepcrop("fetch", "cube.nc", AREA, "--years", "2018")
     assert code == 2
     assert "Zarr store" in stderr
@@ -215,6 +218,16 @@ def test_an_area_with_its_crops(deepcrop, archives, tmp_path, crops):
     assert (np.isfinite(optical["red"]) == kept).all()
     with (out / "area.scenes.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 5
+
+    server.log.clear()
+    code, stdout, stderr = deepcrop("fetch", "area.zarr", area_of(cube), *options)
+    assert code == 0, stderr
+    assert "area.zarr is there already" in stdout
+    code, _, stderr = deepcrop("fetch", "area.zarr", area_of(cube), "--years", "2018")
+    assert code == 2
+    assert "another request" in stderr
+    assert "--overwrite" in stderr
+    assert not server.asked(r"\.tif|search")
 
 
 def test_a_year_without_crop_types_fails_before_anything_is_read(deepcrop, archives, tmp_path):

@@ -35,6 +35,7 @@ EXTRAS = {
     "dask": "maps on a Dask cluster",
     "labels": "labels as Parquet tables",
     "earthengine": "Google Earth Engine as an archive",
+    "network": "the Deep-CroP network",
     "safe": "Sentinel-1 from GRD products on disk",
 }
 """What each extra of the package gives; others have no user."""

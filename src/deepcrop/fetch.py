@@ -267,7 +267,9 @@ def estimate(request: Request, threads: int = 4) -> Estimate:
             archive.read(scene, grid.crop(request.box, tile.core))
 
         begin = time.perf_counter()
-        errors = [error for _, error in _in_threads(read, tried, threads)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # see `_read_all`
+            errors = [error for _, error in _in_threads(read, tried, threads)]
         if all(errors):
             raise DeepCropError(f"None of {len(tried)} scenes that were tried: {errors[0]}")
         seconds += (time.perf_counter() - begin) / len(tried) / share * len(found)
