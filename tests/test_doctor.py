@@ -68,7 +68,7 @@ def test_each_archive_by_its_own_reason():
         server.route("GET", "/broken", endless)
 
         def service(name, url=None):
-            return Service(name, url or f"{server.url}/{name}?sig=SECRET", '"stac_version"')
+            return Service(name, url or f"{server.url}/{name}?sig=SECRET", '"stac_version"', "")
 
         names = ["good", "busy", "slow", "login", "guarded", "broken", "nothing"]
         services = [
@@ -121,7 +121,9 @@ def test_an_answer_that_drips_is_given_up():
     thread = threading.Thread(target=lambda: next(server, None), daemon=True)
     thread.start()
     start = time.monotonic()
-    (found,) = doctor.answers([Service("drip", f"http://127.0.0.1:{port}/", "never")], timeout=0.5)
+    (found,) = doctor.answers(
+        [Service("drip", f"http://127.0.0.1:{port}/", "never", "")], timeout=0.5
+    )
     assert time.monotonic() - start < 1.2
     assert "no answer in 0.5 s" in found.detail
     thread.join()
@@ -137,7 +139,7 @@ def test_all_archives_of_the_test_bed_answer(cube, tmp_path, monkeypatch):
         monkeypatch.setenv("DEEPCROP_EARTH_SEARCH", bed.es + "/")
         monkeypatch.setenv("DEEPCROP_CROPSCAPE", server.url + "/cropscape")
         monkeypatch.setenv("DEEPCROP_PHENOCAM", camera_bed.serve(server, tmp_path))
-        monkeypatch.setattr(doctor.earthengine, "ADDRESS", server.url)
+        monkeypatch.setenv("DEEPCROP_EARTH_ENGINE", server.url)
         server.route("GET", r"/\$discovery/rest", lambda _: json_response(ee_bed.discovery("")))
         found = by_name(doctor.answers(doctor.services(), timeout=5))
     assert len(found) == 6
@@ -287,10 +289,9 @@ def test_certificates(tmp_path, monkeypatch):
 
 def test_everything_at_once(tmp_path, monkeypatch):
     refused = f"http://127.0.0.1:{closed_port()}"
-    for name in ("PHENOCAM", "PC", "EARTH_SEARCH", "CROPSCAPE"):
+    for name in ("PHENOCAM", "PC", "EARTH_SEARCH", "CROPSCAPE", "EARTH_ENGINE"):
         monkeypatch.setenv(f"DEEPCROP_{name}", refused)
     monkeypatch.setenv("PC_SDK_SAS_URL", refused)
-    monkeypatch.setattr(doctor.earthengine, "ADDRESS", refused)
     found = by_name(doctor.examine(tmp_path, timeout=2))
     assert list(found)[:2] == ["Python", "deepcrop"]
     for service in doctor.services():

@@ -95,13 +95,13 @@ class Service:
     expects : str
         Text that a right answer holds.
     variable : str
-        Environment variable that names another address; empty where there is none.
+        Environment variable that names another address.
     """
 
     name: str
     url: str
     expects: str
-    variable: str = ""
+    variable: str
 
 
 def examine(folder: Path = Path(), timeout: float = 10.0) -> list[Finding]:
@@ -300,7 +300,7 @@ def answers(services: Sequence[Service], timeout: float) -> list[Finding]:
 
 def _ask(client: httpx.Client, service: Service, timeout: float) -> Finding:
     start = time.monotonic()
-    moved = service.variable and os.environ.get(service.variable)
+    moved = os.environ.get(service.variable)
     other = f" Is the address in {service.variable} right?" if moved else ""
 
     def failed(reason: str, advice: str) -> Finding:

@@ -267,9 +267,7 @@ def estimate(request: Request, threads: int = 4) -> Estimate:
             archive.read(scene, grid.crop(request.box, tile.core))
 
         begin = time.perf_counter()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # see `_read_all`
-            errors = [error for _, error in _in_threads(read, tried, threads)]
+        errors = [error for _, error in _in_threads(read, tried, threads)]
         if all(errors):
             raise DeepCropError(f"None of {len(tried)} scenes that were tried: {errors[0]}")
         seconds += (time.perf_counter() - begin) / len(tried) / share * len(found)
