@@ -29,6 +29,7 @@ from deepcrop.site_fetch import fetch_sites, site_names
 from deepcrop.sources import phenocam
 from deepcrop.sources.phenocam_files import read_series
 from deepcrop.sources.scenes import ArchiveError
+from deepcrop.sources.web import Web
 from deepcrop.staging import staging
 
 ROWS, COLS = 72, 80
@@ -386,3 +387,13 @@ def test_another_run_of_the_same_command_waits_outside(simulated, environment, t
     out = tmp_path / "cube.zarr"
     with staging(out, {"content": "test"}), pytest.raises(DeepCropError, match="Another run"):
         fetch(spring(simulated), out)
+
+
+def test_the_papers_sites_by_the_networks_own_metadata(real_data, tmp_path):
+    """The network's real series, served over HTTP; its rule of pace is left out."""
+    with Server() as server, Web(tmp_path / "cache") as web:
+        network = phenocam.PhenoCam(web, serve_phenocam(server, real_data / "phenocam" / "series"))
+        names = site_names("paper", network, tmp_path)
+    assert len(names) == 60
+    five = {"cafcookwestltar01", "mead2", "mead3", "NEON.D06.KONA.DP1.00042", "usof6"}
+    assert five <= set(names)

@@ -1,10 +1,12 @@
 """The default network and its ablations: what must hold whatever the weights are."""
 
+import math
+
 import pytest
 import torch
 from tests.network_batches import at, make_batch, small
 
-from deepcrop.network import CONFIGS, Labels, build
+from deepcrop.network import CONFIGS, Labels, Series, build
 from deepcrop.network.model import Reading, positions
 from deepcrop.stages import DAY_MAX, DAY_MIN
 
@@ -121,6 +123,55 @@ def test_what_an_ablation_does_not_read_has_no_influence():
         assert torch.equal(one, answer(net, same_optical)) == (name == "optical-only")
         alone = name in ("transformer-only", "no-spatial-context")
         assert torch.equal(one, answer(net, edges)) == alone
+
+
+def test_reading_by_hand():
+    """One image on day 10, of weight 1/2, whose features are all 1; positions on days 4 and 10."""
+    reading = Reading(features=2, width=8)
+    with torch.no_grad():
+        for layer in (reading.value, reading.weight):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        reading.value.bias += 1
+        reading.out.weight.copy_(torch.eye(8))
+        reading.out.bias.zero_()
+        one = torch.ones(1, 1, 1, 1)
+        series = Series(
+            one, one, one, one[..., 0] > 0, torch.tensor([[10.0]]), torch.zeros(1, 1, 3)
+        )
+        y = reading(series, torch.tensor([4.0, 10.0]), None)[0]
+    for k, width in enumerate([6, 15, 40, 100]):
+        weight = 0.5 * math.exp(-6 / width)
+        average = weight / (weight + 0.1)
+        assert y[0, k].item() == pytest.approx(average, rel=1e-5)
+        assert y[0, 4 + k].item() == pytest.approx(-6 / width * average, rel=1e-5)
+        assert y[1, k].item() == pytest.approx(0.5 / 0.6, rel=1e-5)
+        assert y[1, 4 + k].item() == 0
+
+
+def test_fusion_gates_the_sensors():
+    net, batch = network(), make_batch()
+    blind = batch._replace(optical_days=batch.optical_days * torch.nan)
+    with torch.no_grad():
+        net.fusion.conv.weight.zero_()
+        net.fusion.conv.bias[:8] = -1e9  # the gates of the optical kernels
+        net.fusion.conv.bias[8:] = 1e9
+    assert torch.equal(answer(net, batch), answer(net, blind))
+    net.fusion = None  # open gates: a plain sum
+    assert differ(answer(net, batch), answer(net, blind))
+
+
+@pytest.mark.parametrize("name", ["default", "cnn-only", "paper"])
+def test_half_precision_trains_and_stays_close(name):
+    torch.manual_seed(0)
+    net, batch = build(small(name)), make_batch(samples=8)
+    seen = net.eval().look(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = net.head(net.look(batch))
+    torch.testing.assert_close(half.float(), net.head(seen), atol=0.1, rtol=0)
+    day = 300 * torch.rand(8, *half.shape[1:3])
+    net.loss(half.float(), seen, Labels(day, day * 0, day < 0)).backward()
+    assert all(p.grad.isfinite().all() for p in net.parameters())
 
 
 def test_reading_knows_only_how_far_dates_are_apart():

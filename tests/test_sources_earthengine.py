@@ -17,7 +17,7 @@ from tests.archive.server import Server
 
 from deepcrop import grid, observations
 from deepcrop.sources import open_archive
-from deepcrop.sources.earthengine import EarthEngine
+from deepcrop.sources.earthengine import SENTINEL_1, EarthEngine
 from deepcrop.sources.scenes import ArchiveError, Scene, SceneError
 
 ee = pytest.importorskip("ee")
@@ -512,3 +512,12 @@ def test_without_the_library_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ee", None)
     with pytest.raises(ArchiveError, match=r"pip install deepcrop\[earthengine\]"):
         EarthEngine("test-project")
+
+
+def test_the_library_as_its_users_start_it_gets_along_with_the_server(bed):
+    """`ee.Initialize` with anonymous credentials and another address, without our client."""
+    from google.auth.credentials import AnonymousCredentials
+
+    ee.Initialize(AnonymousCredentials(), url=bed.url, project="simulated")
+    listed = ee.data.listImages({"parent": "projects/earthengine-public/assets/" + SENTINEL_1})
+    assert len(listed["images"]) >= bed.page_size

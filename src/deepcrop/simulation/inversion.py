@@ -15,7 +15,7 @@ slow drift of colours that no canopy explains.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit
@@ -60,7 +60,8 @@ _CATCH = ("grassland", "cover_crop")
 _LEAST_SWING, _SWING = 0.02, 0.15  # as cameras' seasons are found: greenness, and share of range
 _FULL_RANGE = 0.11  # range of greenness of a camera before which a full crop grew
 _WEEDS = 0.06  # leaf area of the barest field
-_DRIFT, _DRIFT_DAYS = 0.03, 15  # wander of colours: share of the range, from so many days to next
+_DRIFT, _DRIFT_DAYS = 0.05, 15  # wander of colours: share of the range, from so many days to next
+_LEAD = (-4, 3)  # days by which leaves lose colour before they die, and its spread
 _PALENESS = (0.5, 1.0)  # colour of leaves of a season that is less green than the greenest
 _AREA, _SPARSE = (0.25, 4.0), 1.0  # factor that the area of a sparse stand may be corrected by
 
@@ -212,6 +213,7 @@ def _crops(
 def _course(rng: np.random.Generator, crop: Crop, days: float) -> NDArray[np.float64]:
     """Daily states of one growth that takes about so many days, and its height (n, columns + 1)."""
     mature = float(np.clip(days, 60, 220))
+    crop = replace(crop, chlorophyll_lead=rng.normal(*_LEAD))
     grown = canopy.development(rng, crop, 0.0, mature)
     part = slice(-canopy.FIRST_DAY, -canopy.FIRST_DAY + int(mature) + 90)
     table = np.zeros((part.stop - part.start, len(STATE) + 1))
