@@ -5,7 +5,7 @@
    averages and slopes of learned widths, each image with a learned weight.
 3. The fusion block (Eq. 3 of the paper, its 1-D convolution in true time and its sigmoid used as
    what it is, a gate) says at which time to rely on which sensor.
-4. A small encoder lets all positions of the two and a half years know of each other.
+4. A small encoder lets all positions of the two years know of each other.
 5. Each position gives the logits of its three 5-day bins; with "no such event" beside them, a
    softmax makes one distribution for each season slot and stage.
 
