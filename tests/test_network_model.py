@@ -125,6 +125,19 @@ def test_what_an_ablation_does_not_read_has_no_influence():
         assert torch.equal(one, answer(net, edges)) == alone
 
 
+def test_bins_follow_each_other_in_time():
+    """Each position gives three bins, slot by slot and stage by stage within each."""
+    net = network()
+    with torch.no_grad():
+        net.bins.weight.zero_()
+        net.bins.bias.copy_(torch.arange(30.0))
+        logits = net(make_batch())
+    for slot in range(2):
+        for stage in range(5):
+            expected = 5 * slot + stage + torch.tensor([0.0, 10, 20]).repeat(49)
+            assert torch.equal(logits[0, slot, stage, :-1], expected)
+
+
 def test_reading_by_hand():
     """One image on day 10, of weight 1/2, whose features are all 1; positions on days 4 and 10."""
     reading = Reading(features=2, width=8)

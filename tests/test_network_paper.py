@@ -112,6 +112,7 @@ def test_gradient_reaches_every_parameter(name):
     for parameter, values in net.named_parameters():
         assert values.grad is not None, parameter
         assert values.grad.abs().max() > 0, parameter
+    assert (net.modality.grad != 0).all()  # of either sensor
 
 
 def test_learns_eight_patches_by_heart():

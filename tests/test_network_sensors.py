@@ -109,6 +109,23 @@ def test_a_pixel_missing_in_one_band_is_missing():
     assert (series.branch[0, 0, 0] == 0).all()
 
 
+def test_missing_neighbours_are_typical_whatever_their_other_bands_say():
+    """Ours also sees that they are missing; the paper's network has two channels only."""
+    for name in ("default", "paper"):
+        branch = Branch("optical", CONFIGS[name])
+        batch = make_batch(samples=1, optical=1, clouds=0)
+        batch.optical[:, :, 2, :9] = torch.nan  # red
+        other = batch.optical.clone()
+        other[:, :, [0, 1, 3], :9] *= 2
+        one = branch(batch.optical, batch.optical_days, None, False)
+        series_equal(one, branch(other, batch.optical_days, None, False), tolerance=0)
+        if name == "paper":
+            typical = batch.optical.clone()  # reflectances of NDVI 0.5 and GCC 0.36
+            typical[:, :, :, :9] = torch.tensor([0.14, 0.18, 0.18, 0.54])[:, None, None]
+            full = branch(typical, batch.optical_days, None, False)
+            torch.testing.assert_close(one.branch, full.branch, atol=1e-5, rtol=0)
+
+
 def test_radar_counts_from_its_median_over_its_own_orbit():
     branch = Branch("radar", CONFIGS["default"])
     db = torch.zeros(1, 5, 2, 18, 18)

@@ -39,11 +39,12 @@ class Dates(NamedTuple):
 def nearest(day: Tensor, dates: Tensor, seen: Tensor) -> Tensor:
     """Index (B, slots, stages) of the image seen nearest to each label; the earlier of two.
 
-    ``dates`` and ``seen`` are (B, T). Labels that are NaN, and samples without an image, give 0.
+    ``dates`` and ``seen`` are (B, T). A label that is NaN counts as day 0; a sample without any
+    image gives any index.
     """
-    far = (day[..., None] - dates[:, None, None]).abs()  # (B, slots, stages, T)
-    far = far.masked_fill(~seen[:, None, None], torch.inf)
-    return (far.nan_to_num(torch.inf) + 1e-6 * dates[:, None, None]).argmin(-1)
+    dates = dates[:, None, None]
+    far = (day.nan_to_num(0.0)[..., None] - dates).abs()  # (B, slots, stages, T)
+    return (far + 1e-6 * dates).masked_fill(~seen[:, None, None], torch.inf).argmin(-1)
 
 
 def snap(labels: Labels, dates: Tensor, seen: Tensor) -> Labels:
