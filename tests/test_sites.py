@@ -190,7 +190,7 @@ def test_counts_of_the_real_network(network):
     assert len({year.site for year in good}) == 88
     assert sum(math.isfinite(year.direction) for year in good) == 352
     assert sum(year.none[1].all() for year in good) == 244
-    assert sum(np.isfinite(year.day[1]).all() for year in good) == 179
+    assert sum(np.isfinite(year.day[1]).all() for year in good) == 167
     assert all(np.isfinite(year.day[0]).all() for year in good)
     assert all((np.diff(year.day[0]) > 0).all() for year in good)
 
@@ -253,11 +253,11 @@ def test_folds_never_part_neighbours(network, count):
         assert len(sizes) == count
         assert np.ptp(sizes) <= 2
     else:
-        assert len(sizes) == len({year.cluster for year in years}) == 37
+        assert len(sizes) == len({year.cluster for year in years}) == 38
     shuffled = np.random.default_rng(0).permutation(len(years))
     assert (folds([years[k] for k in shuffled], count) == fold[shuffled]).all()
 
 
 def test_more_folds_than_clusters(network):
-    with pytest.raises(DeepCropError, match="99 folds of 37 clusters"):
+    with pytest.raises(DeepCropError, match="99 folds of 38 clusters"):
         folds(split(network).train, 99)

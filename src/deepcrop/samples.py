@@ -358,7 +358,7 @@ def load(path: Path) -> SampleSet:
         If it cannot be read, or is no such file.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             about = json.loads(str(file["about"]))
             return SampleSet(
                 about["facts"],

@@ -246,7 +246,7 @@ def _relation(
     weeds = np.zeros((1, len(STATE)))
     weeds[0, GREEN_LAI], weeds[0, CHLOROPHYLL] = abs(rng.normal(0, _WEEDS)), 1
     bare = float(_greenness(weeds, extinction)[0])
-    gain = float(np.ptp(canopys) / (full - bare))
+    gain = max(float(np.ptp(canopys) / (full - bare)), 1e-6)  # a camera that never changes
     relation = Relation(float(canopys.min() - gain * bare), gain, extinction, drift)
     return relation, (canopys - relation.offset) / gain, thin
 
