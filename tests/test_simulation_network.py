@@ -159,7 +159,7 @@ def test_before_the_second_satellite_there_are_fewer_passes(year):
 
 def test_the_view_is_of_one_field_whose_mean_is_the_curve(year, maize):
     rng = np.random.default_rng(4)
-    field, relation = inversion.invert(rng, maize, "corn")
+    field, _ = inversion.invert(rng, maize, "corn")
     row0, col0 = network._stand(rng, 7, (32, 32), 45.0, 12.0)
     land = surface.make(7, row0, col0, (64, 64), 12.0, "north_america", 41.0)
     land = network._put_before_camera(land, (32, 32), 45.0, field)
