@@ -1,6 +1,6 @@
 """`deepcrop fetch` over loopback: time, bytes moved and peak memory, as a table.
 
-    python benchmarks/fetch.py [--sizes 1000 2000] [--threads 4] [--out TABLE.md]
+    python benchmarks/fetch.py [--sizes 500 1000 1400] [--threads 4] [--out TABLE.md]
 
 SIMULATED DATA: a square region of so many 10 m pixels on a side with 42 Sentinel-2 and 28
 Sentinel-1 scenes, served as Planetary Computer serves it: STAC search, tokens, COGs read by ranges.
@@ -150,7 +150,7 @@ def _machine() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time and memory of 'deepcrop fetch'.")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 2000], help="pixels")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[500, 1000, 1400], help="pixels")
     parser.add_argument("--threads", type=int, default=4)
     parser.add_argument("--out", type=Path, help="also write the table here")
     wanted = parser.parse_args()
