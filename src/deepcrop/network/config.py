@@ -13,8 +13,13 @@ from deepcrop.errors import DeepCropError
 from deepcrop.labels import CALENDAR
 from deepcrop.stages import SLOTS, STAGES
 
-CHANNELS = ("ndvi", "gcc", "blue", "green", "red", "nir")
+BANDS = ("blue", "green", "red", "nir")
+CHANNELS = ("ndvi", "gcc", "evi", *BANDS)
 """What the network can make of the four optical bands of a cube."""
+
+CURVE = tuple(f"curve_{name}" for name in CALENDAR)
+"""Dates by another ruler than the camera: what the NDVI curve would give if it had clear images all
+the time. Archives without cameras teach and test by it."""
 
 SENSORS = ("optical", "radar")
 
@@ -53,7 +58,7 @@ class Config:
     width, heads, layers, feedforward : int
         Of the encoder.
     stages : tuple of str
-        Dates of a season that are predicted.
+        Dates of a season that are predicted, of a camera and of the NDVI curve (`CURVE`).
     slots : int
         Seasons of a target year.
     targets : str
@@ -73,7 +78,7 @@ class Config:
 
     variant: str = "default"
     sensors: tuple[str, ...] = SENSORS
-    optical: tuple[str, ...] = CHANNELS
+    optical: tuple[str, ...] = ("ndvi", "gcc", *BANDS)
     radar_zero: str = "pixel"
     trunk: tuple[int, ...] = (16, 16, 24)
     spatial: bool = True
@@ -83,7 +88,7 @@ class Config:
     heads: int = 4
     layers: int = 2
     feedforward: int = 128
-    stages: tuple[str, ...] = CALENDAR
+    stages: tuple[str, ...] = CALENDAR + CURVE
     slots: int = SLOTS
     targets: str = "continuous"
     threshold: float = 0.5
@@ -101,7 +106,8 @@ class Config:
             for name, allowed in _CHOICES.items()
             if getattr(self, name) not in allowed
         ]
-        for name, known in (("sensors", SENSORS), ("optical", CHANNELS), ("stages", CALENDAR)):
+        for name, known in (("sensors", SENSORS), ("optical", CHANNELS),
+            ("stages", CALENDAR + CURVE)):
             chosen = getattr(self, name)
             if not chosen or any(item not in known for item in chosen):
                 problems.append(f"{name} is {chosen}; expected some of {', '.join(known)}.")
@@ -182,5 +188,9 @@ CONFIGS: dict[str, Config] = {
     "no-fusion": replace(DEFAULT, fusion=False),
     "no-spatial-context": replace(DEFAULT, spatial=False),
     "snapped": replace(DEFAULT, targets="snapped"),
+    "evi-only": replace(
+        DEFAULT, sensors=("optical",), optical=("evi",), trunk=(), spatial=False, fusion=False
+    ),
 }
-"""The published model and ours, each also without one of its parts."""
+"""The published model and ours, each also without one of its parts; the last for archives that have
+only EVI of single pixels."""

@@ -23,6 +23,7 @@ from deepcrop.network.config import Config
 SCALES = {
     "ndvi": (0.5, 0.25),
     "gcc": (0.36, 0.06),
+    "evi": (0.35, 0.25),
     "blue": (0.06, 0.04),
     "green": (0.09, 0.04),
     "red": (0.09, 0.06),
@@ -66,7 +67,7 @@ class Series(NamedTuple):
     days: Tensor  # (B, T), 0 for padding
     level: Tensor  # (B, p, 3) median backscatter over time and 1; 0 if never seen, or optical
 
-    def part(self, pixels: slice) -> Series:
+    def part(self, pixels: slice | Tensor) -> Series:
         """Return some of the pixels: the temporal part of a tile runs over them in batches."""
         cut = {name: part[:, pixels] for name, part in self._asdict().items() if name != "days"}
         return self._replace(**cut)
@@ -185,6 +186,9 @@ class Branch(nn.Module):
             made = {
                 "ndvi": ((nir - red) / (nir + red).clamp(min=1e-6)).clamp(-1, 1),
                 "gcc": (green / total.clamp(min=1e-6)).clamp(0, 1),
+                "evi": (
+                    2.5 * (nir - red) / (nir + 6 * red - 7.5 * blue + 1).clamp(min=0.1)
+                ).clamp(-0.5, 1.5),
             }
             made |= {"blue": blue, "green": green, "red": red, "nir": nir}
             x = torch.stack([made[name] for name in self.names], 1)

@@ -1,0 +1,111 @@
+"""Lessons on disk: **simulated** tiles in files of a hundred, made once by several processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepcrop import observations
+from deepcrop.errors import DeepCropError
+from deepcrop.simulation.lessons import Lesson, lesson
+from deepcrop.staging import atomic_file, progress_bar
+
+SHARD = 100
+"""Lessons in a file."""
+
+_IMAGES = {"optical": "blue", "radar": "vv"}  # packed as these bands of a cube are
+_PARTS = ("optical", "optical_days", "radar", "radar_days", "orbits", "camera", "curve")
+_LENGTHS = {"optical": "optical_days", "radar": "radar_days"}
+
+
+def make(folder: Path, count: int, seed: int, workers: int = 1) -> list[Path]:
+    """Simulate lessons 0 … count - 1, those that are not there yet.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files are; made if missing. A file is there whole or not at all.
+    count : int
+        Rounded up to whole files.
+    seed : int
+        As of `lesson`.
+    workers : int
+        Processes.
+
+    Returns
+    -------
+    list of Path
+        The files, in order.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [folder / f"lessons_{seed}_{k:04d}.npz" for k in range(-(-count // SHARD))]
+    wanted = [(path, k, seed) for k, path in enumerate(names) if not path.exists()]
+    if not wanted:
+        return names
+    os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # of the processes that are spawned
+    with progress_bar() as bar, multiprocessing.get_context("spawn").Pool(workers) as pool:
+        task = bar.add_task("simulating lessons", total=len(wanted))
+        for _ in pool.imap_unordered(_make_shard, wanted):
+            bar.advance(task)
+    return names
+
+
+def _make_shard(job: tuple[Path, int, int]) -> None:
+    path, k, seed = job
+    lessons = [lesson(k * SHARD + i, seed) for i in range(SHARD)]
+    parts: dict[str, NDArray] = {}
+    for name in _PARTS:
+        arrays = [getattr(one, name) for one in lessons]
+        if name in _IMAGES:
+            arrays = [observations.pack(a, observations.scale_of(_IMAGES[name])) for a in arrays]
+        stack = np.stack if name in ("camera", "curve") else np.concatenate
+        parts[name] = stack(arrays)
+    for name, of in _LENGTHS.items():
+        parts[f"{name}_count"] = np.array([len(getattr(one, of)) for one in lessons])
+    with atomic_file(path) as part:
+        np.savez(part, simulated=np.array(True), **parts)
+
+
+class Lessons(Sequence[Lesson]):
+    """Lessons of some files, packed in memory; ``lessons[k]`` unpacks one.
+
+    Raises
+    ------
+    DeepCropError
+        If a file cannot be read.
+    """
+
+    def __init__(self, paths: Sequence[Path]):
+        self._packed: list[dict[str, NDArray]] = []
+        for path in paths:
+            try:
+                with np.load(path) as file:
+                    whole = {name: file[name] for name in (*_PARTS, "optical_count", "radar_count")}
+            except (OSError, KeyError, ValueError) as error:
+                raise DeepCropError(f"{path} is no file of lessons ({error}); delete it.") from None
+            ends = {name: np.cumsum(whole[f"{name}_count"]) for name in _LENGTHS}
+            for k in range(len(whole["camera"])):
+                one = {}
+                for name in _PARTS:
+                    if name in ("camera", "curve"):
+                        one[name] = whole[name][k]
+                        continue
+                    sensor = "optical" if name.startswith("optical") else "radar"
+                    stop = ends[sensor][k]
+                    one[name] = whole[name][stop - whole[f"{sensor}_count"][k] : stop]
+                self._packed.append(one)
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def __getitem__(self, k):  # type: ignore[no-untyped-def, override]
+        """Lesson number ``k`` of these files."""
+        parts = dict(self._packed[k])
+        for name, band in _IMAGES.items():
+            parts[name] = observations.unpack(parts[name], observations.scale_of(band))
+        return Lesson(**parts)

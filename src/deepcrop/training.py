@@ -1,0 +1,366 @@
+"""Teaching a network: batches from several sources, a schedule, early stopping, checkpoints.
+
+Everything random follows from the seed and the number of the step, so that training that was
+interrupted goes on to the same result.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepcrop.augment import Augmentation, augment
+from deepcrop.batches import Example, collate
+from deepcrop.errors import DeepCropError
+from deepcrop.network.model import DeepCrop
+from deepcrop.network.sensors import Batch, Series
+from deepcrop.network.targets import Labels, distribution_loss
+from deepcrop.network.weights import Network, save
+from deepcrop.staging import atomic_file, progress_bar
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is taught.
+
+    Attributes
+    ----------
+    steps : int
+        Batches, at most.
+    rate : float
+        Greatest learning rate; it rises over the first 5 % of the steps and falls as a cosine.
+    weight_decay, clip : float
+        Of AdamW; greatest norm of a gradient.
+    check : int
+        Steps from one look at the held-out examples to the next.
+    patience : int
+        Looks without a better one after which training ends.
+    seed : int
+        Everything random follows from it.
+    bfloat16 : bool
+        Mixed precision; the weights stay float32.
+    augmentation : Augmentation
+    """
+
+    steps: int = 2000
+    rate: float = 2e-3
+    weight_decay: float = 0.02
+    clip: float = 1.0
+    check: int = 200
+    patience: int = 10
+    seed: int = 1
+    bfloat16: bool = False
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Examples of one kind and size.
+
+    Attributes
+    ----------
+    name : str
+    examples : sequence of Example
+        ``examples[k]`` may unpack or compute it.
+    weight : float
+        Share of the batches relative to other sources.
+    batch : int
+        Examples in a batch.
+    pixels : int
+        Pixels of each tile that the temporal part runs over; 0: examples are patches.
+    """
+
+    name: str
+    examples: Sequence[Example]
+    weight: float = 1.0
+    batch: int = 32
+    pixels: int = 0
+
+
+def fit(
+    network: Network,
+    sources: Sequence[Source],
+    held_out: Sequence[Source],
+    how: Training,
+    out: Path,
+    card: dict[str, Any] | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> Path:
+    """Teach a network; what it was taught before, if anything, is where it starts.
+
+    Writes ``out/log.csv``, ``out/checkpoint.pt`` (to resume) and ``out/weights.safetensors``: the
+    weights that did best on the held-out examples, calibrated on them (`calibrate`).
+
+    Parameters
+    ----------
+    network : DeepCrop or PaperDeepCrop
+        Changed in place; it ends with the best weights.
+    sources : sequence of Source
+        What to learn from.
+    held_out : sequence of Source
+        What decides when to stop; the mean of their losses counts. Never a test site.
+    how : Training
+        Settings.
+    out : Path
+        Folder; made if missing. If it holds a checkpoint of the same settings, training resumes.
+    card : dict, optional
+        Goes into the file of weights.
+    on_step : callable, optional
+        Called after each step with its number.
+
+    Returns
+    -------
+    Path
+        The file of weights.
+
+    Raises
+    ------
+    DeepCropError
+        If a source is empty, or the folder holds the checkpoint of another training.
+    """
+    for source in (*sources, *held_out):
+        if not len(source.examples):
+            raise DeepCropError(f"The source {source.name!r} has no example; nothing to learn.")
+    out.mkdir(parents=True, exist_ok=True)
+    target, checkpoint = out / "weights.safetensors", out / "checkpoint.pt"
+    device = next(network.parameters()).device
+    optimizer = _optimizer(network, how)
+    identity = {
+        "training": asdict(how),
+        "config": network.config.to_dict(),
+        "sources": [(s.name, len(s.examples), s.weight, s.batch, s.pixels) for s in sources],
+    }
+    state = _State()
+    if checkpoint.exists():
+        state = _resume(checkpoint, network, optimizer, identity)
+    shares = np.cumsum([source.weight for source in sources])
+    log = _Log(out / "log.csv", state.step, [source.name for source in held_out])
+    with progress_bar() as bar:
+        task = bar.add_task("training", total=how.steps, completed=state.step)
+        losses: list[float] = []
+        started = time.monotonic()
+        while state.step < how.steps and state.worse < how.patience:
+            rng = np.random.default_rng([how.seed, state.step])
+            torch.manual_seed(int(rng.integers(2**62)))
+            source = sources[int(np.searchsorted(shares, rng.uniform(0, shares[-1]), "right"))]
+            chosen = rng.choice(len(source.examples), source.batch)
+            examples = [augment(rng, source.examples[k], how.augmentation) for k in chosen]
+            for group in optimizer.param_groups:
+                group["lr"] = how.rate * _schedule(state.step, how.steps)
+            network.train()
+            loss = _loss(network, examples, source, device, how.bfloat16, rng)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), how.clip)
+            optimizer.step()
+            losses.append(float(loss.detach()))
+            state.step += 1
+            bar.advance(task)
+            if state.step % how.check == 0 or state.step == how.steps:
+                each = [_held_out_loss(network, one, device, how) for one in held_out]
+                log.write(state.step, float(np.mean(losses)), each, time.monotonic() - started)
+                losses.clear()
+                state.look(float(np.mean(each)), network)
+                _save_checkpoint(checkpoint, network, optimizer, identity, state)
+            if on_step is not None:
+                on_step(state.step)
+    if state.weights:
+        network.load_state_dict(state.weights)
+    calibrate(network, held_out)
+    save(network, target, card=card)
+    return target
+
+
+def _loss(
+    network: Network,
+    examples: Sequence[Example],
+    source: Source,
+    device: torch.device,
+    bfloat16: bool,
+    rng: np.random.Generator,
+) -> Tensor:
+    batch, labels = collate(examples, network.config)
+    batch = Batch(*(part.to(device) for part in batch))
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        seen, labels = _looked_at(network, batch, labels, source, rng)
+        logits = network.head(seen).float()
+    return network.loss(logits, seen, Labels(*(part.to(device) for part in labels)))
+
+
+def _looked_at(
+    network: Network, batch: Batch, labels: Labels, source: Source, rng: np.random.Generator
+) -> tuple[dict[str, Series], Labels]:
+    """Run the branches; of tiles keep some pixels, and their labels."""
+    seen = network.look(batch, dense=source.pixels > 0)
+    if not source.pixels:
+        return seen, labels
+    tiles = len(batch.optical)
+    count = len(labels.day) // tiles
+    some = torch.from_numpy(rng.permutation(count)[: source.pixels])
+    seen = {name: one.part(some.to(one.days.device)) for name, one in seen.items()}
+    every = (torch.arange(tiles)[:, None] * count + some).flatten()
+    return seen, Labels(*(part[every] for part in labels))
+
+
+def _held_out_loss(network: Network, source: Source, device: torch.device, how: Training) -> float:
+    """Mean loss of examples as they are, each seen once; of tiles the same pixels every time."""
+    network.eval()
+    rng = np.random.default_rng(0)
+    losses = []
+    with torch.inference_mode():
+        for start in range(0, len(source.examples), source.batch):
+            stop = min(start + source.batch, len(source.examples))
+            examples = [source.examples[k] for k in range(start, stop)]
+            loss = _loss(network, examples, source, device, how.bfloat16, rng)
+            losses.append(float(loss) * len(examples))
+    return sum(losses) / len(source.examples)
+
+
+def calibrate(network: Network, held_out: Sequence[Source]) -> None:
+    """Set the temperature of each stage so that held-out dates are as likely as they can be.
+
+    The paper variant has none.
+    """
+    if not isinstance(network, DeepCrop):
+        return
+    network.eval()
+    edges = network.edges.cpu()
+    device = next(network.parameters()).device
+    rng = np.random.default_rng(0)
+    logits, known = [], []
+    with torch.inference_mode():
+        for source in held_out:
+            for start in range(0, len(source.examples), source.batch):
+                stop = min(start + source.batch, len(source.examples))
+                examples = [source.examples[k] for k in range(start, stop)]
+                batch, labels = collate(examples, network.config)
+                batch = Batch(*(part.to(device) for part in batch))
+                seen, labels = _looked_at(network, batch, labels, source, rng)
+                logits.append(network.head(seen).float().cpu())
+                known.append(labels)
+    every_logit = torch.cat(logits)
+    every_label = Labels(*(torch.cat(parts) for parts in zip(*known, strict=True)))
+    trial = torch.linspace(math.log(0.5), math.log(4), 43)
+    for stage in range(every_logit.shape[2]):
+        mine = Labels(*(part[:, :, stage : stage + 1] for part in every_label))
+        if not mine.known.any():
+            continue
+        part = every_logit[:, :, stage : stage + 1]
+        likely = [float(distribution_loss(part / t.exp(), mine, edges)) for t in trial]
+        network.log_temperature[stage] = trial[int(np.argmin(likely))]
+
+
+def _optimizer(network: Network, how: Training) -> torch.optim.AdamW:
+    """AdamW that lets vectors be: offsets, norms, widths of kernels, nearness of positions."""
+    decayed, free = [], []
+    for name, parameter in network.named_parameters():
+        keep = parameter.ndim < 2 or name.endswith("nearness")
+        (free if keep else decayed).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": how.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=how.rate)
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Share of the greatest learning rate: up over the first 5 %, then down as a cosine."""
+    up = max(0.05 * steps, 1)
+    if step < up:
+        return (step + 1) / up
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - up) / max(steps - up, 1)))
+
+
+# What is kept of a training --------------------------------------------------------------------
+
+
+@dataclass
+class _State:
+    """How far training is, and the best weights so far."""
+
+    step: int = 0
+    best: float = math.inf
+    worse: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def look(self, loss: float, network: Network) -> None:
+        if loss < self.best:
+            self.best, self.worse = loss, 0
+            self.weights = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
+        else:
+            self.worse += 1
+
+
+def _save_checkpoint(
+    path: Path,
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    identity: dict[str, Any],
+    state: _State,
+) -> None:
+    content = {
+        "identity": identity,
+        "state": asdict(state),
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    with atomic_file(path) as part:
+        torch.save(content, part)
+
+
+def _resume(
+    path: Path, network: Network, optimizer: torch.optim.Optimizer, identity: dict[str, Any]
+) -> _State:
+    device = next(network.parameters()).device
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # whatever pickle makes of a damaged file
+        raise DeepCropError(f"{path} cannot be read ({error}); delete it to start anew.") from None
+    if content["identity"] != identity:
+        raise DeepCropError(
+            f"{path} belongs to another training: settings, network or sources differ. Delete it, "
+            "or choose another folder."
+        )
+    network.load_state_dict(content["network"])
+    optimizer.load_state_dict(content["optimizer"])
+    return _State(**content["state"])
+
+
+class _Log:
+    """A CSV that a person can plot; TensorBoard's events beside it where that is installed."""
+
+    def __init__(self, path: Path, step: int, names: Sequence[str]):
+        self.path = path
+        self.header = ["step", "loss", *(f"held_out_{name}" for name in names), "seconds"]
+        kept = []
+        if step and path.exists():
+            with path.open(newline="") as file:
+                kept = [row for row in csv.reader(file)][1:]
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows(
+                [self.header, *(row for row in kept if row and int(row[0]) <= step)]
+            )
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self.board = None
+        else:
+            self.board = SummaryWriter(str(path.parent))
+
+    def write(self, step: int, loss: float, held_out: Sequence[float], seconds: float) -> None:
+        values = [loss, *held_out, seconds]
+        with self.path.open("a", newline="") as file:
+            csv.writer(file).writerow([step, *(f"{value:.5g}" for value in values)])
+        if self.board is not None:
+            for name, value in zip(self.header[1:], values, strict=True):
+                self.board.add_scalar(name, value, step)
+            self.board.flush()
