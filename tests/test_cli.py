@@ -13,6 +13,7 @@ from conftest import make_cube
 from test_mapping import season_cube
 
 from deepcrop import observations
+from deepcrop.simulation import Region, simulate
 
 
 def run(*arguments, **options):
@@ -59,6 +60,26 @@ def test_simulate_map_and_score(tmp_path):
     assert len(again) < 400
     replaced = run("map", region, "--year", "2018", "--out", maps, "--overwrite")
     assert replaced.returncode == 0, replaced.stderr
+
+
+def test_map_by_the_network(tmp_path):
+    pytest.importorskip("torch")
+    from tests.test_map_network import tiny, write_weights
+
+    region, maps = tmp_path / "region.zarr", tmp_path / "maps"
+    simulate(Region(rows=20, cols=24, optical_scenes=6, sar_scenes=4), region)
+    weights = write_weights(tmp_path / "w.safetensors", tiny(), {"title": "random numbers"})
+    wanted = ["map", region, "--year", "2018", "--out", maps, "--method", "deepcrop"]
+    fails(run(*wanted, "--weights", tmp_path / "none.safetensors"), "none.safetensors", "not exist")
+    fails(run(*wanted[:-1], "curve", "--weights", weights), "--method deepcrop")
+    mapped = run(*wanted, "--weights", weights, "--no-radar")
+    assert mapped.returncode == 0, mapped.stderr
+    for word in ("PEAK", "optical 6", "optical_usable"):
+        assert word in mapped.stdout
+    summary = json.loads((maps / "summary.json").read_text())
+    assert summary["source"]["weights"]["title"] == "random numbers"
+    assert summary["source"]["sensors"] == ["optical"]
+    assert (maps / "peak_season2_probability.png").exists()
 
 
 def test_a_missing_band_is_named(tmp_path):

@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -10,6 +11,7 @@ import xarray as xr
 
 from deepcrop import __version__, grid, products
 from deepcrop.errors import DeepCropError
+from deepcrop.layers import describe
 from deepcrop.stages import NO_DAY, STAGES
 
 DAY_LAYERS = [*STAGES, *(f"{stage}_season2" for stage in STAGES)]
@@ -344,6 +346,76 @@ def test_stac_item_follows_the_core_schema(big):
     raw = json.loads((big[2] / "item.json").read_text(encoding="utf-8"))
     raw["stac_extensions"] = []
     assert pystac.Item.from_dict(raw).validate()
+
+
+# --- the network's layers ---------------------------------------------------------------------
+
+
+def network_layers(rows=2, cols=4, **values) -> xr.Dataset:
+    """Layers of a map by the network, empty but for those given."""
+    data = {}
+    for layer in describe("deepcrop", 2018):
+        array = values.get(layer.name, np.full((rows, cols), layer.nodata or 0))
+        data[layer.name] = (("y", "x"), np.asarray(array).astype(layer.dtype))
+    bounds = (500000, 5600000, 500000 + 10 * cols, 5600000 + 10 * rows)
+    return grid.assign_grid(xr.Dataset(data), grid.make_grid(bounds, "EPSG:32631"))
+
+
+def write_network(tmp_path, layers):
+    out = tmp_path / "map.part"
+    out.mkdir()
+    return products.write_products(layers, out, replace(INFO, method="deepcrop")), out
+
+
+def test_the_networks_layers_with_their_pictures(tmp_path):
+    percent = np.array([[0, 50, 50, 100], [255, 255, 255, 98]])
+    summary, out = write_network(tmp_path, network_layers(sos20_probability=percent))
+    described = describe("deepcrop", 2018)
+    expected = {f"{layer.name}.tif" for layer in described} | {"item.json", "summary.json"}
+    expected |= {f"{layer.name}.png" for layer in described if layer.kind != "bound"}
+    assert set(os.listdir(out)) == expected
+    item = json.loads((out / "item.json").read_text(encoding="utf-8"))
+    assert {asset["href"] for asset in item["assets"].values()} == {
+        f"./{name}" for name in expected - {"item.json"}
+    }
+    assert item["assets"]["sos20_probability"]["bands"][0]["nodata"] == 255
+    assert item["assets"]["sos20_low"]["title"].endswith("season 1: 5 % quantile of the date")
+    with rasterio.open(out / "sos20_probability.tif") as dataset:
+        assert (dataset.nodata, dataset.units) == (255, ("%",))
+        np.testing.assert_array_equal(dataset.read(1), percent)
+        assert float(dataset.tags(1)["STATISTICS_MEAN"]) == pytest.approx(59.6)
+    found = summary["probabilities"]
+    assert found["sos20_probability"] == {"known": 5, "mean": 59.6, "median": 50}
+    assert found["peak_probability"] == {"known": 0, "mean": None, "median": None}
+
+
+def test_dates_out_of_order_by_hand(tmp_path):
+    no = NO_DAY
+    layers = network_layers(
+        sos20=[[10, 30, 10, no], [10, no, 10, 10]],
+        sos50=[[20, 20, 20, no], [10, 40, 10, no]],
+        peak=[[30, no, 30, 7], [10, no, 10, no]],
+        eos50=[[40, no, 25, no], [10, 41, 10, 12]],
+        eos20=[[50, no, 50, no], [10, 39, 9, 11]],
+    )
+    with mock.patch.object(products.figures, "save"):
+        summary, _ = write_network(tmp_path, layers)
+    # In order: the first and the fifth; the fourth has a single date.
+    assert summary["out_of_order"] == {
+        "season1": {"pixels": 7, "share": pytest.approx(5 / 7, abs=1e-6)},
+        "season2": {"pixels": 0, "share": None},
+    }
+    (tmp_path / "curve").mkdir()
+    assert "out_of_order" not in write(tmp_path / "curve", make_layers())[0]
+
+
+def test_values_that_are_no_percent_are_refused(tmp_path):
+    layers = network_layers(sos50_probability=np.full((2, 4), 101))
+    with (
+        mock.patch.object(products.figures, "save"),
+        pytest.raises(DeepCropError, match="'sos50_probability' holds 101, which is no percent"),
+    ):
+        write_network(tmp_path, layers)
 
 
 # --- refusals ---------------------------------------------------------------------------------

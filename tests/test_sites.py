@@ -1,4 +1,5 @@
 import csv
+import functools
 import math
 import re
 from collections import Counter
@@ -168,8 +169,9 @@ def test_table(tmp_path):
 # --- the real network -----------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def network(real_data):
+@functools.cache
+def whole_network(real_data):
+    """Every year of the real cameras, read once for all tests."""
     folder = real_data / "phenocam"
     return read_network(
         (folder / "series").glob("*.csv"),
@@ -178,15 +180,21 @@ def network(real_data):
     )
 
 
+@pytest.fixture(scope="module")
+def network(real_data):
+    return whole_network(real_data)
+
+
 def test_counts_of_the_real_network(network):
+    """Numbers of `docs/sites.md`. A region of interest is a camera's; a site may have several."""
     assert len({year.roi for year in network}) == 109
     assert len({year.site for year in network}) == 91
     assert len({year.cluster for year in network}) == 42
     assert (len(network), sum(year.accepted for year in network)) == (718, 476)
-    since = [year for year in network if year.year >= 2016]
+    since = [year for year in network if year.year >= 2016]  # Sentinel-2's first whole year
     good = [year for year in since if year.accepted]
     assert len(good) == 446
-    assert len({(year.site, year.year) for year in good}) == 430
+    assert len({(year.site, year.year) for year in good}) == 430  # several regions count once
     assert len({year.site for year in good}) == 88
     assert sum(math.isfinite(year.direction) for year in good) == 352
     assert sum(year.none[1].all() for year in good) == 244
@@ -212,8 +220,16 @@ def test_nothing_near_a_test_site_trains(network, real_data):
     parts = split(network)
     assert {year.site for year in parts.test} == set(TEST_SITES)
     assert all(year.accepted for year in parts.train + parts.test + parts.left_out)
-    total = len(parts.train) + len(parts.test) + len(parts.left_out)
-    assert total == 476
+    # The five test sites stand in 4 of the 42 clusters: mead2 and mead3 share one.
+    assert len({year.cluster for year in parts.test + parts.left_out}) == 4
+    assert [len(part) for part in (parts.train, parts.test, parts.left_out)] == [392, 31, 53]
+    since = [
+        [year for year in part if year.year >= 2016]
+        for part in (parts.train, parts.test, parts.left_out)
+    ]
+    assert [len(part) for part in since] == [362, 31, 53]
+    assert len({year.cluster for year in parts.train}) == 38
+    assert len({year.cluster for year in since[0]}) == 37  # one cluster has only older years
     assert {"mead1", "usof5", "cafcookeastltar01", "NEON.D06.KONZ.DP1.00033"} <= {
         year.site for year in parts.left_out
     }

@@ -6,6 +6,7 @@ Each example is changed anew whenever it is taken. Nothing here knows whether it
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,8 @@ class Augmentation:
     most : int
         Scenes of each sensor that are kept at most: more cost time and teach little.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     thin: float = 0.8
     gap: float = 0.3
@@ -126,7 +129,7 @@ def _scenes(rng: np.random.Generator, example: Example, how: Augmentation) -> Ex
 
 
 def _fewer(rng: np.random.Generator, keep: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
-    """Indices of what is kept, at most so many."""
+    """Give the indices of what is kept, at most so many."""
     index = np.flatnonzero(keep)
     return index if len(index) <= most else np.sort(rng.choice(index, most, replace=False))
 

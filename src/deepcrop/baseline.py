@@ -1,7 +1,7 @@
 """The dates a greenness curve gives, in the two slots of a target year: what a network must beat.
 
-They are also one of its rulers: the curve through clear images all the time is the truth of archives
-that have no camera.
+They are also one of its rulers: the curve through clear images all the time is the truth of
+archives that have no camera.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -119,9 +120,18 @@ def collate(examples: Sequence[Example], config: Config) -> tuple[Batch, Labels]
     return batch, Labels(chosen("day"), chosen("spread"), chosen("none"))
 
 
+class Answers(NamedTuple):
+    """Answers of a network, each float32 (pixels, slots, stages); NaN where there is no event."""
+
+    day: NDArray[np.float32]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    probability: NDArray[np.float32]
+
+
 def predict(
     network: Network, examples: Iterable[Example], batch: int = 32, dense: bool = False
-) -> Dates:
+) -> Answers:
     """Dates of every pixel of examples, one example after another.
 
     Parameters
@@ -137,8 +147,7 @@ def predict(
 
     Returns
     -------
-    Dates
-        Arrays of float32 (pixels, slots, stages) of NumPy.
+    Answers
     """
     network.eval()
     device = next(network.parameters()).device
@@ -159,4 +168,7 @@ def predict(
                 answer()
         if waiting:
             answer()
-    return Dates(*(torch.cat(part).cpu().numpy() for part in zip(*answers, strict=True)))
+    day, low, high, probability = (
+        torch.cat(part).float().cpu().numpy() for part in zip(*answers, strict=True)
+    )
+    return Answers(day, low, high, probability)

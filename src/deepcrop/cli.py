@@ -10,10 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deepcrop import __version__, cli_fetch, evaluation, stages
+from deepcrop import __version__, cli_fetch, cli_network, evaluation, stages
 from deepcrop.errors import DeepCropError
 from deepcrop.ingest import ingest as run_ingest
 from deepcrop.label_table import label_files
+from deepcrop.labels import CALENDAR
 from deepcrop.mapping import MapResult, map_region
 from deepcrop.simulation import Region
 from deepcrop.simulation import simulate as run_simulate
@@ -133,7 +134,16 @@ def map_(
     region: Annotated[Path, typer.Argument(help="Observation cube, Zarr or NetCDF.")],
     year: Annotated[int, typer.Option(help="Target year.")],
     out: Annotated[Path, typer.Option(help="Directory to write.")],
-    method: Annotated[str, typer.Option(help="How: curve.")] = "curve",
+    method: Annotated[
+        str, typer.Option(help="How: curve, deepcrop (the network; docs/maps.md).")
+    ] = "curve",
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Weights of the network, .safetensors  [those of the package]"),
+    ] = None,
+    no_radar: Annotated[
+        bool, typer.Option("--no-radar", help="Keep the radar from the network.")
+    ] = False,
     index: Annotated[str, typer.Option(help="Greenness of the curve: ndvi, gcc.")] = "ndvi",
     smoother: Annotated[
         str,
@@ -144,10 +154,20 @@ def map_(
     """Map the season dates of a year.
 
     Example: deepcrop map region.zarr --year 2018 --method curve --out maps
+    Example: deepcrop map region.zarr --year 2018 --method deepcrop --out maps_deepcrop
     """
-    if method != "curve":
-        raise DeepCropError(f"--method {method}: expected curve.")
-    _report(map_region(region, year, out, overwrite, index, smoother))
+    result = map_region(
+        region,
+        year,
+        out,
+        overwrite,
+        index,
+        smoother,
+        method=method,
+        weights=weights,
+        radar=not no_radar,
+    )
+    _report(result)
 
 
 def _report(result: MapResult) -> None:
@@ -156,7 +176,7 @@ def _report(result: MapResult) -> None:
     table = Table(title=f"{summary['title']}: main season of {summary['year']}")
     for heading in ("stage", "detected", "median"):
         table.add_column(heading, justify="left" if heading == "stage" else "right")
-    for stage in stages.STAGES:
+    for stage in (name for name in CALENDAR if name in summary["layers"]):
         layer = summary["layers"][stage]
         share, date = layer["detected_share"], layer["median_date"]
         table.add_row(stage.upper(), f"{100 * share:.1f} %", date or "-")
@@ -260,6 +280,8 @@ def labels(
 
 app.command()(cli_fetch.fetch)
 app.command()(cli_fetch.doctor)
+app.command()(cli_network.evaluate)
+app.command()(cli_network.reproduce)
 
 
 @app.command()

@@ -21,8 +21,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from numpy.typing import ArrayLike, NDArray
 
+from deepcrop.layers import TITLES
 from deepcrop.sheet import DPI, INK, MONTHS, Sheet, spread
-from deepcrop.stages import NO_DAY, STAGE_TITLES, to_dates
+from deepcrop.stages import NO_DAY, to_dates
 
 LONG_SIDE = 1400
 """Pixels on the long side of a map that are worth handing over: one per pixel of the picture."""
@@ -61,7 +62,7 @@ def stage_map(
     year : int
         Year the day numbers refer to.
     stage : str
-        One of ``stages.STAGES``.
+        One of ``layers.TITLES``.
     resolution : float
         Side of a pixel of ``days`` in metres, after any decimation.
     simulated : bool
@@ -72,7 +73,7 @@ def stage_map(
         1 for the first season of the year, 2 for the second.
     """
     values = _known(days)
-    heading = STAGE_TITLES[stage]
+    heading = TITLES[stage]
     heading = f"{heading[0].upper()}{heading[1:]} ({stage.upper()}), {year}"
     if season > 1:
         heading += ", second season"
@@ -117,31 +118,46 @@ def stage_map(
 
 
 def count_map(
-    counts: NDArray, *, heading: str, resolution: float, simulated: bool, title: str
+    counts: NDArray,
+    *,
+    heading: str,
+    resolution: float,
+    simulated: bool,
+    title: str,
+    nodata: int | None = None,
 ) -> Figure:
-    """Map of small counts (seasons, observations) in at most eight classes; zero is grey.
+    """Map of small numbers (seasons, observations, percent) in at most eight classes; 0 is grey.
 
     Parameters
     ----------
     counts : ndarray of int, 2-D
-        The counts.
+        The numbers.
     heading : str
         What is counted.
     resolution, simulated, title
         As for `stage_map`.
+    nodata : int, optional
+        Stands for "nothing known".
     """
     counts = np.asarray(counts)
-    edges, labels = count_classes(int(counts.min()), int(counts.max()))
+    known = counts != nodata if nodata is not None else np.ones(counts.shape, bool)
+    lowest, highest = (
+        (int(counts[known].min()), int(counts[known].max())) if known.any() else (0, 0)
+    )
+    edges, labels = count_classes(lowest, highest)
     index = np.digitize(counts, edges[1:])
     page = _Page(counts.shape, heading, title, simulated, 0.62)
+    if not known.all():
+        page.keys([(_DARK_GREY, f"no data ({_percent(1 - known.mean())})")])
     shades = matplotlib.colormaps["YlGnBu"](np.linspace(0.25, 1.0, max(len(labels), 2)))
     colours = [matplotlib.colors.to_hex(shade) for shade in shades[-len(labels) :]]
     if labels[0] == "0":
         colours[0] = _GREY
-    cmap = matplotlib.colors.ListedColormap(colours)
-    _show(page.map, index, cmap, Normalize(-0.5, len(labels) - 0.5))
+    cmap = matplotlib.colors.ListedColormap(colours).with_extremes(bad=_DARK_GREY)
+    shown = np.where(known, index, np.nan)
+    _show(page.map, shown, cmap, Normalize(-0.5, len(labels) - 0.5))
     page.scale(resolution)
-    shares = np.bincount(index.ravel(), minlength=len(labels)) / counts.size
+    shares = np.bincount(index[known], minlength=len(labels)) / counts.size
     box = page.legend
     for i, (label, share) in enumerate(zip(labels, shares, strict=True)):
         if page.wide:
@@ -195,7 +211,7 @@ def truth_comparison(
     across = width if stacked else 3 * width + 2 * gap
     step = height + caption + 0.1
     down = 3 * step - 0.1 if stacked else height + caption
-    heading = STAGE_TITLES[stage]
+    heading = TITLES[stage]
     heading = f"{heading[0].upper()}{heading[1:]} ({stage.upper()}), {year}: truth and map"
     sheet = Sheet(across, down + 0.45, 0.75, heading, title, simulated)
     dated = np.concatenate([values[np.isfinite(values)] for values in (truth, mapped)])

@@ -11,15 +11,17 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from deepcrop import grid, observations, products, stages
+from deepcrop import grid, layers, observations, products, stages
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.indices import INDICES
+from deepcrop.layers import layer_name
+from deepcrop.map_network import plan_network
 from deepcrop.phenology import PRESETS, SeasonRule, Seasons, season_dates
 from deepcrop.phenology.smoothing import Smoother
 from deepcrop.staging import progress_bar, staging
+from deepcrop.tiling import Layers, Plan, images_of, period
 
 _WORK = "work.zarr"
-_COUNTS: dict[str, np.dtype] = {"n_cycles": np.dtype(np.uint8), "n_obs": np.dtype(np.uint16)}
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,16 @@ def map_region(
     overwrite: bool = False,
     index: str = "ndvi",
     smoother: str = "whittaker",
+    *,
+    method: str = "curve",
+    weights: str | Path | None = None,
+    radar: bool = True,
 ) -> MapResult:
-    """Map the season dates of a target year by the curve method.
+    """Map the season dates of a target year.
 
-    Writes one Cloud-Optimized GeoTIFF per stage and season, pictures, a STAC item and a summary
-    (:mod:`deepcrop.products`). Memory is set by a tile of 256 x 256 pixels and the number of
-    scenes. An interrupted run goes on where it stopped; ``out`` appears when all is written.
+    Writes Cloud-Optimized GeoTIFFs, pictures, a STAC item and a summary (:mod:`deepcrop.products`).
+    Memory is set by a tile of 256 x 256 pixels and the number of scenes. An interrupted run goes
+    on where it stopped; ``out`` appears when all is written.
 
     Parameters
     ----------
@@ -58,79 +64,122 @@ def map_region(
         Greenness to read, one of `INDICES`: ``"ndvi"`` or ``"gcc"`` (the paper's GCC_s).
     smoother : str
         One of :func:`deepcrop.phenology.season_dates`; ``"savgol"`` is the paper's.
+    method : str
+        ``"curve"`` (with ``index`` and ``smoother``) or ``"deepcrop"``, the network (with
+        ``weights`` and ``radar``).
+    weights : path, optional
+        File of weights; by default those that come with the package.
+    radar : bool
+        Whether the network gets the radar.
 
     Raises
     ------
     CubeError
-        If the cube cannot be read, has no optical group, or has no observation near the year.
+        If the cube cannot be read, has no images that the method reads, or none near the year, or
+        its radar is not what the network expects.
     DeepCropError
-        If ``out`` exists and may not be replaced, or the index or smoother is unknown.
+        If ``out`` exists and may not be replaced, an option is unknown or of the other method, or
+        the weights cannot be read.
     """
     cube_path, out = Path(cube_path), Path(out)
-    if index not in INDICES:
-        raise DeepCropError(f"Index {index!r} is unknown; expected {' or '.join(INDICES)}.")
-    smoothers, rule = PRESETS["sentinel2"]
-    if smoother not in smoothers:
-        raise DeepCropError(f"Smoother {smoother!r} is unknown; expected {' or '.join(smoothers)}.")
+    if method not in layers.METHODS:
+        raise DeepCropError(
+            f"Method {method!r} is unknown; expected {' or '.join(layers.METHODS)}."
+        )
+    if method == "curve" and (weights is not None or not radar):
+        raise DeepCropError("Weights and --no-radar are of the network; add --method deepcrop.")
+    if method == "deepcrop" and (index, smoother) != ("ndvi", "whittaker"):
+        raise DeepCropError("Index and smoother are of the curve; add --method curve.")
     if out.resolve() == cube_path.resolve() or out.resolve() in cube_path.resolve().parents:
         raise DeepCropError(f"{out} is or holds the cube itself; choose another name for the maps.")
-    cube = observations.open_cube(cube_path)
-    if "optical" not in cube.children:
-        raise CubeError(f"{cube_path} has no 'optical' group; the curve method needs reflectance.")
-    bands, _, min_amplitude = INDICES[index]
-    optical = cube["optical"].to_dataset()[list(bands)]
-    days = stages.to_days(optical["time"].values, year)
-    used = (days >= stages.DAY_MIN - stages.REACH) & (days <= stages.DAY_MAX + stages.REACH)
-    if not used.any():
-        first, last = optical["time"].values[[0, -1]].astype("datetime64[D]")
-        raise CubeError(
-            f"{cube_path} has no optical observation around {year}: its scenes run from {first} "
-            f"to {last}. Choose another --year."
-        )
-    how, rule = smoothers[smoother], replace(rule, min_amplitude=min_amplitude)
+    if method == "curve":
+        how, rule = _curve_settings(index, smoother)
+        cube = observations.open_cube(cube_path)
+        plan = _plan_curve(cube, cube_path, year, index, smoother, how, rule)
+    else:
+        cube = observations.open_cube(cube_path)
+        plan = plan_network(cube, cube_path, year, weights, radar)
     settings = {
         "map": str(cube_path.resolve()),
         "made": _fingerprint(cube_path),
-        "method": "curve",
-        "index": index,
+        "method": method,
         "year": year,
-        "smoother": {"name": smoother, **asdict(how)},
-        "rule": asdict(rule),
+        **plan.settings,
     }
     box = observations.grid_of(cube)
     shape = (box.shape[0], box.shape[1])
-    latitude = grid.centre_latitude(box)
     with staging(out, settings, overwrite) as stage:
         work = stage.path / _WORK
         if "layout" not in stage.done:
             shutil.rmtree(work, ignore_errors=True)
             observations.create_store(work, {})
-            template = _template(shape, days.size)
+            types = {layer.name: layer.dtype for layer in layers.describe(method, year)}
+            scenes = {name: images.days.size for name, images in plan.images.items()}
+            template = _template(shape, types, scenes)
             observations.create_group(work, "layers", grid.assign_grid(template, box))
             stage.finish("layout")
-        tiles = list(grid.tiles(shape, observations.CHUNK))
-        selected = optical.isel(time=np.flatnonzero(used))
+        tiles = list(grid.tiles(shape, observations.CHUNK, plan.halo))
         with progress_bar() as bar:
             for tile in bar.track(tiles, description="mapping tiles"):
                 if f"tile {tile.index}" in stage.done:
                     continue
-                rows, cols = tile.core
-                block = selected.isel(y=rows, x=cols)
-                layers, scenes = map_tile(block, index, days[used], year, latitude, how, rule)
-                layers["scene_pixels"] = np.zeros(days.size, np.int64)
-                layers["scene_pixels"][used] = scenes
-                _write_tile(work, layers, tile)
+                found, valid = plan.run(tile)
+                _write_tile(work, found, dict(zip(plan.images, valid, strict=True)), tile)
                 stage.finish(f"tile {tile.index}")
         with xr.open_zarr(
             work, group="layers", consolidated=False, chunks=None, decode_coords="all"
         ) as done:
-            seen = done["scene_pixels"].sum(("tile_y", "tile_x")).values[used]
-            info = _info(cube, cube_path, year, used, int((seen > 0).sum()), settings)
-            summary = products.write_products(
-                done.drop_vars("scene_pixels"), stage.path, info, _crop_type(cube)
-            )
+            usable = {
+                name: int((done[_pixels_of(name)].sum(("tile_y", "tile_x")).values > 0).sum())
+                for name in plan.images
+            }
+            info = _info(cube, cube_path, year, method, plan, usable)
+            mapped = done.drop_vars([_pixels_of(name) for name in plan.images])
+            summary = products.write_products(mapped, stage.path, info, _crop_type(cube))
         shutil.rmtree(work)
     return MapResult(out, summary)
+
+
+def _curve_settings(index: str, smoother: str) -> tuple[Smoother, SeasonRule]:
+    if index not in INDICES:
+        raise DeepCropError(f"Index {index!r} is unknown; expected {' or '.join(INDICES)}.")
+    smoothers, rule = PRESETS["sentinel2"]
+    if smoother not in smoothers:
+        raise DeepCropError(f"Smoother {smoother!r} is unknown; expected {' or '.join(smoothers)}.")
+    return smoothers[smoother], replace(rule, min_amplitude=INDICES[index][2])
+
+
+def _plan_curve(
+    cube: xr.DataTree,
+    path: Path,
+    year: int,
+    index: str,
+    smoother: str,
+    how: Smoother,
+    rule: SeasonRule,
+) -> Plan:
+    if "optical" not in cube.children:
+        raise CubeError(f"{path} has no 'optical' group; the curve method needs reflectance.")
+    images = images_of(cube, "optical", INDICES[index][0], year, stages.REACH)
+    if not images.days.size:
+        raise CubeError(
+            f"{path} has no optical observation around {year}: {period(cube, ['optical'])}. "
+            "Choose another --year."
+        )
+    latitude = grid.centre_latitude(observations.grid_of(cube))
+
+    def run(tile: grid.Tile) -> tuple[Layers, list[NDArray[np.int64]]]:
+        rows, cols = tile.core
+        block = images.data.isel(y=rows, x=cols)
+        found, scenes = map_tile(block, index, images.days, year, latitude, how, rule)
+        return found, [scenes]
+
+    settings = {
+        "index": index,
+        "smoother": {"name": smoother, **asdict(how)},
+        "rule": asdict(rule),
+    }
+    return Plan({"optical": images}, settings, (0, 0), run)
 
 
 def map_tile(
@@ -141,7 +190,7 @@ def map_tile(
     latitude: float,
     smoother: Smoother,
     rule: SeasonRule,
-) -> tuple[dict[str, NDArray], NDArray[np.int64]]:
+) -> tuple[Layers, NDArray[np.int64]]:
     """Layers of one tile by the curve method.
 
     Parameters
@@ -173,56 +222,58 @@ def map_tile(
     times, rows, cols = greenness.shape
     series = np.ascontiguousarray(greenness.reshape(times, -1).T)
     seasons = season_dates(series, days, smoother=smoother, rule=rule)
-    layers = slot_layers(seasons, year, latitude)
+    found = slot_layers(seasons, year, latitude)
     valid = np.isfinite(greenness)
-    layers["n_obs"] = valid.sum(axis=0).reshape(-1).astype(np.uint16)
-    shaped = {name: values.reshape(rows, cols) for name, values in layers.items()}
+    found["n_obs"] = valid.sum(axis=0).reshape(-1).astype(np.uint16)
+    shaped = {name: values.reshape(rows, cols) for name, values in found.items()}
     return shaped, valid.sum(axis=(1, 2))
 
 
-def slot_layers(seasons: Seasons, year: int, latitude: float) -> dict[str, NDArray]:
+def slot_layers(seasons: Seasons, year: int, latitude: float) -> Layers:
     """Put the seasons of a target year into the two slots: Int16 day numbers per pixel."""
     peaks = seasons.dates[:, :, seasons.stages.index("peak")]
     index, count = stages.select_slots(peaks, seasons.amplitude, year, latitude)
     chosen = np.take_along_axis(seasons.dates, np.maximum(index, 0)[:, :, None], axis=1)
     chosen = np.where(index[:, :, None] < 0, np.nan, chosen)
-    layers: dict[str, NDArray] = {}
+    found: Layers = {}
     for slot in range(stages.SLOTS):
         for name in stages.STAGES:
             days = chosen[:, slot, seasons.stages.index(name)]
-            layers[products.layer_name(name, slot + 1)] = stages.encode(days)
-    layers["n_cycles"] = count
-    return layers
+            found[layer_name(name, slot + 1)] = stages.encode(days)
+    found["n_cycles"] = count
+    return found
 
 
-def _template(shape: tuple[int, int], scenes: int) -> xr.Dataset:
+def _pixels_of(group: str) -> str:
+    """Variable that holds the valid pixels of each scene, per tile."""
+    return f"{group}_scene_pixels"
+
+
+def _template(
+    shape: tuple[int, int], types: dict[str, np.dtype], scenes: dict[str, int]
+) -> xr.Dataset:
     """Form of the work store; values are not read."""
     data: dict[str, Any] = {
-        name: (("y", "x"), np.broadcast_to(np.int16(0), shape)) for name in products.DAY_LAYERS
+        name: (("y", "x"), np.broadcast_to(dtype.type(0), shape)) for name, dtype in types.items()
     }
-    for name, dtype in _COUNTS.items():
-        data[name] = (("y", "x"), np.broadcast_to(dtype.type(0), shape))
     chunk = observations.CHUNK
     grid_of_tiles = (-(-shape[0] // chunk), -(-shape[1] // chunk))
     # Valid pixels of each scene, per tile: says which scenes were of any use.
-    data["scene_pixels"] = (
-        ("scene", "tile_y", "tile_x"),
-        np.broadcast_to(np.int64(0), (scenes, *grid_of_tiles)),
-    )
+    for name, count in scenes.items():
+        data[_pixels_of(name)] = (
+            (f"{name}_scene", "tile_y", "tile_x"),
+            np.broadcast_to(np.int64(0), (count, *grid_of_tiles)),
+        )
     return xr.Dataset(data)
 
 
-def _write_tile(work: Path, layers: dict[str, NDArray], tile: grid.Tile) -> None:
-    scene_pixels = layers.pop("scene_pixels")
-    observations.write_block(work, "layers", layers, *tile.core)
+def _write_tile(
+    work: Path, found: Layers, valid: dict[str, NDArray[np.int64]], tile: grid.Tile
+) -> None:
+    observations.write_block(work, "layers", found, *tile.core)
+    pixels = {_pixels_of(name): count[:, None, None] for name, count in valid.items()}
     i, j = tile.index
-    observations.write_block(
-        work,
-        "layers",
-        {"scene_pixels": scene_pixels[:, None, None]},
-        slice(i, i + 1),
-        slice(j, j + 1),
-    )
+    observations.write_block(work, "layers", pixels, slice(i, i + 1), slice(j, j + 1))
 
 
 def _fingerprint(path: Path) -> str:
@@ -241,30 +292,26 @@ def _info(
     cube: xr.DataTree,
     path: Path,
     year: int,
-    used: NDArray,
-    usable: int,
-    settings: dict[str, Any],
+    method: str,
+    plan: Plan,
+    usable: dict[str, int],
 ) -> products.MapInfo:
-    times = cube["optical"].to_dataset()["time"].values[used]
-    scenes = {"optical": int(used.sum()), "optical_usable": usable}
+    times = np.concatenate([images.data["time"].values for images in plan.images.values()])
+    scenes: dict[str, int] = {}
+    for name, images in plan.images.items():
+        scenes |= {name: images.days.size, f"{name}_usable": usable[name]}
     attrs = {
         name: observations.plain(cube[name].attrs)
-        for name in ("optical", "landcover")
+        for name in (*plan.images, "landcover")
         if name in cube.children
     }
     return products.MapInfo(
         year=year,
-        method="curve",
+        method=method,
         simulated=observations.is_simulated(cube),
         title=str(cube.attrs.get("title", path.stem)),
-        start=times[0],
-        end=times[-1],
+        start=times.min(),
+        end=times.max(),
         scenes=scenes,
-        source={
-            "cube": path.name,
-            **attrs,
-            "index": settings["index"],
-            "smoother": settings["smoother"],
-            "rule": settings["rule"],
-        },
+        source={"cube": path.name, **attrs, **plan.settings},
     )

@@ -28,15 +28,11 @@ from rasterio.windows import Window
 
 from deepcrop import __version__, figures, grid
 from deepcrop.errors import DeepCropError
+from deepcrop.layers import DAY_LAYERS as DAY_LAYERS
+from deepcrop.layers import NO_PERCENT, SEASONS, Layer, describe
 from deepcrop.observations import CHUNK
-from deepcrop.stages import DAY_MAX, DAY_MIN, NO_DAY, STAGE_TITLES, STAGES, to_dates
+from deepcrop.stages import DAY_MAX, DAY_MIN, NO_DAY, to_dates
 
-SEASONS = (1, 2)
-_COUNT_TITLES = {
-    "n_cycles": "seasons whose peak lies in {year}",
-    "n_obs": "usable optical observations",
-}
-_COUNT_DTYPES: dict[str, np.dtype] = {"n_cycles": np.dtype(np.uint8), "n_obs": np.dtype(np.uint16)}
 _CACHE = 128 * 1024**2  # bytes of GDAL's cache, which by default takes a share of the machine
 _DAYS = DAY_MAX - DAY_MIN + 1
 _EXTENSIONS = [
@@ -54,7 +50,7 @@ class MapInfo:
     year : int
         Target year: day 0 is its 1 January.
     method : str
-        How the dates were found, for example ``"curve"``.
+        How the dates were found, one of `deepcrop.layers.METHODS`: decides which layers there are.
     simulated : bool
         Whether the observations were simulated.
     title : str
@@ -77,29 +73,18 @@ class MapInfo:
     source: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """One map layer: what it is called and how its numbers are to be read."""
-
-    name: str
-    title: str
-    unit: str
-    dtype: np.dtype
-    nodata: int | None
-    stage: str | None = None
-    season: int | None = None
-
-
 def write_products(
     layers: xr.Dataset, out: Path, info: MapInfo, crop_type: xr.DataArray | None = None
 ) -> dict[str, Any]:
     """Write ``NAME.tif`` and ``NAME.png`` for each layer, ``item.json`` and ``summary.json``.
 
+    The ends of intervals get no picture.
+
     Parameters
     ----------
     layers : Dataset
-        Dims ``(y, x)``; int16 day numbers ``sos20 … eos20`` and ``sos20_season2 …``, ``n_cycles``
-        (uint8) and ``n_obs`` (uint16). May be lazy; at most one window of one layer is loaded.
+        Dims ``(y, x)``; those of `deepcrop.layers.describe`. May be lazy; at most one window of
+        the dates of one season is loaded.
     out : Path
         An existing directory. Nothing written names it.
     info : MapInfo
@@ -115,47 +100,28 @@ def write_products(
     Raises
     ------
     DeepCropError
-        If a layer is missing, has another type, or holds values that are no day numbers, or if
-        ``crop_type`` lies on another grid.
+        If a layer is missing, has another type, or holds values that are no day numbers or no
+        percent, or if ``crop_type`` lies on another grid.
     """
-    described = _describe(info.year)
+    described = describe(info.method, info.year)
     box = _check(layers, described, crop_type)
     names = _crop_names(crop_type) if crop_type is not None else {}
     counts = {}
     for layer in described:
-        crops = crop_type if layer.stage is not None else None
+        crops = crop_type if layer.kind == "day" else None
         counts[layer.name] = _write_cog(layers[layer.name], layer, box, out, info, crops)
-        _write_overview(layer, box, out, info)
+        if layer.kind != "bound":
+            _write_overview(layer, box, out, info)
     summary = _summary(described, counts, names, box, info)
+    if info.method == "deepcrop":
+        summary["out_of_order"] = _out_of_order(layers, described, box)
     _write_json(out / "summary.json", summary)
     item = _stac_item(described, box, info)
     _write_json(out / "item.json", item.to_dict(include_self_link=False))
     return summary
 
 
-def layer_name(stage: str, season: int) -> str:
-    """Name of a day layer: the stage alone for season 1, the main season."""
-    return stage if season == 1 else f"{stage}_season{season}"
-
-
-DAY_LAYERS = tuple(layer_name(stage, season) for season in SEASONS for stage in STAGES)
-"""Names of the day layers, season by season."""
-
-
-def _describe(year: int) -> list[_Layer]:
-    described = []
-    for season in SEASONS:
-        for stage in STAGES:
-            name = layer_name(stage, season)
-            title = f"{STAGE_TITLES[stage]}, season {season}"
-            unit = f"days since {year:04d}-01-01"
-            described.append(_Layer(name, title, unit, np.dtype(np.int16), NO_DAY, stage, season))
-    for name, dtype in _COUNT_DTYPES.items():
-        described.append(_Layer(name, _COUNT_TITLES[name].format(year=year), "1", dtype, None))
-    return described
-
-
-def _check(layers: xr.Dataset, described: list[_Layer], crop_type: xr.DataArray | None) -> GeoBox:
+def _check(layers: xr.Dataset, described: list[Layer], crop_type: xr.DataArray | None) -> GeoBox:
     """Refuse layers that would give wrong files; return their grid."""
     missing = [layer.name for layer in described if layer.name not in layers.data_vars]
     if missing:
@@ -200,7 +166,7 @@ def _windows(box: GeoBox) -> Iterator[tuple[slice, slice]]:
 
 def _write_cog(
     array: xr.DataArray,
-    layer: _Layer,
+    layer: Layer,
     box: GeoBox,
     out: Path,
     info: MapInfo,
@@ -264,10 +230,10 @@ def _write_cog(
 
 
 def _count(
-    counts: dict[int, NDArray[np.int64]], layer: _Layer, values: NDArray, codes: NDArray
+    counts: dict[int, NDArray[np.int64]], layer: Layer, values: NDArray, codes: NDArray
 ) -> None:
     """Add the pixels of one window to the counts per crop code and value."""
-    if layer.stage is not None:
+    if layer.kind in ("day", "bound"):
         missing = values == NO_DAY
         wrong = ~missing & ((values < DAY_MIN) | (values > DAY_MAX))
         if wrong.any():
@@ -278,6 +244,12 @@ def _count(
         bins = np.where(missing, _DAYS, values.astype(np.int64) - DAY_MIN)
         length = _DAYS + 1
     else:
+        wrong = (values > 100) & (values != NO_PERCENT)
+        if layer.kind == "percent" and wrong.any():
+            raise DeepCropError(
+                f"Map layer '{layer.name}' holds {values[wrong][0]}, which is no percent: expected "
+                f"0 to 100, or {NO_PERCENT} for unknown. Run the mapping again."
+            )
         bins = values.astype(np.int64)
         length = int(np.iinfo(layer.dtype).max) + 1
     for code in np.unique(codes).tolist():
@@ -285,7 +257,7 @@ def _count(
         counts[code] = counts[code] + added if code in counts else added
 
 
-def _write_overview(layer: _Layer, box: GeoBox, out: Path, info: MapInfo) -> None:
+def _write_overview(layer: Layer, box: GeoBox, out: Path, info: MapInfo) -> None:
     """Picture of one layer from the overviews of its COG."""
     shrink = max(1.0, max(box.shape) / figures.LONG_SIDE)
     shape = tuple(max(round(side / shrink), 1) for side in box.shape)
@@ -293,7 +265,7 @@ def _write_overview(layer: _Layer, box: GeoBox, out: Path, info: MapInfo) -> Non
         values = dataset.read(1, out_shape=shape)
     resolution = float(box.resolution.x) * box.shape[1] / shape[1]
     title = f"{info.title} · method {info.method}"
-    if layer.stage is not None and layer.season is not None:
+    if layer.kind == "day" and layer.stage is not None and layer.season is not None:
         figure = figures.stage_map(
             values,
             year=info.year,
@@ -306,23 +278,29 @@ def _write_overview(layer: _Layer, box: GeoBox, out: Path, info: MapInfo) -> Non
     else:
         figure = figures.count_map(
             values,
-            heading=layer.title[0].upper() + layer.title[1:],
+            heading=layer.title[0].upper() + layer.title[1:] + ", %" * (layer.kind == "percent"),
             resolution=resolution,
             simulated=info.simulated,
             title=title,
+            nodata=layer.nodata,
         )
     figures.save(figure, out / f"{layer.name}.png")
 
 
 def _summary(
-    described: list[_Layer],
+    described: list[Layer],
     counts: dict[str, dict[int, NDArray[np.int64]]],
     names: dict[int, str],
     box: GeoBox,
     info: MapInfo,
 ) -> dict[str, Any]:
     totals = {name: np.sum(list(per_code.values()), axis=0) for name, per_code in counts.items()}
-    days = [layer for layer in described if layer.stage is not None]
+    days = [layer for layer in described if layer.kind == "day"]
+    percent = {
+        layer.name: _percent_statistics(totals[layer.name])
+        for layer in described
+        if layer.kind == "percent"
+    }
     # Codes become names, in the order of the codes; several codes of one name are one crop.
     codes: dict[str, list[int]] = {}
     for code in sorted(counts[days[0].name]):
@@ -358,10 +336,11 @@ def _summary(
         },
         "pixels": box.shape[0] * box.shape[1],
         "layers": {layer.name: _day_statistics(totals[layer.name], info.year) for layer in days},
+        **({"probabilities": percent} if percent else {}),
         "counts": {
             layer.name: _count_statistics(totals[layer.name])
             for layer in described
-            if layer.stage is None
+            if layer.kind == "count"
         },
         "crops": crops,
         "source": dict(info.source),
@@ -392,6 +371,34 @@ def _count_statistics(histogram: NDArray[np.int64]) -> dict[str, Any]:
     }
 
 
+def _percent_statistics(histogram: NDArray[np.int64]) -> dict[str, Any]:
+    """Mean and median percent of the pixels of which anything is known; None without any."""
+    known = histogram[:NO_PERCENT]
+    number = int(known.sum())
+    mean = round(float((known * np.arange(NO_PERCENT)).sum() / number), 2) if number else None
+    return {"known": number, "mean": mean, "median": _quantile(known, 0.5, 0)}
+
+
+def _out_of_order(layers: xr.Dataset, described: list[Layer], box: GeoBox) -> dict[str, Any]:
+    """Of the pixels with two dates of a season or more: the share whose dates are out of order."""
+    result = {}
+    for season in SEASONS:
+        names = [d.name for d in described if d.kind == "day" and d.season == season]
+        several = wrong = 0
+        for rows, cols in _windows(box):
+            days = np.stack([layers[name][rows, cols].values for name in names])
+            known = days != NO_DAY
+            # The latest date of the stages before, and whether any known one lies before it.
+            latest = np.maximum.accumulate(np.where(known, days, DAY_MIN), axis=0)
+            several += int((known.sum(axis=0) > 1).sum())
+            wrong += int((known & (days < latest)).any(axis=0).sum())
+        result[f"season{season}"] = {
+            "pixels": several,
+            "share": round(wrong / several, 6) if several else None,
+        }
+    return result
+
+
 def _quantile(histogram: NDArray[np.int64], share: float, first: int) -> float | None:
     """Quantile of whole numbers counted from ``first``, as ``numpy.quantile`` gives it."""
     cumulated = np.cumsum(histogram)
@@ -403,7 +410,7 @@ def _quantile(histogram: NDArray[np.int64], share: float, first: int) -> float |
     return round(float(first + below + (above - below) * (rank - np.floor(rank))), 2)
 
 
-def _stac_item(described: list[_Layer], box: GeoBox, info: MapInfo) -> pystac.Item:
+def _stac_item(described: list[Layer], box: GeoBox, info: MapInfo) -> pystac.Item:
     """Item that describes all files of the folder, with links relative to itself."""
     geometry, bbox = _footprint(box)
     slug = re.sub(r"[^a-z0-9]+", "-", info.title.lower()).strip("-") or "map"
@@ -451,6 +458,8 @@ def _stac_item(described: list[_Layer], box: GeoBox, info: MapInfo) -> pystac.It
                 extra_fields={"bands": [band]},
             ),
         )
+        if layer.kind == "bound":
+            continue
         item.add_asset(
             f"{layer.name}_overview",
             pystac.Asset(

@@ -335,10 +335,7 @@ def save(samples: SampleSet, path: Path, overwrite: bool = False) -> None:
     DeepCropError
         If the name does not end in ``.npz``, or the file exists and ``overwrite`` is not given.
     """
-    if path.suffix != ".npz":
-        raise DeepCropError(f"{path}: a set of samples is one file whose name ends in .npz.")
-    if path.exists() and not overwrite:
-        raise DeepCropError(f"{path} exists. Choose another name, or overwrite it explicitly.")
+    check_name(path, overwrite)
     about = json.dumps({"facts": samples.facts, "provenance": samples.provenance})
     content: dict[str, Any] = {
         **{f"label_{name}": values for name, values in samples.labels.items()},
@@ -347,6 +344,16 @@ def save(samples: SampleSet, path: Path, overwrite: bool = False) -> None:
     }
     with atomic_file(path) as part:
         np.savez_compressed(part, about=np.array(about), **content)
+
+
+def check_name(path: Path, overwrite: bool = False) -> None:
+    """Raise `DeepCropError` unless `save` may write this file."""
+    if path.suffix != ".npz":
+        raise DeepCropError(f"{path}: a set of samples is one file whose name ends in .npz.")
+    if path.exists() and not overwrite:
+        raise DeepCropError(f"{path} exists. Choose another name, or overwrite it explicitly.")
+    if not path.absolute().parent.is_dir():
+        raise DeepCropError(f"Folder {path.absolute().parent} does not exist; make it first.")
 
 
 def load(path: Path) -> SampleSet:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -50,6 +50,8 @@ class Training:
         Mixed precision; the weights stay float32.
     augmentation : Augmentation
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     steps: int = 2000
     rate: float = 2e-3
@@ -261,7 +263,8 @@ def calibrate(network: Network, held_out: Sequence[Source]) -> None:
 
 def _optimizer(network: Network, how: Training) -> torch.optim.AdamW:
     """AdamW that lets vectors be: offsets, norms, widths of kernels, nearness of positions."""
-    decayed, free = [], []
+    decayed: list[Tensor] = []
+    free: list[Tensor] = []
     for name, parameter in network.named_parameters():
         keep = parameter.ndim < 2 or name.endswith("nearness")
         (free if keep else decayed).append(parameter)

@@ -59,9 +59,13 @@ _CATCH = ("grassland", "cover_crop")
 
 _LEAST_SWING, _SWING = 0.02, 0.15  # as cameras' seasons are found: greenness, and share of range
 _FULL_RANGE = 0.11  # range of greenness of a camera before which a full crop grew
-_WEEDS = 0.06  # leaf area of the barest field
+_WEEDS = 0.08  # leaf area of the barest field
 _DRIFT, _DRIFT_DAYS = 0.05, 15  # wander of colours: share of the range, from so many days to next
-_LEAD = (-4, 3)  # days by which leaves lose colour before they die, and its spread
+_LEAD = (-4, 5)  # days by which leaves lose colour before they die, and its spread
+_EXTINCTION = 0.4  # logarithmic spread of the factor on leaf area in the camera's view
+# As cameras saw it in the Corn Belt, doi 10.34133/remotesensing.0878:
+_SOWN = (28, 7)  # days from sowing to SOS20, and spread
+_RIPE = (20, 0.7)  # days from EOS20 to harvest: median, logarithmic spread
 _PALENESS = (0.5, 1.0)  # colour of leaves of a season that is less green than the greenest
 _AREA, _SPARSE = (0.25, 4.0), 1.0  # factor that the area of a sparse stand may be corrected by
 
@@ -155,7 +159,7 @@ def invert(
         end = season.right
         if harvested:
             end = _harvest(rng, wanted, season, following)
-            sowings.append(max(_rising(wanted, season) - int(rng.uniform(8, 20)), begin))
+            sowings.append(max(_rising(wanted, season) - int(max(rng.normal(*_SOWN), 8)), begin))
             harvests.append(end)
         elif following is None:
             end = len(DAYS)
@@ -240,7 +244,7 @@ def _relation(
     canopys = curve - drift
     # A weak signal is partly a thin stand, partly the camera's.
     thin = min(np.ptp(curve) / _FULL_RANGE, 1.0) ** rng.uniform(0, 1)
-    extinction = float(np.exp(0.25 * rng.standard_normal()))
+    extinction = float(np.exp(_EXTINCTION * rng.standard_normal()))
     strongest = courses[int(np.argmax([canopys[season.peak] for season in seasons]))]
     full = _greenness(_thinned(strongest, thin), extinction).max()
     weeds = np.zeros((1, len(STATE)))
@@ -357,7 +361,7 @@ def _harvest(
     following: _Season | None,
 ) -> int:
     """Day of harvest: some time after the crop has died down, before the next one greens up."""
-    day = _dying(wanted, season) + int(max(rng.normal(11, 6), 1))
+    day = _dying(wanted, season) + int(_RIPE[0] * np.exp(_RIPE[1] * rng.standard_normal()))
     latest = _rising(wanted, following) - 3 if following else len(DAYS) - 1
     return max(min(day, latest, len(DAYS) - 1), season.peak + 1)
 

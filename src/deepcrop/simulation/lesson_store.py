@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def _make_shard(job: tuple[Path, int, int]) -> None:
     for name, of in _LENGTHS.items():
         parts[f"{name}_count"] = np.array([len(getattr(one, of)) for one in lessons])
     with atomic_file(path) as part:
-        np.savez(part, simulated=np.array(True), **parts)
+        np.savez(part, **{"simulated": np.array(True), **parts})  # type: ignore[arg-type]
 
 
 class Lessons(Sequence[Lesson]):
@@ -84,9 +85,9 @@ class Lessons(Sequence[Lesson]):
         self._packed: list[dict[str, NDArray]] = []
         for path in paths:
             try:
-                with np.load(path) as file:
+                with path.open("rb") as stream, np.load(stream) as file:
                     whole = {name: file[name] for name in (*_PARTS, "optical_count", "radar_count")}
-            except (OSError, KeyError, ValueError) as error:
+            except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
                 raise DeepCropError(f"{path} is no file of lessons ({error}); delete it.") from None
             ends = {name: np.cumsum(whole[f"{name}_count"]) for name in _LENGTHS}
             for k in range(len(whole["camera"])):
@@ -103,8 +104,12 @@ class Lessons(Sequence[Lesson]):
     def __len__(self) -> int:
         return len(self._packed)
 
-    def __getitem__(self, k):  # type: ignore[no-untyped-def, override]
-        """Lesson number ``k`` of these files."""
+    def __getitem__(self, k):
+        """Unpack lesson number ``k`` of these files, or with a slice some of them, still packed."""
+        if isinstance(k, slice):
+            some = Lessons([])
+            some._packed = self._packed[k]
+            return some
         parts = dict(self._packed[k])
         for name, band in _IMAGES.items():
             parts[name] = observations.unpack(parts[name], observations.scale_of(band))

@@ -1,7 +1,7 @@
 """Small tiles of many simulated places to learn from before any camera: **simulated data**.
 
-Breadth decides what a network learns, so each tile is a place of its own: latitude, climate, year of
-weather, orbits, field sizes, crops, soils. Beyond what crops of the simulation are like, each
+Breadth decides what a network learns, so each tile is a place of its own: latitude, climate, year
+of weather, orbits, field sizes, crops, soils. Beyond what crops of the simulation are like, each
 field's leaves, water, colour and radar traits are drawn anew, its calendar is moved, its course
 stretched here and squeezed there, and half of the fields are green between crops.
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from deepcrop import grid, stages
 from deepcrop.baseline import curve_dates
 from deepcrop.indices import ndvi_of
-from deepcrop.simulation import canopy, crops, noise, radar, region, scenes, surface, truth
+from deepcrop.simulation import canopy, noise, radar, region, scenes, surface, truth
 from deepcrop.simulation.canopy import DAYS, Cycle, Field
 
 SIDE = 30
@@ -135,7 +135,7 @@ def _varied(rng: np.random.Generator, field: Field, moved: float) -> Field:
     then = np.maximum.accumulate(np.clip(np.round(then), DAYS[0], DAYS[-1])).astype(int)
 
     def when(day: float) -> int:
-        return int(DAYS[min(np.searchsorted(then, day), len(DAYS) - 1)])
+        return int(DAYS[min(int(np.searchsorted(then, day)), len(DAYS) - 1)])
 
     state = field.state[then - DAYS[0]].copy()
     leaves = np.exp(0.25 * rng.standard_normal())

@@ -9,9 +9,15 @@ but through the field itself.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +25,10 @@ import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from deepcrop import areas, grid, observations, stages
+from deepcrop import __version__, areas, grid, observations, samples, stages
 from deepcrop.errors import DeepCropError
 from deepcrop.labels import CameraLabels
-from deepcrop.samples import VIEW_DISTANCE, Sample, sample
+from deepcrop.samples import VIEW_DISTANCE, Sample, SampleSet
 from deepcrop.simulation import (
     camera,
     canopy,
@@ -36,6 +42,7 @@ from deepcrop.simulation import (
     surface,
 )
 from deepcrop.sites import CameraYear
+from deepcrop.staging import progress_bar
 
 STATEMENT = "pixels simulated, labels from a real camera"
 """What every file and table made from these cubes must say."""
@@ -137,16 +144,19 @@ def camera_curve(labels: CameraLabels, year: int) -> NDArray[np.float64]:
 def _stand(
     rng: np.random.Generator, seed: int, mast: tuple[int, int], direction: float, size: float
 ) -> tuple[int, int]:
-    """First cell of a block in which the camera looks at one field; the best of 40 places."""
+    """First cell of a block in which the camera looks at one field; the best of 40 places.
+
+    The far end of the view counts as much as the near one: there satellites look.
+    """
     land = mosaic.draw(seed, 0, 0, (_SEARCH, _SEARCH), size)
     reach = camera.VIEW_CELLS
-    weights = camera.view_weights(direction)
+    view = (camera.view_weights(direction) > 0).ravel()
     best = (-1.0, 0, 0)
     for _ in range(40):
         row, col = (int(rng.integers(first + reach, _SEARCH - reach)) for first in mast)
         seen = land.field[row - reach : row + reach + 1, col - reach : col + reach + 1]
         numbers, which = np.unique(seen, return_inverse=True)
-        shares = np.bincount(which.ravel(), weights.ravel()) * (numbers > 0)
+        shares = np.bincount(which.ravel(), view / view.sum()) * (numbers > 0)
         best = max(best, (float(shares.max()), row, col))
         if best[0] > 0.95:
             break
@@ -223,4 +233,82 @@ def simulated_samples(
     realisations = tuple(realisations)
     for year in years:
         for realisation in realisations:
-            yield sample(simulate(year, realisation, seed), year, distance)
+            yield samples.sample(simulate(year, realisation, seed), year, distance)
+
+
+def make_samples(
+    years: Sequence[CameraYear],
+    realisations: Iterable[int],
+    out: Path,
+    distance: float = VIEW_DISTANCE,
+    seed: int = 1,
+    workers: int = 1,
+) -> SampleSet:
+    """Simulate many site-years in several processes, into one file of samples.
+
+    Each site-year is a file in a folder beside ``out`` until all are there; the same call goes on
+    where it was stopped.
+
+    Parameters
+    ----------
+    years, realisations, distance, seed
+        As of `simulated_samples`.
+    out : Path
+        The file, which must not exist, and whose name ends in ``.npz``.
+    workers : int
+        Processes.
+
+    Returns
+    -------
+    SampleSet
+        What was written.
+
+    Raises
+    ------
+    DeepCropError
+        As of `simulate`, `deepcrop.samples.collect` and `deepcrop.samples.save`.
+    """
+    samples.check_name(out)
+    settings = {
+        "pixels": "simulated",
+        "labels": "PhenoCam network",
+        "statement": STATEMENT,
+        "realisations": list(realisations),
+        "view_distance": distance,
+        "seed": seed,
+    }
+    folder = out.with_name(f"{out.stem}.parts")
+    folder.mkdir(exist_ok=True)
+    parts = [folder / f"{year.name}.npz" for year in years]
+    work = functools.partial(_make_part, settings)
+    missing = [
+        (year, part) for year, part in zip(years, parts, strict=True) if not _made(part, settings)
+    ]
+    with progress_bar() as bar, contextlib.ExitStack() as stack:
+        task = bar.add_task("simulating site-years", total=len(years))
+        bar.advance(task, len(years) - len(missing))
+        done: Iterator[None] = map(work, missing)
+        if workers > 1:
+            os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # of the processes that are spawned
+            pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers))
+            done = pool.imap_unordered(work, missing)
+        for _ in done:
+            bar.advance(task)
+    made = samples.collect((one for part in parts for one in samples.load(part)), settings)
+    samples.save(made, out)
+    shutil.rmtree(folder)
+    return made
+
+
+def _make_part(settings: Mapping[str, Any], job: tuple[CameraYear, Path]) -> None:
+    year, path = job
+    made = simulated_samples(
+        [year], settings["realisations"], settings["view_distance"], settings["seed"]
+    )
+    samples.save(samples.collect(made, settings), path, overwrite=True)
+
+
+def _made(path: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether an earlier run with these settings wrote the file."""
+    wanted = {"software": f"deepcrop {__version__}", **settings}
+    return path.exists() and samples.load(path).provenance == wanted

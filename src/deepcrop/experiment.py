@@ -1,0 +1,299 @@
+"""An experiment in a file: which network learns what, in which order (`deepcrop train`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from deepcrop import real_data, samples, sites
+from deepcrop.batches import Example, from_lesson, from_sample
+from deepcrop.errors import DeepCropError
+from deepcrop.grid import PATCH_SIZE
+from deepcrop.network.config import CONFIGS
+from deepcrop.network.weights import build, load
+from deepcrop.samples import SampleSet
+from deepcrop.simulation import lesson_store, network
+from deepcrop.training import Source, Training, fit
+
+HELD_LESSONS = 100
+"""The last lessons of an experiment, which are held out."""
+
+FOLDS = 8
+"""The training sites' clusters are dealt into so many parts; the first is held out."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a training: what is learned, and how.
+
+    Attributes
+    ----------
+    name : str
+        Of its folder.
+    lessons, cameras, places : float
+        Shares of the batches that are of simulated tiles; of simulated satellites over the real
+        cameras of the training sites; of real satellite series (`deepcrop.real_data`).
+    training : Training
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    name: str
+    training: Training
+    lessons: float = 0.0
+    cameras: float = 0.0
+    places: float = 0.0
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a file in ``experiments/`` says.
+
+    Attributes
+    ----------
+    network : str
+        Name of a configuration (`deepcrop.network.CONFIGS`).
+    phases : tuple of Phase
+        In order; each starts from the weights of the one before.
+    seed : int
+        Of the first weights and of all that is simulated.
+    lessons : int
+        Simulated tiles; the last hundred are held out.
+    realisations : int
+        How often each camera's site-year is simulated.
+    places : tuple of str
+        Real excerpts (keys of `deepcrop.real_data.SOURCES`).
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    network: str
+    phases: tuple[Phase, ...]
+    seed: int = 1
+    lessons: int = 2400
+    realisations: int = 4
+    places: tuple[str, ...] = ()
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Read an experiment.
+
+    Raises
+    ------
+    DeepCropError
+        If the file cannot be read, a key is unknown or a value cannot be used; all are named.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DeepCropError(f"{path}: {error.strerror}; expected an experiment (YAML).") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DeepCropError(f"{path} is not valid YAML: {error}") from None
+    try:
+        experiment = TypeAdapter(Experiment).validate_python(content)
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        raise DeepCropError(f"{path} cannot be used: {'; '.join(wrong)}.") from None
+    if experiment.network not in CONFIGS:
+        raise DeepCropError(
+            f"{path}: network {experiment.network!r} is unknown; expected one of "
+            f"{', '.join(CONFIGS)}."
+        )
+    if not experiment.phases:
+        raise DeepCropError(f"{path} has no phase; expected at least one under 'phases'.")
+    for phase in experiment.phases:
+        if not phase.lessons + phase.cameras > 0 and phase.places:
+            raise DeepCropError(
+                f"{path}: the phase {phase.name!r} has places alone; nothing would be held out to "
+                "stop it. Give lessons or cameras a share."
+            )
+        if not phase.lessons + phase.cameras + phase.places > 0:
+            raise DeepCropError(
+                f"{path}: the phase {phase.name!r} learns nothing; give lessons, cameras or places "
+                "a share."
+            )
+        if phase.places and not experiment.places:
+            raise DeepCropError(f"{path}: the phase {phase.name!r} has places, but none is named.")
+    if unknown := sorted(set(experiment.places) - set(real_data.SOURCES)):
+        raise DeepCropError(
+            f"{path}: places {', '.join(unknown)} are unknown; expected some of "
+            f"{', '.join(real_data.SOURCES)}."
+        )
+    return experiment
+
+
+class Mapped(Sequence[Example], Generic[T]):
+    """Examples made of something else whenever they are asked for: memory stays packed."""
+
+    def __init__(self, items: Sequence[T], make: Callable[[T], Example]):
+        self.items, self.make = items, make
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, k):
+        """Make example number ``k``."""
+        return self.make(self.items[k])
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What one kind of example gives: sources to learn from, held-out ones, and their card."""
+
+    sources: list[Source]
+    held_out: list[Source]
+    card: Any
+
+
+def material(
+    kind: str, experiment: Experiment, data: Path | None, store: Path, workers: int = 1
+) -> Material:
+    """Make or read what an experiment learns from.
+
+    Parameters
+    ----------
+    kind : str
+        "lessons", "cameras" or "places", see `Phase`.
+    experiment : Experiment
+    data : Path, optional
+        Folder with ``phenocam/series``, ``phenocam/sites.csv`` and the real excerpts; needed for
+        cameras and places.
+    store : Path
+        Folder for what is simulated; it is made once, and other experiments may use it.
+    workers : int
+        Processes that simulate.
+
+    Raises
+    ------
+    DeepCropError
+        If the data is missing.
+    """
+    if kind == "lessons":
+        count = experiment.lessons + HELD_LESSONS
+        paths = lesson_store.make(store / "lessons", count, experiment.seed, workers)
+        lessons = lesson_store.Lessons(paths)
+        train, held = lessons[: experiment.lessons], lessons[experiment.lessons : count]
+        return Material(
+            [Source("lessons", Mapped(train, from_lesson), 1, 6, 49)],
+            [Source("lessons", Mapped(held, from_lesson), 1, 4, 32)],
+            f"{experiment.lessons} simulated tiles, seed {experiment.seed}",
+        )
+    if data is None:
+        raise DeepCropError(f"To learn from {kind}, name the folder of real data with --data.")
+    if kind == "cameras":
+        every = camera_samples(experiment, data, store, workers)
+        held_clusters = held_out_clusters(data)
+
+        def part(held: bool) -> Mapped[int]:
+            chosen = [
+                k for k, fact in enumerate(every.facts)
+                if (fact["cluster"] in held_clusters) == held
+            ]  # fmt: skip
+            return Mapped(chosen, lambda k: from_sample(every[k]))
+
+        card: Any = {
+            "pixels": network.STATEMENT,
+            "sites": sorted({fact["site"] for fact in every.facts}),
+            "never": list(sites.TEST_SITES),
+        }
+        return Material(
+            [Source("cameras", part(held=False), 1, 24)],
+            [Source("cameras", part(held=True), 1, 32)],
+            card,
+        )
+    examples = real_data.fine_tune_examples(data, list(experiment.places))
+    tiles = [one for one in examples if one.optical.shape[-1] > PATCH_SIZE]
+    patches = [one for one in examples if one.optical.shape[-1] == PATCH_SIZE]
+    sources = [Source("tiles", tiles, 1, 6, 49), Source("patches", patches, 1, 24)]
+    card = [real_data.SOURCES[name] for name in experiment.places]
+    return Material([one for one in sources if len(one.examples)], [], card)
+
+
+def read_cameras(data: Path) -> list[sites.CameraYear]:
+    """Every camera's site-years in ``data/phenocam``: series, directions, crops.
+
+    Raises
+    ------
+    DeepCropError
+        If there is no series.
+    """
+    folder = data / "phenocam"
+    series = sorted((folder / "series").glob("*.csv"))
+    if not series:
+        raise DeepCropError(f"{folder / 'series'} holds no PhenoCam series (*_3day.csv).")
+    directions, crops = folder / "sites.csv", folder / "crop_type_by_site_year.csv"
+    return sites.read_network(
+        series, directions if directions.exists() else None, crops if crops.exists() else None
+    )
+
+
+def held_out_clusters(data: Path) -> set[str]:
+    """Clusters of training sites that decide when to stop, and calibrate."""
+    train = sites.split(read_cameras(data)).train
+    dealt = sites.folds(train, FOLDS)
+    return {year.cluster for year, fold in zip(train, dealt, strict=True) if fold == 0}
+
+
+def camera_samples(experiment: Experiment, data: Path, store: Path, workers: int = 1) -> SampleSet:
+    """Simulate, once, satellites over the cameras of the training sites."""
+    path = store / f"cameras_{experiment.realisations}_{experiment.seed}.npz"
+    if not path.exists():
+        store.mkdir(parents=True, exist_ok=True)
+        train = sites.split(read_cameras(data)).train
+        runs = range(experiment.realisations)
+        network.make_samples(train, runs, path, seed=experiment.seed, workers=workers)
+    return samples.load(path)
+
+
+KINDS = ("lessons", "cameras", "places")
+
+
+def train(
+    experiment: Experiment, data: Path | None, out: Path, store: Path, workers: int = 1,
+    device: str | None = None,
+) -> Path:  # fmt: skip
+    """Run an experiment, phase by phase; one that is finished is not run again.
+
+    Returns
+    -------
+    Path
+        Weights of the last phase.
+    """
+    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    known: dict[str, Material] = {}
+    weights: Path | None = None
+    for number, phase in enumerate(experiment.phases, 1):
+        folder = out / f"{number}_{phase.name}"
+        before, weights = weights, folder / "weights.safetensors"
+        if weights.exists():
+            continue
+        shares = {kind: getattr(phase, kind) for kind in KINDS if getattr(phase, kind)}
+        for kind in shares:
+            if kind not in known:
+                known[kind] = material(kind, experiment, data, store, workers)
+        card: dict[str, Any] = {}
+        if before is None:
+            torch.manual_seed(experiment.seed)
+            model = build(CONFIGS[experiment.network]).to(where)
+        else:
+            model, about = load(before, where)
+            card = about["card"]
+        card |= {"experiment": asdict(experiment), "phase": phase.name}
+        card |= {kind: known[kind].card for kind in shares}
+        sources = [
+            replace(source, weight=share / len(known[kind].sources))
+            for kind, share in shares.items()
+            for source in known[kind].sources
+        ]
+        held_out = [source for kind in shares for source in known[kind].held_out]
+        fit(model, sources, held_out, phase.training, folder, card)
+    assert weights is not None  # `read_experiment` refuses an experiment without phases
+    return weights

@@ -1,0 +1,166 @@
+"""A cube through the network: what is read of each tile, and answers as layers."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from deepcrop import grid, observations, stages
+from deepcrop.errors import CubeError
+from deepcrop.labels import CALENDAR
+from deepcrop.layers import NO_PERCENT, layer_name
+from deepcrop.tiling import Images, Layers, Plan, images_of, orbits_of, padded, period
+
+if TYPE_CHECKING:  # PyTorch is there only for those who use the network
+    from deepcrop.network import Dates, Network
+
+_BANDS = {"optical": observations.OPTICAL_BANDS, "sar": observations.SAR_BANDS}
+
+
+def plan_network(
+    cube: xr.DataTree, path: Path, year: int, weights: str | Path | None, radar: bool
+) -> Plan:
+    """Prepare to map a cube by the network.
+
+    Parameters
+    ----------
+    cube : DataTree
+    path : Path
+        Where it lies, for messages.
+    year : int
+        Target year. Only observations of days that can be stored are read, as in training.
+    weights : path or None
+        File of weights; None: those of the package.
+    radar : bool
+        Whether the network gets the radar.
+
+    Raises
+    ------
+    CubeError
+        If the cube has no images that the weights read, or none near the year, or its radar is not
+        what they expect.
+    DeepCropError
+        If the weights cannot be read.
+    """
+    from deepcrop.network import check_cube, load
+    from deepcrop.network.shipped import shipped
+
+    file = shipped() if weights is None else Path(weights)
+    network, about = load(file)
+    read = [
+        group
+        for sensor, group in (("optical", "optical"), ("radar", "sar"))
+        if sensor in network.config.sensors and (radar or sensor != "radar")
+    ]
+    if "sar" in read:
+        check_cube(cube, about["inputs"], network.config.sensors)
+    found = {
+        name: images_of(cube, name, _BANDS[name], year) for name in read if name in cube.children
+    }
+    if not found:
+        raise CubeError(
+            f"{path} has nothing that these weights read ({' or '.join(read) or 'radar only'}); "
+            "fetch it, or choose other weights."
+        )
+    images = {name: one for name, one in found.items() if one.days.size}
+    if not images:
+        raise CubeError(
+            f"{path} has no observation around {year}: {period(cube, list(found))}. "
+            "Choose another --year."
+        )
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    title = str(about["card"].get("title", ""))
+    settings = {
+        "weights": {"file": file.name, "sha256": digest, "title": title},
+        "sensors": list(images),
+    }
+    return Plan(images, settings, grid.PATCH_HALO, lambda tile: network_tile(network, images, tile))
+
+
+def network_tile(
+    network: Network, images: dict[str, Images], tile: grid.Tile
+) -> tuple[Layers, list[NDArray[np.int64]]]:
+    """Layers of one tile by the network.
+
+    Beyond the edge of the cube nothing was seen, so that pixels near it are mapped as well.
+
+    Parameters
+    ----------
+    network : DeepCrop or PaperDeepCrop
+        In evaluation mode.
+    images : dict of str to Images
+        Groups "optical" and "sar", or one of them.
+    tile : Tile
+        With the halo of a patch.
+
+    Returns
+    -------
+    layers : dict of ndarray (y, x)
+        As :func:`deepcrop.products.write_products` expects.
+    scenes : list of ndarray of int (time,)
+        For each group the valid pixels of each scene.
+    """
+    from deepcrop.network.dense import tile_dates
+
+    stacks, days = {}, {}
+    for name, bands in _BANDS.items():
+        if name in images:
+            stacks[name], days[name] = padded(images[name].data, tile), images[name].days
+        else:
+            sides = [length + sum(grid.PATCH_HALO) for length in tile.shape]
+            stacks[name] = np.empty((0, len(bands), *sides), np.float32)
+            days[name] = np.empty(0, np.float32)
+    dates = tile_dates(
+        network,
+        stacks["optical"],
+        days["optical"],
+        stacks["sar"],
+        days["sar"],
+        orbits_of(images["sar"].data) if "sar" in images else np.empty(0, np.int64),
+    )
+    first = grid.PATCH_HALO[0]
+    core = (..., slice(first, first + tile.shape[0]), slice(first, first + tile.shape[1]))
+    valid = {name: np.isfinite(stack[core]).all(axis=1) for name, stack in stacks.items()}
+    counts = {f"n_obs_{name}": v.sum(axis=0).astype(np.uint16) for name, v in valid.items()}
+    seen = np.any([count > 0 for count in counts.values()], axis=0)
+    found = network_layers(dates, network.config.stages, seen) | counts
+    return found, [valid[name].sum(axis=(1, 2)) for name in images]
+
+
+def network_layers(dates: Dates, names: tuple[str, ...], seen: NDArray[np.bool_]) -> Layers:
+    """Put a network's answers into layers: Int16 days, UInt8 percent.
+
+    Parameters
+    ----------
+    dates : Dates
+        Arrays (y, x, slots, stages).
+    names : tuple of str
+        Its stages; those that are no product are left out, those it does not know are empty.
+    seen : ndarray of bool (y, x)
+        Pixels with any observation; the others are empty.
+    """
+    found: Layers = {}
+    for slot in range(stages.SLOTS):
+        for stage in CALENDAR:
+            low, high, day = (np.full(seen.shape, np.nan, np.float32) for _ in range(3))
+            percent = np.full(seen.shape, NO_PERCENT, np.uint8)
+            if stage in names and slot < dates.day.shape[2]:
+                at = (seen, slot, names.index(stage))
+                day[seen] = dates.day[at]
+                # Intervals reach beyond the days that can be stored; dates as such do not.
+                low[seen] = np.clip(dates.low[at], stages.DAY_MIN, stages.DAY_MAX)
+                high[seen] = np.clip(dates.high[at], stages.DAY_MIN, stages.DAY_MAX)
+                percent[seen] = np.rint(100 * dates.probability[at])
+            whole = stages.encode(day)
+            found[layer_name(stage, slot + 1)] = whole
+            for part, bound in (("low", low), ("high", high)):
+                bound = np.where(whole == stages.NO_DAY, np.nan, bound)
+                found[layer_name(stage, slot + 1, part)] = stages.encode(bound)
+            found[layer_name(stage, slot + 1, "probability")] = percent
+    return found

@@ -1,0 +1,303 @@
+"""The evidence on real satellites (`deepcrop evaluate --real`): tables, a figure, one page.
+
+Two questions: how near a network comes to real cameras from real optical images, and whether radar
+helps where most optical scenes are missing. Docs: ``docs/real.md``.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepcrop import figures, indices, real_camera, real_data, thinning
+from deepcrop.baseline import curve_dates
+from deepcrop.errors import DeepCropError
+from deepcrop.grid import PATCH_CENTRE
+from deepcrop.labels import CALENDAR
+from deepcrop.network.shipped import shipped
+from deepcrop.network.weights import Network, load
+from deepcrop.real_camera import SiteYears
+from deepcrop.real_data import Archive, fine_tune_examples
+from deepcrop.scores import Answers, Entry, Score, score
+from deepcrop.stages import STAGES
+from deepcrop.staging import Staging, progress_bar, staging
+from deepcrop.thinning_tables import (
+    CURVE,
+    OPTICAL,
+    PLACES,
+    WITH,
+    WITHOUT,
+    Given,
+    Key,
+    Table,
+    day,
+    draw,
+    percent,
+    thinned_scores,
+    thinned_tables,
+    verdicts,
+)
+
+__all__ = ["fine_tune_examples", "report"]
+
+
+def report(
+    data: Path,
+    weights: Path | None,
+    out: Path,
+    without_radar: Path | None = None,
+    evi: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write the evidence on real satellites: ``report.md``, tables as CSV, a figure.
+
+    Started again after an interruption, it goes on where it stopped.
+
+    Parameters
+    ----------
+    data : Path
+        Folder of the real excerpts.
+    weights : Path, optional
+        A network that reads optical images and radar; by default the one that comes with the
+        package. Where there is none, the curve is judged alone.
+    out : Path
+        Folder to make.
+    without_radar : Path, optional
+        A network that was taught without radar.
+    evi : Path, optional
+        A network that reads EVI of single pixels, to be fine-tuned at the camera sites.
+    overwrite : bool
+        Replace an existing ``out``.
+
+    Raises
+    ------
+    DeepCropError
+        If a file cannot be used, or ``out`` exists and may not be replaced.
+    """
+    if not data.is_dir():
+        raise DeepCropError(f"{data} does not exist; expected the folder of the real excerpts.")
+    if weights is None:
+        try:
+            weights = shipped()
+        except DeepCropError:
+            print("This installation has no weights: the curve is judged alone.")
+    files = {"weights": weights, "without radar": without_radar, "evi": evi}
+    known = {name: str(path) for name, path in files.items() if path is not None}
+    networks = {name: load(path) for name, path in known.items()}
+    settings = {
+        "content": "evidence on real satellites",
+        "data": str(data.resolve()),
+        "networks": {name: _fingerprint(Path(path)) for name, path in known.items()},
+        "cases": [case.name for case in thinning.cases()],
+    }
+    with staging(out, settings, overwrite) as stage:
+        answers = _thinned(data, networks, stage)
+        scores = thinned_scores(answers)
+        thinning.write_scores(scores, stage.path / "thinned.csv")
+        figures.save(draw(scores), stage.path / "thinned.png")
+        tables = [*thinned_tables(scores), *verdicts(scores)]
+        years = real_camera.read_hls(data)
+        camera = _camera_answers(years, evi, stage)
+        tables += camera_tables(years, camera, stage.path)
+        tables += [_observed_table(years, camera)]
+        tables += [_chips_table(data, networks.get("weights"))]
+        page = _page(tables, networks)
+        (stage.path / "report.md").write_text(page, encoding="utf-8")
+    for name in ("report.md", "thinned.csv", "thinned.png", "camera.csv"):
+        print(f"wrote {out / name}")
+
+
+def _fingerprint(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# Optical scenes taken away -----------------------------------------------------------------------
+
+
+def methods(
+    archive: Archive, networks: Mapping[str, tuple[Network, Any]]
+) -> dict[str, thinning.Method]:
+    """Return what is compared, by name."""
+    made = {CURVE: thinning.curve_method(archive)}
+    if "weights" in networks:
+        network = networks["weights"][0]
+        made[WITHOUT] = thinning.network_method(archive, network, radar=False)
+        made[WITH] = thinning.network_method(archive, network, radar=True)
+    if "without radar" in networks:
+        network = networks["without radar"][0]
+        made[OPTICAL] = thinning.network_method(archive, network, radar=False)
+    return made
+
+
+def _thinned(
+    data: Path, networks: Mapping[str, tuple[Network, Any]], stage: Staging
+) -> dict[Key, tuple[Archive, Given]]:
+    """Answers of all methods in all cases; each is a file, so that a run can go on."""
+    folder = stage.path / "answers"
+    folder.mkdir(exist_ok=True)
+    archives = {name: real_data.read(name, data) for name in PLACES}
+    jobs = [
+        (archive, name, method, case)
+        for archive in archives.values()
+        for name, method in methods(archive, networks).items()
+        for case in thinning.cases()
+    ]
+    answers: dict[Key, tuple[Archive, Given]] = {}
+    with progress_bar() as bar:
+        for archive, name, method, case in bar.track(jobs, description="thinned scenes"):
+            item = f"{archive.name}_{name.replace(' ', '_')}_{case.name}"
+            path = folder / f"{item}.npz"
+            if item not in stage.done:
+                np.savez_compressed(path, day=thinning.answer(archive, case, method))
+                stage.finish(item)
+            with np.load(path) as file:
+                answers.setdefault((archive.name, name), (archive, {}))[1][case] = file["day"]
+    return answers
+
+
+# Real cameras ------------------------------------------------------------------------------------
+
+
+def _camera_answers(years: SiteYears, evi: Path | None, stage: Staging) -> dict[str, Answers]:
+    """Dates of every method, none of which has seen the site that it is asked for."""
+    answers = {
+        f"EVI curve ({name})": real_camera.evi_curve(years, name)
+        for name in ("savgol", "whittaker")
+    }
+    if evi is not None:
+        answers["network, not fine-tuned"] = real_camera.network_answers(evi, years.examples)
+    for name, answer in list(answers.items()):
+        moved = real_camera.leave_one_site_out_offset(answer, years.truth)
+        answers[f"{name}, less an offset"] = moved
+    if evi is not None:
+        folder = stage.path / "fine_tuned"
+        answers["network, fine-tuned"] = real_camera.fine_tuned_answers(years, evi, folder)
+    return answers
+
+
+def camera_tables(
+    years: SiteYears, answers: Mapping[str, Answers], folder: Path
+) -> list[Table]:  # fmt: skip
+    """Return the scores against cameras by stage; also written as ``camera.csv``."""
+    scores: list[Score] = []
+    for name, answer in answers.items():
+        entry = Entry(name, years.truth, [answer])
+        scores += score(entry)
+        for crop in np.unique(years.truth.crop):
+            scores += score(entry, str(crop), years.truth.crop == crop)
+    numbers = ("detected", "mae", "median", "bias", "coverage")
+    with (folder / "camera.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("method", "crop", "stage", "dates", *numbers))
+        for one in scores:
+            values = [f"{getattr(one.mean, name):.3f}" for name in numbers]
+            writer.writerow((one.method, one.group, one.stage, one.dates, *values))
+    rows: list[tuple[str, ...]] = []
+    for name in answers:
+        mine = [one for one in scores if one.method == name and one.group == "all"]
+        for one in mine[:-1]:
+            m = one.mean
+            rows.append(
+                (name, one.stage.upper(), str(one.dates), percent(m.detected), day(m.mae),
+                 day(m.median), f"{m.bias:+.1f}", percent(m.coverage))
+            )  # fmt: skip
+    count, sites = len(years.truth), len(np.unique(years.truth.site))
+    dropped = ", ".join(f"{name} ({why})" for name, why in real_camera.DROPPED.items())
+    return [
+        Table(
+            f"Real EVI against real cameras, days: {count} site-years at {sites} sites",
+            ("method", "stage", "camera's dates", "dated", "MAE", "median", "bias",
+             "inside the 90 % interval"),
+            rows,
+            "Main season. Offset and fine-tuning are learned at the other sites. Left out: "
+            f"{dropped}. Source: {real_camera.SOURCE}.",
+        )
+    ]  # fmt: skip
+
+
+def _observed_table(years: SiteYears, answers: Mapping[str, Answers]) -> Table:
+    """Return how far first and last date lie from what was observed in the fields."""
+    dates = {"camera": years.truth.day[:, 0]}
+    dates |= {name: np.asarray(one.day[:, 0], np.float64) for name, one in answers.items()}
+    rows: list[tuple[str, ...]] = []
+    for name, dated in dates.items():
+        for stage, event, seen in (
+            ("sos20", "emergence", years.emergence), ("eos20", "harvest", years.harvest),
+        ):  # fmt: skip
+            late = dated[:, STAGES.index(stage)] - seen
+            late = late[np.isfinite(late)]
+            if late.size:
+                rows.append(
+                    (name, f"{stage.upper()} − {event}", str(late.size), f"{late.mean():+.1f}",
+                     f"{np.median(late):+.1f}", day(float(late.std(ddof=1)) if late.size > 1
+                                                     else math.nan))
+                )  # fmt: skip
+    return Table(
+        "First and last date against emergence and harvest as observed, days",
+        ("dates of", "difference", "site-years", "mean", "median", "standard deviation"),
+        rows,
+        "These are other events than a share of the amplitude: the difference should be steady, "
+        "not zero.",
+    )
+
+
+def _chips_table(data: Path, network: tuple[Network, Any] | None) -> Table:
+    """Return the dates of the one site-year with image chips."""
+    example, camera = real_camera.read_chips(data)
+    true = real_camera.main_season(camera)
+    centre = example.optical[:, :, PATCH_CENTRE, PATCH_CENTRE]
+    ndvi = indices.ndvi_of(centre[:, 3], centre[:, 2])
+    order = [CALENDAR.index(name) for name in STAGES]
+    curve = curve_dates(ndvi[None], example.optical_days, camera.year, real_camera.LATITUDE)
+    answers = {CURVE: curve.day[0, 0, order]}
+    if network is not None:
+        dates = real_camera.camera_dates(network[0], [example])
+        answers["network, optical only"] = dates.day[0, 0]
+    rows: list[tuple[str, ...]] = [("camera", *(day(float(value)) for value in true))]
+    for name, answer in answers.items():
+        cells = (f"{day(float(d))} ({d - t:+.1f})" for d, t in zip(answer, true, strict=True))
+        rows.append((name, *cells))
+    verdict = f"accepted{'; ' + camera.why if camera.why else ''}"
+    return Table(
+        f"Image chips of goodwaterbau, {camera.year}: days since 1 January (error)",
+        ("dates of", *(name.upper() for name in STAGES)),
+        rows,
+        f"{len(example.optical_days)} clear images (HLS, 30 m, repeated to 10 m); crop "
+        f"{camera.crop or 'maize'}; camera's main season "
+        f"{verdict if camera.accepted else 'rejected: ' + camera.why}. One site-year "
+        "proves little.",
+    )
+
+
+# The page ----------------------------------------------------------------------------------------
+
+
+def _page(tables: Sequence[Table], networks: Mapping[str, tuple[Network, Any]]) -> str:
+    parts = [
+        "# Evidence on real satellites",
+        "Real images, real cameras; rules and how to run: `docs/real.md`. References of the "
+        f"thinned scenes are dates of the curve of all scenes whose 90 % interval is at most "
+        f"{thinning.WIDEST:.0f} days wide; random draws: {thinning.DRAWS}.",
+    ]
+    for name, (_, about) in networks.items():
+        parts.append(f"- {name}: {about['software']}; {_taught(about['card'])}")
+    parts.append("![Error against share of scenes kept](thinned.png)")
+    parts += [table.markdown() for table in tables]
+    parts.append("Data:\n\n" + "\n".join(f"- {text}" for text in real_data.SOURCES.values()))
+    return "\n\n".join(parts) + "\n"
+
+
+def _taught(card: Mapping[str, Any]) -> str:
+    """Say which of the places a network has been taught, by its card."""
+    places = [
+        title for name, title in PLACES.items() if real_data.SOURCES[name] in card.get("places", [])
+    ]
+    if not places:
+        return "taught none of these places."
+    return f"**taught {', '.join(places)}: its numbers there are no test.**"

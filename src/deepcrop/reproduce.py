@@ -1,0 +1,322 @@
+"""The paper's experiment, whole: camera network, satellites, split, training, tables and figures.
+
+What each trained network answers is a file under the output folder, written whole or not at all,
+so that the same command goes on where it was stopped, also with more seeds or other methods. Tables
+are made of all that is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from deepcrop import score_figures, score_report, score_tables, scores, sites
+from deepcrop.batches import from_sample
+from deepcrop.errors import DeepCropError
+from deepcrop.experiment import FOLDS, Mapped
+from deepcrop.network import CONFIGS, Config, build, load
+from deepcrop.samples import Sample, SampleSet
+from deepcrop.score_report import Part, network_answers, title_of
+from deepcrop.scores import Answers, Entry
+from deepcrop.sites import CameraYear
+from deepcrop.staging import atomic_file
+from deepcrop.study import FIRST_YEAR, Study, camera_network, place_of, sample_set
+from deepcrop.training import Source, Training, fit
+
+# One method --------------------------------------------------------------------------------------
+
+
+def recipe(config: Config, seed: int) -> Training:
+    """How a method of the comparison is taught; the published one at its own rate."""
+    return Training(rate=1e-4, seed=seed) if config.variant == "paper" else Training(seed=seed)
+
+
+def train_method(
+    name: str,
+    config: Config,
+    train_samples: Sequence[Sample],
+    valid_samples: Sequence[Sample],
+    seed: int,
+    out: Path,
+) -> Path:
+    """Teach one method from scratch; a training that was interrupted goes on.
+
+    Parameters
+    ----------
+    name : str
+        Of the method.
+    config : Config
+        Of the network.
+    train_samples, valid_samples : sequence of Sample
+        What it learns from, and what decides when to stop: other clusters, never a test site.
+    seed : int
+        Everything random follows from it.
+    out : Path
+        Folder for the log, the checkpoint and the weights.
+
+    Returns
+    -------
+    Path
+        The weights.
+    """
+    torch.manual_seed(seed)
+    batch = 50 if config.variant == "paper" else 32
+    facts = {(one.site, one.simulated) for one in chain(train_samples, valid_samples)}
+    cameras = {
+        "pixels": score_tables.kind(any(simulated for _, simulated in facts)),
+        "sites": sorted(site for site, _ in facts),
+    }
+    return fit(
+        build(config),
+        [Source("cameras", Mapped(train_samples, from_sample), batch=batch)],
+        [Source("cameras", Mapped(valid_samples, from_sample), batch=32)],
+        recipe(config, seed),
+        out,
+        {"method": name, "cameras": cameras},
+    )
+
+
+# The whole ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network to train and ask; numbers of samples."""
+
+    method: str
+    seed: int
+    folder: Path
+    train: list[int]
+    valid: list[int]
+    test: list[int]
+
+
+def reproduce(study: Study) -> Path:
+    """Run the experiment as far as it has not been run, and make its tables and figures.
+
+    Returns
+    -------
+    Path
+        The report, Markdown.
+
+    Raises
+    ------
+    DeepCropError
+        If data is missing, or the folder holds results of other settings.
+    """
+    study.out.mkdir(parents=True, exist_ok=True)
+    every = camera_network(study)
+    sites.write_table(every, study.out / "site_years.csv")
+    every = [year for year in every if year.accepted and year.year >= FIRST_YEAR]
+    places = {place_of(CONFIGS[name]): None for name in ("default", *study.methods)}
+    sets = {place: sample_set(study, every, place) for place in places}
+    seeds = range(1, study.seeds + 1)
+    jobs = [
+        job
+        for name in study.methods
+        for job in _jobs(study, name, seeds, sets[place_of(CONFIGS[name])], every)
+    ]
+    first = sets[place_of(CONFIGS[study.methods[0]])]
+    _run_all([*jobs, *_fold_jobs(study, first, every)], sets)
+    return write_report(study, sets, every)
+
+
+# Jobs --------------------------------------------------------------------------------------------
+
+
+def _jobs(
+    study: Study,
+    method: str,
+    seeds: Iterable[int],
+    made: SampleSet,
+    years: Sequence[CameraYear],
+) -> list[Job]:
+    """One job for each seed of a method: train on training sites, test on the test sites."""
+    parts = sites.split(years)
+    dealt = sites.folds(parts.train, min(FOLDS, len({year.cluster for year in parts.train})))
+    train, valid = (
+        [year for year, fold in zip(parts.train, dealt, strict=True) if (fold == 0) == held]
+        for held in (False, True)
+    )
+    numbers = [_numbers(made, some) for some in (train, valid, parts.test)]
+    folder = study.out / "runs" / method
+    return [Job(method, seed, folder / f"seed{seed}", *numbers) for seed in seeds]
+
+
+def _fold_jobs(study: Study, made: SampleSet, years: Sequence[CameraYear]) -> list[Job]:
+    """One job for each fold of all clusters; the next fold decides when to stop."""
+    if study.folds is None:
+        return []
+    method = study.methods[0]
+    folder = study.out / "folds" / str(study.folds) / method
+    dealt = sites.folds(years, study.folds)
+    jobs = []
+    for fold in range(study.folds):
+        held = (fold + 1) % study.folds
+        train, valid, test = (
+            _numbers(made, (year for year, use in zip(years, which, strict=True) if use))
+            for which in ((dealt != fold) & (dealt != held), dealt == held, dealt == fold)
+        )
+        jobs.append(Job(method, 1, folder / f"fold{fold}", train, valid, test))
+    return jobs
+
+
+def _numbers(made: SampleSet, years: Iterable[CameraYear]) -> list[int]:
+    """Numbers of the samples of some site-years."""
+    names = {year.name for year in years}
+    return [k for k, fact in enumerate(made.facts) if scores.site_year_of(fact) in names]
+
+
+def _run_all(jobs: Sequence[Job], sets: dict[str, SampleSet]) -> None:
+    """Do the jobs that are not done, and say how long it will take."""
+    missing = [job for job in jobs if not _done(job, sets[place_of(CONFIGS[job.method])])]
+    begun = time.monotonic()
+    for number, job in enumerate(missing):
+        left = (time.monotonic() - begun) / number * (len(missing) - number) if number else None
+        words = "" if left is None else f", about {left / 60:.0f} min left"
+        what = f"{job.method}, {job.folder.name}"
+        print(f"training {number + 1} of {len(missing)}: {what}{words}", file=sys.stderr)
+        _run(job, sets[place_of(CONFIGS[job.method])])
+
+
+def _run(job: Job, made: SampleSet) -> None:
+    train, valid, test = (Part(made, some) for some in (job.train, job.valid, job.test))
+    weights = train_method(job.method, CONFIGS[job.method], train, valid, job.seed, job.folder)
+    answers = network_answers(load(weights)[0], test)
+    content = {k: v for k in _ARRAYS if (v := getattr(answers, k)) is not None}
+    with atomic_file(job.folder / "answers.npz") as part:
+        np.savez_compressed(part, about=np.array(json.dumps(_identity(job, made))), **content)
+    (job.folder / "checkpoint.pt").unlink(missing_ok=True)  # gigabytes, of the published network
+
+
+_ARRAYS = ("day", "low", "high", "probability", "snapped")
+
+
+def _identity(job: Job, made: SampleSet) -> dict[str, Any]:
+    """All that decides what a job gives, in JSON types."""
+    config = CONFIGS[job.method]
+    name_of = [fact["name"] for fact in made.facts]
+    learned = "\n".join(name_of[k] for k in (*job.train, -1, *job.valid))
+    identity = {
+        "method": job.method,
+        "seed": job.seed,
+        "config": config.to_dict(),
+        "training": asdict(recipe(config, job.seed)),
+        "samples": made.provenance,
+        "learned": hashlib.sha256(learned.encode()).hexdigest(),
+        "asked": [name_of[k] for k in job.test],
+    }
+    return json.loads(json.dumps(identity))
+
+
+def _done(job: Job, made: SampleSet) -> bool:
+    """Whether the answers are there.
+
+    Raises
+    ------
+    DeepCropError
+        If they are of something else.
+    """
+    path = job.folder / "answers.npz"
+    if not path.exists():
+        return False
+    found, wanted = _read(path)[1], _identity(job, made)
+    if wrong := [key for key in wanted if found.get(key) != wanted[key]]:
+        raise DeepCropError(
+            f"{path} was made with other settings ({', '.join(wrong)} differ). Delete it, or "
+            "choose another --out."
+        )
+    return True
+
+
+def _answers(job: Job) -> Answers:
+    return _read(job.folder / "answers.npz")[0]
+
+
+def _read(path: Path) -> tuple[Answers, dict[str, Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in _ARRAYS if name in file}
+            return Answers(**arrays), json.loads(str(file["about"]))
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise DeepCropError(f"{path} cannot be read ({error}); delete it.") from None
+
+
+# Tables ------------------------------------------------------------------------------------------
+
+
+def write_report(study: Study, sets: dict[str, SampleSet], years: Sequence[CameraYear]) -> Path:
+    """Make all tables and figures of what is there, also of methods and seeds of earlier runs."""
+    parts = sites.split(years)
+    curves: dict[str, Entry] = {}
+    networks: dict[str, Entry] = {}
+    for place, made in sets.items():
+        train, test = _numbers(made, parts.train), _numbers(made, parts.test)
+        curves |= score_report.curves(made, train, test, place)
+        truth = scores.truth_of(Part(made, test))
+        for method in (name for name in CONFIGS if place_of(CONFIGS[name]) == place):
+            jobs = _jobs(study, method, _seeds(study.out / "runs" / method), made, years)
+            if runs := [_answers(job) for job in jobs if _done(job, made)]:
+                networks[method] = Entry(title_of(method), truth, runs)
+    every = [*curves.values(), *networks.values()]
+    tables = [
+        *score_report.paper_tables(curves, networks),
+        score_tables.everything(every),
+        score_tables.by_crop(every),
+        score_tables.by_images(every),
+    ]
+    if study.folds is not None:
+        tables.append(score_tables.by_cluster(_fold_entries(study, sets, years), study.folds))
+    pictured = [*list(curves.values())[:2], *list(networks.values())[-1:]]
+    if "default" in networks:
+        pictured[2:] = [networks["default"]]
+    figures = {
+        "errors": ("Error by stage and method", score_figures.errors(every, "Test sites")),
+        "scatter": ("Answers against cameras", score_figures.scatter(pictured, "Test sites")),
+        "images": ("Error by clear images", score_figures.images(pictured, "Test sites")),
+    }
+    counts = "; ".join(
+        f"{len(some)} site-years of {len({year.site for year in some})} sites {what}"
+        for what, some in (
+            ("train and decide when to stop", parts.train),
+            ("test", parts.test),
+            ("near a test site are left out", parts.left_out),
+        )
+    )
+    head = (
+        f"Archive: {study.archive}. {counts}. Site-years are those that the screening accepted, "
+        f"from {FIRST_YEAR} on; verdicts are in site_years.csv."
+    )
+    return score_report.write(study.out, tables, figures, head, every[0].truth.simulated)
+
+
+def _seeds(folder: Path) -> list[int]:
+    """Seeds of a method that are done."""
+    return sorted(int(path.parent.name[4:]) for path in folder.glob("seed*/answers.npz"))
+
+
+def _fold_entries(
+    study: Study, sets: dict[str, SampleSet], years: Sequence[CameraYear]
+) -> list[Entry]:
+    """Put the folds together: each sample is answered by what was learned without its cluster."""
+    place = place_of(CONFIGS[study.methods[0]])
+    made = sets[place]
+    together: dict[str, list[Entry]] = {}
+    for job in _fold_jobs(study, made, years):
+        found = score_report.curves(made, [*job.train, *job.valid], job.test, place)
+        truth = next(iter(found.values())).truth
+        found["network"] = Entry(title_of(job.method), truth, [_answers(job)])
+        for name, entry in found.items():
+            together.setdefault(name, []).append(entry)
+    return [scores.joined(some) for some in together.values()]

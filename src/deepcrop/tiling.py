@@ -1,0 +1,94 @@
+"""How a method reads a cube: images of a target year, tile by tile with their halo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from deepcrop import grid, stages
+
+Layers = dict[str, NDArray]
+"""Map layers by name, each (y, x)."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of one sensor around a target year, not read yet.
+
+    Attributes
+    ----------
+    data : Dataset
+        The bands asked for, dims (time, y, x).
+    days : ndarray of float32 (time,)
+        Days since 1 January of the target year.
+    """
+
+    data: xr.Dataset
+    days: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one method maps one cube.
+
+    Attributes
+    ----------
+    images : dict of str to Images
+        What it reads, by group of the cube.
+    settings : dict
+        What its result depends on beside cube and year, in JSON types.
+    halo : tuple of int
+        Pixels it reads around a tile, as `grid.tiles` takes it.
+    run : callable
+        From a tile to its layers, and for each group the valid pixels of each scene.
+    """
+
+    images: dict[str, Images]
+    settings: dict[str, Any]
+    halo: tuple[int, int]
+    run: Callable[[grid.Tile], tuple[Layers, list[NDArray[np.int64]]]]
+
+
+def images_of(
+    cube: xr.DataTree, group: str, bands: tuple[str, ...], year: int, reach: int = 0
+) -> Images:
+    """Images of the days that can be stored, and ``reach`` days around them."""
+    data = cube[group].to_dataset()[list(bands)]
+    days = stages.to_days(data["time"].values, year)
+    used = (days >= stages.DAY_MIN - reach) & (days <= stages.DAY_MAX + reach)
+    return Images(data.isel(time=np.flatnonzero(used)), days[used])
+
+
+def period(cube: xr.DataTree, groups: list[str]) -> str:
+    """Say from when to when the scenes of some groups are."""
+    times = np.concatenate([cube[name].to_dataset()["time"].values for name in groups])
+    first, last = times.min().astype("datetime64[D]"), times.max().astype("datetime64[D]")
+    return f"its scenes run from {first} to {last}"
+
+
+def padded(data: xr.Dataset, tile: grid.Tile) -> NDArray[np.float32]:
+    """Images (time, bands, y, x) of a tile with its whole halo, NaN beyond the edge of the cube."""
+    rows, cols = tile.window
+    size = [length + sum(grid.PATCH_HALO) for length in tile.shape]
+    stack = np.full((data.sizes["time"], len(data.data_vars), *size), np.nan, np.float32)
+    (top, _), (left, _) = tile.pad
+    inside = (
+        slice(top, top + rows.stop - rows.start),
+        slice(left, left + cols.stop - cols.start),
+    )
+    block = data.isel(y=rows, x=cols)
+    for k, band in enumerate(data.data_vars):
+        stack[:, k, *inside] = block[band].values
+    return stack
+
+
+def orbits_of(sar: xr.Dataset) -> NDArray[np.int64]:
+    """Give each scene its relative orbit's number, from 0; all one where they are not known."""
+    if "relative_orbit" not in sar.coords:
+        return np.zeros(sar.sizes["time"], np.int64)
+    return np.unique(sar["relative_orbit"].values, return_inverse=True)[1].astype(np.int64)

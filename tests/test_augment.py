@@ -1,0 +1,131 @@
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from training_examples import example
+
+from deepcrop.augment import Augmentation, augment
+from deepcrop.batches import Example
+
+STILL = Augmentation(
+    thin=0, gap=0, thin_radar=0, window=0, shift=0, stretch=0, cloud=0, colour=0, offset=0, gain=0,
+    swing=0, coarse=0, coarse_radar=0, side=100, most=1000,
+)  # fmt: skip
+
+
+def same(one, two):
+    return all(
+        np.array_equal(getattr(one, f.name), getattr(two, f.name), equal_nan=True)
+        for f in fields(Example)
+    )
+
+
+def made(seed, how, **kwargs):
+    before = example(np.random.default_rng(seed), **kwargs)
+    return before, augment(np.random.default_rng([seed, 1]), before, how)
+
+
+def test_nothing_changes_but_the_turn_where_nothing_is_asked_for():
+    turned = 0
+    for seed in range(20):
+        before, after = made(seed, STILL, side=20)
+        if np.allclose(after.radar, before.radar, rtol=1e-5):
+            np.testing.assert_allclose(after.optical, before.optical, rtol=1e-6)
+            continue
+        turned += 1
+        np.testing.assert_allclose(after.optical, before.optical.swapaxes(-1, -2), rtol=1e-6)
+        np.testing.assert_allclose(after.radar, before.radar.swapaxes(-1, -2), rtol=1e-6)
+    assert 3 < turned < 17
+
+
+def test_it_is_the_same_again_with_the_same_random_numbers_and_changes_no_input():
+    before = example(np.random.default_rng(1))
+    copy = replace(before, optical=before.optical.copy(), radar=before.radar.copy())
+    one, two = (augment(np.random.default_rng(5), before, Augmentation()) for _ in range(2))
+    assert same(one, two)
+    assert same(before, copy)
+    assert not same(one, augment(np.random.default_rng(6), before, Augmentation()))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_dates_move_with_their_images(seed):
+    how = replace(STILL, shift=12, stretch=0.06)
+    before, after = made(seed, how, dates=40)
+    # A date between two images stays at the same share of the way between them.
+    steps = np.interp(after.day[0, 0, :5], after.optical_days, np.arange(len(after.optical_days)))
+    first = np.searchsorted(before.optical_days, before.optical_days[0])
+    lost = len(before.optical_days) - len(after.optical_days)
+    expected = np.interp(before.day[0, 0, :5], before.optical_days, np.arange(40)) - first
+    assert np.all((steps - expected > -lost - 1e-2) & (steps - expected < 1e-2))
+    if not lost:
+        np.testing.assert_allclose(steps, expected, atol=1e-3)
+    assert np.all(np.diff(after.optical_days) > 0)
+    peaks = after.day[..., [2, 7]]
+    assert np.nanmin(peaks) >= 0
+    assert np.nanmax(peaks) < 365
+
+
+def test_a_calendar_that_would_push_a_peak_out_of_the_year_stays():
+    before = example(np.random.default_rng(3), late=120)  # peak about day 325
+    for seed in range(30):
+        after = augment(np.random.default_rng(seed), before, replace(STILL, shift=40))
+        assert np.nanmax(after.day[..., [2, 7]]) < 365
+
+
+def test_scenes_are_lost_as_told():
+    counts = [len(made(seed, replace(STILL, thin=1))[1].optical_days) for seed in range(60)]
+    assert min(counts) < 8
+    assert max(counts) > 20
+    gaps = [made(seed, replace(STILL, gap=1), dates=100)[1] for seed in range(30)]
+    longest = [np.diff(one.optical_days).max() for one in gaps]
+    assert np.median(longest) > 30
+    assert len(made(0, replace(STILL, most=7))[1].optical_days) == 7
+    assert len(made(0, replace(STILL, most=7))[1].radar_days) == 7
+    for seed in range(10):
+        one = made(seed, replace(STILL, window=1), dates=60)[1]
+        assert one.optical_days.min() >= -181
+        assert len(one.radar) == len(one.radar_days) == len(one.orbits)
+
+
+def test_radar_gain_is_one_for_an_orbit_and_swing_keeps_the_median():
+    before, after = made(2, replace(STILL, swing=0.5))
+    after_turned = after.radar if after.radar.shape == before.radar.shape else None
+    assert after_turned is not None
+    np.testing.assert_allclose(
+        np.sort(np.median(after.radar, 0).ravel()),
+        np.sort(np.median(before.radar, 0).ravel()),
+        atol=1e-4,
+    )
+    assert not np.isclose(after.radar.std(), before.radar.std(), rtol=0.02)
+    before, after = made(2, replace(STILL, gain=1.0))
+    added = after.radar.mean((2, 3)) - before.radar.mean((2, 3))
+    assert 0.2 < added.std() < 4
+
+
+def test_a_cut_tile_keeps_the_labels_of_its_pixels():
+    rng = np.random.default_rng(0)
+    before = example(rng, side=30)
+    numbers = np.arange(13 * 13, dtype=np.float32)
+    before = replace(before, day=before.day * 0 + 100, none=before.none)
+    marked = before.day.copy()
+    marked[:, 0, 0] = 100 + numbers
+    optical = before.optical.copy()
+    optical[:, 0, 9:22, 9:22] = numbers.reshape(13, 13) / 1000
+    before = replace(before, day=marked, optical=optical)
+    for seed in range(6):
+        after = augment(np.random.default_rng(seed), before, replace(STILL, side=22))
+        assert after.optical.shape[-2:] == (22, 22)
+        assert after.day.shape[0] == 25
+        seen = after.optical[0, 0, 9:14, 9:14].ravel() * 1000
+        np.testing.assert_allclose(after.day[:, 0, 0] - 100, seen, atol=1e-3)
+
+
+def test_coarse_pixels_are_means_of_their_blocks():
+    before, after = made(0, replace(STILL, coarse_radar=1.0))
+    blocks = after.radar.reshape(12, 2, 9, 2, 9, 2)
+    assert np.ptp(blocks, axis=(3, 5)).max() < 1e-5
+    np.testing.assert_allclose(
+        np.sort(blocks[..., 0, :, 0].ravel()),
+        np.sort(before.radar.reshape(12, 2, 9, 2, 9, 2).mean((3, 5)).ravel()),
+        rtol=1e-5,
+    )

@@ -1,0 +1,32 @@
+import numpy as np
+
+from deepcrop import layers
+from deepcrop.labels import CALENDAR
+from deepcrop.stages import NO_DAY, STAGES
+
+
+def test_the_curve_has_dates_and_counts():
+    described = layers.describe("curve", 2018)
+    assert [layer.name for layer in described] == [*layers.DAY_LAYERS, "n_cycles", "n_obs"]
+    assert (*STAGES, *(f"{stage}_season2" for stage in STAGES)) == layers.DAY_LAYERS
+
+
+def test_the_network_says_more_of_each_date():
+    described = {layer.name: layer for layer in layers.describe("deepcrop", 2018)}
+    assert len(described) == 2 * 5 * 4 + 2
+    assert set(layers.DAY_LAYERS) < set(described)
+    for stage in CALENDAR:
+        for name in (stage, f"{stage}_season2"):
+            days = described[name]
+            assert (days.kind, days.dtype, days.nodata) == ("day", np.int16, NO_DAY)
+            for end in ("low", "high"):
+                bound = described[f"{name}_{end}"]
+                assert (bound.kind, bound.dtype, bound.nodata) == ("bound", np.int16, NO_DAY)
+                assert bound.unit == days.unit == "days since 2018-01-01"
+            percent = described[f"{name}_probability"]
+            assert (percent.kind, percent.dtype, percent.nodata) == ("percent", np.uint8, 255)
+            assert percent.unit == "%"
+    assert (
+        described["peak_season2_low"].title == "peak of season, season 2: 5 % quantile of the date"
+    )
+    assert described["n_obs_sar"].nodata is None

@@ -1,0 +1,132 @@
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from training_examples import example
+
+from deepcrop.augment import Augmentation
+from deepcrop.batches import collate, predict
+from deepcrop.errors import DeepCropError
+from deepcrop.network import Config, build, load
+from deepcrop.network.config import DEFAULT, PAPER
+from deepcrop.training import Source, Training, calibrate, fit
+
+SMALL = replace(DEFAULT, trunk=(4, 4, 4), width=16, heads=2, feedforward=32, layers=1)
+CALM = Augmentation(thin=0, gap=0, window=0, shift=5, stretch=0, cloud=0, coarse=0, coarse_radar=0)
+HOW = Training(steps=30, rate=5e-3, check=10, augmentation=CALM)
+
+
+def source(count, seed, side=18, pixels=0, batch=8):
+    rng = np.random.default_rng(seed)
+    return Source("made up", [example(rng, side, dates=14, radar_dates=6) for _ in range(count)], 1, batch, pixels)
+
+
+def new(config: Config = SMALL, seed=0):
+    torch.manual_seed(seed)
+    return build(config)
+
+
+def log(folder):
+    with (folder / "log.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_it_learns_and_writes_what_it_says(tmp_path):
+    network = new()
+    examples = source(48, 1)
+    path = fit(network, [examples], [source(16, 2)], replace(HOW, steps=100), tmp_path, {"a": 1})
+    test = source(32, 3)
+    answer = predict(network, test.examples)
+    truth = np.concatenate([one.day for one in test.examples])
+    error = np.abs(answer.day - truth)[:, 0, :5]
+    assert np.nanmedian(error) < 12  # their own spread is 15 days, and the median error 10
+    assert np.isfinite(answer.day[:, 0]).all()
+    assert np.isnan(answer.day[:, 1]).all()  # there is no second season
+    again, about = load(path)
+    assert about["card"] == {"a": 1}
+    np.testing.assert_array_equal(predict(again, test.examples).day, answer.day)
+    rows = log(tmp_path)
+    assert [int(row["step"]) for row in rows] == [*range(10, 101, 10)]
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+
+
+def test_interrupted_training_goes_on_to_the_same_result(tmp_path):
+    class Stopped(Exception):
+        pass
+
+    def stop(step):
+        if step == 17:
+            raise Stopped
+
+    sources, held_out = [source(20, 1)], [source(8, 2)]
+    whole = fit(new(), sources, held_out, HOW, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        fit(new(), sources, held_out, HOW, tmp_path / "parts", on_step=stop)
+    assert not (tmp_path / "parts" / "weights.safetensors").exists()
+    parts = fit(new(seed=9), sources, held_out, HOW, tmp_path / "parts")
+    one, two = (load(path)[0].state_dict() for path in (whole, parts))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    logs = [log(tmp_path / name) for name in ("whole", "parts")]
+    for row in (*logs[0], *logs[1]):
+        row.pop("seconds")
+    assert logs[0][-1] == logs[1][-1]
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    fit(new(), [source(8, 1)], [source(8, 2)], replace(HOW, steps=10), tmp_path)
+    with pytest.raises(DeepCropError, match="another training"):
+        fit(new(), [source(8, 1)], [source(8, 2)], replace(HOW, steps=20), tmp_path)
+    (tmp_path / "checkpoint.pt").write_bytes(b"torn")
+    with pytest.raises(DeepCropError, match=r"checkpoint.pt cannot be read.*delete it"):
+        fit(new(), [source(8, 1)], [source(8, 2)], replace(HOW, steps=10), tmp_path)
+
+
+def test_nothing_to_learn_from_is_said(tmp_path):
+    with pytest.raises(DeepCropError, match="'empty' has no example"):
+        fit(new(), [Source("empty", [])], [source(8, 2)], HOW, tmp_path)
+
+
+def test_it_stops_early_and_keeps_the_best(tmp_path):
+    how = replace(HOW, rate=0.5, steps=400, check=5, patience=3)  # it cannot but get worse
+    fit(new(), [source(16, 1)], [source(8, 2)], how, tmp_path)
+    rows = [float(row["held_out_made up"]) for row in log(tmp_path)]
+    assert len(rows) == int(np.argmin(rows)) + 1 + 3 < 40
+
+
+def test_tiles_and_patches_in_one_training(tmp_path):
+    sources = [source(6, 1, side=22, pixels=9, batch=3), source(12, 2)]
+    network = new()
+    fit(network, sources, [source(4, 3, side=22, pixels=25, batch=2)], HOW, tmp_path)
+    answer = predict(network, [sources[0].examples[0]], dense=True)
+    assert answer.day.shape == (25, 2, 10)
+
+
+def test_the_paper_variant_trains_too(tmp_path):
+    config = replace(PAPER, trunk=(4, 4, 4), width=60, heads=30, feedforward=16, mlp=(32, 16))
+    network = new(config)
+    fit(network, [source(12, 1)], [source(6, 2)], replace(HOW, steps=10), tmp_path)
+    assert predict(network, source(3, 5).examples).day.shape == (3, 1, 4)
+
+
+def test_calibration_widens_what_is_too_sure():
+    network = new()
+    network.bins.weight.data.mul_(60)
+    held_out = source(24, 4)
+    calibrate(network, [held_out])
+    assert (network.log_temperature[:5] > 0.3).all()
+
+
+def test_batches_pad_dates_and_choose_events():
+    rng = np.random.default_rng(0)
+    examples = [example(rng, dates=5), example(rng, dates=9, radar_dates=0)]
+    batch, labels = collate(examples, SMALL)
+    assert batch.optical.shape == (2, 9, 4, 18, 18)
+    assert batch.radar.shape == (2, 12, 2, 18, 18)
+    assert torch.isnan(batch.optical_days[0, 5:]).all()
+    assert torch.isnan(batch.radar_days[1]).all()
+    assert labels.day.shape == (2, 2, 10)
+    four = collate(examples, PAPER)[1]
+    assert four.day.shape == (2, 1, 4)
+    np.testing.assert_array_equal(four.day[:, 0], labels.day[:, 0, [0, 1, 3, 4]])
