@@ -67,5 +67,3 @@ def test_what_is_stored_is_what_was_made(tmp_path, monkeypatch, lessons):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(DeepCropError, match=r"lessons_1_0001.npz is no file of lessons"):
         lesson_store.Lessons([path])
-
-

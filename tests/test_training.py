@@ -20,7 +20,13 @@ HOW = Training(steps=30, rate=5e-3, check=10, augmentation=CALM)
 
 def source(count, seed, side=18, pixels=0, batch=8):
     rng = np.random.default_rng(seed)
-    return Source("made up", [example(rng, side, dates=14, radar_dates=6) for _ in range(count)], 1, batch, pixels)
+    return Source(
+        "made up",
+        [example(rng, side, dates=14, radar_dates=6) for _ in range(count)],
+        1,
+        batch,
+        pixels,
+    )
 
 
 def new(config: Config = SMALL, seed=0):

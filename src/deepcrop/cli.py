@@ -154,7 +154,8 @@ def map_(
     """Map the season dates of a year.
 
     Example: deepcrop map region.zarr --year 2018 --method curve --out maps
-    Example: deepcrop map region.zarr --year 2018 --method deepcrop --out maps_deepcrop
+
+    Or by the network: deepcrop map region.zarr --year 2018 --method deepcrop --out maps_deepcrop
     """
     result = map_region(
         region,
@@ -280,6 +281,7 @@ def labels(
 
 app.command()(cli_fetch.fetch)
 app.command()(cli_fetch.doctor)
+app.command()(cli_network.train)
 app.command()(cli_network.evaluate)
 app.command()(cli_network.reproduce)
 

@@ -15,6 +15,33 @@ from deepcrop.errors import DeepCropError
 # `train` ----------------------------------------------------------------------------------------
 
 
+def train(
+    config: Annotated[Path, typer.Argument(help="Experiment, for example experiments/tiny.yaml.")],
+    out: Annotated[Path, typer.Option(help="Folder for weights, logs, checkpoints.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of real data, where the experiment needs it.")
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Folder of what is simulated; experiments can share it  [OUT/simulated]"),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that simulate.", min=1)] = 1,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda  [cuda where there is]")] = None,
+) -> None:
+    """Teach a network what an experiment's file says.
+
+    Interrupted, the same command goes on to the same result.
+
+    Example: deepcrop train experiments/default.yaml --data DATA --out runs/default
+    """
+    import deepcrop.network  # noqa: F401  (first: says what to install where PyTorch is missing)
+    from deepcrop import experiment
+
+    read = experiment.read_experiment(config)
+    weights = experiment.train(read, data, out, store or out / "simulated", workers, device)
+    typer.echo(f"weights: {weights}")
+
+
 # `evaluate` -------------------------------------------------------------------------------------
 
 
@@ -81,6 +108,10 @@ def reproduce(
         typer.Option(help="Also leave so many groups of site clusters out in turn  [none]"),
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that simulate.", min=1)] = 1,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="Weights to start from, taught on simulated tiles alone  [none]"),
+    ] = None,
 ) -> None:
     """Run the paper's experiment: train on cameras, test on five others, make the tables.
 
@@ -95,7 +126,9 @@ def reproduce(
 
     chosen = METHODS if methods is None else _names(methods)
     _print(
-        experiment.reproduce(Study(archive, data, out, chosen, seeds, realisations, folds, workers))
+        experiment.reproduce(
+            Study(archive, data, out, chosen, seeds, realisations, folds, workers, start)
+        )
     )
 
 

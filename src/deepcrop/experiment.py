@@ -21,6 +21,9 @@ from deepcrop.samples import SampleSet
 from deepcrop.simulation import lesson_store, network
 from deepcrop.training import Source, Training, fit
 
+FIRST_YEAR = 2016
+"""First target year of a camera: before it both satellites did not look all year."""
+
 HELD_LESSONS = 100
 """The last lessons of an experiment, which are held out."""
 
@@ -79,7 +82,7 @@ class Experiment:
     phases: tuple[Phase, ...]
     seed: int = 1
     lessons: int = 2400
-    realisations: int = 4
+    realisations: int = 2
     places: tuple[str, ...] = ()
 
 
@@ -189,24 +192,20 @@ def material(
     if data is None:
         raise DeepCropError(f"To learn from {kind}, name the folder of real data with --data.")
     if kind == "cameras":
-        every = camera_samples(experiment, data, store, workers)
-        held_clusters = held_out_clusters(data)
-
-        def part(held: bool) -> Mapped[int]:
-            chosen = [
-                k for k, fact in enumerate(every.facts)
-                if (fact["cluster"] in held_clusters) == held
-            ]  # fmt: skip
-            return Mapped(chosen, lambda k: from_sample(every[k]))
-
+        years = camera_years(data)
+        every = camera_samples(experiment, years, store, workers)
+        train, held = (
+            [k for k, fact in enumerate(every.facts) if fact["site"] in chosen]
+            for chosen in training_sites(years)
+        )
         card: Any = {
             "pixels": network.STATEMENT,
-            "sites": sorted({fact["site"] for fact in every.facts}),
+            "sites": sorted({every.facts[k]["site"] for k in (*train, *held)}),
             "never": list(sites.TEST_SITES),
         }
         return Material(
-            [Source("cameras", part(held=False), 1, 24)],
-            [Source("cameras", part(held=True), 1, 32)],
+            [Source("cameras", Mapped(train, lambda k: from_sample(every[k])), 1, 24)],
+            [Source("cameras", Mapped(held, lambda k: from_sample(every[k])), 1, 32)],
             card,
         )
     examples = real_data.fine_tune_examples(data, list(experiment.places))
@@ -235,21 +234,30 @@ def read_cameras(data: Path) -> list[sites.CameraYear]:
     )
 
 
-def held_out_clusters(data: Path) -> set[str]:
-    """Clusters of training sites that decide when to stop, and calibrate."""
-    train = sites.split(read_cameras(data)).train
+def camera_years(data: Path) -> list[sites.CameraYear]:
+    """Site-years that the screening accepted, since there is a Sentinel-2."""
+    return [year for year in read_cameras(data) if year.accepted and year.year >= FIRST_YEAR]
+
+
+def training_sites(years: Sequence[sites.CameraYear]) -> tuple[set[str], set[str]]:
+    """Sites to learn from, and those of other clusters that decide when to stop and calibrate."""
+    train = sites.split(years).train
     dealt = sites.folds(train, FOLDS)
-    return {year.cluster for year, fold in zip(train, dealt, strict=True) if fold == 0}
+    held = {year.cluster for year, fold in zip(train, dealt, strict=True) if fold == 0}
+    return (
+        {year.site for year in train if year.cluster not in held},
+        {year.site for year in train if year.cluster in held},
+    )
 
 
-def camera_samples(experiment: Experiment, data: Path, store: Path, workers: int = 1) -> SampleSet:
-    """Simulate, once, satellites over the cameras of the training sites."""
-    path = store / f"cameras_{experiment.realisations}_{experiment.seed}.npz"
+def camera_samples(
+    experiment: Experiment, years: Sequence[sites.CameraYear], store: Path, workers: int = 1
+) -> SampleSet:
+    """Simulate, once, satellites over all cameras, test sites' too."""
+    path = store / f"cameras_{experiment.realisations}.npz"
     if not path.exists():
         store.mkdir(parents=True, exist_ok=True)
-        train = sites.split(read_cameras(data)).train
-        runs = range(experiment.realisations)
-        network.make_samples(train, runs, path, seed=experiment.seed, workers=workers)
+        network.make_samples(years, range(experiment.realisations), path, workers=workers)
     return samples.load(path)
 
 

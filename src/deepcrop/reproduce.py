@@ -24,22 +24,29 @@ import torch
 from deepcrop import score_figures, score_report, score_tables, scores, sites
 from deepcrop.batches import from_sample
 from deepcrop.errors import DeepCropError
-from deepcrop.experiment import FOLDS, Mapped
-from deepcrop.network import CONFIGS, Config, build, load
+from deepcrop.experiment import FIRST_YEAR, FOLDS, Mapped
+from deepcrop.network import CONFIGS, Config, Network, build, load
 from deepcrop.samples import Sample, SampleSet
 from deepcrop.score_report import Part, network_answers, title_of
 from deepcrop.scores import Answers, Entry
 from deepcrop.sites import CameraYear
 from deepcrop.staging import atomic_file
-from deepcrop.study import FIRST_YEAR, Study, camera_network, place_of, sample_set
+from deepcrop.study import Study, camera_network, place_of, sample_set
 from deepcrop.training import Source, Training, fit
 
 # One method --------------------------------------------------------------------------------------
 
 
-def recipe(config: Config, seed: int) -> Training:
-    """How a method of the comparison is taught; the published one at its own rate."""
-    return Training(rate=1e-4, seed=seed) if config.variant == "paper" else Training(seed=seed)
+def recipe(config: Config, seed: int, start: Path | None = None) -> Training:
+    """How a method of the comparison is taught; the published one at its own rate.
+
+    What starts from weights that know much already learns for a shorter time, at a lower rate.
+    """
+    if config.variant == "paper":
+        return Training(steps=300, rate=1e-4, check=50, seed=seed, bfloat16=True)
+    if start is not None:
+        return Training(steps=300, rate=1e-3, check=50, seed=seed, bfloat16=True)
+    return Training(steps=600, rate=3e-3, check=100, seed=seed, bfloat16=True)
 
 
 def train_method(
@@ -49,8 +56,9 @@ def train_method(
     valid_samples: Sequence[Sample],
     seed: int,
     out: Path,
+    start: Path | None = None,
 ) -> Path:
-    """Teach one method from scratch; a training that was interrupted goes on.
+    """Teach one method; a training that was interrupted goes on.
 
     Parameters
     ----------
@@ -64,27 +72,48 @@ def train_method(
         Everything random follows from it.
     out : Path
         Folder for the log, the checkpoint and the weights.
+    start : Path, optional
+        Weights of the same configuration to start from; by default random ones.
 
     Returns
     -------
     Path
         The weights.
+
+    Raises
+    ------
+    DeepCropError
+        If the weights to start from are of another configuration, or learned from cameras: a test
+        site could be among them.
     """
     torch.manual_seed(seed)
-    batch = 50 if config.variant == "paper" else 32
+    network = build(config) if start is None else _started(start, config)
+    batch = 50 if config.variant == "paper" else 24
     facts = {(one.site, one.simulated) for one in chain(train_samples, valid_samples)}
     cameras = {
         "pixels": score_tables.kind(any(simulated for _, simulated in facts)),
         "sites": sorted(site for site, _ in facts),
     }
     return fit(
-        build(config),
+        network,
         [Source("cameras", Mapped(train_samples, from_sample), batch=batch)],
         [Source("cameras", Mapped(valid_samples, from_sample), batch=32)],
-        recipe(config, seed),
+        recipe(config, seed, start),
         out,
         {"method": name, "cameras": cameras},
     )
+
+
+def _started(start: Path, config: Config) -> Network:
+    network, about = load(start)
+    if network.config != config:
+        raise DeepCropError(f"{start} holds another network than the one to train.")
+    if "cameras" in about["card"]:
+        raise DeepCropError(
+            f"{start} has learned from cameras, perhaps from test sites; start from weights that "
+            "have only seen simulated tiles."
+        )
+    return network
 
 
 # The whole ---------------------------------------------------------------------------------------
@@ -100,6 +129,7 @@ class Job:
     train: list[int]
     valid: list[int]
     test: list[int]
+    start: Path | None
 
 
 def reproduce(study: Study) -> Path:
@@ -149,9 +179,11 @@ def _jobs(
         [year for year, fold in zip(parts.train, dealt, strict=True) if (fold == 0) == held]
         for held in (False, True)
     )
-    numbers = [_numbers(made, some) for some in (train, valid, parts.test)]
+    learn, check, ask = (_numbers(made, some) for some in (train, valid, parts.test))
     folder = study.out / "runs" / method
-    return [Job(method, seed, folder / f"seed{seed}", *numbers) for seed in seeds]
+    return [
+        Job(method, seed, folder / f"seed{seed}", learn, check, ask, study.start) for seed in seeds
+    ]
 
 
 def _fold_jobs(study: Study, made: SampleSet, years: Sequence[CameraYear]) -> list[Job]:
@@ -168,7 +200,7 @@ def _fold_jobs(study: Study, made: SampleSet, years: Sequence[CameraYear]) -> li
             _numbers(made, (year for year, use in zip(years, which, strict=True) if use))
             for which in ((dealt != fold) & (dealt != held), dealt == held, dealt == fold)
         )
-        jobs.append(Job(method, 1, folder / f"fold{fold}", train, valid, test))
+        jobs.append(Job(method, 1, folder / f"fold{fold}", train, valid, test, study.start))
     return jobs
 
 
@@ -192,7 +224,9 @@ def _run_all(jobs: Sequence[Job], sets: dict[str, SampleSet]) -> None:
 
 def _run(job: Job, made: SampleSet) -> None:
     train, valid, test = (Part(made, some) for some in (job.train, job.valid, job.test))
-    weights = train_method(job.method, CONFIGS[job.method], train, valid, job.seed, job.folder)
+    weights = train_method(
+        job.method, CONFIGS[job.method], train, valid, job.seed, job.folder, job.start
+    )
     answers = network_answers(load(weights)[0], test)
     content = {k: v for k in _ARRAYS if (v := getattr(answers, k)) is not None}
     with atomic_file(job.folder / "answers.npz") as part:
@@ -212,7 +246,8 @@ def _identity(job: Job, made: SampleSet) -> dict[str, Any]:
         "method": job.method,
         "seed": job.seed,
         "config": config.to_dict(),
-        "training": asdict(recipe(config, job.seed)),
+        "training": asdict(recipe(config, job.seed, job.start)),
+        "start": job.start and hashlib.sha256(job.start.read_bytes()).hexdigest(),
         "samples": made.provenance,
         "learned": hashlib.sha256(learned.encode()).hexdigest(),
         "asked": [name_of[k] for k in job.test],

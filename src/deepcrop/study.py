@@ -33,9 +33,6 @@ METHODS = (
 
 ARCHIVES = ("simulated", "pc", "ee")
 
-FIRST_YEAR = 2016
-"""First target year: before it both satellites did not look all year."""
-
 PLACES = {"field": VIEW_DISTANCE, "mast": 0.0}
 """Where patches lie, metres along the camera's view: ours on the field seen, the paper's on the
 mast."""
@@ -65,6 +62,8 @@ class Study:
         at a time. The first of ``methods`` is trained anew for each.
     workers : int
         Processes that simulate.
+    start : Path, optional
+        Weights to start from that have seen simulated tiles only (`deepcrop.experiment`).
     """
 
     archive: str
@@ -75,6 +74,7 @@ class Study:
     realisations: int = 1
     folds: int | None = None
     workers: int = 1
+    start: Path | None = None
 
     def __post_init__(self) -> None:
         if self.archive not in ARCHIVES:

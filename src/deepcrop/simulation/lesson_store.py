@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,10 +49,15 @@ def make(folder: Path, count: int, seed: int, workers: int = 1) -> list[Path]:
     wanted = [(path, k, seed) for k, path in enumerate(names) if not path.exists()]
     if not wanted:
         return names
-    os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # of the processes that are spawned
-    with progress_bar() as bar, multiprocessing.get_context("spawn").Pool(workers) as pool:
-        task = bar.add_task("simulating lessons", total=len(wanted))
-        for _ in pool.imap_unordered(_make_shard, wanted):
+    with progress_bar() as bar, contextlib.ExitStack() as stack:
+        task = bar.add_task("simulating lessons", total=len(names))
+        bar.advance(task, len(names) - len(wanted))
+        done: Iterator[None] = map(_make_shard, wanted)
+        if workers > 1:
+            os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # of the processes that are spawned
+            pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers))
+            done = pool.imap_unordered(_make_shard, wanted)
+        for _ in done:
             bar.advance(task)
     return names
 

@@ -1,0 +1,420 @@
+"""The experiment with networks that were never taught, on pixels of random numbers."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_cube
+from network_batches import small
+from test_sites import accepted, labels, season
+
+from deepcrop import observations, reproduce, samples, score_report, study
+from deepcrop.errors import CubeError, DeepCropError
+from deepcrop.network import build, save
+from deepcrop.reproduce import train_method
+from deepcrop.samples import VIEW_DISTANCE
+from deepcrop.score_report import Part, evaluate, network_answers, title_of
+from deepcrop.sites import TEST_SITES, read_network, site_years
+from deepcrop.stages import STAGES
+from deepcrop.study import Study, sample_set
+from deepcrop.training import Training
+
+PLACES = {"one": "one", "two": "one", "three": "three", "four": "four", "near": "mead2"}
+PROVENANCE = {"pixels": "simulated", "realisations": [0, 1], "view_distance": VIEW_DISTANCE}
+
+
+@pytest.fixture(scope="module")
+def years(tmp_path_factory):
+    """A site-year of each test site, of a neighbour of one, and of three training clusters."""
+    folder = tmp_path_factory.mktemp("series")
+    clusters = {site: site for site in TEST_SITES} | PLACES
+    made = site_years(
+        labels(folder, site, accepted(2018, season(1, 120 + k), season(2, 10 + k)))
+        for k, site in enumerate(sorted(clusters))
+    )
+    return [replace(year, cluster=clusters[year.site]) for year in made]
+
+
+@pytest.fixture(scope="module")
+def made(years):
+    """Two samples of each, whose NDVI has a season of its own."""
+    cube = make_cube(rows=20, cols=20, optical_scenes=60, sar_scenes=12)
+    optical = cube["optical"].to_dataset()
+    days = np.arange(-150, 450, 10)
+    optical["time"] = np.datetime64("2018-01-01T10", "ns") + days * np.timedelta64(1, "D")
+    patches = []
+    for k in range(len(years)):
+        value = np.interp(days, [110 + k, 140 + k, 190, 220], [0.2, 0.8, 0.8, 0.2])
+        optical["nir"][:] = 0.5
+        optical["red"][:] = (0.5 * (1 - value) / (1 + value))[:, None, None]
+        cube["optical"] = optical
+        patches.append(samples.cut(cube, 9, 9, 2018))
+    return samples.collect(
+        (
+            samples.Sample(
+                name=f"{year.name}_{number}",
+                site=year.site,
+                cluster=year.cluster,
+                crop=year.crop,
+                year=year.year,
+                latitude=year.latitude,
+                longitude=year.longitude,
+                moved=0.0,
+                simulated=True,
+                patch=patch,
+                day=year.day,
+                low=year.low,
+                high=year.high,
+                none=year.none,
+            )
+            for year, patch in zip(years, patches, strict=True)
+            for number in (0, 1)
+        ),
+        PROVENANCE,
+    )
+
+
+@pytest.fixture
+def experiment(years, made, tmp_path, monkeypatch):
+    """The experiment's settings, and a list that tells who was taught what."""
+    taught = []
+
+    def fake(name, config, train, valid, seed, out, start):
+        parts = [{(one.site, one.cluster) for one in part} for part in (train, valid)]
+        taught.append((name, seed, *parts))
+        out.mkdir(parents=True)
+        torch.manual_seed(seed)
+        save(build(replace(config, trunk=())), out / "weights.safetensors")
+        (out / "checkpoint.pt").write_text("large")
+        return out / "weights.safetensors"
+
+    monkeypatch.setattr(reproduce, "train_method", fake)
+    monkeypatch.setattr(reproduce, "camera_network", lambda study: years)
+    out = tmp_path / "out"
+    out.mkdir()
+    samples.save(made, out / "samples_field.npz")
+    return Study("simulated", tmp_path, out, ("radar-only",), seeds=2, realisations=2), taught
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_is_done_is_not_done_again_and_more_can_be_added(experiment):
+    settings, taught = experiment
+    report = reproduce.reproduce(settings)
+    assert [(name, seed) for name, seed, *_ in taught] == [("radar-only", 1), ("radar-only", 2)]
+    names = sorted(str(path.relative_to(settings.out)) for path in settings.out.rglob("*.npz"))
+    assert names == [
+        "runs/radar-only/seed1/answers.npz",
+        "runs/radar-only/seed2/answers.npz",
+        "samples_field.npz",
+    ]
+    assert not list(settings.out.rglob("checkpoint.pt"))
+    assert len(read(settings.out / "site_years.csv")) == 10
+    text = report.read_text()
+    assert text.startswith("# Scores: simulated pixels, real camera labels")
+    assert (
+        "4 site-years of 4 sites train and decide when to stop; 5 site-years of 5 sites test; "
+        "1 site-years of 1 sites near a test site are left out" in text
+    )
+    before = (settings.out / "tables" / "methods.csv").read_text()
+
+    reproduce.reproduce(settings)
+    assert len(taught) == 2
+    assert (settings.out / "tables" / "methods.csv").read_text() == before
+
+    reproduce.reproduce(replace(settings, methods=("transformer-only",), seeds=1))
+    assert [(name, seed) for name, seed, *_ in taught[2:]] == [("transformer-only", 1)]
+    rows = {row["method"]: row for row in read(settings.out / "tables" / "methods.csv")}
+    assert list(rows) == [
+        "NDVI curve",
+        "NDVI curve, calibrated",
+        "NDVI curve, Savitzky-Golay",
+        "NDVI curve, Savitzky-Golay, calibrated",
+        "Deep-CroP, radar only",
+        "Deep-CroP, transformer only",
+    ]
+    # Training sites' curves are as late as the test sites': calibration takes nearly all of it.
+    plain, fair = (float(rows[f"NDVI curve{name}"]["all"]) for name in ("", ", calibrated"))
+    assert fair < plain
+    full = read(settings.out / "tables" / "scores.csv")
+    seeds = {(row["method"], row["season"]): row["seeds"] for row in full}
+    assert seeds["Deep-CroP, radar only", "1"] == "2"
+    assert seeds["Deep-CroP, transformer only", "2"] == "1"
+    assert {row["dates"] for row in full if row["stage"] == "SOS20"} == {"10"}
+    for name in ("table2_sites", "table3_cafcookwestltar01", "table4_mead3", "differences_usof6",
+                 "table5_ablations", "sensors", "by_crop", "by_images"):  # fmt: skip
+        assert (settings.out / "tables" / f"{name}.md").exists()
+    for name in ("errors", "scatter", "images"):
+        assert f"figures/{name}.png" in text
+        assert (settings.out / "figures" / f"{name}.png").exists()
+
+
+def test_no_test_site_nor_neighbour_teaches_or_stops(experiment):
+    settings, taught = experiment
+    reproduce.reproduce(replace(settings, seeds=1))
+    ((_, _, train, valid),) = taught
+    assert train | valid == {(site, PLACES[site]) for site in ("one", "two", "three", "four")}
+    assert valid
+    assert {cluster for _, cluster in train}.isdisjoint(cluster for _, cluster in valid)
+
+
+def test_folds_ask_every_sample_once_of_a_network_that_never_saw_its_cluster(experiment, made):
+    settings, taught = experiment
+    reproduce.reproduce(replace(settings, seeds=1, folds=4))
+    assert len(taught) == 1 + 4
+    every = {(fact["site"], fact["cluster"]) for fact in made.facts}
+    asked = []
+    for fold, (_, _, train, valid) in enumerate(taught[1:]):
+        path = settings.out / "folds" / "4" / "radar-only" / f"fold{fold}" / "answers.npz"
+        with np.load(path) as file:
+            names = json.loads(str(file["about"]))["asked"]
+        asked += names
+        of = {f["name"]: (f["site"], f["cluster"]) for f in made.facts}
+        test = {of[name] for name in names}
+        assert train | valid | test == every
+        for one, other in ((train, valid), (train, test), (valid, test)):
+            assert {cluster for _, cluster in one}.isdisjoint(cluster for _, cluster in other)
+    assert sorted(asked) == sorted(fact["name"] for fact in made.facts)
+    rows = read(settings.out / "tables" / "clusters.csv")
+    whole = [r for r in rows if r["group"] == "all" and r["season"] == "1" and r["stage"] == "all"]
+    assert {row["site-years"] for row in whole} == {"10"}
+    assert {row["dates"] for row in whole} == {"80"}
+    assert {r["method"] for r in rows} >= {"NDVI curve, calibrated", "Deep-CroP, radar only"}
+    assert "cluster mead2" in {row["group"] for row in rows}
+
+
+def test_an_interruption_loses_one_training_at_most(experiment, monkeypatch):
+    settings, taught = experiment
+    real = reproduce.train_method
+
+    def killed(name, config, train, valid, seed, out, start):
+        if seed == 2:
+            raise KeyboardInterrupt
+        return real(name, config, train, valid, seed, out, start)
+
+    monkeypatch.setattr(reproduce, "train_method", killed)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce.reproduce(settings)
+    monkeypatch.setattr(reproduce, "train_method", real)
+    reproduce.reproduce(settings)
+    assert [seed for _, seed, *_ in taught] == [1, 2]
+
+
+def test_results_of_other_settings_are_refused(experiment, years, monkeypatch):
+    settings, _ = experiment
+    settings = replace(settings, seeds=1)
+    reproduce.reproduce(settings)
+    with pytest.raises(DeepCropError, match=r"samples_field\.npz was made with other settings"):
+        reproduce.reproduce(replace(settings, realisations=1))
+    moved = [replace(years[0], day=years[0].day + 1), *years[1:]]
+    with pytest.raises(DeepCropError, match="cameras or labels"):
+        sample_set(settings, moved, "field")
+    with pytest.raises(DeepCropError, match="cameras or labels"):
+        sample_set(settings, years[1:], "field")
+    with pytest.raises(DeepCropError, match="cameras or labels"):
+        sample_set(replace(settings, archive="pc"), years, "field")
+    monkeypatch.setattr(reproduce, "recipe", lambda config, seed, start: Training(steps=3))
+    with pytest.raises(DeepCropError, match=r"answers\.npz .*\(training differ\)"):
+        reproduce.reproduce(settings)
+    path = settings.out / "runs" / "radar-only" / "seed1" / "answers.npz"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DeepCropError, match="cannot be read"):
+        reproduce.reproduce(settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"archive": "moon"}, "'moon' is unknown; expected one of simulated, pc, ee"),
+        ({"methods": ("default", "magic")}, "Methods magic are unknown"),
+        ({"methods": ()}, "At least one method"),
+        ({"seeds": 0}, "one seed"),
+        ({"folds": 2}, "at least 3"),
+    ],
+)
+def test_settings_that_cannot_be(tmp_path, changes, words):
+    with pytest.raises(DeepCropError, match=words):
+        Study(**({"archive": "simulated", "data": tmp_path, "out": tmp_path} | changes))
+
+
+def test_names_in_tables():
+    assert title_of("default") == "Deep-CroP"
+    assert title_of("optical-only") == "Deep-CroP, optical only"
+    assert title_of("paper") == "Deep-CroP as published"
+    assert title_of("paper-cnn") == "Deep-CroP as published, cnn"
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+def test_answers_are_of_the_four_stages_and_of_any_batch(made):
+    torch.manual_seed(0)
+    network = build(small("transformer-only"))
+    part = Part(made, [3, 0, 5])
+    found = network_answers(network, part)
+    assert found.day.shape == found.probability.shape == (3, 2, 4)
+    assert found.snapped is None
+    backward = build(small("transformer-only", stages=STAGES[::-1]))
+    assert network_answers(backward, part).day.shape == (3, 2, 4)
+    one = network_answers(network, Part(made, [5]), batch=1)
+    np.testing.assert_allclose(one.probability[0], found.probability[2], rtol=1e-4)
+    # The order of a network's stages is its own affair.
+    state = network.state_dict()
+    order = list(range(len(network.config.stages)))[::-1]
+    turned = build(small("transformer-only", stages=network.config.stages[::-1]))
+    for name in ("bins.weight", "bins.bias", "none.weight", "none.bias", "log_temperature"):
+        rows = state[name].unflatten(0, (-1, len(order)))[:, order].flatten(0, 1)
+        state[name] = rows
+    turned.load_state_dict(state)
+    np.testing.assert_allclose(
+        network_answers(turned, part).probability, found.probability, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", ["paper-transformer", "snapped"])
+def test_the_camera_at_the_nearest_image(made, name):
+    changes = {} if name.startswith("paper") else {"trunk": (), "fusion": False}
+    network = build(small(name, **changes)).eval()
+    part = Part(made, [0, 7, 13])
+    found = network_answers(network, part, batch=2)
+    assert found.snapped.shape == found.day.shape == (3, network.config.slots, 4)
+    for row, one in enumerate(part):
+        dates = np.concatenate([one.patch.optical_days, one.patch.radar_days])
+        for k, stage in enumerate((0, 1, 3, 4)):
+            label, snapped = one.day[0, stage], found.snapped[row, 0, k]
+            assert snapped in dates
+            nearest = np.abs(dates - label).min()
+            if name == "snapped":
+                assert abs(snapped - label) == pytest.approx(nearest, abs=1e-3)
+            else:  # it reads some of the dates only: 6 and 4 here
+                assert abs(snapped - label) >= nearest - 1e-3
+
+
+# --- given weights --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "w.safetensors"
+    save(build(small("transformer-only")), path, card={"cameras": {"sites": ["one", "two"]}})
+    return path
+
+
+def test_weights_on_the_test_sites(made, weights, tmp_path):
+    samples.save(made, tmp_path / "set.npz")
+    report = evaluate(weights, tmp_path / "set.npz", tmp_path / "new" / "scores")
+    rows = read(report.parent / "tables" / "methods.csv")
+    assert [row["method"] for row in rows][-1] == "Deep-CroP (w.safetensors)"
+    assert {row["site-years"] for row in rows} == {"5"}
+    assert len(rows) == 5  # two curves, plain and calibrated
+    assert "simulated pixels" in report.read_text()
+
+
+def test_weights_are_not_scored_where_they_learned(made, years, weights, tmp_path):
+    path = tmp_path / "set.npz"
+    samples.save(made, path)
+    with pytest.raises(DeepCropError, match="trained at or near one, two: scores there"):
+        evaluate(weights, path, tmp_path / "scores", everything=True)
+    save(build(small("transformer-only")), weights, card={"cameras": {"sites": ["near"]}})
+    with pytest.raises(DeepCropError, match="at or near mead2"):  # a neighbour is enough
+        evaluate(weights, path, tmp_path / "scores")
+    others = [k for k, fact in enumerate(made.facts) if fact["site"] not in TEST_SITES]
+    samples.save(samples.collect(Part(made, others), {}), path, overwrite=True)
+    with pytest.raises(DeepCropError, match=r"no sample of the test sites .* --all-sites"):
+        evaluate(weights, path, tmp_path / "scores")
+
+
+def test_weights_for_another_radar(made, weights, tmp_path):
+    other = replace(made, provenance={"radiometry": ["sigma0 from gamma0, approximate"]})
+    samples.save(other, tmp_path / "set.npz")
+    with pytest.raises(CubeError, match=r"is sigma0 from gamma0, approximate; .* expects sigma0"):
+        evaluate(weights, tmp_path / "set.npz", tmp_path / "scores")
+
+
+# --- real pixels ----------------------------------------------------------------------------------
+
+
+def test_real_pixels_come_from_cubes_that_are_fetched_once(years, tmp_path, monkeypatch):
+    from pyproj import Transformer
+
+    cube = make_cube(rows=40, cols=40)
+    box = observations.grid_of(cube)
+    to_degrees = Transformer.from_crs(str(box.crs), "EPSG:4326", always_xy=True)
+    lon, lat = to_degrees.transform(box.coords["x"].values[20], box.coords["y"].values[20])
+    some = [replace(year, latitude=lat, longitude=lon) for year in years[:3]]
+    some[1] = replace(some[1], latitude=lat + 1)  # stands outside its cube
+    asked = []
+
+    def fetch_sites(names, network, request, out):
+        (name,) = names
+        wanted = request(box)
+        asked.append((name, str(wanted.start), str(wanted.end), wanted.archive))
+        if name == some[2].site:
+            return [study.site_fetch.SiteFetched(name, why="nobody knows it")]
+        observations.save_cube(cube, out / f"{name}.zarr")
+        return [study.site_fetch.SiteFetched(name)]
+
+    monkeypatch.setattr(study.site_fetch, "fetch_sites", fetch_sites)
+    (tmp_path / "phenocam").mkdir()
+    settings = Study("pc", tmp_path, tmp_path)
+    made = sample_set(settings, some, "mast")
+    assert [fact["site"] for fact in made.facts] == [some[0].site]
+    assert not made.simulated
+    assert made.provenance["radiometry"] == ["sigma0"]
+    assert asked[0] == (some[0].site, "2017-07-04", "2019-07-03", "pc")
+    left = {row["site_year"]: row["why"] for row in read(tmp_path / "left_out.csv")}
+    assert "outside the grid" in left[some[1].name]
+    assert "does not exist" in left[some[2].name]
+    (tmp_path / "samples_mast.npz").unlink()
+    shutil.rmtree(tmp_path / "phenocam" / f"{some[1].site}.zarr")
+    sample_set(settings, some, "mast")
+    assert [name for name, *_ in asked[3:]] == [some[1].site, some[2].site]
+
+
+# --- a real training ------------------------------------------------------------------------------
+
+
+def test_a_method_is_taught(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        reproduce, "recipe", lambda config, seed, start: Training(steps=2, check=1, seed=seed)
+    )
+    config = small("transformer-only")
+    one, two = (
+        train_method("x", config, Part(made, [0, 1, 2]), Part(made, [3]), 1, tmp_path / name)
+        for name in "ab"
+    )
+    assert one.read_bytes() == two.read_bytes()
+    card = score_report.load(one)[1]["card"]
+    assert card["cameras"]["pixels"] == "simulated pixels, real camera labels"
+    assert card["cameras"]["sites"] == sorted({made.facts[k]["site"] for k in range(4)})
+
+
+@pytest.mark.slow
+def test_the_experiment_over_real_cameras(real_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        reproduce, "recipe", lambda config, seed, start: Training(steps=2, check=1, seed=seed)
+    )
+    wanted = (*TEST_SITES, "silverton", "arsltarmdcr", "harvardfarmsouth")
+    series = [
+        path
+        for path in sorted((real_data / "phenocam/series").glob("*.csv"))
+        if path.name.startswith(wanted)
+    ]
+    every = read_network(series, real_data / "phenocam/sites.csv")
+    first = {year.site: year for year in every if year.accepted and year.year >= 2018}
+    monkeypatch.setattr(reproduce, "camera_network", lambda study: list(first.values()))
+    settings = Study("simulated", real_data, tmp_path, ("transformer-only",), seeds=1)
+    report = reproduce.reproduce(settings)
+    rows = {row["method"]: row for row in read(tmp_path / "tables" / "methods.csv")}
+    assert float(rows["NDVI curve"]["detected, %"]) > 80
+    assert float(rows["NDVI curve, calibrated"]["SOS50"]) < 30
+    assert "Deep-CroP, transformer only" in rows
+    assert "simulated pixels, real camera labels" in report.read_text()
