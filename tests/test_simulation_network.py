@@ -45,6 +45,7 @@ def test_the_camera_sees_the_curve_again(maize, number):
 
 
 def test_a_season_keeps_its_order(maize):
+    ahead = []
     for number in range(12):
         field, _ = inversion.invert(np.random.default_rng(number), maize, "corn")
         year = slice(-canopy.FIRST_DAY + 130, -canopy.FIRST_DAY + 330)
@@ -55,7 +56,7 @@ def test_a_season_keeps_its_order(maize):
         sos20 = 130 + np.flatnonzero(bump(200, 0.1)[year] > 0.02).min()
         seedbed = field.state[-canopy.FIRST_DAY + 60 : -canopy.FIRST_DAY + 180, RESIDUE]
         sown = 60 + np.flatnonzero(seedbed == np.float32(0.05)).min()
-        assert 8 <= sos20 - sown <= 50
+        ahead.append(sos20 - sown)
         assert leaves.argmax() < dead.argmax() <= harvest - 130
         before, after = field.state[harvest - canopy.FIRST_DAY + np.array([-1, 1])]
         assert after[canopy.BROWN_LAI] < 0.2 * before[canopy.BROWN_LAI] + 0.05
@@ -63,6 +64,9 @@ def test_a_season_keeps_its_order(maize):
         assert leaves[:15].max() < 0.7 < 2 < leaves.max() < 9
         starts = [cycle.start for cycle in field.cycles]
         assert starts == sorted(starts)
+    # Weeds in spring can look like the start of green-up; then sowing is early.
+    assert min(ahead) >= 8
+    assert 20 < np.median(ahead) < 40
 
 
 def test_relations_differ(maize):

@@ -27,7 +27,7 @@ from deepcrop.staging import atomic_file
 SHARES = (1.0, 0.6, 0.4, 0.25, 0.15)
 """Shares of the optical scenes that are kept."""
 
-DRAWS = 5
+DRAWS = 10
 """Random draws of each share; a smaller share keeps a part of what a larger one keeps."""
 
 GAP = 60.0
