@@ -215,13 +215,14 @@ def test_count_map_classes_and_shares():
 def test_count_map_tells_what_is_not_known():
     values = np.array([[255, 255, 0, 40], [80, 80, 99, 100]], np.uint8)
     figure = figures.count_map(
-        values, heading="%", resolution=10, simulated=False, title="A", nodata=255
+        values, heading="%", resolution=10, simulated=False, title="A", nodata=255, top=100
     )
     shown = figure.axes[1].images[0].get_array()
     assert shown.mask.tolist() == [[True, True, False, False], [False] * 4]
     assert shown[1].tolist() == [4, 4, 4, 5]
     assert "no data (25 %)" in words(figure)
-    assert "80–99" in words(figure)
+    assert {"80–99", "100"} < set(words(figure))
+    assert "100–119" not in words(figure)
     nothing = np.full((3, 4), 255, np.uint8)
     figure = figures.count_map(
         nothing, heading="%", resolution=10, simulated=False, title="A", nodata=255

@@ -148,6 +148,7 @@ def test_france(real_data_folder):
     assert np.array_equal(one.optical[:, :, 0, 0], one.optical[:, :, 17, 17], equal_nan=True)
 
 
+@pytest.mark.slow  # 500 small files
 def test_an_giang_has_one_offset(real_data_folder):
     place = real_data.read("angiang", real_data_folder)
     assert len(place.examples) == 250

@@ -391,7 +391,8 @@ def test_a_method_is_taught(made, tmp_path, monkeypatch):
         train_method("x", config, Part(made, [0, 1, 2]), Part(made, [3]), 1, tmp_path / name)
         for name in "ab"
     )
-    assert one.read_bytes() == two.read_bytes()
+    first, second = (score_report.load(path)[0].state_dict() for path in (one, two))
+    assert all(torch.equal(first[name], second[name]) for name in first)
     card = score_report.load(one)[1]["card"]
     assert card["cameras"]["pixels"] == "simulated pixels, real camera labels"
     assert card["cameras"]["sites"] == sorted({made.facts[k]["site"] for k in range(4)})

@@ -125,6 +125,7 @@ def count_map(
     simulated: bool,
     title: str,
     nodata: int | None = None,
+    top: int | None = None,
 ) -> Figure:
     """Map of small numbers (seasons, observations, percent) in at most eight classes; 0 is grey.
 
@@ -138,6 +139,8 @@ def count_map(
         As for `stage_map`.
     nodata : int, optional
         Stands for "nothing known".
+    top : int, optional
+        Largest number there can be, as 100 for percent.
     """
     counts = np.asarray(counts)
     known = counts != nodata if nodata is not None else np.ones(counts.shape, bool)
@@ -145,6 +148,8 @@ def count_map(
         (int(counts[known].min()), int(counts[known].max())) if known.any() else (0, 0)
     )
     edges, labels = count_classes(lowest, highest)
+    if edges[-1] == top:
+        labels[-1] = str(top)
     index = np.digitize(counts, edges[1:])
     page = _Page(counts.shape, heading, title, simulated, 0.62)
     if not known.all():

@@ -283,6 +283,7 @@ def _write_overview(layer: Layer, box: GeoBox, out: Path, info: MapInfo) -> None
             simulated=info.simulated,
             title=title,
             nodata=layer.nodata,
+            top=100 if layer.kind == "percent" else None,
         )
     figures.save(figure, out / f"{layer.name}.png")
 

@@ -281,10 +281,10 @@ def _answers(job: Job) -> Answers:
 
 def _read(path: Path) -> tuple[Answers, dict[str, Any]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in _ARRAYS if name in file}
             return Answers(**arrays), json.loads(str(file["about"]))
-    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise DeepCropError(f"{path} cannot be read ({error}); delete it.") from None
 
 

@@ -143,10 +143,11 @@ def verdicts(scores: Sequence[thinning.Score]) -> list[Table]:
             curve = _four(mine, kept, CURVE, "curve")
             rivals = [_four(mine, kept, one, "curve") for one in (WITHOUT, OPTICAL) if one in names]
             best = min((one["mae"] for one in rivals), default=math.nan)
+            share = radar["mae"] / curve["mae"] if curve["mae"] > 0 else math.nan
             earns = radar["mae"] < best and radar["dated"] >= max(r["dated"] for r in rivals) - 0.01
             rows.append(
                 (title, kept, day(radar["mae"]), day(best), day(curve["mae"]),
-                 percent(radar["mae"] / curve["mae"]), percent(radar["dated"]),
+                 percent(share), percent(radar["dated"]),
                  percent(curve["dated"]), "yes" if earns else "no")
             )  # fmt: skip
     if not rows:
