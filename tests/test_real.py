@@ -52,6 +52,7 @@ def test_report(real_data, tmp_path, monkeypatch, capsys):
     assert "taught none of these places" in page
     assert "network with radar, camera's dates" in page
     assert (out / "thinned.png").stat().st_size > 10_000
-    rows = list(csv.DictReader((out / "thinned.csv").open()))
+    with (out / "thinned.csv").open() as file:
+        rows = list(csv.DictReader(file))
     assert {row["kept"] for row in rows} == {"100 %", "25 %", "gap of 60 days"}
     assert "wrote" in capsys.readouterr().out

@@ -208,7 +208,7 @@ def _score(maps: Path, region: Path, out: Path) -> None:
     scores = evaluation.score_map(maps, region)
     evaluation.write_scores(scores, out)
     table = Table(
-        title="SIMULATED DATA: NDVI curve against true camera greenness, days; "
+        title="SIMULATED DATA: maps against true camera greenness, days; "
         "unmatched: mapped dates without a true season"
     )
     for heading in (

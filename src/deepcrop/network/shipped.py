@@ -15,7 +15,7 @@ def shipped() -> Path:
     DeepCropError
         If this installation has none.
     """
-    path = Path(__file__).parent / "weights" / "default.safetensors"
+    path = Path(__file__).with_name("default.safetensors")
     if not path.is_file():
         raise DeepCropError(
             f"{path} does not exist: this installation has no weights. Install deepcrop anew, or "
