@@ -103,6 +103,5 @@ def test_weights_that_did_not_come_with_the_package_are_missed(monkeypatch, tmp_
     monkeypatch.setitem(shipped.__globals__, "__file__", str(tmp_path / "shipped.py"))
     with pytest.raises(DeepCropError, match=r"default\.safetensors does not exist.*--weights"):
         shipped()
-    (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "default.safetensors").write_bytes(b"")
-    assert shipped() == tmp_path / "weights" / "default.safetensors"
+    (tmp_path / "default.safetensors").write_bytes(b"")
+    assert shipped() == tmp_path / "default.safetensors"

@@ -71,7 +71,9 @@ def test_interrupted_training_goes_on_to_the_same_result(tmp_path):
     with pytest.raises(Stopped):
         fit(new(), sources, held_out, HOW, tmp_path / "parts", on_step=stop)
     assert not (tmp_path / "parts" / "weights.safetensors").exists()
-    parts = fit(new(seed=9), sources, held_out, HOW, tmp_path / "parts")
+    with pytest.raises(DeepCropError, match="another training"):  # it began from other weights
+        fit(new(seed=9), sources, held_out, HOW, tmp_path / "parts")
+    parts = fit(new(), sources, held_out, HOW, tmp_path / "parts")
     one, two = (load(path)[0].state_dict() for path in (whole, parts))
     assert all(torch.equal(one[name], two[name]) for name in one)
     logs = [log(tmp_path / name) for name in ("whole", "parts")]

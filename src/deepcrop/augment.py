@@ -21,7 +21,7 @@ _PEAKS = [2, 7]  # of `batches.EVENTS`
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far examples are changed; 0 leaves a thing as it is.
+    """How far examples are changed; 0 leaves a thing as it is, but for the last two.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Augmentation:
     thin_radar : float
         Share that lose radar scenes: 30 to 100 % are kept.
     window : float
-        Share seen only from a day before the year to one after its end.
+        Share seen only from some day before the year to one around its end or after it.
     shift, stretch : float
         Spread of days by which the calendar moves, and of the logarithm of its stretching.
     cloud : float

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepcrop import stages
+from deepcrop.errors import DeepCropError
 from deepcrop.labels import CALENDAR
 from deepcrop.network.config import CURVE, Config
 from deepcrop.network.sensors import Batch, Series
@@ -168,6 +169,8 @@ def predict(
                 answer()
         if waiting:
             answer()
+    if not answers:
+        raise DeepCropError("There is no example to predict.")
     day, low, high, probability = (
         torch.cat(part).float().cpu().numpy() for part in zip(*answers, strict=True)
     )

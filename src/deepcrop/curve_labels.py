@@ -103,7 +103,7 @@ def unlabelled(
 ) -> Example:
     """Make an example of which no date is known yet; without ``radar``: optical only."""
     side = optical.shape[-2:]
-    pixels = inner(optical)[0, 0].size
+    pixels = inner(np.empty(side)).size
     shape = (pixels, stages.SLOTS, len(EVENTS))
     nan = np.full(shape, np.nan, np.float32)
     return Example(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +21,9 @@ from deepcrop.network.weights import build, load
 from deepcrop.samples import SampleSet
 from deepcrop.simulation import lesson_store, network
 from deepcrop.training import Source, Training, fit
+
+TESTED_ELSEWHERE = ("goodwaterbau",)
+"""Cameras whose real images test the weights; their clusters do not train either."""
 
 FIRST_YEAR = 2016
 """First target year of a camera: before it both satellites did not look all year."""
@@ -201,7 +205,7 @@ def material(
         card: Any = {
             "pixels": network.STATEMENT,
             "sites": sorted({every.facts[k]["site"] for k in (*train, *held)}),
-            "never": list(sites.TEST_SITES),
+            "never": [*sites.TEST_SITES, *TESTED_ELSEWHERE],
         }
         return Material(
             [Source("cameras", Mapped(train, lambda k: from_sample(every[k])), 1, 24)],
@@ -241,7 +245,8 @@ def camera_years(data: Path) -> list[sites.CameraYear]:
 
 def training_sites(years: Sequence[sites.CameraYear]) -> tuple[set[str], set[str]]:
     """Sites to learn from, and those of other clusters that decide when to stop and calibrate."""
-    train = sites.split(years).train
+    kept_out = {year.cluster for year in years if year.site in TESTED_ELSEWHERE}
+    train = [year for year in sites.split(years).train if year.cluster not in kept_out]
     dealt = sites.folds(train, FOLDS)
     held = {year.cluster for year, fold in zip(train, dealt, strict=True) if fold == 0}
     return (
@@ -254,11 +259,32 @@ def camera_samples(
     experiment: Experiment, years: Sequence[sites.CameraYear], store: Path, workers: int = 1
 ) -> SampleSet:
     """Simulate, once, satellites over all cameras, test sites' too."""
-    path = store / f"cameras_{experiment.realisations}.npz"
+    path = store / f"cameras_{experiment.realisations}_{experiment.seed}.npz"
     if not path.exists():
         store.mkdir(parents=True, exist_ok=True)
-        network.make_samples(years, range(experiment.realisations), path, workers=workers)
-    return samples.load(path)
+        runs = range(experiment.realisations)
+        network.make_samples(years, runs, path, seed=experiment.seed, workers=workers)
+    made = samples.load(path)
+    if {fact["name"].rpartition("_")[0] for fact in made.facts} != {year.name for year in years}:
+        raise DeepCropError(
+            f"{path} was made of other cameras or years than the data has now; delete it."
+        )
+    return made
+
+
+def _same(weights: Path, experiment: Experiment, number: int) -> None:
+    """Refuse the finished phase of another experiment."""
+    found = load(weights)[1]["card"].get("experiment", {})
+    wanted = json.loads(json.dumps(asdict(experiment)))
+    phases = wanted["phases"][:number]
+    same = found.get("phases", [])[:number] == phases
+    shared = ["network", "seed"]
+    of = {"lessons": "lessons", "cameras": "realisations", "places": "places"}
+    shared += [of[kind] for kind in KINDS if any(phase[kind] for phase in phases)]
+    if not same or any(found.get(key) != wanted[key] for key in shared):
+        raise DeepCropError(
+            f"{weights} is of another experiment. Delete its folder, or choose another --out."
+        )
 
 
 KINDS = ("lessons", "cameras", "places")
@@ -282,6 +308,7 @@ def train(
         folder = out / f"{number}_{phase.name}"
         before, weights = weights, folder / "weights.safetensors"
         if weights.exists():
+            _same(weights, experiment, number)
             continue
         shares = {kind: getattr(phase, kind) for kind in KINDS if getattr(phase, kind)}
         for kind in shares:

@@ -65,13 +65,14 @@ def report(
         Folder of the real excerpts.
     weights : Path, optional
         A network that reads optical images and radar; by default the one that comes with the
-        package. Where there is none, the curve is judged alone.
+        package.
     out : Path
         Folder to make.
     without_radar : Path, optional
         A network that was taught without radar.
     evi : Path, optional
-        A network that reads EVI of single pixels, to be fine-tuned at the camera sites.
+        A network that reads EVI of single pixels, to be fine-tuned at the camera sites; by default
+        the one that comes with the package, where the other one is by default too.
     overwrite : bool
         Replace an existing ``out``.
 
@@ -83,10 +84,7 @@ def report(
     if not data.is_dir():
         raise DeepCropError(f"{data} does not exist; expected the folder of the real excerpts.")
     if weights is None:
-        try:
-            weights = shipped()
-        except DeepCropError:
-            print("This installation has no weights: the curve is judged alone.")
+        weights, evi = shipped(), evi or shipped("evi")
     files = {"weights": weights, "without radar": without_radar, "evi": evi}
     known = {name: str(path) for name, path in files.items() if path is not None}
     networks = {name: load(path) for name, path in known.items()}

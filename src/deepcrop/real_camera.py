@@ -261,7 +261,10 @@ def fine_tune(
         [Source("held out", valid_examples)],
         replace(FINE_TUNING, seed=seed),
         out,
-        card={**about["card"], "fine_tuned": f"{len(train_examples)} site-years, {SOURCE}"},
+        card={
+            **about["card"],
+            "cameras": {"sites": [], "fine_tuned": f"{len(train_examples)} site-years, {SOURCE}"},
+        },
     )
 
 

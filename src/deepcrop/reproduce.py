@@ -88,6 +88,7 @@ def train_method(
     """
     torch.manual_seed(seed)
     network = build(config) if start is None else _started(start, config)
+    network = network.to("cuda" if torch.cuda.is_available() else "cpu")
     batch = 50 if config.variant == "paper" else 24
     facts = {(one.site, one.simulated) for one in chain(train_samples, valid_samples)}
     cameras = {
@@ -145,6 +146,9 @@ def reproduce(study: Study) -> Path:
     DeepCropError
         If data is missing, or the folder holds results of other settings.
     """
+    if study.start is not None:  # before hours of training, not after
+        for method in study.methods:
+            _started(study.start, CONFIGS[method])
     study.out.mkdir(parents=True, exist_ok=True)
     every = camera_network(study)
     sites.write_table(every, study.out / "site_years.csv")

@@ -7,6 +7,7 @@ interrupted goes on to the same result.
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -140,6 +141,8 @@ def fit(
         "training": asdict(how),
         "config": network.config.to_dict(),
         "sources": [(s.name, len(s.examples), s.weight, s.batch, s.pixels) for s in sources],
+        "held_out": [(s.name, len(s.examples)) for s in held_out],
+        "start": _fingerprint(network),
     }
     state = _State()
     if checkpoint.exists():
@@ -175,8 +178,12 @@ def fit(
                 _save_checkpoint(checkpoint, network, optimizer, identity, state)
             if on_step is not None:
                 on_step(state.step)
-    if state.weights:
-        network.load_state_dict(state.weights)
+    if not state.weights:
+        raise DeepCropError(
+            f"Training in {out} came to nothing: the held-out loss was never a number. Choose a "
+            "lower rate."
+        )
+    network.load_state_dict(state.weights)
     calibrate(network, held_out)
     save(network, target, card=card)
     return target
@@ -230,35 +237,40 @@ def _held_out_loss(network: Network, source: Source, device: torch.device, how: 
 def calibrate(network: Network, held_out: Sequence[Source]) -> None:
     """Set the temperature of each stage so that held-out dates are as likely as they can be.
 
-    The paper variant has none.
+    Each stage by the last of the sources that knows its dates: cameras come after lessons. The
+    paper variant has no temperatures.
     """
     if not isinstance(network, DeepCrop):
         return
     network.eval()
-    edges = network.edges.cpu()
-    device = next(network.parameters()).device
-    rng = np.random.default_rng(0)
-    logits, known = [], []
-    with torch.inference_mode():
-        for source in held_out:
-            for start in range(0, len(source.examples), source.batch):
-                stop = min(start + source.batch, len(source.examples))
-                examples = [source.examples[k] for k in range(start, stop)]
-                batch, labels = collate(examples, network.config)
-                batch = Batch(*(part.to(device) for part in batch))
-                seen, labels = _looked_at(network, batch, labels, source, rng)
-                logits.append(network.head(seen).float().cpu())
-                known.append(labels)
-    every_logit = torch.cat(logits)
-    every_label = Labels(*(torch.cat(parts) for parts in zip(*known, strict=True)))
     trial = torch.linspace(math.log(0.5), math.log(4), 43)
-    for stage in range(every_logit.shape[2]):
-        mine = Labels(*(part[:, :, stage : stage + 1] for part in every_label))
-        if not mine.known.any():
-            continue
-        part = every_logit[:, :, stage : stage + 1]
-        likely = [float(distribution_loss(part / t.exp(), mine, edges)) for t in trial]
-        network.log_temperature[stage] = trial[int(np.argmin(likely))]
+    for source in held_out:
+        logits, labels = _answers(network, source)
+        for stage in range(logits.shape[2]):
+            mine = Labels(*(part[:, :, stage : stage + 1] for part in labels))
+            if not mine.known.any():
+                continue
+            part, edges = logits[:, :, stage : stage + 1], network.edges.cpu()
+            likely = [float(distribution_loss(part / t.exp(), mine, edges)) for t in trial]
+            network.log_temperature[stage] = trial[int(np.argmin(likely))]
+
+
+def _answers(network: DeepCrop, source: Source) -> tuple[Tensor, Labels]:
+    """Logits and labels of all examples of a source, as they are."""
+    device = network.days.device
+    rng = np.random.default_rng(0)
+    logits: list[Tensor] = []
+    known: list[Labels] = []
+    with torch.inference_mode():
+        for start in range(0, len(source.examples), source.batch):
+            stop = min(start + source.batch, len(source.examples))
+            examples = [source.examples[k] for k in range(start, stop)]
+            batch, labels = collate(examples, network.config)
+            batch = Batch(*(part.to(device) for part in batch))
+            seen, labels = _looked_at(network, batch, labels, source, rng)
+            logits.append(network.head(seen).float().cpu())
+            known.append(labels)
+    return torch.cat(logits), Labels(*(torch.cat(parts) for parts in zip(*known, strict=True)))
 
 
 def _optimizer(network: Network, how: Training) -> torch.optim.AdamW:
@@ -336,6 +348,14 @@ def _resume(
     network.load_state_dict(content["network"])
     optimizer.load_state_dict(content["optimizer"])
     return _State(**content["state"])
+
+
+def _fingerprint(network: Network) -> str:
+    """Tell one set of weights from another."""
+    digest = hashlib.sha256()
+    for tensor in network.state_dict().values():
+        digest.update(tensor.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 class _Log:

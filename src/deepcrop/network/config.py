@@ -106,8 +106,11 @@ class Config:
             for name, allowed in _CHOICES.items()
             if getattr(self, name) not in allowed
         ]
-        for name, known in (("sensors", SENSORS), ("optical", CHANNELS),
-            ("stages", CALENDAR + CURVE)):
+        for name, known in (
+            ("sensors", SENSORS),
+            ("optical", CHANNELS),
+            ("stages", CALENDAR + CURVE),
+        ):
             chosen = getattr(self, name)
             if not chosen or any(item not in known for item in chosen):
                 problems.append(f"{name} is {chosen}; expected some of {', '.join(known)}.")
@@ -181,8 +184,8 @@ CONFIGS: dict[str, Config] = {
     "paper-cnn": replace(PAPER, encoder="convolution"),
     "paper-transformer": replace(PAPER, trunk=(), fusion=False),
     "default": DEFAULT,
-    "optical-only": replace(DEFAULT, sensors=("optical",), fusion=False),
-    "radar-only": replace(DEFAULT, sensors=("radar",), fusion=False),
+    "optical-only": replace(DEFAULT, sensors=("optical",), fusion=False, drop_optical=0.0),
+    "radar-only": replace(DEFAULT, sensors=("radar",), fusion=False, drop_radar=0.0),
     "cnn-only": replace(DEFAULT, encoder="convolution"),
     "transformer-only": replace(DEFAULT, trunk=(), fusion=False),
     "no-fusion": replace(DEFAULT, fusion=False),

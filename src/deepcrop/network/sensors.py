@@ -186,9 +186,9 @@ class Branch(nn.Module):
             made = {
                 "ndvi": ((nir - red) / (nir + red).clamp(min=1e-6)).clamp(-1, 1),
                 "gcc": (green / total.clamp(min=1e-6)).clamp(0, 1),
-                "evi": (
-                    2.5 * (nir - red) / (nir + 6 * red - 7.5 * blue + 1).clamp(min=0.1)
-                ).clamp(-0.5, 1.5),
+                "evi": (2.5 * (nir - red) / (nir + 6 * red - 7.5 * blue + 1).clamp(min=0.1)).clamp(
+                    -0.5, 1.5
+                ),
             }
             made |= {"blue": blue, "green": green, "red": red, "nir": nir}
             x = torch.stack([made[name] for name in self.names], 1)
