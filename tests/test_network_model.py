@@ -120,9 +120,7 @@ def test_what_an_ablation_does_not_read_has_no_influence():
         net = network(name)
         one = answer(net, batch)
         assert torch.equal(one, answer(net, same_radar)) == (name == "radar-only")
-        assert torch.equal(one, answer(net, same_optical)) == (
-            name in ("optical-only", "evi-only")
-        )
+        assert torch.equal(one, answer(net, same_optical)) == (name in ("optical-only", "evi-only"))
         alone = name in ("transformer-only", "no-spatial-context", "evi-only")
         assert torch.equal(one, answer(net, edges)) == alone
 
