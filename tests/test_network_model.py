@@ -280,18 +280,27 @@ def test_snapped_targets_are_dates_of_images():
     assert losses["default", 110.0] != losses["default", 120.0]
 
 
-def test_temperature_widens_the_intervals_of_its_stage():
-    net, batch = network(threshold=0.0), make_batch()
+def test_temperature_flattens_the_distribution_of_its_stage():
+    net, batch = network(), make_batch()
     with torch.no_grad():
-        seen = net.look(batch)
-        logits = 20 * net.head(seen)
-        before = net.decode(logits, seen)
+        logits = 20 * net.head(net.look(batch))
+        before = net.probabilities(logits)
         net.log_temperature[2] = 1.0
-        after = net.decode(logits, seen)
-    wider = (after.high - after.low) > (before.high - before.low)
-    assert wider[..., 2].all()
-    assert not wider[..., [0, 1, *range(3, 10)]].any()
+        after = net.probabilities(logits)
+    assert (after[:, :, 2].amax(-1) < before[:, :, 2].amax(-1)).all()
+    assert torch.equal(after[:, :, [0, 1, *range(3, 10)]], before[:, :, [0, 1, *range(3, 10)]])
     assert "log_temperature" in net.state_dict()
+
+
+def test_no_start_lies_after_its_peak_and_no_end_before_it():
+    net = network(threshold=0.0)
+    with torch.no_grad():
+        seen = net.look(make_batch())
+        dates = net.decode(40 * net.head(seen), seen)
+    for first in (0, 5):  # the camera's dates, the curve's
+        start, peak, end = (dates.day[..., first + k] for k in ((0, 1), (2,), (3, 4)))
+        assert (start < peak + 40).all()
+        assert (end > peak - 40).all()
 
 
 def test_learns_eight_seasons_by_heart():

@@ -11,6 +11,7 @@ from deepcrop.network.targets import (
     decode_positions,
     distribution_loss,
     nearest,
+    one_season,
     position_loss,
     quantile,
     snap,
@@ -150,3 +151,32 @@ def test_decode_positions_by_hand():
     assert result.low.isnan().all()
     blind = decode_positions(logits, dates, torch.zeros_like(seen), threshold=0.0)
     assert blind.day.isnan().all()
+
+
+def test_dates_of_a_slot_are_of_one_season():
+    """Two seasons that are nearly as likely: each stage alone would mix them."""
+    names = ("sos20", "sos50", "peak", "eos50", "eos20")
+    spring, autumn = (10, 14, 20, 26, 30), (70, 74, 80, 86, 90)  # bins
+    probability = torch.zeros(1, 1, 5, 148)
+    for k, likely in enumerate((0.45, 0.4, 0.6, 0.55, 0.6)):  # of the spring season
+        probability[0, 0, k, spring[k]] = 0.9 * likely
+        probability[0, 0, k, autumn[k]] = 0.9 * (1 - likely)
+    probability[..., -1] = 0.1
+    edges = torch.arange(148.0) * 5
+    mixed = decode_distribution(probability, edges, 0.5).day[0, 0]
+    assert mixed[0] > mixed[2]
+    season = one_season(probability, names, 5)
+    torch.testing.assert_close(season.sum(-1), torch.ones(1, 1, 5))
+    torch.testing.assert_close(season[..., -1], probability[..., -1])
+    dates = decode_distribution(season, edges, 0.5)
+    torch.testing.assert_close(dates.day[0, 0], torch.tensor(spring) * 5 + 2.5)
+    assert (dates.high - dates.low <= 5).all()
+
+
+def test_one_season_alone_stays_as_it_is():
+    names = ("sos20", "sos50", "peak", "eos50", "eos20")
+    bins = torch.arange(147.0)
+    probability = torch.stack([torch.exp(-(((bins - m) / 3) ** 2)) for m in (40, 44, 55, 70, 75)])
+    probability = 0.8 * probability / probability.sum(-1, keepdim=True)
+    probability = torch.cat([probability, torch.full((5, 1), 0.2)], -1)[None, None]
+    torch.testing.assert_close(one_season(probability, names, 5), probability, atol=1e-4, rtol=0)

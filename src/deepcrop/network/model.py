@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepcrop.labels import CALENDAR
 from deepcrop.network.config import Config
 from deepcrop.network.sensors import Batch, Branches, Series, fourier, image_dates
 from deepcrop.network.targets import (
@@ -25,6 +26,7 @@ from deepcrop.network.targets import (
     Labels,
     decode_distribution,
     distribution_loss,
+    one_season,
     snap,
 )
 from deepcrop.stages import DAY_MAX, DAY_MIN
@@ -236,4 +238,13 @@ class DeepCrop(nn.Module):
 
     def decode(self, logits: Tensor, seen: dict[str, Series]) -> Dates:
         """Median, 5 % and 95 % day, probability of the event, each (P, slots, stages)."""
-        return decode_distribution(self.probabilities(logits), self.edges, self.config.threshold)
+        probability = self.probabilities(logits)
+        for prefix in ("", "curve_"):  # each ruler by itself
+            names = [name for name in CALENDAR if prefix + name in self.config.stages]
+            if "peak" in names:
+                mine = [self.config.stages.index(prefix + name) for name in names]
+                season = one_season(probability[:, :, mine], names, self.config.bin_days)
+                probability = probability.index_copy(
+                    2, torch.tensor(mine, device=logits.device), season
+                )
+        return decode_distribution(probability, self.edges, self.config.threshold)

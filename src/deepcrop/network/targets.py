@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -86,6 +87,56 @@ def position_loss(logits: Tensor, labels: Labels, dates: Tensor, seen: Tensor) -
     known = labels.known & seen.any(1)[:, None, None]
     each = each.where(seen[:, None, None] & known[..., None], 0)
     return each.sum() / known.sum().clamp(min=1)
+
+
+LONGEST = 270
+"""Days from the start of a season to its peak, and from its peak to its end, at most."""
+
+_ABOUT_PEAK = 40  # days about the likeliest peak within which the peak itself is looked for
+
+
+def one_season(probability: Tensor, names: Sequence[str], bin_days: int) -> Tensor:
+    """Let the dates of each slot be of one season: the likeliest, by all of its dates together.
+
+    Where two seasons could be the main one, each stage by itself would choose between them. Here
+    the peak is chosen that has most of all distributions about it: starts within `LONGEST` days
+    before, ends within as many after. What lies outside is taken away from the distributions; how
+    likely the events are stays.
+
+    Parameters
+    ----------
+    probability : Tensor (..., stages, bins + 1)
+        Distributions; the last entry is "no such event".
+    names : sequence of str
+        Of the stages, in order of time: a peak and what comes before and after it.
+    bin_days : int
+        Days in a bin.
+    """
+    bins = probability[..., :-1]
+    count = bins.shape[-1]
+    peak = names.index("peak")
+    reach, about = LONGEST // bin_days, _ABOUT_PEAK // bin_days
+    at = torch.arange(count, device=bins.device)
+    first, last = at.new_zeros(len(names), count), at.new_zeros(len(names), count)
+    for k in range(len(names)):  # bins from first to last are those of a season that peaks in bin
+        first[k] = at - (reach if k < peak else about if k == peak else 0)
+        last[k] = at + (reach if k > peak else about if k == peak else 0)
+    first, last = first.clamp(min=0), last.clamp(max=count - 1)
+    cumulative = F.pad(bins.cumsum(-1), (1, 0))  # (..., stages, bins + 1): at each edge
+    shape = (*bins.shape[:-2], len(names), count)
+    mass = cumulative.gather(-1, (last + 1).expand(shape))
+    mass = (mass - cumulative.gather(-1, first.expand(shape))).clamp(min=1e-12)
+    # The peak's own share counts by how much of it is near, so that the middle of a mode wins.
+    near = F.avg_pool1d(bins[..., peak, :].flatten(0, -2)[:, None], 7, 1, 3)[:, 0]
+    score = mass.log().sum(-2) + near.reshape((*shape[:-2], count)).clamp(min=1e-12).log()
+    best = score.argmax(-1)[..., None, None]  # (..., 1, 1)
+    from_, to = (
+        edge.expand(shape).gather(-1, best.expand(*shape[:-1], 1)) for edge in (first, last)
+    )
+    kept = bins.masked_fill((at < from_) | (at > to), 0)
+    event = bins.sum(-1, keepdim=True)
+    kept = kept * event / kept.sum(-1, keepdim=True).clamp(min=1e-12)
+    return torch.cat([kept, probability[..., -1:]], -1)
 
 
 def decode_distribution(probability: Tensor, edges: Tensor, threshold: float) -> Dates:
