@@ -298,7 +298,8 @@ def test_no_start_lies_after_its_peak_and_no_end_before_it():
         seen = net.look(make_batch())
         dates = net.decode(40 * net.head(seen), seen)
     for first in (0, 5):  # the camera's dates, the curve's
-        start, peak, end = (dates.day[..., first + k] for k in ((0, 1), (2,), (3, 4)))
+        days = dates.day[..., first : first + 5]
+        start, peak, end = days[..., :2], days[..., 2:3], days[..., 3:]
         assert (start < peak + 40).all()
         assert (end > peak - 40).all()
 
