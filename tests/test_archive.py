@@ -541,7 +541,10 @@ def test_faults_reach_gdal(serve, kind):
 def test_the_bed_runs_by_hand(region_store):
     command = [sys.executable, "-m", "tests.archive", "--region", str(region_store)]
     root = Path(__file__).parents[1]
+    # A shell's background jobs ignore Ctrl-C, and so would their children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
+        signal.signal(signal.SIGINT, before)
         try:
             told = ""
             while "Ctrl-C" not in told:

@@ -81,6 +81,10 @@ def test_train_runs_its_phases_and_goes_on(tmp_path, monkeypatch):
     (out / "2_two" / "checkpoint.pt").unlink()
     assert CliRunner().invoke(app, command, catch_exceptions=False).exit_code == 0
     assert (out / "1_one" / "weights.safetensors").stat().st_mtime_ns == before
+    written(tmp_path, seed=2)
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, DeepCropError)
+    assert "1_one/weights.safetensors is of another experiment" in str(result.exception)
 
 
 def test_real_data_is_asked_for(tmp_path):
@@ -97,8 +101,10 @@ def test_no_test_site_and_no_cluster_is_on_both_sides(real_data):
     years = experiment.camera_years(real_data)
     learned, held = experiment.training_sites(years)
     cluster = {year.site: year.cluster for year in years}
-    parts = [{cluster[site] for site in some} for some in (learned, held, sites.TEST_SITES)]
+    kept_out = (*sites.TEST_SITES, *experiment.TESTED_ELSEWHERE)
+    parts = [{cluster[site] for site in some} for some in (learned, held, kept_out)]
     assert all(parts)
+    assert len(parts[2]) == 5  # mead2 and mead3 are neighbours
     assert not parts[0] & parts[1]
     assert not parts[0] & parts[2]
     assert not parts[1] & parts[2]

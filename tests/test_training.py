@@ -126,6 +126,22 @@ def test_calibration_widens_what_is_too_sure():
     assert (network.log_temperature[:5] > 0.3).all()
 
 
+def test_each_date_is_calibrated_by_the_last_source_that_knows_it():
+    network = new()
+    network.bins.weight.data.mul_(8)
+    both = source(24, 4)
+    camera_only = [
+        replace(one, day=np.where(np.arange(10) < 5, one.day, np.nan), none=one.none & False)
+        for one in source(24, 5).examples
+    ]
+    calibrate(network, [both])
+    alone = network.log_temperature.clone()
+    calibrate(network, [both, Source("cameras", camera_only, batch=8)])
+    together = network.log_temperature.clone()
+    assert torch.equal(together[5:], alone[5:])
+    assert not torch.equal(together[:5], alone[:5])
+
+
 def test_batches_pad_dates_and_choose_events():
     rng = np.random.default_rng(0)
     examples = [example(rng, dates=5), example(rng, dates=9, radar_dates=0)]
