@@ -116,4 +116,4 @@ def test_fine_tuning_writes_weights(years, tmp_path, monkeypatch):
     _, about = real_camera.load(tuned)
     assert isinstance(tuned, Path)
     assert about["card"]["lessons"] == "none"
-    assert about["card"]["fine_tuned"].startswith("4 site-years")
+    assert about["card"]["cameras"]["fine_tuned"].startswith("4 site-years")
