@@ -35,7 +35,9 @@ def test_real_archives_are_passed_on(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(real, "report", lambda *given: asked.append(given))
     cli_network.evaluate(out=tmp_path, real=True, data=tmp_path / "data")
-    assert asked == [(tmp_path / "data", None, tmp_path)]
+    cli_network.evaluate(out=tmp_path, real=True, data=tmp_path / "data", overwrite=True)
+    assert [one[:3] for one in asked] == 2 * [(tmp_path / "data", None, tmp_path)]
+    assert [one[-1] for one in asked] == [False, True]
 
 
 def test_options_become_a_study(tmp_path, monkeypatch):

@@ -62,6 +62,9 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option(help="Folder of real data (docs/evaluation.md).")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="With --real: replace an existing --out.")
+    ] = False,
 ) -> None:
     """Score weights against cameras, or on real satellites.
 
@@ -76,7 +79,7 @@ def evaluate(
     if data is not None and real:
         from deepcrop import real as real_archives
 
-        real_archives.report(data, weights, out)
+        real_archives.report(data, weights, out, None, None, overwrite)
         typer.echo(f"tables and figures: {out}/")
         return
     assert samples is not None
