@@ -321,7 +321,8 @@ def train(
         else:
             model, about = load(before, where)
             card = about["card"]
-        card |= {"experiment": asdict(experiment), "phase": phase.name}
+        title = f"{experiment.network}, after the phase {phase.name!r} of its experiment"
+        card |= {"title": title, "experiment": asdict(experiment), "phase": phase.name}
         card |= {kind: known[kind].card for kind in shares}
         sources = [
             replace(source, weight=share / len(known[kind].sources))
