@@ -65,7 +65,7 @@ def layers_of(cube, weights, size=100, radar=True):
     plan = map_network.plan_network(observations.open_cube(cube), cube, 2018, weights, radar)
     found = {}
     for tile in grid.tiles((ROWS, COLS), size, plan.halo):
-        for name, values in plan.run(tile)[0].items():
+        for name, values in plan.run(plan.images, tile)[0].items():
             whole = found.setdefault(name, np.zeros((ROWS, COLS), values.dtype))
             whole[tile.core] = values
     return found

@@ -247,6 +247,13 @@ class Tile:
             slice(cols.start - win_cols.start, cols.stop - win_cols.start),
         )
 
+    @property
+    def inside(self) -> Tile:
+        """The same tile of an array read over ``window`` instead of the whole grid."""
+        rows, cols = self.window
+        window = (slice(0, rows.stop - rows.start), slice(0, cols.stop - cols.start))
+        return Tile(self.index, self.inner, window, self.pad)
+
 
 def tiles(shape: tuple[int, int], size: int, halo: tuple[int, int] = (0, 0)) -> Iterator[Tile]:
     """Cover a grid with tiles, row by row.

@@ -23,14 +23,14 @@ _BANDS = {"optical": observations.OPTICAL_BANDS, "sar": observations.SAR_BANDS}
 
 
 def plan_network(
-    cube: xr.DataTree, path: Path, year: int, weights: str | Path | None, radar: bool
+    cube: xr.DataTree, path: str | Path, year: int, weights: str | Path | None, radar: bool
 ) -> Plan:
     """Prepare to map a cube by the network.
 
     Parameters
     ----------
     cube : DataTree
-    path : Path
+    path : str or Path
         Where it lies, for messages.
     year : int
         Target year. Only observations of days that can be stored are read, as in training.
@@ -80,7 +80,9 @@ def plan_network(
         "weights": {"file": file.name, "sha256": digest, "title": title},
         "sensors": list(images),
     }
-    return Plan(images, settings, grid.PATCH_HALO, lambda tile: network_tile(network, images, tile))
+    return Plan(
+        images, settings, grid.PATCH_HALO, lambda some, tile: network_tile(network, some, tile)
+    )
 
 
 def network_tile(

@@ -19,7 +19,7 @@ from deepcrop.map_network import plan_network
 from deepcrop.phenology import PRESETS, SeasonRule, Seasons, season_dates
 from deepcrop.phenology.smoothing import Smoother
 from deepcrop.staging import progress_bar, staging
-from deepcrop.tiling import Layers, Plan, images_of, period
+from deepcrop.tiling import Images, Layers, Plan, images_of, period
 
 _WORK = "work.zarr"
 
@@ -82,22 +82,13 @@ def map_region(
         the weights cannot be read.
     """
     cube_path, out = Path(cube_path), Path(out)
-    if method not in layers.METHODS:
-        raise DeepCropError(
-            f"Method {method!r} is unknown; expected {' or '.join(layers.METHODS)}."
-        )
-    if method == "curve" and (weights is not None or not radar):
-        raise DeepCropError("Weights and --no-radar are of the network; add --method deepcrop.")
-    if method == "deepcrop" and (index, smoother) != ("ndvi", "whittaker"):
-        raise DeepCropError("Index and smoother are of the curve; add --method curve.")
+    check_options(method, index, smoother, weights, radar)
     if out.resolve() == cube_path.resolve() or out.resolve() in cube_path.resolve().parents:
         raise DeepCropError(f"{out} is or holds the cube itself; choose another name for the maps.")
+    cube = observations.open_cube(cube_path)
     if method == "curve":
-        how, rule = _curve_settings(index, smoother)
-        cube = observations.open_cube(cube_path)
-        plan = _plan_curve(cube, cube_path, year, index, smoother, how, rule)
+        plan = plan_curve(cube, cube_path, year, index, smoother)
     else:
-        cube = observations.open_cube(cube_path)
         plan = plan_network(cube, cube_path, year, weights, radar)
     settings = {
         "map": str(cube_path.resolve()),
@@ -123,7 +114,7 @@ def map_region(
             for tile in bar.track(tiles, description="mapping tiles"):
                 if f"tile {tile.index}" in stage.done:
                     continue
-                found, valid = plan.run(tile)
+                found, valid = plan.run(plan.images, tile)
                 _write_tile(work, found, dict(zip(plan.images, valid, strict=True)), tile)
                 stage.finish(f"tile {tile.index}")
         with xr.open_zarr(
@@ -140,6 +131,22 @@ def map_region(
     return MapResult(out, summary)
 
 
+def check_options(
+    method: str, index: str, smoother: str, weights: str | Path | None, radar: bool
+) -> None:
+    """Refuse options of `map_region` that are unknown or of the other method."""
+    if method not in layers.METHODS:
+        raise DeepCropError(
+            f"Method {method!r} is unknown; expected {' or '.join(layers.METHODS)}."
+        )
+    if method == "curve" and (weights is not None or not radar):
+        raise DeepCropError("Weights and --no-radar are of the network; add --method deepcrop.")
+    if method == "deepcrop" and (index, smoother) != ("ndvi", "whittaker"):
+        raise DeepCropError("Index and smoother are of the curve; add --method curve.")
+    if method == "curve":
+        _curve_settings(index, smoother)
+
+
 def _curve_settings(index: str, smoother: str) -> tuple[Smoother, SeasonRule]:
     if index not in INDICES:
         raise DeepCropError(f"Index {index!r} is unknown; expected {' or '.join(INDICES)}.")
@@ -149,15 +156,16 @@ def _curve_settings(index: str, smoother: str) -> tuple[Smoother, SeasonRule]:
     return smoothers[smoother], replace(rule, min_amplitude=INDICES[index][2])
 
 
-def _plan_curve(
-    cube: xr.DataTree,
-    path: Path,
-    year: int,
-    index: str,
-    smoother: str,
-    how: Smoother,
-    rule: SeasonRule,
-) -> Plan:
+def plan_curve(cube: xr.DataTree, path: str | Path, year: int, index: str, smoother: str) -> Plan:
+    """Prepare to map a cube by the curve method; parameters as of `map_region`.
+
+    Raises
+    ------
+    CubeError
+        If the cube (which lies at ``path``, for the message) has no optical images, or none near
+        the year.
+    """
+    how, rule = _curve_settings(index, smoother)
     if "optical" not in cube.children:
         raise CubeError(f"{path} has no 'optical' group; the curve method needs reflectance.")
     images = images_of(cube, "optical", INDICES[index][0], year, stages.REACH)
@@ -168,10 +176,11 @@ def _plan_curve(
         )
     latitude = grid.centre_latitude(observations.grid_of(cube))
 
-    def run(tile: grid.Tile) -> tuple[Layers, list[NDArray[np.int64]]]:
+    def run(images: dict[str, Images], tile: grid.Tile) -> tuple[Layers, list[NDArray[np.int64]]]:
         rows, cols = tile.core
-        block = images.data.isel(y=rows, x=cols)
-        found, scenes = map_tile(block, index, images.days, year, latitude, how, rule)
+        block = images["optical"].data.isel(y=rows, x=cols)
+        days = images["optical"].days
+        found, scenes = map_tile(block, index, days, year, latitude, how, rule)
         return found, [scenes]
 
     settings = {

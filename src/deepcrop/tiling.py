@@ -45,13 +45,14 @@ class Plan:
     halo : tuple of int
         Pixels it reads around a tile, as `grid.tiles` takes it.
     run : callable
-        From a tile to its layers, and for each group the valid pixels of each scene.
+        From images and a tile to its layers, and for each group the valid pixels of each scene.
+        The images are ``images``, or those of the tile's window alone with `grid.Tile.inside`.
     """
 
     images: dict[str, Images]
     settings: dict[str, Any]
     halo: tuple[int, int]
-    run: Callable[[grid.Tile], tuple[Layers, list[NDArray[np.int64]]]]
+    run: Callable[[dict[str, Images], grid.Tile], tuple[Layers, list[NDArray[np.int64]]]]
 
 
 def images_of(
