@@ -1,0 +1,374 @@
+"""One map on a page: dates of a stage, counts, known dates beside mapped ones.
+
+Pages are laid out in inches around the map, so that regions of any shape keep square pixels and
+nothing covers the data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from deepcrop.figures.style import (
+    DARK_GREY,
+    GREY,
+    INSET,
+    MAP,
+    THIN,
+    date_colours,
+    date_range,
+    date_strip,
+    known_days,
+    percent,
+    show,
+    signed,
+    value_strip,
+)
+from deepcrop.layers import TITLES
+from deepcrop.sheet import INK, Sheet
+
+_COLUMN = 1.75  # inches: the legend's column beside a tall map
+_WIDE = 1.25  # a map this much wider than tall has its legend below
+
+
+def stage_map(
+    days: NDArray,
+    *,
+    year: int,
+    stage: str,
+    resolution: float,
+    simulated: bool,
+    title: str,
+    season: int = 1,
+) -> Figure:
+    """Map of the dates of one stage, with a scale bar and a legend that counts pixels by date.
+
+    Parameters
+    ----------
+    days : ndarray, 2-D
+        Day numbers; NaN (float) or 32767 (int16) where there is no date.
+    year : int
+        Year the day numbers refer to.
+    stage : str
+        One of ``layers.TITLES``.
+    resolution : float
+        Side of a pixel of ``days`` in metres, after any decimation.
+    simulated : bool
+        Whether the observations were simulated; the picture then says so.
+    title : str
+        Name of the region and whatever else the reader should know.
+    season : int
+        1 for the first season of the year, 2 for the second.
+    """
+    values = known_days(days)
+    heading = TITLES[stage]
+    heading = f"{heading[0].upper()}{heading[1:]} ({stage.upper()}), {year}"
+    if season > 1:
+        heading += ", second season"
+    dated = values[np.isfinite(values)]
+    page = _Page(values.shape, heading, title, simulated, 1.25 if dated.size else 0.0)
+    cmap = date_colours(stage)
+    missing = 1 - dated.size / values.size
+    page.keys([(GREY, f"no date ({percent(missing)})")] if missing else [])
+    page.scale(resolution)
+    if not dated.size:
+        show(page.map, values, cmap, Normalize(0, 1))
+        page.map.text(
+            0.5,
+            0.5,
+            "no season found",
+            transform=page.map.transAxes,
+            ha="center",
+            va="center",
+            fontsize=11,
+            color=INK,
+        )
+        return page.figure
+    first, last = date_range(dated, year)
+    norm = Normalize(first, last)
+    show(page.map, values, cmap, norm)
+    box = page.legend
+    if page.wide:
+        left, width = box.left + INSET, box.width - 2 * INSET
+        bins = page.axes(left, box.bottom + 0.62, width, 0.5)
+        strip = page.axes(left, box.bottom + 0.42, width, 0.16)
+    else:
+        bins = page.axes(box.left, box.bottom, 0.5, box.height)
+        strip = page.axes(box.left + 0.55, box.bottom, 0.16, box.height)
+    span = _histogram(bins, dated, first, last, cmap, norm, upright=page.wide)
+    date_strip(strip, dated, first, last, year, cmap, upright=page.wide)
+    note = f"pixels per {span} days" if span > 1 else "pixels per day"
+    if page.wide:
+        page.text(box.left + INSET, box.bottom + 1.17, note, size=7)
+    else:
+        page.text(box.left, box.bottom + box.height + 0.2, note, size=7)
+    return page.figure
+
+
+def count_map(
+    counts: NDArray,
+    *,
+    heading: str,
+    resolution: float,
+    simulated: bool,
+    title: str,
+    nodata: int | None = None,
+    top: int | None = None,
+) -> Figure:
+    """Map of small numbers (seasons, observations, percent) in at most eight classes; 0 is grey.
+
+    Parameters
+    ----------
+    counts : ndarray of int, 2-D
+        The numbers.
+    heading : str
+        What is counted.
+    resolution, simulated, title
+        As for `stage_map`.
+    nodata : int, optional
+        Stands for "nothing known".
+    top : int, optional
+        Largest number there can be, as 100 for percent.
+    """
+    counts = np.asarray(counts)
+    known = counts != nodata if nodata is not None else np.ones(counts.shape, bool)
+    lowest, highest = (
+        (int(counts[known].min()), int(counts[known].max())) if known.any() else (0, 0)
+    )
+    edges, labels = count_classes(lowest, highest)
+    if edges[-1] == top:
+        labels[-1] = str(top)
+    index = np.digitize(counts, edges[1:])
+    page = _Page(counts.shape, heading, title, simulated, 0.62)
+    if not known.all():
+        page.keys([(DARK_GREY, f"no data ({percent(1 - known.mean())})")])
+    shades = matplotlib.colormaps["YlGnBu"](np.linspace(0.25, 1.0, max(len(labels), 2)))
+    colours = [matplotlib.colors.to_hex(shade) for shade in shades[-len(labels) :]]
+    if labels[0] == "0":
+        colours[0] = GREY
+    cmap = matplotlib.colors.ListedColormap(colours).with_extremes(bad=DARK_GREY)
+    shown = np.where(known, index, np.nan)
+    show(page.map, shown, cmap, Normalize(-0.5, len(labels) - 0.5))
+    page.scale(resolution)
+    shares = np.bincount(index[known], minlength=len(labels)) / counts.size
+    box = page.legend
+    for i, (label, share) in enumerate(zip(labels, shares, strict=True)):
+        if page.wide:
+            width = min(box.width / len(labels), 1.2)
+            left = box.left + i * width
+            page.patch(left, box.bottom + 0.42, width, 0.18, colours[i])
+            page.text(left + width / 2, box.bottom + 0.28, label, ha="center")
+            page.text(left + width / 2, box.bottom + 0.1, percent(share), ha="center", size=7)
+        else:
+            bottom = box.bottom + box.height - (i + 1) * 0.28
+            page.patch(box.left, bottom, 0.25, 0.28, colours[i])
+            page.text(box.left + 0.35, bottom + 0.14, f"{label}  ({percent(share)})")
+    return page.figure
+
+
+def truth_comparison(
+    truth_days: NDArray,
+    mapped_days: NDArray,
+    *,
+    year: int,
+    stage: str,
+    resolution: float,
+    title: str,
+    simulated: bool = True,
+) -> Figure:
+    """Known dates, mapped dates and their difference, with mean absolute error and bias.
+
+    Parameters
+    ----------
+    truth_days, mapped_days : ndarray, 2-D
+        Day numbers of one grid; NaN or 32767 where there is no date.
+    year, stage, resolution, title, simulated
+        As for `stage_map`. A known truth is nearly always a simulated one.
+    """
+    truth, mapped = known_days(truth_days), known_days(mapped_days)
+    if truth.shape != mapped.shape:
+        raise ValueError(f"Truth is {truth.shape} pixels, the map {mapped.shape}.")
+    error = mapped - truth
+    both = error[np.isfinite(error)]
+    rows, cols = truth.shape
+    # Panels go side by side, or one below the other where the region is a wide strip.
+    stacked = cols > 2.5 * rows
+    gap, caption = 0.2, 0.27
+    if stacked:
+        width = MAP
+        height = max(width * rows / cols, THIN)
+    else:
+        width = min(3.2, 4.5 * cols / rows)
+        height = max(width * rows / cols, THIN)
+        width = max(width, 1.6)
+    across = width if stacked else 3 * width + 2 * gap
+    step = height + caption + 0.1
+    down = 3 * step - 0.1 if stacked else height + caption
+    heading = TITLES[stage]
+    heading = f"{heading[0].upper()}{heading[1:]} ({stage.upper()}), {year}: truth and map"
+    sheet = Sheet(across, down + 0.45, 0.75, heading, title, simulated)
+    dated = np.concatenate([values[np.isfinite(values)] for values in (truth, mapped)])
+    cmap = date_colours(stage)
+    first, last = date_range(dated, year) if dated.size else (0, 1)
+    limit = 30
+    diverging = matplotlib.colormaps["RdBu_r"].with_extremes(bad=DARK_GREY)
+    panels = (
+        ("truth", truth, cmap, Normalize(first, last)),
+        ("map", mapped, cmap, Normalize(first, last)),
+        ("map − truth", error, diverging, Normalize(-limit, limit)),
+    )
+    for i, (name, values, colours, norm) in enumerate(panels):
+        left = sheet.left if stacked else sheet.left + i * (width + gap)
+        top = sheet.top - (i * step if stacked else 0)
+        sheet.text(left, top - 0.11, f"{'abc'[i]}  {name}", size=9, weight="bold")
+        show(sheet.axes(left, top - caption - height, width, height), values, colours, norm)
+    below = sheet.top - down
+    sheet.scale_bar(sheet.left, below - 0.36, resolution * cols / width, 1.4)
+    lost = np.isfinite(truth) & ~np.isfinite(mapped)
+    extra = np.isfinite(mapped) & ~np.isfinite(truth)
+    if both.size:
+        score = (
+            f"MAE {np.abs(both).mean():.1f} d,  bias {signed(both.mean())} d,  "
+            f"{both.size:,} pixels with both dates".replace(",", "\u2009").replace("\u2009 ", ", ")
+        )
+    else:
+        score = "no pixel has both dates"
+    right = sheet.left + across
+    sheet.text(right, below - 0.16, score, ha="right", size=8.5, weight="bold")
+    sheet.text(
+        right,
+        below - 0.36,
+        f"grey: no date (truth only {percent(lost.mean())}, map only {percent(extra.mean())})",
+        ha="right",
+        size=8,
+    )
+    split = across * 2 / 3
+    if dated.size:
+        strip = sheet.axes(sheet.left + INSET, sheet.bottom + 0.42, split - 2 * INSET - 0.1, 0.16)
+        date_strip(strip, dated, first, last, year, cmap, upright=True)
+    strip = sheet.axes(
+        sheet.left + split + INSET, sheet.bottom + 0.42, across - split - 2 * INSET, 0.16
+    )
+    value_strip(strip, both, -limit, limit, diverging, upright=True)
+    strip.set_xticks([-30, -15, 0, 15, 30], ["−30", "−15", "0", "+15", "+30 d"])
+    return sheet.figure
+
+
+def count_classes(low: int, high: int) -> tuple[list[int], list[str]]:
+    """Lower edges and labels of at most eight classes of whole numbers from ``low`` to ``high``."""
+    sizes = (factor * 10**power for power in range(9) for factor in (1, 2, 5))
+    size = next(size for size in sizes if high // size - low // size < 8)
+    edges = list(range(low // size * size, high + 1, size))
+    if size == 1:
+        return edges, [str(edge) for edge in edges]
+    return edges, [f"{edge}–{edge + size - 1}" for edge in edges]
+
+
+@dataclass(frozen=True)
+class _Box:
+    """A rectangle on the paper, inches."""
+
+    left: float
+    bottom: float
+    width: float
+    height: float
+
+
+class _Page(Sheet):
+    """A sheet with one map; scale bar and legend below a wide map, beside a tall one.
+
+    Attributes
+    ----------
+    map : Axes
+        Where the map goes.
+    wide : bool
+        Whether the legend lies below.
+    legend : _Box
+        Room for the legend.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        heading: str,
+        title: str,
+        simulated: bool,
+        legend_height: float,
+    ) -> None:
+        rows, cols = shape
+        self.wide = cols >= _WIDE * rows
+        self._columns = cols
+        row = 0.4  # scale bar and keys
+        if self.wide:
+            width, height = MAP, max(MAP * rows / cols, THIN)
+            super().__init__(width, height, row + legend_height, heading, title, simulated)
+            self.legend = _Box(self.left, self.bottom, width, legend_height)
+            map_bottom = self.bottom + row + legend_height
+            self._bar = self.left, map_bottom - 0.3
+            self._key = self.left + width, map_bottom - 0.22
+        else:
+            width, height = max(MAP * cols / rows, THIN), MAP
+            gap = 0.25
+            super().__init__(width + gap + _COLUMN, height, 0, heading, title, simulated)
+            map_bottom = self.bottom
+            left = self.left + width + gap
+            self.legend = _Box(left, self.bottom + 1.0, _COLUMN, height - 1.3)
+            self._bar = left, self.bottom + 0.02
+            self._key = left, self.bottom + 0.6
+        self._map_width = width
+        self.map = self.axes(self.left, map_bottom, width, height)
+
+    def scale(self, resolution: float) -> None:
+        """Draw the scale bar of a map with this resolution, metres per pixel."""
+        left, bottom = self._bar
+        self.scale_bar(left, bottom, resolution * self._columns / self._map_width, 1.35)
+
+    def keys(self, entries: Sequence[tuple[str, str]]) -> None:
+        """Coloured squares with a word each, right of the scale bar or above it."""
+        x, y = self._key
+        for colour, words in entries:
+            if self.wide:
+                self.text(x, y, words, ha="right")
+                x -= 0.058 * len(words) + 0.3
+                self.patch(x, y - 0.07, 0.2, 0.14, colour)
+                x -= 0.3
+            else:
+                self.patch(x, y - 0.07, 0.2, 0.14, colour)
+                self.text(x + 0.3, y, words)
+                y += 0.25
+
+
+def _histogram(
+    axes: Axes,
+    days: NDArray,
+    first: int,
+    last: int,
+    cmap: Colormap,
+    norm: Normalize,
+    upright: bool,
+) -> int:
+    """Bars in the colours of the map, along the legend; returns the days in one bar."""
+    span = math.ceil((last - first) / 100)
+    edges = np.arange(first, last + span, span) - 0.5
+    counts, _ = np.histogram(days, edges)
+    centres = edges[:-1] + span / 2
+    colours = cmap(norm(centres))
+    if upright:
+        axes.bar(centres, counts, width=span, color=colours)
+        axes.set_xlim(first, last)
+        axes.set_ylim(bottom=0)
+    else:
+        axes.barh(centres, counts, height=span, color=colours)
+        axes.set_ylim(first, last)
+        axes.set_xlim(left=0)
+        axes.invert_xaxis()
+    axes.set_axis_off()
+    return span

@@ -1,0 +1,175 @@
+"""What all pictures share: colours, calendar dates on axes and colour bars, words for numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
+from numpy.typing import ArrayLike, NDArray
+
+from deepcrop.sheet import DPI, INK, MONTHS
+from deepcrop.stages import NO_DAY, to_dates
+
+LONG_SIDE = 1400
+"""Pixels on the long side of a map that are worth handing over: one per pixel of the picture."""
+
+MAP = LONG_SIDE / DPI  # inches on the long side of a map
+INSET = 0.25  # inches: room for the labels at the ends of a colour bar
+THIN = 0.1  # inches: even the thinnest map can be seen
+
+GREY = "#d9d9d9"
+DARK_GREY = "#a6a6a6"  # missing differences: no difference is nearly white
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture as PNG."""
+    figure.savefig(path, dpi=DPI, format="png", facecolor="white")
+
+
+def date_range(days: NDArray, year: int) -> tuple[int, int]:
+    """Day numbers of the half-months that enclose the 2nd to 98th percentile of ``days``."""
+    low, high = np.percentile(days, (2, 98))
+    halves = _half_months(low, high, year)
+    first = int(halves[halves <= low].max())
+    last = int(halves[(halves >= high) & (halves > first)].min())
+    return first, last
+
+
+def date_ticks(first: float, last: float, year: int, most: int) -> tuple[NDArray, list[str]]:
+    """At most ``most`` day numbers in a range to label, and the labels.
+
+    They are the 1st and 16th of months, or the 1st of every month, second month and so on. The
+    year is written where it is not ``year``.
+    """
+    halves = _half_months(first, last, year)
+    halves = halves[(halves >= first) & (halves <= last)]
+    dates = to_dates(halves, year)
+    months = dates.astype("datetime64[M]")
+    month_number = months.astype(int) % 12
+    is_first = dates == months.astype("datetime64[D]")
+    chosen = np.ones(halves.size, bool)
+    for step in (1, 2, 3, 4, 6, 12):
+        if chosen.sum() <= most:
+            break
+        chosen = is_first & (month_number % step == 0)
+    return halves[chosen], [date_label(date, year) for date in dates[chosen]]
+
+
+def date_strip(
+    axes: Axes,
+    days: NDArray,
+    first: int,
+    last: int,
+    year: int,
+    cmap: Colormap,
+    upright: bool,
+) -> None:
+    """Colour bar of dates."""
+    value_strip(axes, days, first, last, cmap, upright)
+    if upright:
+        date_axis(axes, first, last, year)
+    else:
+        axes.set_yticks(*date_ticks(first, last, year, most=13))
+
+
+def date_axis(axes: Axes, first: float, last: float, year: int) -> None:
+    """Label a horizontal axis, the year below the day so that labels stay narrow."""
+    width = axes.bbox.width / DPI
+    ticks, labels = date_ticks(first, last, year, most=max(int(width / 0.62), 2))
+    axes.set_xticks(ticks, ["\n".join(label.rsplit(" ", label.count(" ") - 1)) for label in labels])
+
+
+def value_strip(
+    axes: Axes, values: NDArray, first: float, last: float, cmap: Colormap, upright: bool
+) -> None:
+    """Colour bar, pointed at the ends beyond which there are values."""
+    ramp = np.linspace(first, last, 256)[np.newaxis]
+    axes.imshow(
+        ramp if upright else ramp.T,
+        extent=(first, last, 0, 1) if upright else (0, 1, first, last),
+        cmap=cmap,
+        aspect="auto",
+        origin="lower",
+    )
+    length = (axes.bbox.width if upright else axes.bbox.height) / DPI
+    tip = (last - first) * 0.1 / length
+    for end, point, beyond in (
+        (first, first - tip, (values < first).any()),
+        (last, last + tip, (values > last).any()),
+    ):
+        if beyond:
+            corners = [(end, 0), (point, 0.5), (end, 1)]
+            colour = cmap(0.0) if point < end else cmap(1.0)
+            axes.add_patch(
+                Polygon(
+                    corners if upright else [(across, along) for along, across in corners],
+                    facecolor=colour,
+                    edgecolor=INK,
+                    linewidth=0.6,
+                    clip_on=False,
+                )
+            )
+    if upright:
+        axes.set_xlim(first, last)
+        axes.tick_params(axis="x", labelsize=8, color=INK, labelcolor=INK, width=0.6)
+    else:
+        axes.set_ylim(first, last)
+        axes.yaxis.tick_right()
+        axes.tick_params(axis="y", labelsize=8, color=INK, labelcolor=INK, width=0.6)
+
+
+def show(axes: Axes, values: NDArray, cmap: Colormap, norm: Normalize) -> None:
+    """Draw a map; NaN gets the colour of what is missing."""
+    axes.imshow(np.ma.masked_invalid(values), cmap=cmap, norm=norm, interpolation="nearest")
+
+
+def known_days(days: ArrayLike) -> NDArray[np.float64]:
+    """Day numbers with NaN where there is none."""
+    values = np.asarray(days, dtype=np.float64)
+    return np.where(values == NO_DAY, np.nan, values)
+
+
+def date_colours(stage: str) -> Colormap:
+    """Start and end of season look different; both maps run evenly from dark to light."""
+    name = "viridis" if stage.startswith("sos") else "plasma"
+    return matplotlib.colormaps[name].with_extremes(bad=GREY)
+
+
+def _half_months(low: float, high: float, year: int) -> NDArray[np.int64]:
+    """Day numbers of all 1sts and 16ths from before ``low`` to after ``high``."""
+    start = np.datetime64(f"{year:04d}-01-01", "D")
+    ends = to_dates([low, high], year).astype("datetime64[M]")
+    months = np.arange(ends[0] - 1, ends[1] + 3).astype("datetime64[D]")
+    return np.sort(np.concatenate([months, months + 15]) - start).astype(np.int64)
+
+
+def date_label(date: np.datetime64, year: int) -> str:
+    """Day and month, with the year where it is another than the target year."""
+    text = str(date)
+    words = f"{int(text[-2:])} {MONTHS[int(text[-5:-3]) - 1]}"
+    return words if int(text[:-6]) == year else f"{words} {int(text[:-6])}"
+
+
+def stage_label(name: str) -> str:
+    """``sos20_season2`` becomes ``SOS20 (2)``."""
+    stage, _, season = name.partition("_season")
+    return stage.upper() + (f" ({season})" if season else "")
+
+
+def percent(share: float) -> str:
+    """Whole percent that never hides a few pixels nor claims all."""
+    if 0 < share < 0.01:
+        return "<1 %"
+    if 0.99 < share < 1:
+        return ">99 %"
+    return f"{share:.0%}".replace("%", " %")
+
+
+def signed(value: float) -> str:
+    """One decimal with its sign, a real minus."""
+    return f"{value:+.1f}".replace("-", "−")
