@@ -38,4 +38,4 @@ def test_the_papers_area_is_simulated_and_mapped_in_bounded_memory(tmp_path):
     assert mapped["gigabytes"] < 2  # 4 asked for
     summary = json.loads((maps / "summary.json").read_text())
     assert summary["scenes"] == {"optical": 42, "optical_usable": 42}
-    assert summary["layers"]["sos50"]["detected_share"] > 0.6
+    assert summary["maps"]["curve"]["layers"]["sos50"]["detected_share"] > 0.6

@@ -129,7 +129,7 @@ def test_observations_are_counted(mapped, cube_path):
 def test_the_summary_names_method_and_weights(mapped, weights):
     summary = json.loads((mapped.path / "summary.json").read_text())
     assert summary == mapped.summary
-    assert (summary["method"], summary["simulated"]) == ("deepcrop", True)
+    assert (summary["methods"], summary["simulated"]) == (["deepcrop"], True)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     about = {"file": "random.safetensors", "sha256": digest, "title": "random numbers"}
     record = json.loads((mapped.path / "deepcrop.json").read_text())
@@ -137,8 +137,8 @@ def test_the_summary_names_method_and_weights(mapped, weights):
     assert summary["source"]["weights"] == record["weights"] == about
     assert item["properties"]["deepcrop:source"]["weights"] == about
     assert summary["source"]["sensors"] == ["optical", "sar"]
-    assert list(summary["layers"])[:3] == ["sos20", "sos50", "peak"]
-    assert 40 < summary["probabilities"]["sos50_probability"]["mean"] < 60
+    assert list(summary["maps"]["deepcrop"]["layers"])[:3] == ["sos20", "sos50", "peak"]
+    assert 40 < summary["maps"]["deepcrop"]["probabilities"]["sos50_probability"]["mean"] < 60
 
 
 def test_the_share_of_disorder_is_that_of_the_layers(mapped):
@@ -149,7 +149,7 @@ def test_the_share_of_disorder_is_that_of_the_layers(mapped):
         known = [day for day in column if day != stages.NO_DAY]
         several += len(known) > 1
         wrong += known != sorted(known)
-    found = mapped.summary["out_of_order"]["season1"]
+    found = mapped.summary["maps"]["deepcrop"]["out_of_order"]["season1"]
     assert found["pixels"] == several
     assert found["share"] == pytest.approx(wrong / several, abs=1e-6)
 

@@ -76,8 +76,10 @@ def test_the_summary_counts_scenes_pixels_and_crops(mapped):
     summary = json.loads((mapped.path / "summary.json").read_text())
     assert summary == mapped.summary
     assert summary["scenes"] == {"optical": 98, "optical_usable": 98}
-    assert summary["layers"]["sos50"]["detected_share"] == pytest.approx(0.95)
-    assert summary["crops"]["maize"]["layers"]["eos50"]["median_date"] == "2018-09-08"
+    assert summary["maps"]["curve"]["layers"]["sos50"]["detected_share"] == pytest.approx(0.95)
+    assert (
+        summary["maps"]["curve"]["crops"]["maize"]["layers"]["eos50"]["median_date"] == "2018-09-08"
+    )
     assert summary["simulated"] is False
 
 
@@ -140,7 +142,7 @@ def test_a_year_with_too_little_data_is_an_honest_empty_layer(tmp_path):
     observations.save_cube(season_cube(), tmp_path / "cube.zarr")
     result = mapping.map_region(tmp_path / "cube.zarr", 2019, tmp_path / "maps")
     assert (read(result.path / "sos50.tif") == stages.NO_DAY).all()
-    assert result.summary["layers"]["sos50"]["detected"] == 0
+    assert result.summary["maps"]["curve"]["layers"]["sos50"]["detected"] == 0
 
 
 def test_a_cube_without_optical_group_is_refused(tmp_path):

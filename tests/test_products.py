@@ -80,7 +80,8 @@ def write(tmp_path, layers, crop=None):
 def test_the_folder_holds_just_the_products(big):
     out = big[2]
     expected = {f"{name}.{kind}" for name in LAYERS for kind in ("tif", "png")}
-    assert set(os.listdir(out)) == expected | {"item.json", "summary.json"}
+    others = {"crop_type.tif", "item.json", "summary.json"}
+    assert set(os.listdir(out)) == expected | others
 
 
 def test_cogs_hold_the_layers(big):
@@ -195,7 +196,7 @@ def test_summary_by_hand(tmp_path):
     summary, out = write(tmp_path, layers, crop)
     assert json.loads((out / "summary.json").read_text(encoding="utf-8")) == summary
     assert summary["year"] == 2018
-    assert summary["method"] == "curve"
+    assert summary["methods"] == ["curve"]
     assert summary["simulated"] is True
     assert summary["title"] == "Test région"
     assert summary["software"] == f"deepcrop {__version__}"
@@ -212,7 +213,7 @@ def test_summary_by_hand(tmp_path):
         "bounds": [500000.0, 5600000.0, 500050.0, 5600040.0],
     }
     # Sorted: -31, 100, 101, 102, 103, 120. Ranks 2.5; 0.25; 4.75.
-    assert summary["layers"]["sos50"] == {
+    assert summary["maps"]["curve"]["layers"]["sos50"] == {
         "detected": 6,
         "detected_share": 0.3,
         "median_day": 101.5,
@@ -222,15 +223,18 @@ def test_summary_by_hand(tmp_path):
         "p95_day": 115.75,
         "p95_date": "2018-04-27",
     }
-    nothing = summary["layers"]["eos20_season2"]
+    nothing = summary["maps"]["curve"]["layers"]["eos20_season2"]
     assert nothing["detected"] == 0
     assert nothing["detected_share"] == 0
     assert nothing["median_day"] is None
     assert nothing["median_date"] is None
-    assert summary["counts"]["n_cycles"] == {"min": 0, "median": 0, "max": 1}
-    assert summary["counts"]["n_obs"] == {"min": 0, "median": 9.5, "max": 19}
-    assert list(summary["crops"]) == ["maize", "winter_wheat", "code 7"]
-    maize, wheat = summary["crops"]["maize"], summary["crops"]["winter_wheat"]
+    assert summary["maps"]["curve"]["counts"]["n_cycles"] == {"min": 0, "median": 0, "max": 1}
+    assert summary["maps"]["curve"]["counts"]["n_obs"] == {"min": 0, "median": 9.5, "max": 19}
+    assert list(summary["maps"]["curve"]["crops"]) == ["maize", "winter_wheat", "code 7"]
+    maize, wheat = (
+        summary["maps"]["curve"]["crops"]["maize"],
+        summary["maps"]["curve"]["crops"]["winter_wheat"],
+    )
     assert maize["pixels"] == 7
     assert maize["layers"]["sos50"]["detected_share"] == pytest.approx(2 / 7, abs=1e-6)
     assert maize["layers"]["sos50"]["median_day"] == 100.5
@@ -238,15 +242,15 @@ def test_summary_by_hand(tmp_path):
     assert wheat["pixels"] == 4
     assert wheat["layers"]["sos50"]["median_day"] == 102.5  # -31, 102, 103, 120
     assert wheat["layers"]["sos50"]["detected_share"] == 1
-    assert summary["crops"]["code 7"]["layers"]["sos50"]["median_day"] is None
+    assert summary["maps"]["curve"]["crops"]["code 7"]["layers"]["sos50"]["median_day"] is None
 
 
 def test_summary_over_many_windows_equals_numpy(big):
     layers, crop, _, summary = big
     days, codes = layers["sos20"].values, crop.values
     for got, mask in (
-        (summary["layers"]["sos20"], np.ones(days.shape, bool)),
-        (summary["crops"]["winter_wheat"]["layers"]["sos20"], codes == 5),
+        (summary["maps"]["curve"]["layers"]["sos20"], np.ones(days.shape, bool)),
+        (summary["maps"]["curve"]["crops"]["winter_wheat"]["layers"]["sos20"], codes == 5),
     ):
         chosen = days[mask]
         known = chosen[chosen != NO_DAY]
@@ -256,7 +260,7 @@ def test_summary_over_many_windows_equals_numpy(big):
         assert got["p05_day"] == pytest.approx(np.quantile(known, 0.05), abs=0.005)
         assert got["p95_day"] == pytest.approx(np.quantile(known, 0.95), abs=0.005)
     counts = layers["n_obs"].values
-    assert summary["counts"]["n_obs"] == {
+    assert summary["maps"]["curve"]["counts"]["n_obs"] == {
         "min": counts.min(),
         "median": np.median(counts),
         "max": counts.max(),
@@ -267,7 +271,9 @@ def test_codes_of_one_name_are_one_crop(tmp_path):
     layers = make_layers(sos20=np.full((4, 5), 90))
     crop = make_crop(layers, np.repeat([[1], [2], [2], [0]], 5, axis=1), (1, 2), "maize maize")
     summary, _ = write(tmp_path, layers, crop)
-    assert {name: crop["pixels"] for name, crop in summary["crops"].items()} == {"maize": 15}
+    assert {name: crop["pixels"] for name, crop in summary["maps"]["curve"]["crops"].items()} == {
+        "maize": 15
+    }
 
 
 def test_a_single_flag_value_may_be_a_scalar(tmp_path):
@@ -275,11 +281,11 @@ def test_a_single_flag_value_may_be_a_scalar(tmp_path):
     layers = make_layers()
     crop = make_crop(layers, np.ones((4, 5)))
     crop.attrs = {"flag_values": np.uint16(1), "flag_meanings": "maize"}
-    assert list(write(tmp_path, layers, crop)[0]["crops"]) == ["maize"]
+    assert list(write(tmp_path, layers, crop)[0]["maps"]["curve"]["crops"]) == ["maize"]
 
 
 def test_without_crop_types_there_are_no_crops(tmp_path):
-    assert write(tmp_path, make_layers())[0]["crops"] == {}
+    assert write(tmp_path, make_layers())[0]["maps"]["curve"]["crops"] == {}
 
 
 def test_the_same_map_gives_the_same_files(tmp_path):
@@ -384,7 +390,7 @@ def test_the_networks_layers_with_their_pictures(tmp_path):
         assert (dataset.nodata, dataset.units) == (255, ("%",))
         np.testing.assert_array_equal(dataset.read(1), percent)
         assert float(dataset.tags(1)["STATISTICS_MEAN"]) == pytest.approx(59.6)
-    found = summary["probabilities"]
+    found = summary["maps"]["deepcrop"]["probabilities"]
     assert found["sos20_probability"] == {"known": 5, "mean": 59.6, "median": 50}
     assert found["peak_probability"] == {"known": 0, "mean": None, "median": None}
 
@@ -401,7 +407,7 @@ def test_dates_out_of_order_by_hand(tmp_path):
     with mock.patch.object(products.figures, "save"):
         summary, _ = write_network(tmp_path, layers)
     # In order: the first and the fifth; the fourth has a single date.
-    assert summary["out_of_order"] == {
+    assert summary["maps"]["deepcrop"]["out_of_order"] == {
         "season1": {"pixels": 7, "share": pytest.approx(5 / 7, abs=1e-6)},
         "season2": {"pixels": 0, "share": None},
     }

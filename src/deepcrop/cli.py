@@ -177,8 +177,10 @@ def _report(result: MapResult) -> None:
     table = Table(title=f"{summary['title']}: main season of {summary['year']}")
     for heading in ("stage", "detected", "median"):
         table.add_column(heading, justify="left" if heading == "stage" else "right")
-    for stage in (name for name in CALENDAR if name in summary["layers"]):
-        layer = summary["layers"][stage]
+    method = summary["methods"][0]
+    layers = summary["maps"][method]["layers"]
+    for stage in (name for name in CALENDAR if name in layers):
+        layer = layers[stage]
         share, date = layer["detected_share"], layer["median_date"]
         table.add_row(stage.upper(), f"{100 * share:.1f} %", date or "-")
     Console().print(table)

@@ -50,11 +50,13 @@ class Layer:
     nodata : int or None
         Stands for "nothing known".
     kind : str
-        "day" (a date), "bound" (an end of its interval), "percent" or "count".
+        "day" (a date), "bound" (an end of its interval), "percent", "count" or "class".
     stage : str or None
         Of a season; counts have none.
     season : int or None
         1 for the main season.
+    part : str or None
+        One of `PARTS`.
     """
 
     name: str
@@ -65,6 +67,11 @@ class Layer:
     kind: str
     stage: str | None = None
     season: int | None = None
+    part: str | None = None
+
+
+CROP_TYPE = Layer("crop_type", "crop type", "1", np.dtype(np.uint16), 0, "class")
+"""The crop raster of a cube, copied into its maps."""
 
 
 def layer_name(stage: str, season: int, part: str = "") -> str:
@@ -92,9 +99,9 @@ def describe(method: str, year: int) -> list[Layer]:
             for part, words in PARTS.items():
                 name, of_part = layer_name(stage, season, part), f"{title}: {words}"
                 described.append(
-                    Layer(name, of_part, "%", uint8, NO_PERCENT, "percent", stage, season)
+                    Layer(name, of_part, "%", uint8, NO_PERCENT, "percent", stage, season, part)
                     if part == "probability"
-                    else Layer(name, of_part, days, int16, NO_DAY, "bound", stage, season)
+                    else Layer(name, of_part, days, int16, NO_DAY, "bound", stage, season, part)
                 )
     for name, (title, dtype) in _COUNTS[method].items():
         described.append(Layer(name, title.format(year=year), "1", np.dtype(dtype), None, "count"))

@@ -28,8 +28,8 @@ from rasterio.windows import Window
 
 from deepcrop import __version__, figures, grid
 from deepcrop.errors import DeepCropError
+from deepcrop.layers import CROP_TYPE, NO_PERCENT, SEASONS, Layer, describe
 from deepcrop.layers import DAY_LAYERS as DAY_LAYERS
-from deepcrop.layers import NO_PERCENT, SEASONS, Layer, describe
 from deepcrop.observations import CHUNK
 from deepcrop.stages import DAY_MAX, DAY_MIN, NO_DAY, to_dates
 
@@ -108,15 +108,19 @@ def write_products(
     names = _crop_names(crop_type) if crop_type is not None else {}
     counts = {}
     for layer in described:
-        crops = crop_type if layer.kind == "day" else None
-        counts[layer.name] = _write_cog(layers[layer.name], layer, box, out, info, crops)
+        codes = crop_type if layer.kind == "day" else None
+        counts[layer.name] = _write_cog(layers[layer.name], layer, box, out, info, codes)
         if layer.kind != "bound":
             _write_overview(layer, box, out, info)
     summary = _summary(described, counts, names, box, info)
     if info.method == "deepcrop":
-        summary["out_of_order"] = _out_of_order(layers, described, box)
+        summary["maps"][info.method]["out_of_order"] = _out_of_order(layers, described, box)
     _write_json(out / "summary.json", summary)
-    item = _stac_item(described, box, info)
+    crops = None
+    if crop_type is not None:
+        crops = CROP_TYPE, _crop_classes(crop_type)
+        _write_cog(crop_type, CROP_TYPE, box, out, info, None)
+    item = _stac_item(described, box, info, crops)
     _write_json(out / "item.json", item.to_dict(include_self_link=False))
     return summary
 
@@ -157,6 +161,20 @@ def _crop_names(crop_type: xr.DataArray) -> dict[int, str]:
             "give one word for each value."
         )
     return {value: name for value, name in zip(values, meanings, strict=True) if value != 0}
+
+
+def _crop_classes(crop_type: xr.DataArray) -> list[dict[str, Any]]:
+    """Codes, names and colours of the crops, as STAC's classification extension has them."""
+    values = np.atleast_1d(crop_type.attrs.get("flag_values", [])).astype(int).tolist()
+    names = str(crop_type.attrs.get("flag_meanings", "")).split()
+    colours = str(crop_type.attrs.get("flag_colors", "")).split()
+    classes: list[dict[str, Any]] = [
+        {"value": value, "name": name} for value, name in zip(values, names, strict=True)
+    ]
+    if len(colours) == len(classes):
+        for one, colour in zip(classes, colours, strict=True):
+            one["color_hint"] = colour.removeprefix("#").upper()
+    return classes
 
 
 def _windows(box: GeoBox) -> Iterator[tuple[slice, slice]]:
@@ -324,7 +342,7 @@ def _summary(
     return {
         "title": info.title,
         "year": info.year,
-        "method": info.method,
+        "methods": [info.method],
         "simulated": info.simulated,
         "software": f"deepcrop {__version__}",
         "observations": {"start": _iso(info.start), "end": _iso(info.end)},
@@ -336,14 +354,20 @@ def _summary(
             "bounds": [left, bottom, right, top],
         },
         "pixels": box.shape[0] * box.shape[1],
-        "layers": {layer.name: _day_statistics(totals[layer.name], info.year) for layer in days},
-        **({"probabilities": percent} if percent else {}),
-        "counts": {
-            layer.name: _count_statistics(totals[layer.name])
-            for layer in described
-            if layer.kind == "count"
+        "maps": {
+            info.method: {
+                "layers": {
+                    layer.name: _day_statistics(totals[layer.name], info.year) for layer in days
+                },
+                **({"probabilities": percent} if percent else {}),
+                "counts": {
+                    layer.name: _count_statistics(totals[layer.name])
+                    for layer in described
+                    if layer.kind == "count"
+                },
+                "crops": crops,
+            }
         },
-        "crops": crops,
         "source": dict(info.source),
     }
 
@@ -411,7 +435,12 @@ def _quantile(histogram: NDArray[np.int64], share: float, first: int) -> float |
     return round(float(first + below + (above - below) * (rank - np.floor(rank))), 2)
 
 
-def _stac_item(described: list[Layer], box: GeoBox, info: MapInfo) -> pystac.Item:
+def _stac_item(
+    described: list[Layer],
+    box: GeoBox,
+    info: MapInfo,
+    crops: tuple[Layer, list[dict[str, Any]]] | None,
+) -> pystac.Item:
     """Item that describes all files of the folder, with links relative to itself."""
     geometry, bbox = _footprint(box)
     slug = re.sub(r"[^a-z0-9]+", "-", info.title.lower()).strip("-") or "map"
@@ -432,7 +461,7 @@ def _stac_item(described: list[Layer], box: GeoBox, info: MapInfo) -> pystac.Ite
             "proj:transform": list(box.affine)[:6],
             "proj:bbox": list(box.boundingbox.bbox),
             "processing:software": {"deepcrop": __version__},
-            "deepcrop:method": info.method,
+            "deepcrop:methods": [info.method],
             "deepcrop:simulated": info.simulated,
             "deepcrop:observations": {"start": _iso(info.start), "end": _iso(info.end)},
             "deepcrop:scenes": dict(info.scenes),
@@ -440,7 +469,7 @@ def _stac_item(described: list[Layer], box: GeoBox, info: MapInfo) -> pystac.Ite
         },
         stac_extensions=list(_EXTENSIONS),
     )
-    for layer in described:
+    for layer in described + ([crops[0]] if crops else []):
         band: dict[str, Any] = {
             "name": layer.name,
             "description": layer.title,
@@ -456,10 +485,22 @@ def _stac_item(described: list[Layer], box: GeoBox, info: MapInfo) -> pystac.Ite
                 title=layer.title,
                 media_type=pystac.MediaType.COG,
                 roles=["data"],
-                extra_fields={"bands": [band]},
+                extra_fields={
+                    "bands": [band],
+                    "deepcrop:method": None if layer.kind == "class" else info.method,
+                    "deepcrop:kind": layer.kind,
+                    "deepcrop:stage": layer.stage,
+                    "deepcrop:season": layer.season,
+                    "deepcrop:part": layer.part,
+                    **(
+                        {"classification:classes": crops[1]}
+                        if crops and layer.kind == "class"
+                        else {}
+                    ),
+                },
             ),
         )
-        if layer.kind == "bound":
+        if layer.kind in ("bound", "class"):
             continue
         item.add_asset(
             f"{layer.name}_overview",
