@@ -27,6 +27,13 @@ PLACES = {"one": "one", "two": "one", "three": "three", "four": "four", "near": 
 PROVENANCE = {"pixels": "simulated", "realisations": [0, 1], "view_distance": VIEW_DISTANCE}
 
 
+@pytest.fixture(autouse=True)
+def _small_pictures(monkeypatch):
+    """Large ones take the time; tests of the figures look at them."""
+    monkeypatch.setattr("deepcrop.report_page.DPI", 30)
+    monkeypatch.setattr(score_report, "MOST_PROFILES", 1)
+
+
 @pytest.fixture(scope="module")
 def years(tmp_path_factory):
     """A site-year of each test site, of a neighbour of one, and of three training clusters."""
@@ -36,7 +43,11 @@ def years(tmp_path_factory):
         labels(folder, site, accepted(2018, season(1, 120 + k), season(2, 10 + k)))
         for k, site in enumerate(sorted(clusters))
     )
-    return [replace(year, cluster=clusters[year.site]) for year in made]
+    curve = {"curve_days": np.arange(365.0), "curve": np.full(365, 0.35, np.float32)}
+    return [
+        replace(year, cluster=clusters[year.site], labels=replace(year.labels, **curve))
+        for year in made
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -316,6 +327,10 @@ def test_weights_on_the_test_sites(made, weights, tmp_path):
     assert {row["site-years"] for row in rows} == {"5"}
     assert len(rows) == 5  # two curves, plain and calibrated
     assert "simulated pixels" in report.read_text()
+    page = (report.parent / "report.html").read_text()
+    for words in ("SIMULATED DATA", "Table 2", "Profiles at", "Error by site", "data:image/png"):
+        assert words in page
+    assert "http" not in page.replace("https://doi.org", "")
 
 
 def test_weights_are_not_scored_where_they_learned(made, years, weights, tmp_path):

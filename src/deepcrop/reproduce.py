@@ -325,6 +325,14 @@ def write_report(study: Study, sets: dict[str, SampleSet], years: Sequence[Camer
         "scatter": ("Answers against cameras", score_figures.scatter(pictured, "Test sites")),
         "images": ("Error by clear images", score_figures.images(pictured, "Test sites")),
     }
+    radar = [networks[name] for name in ("default", "optical-only") if name in networks]
+    place = place_of(CONFIGS["default"])
+    figures |= score_report.site_pictures(
+        Part(sets[place], _numbers(sets[place], parts.test)),
+        pictured,
+        (radar[0], radar[1]) if len(radar) == 2 else None,
+        {year.name: year for year in parts.test},
+    )
     counts = "; ".join(
         f"{len(some)} site-years of {len({year.site for year in some})} sites {what}"
         for what, some in (

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from deepcrop import samples, score_figures, score_tables, scores
+from deepcrop import samples, score_figures, score_page, score_tables, scores
 from deepcrop.batches import collate, from_sample, predict
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.experiment import Mapped
-from deepcrop.figures import save
+from deepcrop.figures import comparison
 from deepcrop.network import Network, PaperDeepCrop, load
 from deepcrop.network.sensors import Batch, image_dates
 from deepcrop.network.targets import snap
 from deepcrop.samples import Sample, SampleSet
 from deepcrop.score_tables import Table
 from deepcrop.scores import Answers, Entry
-from deepcrop.sites import TEST_SITES
+from deepcrop.sites import TEST_SITES, CameraYear
 from deepcrop.stages import STAGES
 from deepcrop.staging import atomic_file
 
 SMOOTHERS = {"NDVI curve": "whittaker", "NDVI curve, Savitzky-Golay": "savgol"}
+
+
+MOST_PROFILES = 12
+"""Sites of which profiles are drawn, where more are scored."""
 
 
 class Part(Sequence[Sample]):
@@ -153,20 +158,68 @@ def write(
 ) -> Path:
     """Write tables, figures (a title and a picture by name) and a report of all of them.
 
+    ``report.html`` holds all it shows; ``report.md`` says the same in Markdown.
+
     Returns
     -------
     Path
         The report, Markdown.
     """
     score_tables.write(tables, out / "tables", simulated)
-    (out / "figures").mkdir(exist_ok=True)
-    for name, (_, figure) in figures.items():
-        with atomic_file(out / "figures" / f"{name}.png") as part:
-            save(figure, part)
+    score_page.write(out, tables, figures, head, simulated)
     titles = {f"figures/{name}.png": title for name, (title, _) in figures.items()}
     with atomic_file(out / "report.md") as part:
         part.write_text(score_tables.report(tables, titles, head, simulated), encoding="utf-8")
     return out / "report.md"
+
+
+def site_pictures(
+    chosen: Sequence[Sample],
+    entries: Sequence[Entry],
+    radar: tuple[Entry, Entry] | None = None,
+    cameras: Mapping[str, CameraYear] | None = None,
+) -> dict[str, tuple[str, Figure]]:
+    """Figures of the paper that go site by site: profiles, error bars, with and without radar.
+
+    Parameters
+    ----------
+    chosen : sequence of Sample
+        Those whose profiles are drawn.
+    entries : sequence of Entry
+        Methods to draw, all with answers to them.
+    radar : pair of Entry, optional
+        A method with radar, and without.
+    cameras : mapping of str to CameraYear, optional
+        Series of the cameras by site-year.
+    """
+    sites = [str(site) for site in np.unique(entries[0].truth.site)]
+    made = {"error_bars": ("Error by site", comparison.error_bars(entries, sites))}
+    if radar is not None:
+        figure = comparison.with_and_without_radar(*radar)
+        made["radar"] = ("Dates with and without radar", figure)
+    for site in sites[:MOST_PROFILES]:
+        figure = comparison.profiles(site, chosen, entries, cameras)
+        made[f"profiles_{site}"] = (f"Profiles at {site}", figure)
+    return made
+
+
+class WithoutRadar(Sequence[Sample]):
+    """The same samples, their radar kept away."""
+
+    def __init__(self, chosen: Sequence[Sample]):
+        self.chosen = chosen
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, k):
+        """Sample number ``k`` without a radar date."""
+        one = self.chosen[k]
+        nothing = {
+            name: getattr(one.patch, name)[:0]
+            for name in ("radar", "radar_days", "radar_valid", "orbits")
+        }
+        return replace(one, patch=replace(one.patch, **nothing))
 
 
 # Given weights -----------------------------------------------------------------------------------
@@ -245,5 +298,11 @@ def evaluate(weights: Path, sample_path: Path, out: Path, everything: bool = Fal
         "scatter": ("Answers against cameras", score_figures.scatter([every[0], every[-1]], what)),
         "images": ("Error by clear images", score_figures.images(every, what)),
     }
+    radar = None
+    if network.config.sensors == ("optical", "radar"):
+        chosen = WithoutRadar(Part(made, test))
+        alone = Entry("the same, radar kept away", truth, [network_answers(network, chosen)])
+        radar = every[-1], alone
+    figures |= site_pictures(Part(made, test), [every[0], every[-1]], radar)
     head = f"Weights: {weights.name}. Samples: {sample_path.name}, {len(test)} of {len(made)}."
     return write(out, tables, figures, head, truth.simulated)

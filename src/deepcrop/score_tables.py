@@ -265,7 +265,7 @@ def write(tables: Iterable[Table], folder: Path, simulated: bool) -> None:
 
 def markdown(table: Table, simulated: bool) -> str:
     """Return a table as Markdown, its title in bold above it."""
-    texts = [table.columns, *([_shown(cell) for cell in row] for row in table.rows)]
+    texts = [table.columns, *([shown(cell) for cell in row] for row in table.rows)]
     right = [
         bool(table.rows) and not isinstance(table.rows[0][k], str)
         for k in range(len(table.columns))
@@ -278,9 +278,10 @@ def markdown(table: Table, simulated: bool) -> str:
     return f"**{table.title}: {kind(simulated)}**\n\n{body}\n\n{table.note}\n"
 
 
-def _shown(cell: Cell) -> str:
+def shown(cell: Cell) -> str:
+    """Return a cell as people read it."""
     if isinstance(cell, Spread):
-        whole = _shown(cell.mean)
+        whole = shown(cell.mean)
         return f"{whole} ± {cell.deviation:.1f}" if math.isfinite(cell.deviation) else whole
     if isinstance(cell, float):
         return f"{cell:.1f}" if math.isfinite(cell) else "–"
