@@ -11,7 +11,13 @@ from test_labels import season_file
 from deepcrop.errors import DeepCropError
 from deepcrop.label_table import COLUMNS, label_files, label_rows, read_crops
 from deepcrop.labels import label_series
-from deepcrop.sources.phenocam_files import ACKNOWLEDGEMENT, CITATION, read_series
+from deepcrop.sources.phenocam_files import (
+    ACKNOWLEDGEMENT,
+    ACKNOWLEDGEMENT_FILE,
+    CITATION,
+    SITE_PAGE,
+    read_series,
+)
 
 
 def test_crop_table(tmp_path):
@@ -66,12 +72,29 @@ def test_table_record_and_figures(tmp_path):
     assert bare["sos20_date"] == bare["amplitude"] == ""
     record = json.loads((tmp_path / "labels.csv.json").read_text())
     assert record["citation"] == CITATION
-    assert record["acknowledgement"] == ACKNOWLEDGEMENT
+    told = record["acknowledgement"]
+    assert told.count(ACKNOWLEDGEMENT) == 1
+    for name in ("field", "other"):
+        assert f"\n{name}: see {SITE_PAGE.format(site=name)}\n" in told
     assert record["files"] == [path.name for path in files]
     for name in ("field_AG_1000", "other_AG_1000"):
         picture = matplotlib.image.imread(tmp_path / f"figures/{name}.png")
         assert picture.std() > 0.05
     assert not list(tmp_path.glob(".*"))  # nothing half-written
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_what_the_sites_ask_to_be_said_goes_with_their_labels(tmp_path, beside):
+    """From the file that `deepcrop fetch` puts beside the series, or beside their folder."""
+    folder = tmp_path / "series"
+    folder.mkdir()
+    files = [season_file(folder), season_file(folder, name="other")]
+    text = f"{ACKNOWLEDGEMENT}\n\nfield: We thank the farmer.\n\n{CITATION}\n"
+    (files[0].parent if beside else tmp_path).joinpath(ACKNOWLEDGEMENT_FILE).write_text(text)
+    label_files(files, tmp_path / "labels.csv")
+    told = json.loads((tmp_path / "labels.csv.json").read_text())["acknowledgement"]
+    assert told.startswith(text)
+    assert f"other: see {SITE_PAGE.format(site='other')}" in told
 
 
 def test_nothing_is_overwritten_unasked(tmp_path):

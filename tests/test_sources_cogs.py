@@ -1,5 +1,6 @@
 import logging
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -89,6 +90,19 @@ def test_bursts_of_failure_are_lived_through(server, values, kind, first):
     found = read(Cogs(tries=4, pause=0.01), f"{server.url}/data/{kind}{first}/a.tif")
     np.testing.assert_array_equal(found, values[:700, :700])
     assert not any(fault.times for fault in server.faults)
+
+
+def test_a_server_is_left_alone_as_long_as_it_asks(server, values):
+    """GDAL itself, within a try, asks again sooner."""
+    cogs, href = Cogs(tries=2, pause=0.01), server.url + "/data/{}/a.tif"
+    server.fail("/soon/", "429", times=4, after=1)  # three tries of GDAL's, and why it failed
+    begin = time.monotonic()
+    np.testing.assert_array_equal(read(cogs, href.format("soon")), values[:700, :700])
+    assert time.monotonic() - begin >= 1
+    server.fail("/late/", "503", times=99, after=3600)
+    with pytest.raises(ArchiveError, match=r"503.*asks for a pause of 3600 s"):
+        read(Cogs(tries=5, pause=0.01), href.format("late"))
+    assert len(server.asked("/late/")) <= 7  # one try of GDAL's only
 
 
 def test_errors_say_what_and_why_and_hold_no_signature(server):

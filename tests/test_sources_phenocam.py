@@ -245,6 +245,10 @@ def test_acknowledgement(network, tmp_path):
         assert text.count(f"\n{camera.site}: The people of {camera.site} keep this camera.\n") == 1
     write_acknowledgement(tmp_path / "ACKNOWLEDGEMENT.txt", cameras)
     assert (tmp_path / "ACKNOWLEDGEMENT.txt").read_text() == acknowledgement(cameras)
+    (tmp_path / "ACKNOWLEDGEMENT.txt").unlink()
+    for camera in cameras:  # one by one comes to the same: what is beside the file is all in it
+        write_acknowledgement(tmp_path / "ACKNOWLEDGEMENT.txt", [camera])
+    assert (tmp_path / "ACKNOWLEDGEMENT.txt").read_text() == acknowledgement(cameras)
     silent = type(cameras[0])(**cameras[0].__dict__ | {"acknowledgement": ""})
     assert f"{silent.site}: no acknowledgement" in acknowledgement([silent])
 

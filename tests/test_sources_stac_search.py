@@ -1,3 +1,4 @@
+import time
 from datetime import date
 
 import pytest
@@ -8,18 +9,23 @@ from deepcrop.sources.scenes import ArchiveError
 from deepcrop.sources.stac_search import bounds_in_degrees, search_items
 
 BOX = make_grid((500000, 4600000, 500600, 4600500), 32615)
+CQL2_JSON = "http://www.opengis.net/spec/cql2/1.0/conf/cql2-json"
 DATES = date(2018, 7, 1), date(2018, 7, 3)
 
 
 class Api:
-    """A STAC API with items a, b, c, a page each; ``classes`` are its conformance classes."""
+    """A STAC API with items a, b, c, a page each; ``classes`` are its conformance classes.
 
-    def __init__(self, server, classes=()):
+    ``others`` are classes with their whole address.
+    """
+
+    def __init__(self, server, classes=(), others=()):
         self.server = server
         classes = ("core", "item-search", *classes)
         root = {
             "type": "Catalog", "id": "x", "description": "x", "stac_version": "1.0.0",
-            "conformsTo": [f"https://api.stacspec.org/v1.0.0/{name}" for name in classes],
+            "conformsTo": [f"https://api.stacspec.org/v1.0.0/{name}" for name in classes]
+            + list(others),
             "links": [
                 {"rel": "search", "href": self.url + "/search", "method": "POST",
                  "type": "application/geo+json"},
@@ -75,6 +81,19 @@ def test_busy_servers_and_broken_connections(server, fault, where):
     assert not server.faults[0].times
 
 
+def test_a_server_is_left_alone_as_long_as_it_asks(server):
+    api = Api(server)
+    server.fail("search", "429", after=1)
+    begin = time.monotonic()
+    assert len(search(api)) == 3
+    assert time.monotonic() - begin >= 1
+    server.fail("search", "429", times=99, after=3600)
+    asked = len(server.log)
+    with pytest.raises(ArchiveError, match="status 429"):
+        search(api)
+    assert len(server.log) == asked + 2  # the root, and one search
+
+
 def test_patience_ends(server):
     api = Api(server)
     server.fail("search", "503", times=99)
@@ -111,15 +130,16 @@ def test_cloud_filter_only_where_the_server_knows_it(server):
     search(api, max_cloud=60)
     assert api.asked()[0]["query"] == {"eo:cloud_cover": {"lte": 60}}
     with Server() as other:
-        api = Api(other, ["item-search#filter"])
+        api = Api(other, ["item-search#filter"], [CQL2_JSON])
         search(api, max_cloud=60)
         asked = api.asked()[0]
         assert asked["filter"] == {"op": "<=", "args": [{"property": "eo:cloud_cover"}, 60]}
         assert asked["filter-lang"] == "cql2-json"
-    with Server() as other:
-        api = Api(other)
-        search(api, max_cloud=60)
-        assert not {"query", "filter"} & set(api.asked()[0])
+    for classes in ([], ["item-search#filter"]):  # it may know the language in another form only
+        with Server() as other:
+            api = Api(other, classes, [CQL2_JSON.replace("json", "text")])
+            search(api, max_cloud=60)
+            assert not {"query", "filter"} & set(api.asked()[0])
 
 
 def test_bounds_hold_the_whole_grid():

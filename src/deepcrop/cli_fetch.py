@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from deepcrop.errors import DeepCropError
 from deepcrop.fetch import Estimate, Fetched, Request
 from deepcrop.sources import ARCHIVES, phenocam
 from deepcrop.sources.phenocam import PhenoCam
+from deepcrop.sources.phenocam_files import ACKNOWLEDGEMENT_FILE
 from deepcrop.sources.scenes import ArchiveError
 
 
@@ -100,7 +102,6 @@ def fetch(
         if dry_run:
             _print_estimate(fetching.estimate(wanted, threads), place.box)
             return
-        missing = []
         if not overwrite and fetching.is_there(out, wanted):
             typer.echo(f"{out} is there already")
         else:
@@ -108,7 +109,7 @@ def fetch(
                 wanted, out, title=place.name, overwrite=overwrite, threads=threads
             )
             _report(result)
-            missing = _missing(result)
+        missing = fetching.missing_scenes(out)
         missing += _fetch_cameras(place.box, network, out.with_suffix(".cameras"))
     _complain(missing, "The same command fetches cameras again; scenes only with --overwrite.")
 
@@ -197,10 +198,8 @@ def _print_estimate(estimate: Estimate, box: GeoBox, sites: int = 1) -> None:
 
 
 def _report(result: Fetched) -> None:
-    counts: dict[str, int] = {}
-    for outcome in result.outcomes:
-        key = f"{outcome.scene.sensor} {outcome.state}"
-        counts[key] = counts.get(key, 0) + 1
+    rows = fetching.read_manifest(result.path)
+    counts = Counter(f"{row['sensor']} {row['state']}" for row in rows)
     typer.echo(f"{result.path}: " + ", ".join(f"{n} {key}" for key, n in counts.items()))
     typer.echo(f"each scene, and what became of it: {result.manifest}")
 
@@ -208,18 +207,11 @@ def _report(result: Fetched) -> None:
 def _report_sites(done: list[site_fetch.SiteFetched], out: Path) -> None:
     fetched = [site for site in done if not site.why]
     typer.echo(f"{out}: {len(fetched)} of {len(done)} sites, series in {out / site_fetch.SERIES}")
-    typer.echo(f"whoever publishes from them includes {out / site_fetch.ACKNOWLEDGEMENT}")
+    typer.echo(f"whoever publishes from them includes {out / ACKNOWLEDGEMENT_FILE}")
     missing = [f"{site.site}: {site.why}" for site in done if site.why]
-    for site in done:
-        missing += [] if site.cube is None else _missing(site.cube)
+    for site in fetched:
+        missing += fetching.missing_scenes(out / f"{site.site}.zarr")
     _complain(missing, "The same command fetches what is missing; a cube again with --overwrite.")
-
-
-def _missing(result: Fetched) -> list[str]:
-    return [
-        f"{result.path.name}: {outcome.scene.name} {outcome.state}: {outcome.why}"
-        for outcome in result.failures
-    ]
 
 
 def _complain(missing: list[str], advice: str) -> None:

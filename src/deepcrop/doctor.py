@@ -25,6 +25,7 @@ from planetary_computer.settings import Settings
 
 import deepcrop
 from deepcrop.sources import cropland, earthengine, phenocam, stac
+from deepcrop.sources.scenes import SENSORS
 from deepcrop.sources.web import USER_AGENT, shown
 
 OK, MISSING, FAILED = "ok", "missing", "failed"
@@ -96,12 +97,15 @@ class Service:
         Text that a right answer holds.
     variable : str
         Environment variable that names another address.
+    if_refused : str
+        What to do if it refuses.
     """
 
     name: str
     url: str
     expects: str
     variable: str
+    if_refused: str = "The service refuses; a proxy may be in between."
 
 
 def examine(folder: Path = Path(), timeout: float = 10.0) -> list[Finding]:
@@ -257,11 +261,15 @@ def services() -> list[Service]:
             '"stac_version"',
             "DEEPCROP_PC",
         ),
-        Service(
-            "Planetary Computer tokens",
-            f"{tokens}/sentinel-2-l2a",
-            '"token"',
-            "PC_SDK_SAS_URL",
+        *(
+            Service(
+                f"Planetary Computer tokens, {sensor}",
+                f"{tokens}/{stac.planetary_computer().collections[sensor]}",
+                '"token"',
+                "PC_SDK_SAS_URL",
+                "It may want a key: name yours in PC_SDK_SUBSCRIPTION_KEY; this was asked without.",
+            )
+            for sensor in SENSORS  # a key has been wanted for the radar, at times
         ),
         Service(
             "Earth Search",
@@ -313,7 +321,7 @@ def _ask(client: httpx.Client, service: Service, timeout: float) -> Finding:
             if status >= 500 or status == 429:
                 return failed(f"status {status}", "The service is down or busy; try again later.")
             if status != 200:
-                return failed(f"status {status}", "The service refuses; a proxy may be in between.")
+                return failed(f"status {status}", service.if_refused)
             page = b""
             for chunk in response.iter_bytes():
                 page += chunk
@@ -366,7 +374,9 @@ def credentials() -> list[Finding]:
         Finding(
             "Planetary Computer key",
             OK,
-            "there is one" if Settings.get().subscription_key else "none, and none is needed",
+            "there is one"
+            if Settings.get().subscription_key
+            else "none; needed only if its tokens are refused without",
         ),
     ]
 

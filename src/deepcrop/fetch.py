@@ -128,7 +128,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A finished cube, and what became of each scene."""
+    """A finished cube, and what became of each scene (empty if an earlier run had finished it)."""
 
     path: Path
     manifest: Path
@@ -199,7 +199,7 @@ def fetch(
         raise DeepCropError(f"{out}: fetch writes a Zarr store; give a name such as region.zarr.")
     check_target(out, overwrite)
     archive = _open(request)
-    manifest = out.with_suffix(".scenes.csv")
+    manifest = manifest_of(out)
     settings = {"content": "fetched cube", "request": request.to_json(), "tile": TILE}
     every: list[Outcome] = []
     with staging(out, settings, overwrite) as stage:
@@ -238,6 +238,33 @@ def is_there(out: Path, request: Request) -> bool:
         f"{out} is there, from another request or by other means. Choose another name, or add "
         "--overwrite."
     )
+
+
+def manifest_of(cube: Path) -> Path:
+    """Path of the table, beside a cube, that names every scene."""
+    return cube.with_suffix(".scenes.csv")
+
+
+def read_manifest(cube: Path) -> list[dict[str, str]]:
+    """Read the lines of the manifest of a cube; none if it is not there any more."""
+    if not manifest_of(cube).is_file():
+        return []
+    with manifest_of(cube).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def missing_scenes(cube: Path) -> list[str]:
+    """Say of each scene that a finished cube lacks, in whole or in part, what became of it.
+
+    The cube's own attributes name them; the manifest, if it is still there, tells why.
+    """
+    told = {}
+    for row in read_manifest(cube):
+        orbit = f" orbit {row['relative_orbit']}" if row["relative_orbit"] else ""
+        told[f"{row['sensor']} {row['time']}{orbit}"] = f"{row['state']}: {row['why']}"
+    groups = observations.open_cube(cube).children.values()
+    names = [name for group in groups for name in group.attrs.get("failed_scenes", [])]
+    return [f"{cube.name}: {name} {told.get(name, 'failed')}" for name in names]
 
 
 def estimate(request: Request, threads: int = 4) -> Estimate:

@@ -20,7 +20,12 @@ from deepcrop import __version__, stages
 from deepcrop.errors import DeepCropError
 from deepcrop.labels import CALENDAR, CameraLabels, Screening, SiteYear, label_series
 from deepcrop.phenology import PRESETS
-from deepcrop.sources.phenocam_files import ACKNOWLEDGEMENT, CITATION, GREENNESS, read_series
+from deepcrop.sources.phenocam_files import (
+    CITATION,
+    GREENNESS,
+    acknowledgement_beside,
+    read_series,
+)
 from deepcrop.staging import atomic_file
 
 _TYPES: dict[str, str] = {
@@ -148,7 +153,7 @@ def label_files(
         "software": f"deepcrop {__version__}",
         "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "citation": CITATION,
-        "acknowledgement": ACKNOWLEDGEMENT,
+        "acknowledgement": acknowledgement_beside(labels.camera for labels in run.labels),
         "column": column,
         "smoother": asdict(PRESETS["phenocam"][0]["savgol"]),
         "seasons": asdict(PRESETS["phenocam"][1]),

@@ -11,18 +11,18 @@ from pathlib import Path
 
 from odc.geo.geobox import GeoBox
 
-from deepcrop import areas, observations
+from deepcrop import areas
 from deepcrop.errors import DeepCropError
 from deepcrop.fetch import Fetched, Request, fetch, is_there
 from deepcrop.grid import cell_of
 from deepcrop.paper_sites import paper_sites
 from deepcrop.sources.phenocam import Camera, PhenoCam, paper_candidates, write_acknowledgement
+from deepcrop.sources.phenocam_files import ACKNOWLEDGEMENT_FILE
 from deepcrop.sources.scenes import ArchiveError, SceneError
 from deepcrop.sources.web import NotFound
 
 SERIES = "series"
 """Folder, beside the cubes, of the cameras' summary files."""
-ACKNOWLEDGEMENT = "ACKNOWLEDGEMENT.txt"
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def fetch_sites(
     request : callable
         Makes the request for the cube from the grid around a camera.
     out : Path
-        Folder for ``<site>.zarr``, their manifests, the folder `SERIES` and `ACKNOWLEDGEMENT`.
+        Folder for ``<site>.zarr``, their manifests, the folder `SERIES` and `ACKNOWLEDGEMENT_FILE`.
     overwrite : bool
         Fetch cubes again that are there.
     threads : int
@@ -139,17 +139,13 @@ def fetch_sites(
             box = grid_around(camera)
             series = _series(phenocam, name, out / SERIES)
             cameras.append(camera)
-            write_acknowledgement(out / ACKNOWLEDGEMENT, cameras)
+            write_acknowledgement(out / ACKNOWLEDGEMENT_FILE, cameras)
             target = out / f"{name}.zarr"
             cube = None
             wanted = request(box)
             if overwrite or not is_there(target, wanted):
                 title = f"around PhenoCam {name}"
                 cube = fetch(wanted, target, title=title, overwrite=overwrite, threads=threads)
-            else:
-                lost = _failed_scenes(target)
-                if lost:
-                    raise DeepCropError(f"{target.name} lacks {', '.join(lost)}; add --overwrite.")
         except NotFound as error:
             done.append(SiteFetched(name, why=str(error)))
         except ArchiveError:
@@ -171,7 +167,7 @@ def fetch_cameras(box: GeoBox, phenocam: PhenoCam, out: Path) -> tuple[list[Came
     phenocam : PhenoCam
         The network.
     out : Path
-        Folder for the series and `ACKNOWLEDGEMENT`; made only if there is a camera.
+        Folder for the series and `ACKNOWLEDGEMENT_FILE`; made only if there is a camera.
 
     Returns
     -------
@@ -195,7 +191,7 @@ def fetch_cameras(box: GeoBox, phenocam: PhenoCam, out: Path) -> tuple[list[Came
             else:
                 found.append(camera)
     if found:
-        write_acknowledgement(out / ACKNOWLEDGEMENT, found)
+        write_acknowledgement(out / ACKNOWLEDGEMENT_FILE, found)
     return found, missing
 
 
@@ -212,13 +208,6 @@ def _inside(box: GeoBox, camera: Camera) -> bool:
     except DeepCropError:
         return False
     return True
-
-
-def _failed_scenes(cube: Path) -> list[str]:
-    tree = observations.open_cube(cube)
-    return [
-        name for group in tree.children.values() for name in group.attrs.get("failed_scenes", [])
-    ]
 
 
 def _series(phenocam: PhenoCam, site: str, folder: Path) -> tuple[Path, ...]:

@@ -22,6 +22,7 @@ from deepcrop.samples import VIEW_DISTANCE, Sample, SampleSet
 from deepcrop.simulation import network as simulated
 from deepcrop.sites import CameraYear
 from deepcrop.sources import phenocam
+from deepcrop.sources.phenocam_files import acknowledgement_beside
 from deepcrop.stages import DAY_MAX, DAY_MIN
 from deepcrop.staging import atomic_file
 
@@ -191,6 +192,7 @@ def _cut_samples(study: Study, years: Sequence[CameraYear], path: Path, distance
     provenance = {
         "pixels": "real",
         "labels": "PhenoCam network",
+        "acknowledgement": acknowledgement_beside(year.labels.camera for year in years),
         "archive": study.archive,
         "radiometry": sorted(radiometry),
         "view_distance": distance,

@@ -62,12 +62,14 @@ class Fault:
     """What happens to the next ``times`` requests whose path and query match ``pattern``.
 
     ``kind`` is a status such as ``"429"``, ``"503"`` or ``"401"``, ``"drop"`` (the connection ends
-    in the middle of the body) or ``"truncate"`` (the file is half as long, and says so).
+    in the middle of the body) or ``"truncate"`` (the file is half as long, and says so). A busy
+    server (429, 503) asks for a pause of ``after`` seconds.
     """
 
     pattern: str
     kind: str
     times: int = 1
+    after: int = 0
 
 
 class Server:
@@ -99,21 +101,21 @@ class Server:
         """
         self.routes.append((method, re.compile(pattern), handler))
 
-    def fail(self, pattern: str, kind: str, times: int = 1) -> None:
+    def fail(self, pattern: str, kind: str, times: int = 1, after: int = 0) -> None:
         with self._lock:
-            self.faults.append(Fault(pattern, kind, times))
+            self.faults.append(Fault(pattern, kind, times, after))
 
     def asked(self, pattern: str) -> list[Request]:
         """Requests so far whose path matches."""
         with self._lock:
             return [request for request in self.log if re.search(pattern, request.path)]
 
-    def take_fault(self, target: str) -> str | None:
+    def take_fault(self, target: str) -> Fault | None:
         with self._lock:
             for fault in self.faults:
                 if fault.times > 0 and re.search(fault.pattern, target):
                     fault.times -= 1
-                    return fault.kind
+                    return fault
         return None
 
     def answer(self, request: Request) -> Response:
@@ -156,13 +158,14 @@ class _Handler(BaseHTTPRequestHandler):
         )
         response = self.owner.answer(request)
         fault = self.owner.take_fault(self.path)
-        if fault is not None and fault.isdigit():
-            headers = {"Retry-After": "0"} if fault in ("429", "503") else {}
-            response = Response(b"", int(fault), headers)
-        elif fault == "truncate":
+        kind = fault.kind if fault else ""
+        if fault and kind.isdigit():
+            headers = {"Retry-After": str(fault.after)} if kind in ("429", "503") else {}
+            response = Response(b"", int(kind), headers)
+        elif kind == "truncate":
             response.body = response.body[: len(response.body) // 2]
             response.headers.pop("ETag", None)
-        self._send(request, response, drop=fault == "drop")
+        self._send(request, response, drop=kind == "drop")
 
     def _send(self, request: Request, response: Response, drop: bool) -> None:
         body, status, headers = response.body, response.status, dict(response.headers)

@@ -31,7 +31,7 @@ from planetary_computer.settings import Settings
 from rasterio.errors import RasterioError
 
 from deepcrop.sources.scenes import ArchiveError, SceneError
-from deepcrop.sources.web import USER_AGENT, NotFound, Web, shown
+from deepcrop.sources.web import LONGEST_PAUSE, USER_AGENT, NotFound, Web, pause_asked_for, shown
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ _GDAL = {
     "GDAL_HTTP_USERAGENT": USER_AGENT,
 }
 _SIGNATURE = re.compile(r"\bsig=[^&\s'\",)#]+")
-_BUSY = frozenset((429, 500, 502, 503, 504))
+_AGAIN = frozenset((429, 500, 502, 503, 504))
 
 
 @dataclass
@@ -61,7 +61,9 @@ class Cogs:
         How often a file is tried. Within each, GDAL tries each request that a busy server (429,
         500, 502, 503, 504) refuses as often again.
     pause : float
-        Time before the second try, seconds; doubles from try to try.
+        Time before the second try, seconds; doubles from try to try. Where the server asks for more
+        (``Retry-After``), it gets more, up to `LONGEST_PAUSE`; one that asks for still more is left
+        alone.
     """
 
     signed: bool = False
@@ -103,10 +105,11 @@ class Cogs:
                 failure = self._failure(address, f"{name} ({shown(href)})")
             if isinstance(failure, _Refused):
                 self._forget(address)
-            if isinstance(failure, _Missing):
+            asked = failure.pause if isinstance(failure, _Busy) else 0.0
+            if isinstance(failure, _Missing) or asked > LONGEST_PAUSE:
                 break
             if attempt < self.tries - 1:
-                time.sleep(self.pause * 2**attempt)
+                time.sleep(max(self.pause * 2**attempt, asked))
         raise failure
 
     def text(self, href: str) -> str:
@@ -168,7 +171,7 @@ class Cogs:
             with httpx.stream(
                 "GET", address, headers=headers, timeout=30, follow_redirects=True
             ) as response:
-                status = response.status_code
+                status, pause = response.status_code, pause_asked_for(response)
         except httpx.HTTPError as error:
             return ArchiveError(
                 f"{name}: no answer ({type(error).__name__}). Check the connection, or try again "
@@ -180,8 +183,9 @@ class Cogs:
             return _Refused(
                 f"{name}: refused (status {status}). Check whether the archive asks for a key."
             )
-        if status in _BUSY:
-            return ArchiveError(f"{name}: the server is busy or broken (status {status}).")
+        if status in _AGAIN:
+            again = f" and asks for a pause of {pause:.0f} s" if pause else ""
+            return _Busy(f"{name}: the server is busy or broken (status {status}){again}.", pause)
         if status not in (200, 206):
             return SceneError(f"{name}: status {status}.")
         return SceneError(
@@ -196,6 +200,14 @@ class _Refused(ArchiveError):
 
 class _Missing(SceneError):
     pass
+
+
+class _Busy(ArchiveError):
+    """The server may serve later; ``pause`` is how many seconds it asks for."""
+
+    def __init__(self, message: str, pause: float) -> None:
+        super().__init__(message)
+        self.pause = pause
 
 
 def _blob(href: str) -> tuple[str, str] | None:

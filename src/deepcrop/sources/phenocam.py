@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -428,16 +428,33 @@ def acknowledgement(cameras: Iterable[Camera]) -> str:
 
     The network's own acknowledgement, those of the sites, and what to cite.
     """
-    lines = [ACKNOWLEDGEMENT, ""]
-    for camera in sorted(set(cameras), key=lambda camera: camera.site):
-        lines.append(f"{camera.site}: {camera.acknowledgement or 'no acknowledgement of its own.'}")
-    return "\n".join([*lines, "", CITATION, ""])
+    return _composed(_wishes(cameras))
 
 
 def write_acknowledgement(path: Path, cameras: Iterable[Camera]) -> None:
-    """Write `acknowledgement` to a text file, whole or not at all."""
+    """Write `acknowledgement` to a text file, whole or not at all.
+
+    Sites that the file names already stay: their series are still beside it.
+    """
+    told = {}
+    if path.is_file():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        told = dict(line.split(": ", 1) for line in lines if re.match(r"[\w.-]+: ", line))
     with atomic_file(path) as part:
-        part.write_text(acknowledgement(cameras), encoding="utf-8")
+        part.write_text(_composed(told | _wishes(cameras)), encoding="utf-8")
+
+
+def _wishes(cameras: Iterable[Camera]) -> dict[str, str]:
+    """Say in one line what each site asks for."""
+    return {
+        camera.site: " ".join(camera.acknowledgement.split()) or "no acknowledgement of its own."
+        for camera in cameras
+    }
+
+
+def _composed(wishes: Mapping[str, str]) -> str:
+    lines = [f"{site}: {wish}" for site, wish in sorted(wishes.items())]
+    return "\n".join([ACKNOWLEDGEMENT, "", *lines, "", CITATION, ""])
 
 
 # The paper's sites ------------------------------------------------------------------------------

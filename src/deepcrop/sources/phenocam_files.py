@@ -39,6 +39,13 @@ ACKNOWLEDGEMENT = (
 """What the network asks for in every publication (fair use policy of 28 August 2025,
 https://phenocam.nau.edu/webcam/fairuse_statement/)."""
 
+ACKNOWLEDGEMENT_FILE = "ACKNOWLEDGEMENT.txt"
+"""Name of the file, beside series or the folder that holds them, with the full text: the network's
+own, that of each site, and what to cite."""
+
+SITE_PAGE = "https://phenocam.nau.edu/webcam/sites/{site}/"
+"""Page of a site, with its own acknowledgement."""
+
 GREENNESS = ("gcc_90", "gcc_75", "gcc_50", "gcc_mean")
 """Raw greenness columns: percentiles, or the mean, over the images of a period."""
 
@@ -176,6 +183,27 @@ def read_series(path: Path, columns: Sequence[str] = ("gcc_90",)) -> CameraSerie
         interpolated=numbers("int_flag", False) == 1,
         max_solar_elev=numbers("max_solar_elev", False),
     )
+
+
+def acknowledgement_beside(series: Iterable[CameraSeries]) -> str:
+    """Give the text that goes with anything made from these series.
+
+    That of `ACKNOWLEDGEMENT_FILE` where `deepcrop fetch` has put it beside them; for all other
+    sites the network's own, and where each site says what it wants.
+    """
+    texts, alone = dict[str, None](), dict[str, None]()
+    for one in series:
+        folder = one.path.absolute().parent
+        files = [f / ACKNOWLEDGEMENT_FILE for f in (folder, folder.parent)]
+        found = [f.read_text(encoding="utf-8") for f in files if f.is_file()]
+        told = [text for text in found if f"\n{one.site}: " in text]
+        if told:
+            texts[told[0]] = None
+        else:
+            alone[f"{one.site}: see {SITE_PAGE.format(site=one.site)}"] = None
+    if alone:
+        texts["\n".join([ACKNOWLEDGEMENT, "", *alone, "", CITATION, ""])] = None
+    return "\n".join(texts)
 
 
 def write_series(

@@ -94,7 +94,8 @@ class StacArchive:
         Relative orbits of the radar: ``"best"``, the one that covers most of the area most often;
         ``"all"``; or a number. One orbit sees a field always under the same angle.
     max_cloud : float
-        Most cloud cover of a Sentinel-2 product, percent. A product that does not state it stays.
+        Most cloud cover of a Sentinel-2 product, percent. A product that does not state it stays,
+        unless the server leaves it out.
     keep : tuple of int
         Scene classes that are not masked.
     tries : int

@@ -16,9 +16,10 @@ from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from pystac_client.warnings import PystacClientWarning
 from urllib3 import Retry
+from urllib3.exceptions import MaxRetryError, ResponseError
 
 from deepcrop.sources.scenes import ArchiveError
-from deepcrop.sources.web import USER_AGENT, shown
+from deepcrop.sources.web import LONGEST_PAUSE, USER_AGENT, shown
 
 _PAGE = 100  # items; a server may give fewer at a time
 _UNUSABLE = (  # what pystac-client makes of an answer that is an error, or is not STAC
@@ -116,7 +117,10 @@ def _cloud_filter(client: Client, max_cloud: float) -> dict[str, Any]:
     """Ask for the less cloudy in a language that the server says it speaks."""
     if client.conforms_to("QUERY"):
         return {"query": {"eo:cloud_cover": {"lte": max_cloud}}}
-    if client.conforms_to("FILTER"):
+    # Under an older name of the language, or with its form as text only, nothing is asked for.
+    if client.conforms_to("FILTER") and any(
+        name.endswith("cql2-json") for name in client.get_conforms_to()
+    ):
         cover = {"op": "<=", "args": [{"property": "eo:cloud_cover"}, max_cloud]}
         return {"filter": cover, "filter_lang": "cql2-json"}
     return {}
@@ -126,7 +130,7 @@ class _PatientIO(StacApiIO):
     """Requests of the API, made again where the server is busy or the connection breaks."""
 
     def __init__(self, tries: int, pause: float) -> None:
-        busy = Retry(
+        busy = _Retry(
             total=tries,
             connect=0,
             read=0,
@@ -152,6 +156,17 @@ class _PatientIO(StacApiIO):
     def request(self, *args: Any, **kwargs: Any) -> str:
         """Make a request, again and again if need be."""
         return self._again(super().request, *args, **kwargs)
+
+
+class _Retry(Retry):
+    """As urllib3's, which waits as long as it is asked to, were it for hours; this one does not."""
+
+    def increment(self, method: str | None = None, url: str | None = None, *rest: Any, **more: Any):
+        """Count a try; an answer that is not worth waiting for is the last."""
+        response = more.get("response")
+        if response is not None and (self.get_retry_after(response) or 0) > LONGEST_PAUSE:
+            raise MaxRetryError(more["_pool"], url or "", ResponseError("too long a pause"))
+        return super().increment(method, url, *rest, **more)
 
 
 def _is_broken(error: BaseException) -> bool:

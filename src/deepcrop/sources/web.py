@@ -30,10 +30,12 @@ from deepcrop.staging import atomic_file
 
 USER_AGENT = f"deepcrop/{__version__}"
 
+LONGEST_PAUSE = 120.0
+"""Seconds; a server that asks for a longer pause is left alone."""
+
 T = TypeVar("T")
 
 _BUSY = frozenset((429, 500, 502, 503, 504))
-_LONGEST_PAUSE = 120.0  # a server that asks for more is left alone
 _SECRET = re.compile(r"sig|token|key|secret|passw|cred|auth", re.IGNORECASE)
 _CONDITIONS = {"If-None-Match": "ETag", "If-Modified-Since": "Last-Modified"}
 
@@ -190,7 +192,7 @@ class Web:
             if status != 200:
                 response.read()  # so that the connection can be used again
             if status in _BUSY:
-                raise _Busy(name, status, _seconds(response.headers.get("Retry-After", "")))
+                raise _Busy(name, status, pause_asked_for(response))
             if status in (404, 410):
                 raise NotFound(f"{name}: the server has nothing there (status {status}).")
             if status in (401, 403):
@@ -255,8 +257,9 @@ class _Busy(Exception):
 
 def _can_pass(error: BaseException) -> bool:
     if isinstance(error, _Busy):
-        return error.pause <= _LONGEST_PAUSE
-    return isinstance(error, httpx.TransportError)
+        return error.pause <= LONGEST_PAUSE
+    # An answer that was compressed and ends too early cannot be decoded.
+    return isinstance(error, httpx.TransportError | httpx.DecodingError)
 
 
 def _asked_for(state: tenacity.RetryCallState) -> float:
@@ -264,8 +267,9 @@ def _asked_for(state: tenacity.RetryCallState) -> float:
     return error.pause if isinstance(error, _Busy) else 0.0
 
 
-def _seconds(retry_after: str) -> float:
-    """Read ``Retry-After``: seconds, or a date."""
+def pause_asked_for(response: httpx.Response) -> float:
+    """Seconds that a busy server asks to wait (``Retry-After``: seconds, or a date); 0 if none."""
+    retry_after = response.headers.get("Retry-After", "")
     if retry_after.strip().isdigit():
         return float(retry_after)
     try:
