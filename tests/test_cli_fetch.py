@@ -1,20 +1,25 @@
 """`deepcrop fetch` and `deepcrop doctor` as typed by a user, in this process."""
 
 import csv
+import json
+import signal
 import socket
+import subprocess
 import sys
+import threading
 from datetime import date
 
 import numpy as np
 import pytest
 import rasterio
 from pyproj import Transformer
-from tests.archive import cropland, phenocam
+from tests.archive import cropland, phenocam, region
 from tests.archive.server import Server
 from tests.archive.stac import forget_tokens, serve_region
 
 from deepcrop import areas, cli, grid, observations
 from deepcrop.simulation import Region, simulate
+from deepcrop.sources import phenocam as phenocam_source
 from deepcrop.sources.phenocam_files import read_series
 
 AREA = "--area=-93.6,41.6,-93.59,41.61"
@@ -135,17 +140,19 @@ def served(tmp_path_factory):
             "DEEPCROP_CROPSCAPE": f"{server.url}/cropscape",
             "DEEPCROP_PHENOCAM": phenocam.serve(server, folder / "cameras", orientation=looks),
         }
-        yield cube, raster, variables, server
+        yield cube, raster, variables, bed
 
 
 @pytest.fixture
 def archives(served, monkeypatch):
-    cube, raster, variables, server = served
+    cube, raster, variables, bed = served
     forget_tokens()
-    server.log.clear()
+    bed.server.log.clear()
+    bed.server.faults.clear()
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    yield cube, raster, server
+    monkeypatch.setattr(phenocam_source, "INTERVAL", 0.0)
+    yield cube, raster, bed
     forget_tokens()
 
 
@@ -171,8 +178,9 @@ def assert_crops_of(path, raster):
     return landcover
 
 
-def test_sites_with_their_crops(deepcrop, archives, tmp_path):
-    _, raster, server = archives
+def test_sites_with_their_crops(deepcrop, archives, tmp_path, monkeypatch):
+    _, raster, bed = archives
+    monkeypatch.setattr(phenocam_source, "INTERVAL", 1.0)  # as it is; other tests are impatient
     listed = tmp_path / "sites.csv"
     listed.write_text("site,crop\nsimulated1,maize\nnowhere,rice\n")
     options = ["--years", "2018", "--sensors", "optical", "--crops", "cropscape"]
@@ -194,19 +202,23 @@ def test_sites_with_their_crops(deepcrop, archives, tmp_path):
     assert "corn" in landcover["crop_type"].attrs["flag_meanings"].lower()
     assert grid.grid_of(landcover) == observations.grid_of(cube)
     assert grid.grid_of(landcover).shape == (areas.SITE_CELLS, areas.SITE_CELLS)
-    assert server.asked("GetCDLFile")
+    assert bed.server.asked("GetCDLFile")
+    times = [request.time for request in bed.server.asked("/phenocam/")]
+    assert len(times) >= 4  # both cameras, the regions, a series
+    assert min(np.diff(times)) > 0.95
+    assert (out / "simulated1.scenes.csv").is_file()
 
 
 @pytest.mark.parametrize("crops", ["pc", "raster"])
 def test_an_area_with_its_crops(deepcrop, archives, tmp_path, crops):
-    cube, raster, server = archives
+    cube, raster, bed = archives
     chosen = raster if crops == "raster" else crops
     options = ["--years", "2018", "--crops", chosen, "--keep", "4,5", "--threads", "2"]
     code, stdout, stderr = deepcrop("fetch", "area.zarr", area_of(cube), *options)
     assert code == 0, stderr
     assert "area.zarr: 3 optical fetched, 2 sar fetched" in stdout
     assert "2 PhenoCam sites in the area; their series: area.cameras" in stdout
-    assert bool(server.asked("landcoverdata|usda-cdl")) == (crops == "pc")
+    assert bool(bed.server.asked("landcoverdata|usda-cdl")) == (crops == "pc")
     out = tmp_path / "work"
     assert_crops_of(out / "area.zarr", raster)
     fetched = observations.open_cube(out / "area.zarr")
@@ -219,7 +231,7 @@ def test_an_area_with_its_crops(deepcrop, archives, tmp_path, crops):
     with (out / "area.scenes.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 5
 
-    server.log.clear()
+    bed.server.log.clear()
     code, stdout, stderr = deepcrop("fetch", "area.zarr", area_of(cube), *options)
     assert code == 0, stderr
     assert "area.zarr is there already" in stdout
@@ -227,17 +239,119 @@ def test_an_area_with_its_crops(deepcrop, archives, tmp_path, crops):
     assert code == 2
     assert "another request" in stderr
     assert "--overwrite" in stderr
-    assert not server.asked(r"\.tif|search")
+    assert not bed.server.asked(r"\.tif|search")
 
 
 def test_a_year_without_crop_types_fails_before_anything_is_read(deepcrop, archives, tmp_path):
-    cube, _, server = archives
+    cube, _, bed = archives
     options = ["--years", "2017-2019", "--crops", "cropscape"]
     code, _, stderr = deepcrop("fetch", "area.zarr", area_of(cube), *options)
     assert code == 2
     assert "2019" in stderr
-    assert not server.asked(r"\.tif")
+    assert not bed.server.asked(r"\.tif")
     assert not (tmp_path / "work" / "area.zarr").exists()
+
+
+def test_a_dry_run_writes_nothing(deepcrop, archives, tmp_path):
+    cube, _, _ = archives
+    code, stdout, stderr = deepcrop(
+        "fetch", "area.zarr", area_of(cube), "--years", "2018", "--dry-run"
+    )
+    assert code == 0, stderr
+    assert "3 optical, 2 sar scenes" in stdout
+    for time in (*cube["optical"]["time"].values, *cube["sar"]["time"].values):
+        assert str(time.astype("datetime64[m]")) in stdout
+    assert "GB to read" in stdout
+    assert "(from one tile read now)" in stdout
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_killed_in_the_middle_it_fetches_only_what_is_missing(
+    deepcrop, archives, tmp_path, monkeypatch
+):
+    cube, _, bed = archives
+    server, answer = bed.server, bed.server.answer
+    third = str(cube["optical"]["time"].values[2].astype("datetime64[s]"))
+    third = third.replace("-", "").replace(":", "")
+    reached, go_on = threading.Event(), threading.Event()
+
+    def hold(request):
+        if third in request.path and request.path.endswith(".tif"):
+            reached.set()
+            go_on.wait(60)
+        return answer(request)
+
+    arguments = ["fetch", "area.zarr", area_of(cube), "--years", "2018", "--threads", "1"]
+    monkeypatch.setattr(server, "answer", hold)
+    with subprocess.Popen(
+        [sys.executable, "-m", "deepcrop", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as process:  # fmt: skip
+        came = reached.wait(60)
+        process.send_signal(signal.SIGKILL)
+        assert came, process.communicate()
+    go_on.set()
+    monkeypatch.setattr(server, "answer", answer)
+
+    part = tmp_path / "work" / "area.zarr.part"
+    assert {path.name for path in (part / "fetched").glob("*.npz")} == {
+        "optical-0000-0-0.npz", "optical-0001-0-0.npz"
+    }  # fmt: skip
+    plan = (part / "plan.json").read_text()
+    assert "blob.core.windows.net" in plan
+    assert bed.tokens.issued
+    assert bed.signed(tmp_path) == []
+    server.log.clear()
+    code, stdout, stderr = deepcrop(*arguments)
+    assert code == 0, stderr
+    assert "area.zarr: 3 optical fetched, 2 sar fetched" in stdout
+    assert not server.asked(r"/search$")  # the plan of the first run holds
+    done = [
+        product.split("_")[2] for scene in json.loads(plan)["optical"][:2]
+        for product in scene["products"]
+    ]  # fmt: skip
+    again = [request.path for request in server.log]
+    assert [path for path in again if third in path]
+    assert not [path for path in again for stamp in done if stamp in path]
+    fetched = observations.open_cube(tmp_path / "work" / "area.zarr")
+    truth = region.coarsen_mask(cube)
+    for sensor, name, tolerance in (("optical", "nir", 1.01e-4), ("sar", "vh", 0.0201)):
+        np.testing.assert_allclose(
+            fetched[sensor][name], truth[sensor][name], rtol=0, atol=tolerance
+        )
+    assert {path.name for path in (tmp_path / "work").iterdir()} == {
+        "area.zarr", "area.scenes.csv", "area.cameras"
+    }  # fmt: skip
+    assert not (tmp_path / "work" / "area.zarr" / "plan.json").exists()
+    assert bed.signed(tmp_path) == []
+
+
+def test_a_scene_that_is_missing_is_named_by_every_run(deepcrop, archives, tmp_path):
+    cube, _, bed = archives
+    stamp = str(cube["optical"]["time"].values[1].astype("datetime64[s]"))
+    bed.server.fail(stamp.replace("-", "").replace(":", "") + "_B08", "404", times=10**6)
+    options = ["--years", "2018", "--sensors", "optical"]
+    told = set()
+    for _ in range(2):
+        code, stdout, stderr = deepcrop("fetch", "area.zarr", area_of(cube), *options)
+        assert code == 2
+        assert "1 missing; all else is there" in stderr
+        assert f"area.zarr: optical {stamp} orbit" in stderr
+        told.add(stderr.splitlines()[-1])
+    assert "area.zarr is there already" in stdout
+    (line,) = told
+    assert "failed" in line
+    assert "no such file" in line
+    (tmp_path / "work" / "area.scenes.csv").unlink()
+    code, _, stderr = deepcrop("fetch", "area.zarr", area_of(cube), *options)
+    assert code == 2
+    assert f"area.zarr: optical {stamp} orbit" in stderr
+    sites = ["fetch", "sites", "--sites", "simulated0", *options]
+    for _ in range(2):
+        code, stdout, stderr = deepcrop(*sites)
+        assert code == 2
+        assert "1 of 1 sites" in stdout
+        assert f"simulated0.zarr: optical {stamp} orbit" in stderr
 
 
 def test_a_dry_run_of_sites_counts_them_all(deepcrop, archives, tmp_path):

@@ -8,6 +8,7 @@ format: real ones, or those that `write_simulated` makes of the cameras of a sim
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import urllib.parse
 from dataclasses import dataclass, replace
@@ -183,6 +184,7 @@ class _Series:
         return f"{self.site}_{self.veg_type}_{self.number:04d}"
 
 
+@functools.lru_cache(maxsize=256)
 def _read(path: Path) -> _Series:
     lines = path.read_text().splitlines()
     about = {

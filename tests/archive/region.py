@@ -28,6 +28,8 @@ BANDS = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir"}
 CLEAR_CLASSES = (4, 5, 6, 7)
 CLOUD_DN = 5500
 RADAR_NODATA = -32768
+LEAST = 366
+"""Pixels on a side of a tile; from 1098 on its files have several blocks, and overviews."""
 
 
 # --------------------------------------------------------------------------------------------
@@ -112,14 +114,17 @@ class Tile:
 
 
 def tile_around(box: GeoBox, epsg: int | None = None) -> Tile:
-    """Tile over a region, in its own or another reference system; corners on multiples of 60 m."""
+    """Tile over a region, in its own or another reference system; corners on multiples of 60 m.
+
+    At least `LEAST` pixels on a side.
+    """
     epsg = epsg or int(box.crs.epsg)
     to_tile = Transformer.from_crs(int(box.crs.epsg), epsg, always_xy=True)
     west, south, east, north = to_tile.transform_bounds(*box.boundingbox.bbox)
     left = math.floor(west / 60) * 60 - 600
     top = math.ceil(north / 60) * 60 + 600
-    cols = max(math.ceil((east + 600 - left) / 60) * 6, 1098)
-    rows = max(math.ceil((top - south + 600) / 60) * 6, 1098)
+    cols = max(math.ceil((east + 600 - left) / 60) * 6, LEAST)
+    rows = max(math.ceil((top - south + 600) / 60) * 6, LEAST)
     affine = rasterio.Affine(10, 0, left, 0, -10, top)
     name = _mgrs((west + east) / 2, (south + north) / 2, epsg)
     return Tile(GeoBox((rows, cols), affine, f"EPSG:{epsg}"), name)

@@ -487,6 +487,16 @@ class Bed:
             "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
         }
 
+    def signed(self, folder: Path) -> list[Path]:
+        """Files below a folder that hold a signature which has been issued, in whatever form."""
+        issued = [s.rstrip("=").encode() for s in self.tokens.issued]
+        contents = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        return [
+            path
+            for path, content in contents.items()
+            if b"sig=" in content or any(signature in content for signature in issued)
+        ]
+
     @functools.cached_property
     def tile(self) -> region.Tile:
         """Tile of the region."""

@@ -335,16 +335,23 @@ def _date(path: Path, line: int, text: str) -> np.datetime64:
 
 def _numbers(path: Path, first: int, name: str, texts: Sequence[str]) -> NDArray[np.float32]:
     """Numbers of a column, NaN where missing."""
-    values = np.empty(len(texts), np.float64)
-    for k, text in enumerate(texts):
-        try:
-            values[k] = math.nan if text in _MISSING else float(text)
-        except ValueError:
-            raise DeepCropError(
-                f"{path}, line {first + 2 + k}: {name} is '{text}', expected a number or NA."
-            ) from None
+    try:
+        values = np.array([math.nan if text in _MISSING else float(text) for text in texts])
+    except ValueError:
+        k = next(k for k, text in enumerate(texts) if not _is_number(text))
+        raise DeepCropError(
+            f"{path}, line {first + 2 + k}: {name} is '{texts[k]}', expected a number or NA."
+        ) from None
     values[values == _FILL] = math.nan
     return values.astype(np.float32)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return text in _MISSING
+    return True
 
 
 def _check_range(path: Path, first: int, name: str, values: NDArray[np.float32]) -> None:
