@@ -2,7 +2,6 @@
 
 import numpy as np
 import rasterio
-from rasterio.transform import Affine
 
 from deepcrop import grid
 from deepcrop.layers import layer_name
@@ -26,9 +25,7 @@ def small_result(folder, methods=("curve", "deepcrop"), simulated=True, crops=Tr
         path.parent.mkdir(parents=True, exist_ok=True)
         profile = {"driver": "GTiff", "height": ROWS, "width": COLS, "count": 1}
         profile |= {"dtype": values.dtype.name, "crs": "EPSG:32615"}
-        with rasterio.open(
-            path, "w", transform=Affine(10, 0, 500000, 0, -10, 4600000), **profile
-        ) as file:
+        with rasterio.open(path, "w", transform=box.affine, nodata=nodata, **profile) as file:
             file.write(values, 1)
         more = {"flags": {}, "classes": ()} | more
         layers[key] = ResultLayer(

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deepcrop import __version__, cli_fetch, cli_network, cli_report, evaluation, stages
+from deepcrop import __version__, cli_fetch, cli_network, cli_report, cli_view, evaluation, stages
 from deepcrop.errors import DeepCropError
 from deepcrop.ingest import ingest as run_ingest
 from deepcrop.label_table import label_files
@@ -287,6 +287,7 @@ app.command()(cli_report.report)
 app.command()(cli_network.train)
 app.command()(cli_network.evaluate)
 app.command()(cli_network.reproduce)
+app.command()(cli_view.view)
 
 
 @app.command()

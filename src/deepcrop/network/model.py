@@ -236,8 +236,11 @@ class DeepCrop(nn.Module):
         """Calibrated distributions (P, slots, stages, bins + 1), the last "no such event"."""
         return (logits / self.log_temperature.exp()[:, None]).softmax(-1)
 
-    def decode(self, logits: Tensor, seen: dict[str, Series]) -> Dates:
-        """Median, 5 % and 95 % day, probability of the event, each (P, slots, stages)."""
+    def distributions(self, logits: Tensor) -> Tensor:
+        """`probabilities` of one season each: where likely dates are of several, of the likeliest.
+
+        What dates are read off; (P, slots, stages, bins + 1), the last "no such event".
+        """
         probability = self.probabilities(logits)
         for prefix in ("", "curve_"):  # each ruler by itself
             names = [name for name in CALENDAR if prefix + name in self.config.stages]
@@ -247,4 +250,8 @@ class DeepCrop(nn.Module):
                 probability = probability.index_copy(
                     2, torch.tensor(mine, device=logits.device), season
                 )
-        return decode_distribution(probability, self.edges, self.config.threshold)
+        return probability
+
+    def decode(self, logits: Tensor, seen: dict[str, Series]) -> Dates:
+        """Median, 5 % and 95 % day, probability of the event, each (P, slots, stages)."""
+        return decode_distribution(self.distributions(logits), self.edges, self.config.threshold)

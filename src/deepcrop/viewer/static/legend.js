@@ -1,0 +1,68 @@
+// What the colours of a view mean: calendar dates, days, percent, names.
+
+import { monthTicks, words } from "./days.js";
+import { classColours, flagColours, OTHER, shade } from "./paint.js";
+
+const percent = (share) => (share > 0 && share < 0.01 ? "<1 %" : share < 1 && share > 0.99 ? ">99 %" : `${Math.round(100 * share)} %`);
+const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
+
+/** A value of a view in words. */
+export function inWords(legend, value) {
+  if (value === null) return legend.kind === "day" ? "no date" : "nothing known";
+  if (legend.kind === "day") return words(value, true);
+  if (legend.kind === "class") return legend.classes.find((one) => one.value === value)?.name ?? `code ${value}`;
+  if (legend.kind === "flags") {
+    return legend.flags.filter((one) => value & one.bit).map((one) => one.name).join(", ") || "none";
+  }
+  if (legend.kind === "percent") return `${value} %`;
+  if (legend.kind === "difference") return `${value > 0 ? "+" : value < 0 ? "−" : ""}${Math.abs(value)} days`;
+  return legend.kind === "width" || legend.kind === "length" ? `${value} days` : String(value);
+}
+
+function ticksOf(legend, width) {
+  const [low, high] = legend.range;
+  if (legend.kind === "day") return monthTicks(low, high, Math.max(2, Math.floor(width / 55)), true);
+  const middle = Math.round((low + high) / 2);
+  const ticks = middle === low || middle === high ? [low, high] : [low, middle, high];
+  const open = { difference: ["≤ ", "≥ "], width: ["", "≥ "], length: ["", "≥ "] }[legend.kind] ?? ["", ""]; // colours go on beyond
+  return ticks.map((value) => [value, (value === low ? open[0] : value === high ? open[1] : "") + inWords(legend, value)]);
+}
+
+/** Draw a legend into an element. `day` is where the time slider stands, or null. */
+export function draw(element, legend, day) {
+  const missing = legend.kind === "day" ? "no date, not painted" : "nothing known, not painted";
+  const gap = legend.missing > 0 ? `<p class="gap">${missing}: ${percent(legend.missing)}</p>` : "";
+  if (legend.classes || legend.flags) {
+    const all = legend.classes ? classColours(legend) : flagColours(legend);
+    const named = all.filter((one) => one.colour !== OTHER);
+    const rest = all.filter((one) => one.colour === OTHER);
+    if (rest.length) {
+      named.push({ colour: OTHER, name: `other (${rest.length})`, share: rest.reduce((sum, one) => sum + one.share, 0) });
+    }
+    const rows = named.map(
+      (one) => `<li><i style="background:${one.colour}"></i>${escaped(one.name)} <span>${percent(one.share)}</span></li>`,
+    );
+    element.innerHTML = `<h2>${escaped(legend.title)}</h2><ul>${rows.join("")}</ul>${legend.flags ? '<p class="gap">painted by the first that applies</p>' : ""}${gap}`;
+    return;
+  }
+  const [low, high] = legend.range;
+  const place = (value) => (100 * (value - low)) / (high - low || 1);
+  const most = Math.max(...legend.histogram, 1);
+  const width = 100 / legend.histogram.length;
+  const bars = legend.histogram.map((count, k) => {
+    const later = day !== null && low + ((k + 0.5) * (high - low)) / legend.histogram.length > day;
+    const height = (22 * count) / most;
+    return `<rect x="${k * width}" y="${22 - height}" width="${width * 0.92}" height="${height}" opacity="${later ? 0.25 : 1}"/>`;
+  });
+  const stops = Array.from({ length: 17 }, (_, k) => shade(legend.palette, k / 16));
+  const until = day === null ? "" : `<b style="left:${Math.min(100, Math.max(0, place(day)))}%"></b>`;
+  const cover = day === null ? "" : `<u style="left:${Math.min(100, Math.max(0, place(day)))}%"></u>`;
+  const ticks = ticksOf(legend, element.clientWidth).map(([value, label]) => {
+    const end = place(value) < 8 ? "first" : place(value) > 92 ? "last" : "";
+    return `<span class="${end}" style="left:${place(value)}%">${label}</span>`;
+  });
+  element.innerHTML = `<h2>${escaped(legend.title)}</h2>
+    <svg viewBox="0 0 100 22" preserveAspectRatio="none" aria-hidden="true">${bars.join("")}</svg>
+    <div class="strip" style="background:linear-gradient(90deg,${stops.join(",")})">${cover}${until}</div>
+    <div class="ticks">${ticks.join("")}</div>${gap}`;
+}

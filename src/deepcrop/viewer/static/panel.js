@@ -1,0 +1,261 @@
+// The pixel that was clicked: dates by both methods, time series, distributions, download.
+
+import { distributionChart, seriesChart, TimeAxis } from "./chart.js";
+import { isoOf, short, words } from "./days.js";
+
+const METHODS = ["deepcrop", "curve"];
+const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
+const NAMES = { ndvi: "NDVI", gcc: "GCC", camera_gcc: "camera", vv: "VV", vh: "VH" };
+const DIGITS = { ndvi: 2, gcc: 3, camera_gcc: 3, vv: 1, vh: 1 };
+
+async function get(what, [lon, lat], signal) {
+  const answer = await fetch(`api/${what}?lon=${lon}&lat=${lat}`, { signal });
+  const content = await answer.json();
+  if (!answer.ok) throw new Error(content.detail ?? answer.statusText);
+  return content;
+}
+
+export class Panel {
+  constructor(element, result, closed) {
+    Object.assign(this, { element, result, closed });
+    element.addEventListener("pointermove", (event) => this.#point(event));
+    element.addEventListener("pointerleave", () => this.#cursor(null));
+    element.addEventListener("keydown", (event) => this.#step(event));
+    new ResizeObserver(() => this.#charts()).observe(element);
+  }
+
+  /** Open a place; resolves to its pixel, or null where the map is not. */
+  async open(place) {
+    this.coming?.abort();
+    this.coming = new AbortController();
+    const { signal } = this.coming;
+    Object.assign(this, { tracks: null, answer: null, why: null, cursor: null });
+    const pixel = await get("pixel", place, signal);
+    this.pixel = pixel;
+    this.element.hidden = false;
+    this.#frame();
+    if (this.result.cube) {
+      const fill = (promise, name) =>
+        promise
+          .then((content) => (this[name] = content))
+          .catch((error) => {
+            if (error.name !== "AbortError") (this.why ??= {})[name] = error.message;
+          })
+          .then(() => !signal.aborted && this.#charts());
+      this.done = Promise.all([fill(get("series", place, signal), "tracks"), fill(get("distribution", place, signal), "answer")]);
+    }
+    return pixel;
+  }
+
+  close() {
+    this.coming?.abort();
+    this.pixel = null;
+    this.element.hidden = true;
+    this.element.replaceChildren();
+  }
+
+  #frame() {
+    const { row, col, lon, lat, field, camera, others } = this.pixel;
+    const crop = others.find((one) => one.key.endsWith("crop_type") && one.value);
+    const facts = [
+      `row ${row}, column ${col}`,
+      `${lat.toFixed(5)}, ${lon.toFixed(5)}`,
+      field && `field ${field}`,
+      camera && `seen by ${camera}`,
+    ].filter(Boolean);
+    const name = crop ? crop.words[0].toUpperCase() + crop.words.slice(1) : "Pixel";
+    this.element.innerHTML = `
+      <div class="head"><h2>${escaped(name)}</h2>
+        ${this.result.simulated ? '<strong class="simulated">Simulated data</strong>' : ""}
+        <a class="button" download href="api/pixel.csv?lon=${lon}&lat=${lat}">CSV</a>
+        <button type="button" class="close" aria-label="Close the pixel">✕</button></div>
+      <p class="facts">${facts.map(escaped).join(" · ")}</p>
+      ${this.#dates(1)}${this.#dates(2)}
+      <div class="charts" tabindex="0" role="group" aria-label="Time series; arrow keys move along them"></div>
+      <p class="facts reading" aria-live="polite"></p>
+      ${this.#others()}`;
+    this.element.querySelector(".close").addEventListener("click", () => this.closed());
+    this.#charts();
+  }
+
+  #dates(season) {
+    const mine = this.pixel.dates.filter((one) => one.season === season);
+    const methods = METHODS.filter((method) => mine.some((one) => one.method === method));
+    if (!methods.length) return "";
+    const title = season === 1 ? "Main season" : "Second season";
+    if (season === 2 && mine.every((one) => (one.day ?? null) === null)) {
+      return `<p class="facts">No second season in ${this.result.year}.</p>`;
+    }
+    const stages = Object.keys(this.result.stages).filter((stage) => mine.some((one) => one.stage === stage));
+    const cells = (stage, method) => {
+      const one = mine.find((found) => found.stage === stage && found.method === method) ?? {};
+      const [day, low, high, share] = ["day", "low", "high", "probability"].map((part) => one[part] ?? null);
+      const range = low === null || high === null ? "" : ` <small>${short(low)} – ${short(high)}</small>`;
+      const date = one.day === undefined ? "" : day === null ? "none" : short(day) + range;
+      const likely = method === "deepcrop" ? `<td>${share === null ? "" : `${share} %`}</td>` : "";
+      return `<td>${date}</td>${likely}`;
+    };
+    const heads = methods.map((m) => (m === "deepcrop" ? '<th scope="col">Network</th><th scope="col">Probability</th>' : '<th scope="col">Curve</th>'));
+    const rows = stages.map(
+      (stage) => `<tr><th scope="row" title="${escaped(this.result.stages[stage])}"><i class="dot ${stage}"></i>${stage === "peak" ? "Peak" : stage.toUpperCase()}</th>${methods.map((m) => cells(stage, m)).join("")}</tr>`,
+    );
+    return `<table><caption>${title} <small>with 90 % intervals</small></caption><thead><tr><td></td>${heads.join("")}</tr></thead><tbody>${rows.join("")}</tbody></table>`;
+  }
+
+  #others() {
+    const rows = this.pixel.others.map((one) => {
+      const method = one.method ? ` (${escaped(this.result.methods[one.method] ?? one.method)})` : "";
+      return `<tr><th scope="row">${escaped(one.title)}${method}</th><td>${escaped(one.words)}</td></tr>`;
+    });
+    return rows.length ? `<table class="others"><caption>This pixel</caption><tbody>${rows.join("")}</tbody></table>` : "";
+  }
+
+  #charts() {
+    const place = this.element.querySelector(".charts");
+    if (!place || !this.pixel) return;
+    if (!this.result.cube) {
+      place.innerHTML = '<p class="hint">Start the viewer with --cube to see time series and the network’s distributions here.</p>';
+      return;
+    }
+    if (!this.tracks && !this.why?.tracks) {
+      place.innerHTML = '<p class="hint busy">Reading the time series …</p>';
+      return;
+    }
+    if (!this.tracks) {
+      place.innerHTML = `<p class="hint">${escaped(this.why.tracks)}</p>`;
+      return;
+    }
+    const of = (name) => this.tracks.find((track) => track.name === name);
+    const observed = ["ndvi", "vv", "camera_gcc"].map(of).filter(Boolean);
+    const days = observed.flatMap((track) => track.days);
+    const low = Math.max(-200, Math.min(...days)) - 4;
+    const high = Math.min(560, Math.max(...days)) + 4;
+    const axis = new TimeAxis(low, high, Math.max(260, place.clientWidth));
+    this.axis = axis;
+    const marks = this.pixel.dates
+      .filter((one) => one.season === 1 && one.day !== null && one.day !== undefined)
+      .map((one) => [one.day, `${one.stage} ${one.method}`]);
+    const parts = marks.length ? ['<p class="hint">Lines: dates of the main season, solid by the network, dashed by the curve.</p>'] : [];
+    const greenness = (name, height, fallback) => {
+      const track = of(name);
+      if (!track) return;
+      const curve = of(`${name}_curve`);
+      const camera = name === "gcc" ? of("camera_gcc") : null;
+      const masked = track.days.flatMap((day, k) => (track.values[k] === null ? [[day, track.notes[k] === "no data" ? "unseen" : "masked"]] : []));
+      const values = [track, curve, camera].flatMap((one) => one?.values ?? []).filter((v) => v !== null);
+      const range = values.length ? [Math.min(...values, fallback[0]), Math.max(...values, fallback[1])] : fallback;
+      const keys = [
+        `<span class="key seen-${name}">clear</span>`,
+        '<span class="key masked">masked</span>',
+        masked.some(([, kind]) => kind === "unseen") ? '<span class="key unseen">no data</span>' : "",
+        curve ? '<span class="key line curve">smoothed</span>' : "",
+        camera ? `<span class="key seen-camera">camera (${escaped(this.pixel.camera)})</span>` : "",
+      ];
+      parts.push(`<h3>${NAMES[name]} <small>${keys.join("")}</small></h3>`);
+      parts.push(
+        seriesChart(axis, {
+          label: `${NAMES[name]} over time: ${track.values.filter((v) => v !== null).length} clear and ${masked.length} masked observations`,
+          height,
+          range,
+          masked,
+          marks,
+          lines: curve ? [{ ...curve, name: "curve" }] : [],
+          points: [{ ...track, name: `seen-${name}` }, ...(camera ? [{ ...camera, name: "seen-camera" }] : [])],
+        }),
+      );
+    };
+    greenness("ndvi", 150, [0, 0.9]);
+    greenness("gcc", 130, [0.32, 0.42]);
+    const [vv, vh] = [of("vv"), of("vh")];
+    if (vv) {
+      const values = [...vv.values, ...vh.values].filter((v) => v !== null);
+      const orbits = [...new Set(vv.notes)];
+      const split = (track, name) =>
+        (orbits.length ? orbits : [undefined]).map((orbit, k) => ({
+          name: `${name} orbit${k % 2}`,
+          days: track.days,
+          values: track.values.map((v, i) => (orbit === undefined || track.notes[i] === orbit ? v : null)),
+        }));
+      const keys = orbits.length > 1 ? `<span class="key">filled: ${escaped(orbits[0])}; hollow: ${escaped(orbits.slice(1).join(", "))}</span>` : "";
+      parts.push(`<h3>Radar, dB <small><span class="key seen-vv">VV</span><span class="key seen-vh">VH</span>${keys}</small></h3>`);
+      parts.push(
+        seriesChart(axis, {
+          label: `Radar backscatter over time: ${values.length / 2} observations of VV and VH`,
+          height: 130,
+          range: values.length ? [Math.min(...values), Math.max(...values)] : [-25, -5],
+          marks,
+          points: [...split(vv, "seen-vv"), ...split(vh, "seen-vh")],
+        }),
+      );
+    }
+    parts.push(...this.#distribution(axis));
+    place.innerHTML = parts.join("");
+    this.#cursor(this.cursor ?? null);
+  }
+
+  #distribution(axis) {
+    const parts = ["<h3>Day of each stage, as the network sees it</h3>"];
+    const why = this.why?.answer ?? this.answer?.why;
+    if (why) return [...parts, `<p class="hint">${escaped(why)}</p>`];
+    if (!this.answer) return [...parts, '<p class="hint busy">Asking the network …</p>'];
+    // A second season that the map would not report only blurs the first.
+    const likely = this.answer.events.filter((event) => event.probability >= (event.season === 1 ? 0.05 : 0.5));
+    if (!likely.length) return [...parts, '<p class="hint">The network sees no season here.</p>'];
+    const stages = [...new Set(this.answer.events.map((event) => event.stage))];
+    const shown = { ...this.answer, events: likely };
+    const there = stages.filter((stage) => likely.some((event) => event.stage === stage));
+    const second = likely.some((event) => event.season === 2);
+    const keys = `<small><span class="key">tick: median; bar: 90 % interval; each row to its own scale</span>${second ? '<span class="key">dashed: second season</span>' : ""}</small>`;
+    parts[0] = parts[0].replace("</h3>", ` ${keys}</h3>`);
+    const names = there.map((stage) => (stage === "peak" ? "Peak" : stage.toUpperCase()));
+    parts.push(distributionChart(axis, shown, names, "Probability of each day for each stage"));
+    if (!this.answer.weights.of_map && this.result.methods.deepcrop) {
+      parts.push(`<p class="hint">The map was made with other weights; this is the answer of those of the package (${escaped(this.answer.weights.title)}).</p>`);
+    }
+    return parts;
+  }
+
+  // The cursor: one day in all charts, and what was observed nearest to it ------------------------
+
+  #point(event) {
+    const chart = event.target.closest?.("svg.chart");
+    if (!chart || !this.axis) return this.#cursor(null);
+    return this.#cursor(this.axis.day(event.clientX - chart.getBoundingClientRect().left));
+  }
+
+  #step(event) {
+    if (!event.target.classList.contains("charts") || !this.axis) return;
+    const step = { ArrowLeft: -5, ArrowRight: 5 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    this.#cursor((this.cursor ?? (this.axis.low + this.axis.high) / 2) + step);
+  }
+
+  #cursor(day) {
+    const inside = day !== null && this.axis && day >= this.axis.low && day <= this.axis.high;
+    this.cursor = inside ? day : null;
+    for (const line of this.element.querySelectorAll(".cursor")) {
+      line.setAttribute("visibility", inside ? "visible" : "hidden");
+      if (inside) line.setAttribute("transform", `translate(${this.axis.x(day).toFixed(1)} 0)`);
+    }
+    const reading = this.element.querySelector(".reading");
+    if (!reading) return;
+    if (!inside || !this.tracks) {
+      reading.textContent = "";
+      return;
+    }
+    const near = ["ndvi", "gcc", "camera_gcc", "vv", "vh"].flatMap((name) => {
+      const track = this.tracks.find((one) => one.name === name);
+      if (!track) return [];
+      let best = -1;
+      track.days.forEach((at, k) => {
+        if (best < 0 || Math.abs(at - day) < Math.abs(track.days[best] - day)) best = k;
+      });
+      if (best < 0 || Math.abs(track.days[best] - day) > 10) return [];
+      const value = track.values[best];
+      const text = value === null ? track.notes[best] || "none" : value.toFixed(DIGITS[name]).replace("-", "−");
+      return [`${NAMES[name]} ${text} (${words(track.days[best])})`];
+    });
+    reading.textContent = `${isoOf(day)}: ${near.join(" · ")}`;
+  }
+}
