@@ -47,7 +47,10 @@ class Augmentation:
     swing : float
         Spread of the logarithm by which backscatter swings more or less about its median.
     coarse, coarse_radar : float
-        Share of examples with optical pixels of 30 m, and of those with radar pixels of 20 m.
+        Share of examples with optical pixels of 30 m, and of those with radar pixels of 20 or 40 m.
+    alone : float
+        Share of examples in which nothing is known beyond some 20 to 70 m about one pixel, as in
+        files of single fields.
     side : int
         A tile larger than this is cut to so many pixels on a side, somewhere.
     most : int
@@ -69,16 +72,19 @@ class Augmentation:
     swing: float = 0.3
     coarse: float = 0.15
     coarse_radar: float = 0.4
+    alone: float = 0.15
     side: int = 24
     most: int = 64
 
 
 def augment(rng: np.random.Generator, example: Example, how: Augmentation) -> Example:
     """Change an example; its labels follow where its calendar moves."""
-    example = _scenes(rng, _cut(rng, example, how.side), how)
+    example = _alone(rng, _cut(rng, example, how.side), how.alone)
+    example = _scenes(rng, example, how)
     example = _calendar(rng, example, how)
     optical = _air(rng, _coarse(rng, example.optical, 3, how.coarse), how)
-    radar = _echo(rng, example, _coarse(rng, example.radar, 2, how.coarse_radar), how)
+    side = int(rng.choice([2, 2, 4]))
+    radar = _echo(rng, example, _coarse(rng, example.radar, side, how.coarse_radar), how)
     if rng.random() < 0.5:  # rows for columns: the pixel asked for stays where it is
         return _transposed(replace(example, optical=optical, radar=radar))
     return replace(example, optical=optical, radar=radar)
@@ -105,6 +111,27 @@ def _cut(rng: np.random.Generator, example: Example, side: int) -> Example:
         day=labels(example.day),
         spread=labels(example.spread),
         none=labels(example.none),
+    )
+
+
+def _alone(rng: np.random.Generator, example: Example, share: float) -> Example:
+    """Hide all that lies far from one pixel, in some examples; hidden pixels are not judged."""
+    if rng.random() >= share:
+        return example
+    side, (before, after) = example.optical.shape[-1], grid.PATCH_HALO
+    row, col = before + rng.integers(0, side - before - after, 2)
+    half = int(rng.integers(2, 8))
+    hidden = np.ones((side, side), np.bool_)
+    hidden[max(row - half, 0) : row + half + 1, max(col - half, 0) : col + half + 1] = False
+    unjudged = hidden[before : side - after, before : side - after].reshape(-1, 1, 1)
+    nan = np.float32(np.nan)
+    return replace(
+        example,
+        optical=np.where(hidden, nan, example.optical),
+        radar=np.where(hidden, nan, example.radar),
+        day=np.where(unjudged, nan, example.day),
+        spread=np.where(unjudged, nan, example.spread),
+        none=example.none & ~unjudged,
     )
 
 

@@ -40,8 +40,9 @@ def curve_dates(
     year: int,
     latitude: float,
     smoother: str | Smoother = "whittaker",
+    preset: str = "sentinel2",
 ) -> CurveDates:
-    """Season dates of greenness series by the project's curve method (preset "sentinel2").
+    """Season dates of greenness series by the project's curve method.
 
     Parameters
     ----------
@@ -54,9 +55,10 @@ def curve_dates(
     latitude : float
         Degrees; decides which season is the main one.
     smoother : str or settings
+    preset : str
         As of `deepcrop.phenology.season_dates`.
     """
-    seasons = season_dates(values, days, smoother=smoother)
+    seasons = season_dates(values, days, smoother=smoother, preset=preset)
     peaks = seasons.dates[:, :, seasons.stages.index("peak")]
     index, count = stages.select_slots(peaks, seasons.amplitude, year, latitude)
     at = np.maximum(index, 0)[:, :, None]

@@ -189,7 +189,7 @@ def material(
         lessons = lesson_store.Lessons(paths)
         train, held = lessons[: experiment.lessons], lessons[experiment.lessons : count]
         return Material(
-            [Source("lessons", Mapped(train, from_lesson), 1, 6, 49)],
+            [Source("lessons", Mapped(train, from_lesson), 1, 24, 49)],
             [Source("lessons", Mapped(held, from_lesson), 1, 4, 32)],
             f"{experiment.lessons} simulated tiles, seed {experiment.seed}",
         )
@@ -330,6 +330,6 @@ def train(
             for source in known[kind].sources
         ]
         held_out = [source for kind in shares for source in known[kind].held_out]
-        fit(model, sources, held_out, phase.training, folder, card)
+        fit(model, sources, held_out, phase.training, folder, card, workers=workers - 1)
     assert weights is not None  # `read_experiment` refuses an experiment without phases
     return weights

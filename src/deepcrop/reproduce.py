@@ -45,8 +45,8 @@ def recipe(config: Config, seed: int, start: Path | None = None) -> Training:
     if config.variant == "paper":
         return Training(steps=300, rate=1e-4, check=50, seed=seed, bfloat16=True)
     if start is not None:
-        return Training(steps=300, rate=1e-3, check=50, seed=seed, bfloat16=True)
-    return Training(steps=600, rate=3e-3, check=100, seed=seed, bfloat16=True)
+        return Training(steps=300, rate=1e-3, check=50, seed=seed)
+    return Training(steps=600, rate=3e-3, check=100, seed=seed)
 
 
 def train_method(

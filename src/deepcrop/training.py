@@ -10,7 +10,7 @@ import csv
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,10 +18,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from deepcrop.augment import Augmentation, augment
 from deepcrop.batches import Example, collate
 from deepcrop.errors import DeepCropError
+from deepcrop.network.config import Config
 from deepcrop.network.model import DeepCrop
 from deepcrop.network.sensors import Batch, Series
 from deepcrop.network.targets import Labels, distribution_loss
@@ -97,6 +99,7 @@ def fit(
     out: Path,
     card: dict[str, Any] | None = None,
     on_step: Callable[[int], None] | None = None,
+    workers: int = 0,
 ) -> Path:
     """Teach a network; what it was taught before, if anything, is where it starts.
 
@@ -119,6 +122,8 @@ def fit(
         Goes into the file of weights.
     on_step : callable, optional
         Called after each step with its number.
+    workers : int
+        Processes that prepare batches ahead, which changes no bit of the result; 0: none.
 
     Returns
     -------
@@ -147,32 +152,37 @@ def fit(
     state = _State()
     if checkpoint.exists():
         state = _resume(checkpoint, network, optimizer, identity)
-    shares = np.cumsum([source.weight for source in sources])
     log = _Log(out / "log.csv", state.step, [source.name for source in held_out])
+    lessons = _Lessons(sources, how, network.config)
+    ahead = iter(
+        DataLoader(
+            lessons, None, sampler=range(state.step, how.steps), num_workers=workers,
+            prefetch_factor=4 if workers else None, pin_memory=device.type == "cuda",
+            multiprocessing_context="fork" if workers else None,
+        )
+    )  # fmt: skip
     with progress_bar() as bar:
         task = bar.add_task("training", total=how.steps, completed=state.step)
-        losses: list[float] = []
+        losses: list[Tensor] = []
         started = time.monotonic()
         while state.step < how.steps and state.worse < how.patience:
-            rng = np.random.default_rng([how.seed, state.step])
-            torch.manual_seed(int(rng.integers(2**62)))
-            source = sources[int(np.searchsorted(shares, rng.uniform(0, shares[-1]), "right"))]
-            chosen = rng.choice(len(source.examples), source.batch)
-            examples = [augment(rng, source.examples[k], how.augmentation) for k in chosen]
+            source, batch, labels, some, seed = next(ahead)
+            torch.manual_seed(seed)
             for group in optimizer.param_groups:
                 group["lr"] = how.rate * _schedule(state.step, how.steps)
             network.train()
-            loss = _loss(network, examples, source, device, how.bfloat16, rng)
+            loss = _loss(network, batch, labels, some, device, how.bfloat16)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), how.clip)
             optimizer.step()
-            losses.append(float(loss.detach()))
+            losses.append(loss.detach())
             state.step += 1
             bar.advance(task)
             if state.step % how.check == 0 or state.step == how.steps:
                 each = [_held_out_loss(network, one, device, how) for one in held_out]
-                log.write(state.step, float(np.mean(losses)), each, time.monotonic() - started)
+                mean = float(torch.stack(losses).mean())
+                log.write(state.step, mean, each, time.monotonic() - started)
                 losses.clear()
                 state.look(float(np.mean(each)), network)
                 _save_checkpoint(checkpoint, network, optimizer, identity, state)
@@ -189,49 +199,82 @@ def fit(
     return target
 
 
+class _Lessons(Dataset):
+    """The batch of every step: examples drawn and changed by the seed and the step alone."""
+
+    def __init__(self, sources: Sequence[Source], how: Training, config: Config):
+        self.sources, self.how, self.config = sources, how, config
+        self.shares = np.cumsum([source.weight for source in sources])
+
+    def __len__(self) -> int:
+        return self.how.steps
+
+    def __getitem__(self, step: int) -> tuple[int, Batch, Labels, Tensor | None, int]:
+        """Number of the source, batch, labels, pixels of each tile, seed of what is random yet."""
+        rng = np.random.default_rng([self.how.seed, step])
+        seed = int(rng.integers(2**62))
+        number = int(np.searchsorted(self.shares, rng.uniform(0, self.shares[-1]), "right"))
+        source = self.sources[number]
+        chosen = rng.choice(len(source.examples), source.batch)
+        examples = [augment(rng, source.examples[k], self.how.augmentation) for k in chosen]
+        batch, labels = collate(examples, self.config)
+        some = _some_pixels(source, labels, source.batch, rng)
+        return number, batch, labels, some, seed
+
+
+def _some_pixels(
+    source: Source, labels: Labels, tiles: int, rng: np.random.Generator
+) -> Tensor | None:
+    """Draw the pixels of each tile that count; None: examples are patches."""
+    if not source.pixels:
+        return None
+    return torch.from_numpy(rng.permutation(len(labels.day) // tiles)[: source.pixels])
+
+
 def _loss(
-    network: Network,
-    examples: Sequence[Example],
-    source: Source,
-    device: torch.device,
+    network: Network, batch: Batch, labels: Labels, some: Tensor | None, device: torch.device,
     bfloat16: bool,
-    rng: np.random.Generator,
-) -> Tensor:
-    batch, labels = collate(examples, network.config)
-    batch = Batch(*(part.to(device) for part in batch))
+) -> Tensor:  # fmt: skip
     with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-        seen, labels = _looked_at(network, batch, labels, source, rng)
+        seen, labels = _looked_at(network, batch, labels, some, device)
         logits = network.head(seen).float()
-    return network.loss(logits, seen, Labels(*(part.to(device) for part in labels)))
+    return network.loss(logits, seen, labels)
 
 
 def _looked_at(
-    network: Network, batch: Batch, labels: Labels, source: Source, rng: np.random.Generator
+    network: Network, batch: Batch, labels: Labels, some: Tensor | None, device: torch.device
 ) -> tuple[dict[str, Series], Labels]:
     """Run the branches; of tiles keep some pixels, and their labels."""
-    seen = network.look(batch, dense=source.pixels > 0)
-    if not source.pixels:
-        return seen, labels
-    tiles = len(batch.optical)
-    count = len(labels.day) // tiles
-    some = torch.from_numpy(rng.permutation(count)[: source.pixels])
-    seen = {name: one.part(some.to(one.days.device)) for name, one in seen.items()}
-    every = (torch.arange(tiles)[:, None] * count + some).flatten()
-    return seen, Labels(*(part[every] for part in labels))
+    batch = Batch(*(part.to(device, non_blocking=True) for part in batch))
+    seen = network.look(batch, dense=some is not None)
+    if some is not None:
+        tiles = len(batch.optical)
+        count = len(labels.day) // tiles
+        here = some.to(device)
+        seen = {name: one.part(here) for name, one in seen.items()}
+        every = (torch.arange(tiles)[:, None] * count + some).flatten()
+        labels = Labels(*(part[every] for part in labels))
+    return seen, Labels(*(part.to(device, non_blocking=True) for part in labels))
+
+
+def _batches(source: Source, config: Config) -> Iterator[tuple[Batch, Labels, Tensor | None]]:
+    """All examples as they are, each once; of tiles the same pixels every time."""
+    rng = np.random.default_rng(0)
+    for start in range(0, len(source.examples), source.batch):
+        stop = min(start + source.batch, len(source.examples))
+        batch, labels = collate([source.examples[k] for k in range(start, stop)], config)
+        yield batch, labels, _some_pixels(source, labels, stop - start, rng)
 
 
 def _held_out_loss(network: Network, source: Source, device: torch.device, how: Training) -> float:
-    """Mean loss of examples as they are, each seen once; of tiles the same pixels every time."""
+    """Mean loss of the examples of a source."""
     network.eval()
-    rng = np.random.default_rng(0)
     losses = []
     with torch.inference_mode():
-        for start in range(0, len(source.examples), source.batch):
-            stop = min(start + source.batch, len(source.examples))
-            examples = [source.examples[k] for k in range(start, stop)]
-            loss = _loss(network, examples, source, device, how.bfloat16, rng)
-            losses.append(float(loss) * len(examples))
-    return sum(losses) / len(source.examples)
+        for batch, labels, some in _batches(source, network.config):
+            loss = _loss(network, batch, labels, some, device, how.bfloat16)
+            losses.append(loss * len(batch.optical))
+    return float(torch.stack(losses).sum()) / len(source.examples)
 
 
 def calibrate(network: Network, held_out: Sequence[Source]) -> None:
@@ -256,20 +299,15 @@ def calibrate(network: Network, held_out: Sequence[Source]) -> None:
 
 
 def _answers(network: DeepCrop, source: Source) -> tuple[Tensor, Labels]:
-    """Logits and labels of all examples of a source, as they are."""
+    """Logits and labels of all examples of a source."""
     device = network.days.device
-    rng = np.random.default_rng(0)
     logits: list[Tensor] = []
     known: list[Labels] = []
     with torch.inference_mode():
-        for start in range(0, len(source.examples), source.batch):
-            stop = min(start + source.batch, len(source.examples))
-            examples = [source.examples[k] for k in range(start, stop)]
-            batch, labels = collate(examples, network.config)
-            batch = Batch(*(part.to(device) for part in batch))
-            seen, labels = _looked_at(network, batch, labels, source, rng)
+        for batch, labels, some in _batches(source, network.config):
+            seen, chosen = _looked_at(network, batch, labels, some, device)
             logits.append(network.head(seen).float().cpu())
-            known.append(labels)
+            known.append(Labels(*(part.cpu() for part in chosen)))
     return torch.cat(logits), Labels(*(torch.cat(parts) for parts in zip(*known, strict=True)))
 
 

@@ -26,6 +26,7 @@ from deepcrop.network.targets import (
     Labels,
     decode_distribution,
     distribution_loss,
+    in_order,
     one_season,
     snap,
 )
@@ -242,16 +243,27 @@ class DeepCrop(nn.Module):
         What dates are read off; (P, slots, stages, bins + 1), the last "no such event".
         """
         probability = self.probabilities(logits)
-        for prefix in ("", "curve_"):  # each ruler by itself
-            names = [name for name in CALENDAR if prefix + name in self.config.stages]
+        for mine in self._rulers():
+            names = [self.config.stages[k].removeprefix("curve_") for k in mine]
             if "peak" in names:
-                mine = [self.config.stages.index(prefix + name) for name in names]
                 season = one_season(probability[:, :, mine], names, self.config.bin_days)
-                probability = probability.index_copy(
-                    2, torch.tensor(mine, device=logits.device), season
-                )
+                at = torch.tensor(mine, device=logits.device)
+                probability = probability.index_copy(2, at, season)
         return probability
 
     def decode(self, logits: Tensor, seen: dict[str, Series]) -> Dates:
         """Median, 5 % and 95 % day, probability of the event, each (P, slots, stages)."""
-        return decode_distribution(self.distributions(logits), self.edges, self.config.threshold)
+        probability = self.distributions(logits)
+        dates = decode_distribution(probability, self.edges, self.config.threshold)
+        for mine in self._rulers():
+            for part in (dates.day, dates.low, dates.high):
+                part[..., mine] = in_order(part[..., mine])
+        return dates
+
+    def _rulers(self) -> list[list[int]]:
+        """Numbers of the stages of each ruler, in order of time."""
+        stages = self.config.stages
+        return [
+            [stages.index(prefix + name) for name in CALENDAR if prefix + name in stages]
+            for prefix in ("", "curve_")
+        ]

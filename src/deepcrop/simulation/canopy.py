@@ -20,10 +20,12 @@ FIRST_DAY, LAST_DAY = -330, 640
 
 DAYS = np.arange(FIRST_DAY, LAST_DAY + 1)
 
-STATE = ("green_lai", "brown_lai", "chlorophyll", "heads", "water", "residue", "roughness")
-"""Columns of a field's daily state: m²/m², m²/m², 0…1, 0…1, kg/m², 0…1, dB."""
+STATE = (
+    "green_lai", "brown_lai", "chlorophyll", "heads", "water", "residue", "roughness", "flooded",
+)  # fmt: skip
+"""Columns of a field's daily state: m²/m², m²/m², 0…1, 0…1, kg/m², 0…1, dB, share of the ground."""
 
-GREEN_LAI, BROWN_LAI, CHLOROPHYLL, HEADS, WATER, RESIDUE, ROUGHNESS = range(len(STATE))
+GREEN_LAI, BROWN_LAI, CHLOROPHYLL, HEADS, WATER, RESIDUE, ROUGHNESS, FLOODED = range(len(STATE))
 
 
 @dataclass(frozen=True)

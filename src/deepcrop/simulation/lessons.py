@@ -3,7 +3,8 @@
 Breadth decides what a network learns, so each tile is a place of its own: latitude, climate, year
 of weather, orbits, field sizes, crops, soils. Beyond what crops of the simulation are like, each
 field's leaves, water, colour and radar traits are drawn anew, its calendar is moved, its course
-stretched here and squeezed there, and half of the fields are green between crops.
+stretched here and squeezed there, and half of the fields are green between crops. Nearly half of
+the fields follow no crop at all (`wild`), all of those in tiles of the tropics.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from deepcrop import grid, stages
 from deepcrop.baseline import curve_dates
 from deepcrop.indices import ndvi_of
-from deepcrop.simulation import canopy, noise, radar, region, scenes, surface, truth
+from deepcrop.simulation import canopy, noise, radar, region, scenes, surface, truth, wild
 from deepcrop.simulation.canopy import DAYS, Cycle, Field
 
 SIDE = 30
@@ -26,10 +27,13 @@ _LATITUDES = {"north_america": (29.0, 50.0), "europe": (36.0, 60.0)}
 _LONGITUDES = {"north_america": (-122.0, -75.0), "europe": (-8.0, 45.0)}
 _FIELD_HA, _FIELD_SPREAD = 4.0, 0.9  # median field size, and its logarithmic spread
 _MOVED = 18  # days by which calendars of a place are moved
-_WARP, _WARP_DAYS = 7, 60  # days by which courses are warped, and over how many days
+_WARP, _WARP_DAYS = 9, 50  # days by which courses are warped, and over how many days
 _WEEDY, _WEEDS = 0.5, 1.5  # share of fields that are green between crops, and their leaf area
+_WILD = 0.45  # share of fields that follow no crop
+_TROPICAL, _TROPICS = 0.12, (2.0, 29.0)  # share of tiles there, and their latitudes
 _YEAR = 2018  # every tile is of this target year; its weather is not
 _STEP = 5  # days from image to image of the clear curve
+_STEP_CAMERA = 3  # days from value to value of a camera
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +73,13 @@ def lesson(number: int, seed: int = 1) -> Lesson:
     rng = noise.generator(seed, "place")
     place = str(rng.choice(sorted(_LATITUDES)))
     latitude, longitude = rng.uniform(*_LATITUDES[place]), rng.uniform(*_LONGITUDES[place])
+    tropical = rng.random() < _TROPICAL
     size = float(_FIELD_HA * np.exp(_FIELD_SPREAD * rng.standard_normal()))
     row0, col0 = (int(k) for k in rng.integers(0, 4000, 2))
     shape = (SIDE + 2, SIDE + 2)
     land = surface.make(seed, row0 - 1, col0 - 1, shape, max(size, 0.3), place, latitude)
-    land = _broader(rng, land)
+    land, follows_crop = _broader(rng, land, 1.0 if tropical else _WILD)
+    latitude = rng.uniform(*_TROPICS) if tropical else latitude  # of sun and scenes
     plan = _plan(rng, seed, place, latitude, longitude)
     everything = np.ones((SIDE, SIDE), np.bool_)
     optical = region.optical_images(plan, land, 0, 0, lambda scene: everything)
@@ -89,7 +95,7 @@ def lesson(number: int, seed: int = 1) -> Lesson:
         np.stack([sar["vv"], sar["vh"]], 1),
         np.array([scene.day for scene in plan.sar], np.float32),
         np.array([scene.orbit for scene in plan.sar], np.int64),
-        _camera_dates(core, latitude),
+        _camera_dates(core, follows_crop, latitude),
         _curve_dates(core, latitude),
     )
 
@@ -116,15 +122,19 @@ def _plan(
     )  # fmt: skip
 
 
-def _broader(rng: np.random.Generator, land: surface.Surface) -> surface.Surface:
-    """Draw anew what the fields of a block are like."""
+def _broader(
+    rng: np.random.Generator, land: surface.Surface, wildness: float
+) -> tuple[surface.Surface, NDArray[np.bool_]]:
+    """Draw anew what the fields of a block are like; say which of them still follow a crop."""
     moved = float(np.clip(rng.normal(0, _MOVED), -50, 50))
+    follows_crop = rng.random(len(land.fields)) >= wildness
     for k, field in enumerate(land.fields):
-        land = surface.with_field(land, k, _varied(rng, field, moved))
+        new = _varied(rng, field, moved) if follows_crop[k] else wild.field(rng)
+        land = surface.with_field(land, k, new)
     traits = land.traits.copy()
     traits[:, :, :2] += rng.normal(0, 1.2, (len(traits), 1, 2))
     traits[:, :, 2:] *= np.exp(0.35 * rng.standard_normal((len(traits), 1, 2)))
-    return replace(land, traits=traits)
+    return replace(land, traits=traits), follows_crop
 
 
 def _varied(rng: np.random.Generator, field: Field, moved: float) -> Field:
@@ -168,11 +178,25 @@ def _let_weeds_grow(
     state[:, canopy.WATER] += (0.3 * weeds).astype(np.float32)
 
 
-def _camera_dates(core: surface.Surface, latitude: float) -> NDArray[np.float32]:
-    """Dates (pixels, 2, 5) of each pixel's noise-free camera greenness."""
+def _camera_dates(
+    core: surface.Surface, follows_crop: NDArray[np.bool_], latitude: float
+) -> NDArray[np.float32]:
+    """Dates (pixels, 2, 5) of each pixel's noise-free camera greenness.
+
+    Of crops by their known growth cycles; where there are none, as cameras are labelled.
+    """
     layers = truth.truth_layers(core, _YEAR, latitude)
-    dates = np.stack([stages.decode(layers[name]) for name in truth.DATES], -1)
-    return dates.reshape(stages.SLOTS, -1, len(truth.DATES)).swapaxes(0, 1)
+    crops = np.stack([stages.decode(layers[name]) for name in truth.DATES], -1)
+    dates = crops.reshape(stages.SLOTS, -1, len(truth.DATES)).swapaxes(0, 1).copy()
+    which = core.which.ravel()
+    others = np.flatnonzero(np.isin(which, np.flatnonzero(~follows_crop)))
+    if others.size:
+        days = DAYS[::_STEP_CAMERA]
+        seen = surface.greenness(core)[::_STEP_CAMERA].reshape(len(days), -1)[:, others]
+        dates[others] = curve_dates(
+            seen.T, days, _YEAR, latitude, smoother="savgol", preset="phenocam"
+        ).day
+    return dates
 
 
 def _curve_dates(core: surface.Surface, latitude: float) -> NDArray[np.float32]:

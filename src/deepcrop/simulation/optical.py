@@ -28,12 +28,16 @@ ROAD = np.array([0.12, 0.14, 0.155, 0.19], np.float32)
 WATER = np.array([0.045, 0.050, 0.035, 0.015], np.float32)
 """Reflectance of surfaces without plants."""
 
+_PADDY = np.array([0.060, 0.080, 0.080, 0.060], np.float32)  # shallow, muddy water
+
 CAB_MAX, CAB_MIN = 48.0, 8.0
 """Leaf chlorophyll of full colour and of a leaf about to die, µg/cm²."""
 
 
 @njit(cache=True, inline="always")
-def reflectance(band, green_lai, brown_lai, chlorophyll, residue, brightness, wetness, cos_sun):
+def reflectance(
+    band, green_lai, brown_lai, chlorophyll, residue, brightness, wetness, cos_sun, flooded=0.0
+):
     """Reflectance of one pixel in one band.
 
     Parameters
@@ -52,9 +56,12 @@ def reflectance(band, green_lai, brown_lai, chlorophyll, residue, brightness, we
         Of the surface, 0 (dry) … 1 (saturated); a wet soil is half as bright.
     cos_sun : float
         Cosine of the sun's zenith angle.
+    flooded : float
+        Share of the ground under shallow water, as in a paddy.
     """
     soil = _DRY_SOIL[band] * brightness * (1.0 - 0.5 * wetness)
     ground = (1.0 - residue) * soil + residue * _STRAW[band] * (1.0 - 0.25 * wetness)
+    ground = (1.0 - flooded) * ground + flooded * _PADDY[band]
     lai = green_lai + brown_lai
     if lai < 1e-3:
         return ground

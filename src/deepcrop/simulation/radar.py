@@ -28,6 +28,8 @@ _SIDE = (4 - math.sqrt(16 - 24 * (1 - LOOKS**-0.5))) / 12
 WATER_DB = (-20.0, -28.0)
 ROAD_DB = (-13.0, -20.0)
 """VV and VH of surfaces without plants at 38°; dB."""
+PADDY_DB = (-19.0, -26.5)
+"""VV and VH of a field under shallow water, still sheltered and stirred by seedlings; dB."""
 
 
 @njit(cache=True, inline="always")

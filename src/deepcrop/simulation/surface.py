@@ -37,7 +37,7 @@ class Surface:
         Factor on leaf area and water.
     brightness, roughness : ndarray of float32 (rows, cols)
         Soil brightness factor; dB added to the soil's backscatter.
-    state : ndarray of float32 (fields, days, 7)
+    state : ndarray of float32 (fields, days, 8)
         Daily states.
     span : ndarray of int32 (fields, days, 2)
         For each day the first and last day between the same two events.
@@ -99,7 +99,7 @@ def make(
         vigour=np.exp(0.08 * texture("vigour", 300, 3) + 0.05 * plants).astype(np.float32),
         brightness=bright[which] * np.exp(0.10 * soil).astype(np.float32),
         roughness=(0.5 * texture("rough", 120, 2)).astype(np.float32),
-        state=np.stack([f.state for f in fields] or [np.zeros((len(canopy.DAYS), 7), np.float32)]),
+        state=np.stack([f.state for f in fields] or [np.zeros((len(canopy.DAYS), len(canopy.STATE)), "f4")]),
         span=np.stack([_spans(f.events) for f in fields] or [_spans([])]),
         traits=np.stack([_traits(f) for f in fields] or [np.zeros((len(canopy.DAYS), 4), "f4")]),
     )
@@ -181,6 +181,7 @@ def _reflectance(
             brown = _state(state, f, index, fraction, canopy.BROWN_LAI) * vigour[i, j]
             colour = _state(state, f, index, fraction, canopy.CHLOROPHYLL)
             residue = _state(state, f, index, fraction, canopy.RESIDUE)
+            flooded = _state(state, f, index, fraction, canopy.FLOODED)
             # From above, ears and flowers hide little of the leaves; they reflect like dead ones.
             hidden = 0.15 * _state(state, f, index, fraction, canopy.HEADS)
             green, brown = top_seen(green * (1.0 - hidden), brown + green * hidden)
@@ -194,6 +195,7 @@ def _reflectance(
                     brightness[i, j],
                     wetness,
                     cos_sun,
+                    flooded,
                 )
 
 
@@ -246,10 +248,12 @@ def _backscatter(
             index, fraction = _moment(span, f, day, shift[i, j])
             water = _state(state, f, index, fraction, canopy.WATER) * vigour[i, j]
             rough = _state(state, f, index, fraction, canopy.ROUGHNESS) + roughness[i, j]
-            ground = radar.soil_db(moisture, rough, incidence[j])
+            flooded = _state(state, f, index, fraction, canopy.FLOODED)
+            soil = radar.soil_db(moisture, rough, incidence[j])
             for p in range(2):
+                ground = (1.0 - flooded) * soil[p] + flooded * radar.PADDY_DB[p]
                 out[p, i, j] = radar.water_cloud(
-                    traits[f, index, p], traits[f, index, 2 + p], water, ground[p], cos_incidence[j]
+                    traits[f, index, p], traits[f, index, 2 + p], water, ground, cos_incidence[j]
                 )
 
 
