@@ -9,7 +9,7 @@ from deepcrop.batches import Example
 
 STILL = Augmentation(
     thin=0, gap=0, thin_radar=0, window=0, shift=0, stretch=0, cloud=0, colour=0, offset=0, gain=0,
-    swing=0, coarse=0, coarse_radar=0, side=100, most=1000,
+    swing=0, coarse=0, coarse_radar=0, alone=0, side=100, most=1000,
 )  # fmt: skip
 
 
@@ -129,3 +129,18 @@ def test_coarse_pixels_are_means_of_their_blocks():
         np.sort(before.radar.reshape(12, 2, 9, 2, 9, 2).mean((3, 5)).ravel()),
         rtol=1e-5,
     )
+
+
+def test_beyond_a_single_field_nothing_is_seen_and_nothing_judged():
+    for seed in range(10):
+        before, after = made(seed, replace(STILL, alone=1), side=24)
+        hidden = np.isnan(after.optical).all((0, 1))
+        np.testing.assert_array_equal(hidden, np.isnan(after.radar).all((0, 1)))
+        rows, cols = np.flatnonzero(~hidden.all(1)), np.flatnonzero(~hidden.all(0))
+        assert not hidden[np.ix_(rows, cols)].any()  # what is left is a rectangle
+        assert 3 <= len(rows) <= 15
+        assert 3 <= len(cols) <= 15
+        unjudged = np.isnan(after.day[:, 0, 0]) & ~after.none.any((1, 2))
+        np.testing.assert_array_equal(unjudged, hidden[9:-8, 9:-8].ravel())
+        assert not unjudged.all()
+        assert np.isfinite(before.day[:, 0, 0]).all()

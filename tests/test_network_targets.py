@@ -10,6 +10,7 @@ from deepcrop.network.targets import (
     decode_distribution,
     decode_positions,
     distribution_loss,
+    in_order,
     nearest,
     one_season,
     position_loss,
@@ -180,3 +181,10 @@ def test_one_season_alone_stays_as_it_is():
     probability = 0.8 * probability / probability.sum(-1, keepdim=True)
     probability = torch.cat([probability, torch.full((5, 1), 0.2)], -1)[None, None]
     torch.testing.assert_close(one_season(probability, names, 5), probability, atol=1e-4, rtol=0)
+
+
+def test_days_that_cross_are_put_in_order_and_what_is_missing_stays_missing():
+    day = torch.tensor([[50.0, 40.0, NAN, 90.0, 70.0], [NAN, 3.0, 2.0, NAN, 1.0]])
+    wanted = torch.tensor([[40.0, 50.0, NAN, 70.0, 90.0], [NAN, 1.0, 2.0, NAN, 3.0]])
+    torch.testing.assert_close(in_order(day), wanted, equal_nan=True)
+    torch.testing.assert_close(in_order(wanted), wanted, equal_nan=True)

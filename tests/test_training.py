@@ -76,6 +76,8 @@ def test_interrupted_training_goes_on_to_the_same_result(tmp_path):
     parts = fit(new(), sources, held_out, HOW, tmp_path / "parts")
     one, two = (load(path)[0].state_dict() for path in (whole, parts))
     assert all(torch.equal(one[name], two[name]) for name in one)
+    ahead = fit(new(), sources, held_out, HOW, tmp_path / "ahead", workers=1)
+    assert all(torch.equal(one[name], part) for name, part in load(ahead)[0].state_dict().items())
     logs = [log(tmp_path / name) for name in ("whole", "parts")]
     for row in (*logs[0], *logs[1]):
         row.pop("seconds")
