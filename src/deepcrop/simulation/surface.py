@@ -99,7 +99,9 @@ def make(
         vigour=np.exp(0.08 * texture("vigour", 300, 3) + 0.05 * plants).astype(np.float32),
         brightness=bright[which] * np.exp(0.10 * soil).astype(np.float32),
         roughness=(0.5 * texture("rough", 120, 2)).astype(np.float32),
-        state=np.stack([f.state for f in fields] or [np.zeros((len(canopy.DAYS), len(canopy.STATE)), "f4")]),
+        state=np.stack(
+            [f.state for f in fields] or [np.zeros((len(canopy.DAYS), len(canopy.STATE)), "f4")]
+        ),
         span=np.stack([_spans(f.events) for f in fields] or [_spans([])]),
         traits=np.stack([_traits(f) for f in fields] or [np.zeros((len(canopy.DAYS), 4), "f4")]),
     )

@@ -1,5 +1,4 @@
-"""Fields that follow no crop of the simulation: they green and die down at any time, any number of
-times.
+"""Fields that follow no crop of the simulation: they green at any time, any number of times.
 
 A network taught on crop templates alone takes what it has not met (a meadow after a drought,
 legumes, three crops of rice) for the nearest template. Here courses are drawn from what plants can
@@ -8,6 +7,8 @@ is.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,6 +118,7 @@ def _growth(
     up = logistic((DAYS - rise) / (span * rng.uniform(0.03, 0.11)))
     up *= np.clip((DAYS - start) / 10.0, 0, 1)
     width = span * rng.uniform(0.015, 0.13)
+    shed = np.exp(-np.clip(DAYS - fall, 0, None) / rng.uniform(8, 70))
     down = logistic((DAYS - fall) / width)
     fade = logistic((DAYS - fall + rng.normal(3, 5)) / (width * rng.uniform(1, 2)))
     drying = logistic((DAYS - fall - rng.uniform(-5, 15)) / (width * rng.uniform(1, 2)))
@@ -124,17 +126,15 @@ def _growth(
     water = lai * np.exp(rng.normal(-0.3, 0.5))
     return {
         "green": lai * up * (1 - down),
-        "brown": 0.8 * lai * up * down * np.exp(-np.clip(DAYS - fall, 0, None) / rng.uniform(8, 70)),
+        "brown": 0.8 * lai * up * down * shed,
         "chlorophyll": rng.uniform(0.7, 1) * (1 - 0.85 * fade),
         "heads": headed * up * rng.uniform(0, 0.5) * (rng.random() < 0.6),
         "water": water * up * (1 - rng.uniform(0.5, 0.9) * drying),
     }
 
 
-def _meadow(
-    rng: np.random.Generator, state: NDArray[np.floating]
-) -> tuple[list[Cycle], list[int]]:
-    """Grass, clover, lucerne, pasture, weeds: never bare, mown or grazed or left, dry in drought."""
+def _meadow(rng: np.random.Generator, state: NDArray[np.floating]) -> tuple[list[Cycle], list[int]]:
+    """Grass, clover, pasture, weeds: never bare; mown, grazed or left; dry in a drought."""
     season = _warmth(rng)
     drought = _droughts(rng)
     cuts = _cuts(rng)
@@ -159,7 +159,7 @@ def _meadow(
     crop = str(rng.choice(["alfalfa", "grassland", "cover_crop"]))
     days = DAYS[cuts > 0.6]
     edges = [float(DAYS[0]), *map(float, days), float(DAYS[-1]) + 1]
-    return [Cycle(crop, a, b) for a, b in zip(edges, edges[1:], strict=False)], list(map(int, days))
+    return [Cycle(crop, a, b) for a, b in itertools.pairwise(edges)], list(map(int, days))
 
 
 def _warmth(rng: np.random.Generator) -> NDArray[np.floating]:
