@@ -210,7 +210,7 @@ class _Lessons(Dataset):
         return self.how.steps
 
     def __getitem__(self, step: int) -> tuple[int, Batch, Labels, Tensor | None, int]:
-        """Return source's number, batch, labels, pixels of each tile, seed of what is still random."""
+        """Return source's number, batch, labels, pixels of a tile, seed of what is still random."""
         rng = np.random.default_rng([self.how.seed, step])
         seed = int(rng.integers(2**62))
         number = int(np.searchsorted(self.shares, rng.uniform(0, self.shares[-1]), "right"))

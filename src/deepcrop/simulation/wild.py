@@ -118,12 +118,12 @@ def _growth(
     up = logistic((DAYS - rise) / (span * rng.uniform(0.03, 0.11)))
     up *= np.clip((DAYS - start) / 10.0, 0, 1)
     width = span * rng.uniform(0.015, 0.13)
-    shed = np.exp(-np.clip(DAYS - fall, 0, None) / rng.uniform(8, 70))
     down = logistic((DAYS - fall) / width)
     fade = logistic((DAYS - fall + rng.normal(3, 5)) / (width * rng.uniform(1, 2)))
     drying = logistic((DAYS - fall - rng.uniform(-5, 15)) / (width * rng.uniform(1, 2)))
     headed = logistic((DAYS - start - span * rng.uniform(0.4, 0.8)) / 4.0)
     water = lai * np.exp(rng.normal(-0.3, 0.5))
+    shed = np.exp(-np.clip(DAYS - fall, 0, None) / rng.uniform(8, 70))
     return {
         "green": lai * up * (1 - down),
         "brown": 0.8 * lai * up * down * shed,
