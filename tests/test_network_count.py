@@ -31,8 +31,8 @@ def test_parameters_of_the_paper_by_hand():
 def test_arithmetic_of_the_paper_by_hand():
     paper = cost(CONFIGS["paper"])
     conv1, conv2, conv3 = 25 * 2 * 32, 25 * 32 * 64, 25 * 64 * 128
-    mean = 25 * 64  # of the mid-level features
-    assert paper.patch == 40 * (14 * 14 * conv1 + 10 * 10 * conv2 + conv3 + mean)
+    mean = 25 * 64  # of the mid-level features of a tile; those of a patch are only added up
+    assert paper.patch == 40 * (14 * 14 * conv1 + 10 * 10 * conv2 + conv3)
     with_halo = ((TILE + 13) / TILE) ** 2 * conv1 + ((TILE + 9) / TILE) ** 2 * conv2 + conv3 + mean
     assert paper.tile == pytest.approx(40 * with_halo, rel=1e-4)
     encoder = 40 * (259 + 4 * 900 + 2 * 900) * 900 + 2 * 40 * 40 * 900
@@ -78,5 +78,5 @@ def test_count_on_the_meta_device_equals_a_real_run(name):
 def test_the_command_prints_the_table(capsys):
     runpy.run_module("deepcrop.network")
     printed = capsys.readouterr().out
-    assert "| paper | 421,243,612 | 30+10 | 225.60 | 10.52 | 623.17 |" in printed
+    assert "| paper | 421,243,612 | 30+10 | 225.54 | 10.52 | 623.17 |" in printed
     assert all(f"| {name} |" in printed for name in CONFIGS)
