@@ -79,7 +79,7 @@ def test_map_by_the_network(tmp_path):
     summary = json.loads((maps / "summary.json").read_text())
     assert summary["source"]["weights"]["title"] == "random numbers"
     assert summary["source"]["sensors"] == ["optical"]
-    assert (maps / "peak_season2_probability.png").exists()
+    assert (maps / "peak_season2_probability.qml").exists()
 
 
 def test_a_missing_band_is_named(tmp_path):

@@ -10,7 +10,7 @@ import xarray as xr
 from test_mapping import season_cube
 
 import deepcrop as dc
-from deepcrop import grid, layers, mapping, observations, products, stages
+from deepcrop import grid, layers, map_curve, observations, products, stages
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def cube(folder):
 
 
 def test_the_numbers_are_those_of_the_files(cube, folder, monkeypatch):
-    monkeypatch.setattr(products, "_write_overview", lambda *args: None)
+    monkeypatch.setattr(products, "_write_picture", lambda *args: None)
     seasons = dc.map_seasons(cube, year=2018)
     result = dc.map_region(folder / "cube.zarr", 2018, folder / "maps")
     described = layers.describe("curve", 2018)
@@ -60,8 +60,8 @@ def test_the_result_is_labelled_and_can_be_plotted(cube):
 def test_dask_gives_the_same_lazily(cube, monkeypatch):
     whole = dc.map_seasons(cube, year=2018)
     monkeypatch.setattr(observations, "CHUNK", 8)
-    runs, real = [], mapping.map_tile
-    monkeypatch.setattr(mapping, "map_tile", lambda *args: runs.append(1) or real(*args))
+    runs, real = [], map_curve.curve_tile
+    monkeypatch.setattr(map_curve, "curve_tile", lambda *args: runs.append(1) or real(*args))
     lazy = dc.map_seasons(cube.chunk(x=11, y=6), year=2018)
     assert not runs
     assert lazy.sos50.chunks == ((8, 8, 4), (8, 8, 8, 6))

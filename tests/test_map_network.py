@@ -74,7 +74,7 @@ def layers_of(cube, weights, size=100, radar=True):
 @pytest.fixture(scope="module")
 def mapped(cube_path, weights, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(products, "_write_overview", lambda *args: None)
+        patch.setattr(products, "_write_picture", lambda *args: None)
         return run(cube_path, tmp_path_factory.mktemp("maps") / "maps", weights)
 
 
@@ -91,7 +91,8 @@ def read(result):
 
 def files(result):
     """All that was written, but for the record of settings (it names the folder of the cube)."""
-    return {p.name: p.read_bytes() for p in result.path.iterdir() if p.name != "deepcrop.json"}
+    other = ("deepcrop.json", "manifest.jsonl")  # the manifest says when and where
+    return {p.name: p.read_bytes() for p in result.path.iterdir() if p.name not in other}
 
 
 def test_dates_lie_within_their_intervals(mapped):
@@ -219,7 +220,7 @@ def test_other_weights_do_not_go_on_with_a_half_made_map(cube_path, weights, tmp
         run(cube_path, tmp_path / "maps", weights)
     monkeypatch.undo()
     tiles, real = [], map_network.network_tile
-    monkeypatch.setattr(products, "_write_overview", lambda *args: None)
+    monkeypatch.setattr(products, "_write_picture", lambda *args: None)
     monkeypatch.setattr(map_network, "network_tile", lambda *a: tiles.append(1) or real(*a))
     write_weights(tmp_path / "random.safetensors", tiny(), {"title": "others"})
     result = run(cube_path, tmp_path / "maps", tmp_path / "random.safetensors")
@@ -267,7 +268,8 @@ def test_pixels_never_seen_are_empty(cube_path, weights, tmp_path):
     every = layers_of(tmp_path / "cube.zarr", weights)
     for layer in layers.describe("deepcrop", 2018):
         hole = every[layer.name][3:5, 6:9]
-        assert (hole == (layer.nodata if layer.kind != "count" else 0)).all()
+        empty = {"max_gap_optical": 365, "qflag": 1 | 2 | 4 | 8 | 128}
+        assert (hole == empty.get(layer.name, layer.nodata or 0)).all(), layer.name
         if layer.kind == "percent":
             assert (every[layer.name] == layer.nodata).sum() == hole.size
 
@@ -303,7 +305,7 @@ def test_a_year_without_images_names_the_years(cube_path, weights, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"method": "guess"}, "'guess' is unknown; expected curve or deepcrop"),
+        ({"method": "guess"}, "'guess' is unknown; expected curve, deepcrop, both"),
         ({"weights": "w.safetensors"}, "add --method deepcrop"),
         ({"radar": False}, "add --method deepcrop"),
         ({"method": "deepcrop", "index": "gcc"}, "add --method curve"),

@@ -8,7 +8,7 @@ import xarray as xr
 from conftest import make_cube
 from scipy import ndimage
 
-from deepcrop import grid, mapping, observations, products, stages
+from deepcrop import grid, layers, map_curve, mapping, observations, products, stages
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.ingest import ingest
 
@@ -44,6 +44,14 @@ def season_cube(rows=20, cols=30, shift=0, year=2018) -> xr.DataTree:
     return observations.build(optical, None, grid.assign_grid(landcover, box), attrs)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_pictures():
+    """They take the time; tests of the products and of the command line draw them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "_write_picture", lambda *args: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def mapped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mapping")
@@ -68,8 +76,8 @@ def test_the_four_layers_hold_the_dates(mapped):
 def test_masked_pixels_are_honestly_empty(mapped):
     for name in products.DAY_LAYERS:
         assert (read(mapped.path / f"{name}.tif")[0] == stages.NO_DAY).all()
-    assert (read(mapped.path / "n_obs.tif")[0] == 0).all()
-    assert (read(mapped.path / "n_obs.tif")[1:] == 98).all()
+    assert (read(mapped.path / "n_obs_optical.tif")[0] == 0).all()
+    assert (read(mapped.path / "n_obs_optical.tif")[1:] == 98).all()
 
 
 def test_the_summary_counts_scenes_pixels_and_crops(mapped):
@@ -87,7 +95,7 @@ def test_the_result_does_not_depend_on_the_tile(tmp_path, mapped, monkeypatch):
     monkeypatch.setattr(observations, "CHUNK", 7)
     observations.save_cube(season_cube(), tmp_path / "cube.zarr")
     small = mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
-    for name in [*products.DAY_LAYERS, "n_cycles", "n_obs"]:
+    for name in [layer.name for layer in layers.describe("curve", 2018)]:
         np.testing.assert_array_equal(
             read(small.path / f"{name}.tif"), read(mapped.path / f"{name}.tif")
         )
@@ -97,7 +105,7 @@ def test_an_interrupted_map_goes_on_where_it_stopped(tmp_path, mapped, monkeypat
     monkeypatch.setattr(observations, "CHUNK", 16)
     observations.save_cube(season_cube(), tmp_path / "cube.zarr")
     done = []
-    real = mapping.map_tile
+    real = map_curve.curve_tile
 
     def stop_at_third(*args):
         if len(done) == 2:
@@ -105,13 +113,13 @@ def test_an_interrupted_map_goes_on_where_it_stopped(tmp_path, mapped, monkeypat
         done.append(1)
         return real(*args)
 
-    monkeypatch.setattr(mapping, "map_tile", stop_at_third)
+    monkeypatch.setattr(map_curve, "curve_tile", stop_at_third)
     with pytest.raises(KeyboardInterrupt):
         mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
     assert not (tmp_path / "maps").exists()
     assert "the same command goes on" in capsys.readouterr().err
 
-    monkeypatch.setattr(mapping, "map_tile", lambda *args: done.append(2) or real(*args))
+    monkeypatch.setattr(map_curve, "curve_tile", lambda *args: done.append(2) or real(*args))
     mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
     assert done == [1, 1, 2, 2]  # four tiles, none twice
     np.testing.assert_array_equal(

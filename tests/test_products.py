@@ -1,6 +1,5 @@
 import json
 import os
-from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -15,10 +14,11 @@ from deepcrop.layers import describe
 from deepcrop.stages import NO_DAY, STAGES
 
 DAY_LAYERS = [*STAGES, *(f"{stage}_season2" for stage in STAGES)]
-LAYERS = [*DAY_LAYERS, "n_cycles", "n_obs"]
+CURVE = describe("curve", 2018)
+LAYERS = [layer.name for layer in CURVE]
+PICTURES = [layer.name for layer in CURVE if layer.kind in products.PICTURED]
 INFO = products.MapInfo(
     year=2018,
-    method="curve",
     simulated=True,
     title="Test région",
     start=np.datetime64("2017-07-04T10:50:31.123", "ns"),
@@ -30,9 +30,11 @@ INFO = products.MapInfo(
 
 def make_layers(rows=4, cols=5, crs="EPSG:32631", **values) -> xr.Dataset:
     """Map layers without any season, but for those given."""
-    data = {name: np.full((rows, cols), NO_DAY, np.int16) for name in DAY_LAYERS}
-    data["n_cycles"] = np.zeros((rows, cols), np.uint8)
-    data["n_obs"] = np.full((rows, cols), 30, np.uint16)
+    data = {
+        layer.name: np.full((rows, cols), NO_DAY if layer.nodata == NO_DAY else 0, layer.dtype)
+        for layer in CURVE
+    }
+    data["n_obs_optical"][:] = 30
     data |= {name: np.asarray(array).astype(data[name].dtype) for name, array in values.items()}
     bounds = (500000, 5600000, 500000 + 10 * cols, 5600000 + 10 * rows)
     layers = xr.Dataset({name: (("y", "x"), array) for name, array in data.items()})
@@ -52,7 +54,7 @@ def big(tmp_path_factory):
     rows, cols = 700, 1300
     days = rng.integers(-181, 549, (rows, cols))
     days[rng.random(days.shape) < 0.3] = NO_DAY
-    layers = make_layers(rows, cols, sos20=days, n_obs=rng.integers(0, 70, days.shape))
+    layers = make_layers(rows, cols, sos20=days, n_obs_optical=rng.integers(0, 70, days.shape))
     crop = make_crop(layers, rng.choice([0, 1, 5, 7], days.shape))
     folder = tmp_path_factory.mktemp("big")
     chunks = {name: {"chunks": (256, 256)} for name in LAYERS}
@@ -62,7 +64,7 @@ def big(tmp_path_factory):
     )
     out = folder / "map.part"
     out.mkdir()
-    summary = products.write_products(stored, out, INFO, crop)
+    summary = products.write_products({"curve": stored}, out, INFO, crop)
     return layers, crop, out, summary
 
 
@@ -71,7 +73,7 @@ def write(tmp_path, layers, crop=None):
     out = tmp_path / "map.part"
     out.mkdir()
     with mock.patch.object(products.figures, "save"):
-        return products.write_products(layers, out, INFO, crop), out
+        return products.write_products({"curve": layers}, out, INFO, crop), out
 
 
 # --- files ------------------------------------------------------------------------------------
@@ -79,8 +81,9 @@ def write(tmp_path, layers, crop=None):
 
 def test_the_folder_holds_just_the_products(big):
     out = big[2]
-    expected = {f"{name}.{kind}" for name in LAYERS for kind in ("tif", "png")}
-    others = {"crop_type.tif", "item.json", "summary.json"}
+    expected = {f"{name}.{kind}" for name in [*LAYERS, "crop_type"] for kind in ("tif", "qml")}
+    expected |= {f"{name}.png" for name in PICTURES}
+    others = {"item.json", "collection.json", "summary.json", "landscape.json", "landscape.csv"}
     assert set(os.listdir(out)) == expected | others
 
 
@@ -130,7 +133,7 @@ def test_cogs_describe_themselves(big):
         assert float(dataset.tags(1)["STATISTICS_MEAN"]) == pytest.approx(known.mean())
     with rasterio.open(out / "eos50_season2.tif") as dataset:
         assert dataset.tags()["season"] == "2"
-    with rasterio.open(out / "n_obs.tif") as dataset:
+    with rasterio.open(out / "n_obs_optical.tif") as dataset:
         assert dataset.nodata is None  # no observation is an observation count, too
         assert "stage" not in dataset.tags()
 
@@ -153,7 +156,7 @@ def test_small_regions_have_no_overviews(tmp_path):
 
 
 def test_only_one_window_is_loaded_at_a_time(tmp_path, monkeypatch):
-    """Each read of a layer that is not in memory must be at most one chunk."""
+    """Each read of a layer that is not in memory must be at most a row of chunks."""
     sizes = []
     values = xr.DataArray.values.fget
 
@@ -165,7 +168,7 @@ def test_only_one_window_is_loaded_at_a_time(tmp_path, monkeypatch):
     layers = make_layers(300, 600)
     monkeypatch.setattr(xr.DataArray, "values", property(spy))
     write(tmp_path, layers, make_crop(layers, np.ones((300, 600))))
-    assert max(sizes) == 256 * 256
+    assert max(sizes) == 256 * 600
 
 
 def test_nothing_written_names_the_folder(big):
@@ -191,7 +194,9 @@ def test_summary_by_hand(tmp_path):
     days = np.full((4, 5), NO_DAY)
     days[0] = [100, 101, 102, 103, 120]
     days[1, 0] = -31
-    layers = make_layers(sos50=days, n_cycles=days != NO_DAY, n_obs=np.arange(20).reshape(4, 5))
+    layers = make_layers(
+        sos50=days, n_cycles=days != NO_DAY, n_obs_optical=np.arange(20).reshape(4, 5)
+    )
     crop = make_crop(layers, [[1, 1, 5, 5, 5], [5, 0, 0, 0, 7], [0] * 5, [1] * 5])
     summary, out = write(tmp_path, layers, crop)
     assert json.loads((out / "summary.json").read_text(encoding="utf-8")) == summary
@@ -229,7 +234,11 @@ def test_summary_by_hand(tmp_path):
     assert nothing["median_day"] is None
     assert nothing["median_date"] is None
     assert summary["maps"]["curve"]["counts"]["n_cycles"] == {"min": 0, "median": 0, "max": 1}
-    assert summary["maps"]["curve"]["counts"]["n_obs"] == {"min": 0, "median": 9.5, "max": 19}
+    assert summary["maps"]["curve"]["counts"]["n_obs_optical"] == {
+        "min": 0,
+        "median": 9.5,
+        "max": 19,
+    }
     assert list(summary["maps"]["curve"]["crops"]) == ["maize", "winter_wheat", "code 7"]
     maize, wheat = (
         summary["maps"]["curve"]["crops"]["maize"],
@@ -259,8 +268,8 @@ def test_summary_over_many_windows_equals_numpy(big):
         assert got["median_day"] == np.median(known)
         assert got["p05_day"] == pytest.approx(np.quantile(known, 0.05), abs=0.005)
         assert got["p95_day"] == pytest.approx(np.quantile(known, 0.95), abs=0.005)
-    counts = layers["n_obs"].values
-    assert summary["maps"]["curve"]["counts"]["n_obs"] == {
+    counts = layers["n_obs_optical"].values
+    assert summary["maps"]["curve"]["counts"]["n_obs_optical"] == {
         "min": counts.min(),
         "median": np.median(counts),
         "max": counts.max(),
@@ -292,9 +301,9 @@ def test_the_same_map_gives_the_same_files(tmp_path):
     layers = make_layers(sos20=np.arange(20).reshape(4, 5))
     out = tmp_path / "map.part"
     out.mkdir()
-    products.write_products(layers, out, INFO)
+    products.write_products({"curve": layers}, out, INFO)
     first = {name: (out / name).read_bytes() for name in os.listdir(out)}
-    products.write_products(layers, out, INFO)  # a second time, over the first
+    products.write_products({"curve": layers}, out, INFO)  # a second time, over the first
     assert {name: (out / name).read_bytes() for name in os.listdir(out)} == first
 
 
@@ -313,16 +322,15 @@ def test_stac_item(big):
     assert item.properties["proj:transform"] == [10, 0, 500000, 0, -10, 5607000]
     assert item.properties["processing:software"] == {"deepcrop": __version__}
     assert item.properties["deepcrop:simulated"] is True
-    assert item.links == [] or [link.rel for link in item.links] == ["self"]
     raw = json.loads((out / "item.json").read_text(encoding="utf-8"))
-    assert raw["links"] == []
+    assert {link["href"] for link in raw["links"]} == {"./collection.json"}
     assert {asset["href"] for asset in raw["assets"].values()} == {
-        f"./{name}" for name in os.listdir(out) if name != "item.json"
+        f"./{name}" for name in os.listdir(out) if name not in ("item.json", "collection.json")
     }
     band = raw["assets"]["sos20"]["bands"][0]
     assert (band["data_type"], band["nodata"]) == ("int16", NO_DAY)
     assert band["unit"] == "days since 2018-01-01"
-    assert "nodata" not in raw["assets"]["n_obs"]["bands"][0]
+    assert "nodata" not in raw["assets"]["n_obs_optical"]["bands"][0]
     assert raw["assets"]["sos20"]["type"] == pystac.MediaType.COG
 
 
@@ -370,16 +378,16 @@ def network_layers(rows=2, cols=4, **values) -> xr.Dataset:
 def write_network(tmp_path, layers):
     out = tmp_path / "map.part"
     out.mkdir()
-    return products.write_products(layers, out, replace(INFO, method="deepcrop")), out
+    return products.write_products({"deepcrop": layers}, out, INFO), out
 
 
 def test_the_networks_layers_with_their_pictures(tmp_path):
     percent = np.array([[0, 50, 50, 100], [255, 255, 255, 98]])
     summary, out = write_network(tmp_path, network_layers(sos20_probability=percent))
     described = describe("deepcrop", 2018)
-    expected = {f"{layer.name}.tif" for layer in described} | {"item.json", "summary.json"}
-    expected |= {f"{layer.name}.png" for layer in described if layer.kind != "bound"}
-    assert set(os.listdir(out)) == expected
+    expected = {f"{layer.name}.{kind}" for layer in described for kind in ("tif", "qml")}
+    expected |= {f"{layer.name}.png" for layer in described if layer.kind in products.PICTURED}
+    assert set(os.listdir(out)) > expected
     item = json.loads((out / "item.json").read_text(encoding="utf-8"))
     assert {asset["href"] for asset in item["assets"].values()} == {
         f"./{name}" for name in expected - {"item.json"}
@@ -429,7 +437,7 @@ def test_values_that_are_no_percent_are_refused(tmp_path):
 
 def test_a_missing_layer_is_refused(tmp_path):
     with pytest.raises(DeepCropError, match="no layer eos50, n_obs"):
-        write(tmp_path, make_layers().drop_vars(["eos50", "n_obs"]))
+        write(tmp_path, make_layers().drop_vars(["eos50", "n_obs_optical"]))
 
 
 def test_a_layer_of_another_type_is_refused(tmp_path):
@@ -446,7 +454,7 @@ def test_values_that_are_no_days_are_refused(tmp_path, day):
     out = tmp_path / "map.part"
     out.mkdir()
     with pytest.raises(DeepCropError, match=f"'eos20' holds {day}, which is no day"):
-        products.write_products(make_layers(eos20=days), out, INFO)
+        products.write_products({"curve": make_layers(eos20=days)}, out, INFO)
     assert not [name for name in os.listdir(out) if name.startswith((".", "eos20."))]
 
 

@@ -7,7 +7,7 @@ import pytest
 import rasterio
 from tests.test_mapping import season_cube
 
-from deepcrop import grid, mapping, observations
+from deepcrop import grid, mapping, observations, products
 from deepcrop.errors import DeepCropError
 from deepcrop.results import ResultClass, open_result
 
@@ -16,7 +16,9 @@ from deepcrop.results import ResultClass, open_result
 def path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     observations.save_cube(season_cube(), folder / "cube.zarr")
-    return mapping.map_region(folder / "cube.zarr", 2018, folder / "maps").path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "_write_picture", lambda *args: None)
+        return mapping.map_region(folder / "cube.zarr", 2018, folder / "maps").path
 
 
 def test_a_result_says_what_it_is(path):

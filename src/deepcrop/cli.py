@@ -12,6 +12,7 @@ from rich.table import Table
 
 from deepcrop import __version__, cli_fetch, cli_network, cli_report, cli_view, evaluation, stages
 from deepcrop.errors import DeepCropError
+from deepcrop.estimates import estimate
 from deepcrop.ingest import ingest as run_ingest
 from deepcrop.label_table import label_files
 from deepcrop.labels import CALENDAR
@@ -135,7 +136,7 @@ def map_(
     year: Annotated[int, typer.Option(help="Target year.")],
     out: Annotated[Path, typer.Option(help="Directory to write.")],
     method: Annotated[
-        str, typer.Option(help="How: curve, deepcrop (the network; docs/maps.md).")
+        str, typer.Option(help="How: curve, deepcrop (the network), both (docs/maps.md).")
     ] = "curve",
     weights: Annotated[
         Path | None,
@@ -149,14 +150,47 @@ def map_(
         str,
         typer.Option(help="whittaker, savgol (the paper's), double_logistic, asymmetric_gaussian."),
     ] = "whittaker",
+    mask: Annotated[
+        Path | None, typer.Option(help="Raster: map only where it has data that is not 0  [all]")
+    ] = None,
+    parcels: Annotated[
+        Path | None,
+        typer.Option(help="Polygons: map only within, and give dates for each  [all]"),
+    ] = None,
+    fields: Annotated[
+        bool, typer.Option("--fields", help="Give dates for each field of the cube's field_id.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="Where the network runs: cpu, cuda.")] = "cpu",
+    precision: Annotated[
+        str, typer.Option(help="Numbers of the network: float32, bfloat16, float16.")
+    ] = "float32",
+    cluster: Annotated[
+        str | None, typer.Option(help="Scheduler of a Dask cluster, tcp://HOST:PORT  [none]")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Map with so many Dask processes on this computer  [none]")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what memory and time it would take.")
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Insist on going on with an interrupted run (else done where it can)."
+        ),
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Map the season dates of a year.
 
-    Example: deepcrop map region.zarr --year 2018 --method curve --out maps
+    Example: deepcrop map region.zarr --year 2018 --method both --out maps
 
-    Or by the network: deepcrop map region.zarr --year 2018 --method deepcrop --out maps_deepcrop
+    An interrupted run goes on where it stopped when the same command is given again.
     """
+    if dry_run:
+        expected = estimate(region, year, method, index, smoother, weights, not no_radar, workers)
+        typer.echo(str(expected))
+        return
     result = map_region(
         region,
         year,
@@ -167,6 +201,14 @@ def map_(
         method=method,
         weights=weights,
         radar=not no_radar,
+        device=device,
+        precision=precision,
+        mask=mask,
+        parcels_path=parcels,
+        fields=fields,
+        resume=resume,
+        address=cluster,
+        workers=workers,
     )
     _report(result)
 
@@ -175,14 +217,13 @@ def _report(result: MapResult) -> None:
     """Print what was mapped."""
     summary = result.summary
     table = Table(title=f"{summary['title']}: main season of {summary['year']}")
-    for heading in ("stage", "detected", "median"):
-        table.add_column(heading, justify="left" if heading == "stage" else "right")
-    method = summary["methods"][0]
-    layers = summary["maps"][method]["layers"]
-    for stage in (name for name in CALENDAR if name in layers):
-        layer = layers[stage]
-        share, date = layer["detected_share"], layer["median_date"]
-        table.add_row(stage.upper(), f"{100 * share:.1f} %", date or "-")
+    for heading in ("method", "stage", "detected", "median"):
+        table.add_column(heading, justify="left" if heading in ("method", "stage") else "right")
+    for method in summary["methods"]:
+        for stage in CALENDAR:
+            layer = summary["maps"][method]["layers"][stage]
+            share, date = layer["detected_share"], layer["median_date"]
+            table.add_row(method, stage.upper(), f"{100 * share:.1f} %", date or "-")
     Console().print(table)
     scenes = ", ".join(f"{name} {number}" for name, number in summary["scenes"].items())
     typer.echo(f"scenes: {scenes}\nmaps, pictures and summary.json: {result.path}/")
@@ -312,7 +353,7 @@ def demo(
         f"""
 All of this is SIMULATED DATA with known truth.
   region (observations and truth)  {region}
-  maps (COG, STAC item)            {maps}/sos20.tif sos50.tif eos50.tif eos20.tif item.json
+  maps (COG, STAC item)            {maps}/sos20.tif ... eos20.tif item.json
   pictures of the maps             {maps}/sos20.png ...
   map against truth, pictures      {out}/truth_sos20.png ...
   map against truth, numbers       {out}/accuracy.csv

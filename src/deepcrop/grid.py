@@ -269,16 +269,24 @@ def tiles(shape: tuple[int, int], size: int, halo: tuple[int, int] = (0, 0)) -> 
     """
     if size < 1:
         raise DeepCropError(f"The side of a tile is {size}; expected 1 cell or more.")
+    for i, top in enumerate(range(0, shape[0], size)):
+        for j, left in enumerate(range(0, shape[1], size)):
+            rows = slice(top, min(top + size, shape[0]))
+            cols = slice(left, min(left + size, shape[1]))
+            yield tile_at((rows, cols), shape, halo, (i, j))
+
+
+def tile_at(
+    core: tuple[slice, slice],
+    shape: tuple[int, int],
+    halo: tuple[int, int] = (0, 0),
+    index: tuple[int, int] = (0, 0),
+) -> Tile:
+    """Tile that writes given rows and columns of a grid; ``halo`` as of `tiles`."""
     before, after = halo
-    axes = []
-    for length in shape:
-        axis = []
-        for start in range(0, length, size):
-            stop = min(start + size, length)
-            first, last = max(start - before, 0), min(stop + after, length)
-            pad = (first - (start - before), (stop + after) - last)
-            axis.append((slice(start, stop), slice(first, last), pad))
-        axes.append(axis)
-    for i, (rows, win_rows, pad_rows) in enumerate(axes[0]):
-        for j, (cols, win_cols, pad_cols) in enumerate(axes[1]):
-            yield Tile((i, j), (rows, cols), (win_rows, win_cols), (pad_rows, pad_cols))
+    windows, pads = [], []
+    for part, length in zip(core, shape, strict=True):
+        first, last = max(part.start - before, 0), min(part.stop + after, length)
+        windows.append(slice(first, last))
+        pads.append((first - (part.start - before), (part.stop + after) - last))
+    return Tile(index, core, (windows[0], windows[1]), (pads[0], pads[1]))

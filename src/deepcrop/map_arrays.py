@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from deepcrop import __version__, grid, layers, mapping, observations, stages
 from deepcrop.errors import DeepCropError
 from deepcrop.layers import Layer
+from deepcrop.map_curve import plan_curve
 from deepcrop.map_network import plan_network
 from deepcrop.tiling import Images, Plan
 
@@ -75,7 +76,7 @@ def map_seasons(
         )
     mapping.check_options(method, index, smoother, weights, radar)
     if method == "curve":
-        plan = mapping.plan_curve(cube, "The cube", year, index, smoother)
+        plan = plan_curve(cube, "The cube", year, index, smoother)
     else:
         plan = plan_network(cube, "The cube", year, weights, radar)
     box = observations.grid_of(cube)

@@ -14,6 +14,7 @@ from deepcrop import grid, observations, stages
 from deepcrop.errors import CubeError
 from deepcrop.labels import CALENDAR
 from deepcrop.layers import NO_PERCENT, layer_name
+from deepcrop.pixels import encode_bound, length_of, pixel_layers
 from deepcrop.tiling import Images, Layers, Plan, images_of, orbits_of, padded, period
 
 if TYPE_CHECKING:  # PyTorch is there only for those who use the network
@@ -23,7 +24,13 @@ _BANDS = {"optical": observations.OPTICAL_BANDS, "sar": observations.SAR_BANDS}
 
 
 def plan_network(
-    cube: xr.DataTree, path: str | Path, year: int, weights: str | Path | None, radar: bool
+    cube: xr.DataTree,
+    path: str | Path,
+    year: int,
+    weights: str | Path | None,
+    radar: bool,
+    device: str = "cpu",
+    precision: str = "float32",
 ) -> Plan:
     """Prepare to map a cube by the network.
 
@@ -38,6 +45,10 @@ def plan_network(
         File of weights; None: those of the package.
     radar : bool
         Whether the network gets the radar.
+    device : str
+        Where the network runs, a device of PyTorch: ``"cpu"`` or ``"cuda"``.
+    precision : str
+        One of `deepcrop.network.dense.PRECISIONS`.
 
     Raises
     ------
@@ -48,10 +59,13 @@ def plan_network(
         If the weights cannot be read.
     """
     from deepcrop.network import check_cube, load
+    from deepcrop.network.dense import of_camera, put_on
     from deepcrop.network.shipped import shipped
 
     file = shipped() if weights is None else Path(weights)
     network, about = load(file)
+    network = of_camera(network)
+    put_on(network, device, precision)
     read = [
         group
         for sensor, group in (("optical", "optical"), ("radar", "sar"))
@@ -79,14 +93,24 @@ def plan_network(
     settings = {
         "weights": {"file": file.name, "sha256": digest, "title": title},
         "sensors": list(images),
+        **({} if precision == "float32" else {"precision": precision}),
     }
-    return Plan(
-        images, settings, grid.PATCH_HALO, lambda some, tile: network_tile(network, some, tile)
-    )
+
+    def run(
+        images: dict[str, Images], tile: grid.Tile, wanted: NDArray[np.bool_] | None = None
+    ) -> tuple[Layers, list[NDArray[np.int64]]]:
+        return network_tile(network, images, tile, year, wanted, precision)
+
+    return Plan(images, settings, grid.PATCH_HALO, run)
 
 
 def network_tile(
-    network: Network, images: dict[str, Images], tile: grid.Tile
+    network: Network,
+    images: dict[str, Images],
+    tile: grid.Tile,
+    year: int,
+    wanted: NDArray[np.bool_] | None = None,
+    precision: str = "float32",
 ) -> tuple[Layers, list[NDArray[np.int64]]]:
     """Layers of one tile by the network.
 
@@ -100,6 +124,12 @@ def network_tile(
         Groups "optical" and "sar", or one of them.
     tile : Tile
         With the halo of a patch.
+    year : int
+        Target year.
+    wanted : ndarray of bool (y, x), optional
+        Pixels to find dates of; by default all.
+    precision : str
+        As of `plan_network`.
 
     Returns
     -------
@@ -125,18 +155,26 @@ def network_tile(
         stacks["sar"],
         days["sar"],
         orbits_of(images["sar"].data) if "sar" in images else np.empty(0, np.int64),
+        wanted=wanted,
+        precision=precision,
     )
     first = grid.PATCH_HALO[0]
     core = (..., slice(first, first + tile.shape[0]), slice(first, first + tile.shape[1]))
-    valid = {name: np.isfinite(stack[core]).all(axis=1) for name, stack in stacks.items()}
-    counts = {f"n_obs_{name}": v.sum(axis=0).astype(np.uint16) for name, v in valid.items()}
-    seen = np.any([count > 0 for count in counts.values()], axis=0)
-    found = network_layers(dates, network.config.stages, seen) | counts
+    valid: dict[str, NDArray[np.bool_]] = {
+        name: np.asarray(np.isfinite(stack[core]).all(axis=1)) for name, stack in stacks.items()
+    }
+    seen = np.any([there.any(axis=0) for there in valid.values()], axis=0)
+    if wanted is not None:
+        seen &= wanted
+    found = network_layers(dates, network.config.stages, seen)
+    found |= pixel_layers(found, valid, days, year, wanted, reads=tuple(valid))
     return found, [valid[name].sum(axis=(1, 2)) for name in images]
 
 
 def network_layers(dates: Dates, names: tuple[str, ...], seen: NDArray[np.bool_]) -> Layers:
-    """Put a network's answers into layers: Int16 days, UInt8 percent.
+    """Put a network's answers into layers: Int16 days, UInt8 percent; and count its seasons.
+
+    A slot counts as a season if any of its dates is reported.
 
     Parameters
     ----------
@@ -148,6 +186,7 @@ def network_layers(dates: Dates, names: tuple[str, ...], seen: NDArray[np.bool_]
         Pixels with any observation; the others are empty.
     """
     found: Layers = {}
+    cycles = np.zeros((stages.SLOTS, *seen.shape), bool)
     for slot in range(stages.SLOTS):
         for stage in CALENDAR:
             low, high, day = (np.full(seen.shape, np.nan, np.float32) for _ in range(3))
@@ -155,14 +194,14 @@ def network_layers(dates: Dates, names: tuple[str, ...], seen: NDArray[np.bool_]
             if stage in names and slot < dates.day.shape[2]:
                 at = (seen, slot, names.index(stage))
                 day[seen] = dates.day[at]
-                # Intervals reach beyond the days that can be stored; dates as such do not.
-                low[seen] = np.clip(dates.low[at], stages.DAY_MIN, stages.DAY_MAX)
-                high[seen] = np.clip(dates.high[at], stages.DAY_MIN, stages.DAY_MAX)
+                low[seen], high[seen] = dates.low[at], dates.high[at]
                 percent[seen] = np.rint(100 * dates.probability[at])
             whole = stages.encode(day)
             found[layer_name(stage, slot + 1)] = whole
             for part, bound in (("low", low), ("high", high)):
-                bound = np.where(whole == stages.NO_DAY, np.nan, bound)
-                found[layer_name(stage, slot + 1, part)] = stages.encode(bound)
+                found[layer_name(stage, slot + 1, part)] = encode_bound(bound, whole)
             found[layer_name(stage, slot + 1, "probability")] = percent
+            cycles[slot] |= whole != stages.NO_DAY
+        found[layer_name("length", slot + 1)] = length_of(found, slot + 1)
+    found["n_cycles"] = cycles.sum(axis=0).astype(np.uint8)
     return found

@@ -1,27 +1,34 @@
-"""From an observation cube to season maps, tile by tile."""
+"""From an observation cube to season maps, tile by tile, on one computer or a Dask cluster."""
 
 from __future__ import annotations
 
+import json
 import shutil
-from dataclasses import asdict, dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+import zarr
+from odc.geo.geobox import GeoBox
 
-from deepcrop import grid, layers, observations, products, stages
-from deepcrop.errors import CubeError, DeepCropError
-from deepcrop.indices import INDICES
-from deepcrop.layers import layer_name
-from deepcrop.map_network import plan_network
-from deepcrop.phenology import PRESETS, SeasonRule, Seasons, season_dates
-from deepcrop.phenology.smoothing import Smoother
-from deepcrop.staging import progress_bar, staging
-from deepcrop.tiling import Images, Layers, Plan, images_of, period
+from deepcrop import grid, layers, observations, parcels, products
+from deepcrop.cluster import cluster, make_tiles_on
+from deepcrop.cogs import windows
+from deepcrop.errors import DeepCropError
+from deepcrop.layers import DIFFERENCE
+from deepcrop.map_curve import curve_settings
+from deepcrop.staging import Staging, leftover, progress_bar, staging
+from deepcrop.tiles import TRIES, WANTED, Recipe, make_tiles, plans_of
+from deepcrop.tiling import Plan
+
+MANIFEST = "manifest.jsonl"
+"""In a finished map: a line for each tile, in the order of rows."""
 
 _WORK = "work.zarr"
+_FIELDS = "fields"
 
 
 @dataclass(frozen=True)
@@ -43,12 +50,21 @@ def map_region(
     method: str = "curve",
     weights: str | Path | None = None,
     radar: bool = True,
+    device: str = "cpu",
+    precision: str = "float32",
+    mask: str | Path | None = None,
+    parcels_path: str | Path | None = None,
+    fields: bool = False,
+    resume: bool = False,
+    address: str | None = None,
+    workers: int | None = None,
 ) -> MapResult:
     """Map the season dates of a target year.
 
-    Writes Cloud-Optimized GeoTIFFs, pictures, a STAC item and a summary (:mod:`deepcrop.products`).
-    Memory is set by a tile of 256 x 256 pixels and the number of scenes. An interrupted run goes
-    on where it stopped; ``out`` appears when all is written.
+    Writes Cloud-Optimized GeoTIFFs, styles, pictures, STAC and a summary
+    (:mod:`deepcrop.products`), and a manifest with a line for each tile. Memory is set by a tile of
+    256 x 256 pixels and the number of scenes. An interrupted run goes on where it stopped; ``out``
+    appears when all is written.
 
     Parameters
     ----------
@@ -65,12 +81,29 @@ def map_region(
     smoother : str
         One of :func:`deepcrop.phenology.season_dates`; ``"savgol"`` is the paper's.
     method : str
-        ``"curve"`` (with ``index`` and ``smoother``) or ``"deepcrop"``, the network (with
-        ``weights`` and ``radar``).
+        ``"curve"`` (with ``index`` and ``smoother``), ``"deepcrop"``, the network (with
+        ``weights``, ``radar``, ``device`` and ``precision``), or ``"both"``, with their difference.
     weights : path, optional
         File of weights; by default those that come with the package.
     radar : bool
         Whether the network gets the radar.
+    device : str
+        Where the network runs: ``"cpu"`` or ``"cuda"``.
+    precision : str
+        Numbers of the network: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+    mask : path, optional
+        Raster; only pixels where it has data that is not 0 are mapped.
+    parcels_path : path, optional
+        Polygons; only pixels within are mapped, and dates are given for each (``fields.csv``,
+        ``fields.parquet``).
+    fields : bool
+        Give dates for each field of the cube's ``field_id``.
+    resume : bool
+        Insist on going on with an interrupted run; an error if there is none.
+    address : str, optional
+        Scheduler of a Dask cluster to map on.
+    workers : int, optional
+        Processes of a Dask cluster to start on this computer.
 
     Raises
     ------
@@ -78,215 +111,261 @@ def map_region(
         If the cube cannot be read, has no images that the method reads, or none near the year, or
         its radar is not what the network expects.
     DeepCropError
-        If ``out`` exists and may not be replaced, an option is unknown or of the other method, or
-        the weights cannot be read.
+        If ``out`` exists and may not be replaced, an option is unknown or of the other method, the
+        weights, mask or parcels cannot be read, or tiles failed (all others are kept).
     """
     cube_path, out = Path(cube_path), Path(out)
-    check_options(method, index, smoother, weights, radar)
+    check_options(method, index, smoother, weights, radar, device, precision)
     if out.resolve() == cube_path.resolve() or out.resolve() in cube_path.resolve().parents:
         raise DeepCropError(f"{out} is or holds the cube itself; choose another name for the maps.")
     cube = observations.open_cube(cube_path)
-    if method == "curve":
-        plan = plan_curve(cube, cube_path, year, index, smoother)
-    else:
-        plan = plan_network(cube, cube_path, year, weights, radar)
+    recipe = make_recipe(
+        cube_path, year, method, index, smoother, weights, radar, device, precision
+    )
+    plans = plans_of(recipe)
+    box = observations.grid_of(cube)
+    land = _Land(cube, cube_path, box, mask, parcels_path, fields)
     settings = {
-        "map": str(cube_path.resolve()),
+        "map": recipe.cube,
         "made": _fingerprint(cube_path),
         "method": method,
         "year": year,
-        **plan.settings,
+        **{key: value for plan in plans.values() for key, value in plan.settings.items()},
+        **land.settings,
     }
-    box = observations.grid_of(cube)
-    shape = (box.shape[0], box.shape[1])
+    if resume and not leftover(out, settings):
+        raise DeepCropError(
+            f"There is no interrupted run of these settings to resume for {out}; leave out "
+            "--resume to begin."
+        )
     with staging(out, settings, overwrite) as stage:
         work = stage.path / _WORK
         if "layout" not in stage.done:
-            shutil.rmtree(work, ignore_errors=True)
-            observations.create_store(work, {})
-            types = {layer.name: layer.dtype for layer in layers.describe(method, year)}
-            scenes = {name: images.days.size for name, images in plan.images.items()}
-            template = _template(shape, types, scenes)
-            observations.create_group(work, "layers", grid.assign_grid(template, box))
+            _lay_out(work, plans, year, box)
+            land.lay_out(work)
             stage.finish("layout")
-        tiles = list(grid.tiles(shape, observations.CHUNK, plan.halo))
-        with progress_bar() as bar:
-            for tile in bar.track(tiles, description="mapping tiles"):
-                if f"tile {tile.index}" in stage.done:
-                    continue
-                found, valid = plan.run(plan.images, tile)
-                _write_tile(work, found, dict(zip(plan.images, valid, strict=True)), tile)
-                stage.finish(f"tile {tile.index}")
-        with xr.open_zarr(
-            work, group="layers", consolidated=False, chunks=None, decode_coords="all"
-        ) as done:
-            usable = {
-                name: int((done[_pixels_of(name)].sum(("tile_y", "tile_x")).values > 0).sum())
-                for name in plan.images
-            }
-            info = _info(cube, cube_path, year, method, plan, usable)
-            mapped = done.drop_vars([_pixels_of(name) for name in plan.images])
-            summary = products.write_products(mapped, stage.path, info, _crop_type(cube))
+        _make(stage, recipe, work, box, address, workers)
+        lines = _manifest(stage.path)
+        with ExitStack() as opened:
+            maps = {group: opened.enter_context(_open(work, group)) for group in _groups(plans)}
+            info = _info(cube, cube_path, year, plans, lines, land.settings)
+            crops = _crop_type(cube)
+            summary = products.write_products(maps, stage.path, info, crops)
+            land.write(work, stage.path, maps, info, crops)
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (stage.path / MANIFEST).write_text(text)
         shutil.rmtree(work)
     return MapResult(out, summary)
 
 
 def check_options(
-    method: str, index: str, smoother: str, weights: str | Path | None, radar: bool
+    method: str,
+    index: str,
+    smoother: str,
+    weights: str | Path | None,
+    radar: bool,
+    device: str = "cpu",
+    precision: str = "float32",
 ) -> None:
     """Refuse options of `map_region` that are unknown or of the other method."""
-    if method not in layers.METHODS:
+    methods = (*layers.METHODS, "both")
+    if method not in methods:
+        raise DeepCropError(f"Method {method!r} is unknown; expected {', '.join(methods)}.")
+    of_network = (weights, radar, device, precision) != (None, True, "cpu", "float32")
+    if method == "curve" and of_network:
         raise DeepCropError(
-            f"Method {method!r} is unknown; expected {' or '.join(layers.METHODS)}."
+            "Weights, --no-radar, device and precision are of the network; add --method deepcrop."
         )
-    if method == "curve" and (weights is not None or not radar):
-        raise DeepCropError("Weights and --no-radar are of the network; add --method deepcrop.")
     if method == "deepcrop" and (index, smoother) != ("ndvi", "whittaker"):
         raise DeepCropError("Index and smoother are of the curve; add --method curve.")
-    if method == "curve":
-        _curve_settings(index, smoother)
+    if method != "deepcrop":
+        curve_settings(index, smoother)
 
 
-def _curve_settings(index: str, smoother: str) -> tuple[Smoother, SeasonRule]:
-    if index not in INDICES:
-        raise DeepCropError(f"Index {index!r} is unknown; expected {' or '.join(INDICES)}.")
-    smoothers, rule = PRESETS["sentinel2"]
-    if smoother not in smoothers:
-        raise DeepCropError(f"Smoother {smoother!r} is unknown; expected {' or '.join(smoothers)}.")
-    return smoothers[smoother], replace(rule, min_amplitude=INDICES[index][2])
-
-
-def plan_curve(cube: xr.DataTree, path: str | Path, year: int, index: str, smoother: str) -> Plan:
-    """Prepare to map a cube by the curve method; parameters as of `map_region`.
-
-    Raises
-    ------
-    CubeError
-        If the cube (which lies at ``path``, for the message) has no optical images, or none near
-        the year.
-    """
-    how, rule = _curve_settings(index, smoother)
-    if "optical" not in cube.children:
-        raise CubeError(f"{path} has no 'optical' group; the curve method needs reflectance.")
-    images = images_of(cube, "optical", INDICES[index][0], year, stages.REACH)
-    if not images.days.size:
-        raise CubeError(
-            f"{path} has no optical observation around {year}: {period(cube, ['optical'])}. "
-            "Choose another --year."
-        )
-    latitude = grid.centre_latitude(observations.grid_of(cube))
-
-    def run(images: dict[str, Images], tile: grid.Tile) -> tuple[Layers, list[NDArray[np.int64]]]:
-        rows, cols = tile.core
-        block = images["optical"].data.isel(y=rows, x=cols)
-        days = images["optical"].days
-        found, scenes = map_tile(block, index, days, year, latitude, how, rule)
-        return found, [scenes]
-
-    settings = {
-        "index": index,
-        "smoother": {"name": smoother, **asdict(how)},
-        "rule": asdict(rule),
-    }
-    return Plan({"optical": images}, settings, (0, 0), run)
-
-
-def map_tile(
-    optical: xr.Dataset,
-    index: str,
-    days: NDArray,
+def make_recipe(
+    cube_path: Path,
     year: int,
-    latitude: float,
-    smoother: Smoother,
-    rule: SeasonRule,
-) -> tuple[Layers, NDArray[np.int64]]:
-    """Layers of one tile by the curve method.
-
-    Parameters
-    ----------
-    optical : Dataset
-        The bands of the index, dims (time, y, x).
-    index : str
-        One of `INDICES`.
-    days : ndarray (time,)
-        Day numbers of the scenes.
-    year : int
-        Target year.
-    latitude : float
-        Degrees; decides which season is the main one.
-    smoother : SavGol or other settings
-        How to smooth.
-    rule : SeasonRule
-        What counts as a season.
-
-    Returns
-    -------
-    layers : dict of ndarray (y, x)
-        As :func:`deepcrop.products.write_products` expects.
-    scenes : ndarray of int (time,)
-        Valid pixels of each scene.
-    """
-    bands, formula, _ = INDICES[index]
-    greenness = formula(*(optical[band].values for band in bands))
-    times, rows, cols = greenness.shape
-    series = np.ascontiguousarray(greenness.reshape(times, -1).T)
-    seasons = season_dates(series, days, smoother=smoother, rule=rule)
-    found = slot_layers(seasons, year, latitude)
-    valid = np.isfinite(greenness)
-    found["n_obs"] = valid.sum(axis=0).reshape(-1).astype(np.uint16)
-    shaped = {name: values.reshape(rows, cols) for name, values in found.items()}
-    return shaped, valid.sum(axis=(1, 2))
+    method: str,
+    index: str = "ndvi",
+    smoother: str = "whittaker",
+    weights: str | Path | None = None,
+    radar: bool = True,
+    device: str = "cpu",
+    precision: str = "float32",
+) -> Recipe:
+    """Put the options of `map_region` together, with absolute paths."""
+    file = None if weights is None else str(Path(weights).resolve())
+    files = [cube_path, *([Path(weights)] if weights is not None else [])]
+    made = " ".join(_fingerprint(path) for path in files if path.exists())
+    cube = str(cube_path.resolve())
+    return Recipe(cube, year, method, index, smoother, file, radar, device, precision, made)
 
 
-def slot_layers(seasons: Seasons, year: int, latitude: float) -> Layers:
-    """Put the seasons of a target year into the two slots: Int16 day numbers per pixel."""
-    peaks = seasons.dates[:, :, seasons.stages.index("peak")]
-    index, count = stages.select_slots(peaks, seasons.amplitude, year, latitude)
-    chosen = np.take_along_axis(seasons.dates, np.maximum(index, 0)[:, :, None], axis=1)
-    chosen = np.where(index[:, :, None] < 0, np.nan, chosen)
-    found: Layers = {}
-    for slot in range(stages.SLOTS):
-        for name in stages.STAGES:
-            days = chosen[:, slot, seasons.stages.index(name)]
-            found[layer_name(name, slot + 1)] = stages.encode(days)
-    found["n_cycles"] = count
-    return found
+def _groups(plans: dict[str, Plan]) -> list[str]:
+    return [*plans, *([DIFFERENCE] if len(plans) > 1 else [])]
 
 
-def _pixels_of(group: str) -> str:
-    """Variable that holds the valid pixels of each scene, per tile."""
-    return f"{group}_scene_pixels"
-
-
-def _template(
-    shape: tuple[int, int], types: dict[str, np.dtype], scenes: dict[str, int]
-) -> xr.Dataset:
-    """Form of the work store; values are not read."""
-    data: dict[str, Any] = {
-        name: (("y", "x"), np.broadcast_to(dtype.type(0), shape)) for name, dtype in types.items()
-    }
-    chunk = observations.CHUNK
-    grid_of_tiles = (-(-shape[0] // chunk), -(-shape[1] // chunk))
-    # Valid pixels of each scene, per tile: says which scenes were of any use.
-    for name, count in scenes.items():
-        data[_pixels_of(name)] = (
-            (f"{name}_scene", "tile_y", "tile_x"),
-            np.broadcast_to(np.int64(0), (count, *grid_of_tiles)),
+def _lay_out(work: Path, plans: dict[str, Plan], year: int, box: GeoBox) -> None:
+    """Make the work store: a group for each method, a chunk for each tile."""
+    shutil.rmtree(work, ignore_errors=True)
+    observations.create_store(work, {})
+    for method in _groups(plans):
+        form = xr.Dataset(
+            {
+                layer.name: (("y", "x"), np.broadcast_to(layer.dtype.type(0), box.shape))
+                for layer in layers.describe(method, year)
+            }
         )
-    return xr.Dataset(data)
+        observations.create_group(work, method, grid.assign_grid(form, box))
 
 
-def _write_tile(
-    work: Path, found: Layers, valid: dict[str, NDArray[np.int64]], tile: grid.Tile
+def _open(work: Path, group: str) -> xr.Dataset:
+    return xr.open_zarr(work, group=group, consolidated=False, chunks=None, decode_coords="all")
+
+
+def _make(
+    stage: Staging,
+    recipe: Recipe,
+    work: Path,
+    box: GeoBox,
+    address: str | None,
+    workers: int | None,
 ) -> None:
-    observations.write_block(work, "layers", found, *tile.core)
-    pixels = {_pixels_of(name): count[:, None, None] for name, count in valid.items()}
-    i, j = tile.index
-    observations.write_block(work, "layers", pixels, slice(i, i + 1), slice(j, j + 1))
+    """Make the tiles that are not there yet; those that fail are named when all others are done."""
+    cores = [tile.core for tile in grid.tiles((box.shape[0], box.shape[1]), observations.CHUNK)]
+    missing = [core for core in cores if _item(core) not in stage.done]
+    if not missing:
+        return
+    with ExitStack() as opened:
+        bar = opened.enter_context(progress_bar())
+        task = bar.add_task("mapping tiles", total=len(cores), completed=len(cores) - len(missing))
+
+        def done(line: dict[str, Any]) -> None:
+            with (stage.path / MANIFEST).open("a") as manifest:
+                manifest.write("\n" + json.dumps(line))  # newline first: the last may be cut
+            stage.finish(_item((slice(*line["rows"]), slice(*line["cols"]))))
+            bar.advance(task)
+
+        store = str(work.resolve())
+        if address is not None or workers is not None:
+            client = opened.enter_context(cluster(address, workers))
+            failures = make_tiles_on(client, recipe, store, missing, done)
+        else:
+            failures = make_tiles(recipe, store, missing, done)
+    if failures:
+        raise DeepCropError(
+            f"{len(failures)} of {len(cores)} tiles failed {TRIES} times each:\n"
+            + "\n".join(f"  {failure}" for failure in failures)
+            + f"\nAll others are kept in {stage.path}: mend the cause, and the same command makes "
+            "only what is missing."
+        )
+
+
+def _item(core: tuple[slice, slice]) -> str:
+    return f"tile {core[0].start} {core[1].start}"
+
+
+def _manifest(folder: Path) -> list[dict[str, Any]]:
+    """Lines of the tiles made so far, in the order of rows; of a tile made twice the last."""
+    lines = {}
+    for text in (folder / MANIFEST).read_text().splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:  # cut by a kill, or empty
+            continue
+        lines[line["rows"][0], line["cols"][0]] = line
+    return [lines[place] for place in sorted(lines)]
+
+
+class _Land:
+    """Where to map, and the fields to give dates for."""
+
+    def __init__(
+        self,
+        cube: xr.DataTree,
+        cube_path: Path,
+        box: GeoBox,
+        mask: str | Path | None,
+        parcels_path: str | Path | None,
+        fields: bool,
+    ) -> None:
+        self.box, self.cube = box, cube
+        self.mask = None if mask is None else Path(mask)
+        self.file = None if parcels_path is None else Path(parcels_path)
+        self.parcels = None if self.file is None else parcels.read_parcels(self.file, box)
+        if fields and self.file is not None:
+            raise DeepCropError("Give either parcels or fields: parcels are given dates as well.")
+        landcover = cube["landcover"].to_dataset() if "landcover" in cube.children else {}
+        if fields:
+            parcels.check_installed()
+            if "field_id" not in landcover:
+                raise DeepCropError(f"{cube_path} has no 'field_id'; give fields with --parcels.")
+        self.own = landcover["field_id"] if fields else None
+        if self.mask is not None and not self.mask.exists():
+            raise DeepCropError(f"Mask {self.mask} does not exist.")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a result depends on, in JSON types."""
+        named = {"mask": self.mask, "parcels": self.file}
+        told: dict[str, Any] = {
+            name: {"file": path.name, "made": _fingerprint(path)}
+            for name, path in named.items()
+            if path is not None
+        }
+        return told | ({"fields": "field_id of the cube"} if self.own is not None else {})
+
+    def lay_out(self, work: Path) -> None:
+        """Put the pixels that are wanted, and the numbers of parcels, into the work store."""
+        wanted = None
+        if self.parcels is not None:
+            numbers = self._array(work, _FIELDS, np.dtype(np.uint32))
+            wanted = self._array(work, WANTED, np.dtype(np.uint8))
+            for window in windows(self.box):
+                found = self.parcels.numbers(self.box, *window)
+                numbers[window], wanted[window] = found, found > 0
+        if self.mask is not None:
+            for window, there in parcels.read_mask(self.mask, self.box):
+                if wanted is None:
+                    wanted = self._array(work, WANTED, np.dtype(np.uint8))
+                if self.parcels is not None:
+                    there &= np.asarray(wanted[window]) > 0
+                wanted[window] = there
+
+    def _array(self, work: Path, name: str, dtype: np.dtype) -> zarr.Array:
+        form = xr.Dataset({name: (("y", "x"), np.broadcast_to(dtype.type(0), self.box.shape))})
+        observations.create_group(work, name, grid.assign_grid(form, self.box))
+        return zarr.open_array(work / name / name, mode="r+")
+
+    def write(
+        self,
+        work: Path,
+        out: Path,
+        maps: dict[str, xr.Dataset],
+        info: products.MapInfo,
+        crops: xr.DataArray | None,
+    ) -> None:
+        """Write what the map says of each field."""
+        if self.parcels is None and self.own is None:
+            return
+        with ExitStack() as opened:
+            numbers = self.own
+            if numbers is None:
+                numbers = opened.enter_context(_open(work, _FIELDS))[_FIELDS]
+            table = parcels.field_table(maps, numbers, info.year, crops)
+            if self.parcels is None:
+                shapes = parcels.field_shapes(numbers, table["field"])
+            else:
+                at = np.array(table["field"], int) - 1
+                shapes = self.parcels.shapes[at]
+                own = {f"parcel_{k}": v for k, v in self.parcels.columns.items()}
+                table |= {name: [values[k] for k in at] for name, values in own.items()}
+        about = f"{info.title}: crop season dates {info.year}"
+        parcels.write_fields(out, table, shapes, self.box, about, info.simulated)
 
 
 def _fingerprint(path: Path) -> str:
-    """Tell one writing of a cube from the next, so that two never share a half-made map."""
+    """Tell one writing of a file from the next, so that two never share a half-made map."""
     stat = (path / "zarr.json" if path.is_dir() else path).stat()
     return f"{stat.st_mtime_ns} {stat.st_size}"
 
@@ -301,26 +380,34 @@ def _info(
     cube: xr.DataTree,
     path: Path,
     year: int,
-    method: str,
-    plan: Plan,
-    usable: dict[str, int],
+    plans: dict[str, Plan],
+    lines: list[dict[str, Any]],
+    land: dict[str, Any],
 ) -> products.MapInfo:
-    times = np.concatenate([images.data["time"].values for images in plan.images.values()])
+    read = {
+        name: (f"{method} {name}", images)
+        for method, plan in plans.items()
+        for name, images in plan.images.items()
+        if name not in plan.counted
+    }
+    times = np.concatenate([images.data["time"].values for _, images in read.values()])
     scenes: dict[str, int] = {}
-    for name, images in plan.images.items():
-        scenes |= {name: images.days.size, f"{name}_usable": usable[name]}
+    for name, (key, images) in read.items():
+        pixels = [line["valid"][key] for line in lines if line["valid"]]
+        usable = int((np.sum(pixels, axis=0) > 0).sum()) if pixels else 0
+        scenes |= {name: images.days.size, f"{name}_usable": usable}
     attrs = {
         name: observations.plain(cube[name].attrs)
-        for name in (*plan.images, "landcover")
+        for name in (*read, "landcover")
         if name in cube.children
     }
+    settings = {key: value for plan in plans.values() for key, value in plan.settings.items()}
     return products.MapInfo(
         year=year,
-        method=method,
         simulated=observations.is_simulated(cube),
         title=str(cube.attrs.get("title", path.stem)),
         start=times.min(),
         end=times.max(),
         scenes=scenes,
-        source={"cube": path.name, **attrs, **plan.settings},
+        source={"cube": path.name, **attrs, **settings, **land},
     )

@@ -1,44 +1,38 @@
-"""Map layers as files others can open: COGs, a STAC item, overview pictures and a summary.
+"""Map layers as files others can open: COGs, styles, pictures, STAC, a summary, statistics.
 
 Layers are read window by window from wherever they lie, so a region may be far larger than memory.
-All medians and percentiles are exact: day numbers are whole, hence a count of pixels per day (and
-per crop) holds all there is to know.
+A map by one method lies at the top of its folder; one by several has a folder for each.
 """
 
 from __future__ import annotations
 
-import json
-import re
+import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pystac
 import rasterio
-import rasterio.shutil
 import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pyproj import CRS, Transformer
-from rasterio.crs import CRS as RasterioCRS
-from rasterio.windows import Window
 
-from deepcrop import __version__, figures, grid
+from deepcrop import __version__, figures, grid, landscape, summaries
+from deepcrop.catalog import layer_asset, stac_item, write_json, write_stac
+from deepcrop.cogs import crs_name, windows, write_cog
 from deepcrop.errors import DeepCropError
-from deepcrop.layers import CROP_TYPE, NO_PERCENT, SEASONS, Layer, describe
+from deepcrop.landscape import Counts
+from deepcrop.layers import CROP_TYPE, DIFFERENCE, FLAGS, METHODS, SEASONS, Layer, describe
 from deepcrop.layers import DAY_LAYERS as DAY_LAYERS
-from deepcrop.observations import CHUNK
-from deepcrop.stages import DAY_MAX, DAY_MIN, NO_DAY, to_dates
+from deepcrop.qgis import write_style
+from deepcrop.stages import DAY_MIN, NO_DAY
+from deepcrop.summaries import Groups
 
-_CACHE = 128 * 1024**2  # bytes of GDAL's cache, which by default takes a share of the machine
-_DAYS = DAY_MAX - DAY_MIN + 1
-_EXTENSIONS = [
-    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/processing/v1.1.0/schema.json",
-]
+PICTURED = ("day", "count")
+"""Kinds of layers of which there is a picture; every layer has a style."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +43,6 @@ class MapInfo:
     ----------
     year : int
         Target year: day 0 is its 1 January.
-    method : str
-        How the dates were found, one of `deepcrop.layers.METHODS`: decides which layers there are.
     simulated : bool
         Whether the observations were simulated.
     title : str
@@ -64,7 +56,6 @@ class MapInfo:
     """
 
     year: int
-    method: str
     simulated: bool
     title: str
     start: np.datetime64
@@ -73,18 +64,31 @@ class MapInfo:
     source: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write_products(
-    layers: xr.Dataset, out: Path, info: MapInfo, crop_type: xr.DataArray | None = None
-) -> dict[str, Any]:
-    """Write ``NAME.tif`` and ``NAME.png`` for each layer, ``item.json`` and ``summary.json``.
+@dataclass(frozen=True)
+class _Job:
+    """One layer to write."""
 
-    The ends of intervals get no picture.
+    key: str
+    method: str | None
+    layer: Layer
+    array: xr.DataArray
+
+
+def write_products(
+    maps: Mapping[str, xr.Dataset], out: Path, info: MapInfo, crop_type: xr.DataArray | None = None
+) -> dict[str, Any]:
+    """Write all files of a map.
+
+    For each layer ``NAME.tif`` and its QGIS style ``NAME.qml``, of dates and counts a picture
+    ``NAME.png``; ``item.json`` and ``collection.json`` (STAC), ``summary.json``, and the statistics
+    ``landscape.json`` and ``landscape.csv``.
 
     Parameters
     ----------
-    layers : Dataset
-        Dims ``(y, x)``; those of `deepcrop.layers.describe`. May be lazy; at most one window of
-        the dates of one season is loaded.
+    maps : mapping of str to Dataset
+        By method (`deepcrop.layers.METHODS`), and where there are both, their ``"difference"``.
+        Dims ``(y, x)``; the layers of `deepcrop.layers.describe`. May be lazy: each core loads one
+        window at a time.
     out : Path
         An existing directory. Nothing written names it.
     info : MapInfo
@@ -103,41 +107,73 @@ def write_products(
         If a layer is missing, has another type, or holds values that are no day numbers or no
         percent, or if ``crop_type`` lies on another grid.
     """
-    described = describe(info.method, info.year)
-    box = _check(layers, described, crop_type)
-    names = _crop_names(crop_type) if crop_type is not None else {}
-    counts = {}
-    for layer in described:
-        codes = crop_type if layer.kind == "day" else None
-        counts[layer.name] = _write_cog(layers[layer.name], layer, box, out, info, codes)
-        if layer.kind != "bound":
-            _write_overview(layer, box, out, info)
-    summary = _summary(described, counts, names, box, info)
-    if info.method == "deepcrop":
-        summary["maps"][info.method]["out_of_order"] = _out_of_order(layers, described, box)
-    _write_json(out / "summary.json", summary)
-    crops = None
+    box = _check(maps, info.year, crop_type)
+    groups = summaries.groups_of(crop_type, box, list(windows(box)))
+    jobs = [
+        _Job(_key(maps, method, layer), method, layer, data[layer.name])
+        for method, data in maps.items()
+        for layer in describe(method, info.year)
+    ]
     if crop_type is not None:
-        crops = CROP_TYPE, _crop_classes(crop_type)
-        _write_cog(crop_type, CROP_TYPE, box, out, info, None)
-    item = _stac_item(described, box, info, crops)
-    _write_json(out / "item.json", item.to_dict(include_self_link=False))
+        jobs.append(_Job(CROP_TYPE.name, None, CROP_TYPE, crop_type))
+    for job in jobs:
+        (out / job.key).parent.mkdir(exist_ok=True)
+    counts: Counts = {}
+    assets: dict[str, pystac.Asset] = {}
+    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    try:
+        written = [pool.submit(_write_layer, job, box, out, info, groups) for job in jobs]
+        shared = _count_shared(maps, info.year, box, groups)
+        for job, each in zip(jobs, written, strict=True):
+            counts[job.method or "", job.layer.name] = each.result()
+            assets |= _describe(job, box, out, info, counts[job.method or "", job.layer.name])
+    finally:
+        pool.shutdown(cancel_futures=True)
+    summary = _summary(maps, counts, groups, box, info)
+    if "deepcrop" in maps:
+        disorder = _out_of_order(maps["deepcrop"], describe("deepcrop", info.year), box)
+        summary["maps"]["deepcrop"]["out_of_order"] = disorder
+    write_json(out / "summary.json", summary)
+    landscape.write(out, landscape.statistics(counts, shared, groups, info.year), info.simulated)
+    for name, title, kind in (
+        ("summary.json", "detected shares and median dates", pystac.MediaType.JSON),
+        ("landscape.json", "statistics by crop and latitude", pystac.MediaType.JSON),
+        ("landscape.csv", "statistics by crop and latitude", "text/csv"),
+    ):
+        key = name.removesuffix(".json").replace(".", "_")
+        assets[key] = pystac.Asset(f"./{name}", title, media_type=kind, roles=["metadata"])
+    properties = {
+        "deepcrop:simulated": info.simulated,
+        "deepcrop:observations": summary["observations"],
+        "deepcrop:scenes": dict(info.scenes),
+        "deepcrop:source": dict(info.source),
+    }
+    item = stac_item(info.title, info.year, summary["methods"], assets, box, properties)
+    write_stac(item, out, info.simulated)
     return summary
 
 
-def _check(layers: xr.Dataset, described: list[Layer], crop_type: xr.DataArray | None) -> GeoBox:
+def _key(maps: Mapping[str, xr.Dataset], method: str, layer: Layer) -> str:
+    return layer.name if len(maps) == 1 else f"{method}/{layer.name}"
+
+
+def _check(maps: Mapping[str, xr.Dataset], year: int, crop_type: xr.DataArray | None) -> GeoBox:
     """Refuse layers that would give wrong files; return their grid."""
-    missing = [layer.name for layer in described if layer.name not in layers.data_vars]
-    if missing:
-        raise DeepCropError(f"The map has no layer {', '.join(missing)}; run the mapping again.")
-    for layer in described:
-        array = layers[layer.name]
-        if array.dims != ("y", "x") or array.dtype != layer.dtype:
+    for method, data in maps.items():
+        described = describe(method, year)
+        missing = [layer.name for layer in described if layer.name not in data.data_vars]
+        if missing:
             raise DeepCropError(
-                f"Map layer '{layer.name}' is {array.dtype} over {array.dims}; expected "
-                f"{layer.dtype} over ('y', 'x'). Run the mapping again."
+                f"The map has no layer {', '.join(missing)}; run the mapping again."
             )
-    box = grid.grid_of(layers)
+        for layer in described:
+            array = data[layer.name]
+            if array.dims != ("y", "x") or array.dtype != layer.dtype:
+                raise DeepCropError(
+                    f"Map layer '{layer.name}' is {array.dtype} over {array.dims}; expected "
+                    f"{layer.dtype} over ('y', 'x'). Run the mapping again."
+                )
+    box = grid.grid_of(next(iter(maps.values())))
     if crop_type is not None:
         if crop_type.dims != ("y", "x"):
             raise DeepCropError(f"Crop types lie over {crop_type.dims}; expected ('y', 'x').")
@@ -151,138 +187,67 @@ def _check(layers: xr.Dataset, described: list[Layer], crop_type: xr.DataArray |
     return box
 
 
-def _crop_names(crop_type: xr.DataArray) -> dict[int, str]:
-    """Name of each crop code, from the CF flag attributes; 0 (unknown) is left out."""
-    values = np.atleast_1d(crop_type.attrs.get("flag_values", [])).astype(int).tolist()
-    meanings = str(crop_type.attrs.get("flag_meanings", "")).split()
-    if len(values) != len(meanings):
-        raise DeepCropError(
-            f"Crop types have {len(values)} 'flag_values' but {len(meanings)} 'flag_meanings'; "
-            "give one word for each value."
-        )
-    return {value: name for value, name in zip(values, meanings, strict=True) if value != 0}
-
-
-def _crop_classes(crop_type: xr.DataArray) -> list[dict[str, Any]]:
-    """Codes, names and colours of the crops, as STAC's classification extension has them."""
-    values = np.atleast_1d(crop_type.attrs.get("flag_values", [])).astype(int).tolist()
-    names = str(crop_type.attrs.get("flag_meanings", "")).split()
-    colours = str(crop_type.attrs.get("flag_colors", "")).split()
-    classes: list[dict[str, Any]] = [
-        {"value": value, "name": name} for value, name in zip(values, names, strict=True)
-    ]
-    if len(colours) == len(classes):
-        for one, colour in zip(classes, colours, strict=True):
-            one["color_hint"] = colour.removeprefix("#").upper()
-    return classes
-
-
-def _windows(box: GeoBox) -> Iterator[tuple[slice, slice]]:
-    for tile in grid.tiles((box.shape[0], box.shape[1]), CHUNK):
-        yield tile.core
-
-
-def _write_cog(
-    array: xr.DataArray,
-    layer: Layer,
-    box: GeoBox,
-    out: Path,
-    info: MapInfo,
-    crop_type: xr.DataArray | None,
-) -> dict[int, NDArray[np.int64]]:
-    """Write one layer window by window; return pixels per value, for each crop code.
-
-    Days are counted from `DAY_MIN`, with the missing ones last; counts from 0.
-    """
-    counts: dict[int, NDArray[np.int64]] = {}
-    plain = out / f".{layer.name}.plain.tif"
-    profile = {
-        "driver": "GTiff",
-        "height": box.shape[0],
-        "width": box.shape[1],
-        "count": 1,
-        "dtype": layer.dtype.name,
-        "nodata": layer.nodata,
-        "crs": RasterioCRS.from_user_input(_crs_name(box)),
-        "transform": box.affine,
-        "tiled": True,
-        "blockxsize": CHUNK,
-        "blockysize": CHUNK,
-        "bigtiff": "if_safer",
-    }
+def _write_layer(
+    job: _Job, box: GeoBox, out: Path, info: MapInfo, groups: Groups
+) -> NDArray[np.int64]:
+    """Write one layer; return its pixels (groups, values)."""
     tags = {
         "title": info.title,
         "year": info.year,
-        "method": info.method,
+        "method": job.method,
+        "stage": job.layer.stage,
+        "season": job.layer.season,
         "software": f"deepcrop {__version__}",
         "simulated": str(info.simulated).lower(),
     }
-    if layer.stage is not None:
-        tags |= {"stage": layer.stage, "season": layer.season}
-    try:
-        with rasterio.Env(GDAL_CACHEMAX=_CACHE), rasterio.open(plain, "w", **profile) as dataset:
-            dataset.descriptions = (layer.title,)
-            dataset.units = (layer.unit,)
-            dataset.update_tags(**tags)
-            for rows, cols in _windows(box):
-                values = array[rows, cols].values
-                codes = np.zeros_like(values) if crop_type is None else crop_type[rows, cols].values
-                _count(counts, layer, values, codes)
-                dataset.write(values, 1, window=Window.from_slices(rows, cols))
-        # Days are labels more than quantities at the coarse levels: no averaging across fields.
-        with rasterio.Env(GDAL_CACHEMAX=_CACHE):
-            rasterio.shutil.copy(
-                plain,
-                out / f"{layer.name}.tif",
-                driver="COG",
-                compress="deflate",
-                predictor="standard",
-                blocksize=512,
-                overview_resampling="nearest",
-                statistics="yes",
-                bigtiff="if_safer",
-            )
-    finally:
-        plain.unlink(missing_ok=True)
-    return counts
+    counted = None
+
+    def blocks() -> Iterator[tuple[tuple[slice, slice], NDArray]]:
+        nonlocal counted
+        for rows, cols in windows(box):
+            values = job.array[rows, cols].values
+            part = summaries.count(job.layer, values, groups.of(rows, cols), groups.count)
+            counted = summaries.add(counted, part)
+            yield (rows, cols), values
+
+    known = {name: str(value) for name, value in tags.items() if value is not None}
+    write_cog(out / f"{job.key}.tif", job.layer, box, known, blocks())
+    assert counted is not None
+    return counted
 
 
-def _count(
-    counts: dict[int, NDArray[np.int64]], layer: Layer, values: NDArray, codes: NDArray
-) -> None:
-    """Add the pixels of one window to the counts per crop code and value."""
-    if layer.kind in ("day", "bound"):
-        missing = values == NO_DAY
-        wrong = ~missing & ((values < DAY_MIN) | (values > DAY_MAX))
-        if wrong.any():
-            raise DeepCropError(
-                f"Map layer '{layer.name}' holds {values[wrong][0]}, which is no day number: "
-                f"expected {DAY_MIN} to {DAY_MAX}, or {NO_DAY} for none. Run the mapping again."
-            )
-        bins = np.where(missing, _DAYS, values.astype(np.int64) - DAY_MIN)
-        length = _DAYS + 1
-    else:
-        wrong = (values > 100) & (values != NO_PERCENT)
-        if layer.kind == "percent" and wrong.any():
-            raise DeepCropError(
-                f"Map layer '{layer.name}' holds {values[wrong][0]}, which is no percent: expected "
-                f"0 to 100, or {NO_PERCENT} for unknown. Run the mapping again."
-            )
-        bins = values.astype(np.int64)
-        length = int(np.iinfo(layer.dtype).max) + 1
-    for code in np.unique(codes).tolist():
-        added = np.bincount(bins[codes == code], minlength=length)
-        counts[code] = counts[code] + added if code in counts else added
+def _describe(
+    job: _Job, box: GeoBox, out: Path, info: MapInfo, counts: NDArray[np.int64]
+) -> dict[str, pystac.Asset]:
+    """Style and picture of a written layer; its assets."""
+    crops = job.array if job.layer.kind == "class" else None
+    write_style(out / f"{job.key}.qml", job.layer, info.year, counts.sum(axis=0), crops)
+    assets = {
+        job.key: layer_asset(f"./{job.key}.tif", job.layer, job.method, box, crops),
+        f"{job.key}_style": pystac.Asset(
+            f"./{job.key}.qml", f"QGIS style: {job.layer.title}", roles=["metadata"]
+        ),
+    }
+    if job.layer.kind in PICTURED:
+        _write_picture(job, box, out, info)
+        assets[f"{job.key}_overview"] = pystac.Asset(
+            f"./{job.key}.png",
+            title=f"picture: {job.layer.title}",
+            media_type=pystac.MediaType.PNG,
+            roles=["overview"],
+        )
+    return assets
 
 
-def _write_overview(layer: Layer, box: GeoBox, out: Path, info: MapInfo) -> None:
+def _write_picture(job: _Job, box: GeoBox, out: Path, info: MapInfo) -> None:
     """Picture of one layer from the overviews of its COG."""
+    layer = job.layer
     shrink = max(1.0, max(box.shape) / figures.LONG_SIDE)
     shape = tuple(max(round(side / shrink), 1) for side in box.shape)
-    with rasterio.open(out / f"{layer.name}.tif") as dataset:
+    with rasterio.open(out / f"{job.key}.tif") as dataset:
         values = dataset.read(1, out_shape=shape)
     resolution = float(box.resolution.x) * box.shape[1] / shape[1]
-    title = f"{info.title} · method {info.method}"
+    title = f"{info.title} · method {job.method}"
     if layer.kind == "day" and layer.stage is not None and layer.season is not None:
         figure = figures.stage_map(
             values,
@@ -296,112 +261,95 @@ def _write_overview(layer: Layer, box: GeoBox, out: Path, info: MapInfo) -> None
     else:
         figure = figures.count_map(
             values,
-            heading=layer.title[0].upper() + layer.title[1:] + ", %" * (layer.kind == "percent"),
+            heading=layer.title[0].upper() + layer.title[1:] + ", days" * (layer.unit == "days"),
             resolution=resolution,
             simulated=info.simulated,
             title=title,
             nodata=layer.nodata,
-            top=100 if layer.kind == "percent" else None,
         )
-    figures.save(figure, out / f"{layer.name}.png")
+    figures.save(figure, out / f"{job.key}.png")
+
+
+def _count_shared(maps: Mapping[str, xr.Dataset], year: int, box: GeoBox, groups: Groups) -> Counts:
+    """Pixels by date of both methods, of those that both of them date (Fig. 22 of the paper)."""
+    if DIFFERENCE not in maps:
+        return {}
+    counts: Counts = {}
+    for layer in (d for d in describe("deepcrop", year) if d.kind == "day" and d.season == 1):
+        for rows, cols in windows(box):
+            ours = maps["deepcrop"][layer.name][rows, cols].values
+            apart = maps[DIFFERENCE][layer.name][rows, cols].values
+            both = apart != NO_DAY
+            group = groups.of(rows, cols)
+            for method, days in (("deepcrop", ours), ("curve", ours - apart)):
+                days = np.where(both, days, np.int16(NO_DAY))
+                part = summaries.count(layer, days, group, groups.count)
+                counts[method, layer.name] = summaries.add(counts.get((method, layer.name)), part)
+    return counts
 
 
 def _summary(
-    described: list[Layer],
-    counts: dict[str, dict[int, NDArray[np.int64]]],
-    names: dict[int, str],
-    box: GeoBox,
-    info: MapInfo,
+    maps: Mapping[str, xr.Dataset], counts: Counts, groups: Groups, box: GeoBox, info: MapInfo
 ) -> dict[str, Any]:
-    totals = {name: np.sum(list(per_code.values()), axis=0) for name, per_code in counts.items()}
-    days = [layer for layer in described if layer.kind == "day"]
-    percent = {
-        layer.name: _percent_statistics(totals[layer.name])
-        for layer in described
-        if layer.kind == "percent"
-    }
-    # Codes become names, in the order of the codes; several codes of one name are one crop.
-    codes: dict[str, list[int]] = {}
-    for code in sorted(counts[days[0].name]):
-        if code != 0:
-            codes.setdefault(names.get(code, f"code {code}"), []).append(code)
-    crops = {}
-    for name, same in codes.items():
-        per_layer = {
-            layer.name: np.sum([counts[layer.name][code] for code in same], axis=0)
-            for layer in days
-        }
-        crops[name] = {
-            "pixels": int(per_layer[days[0].name].sum()),
-            "layers": {
-                layer: _day_statistics(histogram, info.year)
-                for layer, histogram in per_layer.items()
-            },
-        }
     left, bottom, right, top = box.boundingbox.bbox
     return {
         "title": info.title,
         "year": info.year,
-        "methods": [info.method],
+        "methods": [method for method in METHODS if method in maps],
         "simulated": info.simulated,
         "software": f"deepcrop {__version__}",
         "observations": {"start": _iso(info.start), "end": _iso(info.end)},
         "scenes": dict(info.scenes),
         "grid": {
-            "crs": _crs_name(box),
+            "crs": crs_name(box),
             "shape": [box.shape[0], box.shape[1]],
             "resolution": float(box.resolution.x),
             "bounds": [left, bottom, right, top],
         },
         "pixels": box.shape[0] * box.shape[1],
-        "maps": {
-            info.method: {
-                "layers": {
-                    layer.name: _day_statistics(totals[layer.name], info.year) for layer in days
-                },
-                **({"probabilities": percent} if percent else {}),
-                "counts": {
-                    layer.name: _count_statistics(totals[layer.name])
-                    for layer in described
-                    if layer.kind == "count"
-                },
-                "crops": crops,
-            }
-        },
+        "maps": {method: _numbers(method, counts, groups, info.year) for method in maps},
         "source": dict(info.source),
     }
 
 
-def _day_statistics(histogram: NDArray[np.int64], year: int) -> dict[str, Any]:
-    """Count detected pixels and give percentiles of their days; None where there are none."""
-    detected = histogram[:_DAYS]
-    number = int(detected.sum())
-    result: dict[str, Any] = {
-        "detected": number,
-        "detected_share": round(number / int(histogram.sum()), 6),
+def _numbers(method: str, counts: Counts, groups: Groups, year: int) -> dict[str, Any]:
+    """Numbers of one method, for the summary."""
+    described = describe(method, year)
+    whole = {layer.name: counts[method, layer.name].sum(axis=0) for layer in described}
+
+    def of(*kinds: str) -> list[Layer]:
+        return [layer for layer in described if layer.kind in kinds]
+
+    if method == DIFFERENCE:
+        return {
+            "layers": {
+                layer.name: summaries.of_spread(whole[layer.name], summaries.first_of(layer))
+                for layer in described
+            }
+        }
+    days = of("day")
+    per_layer = {d.name: summaries.by_crop(groups, counts[method, d.name]) for d in days}
+    crops = {
+        name: {
+            "pixels": int(per_layer[days[0].name][name].sum()),
+            "layers": {
+                layer: summaries.of_days(per_layer[layer][name], year) for layer in per_layer
+            },
+        }
+        for name in per_layer[days[0].name]
     }
-    for name, share in (("median", 0.5), ("p05", 0.05), ("p95", 0.95)):
-        day = _quantile(detected, share, DAY_MIN)
-        result[f"{name}_day"] = day
-        result[f"{name}_date"] = None if day is None else str(to_dates(day, year))
-    return result
-
-
-def _count_statistics(histogram: NDArray[np.int64]) -> dict[str, Any]:
-    present = np.flatnonzero(histogram)
+    percent = {layer.name: summaries.of_percent(whole[layer.name]) for layer in of("percent")}
     return {
-        "min": int(present[0]),
-        "median": _quantile(histogram, 0.5, 0),
-        "max": int(present[-1]),
+        "layers": {layer.name: summaries.of_days(whole[layer.name], year) for layer in days},
+        "lengths": {
+            layer.name: summaries.of_numbers(whole[layer.name], summaries.first_of(layer))
+            for layer in of("length")
+        },
+        **({"probabilities": percent} if percent else {}),
+        "counts": {layer.name: summaries.of_numbers(whole[layer.name]) for layer in of("count")},
+        "flags": summaries.of_flags(whole["qflag"], FLAGS),
+        "crops": crops,
     }
-
-
-def _percent_statistics(histogram: NDArray[np.int64]) -> dict[str, Any]:
-    """Mean and median percent of the pixels of which anything is known; None without any."""
-    known = histogram[:NO_PERCENT]
-    number = int(known.sum())
-    mean = round(float((known * np.arange(NO_PERCENT)).sum() / number), 2) if number else None
-    return {"known": number, "mean": mean, "median": _quantile(known, 0.5, 0)}
 
 
 def _out_of_order(layers: xr.Dataset, described: list[Layer], box: GeoBox) -> dict[str, Any]:
@@ -410,7 +358,7 @@ def _out_of_order(layers: xr.Dataset, described: list[Layer], box: GeoBox) -> di
     for season in SEASONS:
         names = [d.name for d in described if d.kind == "day" and d.season == season]
         several = wrong = 0
-        for rows, cols in _windows(box):
+        for rows, cols in windows(box):
             days = np.stack([layers[name][rows, cols].values for name in names])
             known = days != NO_DAY
             # The latest date of the stages before, and whether any known one lies before it.
@@ -424,147 +372,5 @@ def _out_of_order(layers: xr.Dataset, described: list[Layer], box: GeoBox) -> di
     return result
 
 
-def _quantile(histogram: NDArray[np.int64], share: float, first: int) -> float | None:
-    """Quantile of whole numbers counted from ``first``, as ``numpy.quantile`` gives it."""
-    cumulated = np.cumsum(histogram)
-    number = int(cumulated[-1])
-    if number == 0:
-        return None
-    rank = (number - 1) * share
-    below, above = np.searchsorted(cumulated, (np.floor(rank), np.ceil(rank)), side="right")
-    return round(float(first + below + (above - below) * (rank - np.floor(rank))), 2)
-
-
-def _stac_item(
-    described: list[Layer],
-    box: GeoBox,
-    info: MapInfo,
-    crops: tuple[Layer, list[dict[str, Any]]] | None,
-) -> pystac.Item:
-    """Item that describes all files of the folder, with links relative to itself."""
-    geometry, bbox = _footprint(box)
-    slug = re.sub(r"[^a-z0-9]+", "-", info.title.lower()).strip("-") or "map"
-    crs = _crs_name(box)
-    code = crs if crs.startswith("EPSG:") else None
-    item = pystac.Item(
-        id=f"{slug}-{info.year}-{info.method}",
-        geometry=geometry,
-        bbox=bbox,
-        datetime=None,
-        start_datetime=datetime(info.year, 1, 1, tzinfo=UTC),
-        end_datetime=datetime(info.year, 12, 31, 23, 59, 59, tzinfo=UTC),
-        properties={
-            "title": f"{info.title}: crop season dates {info.year}",
-            "proj:code": code,
-            **({} if code else {"proj:wkt2": crs}),
-            "proj:shape": [box.shape[0], box.shape[1]],
-            "proj:transform": list(box.affine)[:6],
-            "proj:bbox": list(box.boundingbox.bbox),
-            "processing:software": {"deepcrop": __version__},
-            "deepcrop:methods": [info.method],
-            "deepcrop:simulated": info.simulated,
-            "deepcrop:observations": {"start": _iso(info.start), "end": _iso(info.end)},
-            "deepcrop:scenes": dict(info.scenes),
-            "deepcrop:source": dict(info.source),
-        },
-        stac_extensions=list(_EXTENSIONS),
-    )
-    for layer in described + ([crops[0]] if crops else []):
-        band: dict[str, Any] = {
-            "name": layer.name,
-            "description": layer.title,
-            "data_type": layer.dtype.name,
-            "unit": layer.unit,
-        }
-        if layer.nodata is not None:
-            band["nodata"] = layer.nodata
-        item.add_asset(
-            layer.name,
-            pystac.Asset(
-                f"./{layer.name}.tif",
-                title=layer.title,
-                media_type=pystac.MediaType.COG,
-                roles=["data"],
-                extra_fields={
-                    "bands": [band],
-                    "deepcrop:method": None if layer.kind == "class" else info.method,
-                    "deepcrop:kind": layer.kind,
-                    "deepcrop:stage": layer.stage,
-                    "deepcrop:season": layer.season,
-                    "deepcrop:part": layer.part,
-                    **(
-                        {"classification:classes": crops[1]}
-                        if crops and layer.kind == "class"
-                        else {}
-                    ),
-                },
-            ),
-        )
-        if layer.kind in ("bound", "class"):
-            continue
-        item.add_asset(
-            f"{layer.name}_overview",
-            pystac.Asset(
-                f"./{layer.name}.png",
-                title=f"picture: {layer.title}",
-                media_type=pystac.MediaType.PNG,
-                roles=["overview"],
-            ),
-        )
-    item.add_asset(
-        "summary",
-        pystac.Asset(
-            "./summary.json",
-            title="detected shares and median dates",
-            media_type=pystac.MediaType.JSON,
-            roles=["metadata"],
-        ),
-    )
-    return item
-
-
-def _footprint(box: GeoBox) -> tuple[dict[str, Any], list[float]]:
-    """Outline of a grid in longitude and latitude, counter-clockwise, and its bounding box.
-
-    A straight edge of the grid is a curve in degrees: each gets 20 points.
-    """
-    left, bottom, right, top = box.boundingbox.bbox
-    step = np.arange(20) / 20
-    x = np.concatenate(
-        [
-            0 * step + left,
-            left + (right - left) * step,
-            0 * step + right,
-            right + (left - right) * step,
-        ]
-    )
-    y = np.concatenate(
-        [
-            top + (bottom - top) * step,
-            0 * step + bottom,
-            bottom + (top - bottom) * step,
-            0 * step + top,
-        ]
-    )
-    lon, lat = Transformer.from_crs(_crs_name(box), "EPSG:4326", always_xy=True).transform(x, y)
-    ring = [[round(a, 7), round(b, 7)] for a, b in zip(lon.tolist(), lat.tolist(), strict=True)]
-    lons, lats = zip(*ring, strict=True)
-    geometry = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
-    return geometry, [min(lons), min(lats), max(lons), max(lats)]
-
-
-def _crs_name(box: GeoBox) -> str:
-    """EPSG code of the grid's reference system where it has one, else its WKT."""
-    crs = CRS.from_user_input(str(box.crs))
-    epsg = crs.to_epsg()
-    return f"EPSG:{epsg}" if epsg else crs.to_wkt()
-
-
 def _iso(time: np.datetime64) -> str:
     return f"{np.asarray(time).astype('datetime64[s]')}Z"
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(
-        json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-    )

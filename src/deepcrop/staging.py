@@ -110,6 +110,12 @@ def staging(
         _give_name(part, target, record)
 
 
+def leftover(target: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether an interrupted run of these settings has left something to go on with."""
+    record = {"software": f"deepcrop {__version__}", **settings}
+    return _resume(part_path(target), record) is not None
+
+
 def _give_name(part: Path, target: Path, record: Mapping[str, Any]) -> None:
     """Rename; the journal goes last, so that a kill at any moment loses nothing."""
     if not (part / "zarr.json").exists():

@@ -46,13 +46,25 @@ class Plan:
         Pixels it reads around a tile, as `grid.tiles` takes it.
     run : callable
         From images and a tile to its layers, and for each group the valid pixels of each scene.
-        The images are ``images``, or those of the tile's window alone with `grid.Tile.inside`.
+        The images are ``images``, or those of the tile's window alone with `grid.Tile.inside`. A
+        third argument, bool (y, x), says which pixels of the tile are wanted; None is all.
+    counted : tuple of str
+        Groups of which it is only counted how often a pixel was seen.
     """
 
     images: dict[str, Images]
     settings: dict[str, Any]
     halo: tuple[int, int]
-    run: Callable[[dict[str, Images], grid.Tile], tuple[Layers, list[NDArray[np.int64]]]]
+    run: Callable[..., tuple[Layers, list[NDArray[np.int64]]]]
+    counted: tuple[str, ...] = ()
+
+    def load(self, tile: grid.Tile) -> dict[str, Images]:
+        """Read the images of a tile's window into memory."""
+        rows, cols = tile.window
+        return {
+            name: Images(one.data.isel(y=rows, x=cols).load(), one.days)
+            for name, one in self.images.items()
+        }
 
 
 def images_of(

@@ -7,7 +7,11 @@ dates. Pieces run side by side, one core each: how many there are changes no bit
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -15,15 +19,62 @@ from numpy.typing import NDArray
 
 from deepcrop import grid
 from deepcrop.errors import DeepCropError
+from deepcrop.network.config import CURVE
 from deepcrop.network.sensors import Batch, inner
 from deepcrop.network.targets import Dates
-from deepcrop.network.weights import Network
+from deepcrop.network.weights import Network, build
 
 PIECE = 64
 """Side of a piece, pixels: twice that is slower (it leaves the caches), half reads more halo."""
 
 PIXELS = 128
 """Pixels that go through the temporal part together."""
+
+GPU_PIECE, GPU_PIXELS = 256, 16384
+"""The same on a GPU, which wants more at a time."""
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Types of numbers that the network can be run in; dates are decoded in float32 in any case."""
+
+
+def put_on(network: Network, device: str, precision: str) -> None:
+    """Move a network to a device of PyTorch, after a check that it is there.
+
+    Raises
+    ------
+    DeepCropError
+        If the device is unknown or not there, or the precision unknown.
+    """
+    if precision not in PRECISIONS:
+        raise DeepCropError(
+            f"Precision {precision!r} is unknown; expected {', '.join(PRECISIONS)}."
+        )
+    try:
+        network.to(device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise DeepCropError(
+            f"Device {device!r} cannot be used ({first}); expected cpu, or cuda with a PyTorch "
+            "that was built for it."
+        ) from None
+
+
+def of_camera(network: Network) -> Network:
+    """Give the network without the dates of the NDVI curve, which no map shows."""
+    config = network.config
+    keep = [k for k, name in enumerate(config.stages) if name not in CURVE]
+    if config.variant != "default" or not keep or len(keep) == len(config.stages):
+        return network
+    state, events = network.state_dict(), (config.slots, len(config.stages))
+    for name, shape in (("bins", (config.bins, *events)), ("none", events)):
+        for part in ("weight", "bias"):
+            values = state[f"{name}.{part}"].unflatten(0, shape)
+            values = values.index_select(len(shape) - 1, torch.tensor(keep))
+            state[f"{name}.{part}"] = values.flatten(0, len(shape) - 1)
+    state["log_temperature"] = state["log_temperature"][keep]
+    small = build(replace(config, stages=tuple(config.stages[k] for k in keep)))
+    small.load_state_dict(state)
+    return small.eval()
 
 
 def tile_dates(
@@ -33,6 +84,9 @@ def tile_dates(
     radar: NDArray[np.float32],
     radar_days: NDArray[np.float32],
     orbits: NDArray[np.integer],
+    *,
+    wanted: NDArray[np.bool_] | None = None,
+    precision: str = "float32",
 ) -> Dates:
     """Dates of all pixels of a tile that have a whole patch around them.
 
@@ -53,6 +107,10 @@ def tile_dates(
     radar_days : ndarray (dates,)
     orbits : ndarray of int (dates,)
         Number of a radar date's relative orbit, from 0.
+    wanted : ndarray of bool (H - 17, W - 17), optional
+        Pixels to find dates of; the others get no event of no probability. By default all.
+    precision : str
+        One of `PRECISIONS`.
 
     Returns
     -------
@@ -76,25 +134,53 @@ def tile_dates(
             f"A tile with its halo is {height} x {width} pixels; expected "
             f"{grid.PATCH_SIZE} or more on each side."
         )
-    images = Batch(
+    device = next(network.parameters()).device
+    read = Batch(
         torch.from_numpy(optical)[None],
         torch.from_numpy(np.asarray(optical_days, np.float32))[None],
         torch.from_numpy(radar)[None],
         torch.from_numpy(np.asarray(radar_days, np.float32))[None],
         torch.from_numpy(np.asarray(orbits, np.int64))[None],
     )
-    # The order of numbers in memory that convolutions on CPUs are fastest with.
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = Batch(*(part.to(device) for part in read))
+    on_gpu = device.type != "cpu"
     rows, cols = height - grid.PATCH_SIZE + 1, width - grid.PATCH_SIZE + 1
-    pieces = list(grid.tiles((rows, cols), PIECE))
+    pieces = [
+        piece
+        for piece in grid.tiles((rows, cols), GPU_PIECE if on_gpu else PIECE)
+        if wanted is None or wanted[piece.core].any()
+    ]
     events = (network.config.slots, len(network.config.stages))
-    arrays = [np.empty((rows, cols, *events), np.float32) for _ in Dates._fields]
-    with ThreadPoolExecutor(torch.get_num_threads(), initializer=_one_core) as pool:
-        answers = pool.map(lambda piece: _piece_dates(network, images, piece.core), pieces)
+    arrays = [np.full((rows, cols, *events), np.nan, np.float32) for _ in Dates._fields]
+    arrays[3][:] = 0
+    work = partial(_piece_dates, network, images, wanted, PRECISIONS[precision])
+    if not on_gpu:
+        _keep_memory()
+    # The order of numbers in memory that convolutions are fastest with.
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    cores = 1 if on_gpu else torch.get_num_threads()
+    with ThreadPoolExecutor(cores, initializer=_one_core) as pool:
+        answers = pool.map(work, (piece.core for piece in pieces))
         for piece, dates in zip(pieces, answers, strict=True):
+            some = slice(None) if wanted is None else wanted[piece.core].reshape(-1)
             for part, answer in zip(arrays, dates, strict=True):
-                part[piece.core] = answer.unflatten(0, piece.shape).numpy()
+                block = part[piece.core].reshape(-1, *events)
+                block[some] = answer.numpy()
+                part[piece.core] = block.reshape(*piece.shape, *events)
     return Dates(*arrays)  # type: ignore[arg-type]
+
+
+@cache
+def _keep_memory() -> None:
+    """Let the C library keep what is freed, for the next array: a quarter of the time, measured.
+
+    By default glibc gives large arrays back to the system at once, and every new one is then
+    cleared page by page.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # other systems have no such setting
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+        mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
 
 
 def _one_core() -> None:
@@ -102,16 +188,31 @@ def _one_core() -> None:
 
 
 @torch.inference_mode()
-def _piece_dates(network: Network, images: Batch, core: tuple[slice, slice]) -> Dates:
+def _piece_dates(
+    network: Network,
+    images: Batch,
+    wanted: NDArray[np.bool_] | None,
+    precision: torch.dtype,
+    core: tuple[slice, slice],
+) -> Dates:
     """Dates (pixels, slots, stages) of a piece; ``core`` counts from the first inner pixel."""
-    device = next(network.parameters()).device
-    batch = Batch(*(part.to(device) for part in _cut(images, core)))
-    seen = network.look(batch, dense=True)
-    pixels = next(iter(seen.values())).seen.shape[1]
+    batch = _cut(images, core)
+    device = batch.optical.device
+    lower = torch.autocast(device.type, precision, enabled=precision != torch.float32)
+    with lower:
+        seen = network.look(batch, dense=True)
+    pixels = torch.arange(next(iter(seen.values())).seen.shape[1])
+    if wanted is not None:
+        pixels = pixels[torch.from_numpy(wanted[core].reshape(-1))]
+    step = PIXELS if device.type == "cpu" else GPU_PIXELS
     answers = []
-    for start in range(0, pixels, PIXELS):
-        part = {name: series.part(slice(start, start + PIXELS)) for name, series in seen.items()}
-        answers.append(network.decode(network.head(part), part))
+    for some in pixels.split(step):
+        # A slice costs nothing, an index copies.
+        chosen = slice(some[0], some[-1] + 1) if wanted is None else some.to(device)
+        part = {name: series.part(chosen) for name, series in seen.items()}
+        with lower:
+            logits = network.head(part)
+        answers.append(network.decode(logits.float(), part))
     return Dates(*(torch.cat(parts).cpu() for parts in zip(*answers, strict=True)))
 
 

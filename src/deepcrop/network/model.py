@@ -154,7 +154,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(P, G, d) -> (P, G, d)."""
         x = x + self.mix(self.norm1(x))
-        return x + self.out(F.relu(self.wide(self.norm2(x))))
+        return x + self.out(self.wide(self.norm2(x)).relu_())
 
 
 class DeepCrop(nn.Module):

@@ -1,0 +1,113 @@
+"""Tiles on a Dask cluster: the same function as on one computer, submitted tile by tile.
+
+Workers must see the cube and the folder of the map under the same paths. A worker that dies costs
+the tiles it was at, which others make again. If the scheduler is lost, what is done is kept and
+the same command goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from deepcrop.errors import DeepCropError
+from deepcrop.tiles import TRIES, Failure, Recipe, make_tile
+
+
+@contextlib.contextmanager
+def cluster(address: str | None, workers: int | None) -> Iterator[Any]:
+    """Connect to a scheduler, or start workers on this computer, one core each.
+
+    Parameters
+    ----------
+    address : str or None
+        Of a scheduler, for example ``tcp://10.0.0.1:8786``.
+    workers : int or None
+        Processes to start where there is no address.
+
+    Raises
+    ------
+    DeepCropError
+        If Dask is not installed, or nobody answers.
+    """
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise DeepCropError(f"This needs 'pip install deepcrop[cluster]' ({error}).") from None
+    if address is not None:
+        try:
+            client = Client(address, timeout="10s", set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise DeepCropError(
+                f"No Dask scheduler answers at {address} ({error}). Start one with 'dask "
+                "scheduler', or use --workers."
+            ) from None
+        with client:
+            yield client
+        return
+    if not workers or workers < 1:
+        raise DeepCropError(f"--workers {workers}: expected 1 or more.")
+    with (
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as local,
+        Client(local, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def make_tiles_on(
+    client: Any,
+    recipe: Recipe,
+    work: str,
+    cores: list[tuple[slice, slice]],
+    done: Callable[[dict[str, Any]], None],
+) -> list[Failure]:
+    """Make tiles on a cluster; otherwise as `deepcrop.tiles.make_tiles`.
+
+    Raises
+    ------
+    DeepCropError
+        If the scheduler is lost.
+    """
+    from concurrent.futures import CancelledError
+
+    from distributed import as_completed
+
+    where = {}
+    for core in cores:
+        future = client.submit(_on_worker, recipe, work, core, pure=False, retries=TRIES - 1)
+        where[future] = core
+    failures = []
+    try:
+        for future in as_completed(list(where), loop=client.loop):
+            core = where.pop(future)
+            try:
+                line = future.result()
+            except Exception as error:
+                if isinstance(error, CancelledError) or client.status != "running":
+                    raise _lost() from error
+                failures.append(Failure(core, f"{type(error).__name__}: {error}"))
+            else:
+                done(line)
+    except (OSError, RuntimeError, CancelledError) as error:
+        raise _lost() from error
+    return failures
+
+
+def _lost() -> DeepCropError:
+    return DeepCropError(
+        "The Dask scheduler is lost. What is done is kept: start a scheduler, and the same command "
+        "(with its address) goes on."
+    )
+
+
+def _on_worker(recipe: Recipe, work: str, core: tuple[slice, slice]) -> dict[str, Any]:
+    """Make a tile on one core: a worker has as many threads as it is to use cores."""
+    import numba
+
+    numba.set_num_threads(1)
+    if recipe.method != "curve":
+        import torch
+
+        torch.set_num_threads(1)
+    return make_tile(recipe, work, core)
