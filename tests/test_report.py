@@ -100,7 +100,7 @@ def test_real_data_is_acknowledged_and_not_called_simulated(tmp_path, monkeypatc
 
 
 def test_a_map_becomes_a_report(tmp_path, monkeypatch):
-    monkeypatch.setattr(products, "_write_overview", lambda *args: None)
+    monkeypatch.setattr(products, "_write_picture", lambda *args: None)
     monkeypatch.setattr("deepcrop.report_page.DPI", 40)
     observations.save_cube(season_cube(), tmp_path / "cube.zarr")
     mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
