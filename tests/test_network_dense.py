@@ -7,6 +7,7 @@ from tests.network_batches import at, make_batch, small
 
 from deepcrop import stages
 from deepcrop.errors import DeepCropError
+from deepcrop.labels import CALENDAR
 from deepcrop.network import build, dense
 from deepcrop.network.dense import tile_dates
 from deepcrop.network.shipped import shipped
@@ -105,3 +106,49 @@ def test_weights_that_did_not_come_with_the_package_are_missed(monkeypatch, tmp_
         shipped()
     (tmp_path / "default.safetensors").write_bytes(b"")
     assert shipped() == tmp_path / "default.safetensors"
+
+
+def test_pixels_that_are_not_wanted_are_left_out(monkeypatch):
+    monkeypatch.setattr(dense, "PIECE", 4)
+    net, tile = network("default"), cloudy(23, 29)
+    whole = tile_dates(net, *arrays(tile))
+    wanted = np.zeros(whole.day.shape[:2], bool)
+    wanted[1, 2:5] = wanted[5, 11] = True
+    some = tile_dates(net, *arrays(tile), wanted=wanted)
+    for part, every in zip(some[:3], whole, strict=False):
+        np.testing.assert_allclose(part[wanted], every[wanted], atol=1e-3, rtol=0)
+        assert np.isnan(part[~wanted]).all()
+    assert (some.probability[~wanted] == 0).all()
+    np.testing.assert_allclose(
+        some.probability[wanted], whole.probability[wanted], atol=1e-5, rtol=0
+    )
+
+
+def test_without_the_dates_of_the_curve_the_camera_s_are_the_same():
+    net, tile = network("default"), cloudy(20, 22)
+    less = dense.of_camera(net)
+    count = len(less.config.stages)
+    assert less.config.stages == net.config.stages[:count] == tuple(CALENDAR)
+    for part, every in zip(
+        tile_dates(less, *arrays(tile)), tile_dates(net, *arrays(tile)), strict=True
+    ):
+        np.testing.assert_allclose(part, every[:, :, :, :count], atol=1e-3, rtol=0)
+    paper = network("paper")
+    assert dense.of_camera(paper) is paper
+
+
+def test_lower_precision_changes_dates_little():
+    net, tile = network("default"), cloudy(20, 22)
+    single = tile_dates(net, *arrays(tile))
+    half = tile_dates(net, *arrays(tile), precision="bfloat16")
+    assert half.day.dtype == np.float32
+    assert not np.array_equal(half.probability, single.probability)
+    np.testing.assert_allclose(half.probability, single.probability, atol=0.05)
+
+
+def test_devices_and_precisions_that_are_not_there_are_named():
+    net = network("default")
+    with pytest.raises(DeepCropError, match="'float8' is unknown; expected float32, bfloat16"):
+        dense.put_on(net, "cpu", "float8")
+    with pytest.raises(DeepCropError, match="Device 'abacus' cannot be used"):
+        dense.put_on(net, "abacus", "float32")

@@ -1,0 +1,214 @@
+"""Masks, parcels and fields: where is mapped, and what a map says of each field."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import rasterio
+import shapely
+import xarray as xr
+from affine import Affine
+from pyproj import Transformer
+from tests.test_mapping import read, season_cube
+
+from deepcrop import grid, layers, mapping, observations, parcels, products
+from deepcrop.errors import DeepCropError
+from deepcrop.results import open_result
+from deepcrop.stages import NO_DAY
+
+pq = pytest.importorskip("pyarrow.parquet")
+pytest.importorskip("pyogrio")
+
+# Two fields of season_cube's grid (its upper left is 500000, 5600200), which overlap in no pixel.
+NORTH = shapely.box(500000, 5600100, 500100, 5600200)  # rows 0 to 9, columns 0 to 9
+SOUTH = shapely.box(500200, 5600000, 500300, 5600050)  # rows 15 to 19, columns 20 to 29
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_tiles_without_pictures():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "_write_picture", lambda *args: None)
+        patch.setattr(observations, "CHUNK", 16)
+        yield
+
+
+@pytest.fixture(scope="module")
+def cube(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cube") / "cube.zarr"
+    data = season_cube()
+    landcover = data["landcover"].to_dataset()
+    field = np.zeros((20, 30), np.uint32)
+    field[:10, :10], field[15:, 20:] = 7, 9
+    landcover["field_id"] = (("y", "x"), field)
+    built = observations.build(data["optical"].to_dataset(), None, landcover, data.attrs)
+    observations.save_cube(built, path)
+    return path
+
+
+def geojson(path, shapes=(NORTH, SOUTH)):
+    to_degrees = Transformer.from_crs("EPSG:32631", "EPSG:4326", always_xy=True)
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"farm": f"farm {k}"},
+            "geometry": json.loads(
+                shapely.to_geojson(
+                    shapely.transform(shape, lambda xy: np.stack(to_degrees.transform(*xy.T), 1))
+                )
+            ),
+        }
+        for k, shape in enumerate(shapes)
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def mapped(cube, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("parcels")
+    path = geojson(folder / "farms.geojson")
+    return mapping.map_region(cube, 2018, folder / "maps", parcels_path=path)
+
+
+def rows_of(result):
+    with (result.path / "fields.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_only_parcels_are_mapped(mapped):
+    inside = np.zeros((20, 30), bool)
+    inside[:10, :10] = inside[15:, 20:] = True
+    flags, days = read(mapped.path / "qflag.tif"), read(mapped.path / "sos50.tif")
+    np.testing.assert_array_equal(flags == layers.LEFT_OUT, ~inside)
+    assert (days[~inside] == NO_DAY).all()
+    assert (days[1:][inside[1:]] != NO_DAY).all()
+    lines = [json.loads(x) for x in (mapped.path / mapping.MANIFEST).read_text().splitlines()]
+    assert [line["left_out"] for line in lines] == [156, 214, 64, 16]
+
+
+def test_dates_of_each_parcel(mapped):
+    north, south = rows_of(mapped)
+    assert (north["parcel_farm"], south["parcel_farm"]) == ("farm 0", "farm 1")
+    assert (north["pixels"], south["pixels"]) == ("100", "50")
+    assert (north["crop"], south["crop"]) == ("maize", "maize")
+    # Row 0 is masked; the season begins a day later with each column.
+    assert float(north["sos50_share"]) == pytest.approx(0.9)
+    assert float(south["sos50_share"]) == 1
+    assert float(north["sos50_median"]) == pytest.approx(124.5, abs=1.5)
+    assert float(south["sos50_median"]) == pytest.approx(144.5, abs=1.5)
+    assert 3 <= float(south["sos50_spread"]) <= 6
+    assert north["eos50_date"] == "2018-09-08"
+    assert north["sos50_season2_median"] == ""
+
+
+def test_medians_are_those_of_the_pixels(mapped):
+    days = read(mapped.path / "sos50.tif")[15:, 20:]
+    assert float(rows_of(mapped)[1]["sos50_median"]) == np.median(days)
+    low, high = np.quantile(days, (0.25, 0.75))
+    assert float(rows_of(mapped)[1]["sos50_spread"]) == high - low
+
+
+def test_fields_of_the_cube_are_outlined(cube, tmp_path):
+    result = mapping.map_region(cube, 2018, tmp_path / "maps", fields=True)
+    assert [row["field"] for row in rows_of(result)] == ["7", "9"]
+    assert (read(result.path / "sos50.tif")[1:] != NO_DAY).all()  # fields alone limit nothing
+    table = pq.read_table(result.path / "fields.parquet")
+    about = json.loads(table.schema.metadata[b"geo"])
+    assert about["columns"]["geometry"]["crs"]["id"] == {"authority": "EPSG", "code": 32631}
+    outline = shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
+    assert [a.equals(b) for a, b in zip(outline, (NORTH, SOUTH), strict=True)] == [True, True]
+    with pytest.raises(DeepCropError, match="either parcels or fields"):
+        mapping.map_region(
+            cube, 2018, tmp_path / "m", fields=True, parcels_path=geojson(tmp_path / "f.geojson")
+        )
+    # What was written can be read as parcels again.
+    again = parcels.read_parcels(result.path / "fields.parquet", open_result(result.path).grid)
+    assert again.columns["field"] == [7, 9]
+
+
+def test_a_mask_on_another_grid(cube, tmp_path):
+    """20 m pixels, of which the left half and one more are to be mapped."""
+    values = np.zeros((10, 15), np.uint8)
+    values[:, :7] = 1
+    values[9, 14] = 3
+    with rasterio.open(
+        tmp_path / "mask.tif", "w", driver="GTiff", height=10, width=15, count=1, dtype="uint8",
+        crs="EPSG:32631", transform=Affine(20, 0, 500000, 0, -20, 5600200),
+    ) as file:  # fmt: skip
+        file.write(values, 1)
+    result = mapping.map_region(cube, 2018, tmp_path / "maps", mask=tmp_path / "mask.tif")
+    wanted = values.repeat(2, 0).repeat(2, 1) > 0
+    found = read(result.path / "qflag.tif")
+    np.testing.assert_array_equal(found == layers.LEFT_OUT, ~wanted)
+    whole = mapping.map_region(cube, 2018, tmp_path / "whole")
+    for name in ("sos20", "eos50_high", "n_cycles", "qflag", "length"):
+        every = read(whole.path / f"{name}.tif")
+        np.testing.assert_array_equal(read(result.path / f"{name}.tif")[wanted], every[wanted])
+    assert result.summary["source"]["mask"]["file"] == "mask.tif"
+
+
+def test_mask_and_parcels_both_limit(cube, tmp_path):
+    with rasterio.open(
+        tmp_path / "mask.tif", "w", driver="GTiff", height=20, width=30, count=1, dtype="uint8",
+        crs="EPSG:32631", transform=Affine(10, 0, 500000, 0, -10, 5600200),
+    ) as file:  # fmt: skip
+        file.write(np.eye(20, 30, dtype=np.uint8), 1)
+    farms = geojson(tmp_path / "farms.geojson")
+    mask = tmp_path / "mask.tif"
+    result = mapping.map_region(cube, 2018, tmp_path / "maps", mask=mask, parcels_path=farms)
+    wanted = read(result.path / "qflag.tif") != layers.LEFT_OUT
+    assert np.flatnonzero(wanted).tolist() == [31 * k for k in range(10)]
+
+
+def test_files_that_do_not_serve_are_named(cube, tmp_path):
+    def refuse(words, **options):
+        with pytest.raises(DeepCropError, match=words):
+            mapping.map_region(cube, 2018, tmp_path / "maps", **options)
+        assert not list(tmp_path.glob("maps*"))
+
+    (tmp_path / "bad.geojson").write_text("{")
+    refuse(r"none\.gpkg do not exist", parcels_path=tmp_path / "none.gpkg")
+    refuse(r"bad\.geojson cannot be read as parcels", parcels_path=tmp_path / "bad.geojson")
+    far = geojson(tmp_path / "far.geojson", [shapely.box(700000, 5600100, 700100, 5600200)])
+    refuse("none of its 1 shapes is a polygon within the map", parcels_path=far)
+    refuse(r"none\.tif does not exist", mask=tmp_path / "none.tif")
+    (tmp_path / "bad.tif").write_text("no raster")
+    with pytest.raises(DeepCropError, match=r"bad\.tif cannot be read"):
+        mapping.map_region(cube, 2018, tmp_path / "maps", mask=tmp_path / "bad.tif")
+
+
+def test_a_cube_without_fields(tmp_path):
+    observations.save_cube(season_cube(), tmp_path / "cube.zarr")
+    with pytest.raises(DeepCropError, match="has no 'field_id'"):
+        mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps", fields=True)
+
+
+def test_a_field_in_several_windows_is_one(monkeypatch):
+    """The commonest crop and the median are of the whole field."""
+    monkeypatch.setattr(parcels, "windows", lambda box: [
+        (slice(0, 2), slice(0, 4)), (slice(2, 4), slice(0, 4))
+    ])  # fmt: skip
+    box = grid.make_grid((500000, 5600000, 500040, 5600040), "EPSG:32631")
+    days = np.array([[10, 10, 10, 10], [30, 30, 30, 30], [20, 20, 20, 20], [10, 10, NO_DAY, 20]])
+    crops = np.array([[1, 1, 2, 2], [2, 1, 1, 2], [1, 1, 3, 3], [1, 1, 3, 3]])
+    data = {
+        layer.name: np.full((4, 4), layer.nodata or 0, layer.dtype)
+        for layer in layers.describe("curve", 2018)
+    }
+    data["sos50"] = days.astype(np.int16)
+    maps = grid.assign_grid(xr.Dataset({k: (("y", "x"), v) for k, v in data.items()}), box)
+    one = xr.Dataset({
+        "field": (("y", "x"), np.full((4, 4), 5, np.uint32)),
+        "crop": (("y", "x"), crops.astype(np.uint16)),
+    })  # fmt: skip
+    one = grid.assign_grid(one, box)
+    one["crop"].attrs = {"flag_values": [1, 2, 3], "flag_meanings": "maize wheat oats"}
+    table = parcels.field_table({"curve": maps}, one["field"], 2018, one["crop"])
+    known = days[days != NO_DAY]
+    assert table["field"] == [5]
+    assert table["crop"] == ["maize"]
+    assert table["sos50_median"] == [np.median(known)]
+    assert table["sos50_share"] == [15 / 16]
+    low, high = np.quantile(known, (0.25, 0.75))
+    assert table["sos50_spread"] == [high - low]

@@ -1,0 +1,86 @@
+"""Tiles made in this process: failures are tried again, then named, and the others finish."""
+
+import json
+
+import numpy as np
+import pytest
+from tests.test_mapping import read, season_cube
+
+from deepcrop import mapping, observations, products, tiles
+from deepcrop.errors import DeepCropError
+from deepcrop.stages import NO_DAY
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_tiles_without_pictures():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "_write_picture", lambda *args: None)
+        patch.setattr(observations, "CHUNK", 16)
+        yield
+
+
+@pytest.fixture(scope="module")
+def cube(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cube") / "cube.zarr"
+    observations.save_cube(season_cube(), path)
+    return path
+
+
+def failing(monkeypatch, step, times, core=(slice(0, 16), slice(16, 30))):
+    """Let a step of one tile fail so many times; gives the list of its tries."""
+    tries, real = [], getattr(tiles, step)
+
+    def fail(*args):
+        if core in args:
+            tries.append(step)
+            if len(tries) <= times:
+                raise OSError("the disk is gone")
+        return real(*args)
+
+    monkeypatch.setattr(tiles, step, fail)
+    return tries
+
+
+@pytest.mark.parametrize("step", ["read_tile", "compute_tile", "write_tile"])
+def test_a_tile_that_fails_is_tried_again(cube, tmp_path, monkeypatch, step):
+    tries = failing(monkeypatch, step, times=2)
+    result = mapping.map_region(cube, 2018, tmp_path / "maps")
+    assert len(tries) == 3
+    assert (read(result.path / "sos50.tif")[1:] != NO_DAY).all()
+    assert len((result.path / mapping.MANIFEST).read_text().splitlines()) == 4
+
+
+def test_a_tile_that_goes_on_failing_is_named_and_the_others_are_kept(cube, tmp_path, monkeypatch):
+    tries = failing(monkeypatch, "compute_tile", times=99)
+    words = (
+        r"1 of 4 tiles failed 3 times each:\n  rows 0 to 15, columns 16 to 29: OSError: the disk "
+        r"is gone\nAll others are kept in .*maps\.part"
+    )
+    with pytest.raises(DeepCropError, match=words):
+        mapping.map_region(cube, 2018, tmp_path / "maps")
+    assert len(tries) == 3
+    assert not (tmp_path / "maps").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(observations, "CHUNK", 16)
+    made, real = [], tiles.compute_tile
+    monkeypatch.setattr(tiles, "compute_tile", lambda *a: made.append(a[2]) or real(*a))
+    mapping.map_region(cube, 2018, tmp_path / "maps", resume=True)
+    assert made == [(slice(0, 16), slice(16, 30))]
+
+
+def test_the_manifest_has_a_line_for_each_tile(cube, tmp_path):
+    result = mapping.map_region(cube, 2018, tmp_path / "maps")
+    text = (result.path / mapping.MANIFEST).read_text().splitlines()
+    lines = [json.loads(line) for line in text]
+    assert [(line["rows"][0], line["cols"][0]) for line in lines] == [
+        (0, 0), (0, 16), (16, 0), (16, 16)
+    ]  # fmt: skip
+    assert sum(line["pixels"] for line in lines) == 600
+    assert np.sum([line["valid"]["curve optical"] for line in lines]) == 570 * 98
+    assert all(line["seconds"] >= 0 and line["left_out"] == 0 for line in lines)
+
+
+def test_there_must_be_something_to_resume(cube, tmp_path):
+    with pytest.raises(DeepCropError, match="no interrupted run of these settings to resume"):
+        mapping.map_region(cube, 2018, tmp_path / "maps", resume=True)
+    assert not list(tmp_path.iterdir())
