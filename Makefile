@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV = .venv
 RUN = $(VENV)/bin/python -m
 
-.PHONY: demo test test-slow check clean
+.PHONY: demo test test-slow check docs clean
 
 # The environment, made when absent or when what it is made from has changed.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -25,5 +25,8 @@ check: $(VENV)/.installed  ## lint, format, types
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 
+docs: $(VENV)/.installed  ## the documentation, in site/
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site

@@ -63,7 +63,7 @@ def fetch(
 
     Started again after an interruption, it goes on where it stopped.
 
-    Example: deepcrop fetch solano.zarr --area=-121.6,38.3,-121.5,38.4 --years 2018
+    Example: deepcrop fetch solano.zarr --area=-121.56,38.34,-121.54,38.36 --years 2018
     """
     # They tell of every request that is tried again; what fails for good is named at the end.
     for library in ("rasterio", "odc"):

@@ -32,7 +32,7 @@ def train(
 
     Interrupted, the same command goes on to the same result.
 
-    Example: deepcrop train experiments/default.yaml --data DATA --out runs/default
+    Example: deepcrop train experiments/tiny.yaml --data DATA --out runs/tiny
     """
     import deepcrop.network  # noqa: F401  (first: says what to install where PyTorch is missing)
     from deepcrop import experiment
@@ -68,7 +68,7 @@ def evaluate(
 ) -> None:
     """Score weights against cameras, or on real satellites.
 
-    Example: deepcrop evaluate --weights w.safetensors --samples samples.npz --out scores
+    Example: deepcrop evaluate --samples reproduced/samples_field.npz --out scores
     """
     if real == (samples is not None):
         raise DeepCropError("Give one of --samples SET.npz and --real.")

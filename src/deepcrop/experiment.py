@@ -32,7 +32,7 @@ HELD_LESSONS = 100
 """The last lessons of an experiment, which are held out."""
 
 FOLDS = 8
-"""The training sites' clusters are dealt into so many parts; the first is held out."""
+"""The training sites' clusters are dealt into so many parts, or fewer; the first is held out."""
 
 T = TypeVar("T")
 
@@ -247,7 +247,7 @@ def training_sites(years: Sequence[sites.CameraYear]) -> tuple[set[str], set[str
     """Sites to learn from, and those of other clusters that decide when to stop and calibrate."""
     kept_out = {year.cluster for year in years if year.site in TESTED_ELSEWHERE}
     train = [year for year in sites.split(years).train if year.cluster not in kept_out]
-    dealt = sites.folds(train, FOLDS)
+    dealt = sites.folds(train, min(FOLDS, max(len({year.cluster for year in train}), 2)))
     held = {year.cluster for year, fold in zip(train, dealt, strict=True) if fold == 0}
     return (
         {year.site for year in train if year.cluster not in held},

@@ -191,7 +191,7 @@ def _plan(region: Region) -> Plan:
     return Plan(place, kept, sar, radar.soil_moisture(rain, canopy.DAYS))
 
 
-def simulate(region: Region, out: Path, overwrite: bool = False) -> None:
+def simulate(region: Region, out: str | Path, overwrite: bool = False) -> None:
     """Simulate a region and write it as a Zarr store in the cube contract.
 
     Beside ``/optical``, ``/sar`` and ``/landcover`` the store has ``/truth`` (season dates per
@@ -202,7 +202,7 @@ def simulate(region: Region, out: Path, overwrite: bool = False) -> None:
     ----------
     region : Region
         What to simulate.
-    out : Path
+    out : str or Path
         Zarr store to make.
     overwrite : bool
         Replace an existing one.
@@ -212,6 +212,7 @@ def simulate(region: Region, out: Path, overwrite: bool = False) -> None:
     DeepCropError
         If the region cannot be simulated or ``out`` exists.
     """
+    out = Path(out)
     check_region(region)
     plan = _plan(region)
     blocks = list(grid.tiles((region.rows, region.cols), observations.CHUNK))

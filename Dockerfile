@@ -1,0 +1,30 @@
+# Deep-CroP with the curve and the network, on processor cores.
+#
+#   docker build --tag deepcrop .
+#   docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/work" deepcrop map region.zarr --year 2018 --out maps
+#
+# Wheels bring GDAL, PROJ and numba's LLVM with them, so that nothing is installed with apt.
+FROM python:3.11-slim AS build
+
+WORKDIR /source
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY src src
+RUN python -m venv /opt/deepcrop \
+    && /opt/deepcrop/bin/pip install --no-cache-dir --constraint constraints.txt \
+        ".[dask,labels,network]"
+# Kernels are compiled here, and not by every container; one on another kind of processor compiles
+# its own beside them, so that whoever runs it must be able to write there.
+ENV NUMBA_CACHE_DIR=/opt/deepcrop/kernels
+RUN /opt/deepcrop/bin/deepcrop simulate /tmp/region.zarr --size 40x40 \
+    && /opt/deepcrop/bin/deepcrop map /tmp/region.zarr --year 2018 --out /tmp/maps \
+    && chmod --recursive a+rwX /opt/deepcrop/kernels
+
+FROM python:3.11-slim
+COPY --from=build /opt/deepcrop /opt/deepcrop
+# Any user may run it: what is written goes to /work, caches to /tmp.
+ENV PATH=/opt/deepcrop/bin:$PATH \
+    NUMBA_CACHE_DIR=/opt/deepcrop/kernels \
+    HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib PYTHONDONTWRITEBYTECODE=1
+WORKDIR /work
+ENTRYPOINT ["deepcrop"]
+CMD ["--help"]

@@ -1,0 +1,114 @@
+"""Every command's help has an example, and every example works as it is printed.
+
+They run one after the other in one folder, as a reader would type them: what one makes, the next
+reads. Archives are on the loopback; training takes two steps instead of hundreds.
+"""
+
+import glob
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import typer
+from workspace import ROOT, archives
+
+from deepcrop import cli
+
+COMMANDS = typer.main.get_command(cli.app).commands
+ORDER = ("simulate", "map", "report", "score", "labels", "fetch", "doctor", "train", "reproduce")
+
+
+def examples(name):
+    """Command lines of a command's help."""
+    paragraphs = re.split(r"\n\s*\n", COMMANDS[name].help)
+    words = (" ".join(paragraph.split()) for paragraph in paragraphs)
+    return [found[1] for one in words if (found := re.match(r"[^`]*?: (deepcrop .*)", one))]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_an_example_of_itself(name):
+    assert examples(name)
+    assert all(one.startswith(f"deepcrop {name}") for one in examples(name))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The folder of the repository's experiments, of data, and of all that the examples make."""
+    pytest.importorskip("torch")
+    folder = tmp_path_factory.mktemp("examples")
+    with archives(folder) as (environment, data), pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.setenv("COLUMNS", "200")
+        for name in ("experiments", "examples"):
+            (folder / name).symlink_to(ROOT / name)
+        (folder / "phenocam").symlink_to(data / "phenocam" / "series")
+        patch.chdir(folder)
+        yield folder
+
+
+@pytest.fixture
+def short_training(monkeypatch):
+    from deepcrop import experiment, reproduce, study, training
+
+    whole = training.fit
+
+    def fit(network, train, valid, settings, *rest, **more):
+        return whole(network, train, valid, replace(settings, steps=2, check=1), *rest, **more)
+
+    monkeypatch.setattr(experiment, "fit", fit)
+    monkeypatch.setattr(reproduce, "fit", fit)
+    monkeypatch.setattr(study, "METHODS", ("optical-only",))
+    monkeypatch.setattr("deepcrop.report_page.DPI", 40)
+
+
+def run(line, monkeypatch):
+    """Run a command line in this process, as the shell would split it; returns the exit status."""
+    words = shlex.split(line)
+    words = [one for word in words for one in sorted(glob.glob(word)) or [word]]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return end.value.code or 0
+
+
+def test_examples_work_as_printed(folder, short_training, monkeypatch, capsys):
+    for name in ORDER:
+        for line in examples(name):
+            status = run(line, monkeypatch)
+            output = capsys.readouterr()
+            assert status == 0 or name == "doctor", f"{line}\n{output.out}\n{output.err}"
+            assert output.out
+    for line in examples("evaluate"):  # of what `reproduce` has made
+        assert run(line, monkeypatch) == 0, line
+    made = ("maps/sos50.tif", "maps/report/report.html", "accuracy.csv", "labels.csv")
+    made += ("runs/tiny/1_cameras/weights.safetensors", "reproduced/report.html")
+    made += ("scores/report.html", "scores/tables/methods.csv")
+    assert [one for one in made if not (folder / one).exists()] == []
+
+
+def test_the_example_of_real_files(folder, real_data, monkeypatch):
+    monkeypatch.setenv("DEEPCROP_REAL_DATA", str(real_data.resolve()))
+    for line in examples("ingest"):
+        assert run(line, monkeypatch) == 0
+
+
+@pytest.mark.slow
+def test_the_example_of_the_demo(folder, monkeypatch):
+    for line in examples("demo"):
+        assert run(line, monkeypatch) == 0
+    if "view" in COMMANDS:
+        for line in examples("view"):
+            words = [sys.executable, "-m", "deepcrop.cli", *shlex.split(line)[1:]]
+            with subprocess.Popen(
+                words, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+            ) as viewer:
+                try:
+                    assert "http://127.0.0.1" in viewer.stdout.readline()
+                finally:
+                    viewer.send_signal(signal.SIGINT)
