@@ -17,6 +17,7 @@ from deepcrop.ingest import ingest as run_ingest
 from deepcrop.label_table import label_files
 from deepcrop.labels import CALENDAR
 from deepcrop.mapping import MapResult, map_region
+from deepcrop.report import report as run_report
 from deepcrop.simulation import Region
 from deepcrop.simulation import simulate as run_simulate
 from deepcrop.staging import progress_bar
@@ -348,6 +349,7 @@ def demo(
     for stage in stages.STAGES:
         evaluation.draw_comparison(maps, region, stage, out / f"truth_{stage}.png")
     evaluation.draw_series(region, year, out / "series.png")
+    page = run_report(maps)
     _report(result)
     typer.echo(
         f"""
@@ -358,7 +360,9 @@ All of this is SIMULATED DATA with known truth.
   map against truth, pictures      {out}/truth_sos20.png ...
   map against truth, numbers       {out}/accuracy.csv
   one pixel's curve and dates      {out}/series.png
-  summary                          {maps}/summary.json"""
+  summary                          {maps}/summary.json
+  all of it as a page to read      {page}
+  and in the browser               deepcrop view {maps} --cube {region}"""
     )
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from deepcrop.report import report as write
+
 
 def report(
     result: Annotated[Path, typer.Argument(help="Directory made by 'deepcrop map'.")],
@@ -21,7 +23,5 @@ def report(
 
     Example: deepcrop report maps
     """
-    from deepcrop.report import report as write  # its figures take a second to import
-
     page = write(result, out, overwrite)
     typer.echo(f"report: {page}\nfigures: {page.parent / 'figures'}/")
