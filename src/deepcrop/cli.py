@@ -75,7 +75,7 @@ def simulate(
 ) -> None:
     """Simulate a region with known truth.
 
-    Example: deepcrop simulate region.zarr --size 100x80 --year 2018
+    Example: deepcrop simulate region.zarr --size 60x40 --year 2018
     """
     if out.suffix == ".nc":
         raise DeepCropError(f"{out}: simulate writes a Zarr store; give a name like region.zarr.")
