@@ -10,14 +10,15 @@ from pathlib import Path
 
 from tests.archive import cropland, phenocam
 from tests.archive.server import Server
-from tests.archive.stac import serve_region
+from tests.archive.stac import forget_tokens, serve_region
 
 from deepcrop import observations
 from deepcrop.simulation import Region, simulate
+from deepcrop.sites import TEST_SITES
 
 ROOT = Path(__file__).parents[1]
-SITES = ("mead1", "north", "mead2", "usof6")
-"""Two to learn from, two of the paper's test sites."""
+SITES = ("mead1", "north", *TEST_SITES)
+"""Two to learn from, and the paper's test sites, without which nothing is taught."""
 
 
 @contextlib.contextmanager
@@ -34,6 +35,7 @@ def archives(folder):
     cube = observations.open_cube(path)
     raster = cropland.write_raster(folder / "cdl.tif", observations.grid_of(cube))
     series = cameras(path, folder / "DATA" / "phenocam" / "series")
+    forget_tokens()  # of another server
     with Server() as server:
         bed = serve_region(server, folder / "scenes", cube, ("pc-05.10", "pc-rtc"))
         cropland.serve(server, raster, years=(2018,))
