@@ -44,6 +44,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
         head, _, rest = markdown.partition("\n\n")
         return f"{head}\n\n[Download as Jupyter notebook]({name}){{ download }}\n\n{rest}"
     markdown = re.sub(r"<!-- layers: (\w+) -->", lambda match: _layers(match[1]), markdown)
+    markdown = markdown.replace("<!-- flags -->", _flags())
     # Files of the repository are no pages; where it is read as a repository, the links work.
     return re.sub(r"\[([^\]]*)\]\(\.\./([^)]*)\)", r"`\2`", markdown)
 
@@ -119,6 +120,11 @@ def _layers(method: str) -> str:
         title = layer.title.replace(str(YEAR), "YEAR")
         rows.append(f"| `{layer.name}.tif` | {title} | {unit} | {layer.dtype} | {nodata} |")
     return "\n".join(rows)
+
+
+def _flags() -> str:
+    rows = ["| bit | meaning |", "|--:|---|"]
+    return "\n".join([*rows, *(f"| {bit} | {words} |" for bit, words in layers.FLAGS.items())])
 
 
 # Notebooks ---------------------------------------------------------------------------------------

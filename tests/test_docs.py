@@ -70,9 +70,10 @@ def test_every_command_and_layer_is_there(site):
     for name in typer.main.get_command(cli.app).commands:
         assert f"deepcrop {name}" in commands
     product = (site / "product.html").read_text(encoding="utf-8")
-    for method in ("curve", "deepcrop"):
+    for method in (*layers.METHODS, layers.DIFFERENCE):
         for layer in layers.describe(method, 2018):
             assert f"{layer.name}.tif" in product
+    assert all(words in product for words in layers.FLAGS.values())
     python = (site / "python.html").read_text(encoding="utf-8")
     for name in ("deepcrop.map_seasons", "deepcrop.results.Result", "deepcrop.phenology.extract"):
         assert f'id="{name}"' in python

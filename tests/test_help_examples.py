@@ -86,7 +86,13 @@ def test_examples_work_as_printed(folder, short_training, monkeypatch, capsys):
             output = capsys.readouterr()
             assert status == 0 or name == "doctor", f"{line}\n{output.out}\n{output.err}"
             assert output.out
-    made = ("maps/sos50.tif", "maps/report/report.html", "accuracy.csv", "labels.csv")
+    made = (
+        "maps/curve/sos50.tif",
+        "maps/difference/sos50.tif",
+        "maps/report/report.html",
+        "accuracy.csv",
+        "labels.csv",
+    )
     made += ("solano.zarr", "runs/tiny/1_cameras/weights.safetensors")
     assert [one for one in made if not (folder / one).exists()] == []
 

@@ -84,6 +84,9 @@ def test_the_summary_counts_scenes_pixels_and_crops(mapped):
     summary = json.loads((mapped.path / "summary.json").read_text())
     assert summary == mapped.summary
     assert summary["scenes"] == {"optical": 98, "optical_usable": 98}
+    first = summary["seen"]["optical"][0]
+    assert first == {"date": "2017-11-02", "share": 0.95}  # a row is masked
+    assert len(summary["seen"]["optical"]) == 98
     assert summary["maps"]["curve"]["layers"]["sos50"]["detected_share"] == pytest.approx(0.95)
     assert (
         summary["maps"]["curve"]["crops"]["maize"]["layers"]["eos50"]["median_date"] == "2018-09-08"

@@ -40,7 +40,7 @@ def page(tmp_path_factory):
     """The page of the small result, and its folder."""
     folder = tmp_path_factory.mktemp("report")
     result = small_result(folder / "maps")
-    result.summary["scene_list"] = {"optical": [{"date": "2018-04-11", "share": 0.8}]}
+    result.summary["seen"] = {"optical": [{"date": "2018-04-11", "share": 0.8}]}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "open_result", lambda path: result)
         patch.setattr("deepcrop.report_page.DPI", 40)
@@ -109,6 +109,7 @@ def test_a_map_becomes_a_report(tmp_path, monkeypatch):
     text = made.read_text(encoding="utf-8")
     assert "made-up fields" in text
     assert "whittaker" in text
+    assert "scenes.svg" in text
     assert "8 Sep" in text  # day 250, as the cube was made
     assert np.all([word in text for word in ("maize", "98 of use")])
     with pytest.raises(DeepCropError, match="overwrite"):

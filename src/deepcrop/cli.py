@@ -232,7 +232,10 @@ def _report(result: MapResult) -> None:
 
 @app.command()
 def score(
-    maps: Annotated[Path, typer.Argument(help="Directory made by 'deepcrop map'.")],
+    maps: Annotated[
+        Path,
+        typer.Argument(help="Directory made by 'deepcrop map', or the folder of one method in it."),
+    ],
     region: Annotated[Path, typer.Argument(help="The simulated region, with its truth.")],
     out: Annotated[Path, typer.Option(help="CSV to write.")],
     overwrite: Annotated[
@@ -241,7 +244,7 @@ def score(
 ) -> None:
     """Score the maps of a simulated region against its truth.
 
-    Example: deepcrop score maps region.zarr --out accuracy.csv
+    Example: deepcrop score maps/curve region.zarr --out accuracy.csv
     """
     if out.exists() and not overwrite:
         raise DeepCropError(f"{out} exists. Choose another name, or add --overwrite.")

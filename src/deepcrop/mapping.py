@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -392,10 +393,16 @@ def _info(
     }
     times = np.concatenate([images.data["time"].values for _, images in read.values()])
     scenes: dict[str, int] = {}
+    seen: dict[str, list[dict[str, Any]]] = {}
+    size = math.prod(observations.grid_of(cube).shape)
     for name, (key, images) in read.items():
         pixels = [line["valid"][key] for line in lines if line["valid"]]
-        usable = int((np.sum(pixels, axis=0) > 0).sum()) if pixels else 0
-        scenes |= {name: images.days.size, f"{name}_usable": usable}
+        counts = np.sum(pixels, axis=0) if pixels else np.zeros(images.days.size)
+        scenes |= {name: images.days.size, f"{name}_usable": int((counts > 0).sum())}
+        seen[name] = [
+            {"date": str(time)[:10], "share": round(float(count) / size, 4)}
+            for time, count in zip(images.data["time"].values, counts, strict=True)
+        ]
     attrs = {
         name: observations.plain(cube[name].attrs)
         for name in (*read, "landcover")
@@ -409,5 +416,6 @@ def _info(
         start=times.min(),
         end=times.max(),
         scenes=scenes,
+        seen=seen,
         source={"cube": path.name, **attrs, **settings, **land},
     )

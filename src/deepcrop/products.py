@@ -51,6 +51,9 @@ class MapInfo:
         Time of the first and the last observation that was used.
     scenes : mapping
         Numbers of scenes, for example ``{"optical": 42, "optical_usable": 40}``.
+    seen : mapping
+        By sensor, each scene's date and the share of the region that it shows:
+        ``{"optical": [{"date": "2018-04-11", "share": 0.83}, …]}``.
     source : mapping
         Provenance: settings and attributes of the cube, as JSON types.
     """
@@ -61,6 +64,7 @@ class MapInfo:
     start: np.datetime64
     end: np.datetime64
     scenes: Mapping[str, int] = field(default_factory=dict)
+    seen: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -300,6 +304,7 @@ def _summary(
         "software": f"deepcrop {__version__}",
         "observations": {"start": _iso(info.start), "end": _iso(info.end)},
         "scenes": dict(info.scenes),
+        "seen": dict(info.seen),
         "grid": {
             "crs": crs_name(box),
             "shape": [box.shape[0], box.shape[1]],

@@ -164,7 +164,7 @@ def _scenes(result: Result) -> Section:
     ]
     seen = {
         name: [(np.datetime64(one["date"]), one["share"]) for one in some]
-        for name, some in result.summary.get("scene_list", {}).items()
+        for name, some in result.summary.get("seen", {}).items()
     }
     pictures = []
     if seen:
