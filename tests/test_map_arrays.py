@@ -99,6 +99,7 @@ def test_the_network_gives_the_same_lazily(tmp_path, monkeypatch):
     ("options", "error", "words"),
     [
         ({"method": "guess"}, dc.DeepCropError, "'guess' is unknown"),
+        ({"method": "both"}, dc.DeepCropError, "one method at a time"),
         ({"smoother": "magic"}, dc.DeepCropError, "'magic' is unknown"),
         ({"radar": False}, dc.DeepCropError, "add --method deepcrop"),
         ({"year": 2035}, dc.CubeError, "no optical observation around 2035"),

@@ -75,6 +75,8 @@ def map_seasons(
             f"Cannot map a {type(cube).__name__}; expected a cube: deepcrop.open_cube(path)."
         )
     mapping.check_options(method, index, smoother, weights, radar)
+    if method not in layers.METHODS:
+        raise DeepCropError(f"Method {method!r} gives two maps; ask for one method at a time.")
     if method == "curve":
         plan = plan_curve(cube, "The cube", year, index, smoother)
     else:
