@@ -156,7 +156,7 @@ def test_stac_is_valid_offline(result):
     bits = item.assets["curve/qflag"].extra_fields["classification:bitfields"]
     assert [bit["offset"] for bit in bits] == list(range(8))
     for one in item.assets["crop_type"].extra_fields["classification:classes"]:
-        assert set(one) <= {"value", "name", "color_hint"}
+        assert set(one) <= {"value", "name", "title", "color_hint"}
 
 
 def test_every_layer_has_a_style_with_a_legend_of_dates(result):

@@ -131,7 +131,8 @@ def _classes(crop_type: xr.DataArray) -> list[dict[str, Any]]:
     names = str(crop_type.attrs.get("flag_meanings", "")).split()
     colours = str(crop_type.attrs.get("flag_colors", "")).split()
     classes: list[dict[str, Any]] = [
-        {"value": value, "name": name} for value, name in zip(values, names, strict=True)
+        {"value": value, "name": re.sub(r"[^0-9A-Za-z_-]", "_", name), "title": name}
+        for value, name in zip(values, names, strict=True)
     ]
     if len(colours) == len(classes):
         for one, colour in zip(classes, colours, strict=True):

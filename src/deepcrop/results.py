@@ -211,9 +211,11 @@ def _layer(path: Path, key: str, asset: dict[str, Any]) -> ResultLayer:
         band.get("nodata"),
         {int(bit): words for bit, words in asset.get("deepcrop:flags", {}).items()},
         tuple(
-            ResultClass(each["value"], each["name"], "#" + each["color_hint"])
-            if "color_hint" in each
-            else ResultClass(each["value"], each["name"])
+            ResultClass(
+                each["value"],
+                each["title"],
+                "#" + each["color_hint"] if "color_hint" in each else "",
+            )
             for each in asset.get("classification:classes", [])
         ),
     )

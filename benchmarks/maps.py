@@ -1,0 +1,272 @@
+"""How fast landscapes are mapped: each command prints a table with machine, versions and ratios.
+
+    python benchmarks/maps.py curve                  # the region by the curve: under 60 s, 4 GB?
+    python benchmarks/maps.py deepcrop               # by the network: over 3300 pixels/s, 6 GB?
+    python benchmarks/maps.py patchwise              # dense against patch by patch, our network
+    python benchmarks/maps.py patchwise --network paper
+    python benchmarks/maps.py workers                # two Dask workers against one process
+    python benchmarks/maps.py linear                 # 1, 2 and 4 million pixels
+    python benchmarks/maps.py precision              # bfloat16 against float32
+
+SIMULATED DATA. The region is 4000 x 1000 pixels (``--size``) with 42 optical and 28 radar scenes,
+about 40 km x 10 km as the paper's first area, simulated once into ``--folder`` (some minutes) and
+read from disk; maps are written as products. Times are of the whole command, Python's start
+included; a first run compiles kernels. ``--out FILE`` also writes the table.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+MEASURED = """
+import json, resource, runpy, sys, time
+start = time.time()
+sys.argv = ["deepcrop", *json.loads(sys.argv[1])]
+try:
+    runpy.run_module("deepcrop.cli", run_name="__main__")
+except SystemExit as stop:
+    assert not stop.code, stop.code
+own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+cpu = sum(each.ru_utime + each.ru_stime for each in (own, others))
+peak = max(own.ru_maxrss, others.ru_maxrss) / 1024**2
+print("MEASURED", json.dumps({"seconds": time.time() - start, "cpu": cpu, "gigabytes": peak}))
+"""
+
+
+def measured(*arguments):
+    """Run a command of deepcrop; seconds, seconds of processor time, peak memory of a process."""
+    command = [sys.executable, "-c", MEASURED, json.dumps([str(a) for a in arguments])]
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(run.stdout.split("MEASURED")[1])
+
+
+def region(folder, size):
+    """The simulated region, made once."""
+    path = folder / f"region_{size}.zarr"
+    if not path.exists():
+        period = ["--start", "2018-01-01", "--end", "2019-01-31"]
+        scenes = ["--optical-scenes", "42", "--sar-scenes", "28"]
+        measured("simulate", path, "--size", size, *period, *scenes)
+    return path
+
+
+def pixels(size):
+    cols, rows = map(int, size.split("x"))
+    return cols * rows
+
+
+def mapped(options, size, *arguments):
+    """Map a region; what it took."""
+    out = options.folder / "maps"
+    took = measured(
+        "map", region(options.folder, size), "--year", "2018", "--out", out, "--overwrite",
+        *arguments,
+    )  # fmt: skip
+    return took | {"rate": pixels(size) / took["seconds"], "cpu_rate": pixels(size) / took["cpu"]}
+
+
+HEADING = "| run | pixels | time, s | pixels/s | pixels per s of a core | peak memory, GB |"
+
+
+def row(name, size, took):
+    return (
+        f"| {name} | {pixels(size):,} | {took['seconds']:.1f} | {took['rate']:,.0f} | "
+        f"{took['cpu_rate']:,.0f} | {took['gigabytes']:.2f} |"
+    )
+
+
+def table(*rows):
+    return [HEADING, "|---|---:|---:|---:|---:|---:|", *rows]
+
+
+def whole(options):
+    """The region by one method."""
+    took = mapped(options, options.size, "--method", options.command)
+    return table(row(options.command, options.size, took))
+
+
+def workers(options):
+    """Processes of Dask against the threads of one process."""
+    method = ["--method", options.method]
+    one = mapped(options, options.size, *method)
+    two = mapped(options, options.size, *method, "--workers", "2")
+    ratio = one["seconds"] / two["seconds"]
+    return [
+        *table(
+            row(f"{options.method}, one process", options.size, one),
+            row(f"{options.method}, two Dask workers", options.size, two),
+        ),
+        "",
+        f"Two workers are {ratio:.2f} times as fast as one process.",
+    ]
+
+
+def linear(options):
+    """Time by size; the smallest region is the measure."""
+    rows, per_pixel = [], []
+    for size in options.sizes:
+        took = mapped(options, size, "--method", options.method)
+        per_pixel.append(took["seconds"] / pixels(size))
+        rows.append(row(options.method, size, took))
+    ratio = per_pixel[-1] / per_pixel[0]
+    return [*table(*rows), "", f"A pixel of the last takes {ratio:.2f} times one of the first."]
+
+
+def tile_of(options):
+    """Images of a square of the region with its halo, as the network reads them."""
+    from deepcrop import grid, map_network, observations, tiling
+    from deepcrop.network.shipped import shipped
+
+    size = f"{max(options.side + 17, 64)}x{max(options.side + 17, 64)}"
+    path = region(options.folder, size)
+    plan = map_network.plan_network(observations.open_cube(path), path, 2018, shipped(), True)
+    core = slice(9, 9 + options.side)
+    tile = grid.tile_at((core, core), (options.side + 17,) * 2, grid.PATCH_HALO)
+    images = plan.images
+    return (
+        tiling.padded(images["optical"].data, tile),
+        images["optical"].days,
+        tiling.padded(images["sar"].data, tile),
+        images["sar"].days,
+        tiling.orbits_of(images["sar"].data),
+    )
+
+
+def patchwise(options):
+    """Dense against one patch for each pixel, on one core; ratios are of this run."""
+    import torch
+
+    from deepcrop.network import CONFIGS, Batch, build, load
+    from deepcrop.network.dense import tile_dates
+    from deepcrop.network.shipped import shipped
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    net = load(shipped())[0] if options.network == "default" else build(CONFIGS["paper"]).eval()
+    images = tile_of(options)
+    tile_dates(net, *images)
+    start = time.process_time()
+    dense = tile_dates(net, *images)
+    rate = options.side**2 / (time.process_time() - start)
+    rows = [f"| dense, {options.side} x {options.side} pixels | {rate:,.1f} | 1 |"]
+    optical, optical_days, radar, radar_days, orbits = map(torch.from_numpy, images)
+    places = np.random.default_rng(0).integers(0, options.side, (options.patches, 2))
+    worst = 0.0
+    for size in options.batches:
+        start = time.process_time()
+        with torch.inference_mode():
+            for first in range(0, max(len(places) // size * size, size), size):
+                some = places[first : first + size]
+                batch = Batch(
+                    torch.stack([optical[..., r : r + 18, c : c + 18] for r, c in some]),
+                    optical_days.expand(len(some), -1),
+                    torch.stack([radar[..., r : r + 18, c : c + 18] for r, c in some]),
+                    radar_days.expand(len(some), -1),
+                    orbits.expand(len(some), -1),
+                )
+                seen = net.look(batch)
+                dates = net.decode(net.head(seen), seen)
+                r, c = some.T
+                apart = np.abs(dates.probability.numpy() - dense.probability[r, c])
+                worst = max(worst, float(apart.max()))
+        done = max(len(places) // size * size, min(size, len(places)))
+        each = done / (time.process_time() - start)
+        rows.append(f"| patch by patch, {size} at a time | {each:,.1f} | {rate / each:.1f} |")
+    return [
+        f"Network `{options.network}`, pixels per second of one core:",
+        "",
+        "| form | pixels/s | dense is so many times as fast |",
+        "|---|---:|---:|",
+        *rows,
+        "",
+        f"Largest difference of a probability: {worst:.1e}.",
+    ]
+
+
+def precision(options):
+    """What bfloat16 does to speed and dates on this processor."""
+    import torch
+
+    from deepcrop.network import load
+    from deepcrop.network.dense import of_camera, tile_dates
+    from deepcrop.network.shipped import shipped
+
+    torch.set_num_threads(1)
+    net, images = of_camera(load(shipped())[0]), tile_of(options)
+    rows, reference = [], None
+    for name in ("float32", "bfloat16"):
+        tile_dates(net, *images, precision=name)
+        start = time.process_time()
+        dates = tile_dates(net, *images, precision=name)
+        rate = options.side**2 / (time.process_time() - start)
+        reference = reference or dates
+        both = np.isfinite(dates.day) & np.isfinite(reference.day)
+        apart = (dates.day - reference.day)[both]
+        share = both.sum() / np.isfinite(reference.day).sum()
+        rows.append(
+            f"| {name} | {rate:,.0f} | {100 * share:.2f} % | "
+            f"{100 * (np.abs(apart) <= 1).mean():.2f} % | {np.median(apart):.3f} |"
+        )
+    return [
+        "| numbers | pixels per s of a core | dates kept | within a day | median change, days |",
+        "|---|---:|---:|---:|---:|",
+        *rows,
+    ]
+
+
+def machine():
+    """The machine and what runs on it, in a line."""
+    import importlib.metadata as metadata
+
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        found = [
+            x.split(":", 1)[1].strip() for x in info.read_text().splitlines() if "model n" in x
+        ]
+        name = f"{len(found)} cores {found[0]}" if found else name
+    packages = ("numpy", "numba", "torch", "zarr", "rasterio", "distributed")
+    versions = ", ".join(f"{p} {metadata.version(p)}" for p in packages)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True,
+        text=True, check=False,
+    ).stdout.strip()  # fmt: skip
+    today = time.strftime("%Y-%m-%d")
+    return (
+        f"{today}, commit {commit or '-'}; {name}; CPython {platform.python_version()}; {versions}"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = {
+        "curve": whole, "deepcrop": whole, "both": whole, "workers": workers, "linear": linear,
+        "patchwise": patchwise, "precision": precision,
+    }  # fmt: skip
+    parser.add_argument("command", choices=commands)
+    parser.add_argument("--folder", type=Path, default=Path("benchmark_maps"))
+    parser.add_argument("--size", default="4000x1000", help="columns x rows")
+    parser.add_argument("--sizes", nargs="+", default=["1000x1000", "2000x1000", "4000x1000"])
+    parser.add_argument("--method", default="curve", help="of workers and linear")
+    parser.add_argument("--network", choices=["default", "paper"], default="default")
+    parser.add_argument("--side", type=int, default=128, help="of the square of patchwise")
+    parser.add_argument("--patches", type=int, default=512, help="pixels done patch by patch")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 32, 128])
+    parser.add_argument("--out", type=Path, help="Markdown to write")
+    options = parser.parse_args()
+    options.folder.mkdir(exist_ok=True)
+    lines = [f"SIMULATED DATA. {machine()}", "", *commands[options.command](options)]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if options.out:
+        options.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
