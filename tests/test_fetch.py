@@ -113,6 +113,54 @@ def test_a_scene_that_fails_is_named_and_the_others_finish(
     np.testing.assert_allclose(cube["optical"]["red"], truth["red"], rtol=0, atol=1.01e-4)
 
 
+@pytest.mark.parametrize(("kind", "why"), [("403", "refused"), ("503", "busy or broken")])
+def test_what_the_archive_never_gives_is_named_and_the_others_finish(
+    simulated, bed, environment, tmp_path, kind, why
+):
+    times = observations.open_cube(simulated)["optical"]["time"].values
+    second = times[times > np.datetime64("2018-04-20")][1]
+    stamp = str(second.astype("datetime64[s]")).replace("-", "").replace(":", "")
+    bed.server.fail(rf"{stamp}_SCL", kind, times=10**6)
+    result = fetch(spring(simulated, sensors=("optical",)), tmp_path / "cube.zarr")
+    (failure,) = result.failures
+    assert failure.scene.time == second
+    assert why in failure.why
+    assert not bed.signed(tmp_path)
+
+
+def test_an_archive_that_gives_nothing_more_ends_the_run_and_keeps_what_is_there(
+    simulated, bed, environment, tmp_path, monkeypatch
+):
+    request, out = spring(simulated, sensors=("optical",)), tmp_path / "cube.zarr"
+    keep = fetching._keep
+
+    def keep_and_break(*arguments):
+        keep(*arguments)
+        bed.server.fail(r"\.tif", "503", times=10**6)
+
+    monkeypatch.setattr(fetching, "_keep", keep_and_break)
+    with pytest.raises(ArchiveError, match="busy or broken"):
+        fetch(request, out, threads=1)
+    monkeypatch.setattr(fetching, "_keep", keep)
+    assert not out.exists()
+    (kept,) = (tmp_path / "cube.zarr.part" / "fetched").glob("*.npz")
+    bed.server.faults.clear()
+    written = []
+    monkeypatch.setattr(fetching, "_keep", lambda *of: (written.append(of[0].name), keep(*of)))
+    assert not fetch(request, out).failures
+    assert len(written) >= 2
+    assert kept.name not in written
+
+
+def test_where_all_has_failed_the_next_run_tries_again(simulated, bed, environment, tmp_path):
+    request, out = spring(simulated, sensors=("optical",)), tmp_path / "cube.zarr"
+    bed.server.fail(r"SCL", "404", times=10**6)
+    with pytest.raises(DeepCropError, match=r"None of the .* optical scenes .*no such file"):
+        fetch(request, out)
+    bed.server.faults.clear()
+    assert not fetch(request, out).failures
+
+
 def test_a_fetched_cube_is_the_simulated_one_and_gives_the_same_map(
     simulated, environment, tmp_path
 ):
@@ -162,11 +210,13 @@ def test_the_manifest_names_every_scene(simulated, environment, tmp_path):
 def test_bursts_of_refusals_and_cut_connections_are_survived(simulated, bed, environment, tmp_path):
     request = spring(simulated, sensors=("optical",))
     whole = fetch(request, tmp_path / "whole.zarr")
+    forget_tokens()  # or GDAL would remember what it has read under the same addresses
     bed.server.fail(r"/search", "503", times=2)
     bed.server.fail(r"B0[23].*", "429", times=3)
     bed.server.fail(r"B08", "drop", times=2)
     result = fetch(request, tmp_path / "cube.zarr")
     assert not result.failures
+    assert not any(fault.times for fault in bed.server.faults)
     left, right = (observations.open_cube(r.path)["optical"].to_dataset() for r in (whole, result))
     assert left.equals(right)
 

@@ -139,15 +139,26 @@ def test_radar_is_sigma0(serve, box, expected):
     assert archive.attrs("sar", found)["radiometry"] == "sigma0"
 
 
-@pytest.mark.parametrize("missing", ["collections/sentinel-1-grd/items", "annotation/iw-vv.xml"])
+@pytest.mark.parametrize(
+    ("missing", "status", "times", "why"),
+    [
+        ("collections/sentinel-1-grd/items", 404, 1, "the archive has none"),
+        ("annotation/iw-vv.xml", 404, 1, "the archive has none"),
+        ("annotation/iw-vv.xml", 403, 3, "refused (status 403)"),
+    ],
+)
 def test_radar_without_annotation_says_that_it_is_approximate(
-    serve, simulated, box, expected, missing
+    serve, simulated, box, expected, missing, status, times, why
 ):
     bed = serve("pc-rtc")
     archive = planetary_computer(bed.pc, orbits="all", **FAST)
-    bed.server.fail(missing, "404", times=1)
+    only = bed.apis["pc"].items["sentinel-1-rtc"][0]["id"].removesuffix("_rtc")
+    bed.server.fail(f"{only}.*{missing}|{missing}/{only}", str(status), times)
     found, read = reads(archive, box, expected, "sar")
-    assert "approximate, from the footprint" in "".join(s.notes["incidence"] for s in found)
+    notes = "".join(scene.notes["incidence"] for scene in found)
+    assert "approximate, from the footprint" in notes
+    assert why in notes
+    assert "sig=" not in notes
     attrs = archive.attrs("sar", found)
     assert attrs["radiometry"] == "sigma0 from gamma0, approximate"
     assert "approximate for 1 of 2" in attrs["incidence"]

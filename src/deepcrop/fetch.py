@@ -30,11 +30,14 @@ from zarr.errors import ZarrUserWarning
 from deepcrop import grid, observations
 from deepcrop.errors import DeepCropError
 from deepcrop.sources import open_archive
-from deepcrop.sources.scenes import SENSORS, Archive, Scene, SceneError
+from deepcrop.sources.scenes import SENSORS, Archive, ArchiveError, Scene, SceneError
 from deepcrop.staging import Staging, atomic_file, check_target, progress_bar, staging
 
 TILE = 4 * observations.CHUNK
 """Side of a tile of work, pixels: 10 km, so that few blocks of a file are read twice."""
+
+_PATIENCE = 8
+"""So many units in a row that the archive does not give end the run."""
 
 _FETCHED = "fetched"
 _PLAN = "plan.json"
@@ -207,7 +210,11 @@ def fetch(
         if "cube" not in stage.done:
             scenes = _planned(stage, archive, request)
             failed = _read_all(stage, archive, request, scenes, threads)
-            outcomes = _outcomes(stage.path, request.box, scenes, failed)
+            try:
+                outcomes = _outcomes(stage.path, request.box, scenes, failed)
+            except DeepCropError:
+                (stage.path / _FAILED).unlink()  # the next run tries them again
+                raise
             _assemble(stage, archive, request, title, scenes, outcomes)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ZarrUserWarning)  # the journal is still there
@@ -295,6 +302,9 @@ def estimate(request: Request, threads: int = 4) -> Estimate:
 
         begin = time.perf_counter()
         errors = [error for _, error in _in_threads(read, tried, threads)]
+        for error in errors:
+            if isinstance(error, ArchiveError):
+                raise error
         if all(errors):
             raise DeepCropError(f"None of {len(tried)} scenes that were tried: {errors[0]}")
         seconds += (time.perf_counter() - begin) / len(tried) / share * len(found)
@@ -431,6 +441,12 @@ def _read_all(
 
     That is kept: the cube, once begun, is finished from the same units, whatever could be read by
     then.
+
+    Raises
+    ------
+    ArchiveError
+        If the archive gives nothing any more. What it does not give while it still gives another
+        unit again has failed like one that is damaged.
     """
     kept = stage.path / _FAILED
     if kept.is_file():
@@ -454,16 +470,28 @@ def _read_all(
         task = bar.add_task(
             "fetching scenes", total=len(every), completed=len(every) - len(missing)
         )
-        failed: dict[str, str] = {}
+        errors: dict[str, SceneError | ArchiveError] = {}
         for _ in range(2):
-            failed = {}
+            errors = {}
+            in_a_row = 0
             for unit, error in _in_threads(read, missing, threads):
+                in_a_row = in_a_row + 1 if isinstance(error, ArchiveError) else 0
                 if error is None:
                     bar.advance(task)
+                elif in_a_row < _PATIENCE:
+                    errors[unit.file] = error
                 else:
-                    failed[unit.file] = str(error)
-            missing = [unit for unit in missing if unit.file in failed]
-        bar.advance(task, len(failed))
+                    raise error
+            missing = [unit for unit in missing if unit.file in errors]
+        for error in errors.values():
+            if isinstance(error, ArchiveError):
+                there = next((unit for unit in every if (folder / unit.file).is_file()), None)
+                if there is None:
+                    raise error
+                read(there)  # raises if it is the archive
+                break
+        bar.advance(task, len(errors))
+    failed = {file: str(error) for file, error in errors.items()}
     with atomic_file(kept) as part:
         part.write_text(json.dumps(failed))
     return failed
@@ -483,11 +511,10 @@ def _read_crops(request: Request) -> xr.Dataset | None:
 
 def _in_threads(
     read: Callable[[T], None], units: Sequence[T], threads: int
-) -> Iterator[tuple[T, SceneError | None]]:
+) -> Iterator[tuple[T, SceneError | ArchiveError | None]]:
     """Call ``read`` in threads; gives each unit when it is done, with its error if it has one.
 
-    Any error but `SceneError`, Ctrl-C included, ends the work: what has begun is finished, nothing
-    new begins.
+    Any other error, Ctrl-C included, ends the work: what has begun is finished, nothing new begins.
     """
     waiting = iter(units)
     running: dict[Future[None], T] = {}
@@ -505,7 +532,7 @@ def _in_threads(
                     unit = running.pop(future)
                     try:
                         future.result()
-                    except SceneError as error:
+                    except (SceneError, ArchiveError) as error:
                         yield unit, error
                     else:
                         yield unit, None

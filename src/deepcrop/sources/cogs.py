@@ -31,7 +31,15 @@ from planetary_computer.settings import Settings
 from rasterio.errors import RasterioError
 
 from deepcrop.sources.scenes import ArchiveError, SceneError
-from deepcrop.sources.web import LONGEST_PAUSE, USER_AGENT, NotFound, Web, pause_asked_for, shown
+from deepcrop.sources.web import (
+    LONGEST_PAUSE,
+    USER_AGENT,
+    NotFound,
+    Refused,
+    Web,
+    pause_asked_for,
+    shown,
+)
 
 T = TypeVar("T")
 
@@ -70,6 +78,7 @@ class Cogs:
     tries: int = 5
     pause: float = 1.0
     _lock: threading.Lock = field(init=False, repr=False, default_factory=threading.Lock)
+    _mark: str = field(init=False, repr=False, default="")
     _count: Iterator[int] = field(init=False, repr=False, default_factory=lambda: count(1))
 
     def read(self, href: str, name: str, read: Callable[[str], T]) -> T:
@@ -97,19 +106,22 @@ class Cogs:
         }
         for attempt in range(self.tries):
             address = self._signed(href)
-            again = f"#{next(self._count)}" if attempt else ""
+            again = f"#{next(self._count)}" if attempt else self._mark
             try:
                 with rasterio.Env(**options):
                     return read(f"/vsicurl/{address}{again}")
             except RasterioError:  # its message can hold the signature
                 failure = self._failure(address, f"{name} ({shown(href)})")
-            if isinstance(failure, _Refused):
+            if isinstance(failure, Refused):
                 self._forget(address)
             asked = failure.pause if isinstance(failure, _Busy) else 0.0
             if isinstance(failure, _Missing) or asked > LONGEST_PAUSE:
                 break
             if attempt < self.tries - 1:
                 time.sleep(max(self.pause * 2**attempt, asked))
+        if isinstance(failure, ArchiveError):
+            # From now on GDAL asks again for what it remembers: it may be had no more.
+            self._mark = f"#{next(self._count)}"
         raise failure
 
     def text(self, href: str) -> str:
@@ -180,7 +192,7 @@ class Cogs:
         if status in (404, 410):
             return _Missing(f"{name}: the server has no such file (status {status}).")
         if status in (401, 403):
-            return _Refused(
+            return Refused(
                 f"{name}: refused (status {status}). Check whether the archive asks for a key."
             )
         if status in _AGAIN:
@@ -192,10 +204,6 @@ class Cogs:
             f"{name}: the file is damaged or cut short, tried {self.tries} times. The archive "
             "must mend it; try again another day, or another archive."
         )
-
-
-class _Refused(ArchiveError):
-    pass
 
 
 class _Missing(SceneError):

@@ -56,7 +56,7 @@ from deepcrop.sources.stac_products import (
     product_of,
 )
 from deepcrop.sources.stac_search import search_items
-from deepcrop.sources.web import NotFound, Web
+from deepcrop.sources.web import NotFound, Refused, Web
 
 PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
 """STAC API of Planetary Computer; the environment variable DEEPCROP_PC names another."""
@@ -182,7 +182,7 @@ class StacArchive:
         """Collect what reading a Sentinel-2 product takes: its files and its scaling."""
         try:
             scaling = self.scaling(product.item, lambda: self._sample(product.item))
-        except SceneError as error:  # of this product; raised again when it is read
+        except (SceneError, Refused) as error:  # of this product; raised when it is read
             return {"item": product.item, "problem": str(error), "why": "unknown"}
         return {"item": product.item, "scaling": scaling.bands, "why": scaling.why}
 
@@ -208,9 +208,10 @@ class StacArchive:
             annotation = self._cogs.text(item["assets"]["schema-product-vv"]["href"])
             angles = angles_from_annotation(annotation)
             why = f"annotation of {source}"
-        except (NotFound, KeyError, AnnotationError) as error:
+        except (NotFound, Refused, KeyError, AnnotationError) as error:
             angles = angles_from_footprint(outline(product.item), product.ascending)
-            reason = str(error) if isinstance(error, AnnotationError) else "the archive has none"
+            absent = isinstance(error, NotFound | KeyError)
+            reason = "the archive has none" if absent else str(error)
             why = f"approximate, from the footprint; annotation of {source}: {reason}"
         return {"item": product.item, "angles": angles.to_json(), "why": why}
 

@@ -44,6 +44,10 @@ class NotFound(ArchiveError):
     """The server answers, and has nothing at this address."""
 
 
+class Refused(ArchiveError):
+    """The server answers, and does not give what was asked for to us (status 401, 403)."""
+
+
 @dataclass
 class Web:
     """Use as a context manager, from as many threads as you like.
@@ -196,7 +200,7 @@ class Web:
             if status in (404, 410):
                 raise NotFound(f"{name}: the server has nothing there (status {status}).")
             if status in (401, 403):
-                raise ArchiveError(
+                raise Refused(
                     f"{name}: refused (status {status}). Check the address, and the credentials "
                     "if the archive needs any."
                 )
