@@ -144,7 +144,7 @@ def test_radar_is_sigma0(serve, box, expected):
     [
         ("collections/sentinel-1-grd/items", 404, 1, "the archive has none"),
         ("annotation/iw-vv.xml", 404, 1, "the archive has none"),
-        ("annotation/iw-vv.xml", 403, 3, "refused (status 403)"),
+        ("annotation/iw-vv.xml", 403, 3, "the archive refuses it"),
     ],
 )
 def test_radar_without_annotation_says_that_it_is_approximate(

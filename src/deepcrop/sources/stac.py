@@ -210,8 +210,11 @@ class StacArchive:
             why = f"annotation of {source}"
         except (NotFound, Refused, KeyError, AnnotationError) as error:
             angles = angles_from_footprint(outline(product.item), product.ascending)
-            absent = isinstance(error, NotFound | KeyError)
-            reason = "the archive has none" if absent else str(error)
+            reason = "the archive has none"
+            if isinstance(error, Refused):
+                reason = "the archive refuses it"
+            elif isinstance(error, AnnotationError):
+                reason = str(error)
             why = f"approximate, from the footprint; annotation of {source}: {reason}"
         return {"item": product.item, "angles": angles.to_json(), "why": why}
 
