@@ -66,7 +66,8 @@ def short_training(monkeypatch):
     monkeypatch.setattr(experiment, "fit", fit)
     monkeypatch.setattr(reproduce, "fit", fit)
     monkeypatch.setattr(study, "METHODS", ("optical-only",))
-    monkeypatch.setattr("deepcrop.report_page.DPI", 40)
+    for module in ("report_page", "figures.style"):
+        monkeypatch.setattr(f"deepcrop.{module}.DPI", 40)
 
 
 def run(line, monkeypatch):

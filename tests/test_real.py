@@ -47,6 +47,10 @@ def test_report(real_data, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(thinning, "answer", refuse)  # all answers are on disk
     real.report(real_data, weights, out)
+    html = (out / "report.html").read_text()
+    assert "Evidence on real satellites" in html
+    assert "data:image/png" in html
+    assert "SIMULATED" not in html
     page = (out / "report.md").read_text()
     assert "Does radar earn its place?" in page
     assert "taught none of these places" in page

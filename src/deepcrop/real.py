@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from deepcrop import figures, indices, real_camera, real_data, thinning
 from deepcrop.baseline import curve_dates
@@ -24,6 +25,7 @@ from deepcrop.network.shipped import shipped
 from deepcrop.network.weights import Network, load
 from deepcrop.real_camera import SiteYears
 from deepcrop.real_data import Archive, fine_tune_examples
+from deepcrop.report_page import Grid, Picture, Section, write_page
 from deepcrop.scores import Answers, Entry, Score, score
 from deepcrop.stages import STAGES
 from deepcrop.staging import Staging, progress_bar, staging
@@ -98,16 +100,18 @@ def report(
         answers = _thinned(data, networks, stage)
         scores = thinned_scores(answers)
         thinning.write_scores(scores, stage.path / "thinned.csv")
-        figures.save(draw(scores), stage.path / "thinned.png")
-        tables = [*thinned_tables(scores), *verdicts(scores)]
+        figure = draw(scores)
+        figures.save(figure, stage.path / "thinned.png")
+        thinned = [*thinned_tables(scores), *verdicts(scores)]
         years = real_camera.read_hls(data)
         camera = _camera_answers(years, evi, stage)
-        tables += camera_tables(years, camera, stage.path)
-        tables += [_observed_table(years, camera)]
-        tables += [_chips_table(data, networks.get("weights"))]
-        page = _page(tables, networks)
+        cameras = camera_tables(years, camera, stage.path)
+        cameras += [_observed_table(years, camera)]
+        cameras += [_chips_table(data, networks.get("weights"))]
+        page = _page([*thinned, *cameras], networks)
         (stage.path / "report.md").write_text(page, encoding="utf-8")
-    for name in ("report.md", "thinned.csv", "thinned.png", "camera.csv"):
+        _write_html(stage.path, figure, thinned, cameras, networks)
+    for name in ("report.html", "report.md", "thinned.csv", "thinned.png", "camera.csv"):
         print(f"wrote {out / name}")
 
 
@@ -289,6 +293,47 @@ def _page(tables: Sequence[Table], networks: Mapping[str, tuple[Network, Any]]) 
     parts += [table.markdown() for table in tables]
     parts.append("Data:\n\n" + "\n".join(f"- {text}" for text in real_data.SOURCES.values()))
     return "\n\n".join(parts) + "\n"
+
+
+def _write_html(
+    folder: Path,
+    figure: Figure,
+    thinned: Sequence[Table],
+    cameras: Sequence[Table],
+    networks: Mapping[str, tuple[Network, Any]],
+) -> None:
+    """Write the same as a page that holds all it shows."""
+
+    def grids(tables: Sequence[Table]) -> list[Grid]:
+        return [Grid(one.title, one.columns, one.rows, 2, one.note) for one in tables]
+
+    caption = "Of each place and method, where only a share of the optical scenes is kept."
+    taught = [
+        f"{name}: {about['software']}; {_taught(about['card'])}".replace("**", "")
+        for name, (_, about) in networks.items()
+    ]
+    write_page(
+        folder,
+        "Evidence on real satellites",
+        "Real images, real cameras. Rules and how to run it: docs/real.md.",
+        "",
+        [],
+        [
+            Section("networks", "Networks", taught),
+            Section(
+                "thinned",
+                "Where optical scenes are missing",
+                [
+                    "References are dates of the curve of all scenes whose 90 % interval is at "
+                    f"most {thinning.WIDEST:.0f} days wide; random draws: {thinning.DRAWS}."
+                ],
+                [Picture("thinned", "Error against share of scenes kept", caption, figure)],
+                grids(thinned),
+            ),
+            Section("cameras", "Against real cameras", (), (), grids(cameras)),
+            Section("data", "Data", list(real_data.SOURCES.values())),
+        ],
+    )
 
 
 def _taught(card: Mapping[str, Any]) -> str:
