@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 from deepcrop import grid, observations
+from deepcrop.mapping import map_region
 from deepcrop.simulation import Region, simulate
 
 REAL_DATA = Path(
@@ -58,3 +59,20 @@ def region_path(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("region") / "region.zarr"
     simulate(Region(rows=96, cols=128), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def viewed(tmp_path_factory) -> Path:
+    """Folder with ``region.zarr``, simulated, and its ``maps`` by both methods; read only."""
+    folder = tmp_path_factory.mktemp("viewed")
+    simulate(Region(rows=40, cols=48), folder / "region.zarr")
+    map_region(folder / "region.zarr", 2018, folder / "maps", method="both")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shown(viewed):
+    """The same, as the viewer has it."""
+    from deepcrop.viewer.shown import Shown
+
+    return Shown(viewed / "maps", viewed / "region.zarr")

@@ -24,7 +24,7 @@ from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.viewer import server, shown, tiles
 
 MERCATOR = tms.get("WebMercatorQuad")
-ZOOM = 17
+ZOOM = 16
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +58,11 @@ def value_in_tile(client, key, lon, lat):
     tile = MERCATOR.tile(lon, lat, ZOOM)
     answer = client.get(f"/tiles/{key}/{ZOOM}/{tile.x}/{tile.y}")
     assert answer.status_code == 200
-    values = np.frombuffer(answer.content, "<i4").reshape(256, 256)
+    values = np.frombuffer(answer.content, "<i4").reshape(tiles.SIDE, tiles.SIDE)
     x, y = MERCATOR.xy(lon, lat)
     left, bottom, right, top = MERCATOR.xy_bounds(tile)
     across, down = (x - left) / (right - left), (top - y) / (top - bottom)
-    return int(values[int(256 * down), int(256 * across)])
+    return int(values[int(tiles.SIDE * down), int(tiles.SIDE * across)])
 
 
 def test_the_page_learns_what_there_is(client):
@@ -286,9 +286,9 @@ def test_several_at_once_get_the_same(live, small):
     tile = MERCATOR.tile(lon, lat, ZOOM)
     keys = ("curve/sos50", "deepcrop/sos50_width", "crop_type", "difference/sos20")
     paths = [f"/tiles/{key}/{ZOOM}/{tile.x}/{tile.y}" for key in keys]
-    paths += [f"/api/pixel?lon={lon}&lat={lat}", "/api/result", "/tiles/curve/sos50/17/0/0"]
+    paths += [f"/api/pixel?lon={lon}&lat={lat}", "/api/result", "/tiles/curve/sos50/16/0/0"]
     alone = [ask(live, path)[:2] for path in paths]
-    assert np.frombuffer(gzip.decompress(alone[0][1]), "<i4").size == 256 * 256
+    assert np.frombuffer(gzip.decompress(alone[0][1]), "<i4").size == tiles.SIDE**2
     with ThreadPoolExecutor(12) as pool:
         together = list(pool.map(lambda k: ask(live, paths[k % len(paths)])[:2], range(42)))
     for k, answer in enumerate(together):

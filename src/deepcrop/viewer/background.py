@@ -33,7 +33,7 @@ _BRIGHT, _GAMMA = 0.25, 0.55  # reflectance shown as white; bare soil and crops 
 _NDVI_COLOURS = "YlGn"
 _TOP_NDVI = 0.9
 
-_CHUNKS_ACROSS = 4
+_CHUNKS_ACROSS = 8
 """A tile may take this many chunks of the cube on a side: each is read with all of its dates."""
 
 _KEPT = 1024

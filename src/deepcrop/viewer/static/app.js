@@ -162,29 +162,31 @@ async function update() {
   by("opacity-text").textContent = `${state.opacity} %`;
   showBehind();
   remember();
-  if (state.right && !sides.right) await openRight();
   setSplit();
   try {
+    if (state.right) await rightSide();
     const found = await Promise.all(active.map((side) => legendOf(state[side])));
     if (mine !== turn) return;
     active.forEach((side, k) => (current[side] = found[k]));
     showDay();
     active.forEach(paintSide);
+    for (const side of active) sides[side].setBackground(state.look, state.date);
   } catch (error) {
     tell(error.message);
   }
-  for (const side of active) sides[side].setBackground(state.look, state.date);
-  document.body.dataset.turn = mine; // what is on the screen is of this turn
 }
 
-async function openRight() {
-  const { map } = sides.left;
-  const camera = { center: map.getCenter(), zoom: map.getZoom() };
-  sides.right = new Side(by("map-right"), "right", result, camera, tell);
-  listen(sides.right);
-  tie(map, sides.right.map);
+/** The second map, made when it is first wanted; resolves when it can be drawn on. */
+async function rightSide() {
+  if (!sides.right) {
+    const { map } = sides.left;
+    const camera = { center: map.getCenter(), zoom: map.getZoom() };
+    sides.right = new Side(by("map-right"), "right", result, camera, tell);
+    listen(sides.right);
+    tie(map, sides.right.map);
+  }
   await sides.right.ready;
-  if (panel.pixel) sides.right.setPixel(panel.pixel.outline);
+  sides.right.setPixel(panel.pixel?.outline);
 }
 
 function setSplit() {
@@ -254,9 +256,12 @@ function showBehind() {
   by("date-row").hidden = state.look === "none";
   by("date").value = state.date ?? "";
   const hint = by("behind-hint");
-  const far = background && state.look !== "none" && sides.left && sides.left.map.getZoom() + 1 < background.minzoom;
-  hint.hidden = Boolean(background) && !far;
-  hint.textContent = background ? "Zoom in to see the background." : "Start the viewer with --cube to see images here.";
+  const far = background && state.look !== "none" && sides.left && Math.round(sides.left.map.getZoom()) < background.minzoom;
+  const note = !background ? "Start the viewer with --cube to see images here."
+    : far ? "Zoom in to see the background."
+    : state.look === "ndvi" ? "NDVI from 0, pale, to 0.9, dark green." : "";
+  hint.hidden = !note;
+  hint.textContent = note;
 }
 
 // The link -----------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import * as maplibregl from "./vendor/maplibre-gl/maplibre-gl.mjs";
 import { address, numberAt, numbersOf, paint } from "./paint.js";
 
-const MOST = 17; // beyond, the squares of pixels only grow
+const MOST = 16; // beyond, the squares of pixels only grow
 const EMPTY = { type: "FeatureCollection", features: [] };
 
 /** What each side shows now: {key, colourOf}. */
@@ -74,7 +74,7 @@ export class Side {
       return;
     }
     const { bounds } = this.result;
-    this.map.addSource("numbers", { type: "raster", tiles: url, tileSize: 256, bounds, maxzoom: MOST });
+    this.map.addSource("numbers", { type: "raster", tiles: url, tileSize: 512, bounds, maxzoom: MOST });
     this.map.addLayer(
       { id: "numbers", type: "raster", source: "numbers", paint: { "raster-resampling": "nearest", "raster-fade-duration": 0 } },
       "outline",
@@ -98,7 +98,7 @@ export class Side {
     const { bounds, background } = this.result;
     const url = new URL(wanted, location.href.split("#")[0]).href.replaceAll("%7B", "{").replaceAll("%7D", "}");
     this.map.addSource("behind", {
-      type: "raster", tiles: [url], tileSize: 256, bounds, minzoom: background.minzoom, maxzoom: MOST,
+      type: "raster", tiles: [url], tileSize: 512, bounds, minzoom: background.minzoom, maxzoom: MOST,
     });
     this.map.addLayer(
       { id: "behind", type: "raster", source: "behind", paint: { "raster-resampling": "nearest", "raster-fade-duration": 0 } },
@@ -107,7 +107,7 @@ export class Side {
   }
 
   setPixel(ring) {
-    this.map.getSource("pixel").setData(ring ? ringOf(ring) : EMPTY);
+    if (this.map.getSource("pixel")) this.map.getSource("pixel").setData(ring ? ringOf(ring) : EMPTY);
   }
 
   /** Number under a place; null: nothing known there; undefined: not on the map, or not loaded. */

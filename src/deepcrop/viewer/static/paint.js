@@ -1,7 +1,7 @@
 // Numbers to colours: tiles of numbers from the server, painted here, so that the time slider needs no server.
 
-const SIDE = 256;
-const KEPT = 300; // tiles of numbers kept in memory, 256 KiB each
+const SIDE = 512;
+const KEPT = 80; // tiles of numbers kept in memory, 1 MiB each
 
 /** Nine colours that colour-blind readers can tell apart (Paul Tol's "muted"); the rest is grey. */
 const CLASSES = ["#cc6677", "#332288", "#ddcc77", "#117733", "#88ccee", "#882255", "#44aa99", "#999933", "#aa4499"];
