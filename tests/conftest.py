@@ -66,7 +66,9 @@ def viewed(tmp_path_factory) -> Path:
     """Folder with ``region.zarr``, simulated, and its ``maps`` by both methods; read only."""
     folder = tmp_path_factory.mktemp("viewed")
     simulate(Region(rows=40, cols=48), folder / "region.zarr")
-    map_region(folder / "region.zarr", 2018, folder / "maps", method="both")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("deepcrop.figures.style.DPI", 20)  # nobody looks at the pictures
+        map_region(folder / "region.zarr", 2018, folder / "maps", method="both")
     return folder
 
 

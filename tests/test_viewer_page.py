@@ -77,7 +77,7 @@ def look(chromium, command):
     """Open pages; at the end none of them has complained or asked another host for anything."""
     complaints, asked, contexts = [], [], []
 
-    def open_page(hash_="", width=840, height=560, **options):
+    def open_page(hash_="", width=800, height=440, **options):
         context = chromium.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
@@ -112,11 +112,12 @@ def colour(page, selector="#map-left", across=0.5, down=0.5):
 
 def turns_to(page, expected, tolerance=3, **where):
     """Wait until a place of the screen has a colour (MapLibre draws when it has the tiles)."""
-    for _ in range(60):
+    page.wait_for_timeout(100)
+    for _ in range(40):
         found = colour(page, **where)
         if np.abs(np.subtract(found, expected)).max() <= tolerance:
             return
-        page.wait_for_timeout(50)
+        page.wait_for_timeout(150)
     raise AssertionError(f"the screen is {found}, expected {expected}")
 
 

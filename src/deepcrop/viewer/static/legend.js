@@ -33,7 +33,7 @@ export function draw(element, legend, day) {
   const missing = legend.kind === "day" ? "no date, not painted" : "nothing known, not painted";
   const gap = legend.missing > 0 ? `<p class="gap">${missing}: ${percent(legend.missing)}</p>` : "";
   if (legend.classes || legend.flags) {
-    const all = legend.classes ? classColours(legend) : flagColours(legend);
+    const all = legend.classes ? classColours(legend) : flagColours(legend).filter((one) => one.share > 0);
     const named = all.filter((one) => one.colour !== OTHER);
     const rest = all.filter((one) => one.colour === OTHER);
     if (rest.length) {
@@ -42,7 +42,7 @@ export function draw(element, legend, day) {
     const rows = named.map(
       (one) => `<li><i style="background:${one.colour}"></i>${escaped(one.name)} <span>${percent(one.share)}</span></li>`,
     );
-    element.innerHTML = `<h2>${escaped(legend.title)}</h2><ul>${rows.join("")}</ul>${legend.flags ? '<p class="gap">painted by the first that applies</p>' : ""}${gap}`;
+    element.innerHTML = `<h2>${escaped(legend.title)}</h2><ul>${rows.join("")}</ul>${!legend.flags ? "" : rows.length ? '<p class="gap">painted by the first that applies</p>' : '<p class="gap">none, anywhere</p>'}${gap}`;
     return;
   }
   const [low, high] = legend.range;

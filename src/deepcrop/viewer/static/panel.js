@@ -103,11 +103,13 @@ export class Panel {
   }
 
   #others() {
-    const rows = this.pixel.others.map((one) => {
-      const method = one.method ? ` (${escaped(this.result.methods[one.method] ?? one.method)})` : "";
-      return `<tr><th scope="row">${escaped(one.title)}${method}</th><td>${escaped(one.words)}</td></tr>`;
-    });
-    return rows.length ? `<table class="others"><caption>This pixel</caption><tbody>${rows.join("")}</tbody></table>` : "";
+    const methods = METHODS.filter((method) => this.pixel.others.some((one) => one.method === method));
+    const titles = [...new Set(this.pixel.others.filter((one) => one.method).map((one) => one.title))];
+    if (!titles.length) return "";
+    const said = (title, method) => this.pixel.others.find((one) => one.title === title && one.method === method)?.words ?? "";
+    const rows = titles.map((title) => `<tr><th scope="row">${escaped(title)}</th>${methods.map((m) => `<td>${escaped(said(title, m))}</td>`).join("")}</tr>`);
+    const heads = methods.map((m) => `<th scope="col">${m === "deepcrop" ? "Network" : "Curve"}</th>`);
+    return `<table class="others"><caption>This pixel</caption><thead><tr><td></td>${heads.join("")}</tr></thead><tbody>${rows.join("")}</tbody></table>`;
   }
 
   #charts() {
