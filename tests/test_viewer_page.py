@@ -167,7 +167,7 @@ def test_every_layer_is_drawn_in_the_colours_of_its_legend(shown, look):
     ):
         page.locator("#theme-left").select_option(theme)
         if at_:
-            page.locator(f"#stage-left input[value={at_.split('/')[0]}]").check(force=True)
+            page.locator(f"#stage-left input[value={at_.split('/')[0]}]").check()
         turns_to(page, painted(shown, key, value(shown, key, row, col)))
         expect(page.locator("#legend-left h2")).to_have_text(shown.views[key].title)
     page.locator("#theme-left").select_option("crop_type")
@@ -180,7 +180,7 @@ def test_every_layer_is_drawn_in_the_colours_of_its_legend(shown, look):
     )
     turns_to(page, tuple(map(int, rgb)))
     page.locator("#theme-left").select_option("deepcrop-day")
-    page.locator("#season-left input[value='2']").check(force=True)
+    page.locator("#season-left input[value='2']").check()
     second = value(shown, "deepcrop/eos50_season2", row, col)
     if second == stages.NO_DAY:
         turns_to(page, GROUND)
@@ -216,9 +216,8 @@ def test_a_click_opens_the_series_of_that_pixel(shown, look):
     assert chart.locator("path.unseen").count() == int((~seen).sum())
     assert chart.locator("path.line.curve").count() == 1
     scenes = shown.cube["sar"].sizes["time"]
-    assert (
-        page.locator("circle.seen-vv").count() == page.locator("circle.seen-vh").count() == scenes
-    )
+    for name in ("vv", "vh"):
+        assert page.locator(f"circle.seen-{name}").count() == scenes
     assert spreads.count() >= 5
     cells = page.locator("#panel table").first.locator("tr", has_text="SOS50").locator("td")
     day = date(2018, 1, 1) + timedelta(value(shown, "deepcrop/sos50", row, col))
@@ -229,8 +228,7 @@ def test_a_click_opens_the_series_of_that_pixel(shown, look):
     rows = list(csv.DictReader(download.value.path().read_text().splitlines()))
     assert sum(one["variable"] == "ndvi" and one["value"] != "" for one in rows) == clear
     # The pointer over a chart reads the nearest observations.
-    box = chart.bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
+    chart.hover()
     expect(page.locator(".reading")).to_contain_text("NDVI")
     page.get_by_role("button", name="Close the pixel").click()
     expect(page.locator("#panel")).to_be_hidden()
@@ -308,12 +306,12 @@ def test_background_and_opacity(shown, look):
     red = shown.cube["optical"]["red"].values[:, row, col]
     k = next(k for k in range(40, len(dates)) if np.isfinite(red[k]))
     page = look(f"#{at(shown, row, col)}")
-    page.locator("#looks input[value=true]").check(force=True)
+    page.locator("#looks input[value=true]").check()
     page.locator("#date").select_option(dates[k]["time"])
     page.locator("#opacity").fill("0")
     chunk = shown.background._read_chunk("true", k, 0, 0)[row, col, :3]
     turns_to(page, tuple(map(int, chunk)))
-    page.locator("#looks input[value=ndvi]").check(force=True)
+    page.locator("#looks input[value=ndvi]").check()
     chunk = shown.background._read_chunk("ndvi", k, 0, 0)[row, col, :3]
     turns_to(page, tuple(map(int, chunk)))
     page.locator("#opacity").fill("50")

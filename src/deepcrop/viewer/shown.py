@@ -284,4 +284,4 @@ def _words(layer: ResultLayer, value: int | None) -> str:
         return names.get(value, f"code {value}")
     if layer.kind == "flags":
         return ", ".join(words for bit, words in layer.flags.items() if value & bit) or "none"
-    return f"{value} days" if layer.unit in ("d", "days") else str(value)
+    return f"{value} days" if layer.unit == "days" else str(value)
