@@ -5,10 +5,13 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from html.parser import HTMLParser
 
 import pytest
 import typer
+import yaml
+from packaging.requirements import Requirement
 from workspace import ROOT
 
 from deepcrop import cli, layers
@@ -92,3 +95,22 @@ def test_every_page_is_in_the_contents():
     contents = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     for page in (ROOT / "docs").rglob("*.md"):
         assert str(page.relative_to(ROOT / "docs")) in contents, page
+
+
+def test_the_conda_environment_has_what_the_package_needs():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    packages = dict(re.match(r"(\S+)\s*(.*)", one).groups() for one in listed if type(one) is str)
+    called = {"matplotlib": "matplotlib-base", "torch": "pytorch", "dask": "dask-core"}
+    optional = project["optional-dependencies"]
+    wanted = [
+        *project["dependencies"],
+        *optional["network"],
+        *optional["dask"],
+        *optional["parcels"],
+    ]
+    for text in wanted:
+        need = Requirement(text)
+        name = need.name.lower()
+        found = Requirement(f"{name}{packages[called.get(name, name)]}")
+        assert found.specifier == need.specifier, name
