@@ -208,7 +208,8 @@ def test_the_slots_of_a_year_are_those_of_the_map(tmp_path):
     for name in stages.STAGES:
         days = stages.encode(result["date"].sel(season=1, stage=name))
         np.testing.assert_array_equal(days, read(maps / f"{name}.tif"))
-    np.testing.assert_array_equal(result["count"], read(maps / "n_cycles.tif"))
+    cycles = read(maps / "n_cycles.tif")
+    np.testing.assert_array_equal(result["count"], np.where(cycles == 255, 0, cycles))
     assert result["spatial_ref"].identical(cube["optical"]["spatial_ref"])
     assert result.attrs["index"] == "ndvi"
     assert json.loads(result.attrs["rule"])["min_amplitude"] == indices.INDICES["ndvi"][2]

@@ -54,7 +54,8 @@ def map_seasons(
         ``sos20``, ``sos50``, ``eos50``, ``eos20`` of the main season, ``sos20_season2``, … of the
         second, and what the method says beside them. Dates are float32, whole days since 1 January
         of ``year``, NaN where there is none (`deepcrop.stages.to_dates` makes them calendar
-        dates); percent are float32, NaN where nothing is known; counts are unsigned integers.
+        dates); percent are float32, NaN where nothing is known; counts are unsigned integers,
+        ``n_cycles`` float32 with NaN where nothing was seen.
 
     Raises
     ------
