@@ -95,6 +95,25 @@ def test_the_network_gives_the_same_lazily(tmp_path, monkeypatch):
     xr.testing.assert_identical(lazy.compute(), whole)
 
 
+@pytest.mark.slow
+def test_a_worker_of_a_cluster_gives_the_same(tmp_path, monkeypatch):
+    """Tiles travel to another process, the network with them."""
+    distributed = pytest.importorskip("distributed")
+    pytest.importorskip("torch")
+    from deepcrop.simulation import Region, simulate
+
+    simulate(Region(rows=24, cols=30, optical_scenes=12, sar_scenes=3), tmp_path / "region.zarr")
+    cube = dc.open_cube(tmp_path / "region.zarr")
+    whole = {name: dc.map_seasons(cube, year=2018, method=name) for name in layers.METHODS}
+    monkeypatch.setattr(observations, "CHUNK", 16)
+    with distributed.Client(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+    ):
+        for method, expected in whole.items():
+            lazy = dc.map_seasons(cube.chunk(x=16, y=16), year=2018, method=method)
+            xr.testing.assert_identical(lazy.compute(), expected)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
