@@ -191,6 +191,8 @@ def make_tiles(
             if writing is not None:
                 writing.result()  # no more than one waits: memory is that of three tiles
             writing = writer.submit(write, core, start, answer)
+        if writing is not None:
+            writing.result()  # a journal that cannot be written ends the run
     failures = []
     for core in failed:
         line = _again(recipe, work, core)
