@@ -12,6 +12,7 @@ from deepcrop.phenology.lanes import LANES
 NAN = np.nan
 K_NOISE, K_SHAPE, K_GAP, K_PEAK = INTERVAL
 GRID = np.arange(0, 401, 5.0)
+ORIGIN = np.float32(64)
 
 
 @dataclass
@@ -44,20 +45,22 @@ def date(curve, t=None, y=None, fractions=(0.2, 0.5), rule=None, grid=GRID, room
     weights[0, :, 0] = 1
     curves = np.full((1, grid.size, LANES), NAN, np.float32)
     curves[0, :, 0] = curve
-    counts = np.zeros((1, LANES), np.int64)
+    counts = np.zeros((1, LANES), np.float32)
     counts[0, 0] = t.size
     stages = 2 * len(fractions) + 1
-    dates, low, high = (np.full((1, room, stages), NAN, np.float32) for _ in range(3))
-    reason = np.zeros((1, room, stages), np.uint8)
-    measures = np.full((1, room, len(MEASURES)), NAN, np.float32)
-    rows = np.ones(1, np.int64)
+    # As whatever was there before may have left them.
+    dates, low, high = (np.full((1, room, stages), 9, np.float32) for _ in range(3))
+    reason = np.full((1, room, stages), 9, np.uint8)
+    measures = np.full((1, room, len(MEASURES)), 9, np.float32)
+    rows = np.full(1, 9)
     date_blocks(
-        t, lanes, weights, grid, curves, counts, 0, flat, rule.min_amplitude, rule.prominence,
+        t, lanes, weights, grid, curves, counts, ORIGIN, flat, rule.min_amplitude, rule.prominence,
         rule.max_gap, rule.min_observations, rule.base == "mean", np.array(fractions, np.float32),
         INTERVAL, dates, low, high, reason, measures, rows,
     )  # fmt: skip
     named = {name: measures[0, :, k] for k, name in enumerate(MEASURES)}
-    return Result(dates[0], low[0], high[0], reason[0], named, int(rows[0]))
+    dates, low, high = (array[0] - ORIGIN for array in (dates, low, high))
+    return Result(dates, low, high, reason[0], named, int(rows[0]))
 
 
 def triangle(left=0.0, right=0.0, top=1.0, grid=GRID):
@@ -258,8 +261,7 @@ def test_noise_widens_the_interval_by_hand():
     # The mean of the roots of the residuals, squared, over that of a standard normal.
     s = np.mean(np.sqrt(np.abs(noise))) ** 2 / 0.676
     assert s == pytest.approx(0.04, rel=0.15)
-    weight = (1 - np.clip(np.abs(t - 200) / 24, 0, 1) ** 3) ** 3
-    v = (weight**2).sum() / weight.sum() ** 2
+    v = 1 / (np.abs(t - 200) < 17).sum()
     delta = np.hypot(K_NOISE * s * np.sqrt(v), K_SHAPE)
     gap = K_GAP * 12**2 / (12 + 40)
     assert found.dates[0, 3] == pytest.approx(200, abs=1e-3)

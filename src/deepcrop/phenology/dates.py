@@ -23,10 +23,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
-from deepcrop.phenology.lanes import FAST, LANES, compact
-from deepcrop.phenology.turns import find_turns, observed_part, valley
+from deepcrop.phenology.lanes import FAST, LANES
+from deepcrop.phenology.turns import find_turns, valley
 
 REASONS = (
     "found",
@@ -44,7 +44,7 @@ MEASURES = ("amplitude", "integral", "slope_up", "slope_down")
 
 INTERVAL = np.array([3.0, 0.07, 0.45, 0.4])
 """K_NOISE, K_SHAPE, K_GAP, and K_PEAK by which delta is multiplied at the peak."""
-_NEAR = 24.0
+_NEAR = np.float32(17.0)
 """Days about a date whose observations decide how well the curve is known there."""
 _LONG = 40.0
 """Time between second neighbours from which on the doubt grows as fast as the gap, days."""
@@ -56,9 +56,9 @@ _LEVEL_DAYS = 20.0
 """How long the curve must have been level at the edge of a series to count as a valley."""
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def date_blocks(
-    t, y, w, grid, curve, counts, first, flat, min_amplitude, prominence, max_gap,
+    t, y, w, grid, curve, counts, origin, flat, min_amplitude, prominence, max_gap,
     min_observations, mean_base, fractions, factors, dates, low, high, reason, measures, rows,
 ):  # fmt: skip
     """Seasons of the series of some blocks.
@@ -68,10 +68,10 @@ def date_blocks(
     t, y, w, grid, curve
         As of the smoothers: (times,), 2 x (blocks, times, LANES), (points,), (blocks, points,
         LANES).
-    counts : ndarray of int (blocks, LANES)
+    counts : ndarray of float32 (blocks, LANES)
         Observations of each series, dropped ones included.
-    first : int
-        Row of the first series in the results.
+    origin : float32
+        Added to each date.
     flat : float
         Share of the amplitude within which points belong to a valley.
     min_amplitude, prominence, max_gap, min_observations, mean_base
@@ -80,63 +80,141 @@ def date_blocks(
     factors : ndarray (4,)
         `INTERVAL`.
     dates, low, high : ndarray of float32 (pixels, seasons, stages)
-        Filled where there is a date.
+        Filled; NaN where there is no date. The first series of the blocks comes first.
     reason : ndarray of uint8 (pixels, seasons, stages)
     measures : ndarray of float32 (pixels, seasons, 4)
         `MEASURES`.
     rows : ndarray of int (pixels,)
         Rows that each series has or would have if there were room.
     """
-    for block in prange(len(y)):
+    nothing = np.float32(np.nan)
+    line = np.empty(len(grid), np.float32)
+    turns = np.empty(len(grid) + 3, np.int64)
+    # How many of the times are not later than each point of the grid, and those near it.
+    upto = np.searchsorted(t, grid, "right")
+    near = np.empty((len(grid), 2), np.int64)
+    near[:, 0] = np.searchsorted(t, grid - _NEAR, "right")
+    near[:, 1] = np.searchsorted(t, grid + _NEAR, "left")
+    for block in range(len(y)):
+        first = block * LANES
         noise = _noise(t, y[block], w[block], grid, curve[block])
-        upto = np.empty(len(grid), np.int64)
-        line = np.empty(len(grid), np.float32)
-        days = np.empty(len(t) + 1, np.float32)
-        values = np.empty(len(t) + 1, np.float32)
-        weights = np.empty(len(t) + 1, np.float32)
-        turns = np.empty(len(grid) + 3, np.int64)
-        for p in range(LANES):
-            pixel = first + block * LANES + p
-            if pixel >= len(dates):
-                break
-            if counts[block, p] < min_observations:
-                reason[pixel, 0, :] = TOO_FEW
+        known = _known(t, w[block])
+        ends = _ends(grid, curve[block], known[0, 2], known[len(t), 0])
+        for p in range(min(LANES, len(dates) - first)):
+            pixel = first + p
+            for season in range(dates.shape[1]):
+                for stage in range(dates.shape[2]):
+                    dates[pixel, season, stage] = nothing
+                    low[pixel, season, stage] = nothing
+                    high[pixel, season, stage] = nothing
+                    reason[pixel, season, stage] = FOUND
+                for k in range(len(MEASURES)):
+                    measures[pixel, season, k] = nothing
+            begin, stop = int(ends[0, p]), int(ends[1, p])
+            if counts[block, p] < min_observations or stop - begin < 3:
+                for stage in range(dates.shape[2]):
+                    reason[pixel, 0, stage] = TOO_FEW
+                rows[pixel] = 1
                 continue
             for g in range(len(grid)):
                 line[g] = curve[block, g, p]
-            n = compact(t, y[block], w[block], p, days, values, weights)
-            k = 0
-            for g in range(len(grid)):
-                while k < n and days[k] <= grid[g]:
-                    k += 1
-                upto[g] = k
             rows[pixel] = _seasons(
-                days, weights, n, grid, line, noise[p], upto, turns, flat, min_amplitude,
-                prominence, max_gap, mean_base, fractions, factors, dates[pixel], low[pixel],
-                high[pixel], reason[pixel], measures[pixel],
+                pixel, p, t, known, upto, near, grid, line, begin, stop, ends[2, p], ends[3, p],
+                noise[p], turns, flat, min_amplitude, prominence, max_gap, mean_base, fractions,
+                factors, origin, dates, low, high, reason, measures,
             )  # fmt: skip
 
 
 @njit(cache=True, error_model="numpy")
-def _seasons(
-    t, w, n, grid, curve, noise, upto, turns, flat, min_amplitude, prominence, max_gap, mean_base,
-    fractions, factors, dates, low, high, reason, measures,
-):  # fmt: skip
-    """Seasons of one curve; returns how many rows they take.
+def _known(t, w):
+    """Tell, for each place between the rows of a block, what was seen before and after it.
 
-    ``upto`` holds, for each point of the grid, how many of the ``n`` observations are not later.
+    Parameters
+    ----------
+    t : ndarray of float32 (times,)
+    w : ndarray of float32 (times, LANES)
+
+    Returns
+    -------
+    ndarray of float32 (times + 1, 6, LANES)
+        At k, of the rows before k: days of the last observation and of the one before it, -inf
+        where there is none. Of the rows from k on: days of the first and the second observation,
+        or inf. Then the sums of the weights of the rows before k, and of their squares.
     """
-    # Only between the first and the last observation that counts.
-    begin, stop = observed_part(grid, t, n)
-    if stop - begin < 3:
-        reason[0, :] = TOO_FEW
-        return 1
-    bottom, top = np.inf, -np.inf
-    for g in range(begin, stop):
-        bottom = min(bottom, curve[g])
-        top = max(top, curve[g])
+    none, endless = np.float32(0.0), np.float32(np.inf)
+    known = np.empty((len(t) + 1, 6, LANES), np.float32)
+    lane = np.empty((6, LANES), np.float32)
+    lane[0], lane[1], lane[2], lane[3] = -endless, -endless, endless, endless
+    lane[4], lane[5] = none, none
+    for k in range(len(t)):
+        today = t[k]
+        for p in range(LANES):
+            weight, last1, last2 = w[k, p], lane[0, p], lane[1, p]
+            total, squares = lane[4, p], lane[5, p]
+            known[k, 0, p] = last1
+            known[k, 1, p] = last2
+            known[k, 4, p] = total
+            known[k, 5, p] = squares
+            lane[0, p] = max(last1, today if weight > none else -endless)
+            lane[1, p] = max(last2, last1 if weight > none else -endless)
+            lane[4, p] = total + weight
+            lane[5, p] = squares + weight * weight
+    for i in range(6):
+        for p in range(LANES):
+            known[len(t), i, p] = lane[i, p]
+    # LLVM makes no vector code within a loop that counts down.
+    backward = np.arange(len(t) - 1, -1, -1)
+    for i in range(len(t)):
+        k = backward[i]
+        today = t[k]
+        for p in range(LANES):
+            weight, next1, next2 = w[k, p], lane[2, p], lane[3, p]
+            next2 = min(next2, next1 if weight > none else endless)
+            next1 = min(next1, today if weight > none else endless)
+            known[k, 2, p] = next1
+            known[k, 3, p] = next2
+            lane[2, p] = next1
+            lane[3, p] = next2
+    return known
+
+
+@njit(cache=True, error_model="numpy")
+def _ends(grid, curve, first, last):
+    """Observed part of the curves of a block, between their first and last observations.
+
+    Returns an ndarray of float32 (4, LANES): its first point, the one after its last, and the
+    lowest and the highest value within it.
+    """
+    none, one, endless = np.float32(0.0), np.float32(1.0), np.float32(np.inf)
+    ends = np.empty((4, LANES), np.float32)
+    ends[0], ends[1], ends[2], ends[3] = none, none, endless, -endless
+    for g in range(len(grid)):
+        day = grid[g]
+        for p in range(LANES):
+            here, begin, stop = curve[g, p], ends[0, p], ends[1, p]
+            bottom, top = ends[2, p], ends[3, p]
+            inside = (day >= first[p]) & (day <= last[p])
+            ends[0, p] = begin + (one if day < first[p] else none)
+            ends[1, p] = stop + (one if day <= last[p] else none)
+            ends[2, p] = min(bottom, here if inside else endless)
+            ends[3, p] = max(top, here if inside else -endless)
+    return ends
+
+
+@njit(cache=True, error_model="numpy")
+def _seasons(
+    pixel, p, t, known, upto, near, grid, curve, begin, stop, bottom, top, noise, turns, flat,
+    min_amplitude, prominence, max_gap, mean_base, fractions, factors, origin, dates, low, high,
+    reason, measures,
+):  # fmt: skip
+    """Seasons of the curve of a pixel in lane ``p``; returns how many rows they take.
+
+    Only the part between the first and the last observation that counts is looked at: from
+    ``begin`` to ``stop`` (`_ends`). For ``known`` see `_known`; ``upto`` holds, for each point of
+    the grid, how many times are not later.
+    """
     if not top - bottom >= min_amplitude:
-        reason[0, :] = TOO_SMALL
+        reason[pixel, 0] = TOO_SMALL
         return 1
     swing = max(min_amplitude, prominence * (top - bottom))
     count = find_turns(curve, begin, stop, swing, turns)
@@ -147,7 +225,7 @@ def _seasons(
         rise, fall = curve[peak] - curve[left], curve[peak] - curve[right]
         if rise < swing and fall < swing:
             continue
-        if found >= len(dates):
+        if found >= dates.shape[1]:
             found += 1  # no room: the caller comes again with more
             continue
         whole = rise >= swing and fall >= swing
@@ -156,11 +234,11 @@ def _seasons(
             and _level_top(curve, grid, left, peak, right, 0.1 * max(rise, fall) + noise)
         ):
             # The series begins or ends on a slope, before a peak whose height nobody has seen.
-            reason[found, :] = NOT_BEFORE if rise < swing else NOT_AFTER
+            reason[pixel, found] = NOT_BEFORE if rise < swing else NOT_AFTER
             found += 1
             continue
-        if not _gap(t, n, grid[peak], upto[peak]) <= 2 * max_gap:
-            reason[found, :] = GAP  # the height of its peak is anyone's guess
+        if not _gap(known, upto[peak], p, grid[peak]) <= 2 * max_gap:
+            reason[pixel, found] = GAP  # the height of its peak is anyone's guess
             found += 1
             continue
         rise_seen = rise >= swing and _seen(curve, left, begin, stop, grid, 0.1 * rise + noise)
@@ -171,8 +249,8 @@ def _seasons(
         elif fall_seen and rise >= max(0.9 * fall, swing):
             rise_seen = True
         if not (rise_seen or fall_seen):
-            reason[found, :middle] = NOT_BEFORE
-            reason[found, middle:] = NOT_AFTER
+            reason[pixel, found, :middle] = NOT_BEFORE
+            reason[pixel, found, middle:] = NOT_AFTER
             found += 1
             continue
         amplitude = 0.5 * (rise + fall) if rise_seen and fall_seen else max(rise, fall)
@@ -182,31 +260,33 @@ def _seasons(
         base_right, inner_right, _ = valley(
             curve, right, peak, stop - 1, min(flat * fall + noise, _DEEP * fall)
         )
-        measures[found, 0] = amplitude
+        measures[pixel, found, 0] = amplitude
         doubt = 1.0 if whole else 2.0  # the peak may have been higher
         total, steepest_rise, steepest_fall = _course(curve, inner_left, inner_right)
         step = grid[1] - grid[0]
         if rise_seen and fall_seen:
             # Above the line from one base to the other.
             below = (inner_right + 1 - inner_left) * 0.5 * (base_left + base_right)
-            measures[found, 1] = (total - below) * step
+            measures[pixel, found, 1] = (total - below) * step
         if rise_seen:
-            measures[found, 2] = steepest_rise / step
+            measures[pixel, found, 2] = steepest_rise / step
         if fall_seen:
-            measures[found, 3] = steepest_fall / step
+            measures[pixel, found, 3] = steepest_fall / step
         if mean_base:
             base_left = base_right = 0.5 * (base_left + base_right)
         top_day = _summit(curve, grid, peak, begin, stop)
-        dates[found, middle] = top_day
-        around, gap = _knowledge(t, w, n, grid[peak], upto[peak])
+        dates[pixel, found, middle] = top_day
+        around, gap = _knowledge(known, upto[peak], p, near[peak])
         delta = factors[3] * _delta(noise, around, doubt * amplitude, factors)
         early, late = _plateau(curve, grid, left, peak, right, curve[peak] - delta, top_day)
-        _interval(top_day, early, late, _doubt(gap, factors), low[found], high[found], middle)
+        unseen = _doubt(gap, factors)
+        low[pixel, found, middle] = top_day - math.sqrt(early * early + unseen * unseen)
+        high[pixel, found, middle] = top_day + math.sqrt(late * late + unseen * unseen)
         for f in range(middle):
             for side in (1, -1):
                 stage = f if side > 0 else 2 * middle - f
                 if not (rise_seen if side > 0 else fall_seen):
-                    reason[found, stage] = NOT_BEFORE if side > 0 else NOT_AFTER
+                    reason[pixel, found, stage] = NOT_BEFORE if side > 0 else NOT_AFTER
                     continue
                 base = base_left if side > 0 else base_right
                 end = left if side > 0 else right
@@ -215,33 +295,39 @@ def _seasons(
                 while g != end and curve[g - side] > level:
                     g -= side
                 if g == end:
-                    reason[found, stage] = TOO_SMALL  # a mean base lies below this side's valley
+                    reason[pixel, found, stage] = TOO_SMALL  # a mean base, below this valley
                     continue
                 share = (curve[g] - level) / (curve[g] - curve[g - side])
                 day = grid[g] - side * share * step
                 after = upto[min(g, g - side)]
-                while after < n and t[after] <= day:
+                while after < len(t) and t[after] <= day:
                     after += 1
-                if not _gap(t, n, day, after) <= max_gap:
-                    reason[found, stage] = GAP
+                if not _gap(known, after, p, day) <= max_gap:
+                    reason[pixel, found, stage] = GAP
                     continue
-                dates[found, stage] = day
-                around, gap = _knowledge(t, w, n, day, after)
+                dates[pixel, found, stage] = day
+                around, gap = _knowledge(known, after, p, near[g if share < 0.5 else g - side])
                 delta = _delta(noise, around, doubt * amplitude, factors)
                 early, late = _arms(
                     curve, grid, min(end, peak), max(end, peak), g, side, level, delta, day
                 )
-                _interval(day, early, late, _doubt(gap, factors), low[found], high[found], stage)
+                unseen = _doubt(gap, factors)
+                low[pixel, found, stage] = day - math.sqrt(early * early + unseen * unseen)
+                high[pixel, found, stage] = day + math.sqrt(late * late + unseen * unseen)
         # Lines and a parabola through the same points may cross by a fraction of a day.
-        if dates[found, middle] < dates[found, middle - 1]:
-            dates[found, middle] = dates[found, middle - 1]
-        if dates[found, middle] > dates[found, middle + 1]:
-            dates[found, middle] = dates[found, middle + 1]
-        low[found, middle] = min(low[found, middle], dates[found, middle])
-        high[found, middle] = max(high[found, middle], dates[found, middle])
+        if dates[pixel, found, middle] < dates[pixel, found, middle - 1]:
+            dates[pixel, found, middle] = dates[pixel, found, middle - 1]
+        if dates[pixel, found, middle] > dates[pixel, found, middle + 1]:
+            dates[pixel, found, middle] = dates[pixel, found, middle + 1]
+        low[pixel, found, middle] = min(low[pixel, found, middle], dates[pixel, found, middle])
+        high[pixel, found, middle] = max(high[pixel, found, middle], dates[pixel, found, middle])
+        for stage in range(2 * middle + 1):
+            dates[pixel, found, stage] += origin
+            low[pixel, found, stage] += origin
+            high[pixel, found, stage] += origin
         found += 1
     if found == 0:
-        reason[0, :] = TOO_SMALL
+        reason[pixel, 0] = TOO_SMALL
         return 1
     return found
 
@@ -260,13 +346,10 @@ def _seen(curve, lowest, begin, stop, grid, tolerance):
 
 
 @njit(cache=True, error_model="numpy")
-def _gap(t, n, day, after):
-    """Days between the observations on both sides of a day; ``after`` is the later one."""
-    if after > 0 and t[after - 1] == day:
-        return np.float32(0.0)
-    if after == 0 or after == n:
-        return np.float32(np.inf)
-    return t[after] - t[after - 1]
+def _gap(known, row, p, day):
+    """Days between the observations on both sides of a day; ``row`` is the first later time."""
+    last = known[row, 0, p]
+    return np.float32(0.0) if last == day else known[row, 2, p] - last
 
 
 @njit(cache=True, error_model="numpy")
@@ -292,19 +375,16 @@ def _summit(curve, grid, peak, begin, stop):
     return grid[peak] + 0.5 * (grid[1] - grid[0]) * (curve[peak + 1] - curve[peak - 1]) / bend
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", fastmath={"reassoc", "nnan", "nsz"})
 def _course(curve, left, right):
     """Sum of the points of a season, and its largest rise and fall from point to point."""
-    total = last = curve[left]
+    total = curve[left]
     rise = fall = np.float32(0.0)
     for g in range(left + 1, right + 1):
-        here = curve[g]
-        total += here
-        change = here - last
-        rise = change if change > rise else rise
-        fall = change if change < fall else fall
-        last = here
-    return total, rise, -fall
+        total += curve[g]
+        rise = max(rise, curve[g] - curve[g - 1])
+        fall = max(fall, curve[g - 1] - curve[g])
+    return total, rise, fall
 
 
 @njit(cache=True, error_model="numpy", fastmath=FAST)
@@ -331,24 +411,18 @@ def _noise(t, y, w, grid, curve):
 
 
 @njit(cache=True, error_model="numpy")
-def _knowledge(t, w, n, day, after):
+def _knowledge(known, row, p, near):
     """Tell what is known about a day: ``v`` and the time between second neighbours (see above).
 
-    ``after`` is the index of the first observation that is later.
+    ``row`` is the first later time, ``near`` the first and the one after the last of those near.
     """
-    total = squares = 0.0
-    k = after
-    while k > 0 and day - t[k - 1] < _NEAR:
-        k -= 1
-    while k < n and t[k] - day < _NEAR:
-        u = abs(t[k] - day) / _NEAR
-        c = 1.0 - u * u * u
-        c = c * c * c * w[k]
-        total += c
-        squares += c * c
-        k += 1
-    v = min(squares / (total * total), 1.0) if total > 0 else 1.0
-    return v, t[min(after + 1, n - 1)] - t[max(after - 2, 0)]
+    total = known[near[1], 4, p] - known[near[0], 4, p]
+    squares = known[near[1], 5, p] - known[near[0], 5, p]
+    v = min(squares / (total * total), np.float32(1.0)) if total > 0 else np.float32(1.0)
+    # Where there is no second neighbour, the first or the last observation.
+    before = max(known[row, 1, p], known[0, 2, p])
+    after = min(known[row, 3, p], known[len(known) - 1, 0, p])
+    return v, after - before
 
 
 @njit(cache=True, error_model="numpy")
@@ -361,12 +435,6 @@ def _delta(noise, v, amplitude, factors):
 def _doubt(gap, factors):
     """Days by which a date may be off for want of observations."""
     return factors[2] * gap * gap / (gap + _LONG)
-
-
-@njit(cache=True, error_model="numpy")
-def _interval(day, before, after, unseen, low, high, stage):
-    low[stage] = day - math.sqrt(before * before + unseen * unseen)
-    high[stage] = day + math.sqrt(after * after + unseen * unseen)
 
 
 @njit(cache=True, error_model="numpy")

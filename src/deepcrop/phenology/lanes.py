@@ -8,10 +8,8 @@ at another, so neither the size of a chunk nor the number of threads changes a b
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 LANES = 16
 """Series in a block."""
@@ -23,14 +21,16 @@ _CLOSE = 50.0
 """Neighbours farther apart than this many days say nothing about a spike between them."""
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def gather(values, weights, day_of, y, w, level, counts):
     """Lay observations out in blocks.
 
     Parameters
     ----------
-    values, weights : ndarray of float32 (pixels, times)
-        Not finite, or of weight 0: no observation.
+    values : ndarray of float32 (pixels, times)
+        Not finite: no observation.
+    weights : ndarray of float32 (pixels, times) or (0, 0)
+        Not finite, or 0: no observation. Empty: all weigh the same.
     day_of : ndarray of int (times,)
         Row of each time in ``y``; times of one day share a row and are averaged.
     y, w : ndarray of float32 (blocks, days, LANES)
@@ -38,40 +38,64 @@ def gather(values, weights, day_of, y, w, level, counts):
         with their weights, as shares of the largest; what is missing is 0 in both.
     level : ndarray of float32 (blocks, LANES)
         Filled with the means.
-    counts : ndarray of int (blocks, LANES)
+    counts : ndarray of float32 (blocks, LANES)
         Filled with the number of observations, those of one day counted once.
     """
     pixels, times = values.shape
-    for block in prange(len(y)):
+    none, one, endless = np.float32(0.0), np.float32(1.0), np.float32(np.inf)
+    weighted = len(weights) > 0
+    lane = np.empty((4, LANES), np.float32)  # value, weight, heaviest weight, number
+    total = np.empty(LANES)
+    for block in range(len(y)):
         first = block * LANES
         lanes = min(LANES, pixels - first)
-        total = np.zeros(LANES, np.float64)
-        count = np.zeros(LANES, np.int64)
-        heaviest = np.zeros(LANES, np.float32)
-        for k in range(times):
+        lane[0], lane[1], lane[2], lane[3] = endless, one, one, none
+        total[:] = 0.0
+        y[block], w[block] = none, none
+        if weighted:
             for p in range(lanes):
-                value, weight = values[first + p, k], weights[first + p, k]
-                seen = (value - value == 0) & (weight > 0) & (weight - weight == 0)
-                total[p] += value if seen else 0.0
-                count[p] += 1 if seen else 0
-                heaviest[p] = weight if seen & (weight > heaviest[p]) else heaviest[p]
-        for p in range(LANES):
-            level[block, p] = total[p] / max(count[p], 1)
-            counts[block, p] = 0
-        y[block] = 0.0
-        w[block] = 0.0
+                heaviest = none
+                for k in range(times):
+                    value, weight = values[first + p, k], weights[first + p, k]
+                    if value - value == none and heaviest < weight < endless:
+                        heaviest = weight
+                lane[2, p] = heaviest
         for k in range(times):
             row = day_of[k]
             for p in range(lanes):
-                value, weight = values[first + p, k], weights[first + p, k]
-                seen = (value - value == 0) & (weight > 0) & (weight - weight == 0)
-                weight = weight / heaviest[p] if seen else np.float32(0.0)
-                value = value - level[block, p] if seen else np.float32(0.0)
-                before = w[block, row, p]
-                counts[block, p] += 1 if seen & (before == 0) else 0
-                share = weight / (before + weight) if seen else np.float32(0.0)
-                y[block, row, p] += (value - y[block, row, p]) * share
-                w[block, row, p] = before + weight
+                lane[0, p] = values[first + p, k]
+            if weighted:
+                for p in range(lanes):
+                    lane[1, p] = weights[first + p, k]
+            for p in range(LANES):
+                value, weight, heaviest = lane[0, p], lane[1, p], lane[2, p]
+                before, mean = w[block, row, p], y[block, row, p]
+                seen = (value - value == none) & (weight > none) & (weight - weight == none)
+                share = weight / heaviest
+                after = before + (share if seen else none)
+                change = (value - mean) * (share / after)
+                y[block, row, p] = mean + (change if seen else none)
+                w[block, row, p] = after
+        for k in range(0, y.shape[1], 2):
+            other = min(k + 1, y.shape[1] - 1)
+            twice = one if other > k else none
+            for p in range(LANES):
+                y1, y2, w1, w2 = (
+                    y[block, k, p],
+                    y[block, other, p],
+                    w[block, k, p],
+                    w[block, other, p],
+                )
+                n = (one if w1 > none else none) + (twice if w2 > none else none)
+                lane[3, p] += n
+                total[p] += np.float64(y1) + np.float64(y2 * twice)
+        for p in range(LANES):
+            counts[block, p] = lane[3, p]
+            level[block, p] = total[p] / max(lane[3, p], one)
+        for k in range(y.shape[1]):
+            for p in range(LANES):
+                here, mean = y[block, k, p], level[block, p]
+                y[block, k, p] = here - (mean if w[block, k, p] > none else none)
 
 
 @njit(cache=True, error_model="numpy")
@@ -85,54 +109,113 @@ def drop_spikes(t, y, w, limit_share):
     t : ndarray of float32 (times,)
     y, w : ndarray of float32 (times, LANES)
         ``w`` is changed.
-    limit_share : float
+    limit_share : float32
     """
-    index = np.empty(len(t) + 1, np.int64)
-    near = np.empty(5, np.float32)
-    # The mean of a series is 0 (`gather`).
-    squares = np.zeros(LANES, np.float32)
-    for k in range(len(t)):
+    none, one, endless = np.float32(0.0), np.float32(1.0), np.float32(np.inf)
+    two, three, close = np.float32(2.0), np.float32(3.0), np.float32(_CLOSE)
+    # The two observations that follow each row, and the day of the first.
+    following = np.empty((len(t), 3, LANES), np.float32)
+    lane = np.zeros((6, LANES), np.float32)
+    lane[2] = endless
+    # LLVM makes no vector code within a loop that counts down.
+    backward = np.arange(len(t) - 1, -1, -1)
+    for i in range(len(t)):
+        k = backward[i]
+        today = t[k]
         for p in range(LANES):
-            squares[p] += y[k, p] * y[k, p]
+            here, weight, next1, next2, day = y[k, p], w[k, p], lane[0, p], lane[1, p], lane[2, p]
+            following[k, 0, p] = next1
+            following[k, 1, p] = next2
+            following[k, 2, p] = day
+            lane[0, p] = here if weight > none else next1
+            lane[1, p] = next1 if weight > none else next2
+            lane[2, p] = today if weight > none else day
+            lane[3, p] += here * here  # the mean of a series is 0 (`gather`)
+            lane[4, p] += one if weight > none else none
+    at_ends = np.empty((LANES, 2), np.int64)
+    near = np.empty(5, np.float32)
     for p in range(LANES):
-        n = 0
-        for k in range(len(t)):
-            index[n] = k
-            n += 1 if w[k, p] > 0 else 0  # no branch: clouds cannot be predicted
-        if n < 5:
-            continue
-        limit = limit_share * math.sqrt(squares[p] / n)
-        for i in range(1, n - 1):
-            here, before, after = y[index[i], p], y[index[i - 1], p], y[index[i + 1], p]
-            # The median is not farther off than the farther neighbour.
-            low, high = min(before, after), max(before, after)
-            if high - here <= limit and here - low <= limit:
-                continue
-            if low <= here <= high or t[index[i + 1]] - t[index[i - 1]] >= _CLOSE:
-                continue
-            first = min(max(i - 2, 0), n - 5)
-            for j in range(5):
-                value = y[index[first + j], p]
-                at = j
-                while at > 0 and near[at - 1] > value:
-                    near[at] = near[at - 1]
-                    at -= 1
-                near[at] = value
-            if abs(here - near[2]) > limit:
-                w[index[i], p] = 0.0
+        enough = lane[4, p] >= 5
+        limit = limit_share * np.sqrt(lane[3, p] / lane[4, p]) if enough else endless
+        at_ends[p] = -1
+        if enough:
+            at_ends[p, 0] = _spike_at_end(t, y, w, p, limit, 0, 1, near)
+            at_ends[p, 1] = _spike_at_end(t, y, w, p, limit, len(t) - 1, -1, near)
+        lane[2, p] = -endless
+        lane[3, p] = limit
+        lane[5, p] = none  # observations so far
+    for k in range(len(t)):
+        today = t[k]
+        for p in range(LANES):
+            here, weight, limit, number = y[k, p], w[k, p], lane[3, p], lane[5, p]
+            last1, last2, day = lane[0, p], lane[1, p], lane[2, p]
+            next1, next2 = following[k, 0, p], following[k, 1, p]
+            low, high = min(last1, next1), max(last1, next1)
+            # Of five, the median is that of the fifth and the middle ones of two pairs.
+            least = max(low, min(last2, next2))
+            most = min(high, max(last2, next2))
+            median = max(min(here, most), min(max(here, most), least))
+            far = (here - median > limit) | (median - here > limit)
+            beyond = (here < low) | (here > high)
+            inner = (number >= two) & (lane[4, p] - number >= three)
+            spike = far & beyond & inner & (following[k, 2, p] - day < close)
+            w[k, p] = none if spike else weight
+            lane[0, p] = here if weight > none else last1
+            lane[1, p] = last1 if weight > none else last2
+            lane[2, p] = today if weight > none else day
+            lane[5, p] = number + (one if weight > none else none)
+    for p in range(LANES):
+        for end in range(2):
+            if at_ends[p, end] >= 0:
+                w[at_ends[p, end], p] = none
+
+
+@njit(cache=True, error_model="numpy")
+def _spike_at_end(t, y, w, lane, limit, k, way, near):
+    """Row of the second observation from an end of a series, if it is a spike, or -1.
+
+    It is compared with the median of the five at that end. ``way`` is 1 or -1, ``near`` is scratch.
+    """
+    row = -1
+    first = second = third = np.float32(0.0)
+    apart = np.float32(0.0)
+    n = 0
+    while n < 5:
+        if w[k, lane] > 0:
+            value = y[k, lane]
+            if n == 0:
+                first, apart = value, t[k]
+            elif n == 1:
+                second, row = value, k
+            elif n == 2:
+                third, apart = value, abs(t[k] - apart)
+            at = n
+            while at > 0 and near[at - 1] > value:
+                near[at] = near[at - 1]
+                at -= 1
+            near[at] = value
+            n += 1
+        k += way
+    beyond = second < min(first, third) or second > max(first, third)
+    return row if beyond and apart < _CLOSE and abs(second - near[2]) > limit else -1
 
 
 @njit(cache=True, error_model="numpy")
 def span_of(y, w):
     """Highest less lowest observation of each lane of a block (times, LANES)."""
-    low = np.full(LANES, np.inf, np.float32)
-    high = np.full(LANES, -np.inf, np.float32)
-    for k in range(len(y)):
+    none, endless = np.float32(0.0), np.float32(np.inf)
+    ends = np.empty((2, LANES), np.float32)
+    ends[0], ends[1] = endless, -endless
+    for k in range(0, len(y), 2):
+        other = min(k + 1, len(y) - 1)
         for p in range(LANES):
-            if w[k, p] > 0:
-                low[p] = min(low[p], y[k, p])
-                high[p] = max(high[p], y[k, p])
-    return high - low
+            here, there = y[k, p], y[other, p]
+            w1, w2, low, high = w[k, p], w[other, p], ends[0, p], ends[1, p]
+            low = min(low, here if w1 > none else endless, there if w2 > none else endless)
+            high = max(high, here if w1 > none else -endless, there if w2 > none else -endless)
+            ends[0, p] = low
+            ends[1, p] = high
+    return ends[1] - ends[0]
 
 
 @njit(cache=True, error_model="numpy", fastmath=FAST)

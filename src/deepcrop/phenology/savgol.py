@@ -12,7 +12,7 @@ curve rises or falls steeply the window is narrowed, where observations are few 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from deepcrop.phenology.lanes import FAST, LANES, drop_spikes, lose_weight, span_of, steepness
 
@@ -28,7 +28,7 @@ _HOLD_ASIDE = np.float32(4.0)
 straight line would leave the data too."""
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def savgol_blocks(t, y, w, grid, spike, passes, window, steep, widest, min_points, curve):
     """Smooth blocks of series onto ``grid``.
 
@@ -43,7 +43,7 @@ def savgol_blocks(t, y, w, grid, spike, passes, window, steep, widest, min_point
     curve : ndarray of float32 (blocks, points, LANES)
         Filled; NaN where a lane has no observation.
     """
-    for block in prange(len(y)):
+    for block in range(len(y)):
         _smooth(
             t, y[block], w[block], grid, spike, passes, window, steep, widest, min_points,
             curve[block],
@@ -160,31 +160,61 @@ def _parabolas(t, y, w, targets, window, widest, min_points, value, slope):
 
 @njit(cache=True, error_model="numpy")
 def _windows(t, w, targets, window, widest, min_points, half, hold):
-    """Find the half-width of each window, and how firmly its curvature is held."""
-    seen = np.empty(len(t) + 1, np.float32)
-    for p in range(LANES):
-        n = 0
-        for k in range(len(t)):
-            seen[n] = t[k]
-            n += 1 if w[k, p] > 0 else 0  # no branch: clouds cannot be predicted
-        if n == 0:
-            half[:, p] = window
-            hold[:, p] = _HOLD
-            continue
-        m = min(min_points, n)
-        first = 0  # the m nearest are first, first + 1, ..., first + m - 1
-        after = 0  # the first one that is later
-        for g in range(len(targets)):
-            day = targets[g]
-            while first + m < n and seen[first + m] - day < day - seen[first]:
-                first += 1
-            while after < n and seen[after] <= day:
-                after += 1
-            reach = max(day - seen[first], seen[first + m - 1] - day)
-            width = min(max(window, np.float32(1.2) * reach), widest)
-            nearest = abs(seen[min(after, n - 1)] - day)
-            if after > 0:
-                nearest = min(nearest, day - seen[after - 1])
-            beyond = max(nearest / width - _FREE, np.float32(0.0))
+    """Find the half-width of each window, and how firmly its curvature is held.
+
+    Of the ``m`` nearest observations i lie before the day and m - i after it, for some i; the
+    distance of the farthest is the smallest, over i, of the larger of the two distances.
+    """
+    none = np.float32(0.0)
+    lanes = w.shape[1]  # if it were known, the compiler would unroll the loops, not vectorise them
+    m = min_points
+    before, after = _last_ones(t, w, m), _last_ones(-t[::-1], w[::-1].copy(), m)
+    reach = np.empty(LANES, np.float32)
+    row = 0
+    for g in range(len(targets)):
+        day = targets[g]
+        while row < len(t) and t[row] <= day:
+            row += 1
+        rest = len(t) - row
+        for p in range(lanes):
+            reach[p] = min(day - before[row, m - 1, p], -after[rest, m - 1, p] - day)
+        for i in range(1, m, 2):
+            j = min(i + 1, m - 1)
+            for p in range(lanes):
+                far1 = max(day - before[row, i - 1, p], -after[rest, m - i - 1, p] - day)
+                far2 = max(day - before[row, j - 1, p], -after[rest, m - j - 1, p] - day)
+                reach[p] = min(reach[p], min(far1, far2))
+        for p in range(lanes):
+            nearest = min(day - before[row, 0, p], -after[rest, 0, p] - day)
+            # Where there are fewer than m, the farthest of all.
+            farthest = max(day + after[len(t), 0, p], before[len(t), 0, p] - day)
+            width = min(max(window, np.float32(1.2) * min(reach[p], farthest)), widest)
+            beyond = max(nearest / width - _FREE, none)
             half[g, p] = width
             hold[g, p] = _HOLD + _HOLD_IN_GAP * beyond * beyond
+
+
+@njit(cache=True, error_model="numpy")
+def _last_ones(t, w, m):
+    """Days of the ``m`` last observations before each row, ndarray (times + 1, m, LANES).
+
+    The last comes first; -inf where there is none.
+    """
+    none, endless = np.float32(0.0), np.float32(np.inf)
+    lanes = w.shape[1]
+    days = np.full((len(t) + 1, m, LANES), -endless, np.float32)
+    unseen = np.empty(LANES, np.float32)
+    for k in range(len(t)):
+        today = t[k]
+        for p in range(lanes):
+            weight, last = w[k, p], days[k, 0, p]
+            mark = none if weight > none else endless
+            unseen[p] = mark
+            days[k + 1, 0, p] = max(last, today - mark)
+        for i in range(1, m, 2):
+            j = min(i + 1, m - 1)
+            for p in range(lanes):
+                mark = unseen[p]
+                days[k + 1, i, p] = max(days[k, i, p], days[k, i - 1, p] - mark)
+                days[k + 1, j, p] = max(days[k, j, p], days[k, j - 1, p] - mark)
+    return days

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deepcrop.errors import DeepCropError
-from deepcrop.phenology.dates import INTERVAL, MEASURES, TOO_FEW, date_blocks
+from deepcrop.phenology.dates import FOUND, INTERVAL, MEASURES, TOO_FEW, date_blocks
 from deepcrop.phenology.smoothing import (
-    ONE_AT_A_TIME,
+    Chunk,
     SavGol,
     SeasonRule,
     Series,
@@ -146,27 +146,29 @@ def _with_room(
     """Seasons with place for ``room`` of each series, and the place that is needed."""
     names = stage_names(fractions)
     pixels = len(series.values)
-    dates, low, high = (np.full((pixels, room, len(names)), np.nan, np.float32) for _ in range(3))
-    measures = np.full((pixels, room, len(MEASURES)), np.nan, np.float32)
-    reason = np.zeros(dates.shape, np.uint8)
+    dates, low, high = (np.empty((pixels, room, len(names)), np.float32) for _ in range(3))
+    measures = np.empty((pixels, room, len(MEASURES)), np.float32)
+    reason = np.empty(dates.shape, np.uint8)
     rows = np.ones(pixels, np.int64)
     if grid.size < 3:
-        reason[:, 0] = TOO_FEW
+        for array in (dates, low, high, measures):
+            array[:] = np.nan
+        reason[:, :1], reason[:, 1:] = TOO_FEW, FOUND
     else:
         # The tail of a smoothed season blends into the valley, that of a fitted shape hardly does.
         flat = 0.1 if type(smoother) in (SavGol, Whittaker) else 0.05
-        with ONE_AT_A_TIME:
-            for chunk in smooth_chunks(series, grid, smoother, rule):
-                date_blocks(
-                    series.t, chunk.y, chunk.w, grid, chunk.curve, chunk.counts,
-                    chunk.pixels.start, flat, float(rule.min_amplitude), float(rule.prominence),
-                    float(rule.max_gap), max(int(rule.min_observations), 3), rule.base == "mean",
-                    np.array(fractions, np.float32), INTERVAL, dates, low, high, reason, measures,
-                    rows,
-                )  # fmt: skip
-    origin = np.float32(series.origin)
-    for array in (dates, low, high):
-        array += origin
+
+        def date(chunk: Chunk) -> None:
+            p = chunk.pixels
+            date_blocks(
+                series.t, chunk.y, chunk.w, grid, chunk.curve, chunk.counts,
+                np.float32(series.origin), flat, float(rule.min_amplitude),
+                float(rule.prominence), float(rule.max_gap), max(int(rule.min_observations), 3),
+                rule.base == "mean", np.array(fractions, np.float32), INTERVAL, dates[p], low[p],
+                high[p], reason[p], measures[p], rows[p],
+            )  # fmt: skip
+
+        smooth_chunks(series, grid, smoother, rule, date)
     most = max(int(rows.max(initial=1)), 1)
     kept = slice(0, most)
     return Seasons(

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from deepcrop.phenology.lanes import LANES, compact
 from deepcrop.phenology.turns import find_turns, observed_part, valley
@@ -31,7 +31,7 @@ _LEVEL_SPREAD, _DAY_SPREAD, _LOG_SPREAD = 0.3, 30.0, 0.5
 _STEPS = 12
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def shapes_blocks(t, y, w, grid, kind, min_amplitude, prominence, curve):
     """Replace the seasons of blocks of first curves by fitted shapes.
 
@@ -48,7 +48,7 @@ def shapes_blocks(t, y, w, grid, kind, min_amplitude, prominence, curve):
     curve : ndarray of float32 (blocks, points, LANES)
         First curves; changed.
     """
-    for block in prange(len(y)):
+    for block in range(len(y)):
         _fit(t, y[block], w[block], grid, kind, min_amplitude, prominence, curve[block])
 
 

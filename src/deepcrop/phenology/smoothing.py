@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
+import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -24,12 +26,9 @@ from deepcrop.phenology.savgol import savgol_blocks
 from deepcrop.phenology.shapes import ASYMMETRIC_GAUSSIAN, DOUBLE_LOGISTIC, shapes_blocks
 from deepcrop.phenology.whittaker import whittaker_blocks
 
-ONE_AT_A_TIME = threading.Lock()
-"""The kernels use all threads themselves, and not every threading layer of numba lets two of the
-caller's threads in at once."""
-
-_CHUNK = 4096
-"""Series that are laid out in blocks at a time; bounds the memory."""
+_CHUNK = 512
+"""Series that a thread works on at a time: few, so that they stay in its cache and no thread waits
+long for the others; bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -243,12 +242,14 @@ def smooth(
     grid = curve_grid(series.t, smoother.step)
     curves = np.full((len(series.values), grid.size), np.nan, np.float32)
     if grid.size >= 3:
-        with ONE_AT_A_TIME:
-            for chunk in smooth_chunks(series, grid, smoother, rule):
-                rows = chunk.pixels
-                absolute = chunk.curve + chunk.level[:, None]
-                absolute = np.where((chunk.counts < 3)[:, None], np.nan, absolute).swapaxes(1, 2)
-                curves[rows] = absolute.reshape(-1, grid.size)[: rows.stop - rows.start]
+
+        def keep(chunk: Chunk) -> None:
+            rows = chunk.pixels
+            absolute = chunk.curve + chunk.level[:, None]
+            absolute = np.where((chunk.counts < 3)[:, None], np.nan, absolute).swapaxes(1, 2)
+            curves[rows] = absolute.reshape(-1, grid.size)[: rows.stop - rows.start]
+
+        smooth_chunks(series, grid, smoother, rule, keep)
     return curves, grid.astype(np.float64) + series.origin
 
 
@@ -258,6 +259,7 @@ class Series:
 
     values: NDArray[np.float32]
     weights: NDArray[np.float32]
+    """Empty where all observations weigh the same."""
     day_of: NDArray[np.int64]
     t: NDArray[np.float32]
     """Different days, rising, less `origin`."""
@@ -272,7 +274,7 @@ class Chunk:
     y: NDArray[np.float32]
     w: NDArray[np.float32]
     level: NDArray[np.float32]
-    counts: NDArray[np.int64]
+    counts: NDArray[np.float32]
     curve: NDArray[np.float32]
 
 
@@ -291,11 +293,12 @@ def prepare(values: ArrayLike, days: ArrayLike, weights: ArrayLike | None) -> Se
     if not np.isfinite(days).all():
         raise DeepCropError("Days hold NaN or infinities; drop those observations.")
     if weights is None:
-        weights = np.broadcast_to(np.float32(1), values.shape)
-    with np.errstate(over="ignore"):
-        weights = np.asarray(weights, np.float32)
-    if weights.shape != values.shape:
-        raise DeepCropError(f"Weights have shape {weights.shape}; expected {values.shape}.")
+        weights = np.empty((0, 0), np.float32)
+    else:
+        with np.errstate(over="ignore"):
+            weights = np.asarray(weights, np.float32)
+        if weights.shape != values.shape:
+            raise DeepCropError(f"Weights have shape {weights.shape}; expected {values.shape}.")
     t, day_of = np.unique(days, return_inverse=True)
     origin = float(t[0]) if t.size else 0.0
     return Series(values, weights, day_of, (t - origin).astype(np.float32), origin)
@@ -309,26 +312,54 @@ def curve_grid(t: NDArray, step: float) -> NDArray[np.float32]:
 
 
 def smooth_chunks(
-    series: Series, grid: NDArray[np.float32], smoother: Smoother, rule: SeasonRule
-) -> Iterator[Chunk]:
-    """Smooth chunk by chunk; arrays are used again for the next chunk."""
+    series: Series,
+    grid: NDArray[np.float32],
+    smoother: Smoother,
+    rule: SeasonRule,
+    use: Callable[[Chunk], None],
+) -> None:
+    """Smooth chunk by chunk, in as many threads as numba may use, and hand each to ``use``.
+
+    The arrays of a chunk are used again for the next of its thread. Kernels release the
+    interpreter, and no chunk depends on another.
+    """
     pixels = len(series.values)
-    blocks = -(-min(pixels, _CHUNK) // LANES)
-    y = np.empty((blocks, series.t.size, LANES), np.float32)
-    w = np.empty_like(y)
-    level = np.empty((blocks, LANES), np.float32)
-    counts = np.empty((blocks, LANES), np.int64)
-    curve = np.empty((blocks, grid.size, LANES), np.float32)
-    for first in range(0, pixels, _CHUNK):
-        part = slice(first, min(first + _CHUNK, pixels))
-        n = -(-(part.stop - first) // LANES)
-        chunk = Chunk(part, y[:n], w[:n], level[:n], counts[:n], curve[:n])
-        gather(
-            series.values[part], series.weights[part], series.day_of,
-            chunk.y, chunk.w, chunk.level, chunk.counts,
-        )  # fmt: skip
-        _smooth_blocks(series.t, grid, smoother, rule, chunk)
-        yield chunk
+    firsts = iter(range(0, pixels, _CHUNK))
+    lock = threading.Lock()
+
+    def work() -> None:
+        blocks = -(-min(pixels, _CHUNK) // LANES)
+        y = np.empty((blocks, series.t.size, LANES), np.float32)
+        w = np.empty_like(y)
+        level = np.empty((blocks, LANES), np.float32)
+        counts = np.empty((blocks, LANES), np.float32)
+        curve = np.empty((blocks, grid.size, LANES), np.float32)
+        while True:
+            with lock:
+                first = next(firsts, pixels)
+            if first == pixels:
+                return
+            part = slice(first, min(first + _CHUNK, pixels))
+            n = -(-(part.stop - first) // LANES)
+            chunk = Chunk(part, y[:n], w[:n], level[:n], counts[:n], curve[:n])
+            gather(
+                series.values[part], series.weights[part], series.day_of,
+                chunk.y, chunk.w, chunk.level, chunk.counts,
+            )  # fmt: skip
+            _smooth_blocks(series.t, grid, smoother, rule, chunk)
+            use(chunk)
+
+    threads = min(numba.get_num_threads(), -(-pixels // _CHUNK))
+    if threads <= 1:
+        work()
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for done in [pool.submit(work) for _ in range(threads)]:
+                done.result()
+        finally:  # interrupted, the threads end after the chunk at hand
+            with lock:
+                firsts = iter(())
 
 
 def _smooth_blocks(

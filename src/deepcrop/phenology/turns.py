@@ -44,28 +44,49 @@ def find_turns(curve, begin, stop, swing, turns):
     """
     count = 0
     lowest = highest = begin
+    low = high = curve[begin]
     seeking_peak = False
-    for g in range(begin, stop):
-        if curve[g] < curve[lowest]:
-            lowest = g
-        if curve[g] > curve[highest]:
-            highest = g
-        if seeking_peak:
-            if curve[g] <= curve[highest] - swing:
-                turns[count] = highest
-                count += 1
-                seeking_peak = False
-                lowest = g
-        elif curve[g] >= curve[lowest] + swing:
-            turns[count] = lowest
-            count += 1
+    g = begin
+    # Until the first turn the curve may be on its way up or down.
+    while g < stop and count == 0:
+        here = curve[g]
+        if here < low:
+            lowest, low = g, here
+        if here > high:
+            highest, high = g, here
+        if here >= low + swing:
+            turns[0] = lowest
+            count = 1
             seeking_peak = True
-            highest = g
-        elif count == 0 and curve[g] <= curve[highest] - swing:
+            highest, high = g, here
+        elif here <= high - swing:
             # The series begins inside a season: its rise was not observed.
             turns[0], turns[1] = begin, highest
             count = 2
-            lowest = g
+            lowest, low = g, here
+        g += 1
+    while g < stop:
+        if seeking_peak:
+            while g < stop and not curve[g] <= high - swing:  # NaN is no turn
+                if curve[g] > high:
+                    highest, high = g, curve[g]
+                g += 1
+            if g < stop:
+                turns[count] = highest
+                count += 1
+                seeking_peak = False
+                lowest, low = g, curve[g]
+        else:
+            while g < stop and not curve[g] >= low + swing:
+                if curve[g] < low:
+                    lowest, low = g, curve[g]
+                g += 1
+            if g < stop:
+                turns[count] = lowest
+                count += 1
+                seeking_peak = True
+                highest, high = g, curve[g]
+        g += 1
     if seeking_peak:
         turns[count] = highest  # the last season's fall was not observed
         count += 1
@@ -73,9 +94,10 @@ def find_turns(curve, begin, stop, swing, turns):
         return 0
     # The valley after the last peak is the lowest point that follows it.
     end = turns[count - 1]
-    for g in range(turns[count - 1], stop):
-        if curve[g] < curve[end]:
-            end = g
+    low = curve[end]
+    for g in range(end, stop):
+        if curve[g] < low:
+            end, low = g, curve[g]
     turns[count] = end
     return count + 1
 

@@ -14,12 +14,12 @@ Gaps need no rule of their own: where nothing was seen, the curve is the straigh
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from deepcrop.phenology.lanes import FAST, LANES, drop_spikes, lose_weight, span_of
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def whittaker_blocks(t, y, w, grid, spike, passes, smoothness, curve):
     """Smooth blocks of series onto ``grid``.
 
@@ -35,92 +35,104 @@ def whittaker_blocks(t, y, w, grid, spike, passes, smoothness, curve):
     curve : ndarray of float32 (blocks, points, LANES)
         Filled; not finite where a lane has fewer than two observations.
     """
-    for block in prange(len(y)):
-        _smooth(t, y[block], w[block], grid, spike, passes, smoothness, curve[block])
-
-
-@njit(cache=True, error_model="numpy")
-def _smooth(t, y, w, grid, spike, passes, smoothness, curve):
-    drop_spikes(t, y, w, spike)
     points = len(grid)
     step = grid[1] - grid[0]
     cell = np.empty(len(t), np.int64)
-    share = np.empty(len(t), np.float64)
+    share = np.empty(len(t), np.float32)
     for k in range(len(t)):
         place = (t[k] - grid[0]) / step
         cell[k] = min(max(int(place), 0), points - 2)
         share[k] = place - cell[k]
+    begin = np.searchsorted(cell, np.arange(points + 1))  # the first time of each cell
     # Second differences approximate z'' step^2, and the integral is a sum of squares times step.
     penalty = smoothness / step**3
+    for block in range(len(y)):
+        _smooth(
+            t, y[block], w[block], cell, share, begin, step, spike, passes, penalty, curve[block]
+        )
+
+
+@njit(cache=True, error_model="numpy")
+def _smooth(t, y, w, cell, share, begin, step, spike, passes, penalty, curve):
+    drop_spikes(t, y, w, spike)
     span = span_of(y, w)
+    points = len(curve)
     fitted = np.empty((len(t), LANES), np.float32)
     slope = np.empty((len(t), LANES), np.float32)
     for round in range(passes + 1):
-        _solve(cell, share, y, w, penalty, curve)
+        _solve(begin, share, y, w, penalty, curve)
         if round < passes:
             for k in range(len(t)):
-                g, s = cell[k], np.float32(share[k])
+                g, s = cell[k], share[k]
                 before, after = max(g - 1, 0), min(g + 2, points - 1)
-                wide1, wide2 = (g + 1 - before) * step, (after - g) * step
+                per1, per2 = 1 / ((g + 1 - before) * step), 1 / ((after - g) * step)
+                per1, per2 = np.float32(per1), np.float32(per2)
                 for p in range(LANES):
                     here, there = curve[g, p], curve[g + 1, p]
-                    slope1 = (there - curve[before, p]) / wide1
-                    slope2 = (curve[after, p] - here) / wide2
+                    slope1 = (there - curve[before, p]) * per1
+                    slope2 = (curve[after, p] - here) * per2
                     fitted[k, p] = here + s * (there - here)
                     slope[k, p] = slope1 + s * (slope2 - slope1)
             lose_weight(y, w, fitted, slope, span)
 
 
 @njit(cache=True, error_model="numpy", fastmath=FAST)
-def _solve(cell, share, y, w, penalty, curve):
+def _solve(begin, share, y, w, penalty, curve):
     """Solve (B'WB + penalty D'D) z = B'Wy by Cholesky elimination, LDL', in double precision.
 
-    The second band below the diagonal is `penalty` throughout, so only the pivots (``inverse``
-    holds their inverses) and the first band are kept. Rows are shifted by two, so that the first
-    points need no case of their own.
+    The second band below the diagonal is `penalty` throughout, so only the pivots (their inverses),
+    the first band and the right side are kept. Rows are shifted by two, so that the first points
+    need no case of their own. The observations of a cell are added up when elimination gets there.
     """
     points = len(curve)
-    inverse = np.zeros((points + 2, LANES))
-    beside = np.zeros((points + 2, LANES))
-    z = np.zeros((points + 4, LANES))
-    for k in range(len(cell)):
-        g = cell[k] + 2
-        s = share[k]
-        r = 1.0 - s
-        rr, rs, ss = r * r, r * s, s * s
-        for p in range(LANES):
-            weight = np.float64(w[k, p])
-            value = weight * y[k, p]
-            inverse[g, p] += weight * rr
-            inverse[g + 1, p] += weight * ss
-            beside[g, p] += weight * rs
-            z[g, p] += r * value
-            z[g + 1, p] += s * value
-    for g in range(2, points + 2):
-        edge = min(g - 2, points + 1 - g)
+    none, one = np.float32(0.0), np.float32(1.0)
+    rows = np.empty((points + 4, 3, LANES))
+    rows[:2] = 0.0
+    rows[points + 2 :] = 0.0
+    # Weight, weight beside and value of this point; weight and value of the next.
+    lane = np.zeros((5, LANES), np.float32)
+    for i in range(points):
+        g = i + 2
+        for k in range(begin[i], begin[i + 1]):
+            s = share[k]
+            r = one - s
+            rr, rs, ss = r * r, r * s, s * s
+            for p in range(LANES):
+                weight = w[k, p]
+                value = weight * y[k, p]
+                lane[0, p] += weight * rr
+                lane[1, p] += weight * rs
+                lane[2, p] += r * value
+                lane[3, p] += weight * ss
+                lane[4, p] += s * value
+        edge = min(i, points - 1 - i)
         times = 1.0 if edge == 0 else 5.0 if edge == 1 else 6.0
         if points == 3 and edge == 1:
             times = 4.0
         on = penalty * times
-        off = penalty * (-2.0 if g == 2 or g == points else -4.0)
-        if g == points + 1:
+        off = penalty * (-2.0 if i == 0 or i == points - 2 else -4.0)
+        if i == points - 1:
             off = 0.0
         for p in range(LANES):
-            c = beside[g - 1, p] * inverse[g - 1, p]
-            e = penalty * inverse[g - 2, p]
-            pivot = inverse[g, p] + on - c * beside[g - 1, p] - penalty * e
-            inverse[g, p] = 1.0 / pivot
-            beside[g, p] += off - c * penalty
-            z[g, p] -= c * z[g - 1, p] + e * z[g - 2, p]
-    for p in range(LANES):
-        g = points + 1
-        last = z[g, p] * inverse[g, p]
-        z[g, p] = last
-        curve[g - 2, p] = last
-        z[g - 1, p] = inverse[g - 1, p] * (z[g - 1, p] - beside[g - 1, p] * last)
-        curve[g - 3, p] = z[g - 1, p]
-    for g in range(points - 1, 1, -1):
+            beside = rows[g - 1, 1, p]
+            c = beside * rows[g - 1, 0, p]
+            e = penalty * rows[g - 2, 0, p]
+            pivot = lane[0, p] + on - c * beside - penalty * e
+            rows[g, 0, p] = 1.0 / pivot
+            rows[g, 1, p] = lane[1, p] + off - c * penalty
+            rows[g, 2, p] = lane[2, p] - (c * rows[g - 1, 2, p] + e * rows[g - 2, 2, p])
+            lane[0, p] = lane[3, p]
+            lane[1, p] = none
+            lane[2, p] = lane[4, p]
+            lane[3, p] = none
+            lane[4, p] = none
+    # LLVM makes no vector code within a loop that counts down.
+    backward = np.arange(points - 1, -1, -1)
+    for j in range(points):
+        i = backward[j]
+        g = i + 2
         for p in range(LANES):
-            v = z[g, p] - beside[g, p] * z[g + 1, p] - penalty * z[g + 2, p]
-            z[g, p] = v * inverse[g, p]
-            curve[g - 2, p] = z[g, p]
+            ahead = rows[g, 1, p] * rows[g + 1, 2, p] + penalty * rows[g + 2, 2, p]
+            z = (rows[g, 2, p] - ahead) * rows[g, 0, p]
+            rows[g, 2, p] = z
+            curve[i, p] = z
