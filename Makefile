@@ -14,8 +14,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed  ## simulate a region, map it, compare with the truth
 	$(VENV)/bin/deepcrop demo --out demo
 
-test: $(VENV)/.installed  ## all tests but the slow ones
-	$(RUN) pytest
+test: $(VENV)/.installed  ## all tests but the slow ones, files side by side on all cores
+	$(RUN) pytest -n auto --dist loadfile
 
 test-slow: $(VENV)/.installed  ## the slow tests: a region of 4000 x 1000 pixels
 	$(RUN) pytest -m slow
