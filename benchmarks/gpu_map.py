@@ -25,7 +25,8 @@ import torch
 ROOT = Path(__file__).parents[1]
 UNUSED = (
     "affine", "odc", "pyproj", "rasterio", "shapely", "pystac", "zarr", "netCDF4", "xarray",
-    "pandas", "scipy", "rich", "typer", "pydantic", "yaml", "matplotlib", "safetensors", "numba", "httpx",
+    "pandas", "scipy", "rich", "typer", "pydantic", "yaml", "matplotlib", "safetensors", "numba",
+    "httpx",
 )  # fmt: skip
 
 
