@@ -67,7 +67,7 @@ def environment(bed, monkeypatch, tmp_path):
     for name, value in names.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(
-        fetching, "open_archive", lambda *of, **how: replace(open_archive(*of, **how), pause=0.01)
+        fetching, "open_archive", lambda *of, **how: replace(open_archive(*of, **how), pause=0.001)
     )
     monkeypatch.setattr(phenocam, "INTERVAL", 0.0)
 
@@ -91,9 +91,9 @@ def test_a_scene_that_fails_is_named_and_the_others_finish(
     simulated, bed, environment, tmp_path, small_tiles
 ):
     """A truncated file; asked for before any other test, for GDAL remembers what it has read."""
-    request = request_for(simulated, date(2018, 7, 1), date(2018, 8, 20), sensors=("optical",))
+    request = request_for(simulated, date(2018, 7, 1), date(2018, 8, 8), sensors=("optical",))
     times = observations.open_cube(simulated)["optical"]["time"].values
-    times = times[(times > np.datetime64("2018-07-01")) & (times < np.datetime64("2018-08-20"))]
+    times = times[(times > np.datetime64("2018-07-01")) & (times < np.datetime64("2018-08-08"))]
     stamp = str(times[1].astype("datetime64[s]")).replace("-", "").replace(":", "")
     bed.server.fail(rf"{stamp}_B04", "truncate", times=10**6)
     result = fetch(request, tmp_path / "cube.zarr")
@@ -131,8 +131,8 @@ def test_what_the_archive_never_gives_is_named_and_the_others_finish(
 def test_an_archive_that_gives_nothing_more_ends_the_run_and_keeps_what_is_there(
     simulated, bed, environment, tmp_path, monkeypatch
 ):
-    request, out = spring(simulated, sensors=("optical",)), tmp_path / "cube.zarr"
-    keep = fetching._keep
+    request = request_for(simulated, date(2018, 5, 20), date(2018, 6, 5), sensors=("optical",))
+    out, keep = tmp_path / "cube.zarr", fetching._keep
 
     def keep_and_break(*arguments):
         keep(*arguments)
