@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from pyproj import Transformer
 
 from deepcrop import indices, observations, stages
+from deepcrop.errors import DeepCropError
 from deepcrop.labels import CALENDAR
 from deepcrop.phenology.smoothing import PRESETS, smooth
 from deepcrop.sources.phenocam_files import write_series
@@ -166,7 +167,7 @@ def test_the_network_may_be_absent(shown, viewed, client, monkeypatch):
 
 
 def test_a_cube_of_another_year_has_no_distributions():
-    with pytest.raises(Exception, match="no observation of 2025"):
+    with pytest.raises(DeepCropError, match="no observation of 2025"):
         PixelNetwork(make_cube(), 2025, ("optical", "sar"))
 
 

@@ -153,7 +153,8 @@ def serve(path: Path, cube_path: Path | None, port: int, ready: Callable[[str], 
         Thread(target=_warm_up, args=(shown,), daemon=True).start()
         ready(f"http://{HOST}:{listening.getsockname()[1]}/")
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
-        server.run(sockets=[listening])
+        with suppress(KeyboardInterrupt):  # the way to end it
+            server.run(sockets=[listening])
 
 
 def _warm_up(shown: Shown) -> None:
