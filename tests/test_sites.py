@@ -22,6 +22,7 @@ from deepcrop.sites import (
     read_network,
     site_years,
     split,
+    trainable,
     write_table,
 )
 from deepcrop.sources.phenocam_files import read_series
@@ -254,6 +255,10 @@ def test_nothing_near_a_test_site_trains(network, real_data):
     assert distance(*left.T[:, :, None], *tests.T[:, None]).min(axis=1).max() < 2 * NEAR
     with pytest.raises(DeepCropError, match="nowhere"):
         split(network, ["nowhere"])
+    assert trainable(network) == parts.train
+    # Without series of the test sites their neighbours stay out as well.
+    without = [year for year in network if year.site not in TEST_SITES]
+    assert trainable(without) == parts.train
 
 
 @pytest.mark.parametrize("count", [5, None])

@@ -246,7 +246,7 @@ def camera_years(data: Path) -> list[sites.CameraYear]:
 def training_sites(years: Sequence[sites.CameraYear]) -> tuple[set[str], set[str]]:
     """Sites to learn from, and those of other clusters that decide when to stop and calibrate."""
     kept_out = {year.cluster for year in years if year.site in TESTED_ELSEWHERE}
-    train = [year for year in sites.split(years).train if year.cluster not in kept_out]
+    train = [year for year in sites.trainable(years) if year.cluster not in kept_out]
     dealt = sites.folds(train, min(FOLDS, max(len({year.cluster for year in train}), 2)))
     held = {year.cluster for year, fold in zip(train, dealt, strict=True) if fold == 0}
     return (

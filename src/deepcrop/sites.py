@@ -26,7 +26,16 @@ from deepcrop.labels import CALENDAR, CameraLabels, Screening, Season, SiteYear,
 from deepcrop.sources.phenocam_files import read_series
 from deepcrop.staging import atomic_file
 
-TEST_SITES = ("cafcookwestltar01", "mead2", "mead3", "NEON.D06.KONA.DP1.00042", "usof6")
+TEST_PLACES = {
+    "cafcookwestltar01": (46.7840, -117.0908),
+    "mead2": (41.1649, -96.4701),
+    "mead3": (41.1797, -96.4397),
+    "NEON.D06.KONA.DP1.00042": (39.1104, -96.6129),
+    "usof6": (35.7333, -90.0403),
+}
+"""Latitude and longitude of the paper's test sites, as the network gives them."""
+
+TEST_SITES = tuple(TEST_PLACES)
 """The paper's test sites."""
 
 NEAR = 10.0
@@ -395,6 +404,21 @@ def split(years: Sequence[CameraYear], test_sites: Sequence[str] = TEST_SITES) -
         else:
             parts.train.append(year)
     return parts
+
+
+def trainable(years: Sequence[CameraYear]) -> list[CameraYear]:
+    """Choose accepted site-years of no cluster within `NEAR` of one of the paper's test sites.
+
+    The same as `Split.train`, but the test sites need no series here: who teaches a network on
+    cameras of their own has none.
+    """
+    held = {
+        year.cluster
+        for year in years
+        for place in TEST_PLACES.values()
+        if distance(year.latitude, year.longitude, *place) <= NEAR
+    }
+    return [year for year in years if year.accepted and year.cluster not in held]
 
 
 def folds(years: Sequence[CameraYear], count: int | None = None) -> NDArray[np.int64]:
