@@ -25,7 +25,9 @@ from deepcrop.phenology import (
 )
 
 SMOOTHERS = ("savgol", "whittaker", "double_logistic", "asymmetric_gaussian")
-EXACT = SavGol(window=6, steep_window=6, envelope_passes=0, spike=99, min_points=3, step=1)
+EXACT = SavGol(
+    window=6, steep_window=6, stiffness=0, envelope_passes=0, spike=99, min_points=3, step=1
+)
 """Hardly smooths, for golden arithmetic on daily series."""
 
 every_smoother = pytest.mark.parametrize("smoother", SMOOTHERS)

@@ -91,10 +91,17 @@ def date_blocks(
     line = np.empty(len(grid), np.float32)
     turns = np.empty(len(grid) + 3, np.int64)
     # How many of the times are not later than each point of the grid, and those near it.
-    upto = np.searchsorted(t, grid, "right")
+    upto = np.empty(len(grid), np.int64)
     near = np.empty((len(grid), 2), np.int64)
-    near[:, 0] = np.searchsorted(t, grid - _NEAR, "right")
-    near[:, 1] = np.searchsorted(t, grid + _NEAR, "left")
+    until = start = end = 0
+    for g in range(len(grid)):
+        while until < len(t) and t[until] <= grid[g]:
+            until += 1
+        while start < len(t) and t[start] <= grid[g] - _NEAR:
+            start += 1
+        while end < len(t) and t[end] < grid[g] + _NEAR:
+            end += 1
+        upto[g], near[g, 0], near[g, 1] = until, start, end
     for block in range(len(y)):
         first = block * LANES
         noise = _noise(t, y[block], w[block], grid, curve[block])

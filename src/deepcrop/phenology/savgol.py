@@ -22,14 +22,18 @@ do not determine them; elsewhere next to no effect."""
 _HOLD_IN_GAP = np.float32(0.5)
 """The same for the curvature within a gap, times the square of the distance to the nearest
 observation, as a share of the half-width, less `_FREE`: a parabola over a gap leaves the data."""
-_FREE = np.float32(0.25)
+_FREE = np.float32(0.15)
+_WIDER = np.float32(1.05)
+"""Half-width over the distance of the observation that must lie within."""
 _HOLD_ASIDE = np.float32(4.0)
 """How much more firmly the slope is held where, within a gap, all observations lie on one side: a
 straight line would leave the data too."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def savgol_blocks(t, y, w, grid, spike, passes, window, steep, widest, min_points, curve):
+def savgol_blocks(
+    t, y, w, grid, spike, passes, window, steep, widest, min_points, stiffness, curve
+):  # fmt: skip
     """Smooth blocks of series onto ``grid``.
 
     Parameters
@@ -38,7 +42,7 @@ def savgol_blocks(t, y, w, grid, spike, passes, window, steep, widest, min_point
     y, w : ndarray of float32 (blocks, times, LANES)
         Observations and weights; what is dropped or doubted loses weight in ``w``.
     grid : ndarray of float32 (points,)
-    spike, passes, window, steep, widest, min_points
+    spike, passes, window, steep, widest, min_points, stiffness
         As in `deepcrop.phenology.SavGol`.
     curve : ndarray of float32 (blocks, points, LANES)
         Filled; NaN where a lane has no observation.
@@ -46,27 +50,28 @@ def savgol_blocks(t, y, w, grid, spike, passes, window, steep, widest, min_point
     for block in range(len(y)):
         _smooth(
             t, y[block], w[block], grid, spike, passes, window, steep, widest, min_points,
-            curve[block],
+            stiffness, curve[block],
         )  # fmt: skip
 
 
 @njit(cache=True, error_model="numpy")
-def _smooth(t, y, w, grid, spike, passes, window, steep, widest, min_points, curve):
+def _smooth(t, y, w, grid, spike, passes, window, steep, widest, min_points, stiffness, curve):
     drop_spikes(t, y, w, spike)
     span = span_of(y, w)
     fitted = np.empty((len(t), LANES), np.float32)
     slope = np.empty((len(t), LANES), np.float32)
     for _ in range(passes):
-        _parabolas(t, y, w, t, window, widest, min_points, fitted, slope)
+        _parabolas(t, y, w, t, window, widest, min_points, stiffness, fitted, slope)
         lose_weight(y, w, fitted, slope, span)
     slope = np.empty((len(grid), LANES), np.float32)
-    _parabolas(t, y, w, grid, window, widest, min_points, curve, slope)
+    _parabolas(t, y, w, grid, window, widest, min_points, stiffness, curve, slope)
     if steep < window:
-        _narrow(t, y, w, grid, steep, widest, max(min_points - 2, 1), slope, span, curve)
+        fewer = max(min_points - 2, 1)
+        _narrow(t, y, w, grid, steep, widest, fewer, stiffness, slope, span, curve)
 
 
 @njit(cache=True, error_model="numpy")
-def _narrow(t, y, w, grid, steep, widest, min_points, slope, span, curve):
+def _narrow(t, y, w, grid, steep, widest, min_points, stiffness, slope, span, curve):
     """Fit again, with a narrower window, where the curve is steep."""
     days = np.empty(len(grid), np.float32)
     index = np.empty(len(grid), np.int64)
@@ -80,7 +85,7 @@ def _narrow(t, y, w, grid, steep, widest, min_points, slope, span, curve):
         n += 1 if most > 0 else 0
     near = np.empty((n, LANES), np.float32)
     unused = np.empty((n, LANES), np.float32)
-    _parabolas(t, y, w, days[:n], steep, widest, min_points, near, unused)
+    _parabolas(t, y, w, days[:n], steep, widest, min_points, stiffness, near, unused)
     for i in range(n):
         g = index[i]
         for p in range(LANES):
@@ -89,7 +94,7 @@ def _narrow(t, y, w, grid, steep, widest, min_points, slope, span, curve):
 
 
 @njit(cache=True, error_model="numpy", fastmath=FAST)
-def _parabolas(t, y, w, targets, window, widest, min_points, value, slope):
+def _parabolas(t, y, w, targets, window, widest, min_points, stiffness, value, slope):
     """Value and slope, at each target day, of a parabola through the window around it.
 
     The window reaches to the ``min_points``-th nearest observation at least, so it widens without
@@ -148,7 +153,9 @@ def _parabolas(t, y, w, targets, window, widest, min_points, value, slope):
             aside = sums[1, p] / sums[0, p]  # are all observations on one side?
             level = _HOLD + _HOLD_ASIDE * (hold[g, p] - _HOLD) * aside * aside
             m = sums[2, p] + level * sums[0, p]
+            width = half[g, p]
             d, e = sums[3, p], sums[4, p] + hold[g, p] * sums[0, p]
+            e += stiffness / (width * width * width)
             # The system [[a, b, c], [b, m, d], [c, d, e]], solved by Cramer's rule.
             u0, u1, u2 = sums[5, p], sums[6, p], sums[7, p]
             determinant = a * (m * e - d * d) - b * (b * e - c * d) + c * (b * d - c * m)
@@ -188,7 +195,7 @@ def _windows(t, w, targets, window, widest, min_points, half, hold):
             nearest = min(day - before[row, 0, p], -after[rest, 0, p] - day)
             # Where there are fewer than m, the farthest of all.
             farthest = max(day + after[len(t), 0, p], before[len(t), 0, p] - day)
-            width = min(max(window, np.float32(1.2) * min(reach[p], farthest)), widest)
+            width = min(max(window, _WIDER * min(reach[p], farthest)), widest)
             beyond = max(nearest / width - _FREE, none)
             half[g, p] = width
             hold[g, p] = _HOLD + _HOLD_IN_GAP * beyond * beyond

@@ -45,6 +45,9 @@ class SavGol:
         Widest half-width where observations are few.
     min_points : int
         Observations a window must hold.
+    stiffness : float
+        Weight of the squared second derivative of a parabola over an eighth of its window, as of
+        `Whittaker`, days to the third; 0 leaves the parabola free.
     envelope_passes : int
         Times that observations below the fit lose weight; 0 for a symmetric fit.
     spike : float
@@ -57,7 +60,8 @@ class SavGol:
     window: float = 28.0
     steep_window: float = 20.0
     max_window: float = 120.0
-    min_points: int = 7
+    min_points: int = 8
+    stiffness: float = 300.0
     envelope_passes: int = 1
     spike: float = 0.8
     step: float = 5.0
@@ -133,14 +137,14 @@ _SENTINEL2: dict[str, Smoother] = {
 }
 # A camera sees every day and no clouds: narrow windows, no envelope.
 _PHENOCAM: dict[str, Smoother] = {
-    "savgol": SavGol(18.0, 12.0, 60.0, 5, envelope_passes=0, spike=2.0, step=1.0),
+    "savgol": SavGol(18.0, 12.0, 60.0, 5, 0.0, envelope_passes=0, spike=2.0, step=1.0),
     "whittaker": Whittaker(100.0, envelope_passes=0, spike=2.0, step=1.0),
     "double_logistic": DoubleLogistic(100.0, envelope_passes=0, spike=2.0, step=1.0),
     "asymmetric_gaussian": AsymmetricGaussian(100.0, envelope_passes=0, spike=2.0, step=1.0),
 }
 # The paper names TIMESAT, not its settings: one width and two fits to the envelope, as is usual.
 _PAPER: dict[str, Smoother] = {
-    "savgol": SavGol(window=30.0, steep_window=30.0, envelope_passes=2),
+    "savgol": SavGol(window=30.0, steep_window=30.0, stiffness=0.0, envelope_passes=2),
     "whittaker": Whittaker(envelope_passes=2),
     "double_logistic": DoubleLogistic(envelope_passes=2),
     "asymmetric_gaussian": AsymmetricGaussian(envelope_passes=2),
@@ -153,7 +157,13 @@ PRESETS: dict[str, tuple[dict[str, Smoother], SeasonRule]] = {
 """Settings by name: of each smoother, and of the seasons."""
 
 
-_MAY_BE_ZERO = {"envelope_passes": 0, "spike": 0, "min_amplitude": 0, "prominence": 0}
+_MAY_BE_ZERO = {
+    "envelope_passes": 0,
+    "stiffness": 0,
+    "spike": 0,
+    "min_amplitude": 0,
+    "prominence": 0,
+}
 
 
 def choose(
@@ -370,7 +380,8 @@ def _smooth_blocks(
             t, chunk.y, chunk.w, grid,
             np.float32(smoother.spike), int(smoother.envelope_passes),
             np.float32(smoother.window), np.float32(smoother.steep_window),
-            np.float32(smoother.max_window), int(smoother.min_points), chunk.curve,
+            np.float32(smoother.max_window), int(smoother.min_points),
+            np.float32(smoother.stiffness), chunk.curve,
         )  # fmt: skip
         return
     whittaker_blocks(

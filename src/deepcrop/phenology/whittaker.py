@@ -43,7 +43,11 @@ def whittaker_blocks(t, y, w, grid, spike, passes, smoothness, curve):
         place = (t[k] - grid[0]) / step
         cell[k] = min(max(int(place), 0), points - 2)
         share[k] = place - cell[k]
-    begin = np.searchsorted(cell, np.arange(points + 1))  # the first time of each cell
+    begin = np.zeros(points + 1, np.int64)  # the first time of each cell
+    for k in range(len(t)):
+        begin[cell[k] + 1] += 1
+    for g in range(points):
+        begin[g + 1] += begin[g]
     # Second differences approximate z'' step^2, and the integral is a sum of squares times step.
     penalty = smoothness / step**3
     for block in range(len(y)):
