@@ -36,7 +36,7 @@ def parabola(t, y, w, day, settings):
     aside = normal[0, 1] / normal[0, 0]
     hold = 0.5 * far**2
     normal += weight.sum() * np.diag([0, 1e-3 + 4 * hold * aside**2, 1e-3 + hold])
-    normal[2, 2] += settings.stiffness / half**3
+    normal[2, 2] += weight.sum() * settings.stiffness / half**3
     return np.linalg.solve(normal, design.T @ (weight * y))[0]
 
 

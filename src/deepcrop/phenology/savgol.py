@@ -154,8 +154,8 @@ def _parabolas(t, y, w, targets, window, widest, min_points, stiffness, value, s
             level = _HOLD + _HOLD_ASIDE * (hold[g, p] - _HOLD) * aside * aside
             m = sums[2, p] + level * sums[0, p]
             width = half[g, p]
-            d, e = sums[3, p], sums[4, p] + hold[g, p] * sums[0, p]
-            e += stiffness / (width * width * width)
+            bend = hold[g, p] + stiffness / (width * width * width)
+            d, e = sums[3, p], sums[4, p] + bend * sums[0, p]
             # The system [[a, b, c], [b, m, d], [c, d, e]], solved by Cramer's rule.
             u0, u1, u2 = sums[5, p], sums[6, p], sums[7, p]
             determinant = a * (m * e - d * d) - b * (b * e - c * d) + c * (b * d - c * m)

@@ -46,8 +46,8 @@ class SavGol:
     min_points : int
         Observations a window must hold.
     stiffness : float
-        Weight of the squared second derivative of a parabola over an eighth of its window, as of
-        `Whittaker`, days to the third; 0 leaves the parabola free.
+        How firmly the curvature of a parabola is held, days to the third: over the cube of the
+        half-width, as a share of the total weight. 0 leaves it free.
     envelope_passes : int
         Times that observations below the fit lose weight; 0 for a symmetric fit.
     spike : float
@@ -61,7 +61,7 @@ class SavGol:
     steep_window: float = 20.0
     max_window: float = 120.0
     min_points: int = 8
-    stiffness: float = 300.0
+    stiffness: float = 65.0
     envelope_passes: int = 1
     spike: float = 0.8
     step: float = 5.0
