@@ -387,10 +387,11 @@ def test_the_networks_layers_with_their_pictures(tmp_path):
     described = describe("deepcrop", 2018)
     expected = {f"{layer.name}.{kind}" for layer in described for kind in ("tif", "qml")}
     expected |= {f"{layer.name}.png" for layer in described if layer.kind in products.PICTURED}
+    expected |= {"summary.json", "landscape.json", "landscape.csv"}
     assert set(os.listdir(out)) > expected
     item = json.loads((out / "item.json").read_text(encoding="utf-8"))
     assert {asset["href"] for asset in item["assets"].values()} == {
-        f"./{name}" for name in expected - {"item.json"}
+        f"./{name}" for name in expected
     }
     assert item["assets"]["sos20_probability"]["bands"][0]["nodata"] == 255
     assert item["assets"]["sos20_low"]["title"].endswith("season 1: 5 % quantile of the date")
