@@ -22,9 +22,11 @@ do not determine them; elsewhere next to no effect."""
 _HOLD_IN_GAP = np.float32(0.5)
 """The same for the curvature within a gap, times the square of the distance to the nearest
 observation, as a share of the half-width, less `_FREE`: a parabola over a gap leaves the data."""
-_FREE = np.float32(0.15)
-_WIDER = np.float32(1.05)
+_FREE = np.float32(0.25)
+_WIDER = np.float32(1.2)
 """Half-width over the distance of the observation that must lie within."""
+_FREE_STIFF, _WIDER_STIFF = np.float32(0.15), np.float32(1.05)
+"""The same of a parabola with a stiffness, which needs fewer observations to be held."""
 _HOLD_ASIDE = np.float32(4.0)
 """How much more firmly the slope is held where, within a gap, all observations lie on one side: a
 straight line would leave the data too."""
@@ -103,7 +105,7 @@ def _parabolas(t, y, w, targets, window, widest, min_points, stiffness, value, s
     """
     half = np.empty((len(targets), LANES), np.float32)
     hold = np.empty((len(targets), LANES), np.float32)
-    _windows(t, w, targets, window, widest, min_points, half, hold)
+    _windows(t, w, targets, window, widest, min_points, stiffness, half, hold)
     # One array, or the compiler would have to check that eight do not overlap.
     sums = np.empty((8, LANES), np.float32)
     one, none = np.float32(1.0), np.float32(0.0)
@@ -166,13 +168,14 @@ def _parabolas(t, y, w, targets, window, widest, min_points, stiffness, value, s
 
 
 @njit(cache=True, error_model="numpy")
-def _windows(t, w, targets, window, widest, min_points, half, hold):
+def _windows(t, w, targets, window, widest, min_points, stiffness, half, hold):
     """Find the half-width of each window, and how firmly its curvature is held.
 
     Of the ``m`` nearest observations i lie before the day and m - i after it, for some i; the
     distance of the farthest is the smallest, over i, of the larger of the two distances.
     """
     none = np.float32(0.0)
+    free, wider = (_FREE_STIFF, _WIDER_STIFF) if stiffness > 0 else (_FREE, _WIDER)
     lanes = w.shape[1]  # if it were known, the compiler would unroll the loops, not vectorise them
     m = min_points
     before, after = _last_ones(t, w, m), _last_ones(-t[::-1], w[::-1].copy(), m)
@@ -195,8 +198,8 @@ def _windows(t, w, targets, window, widest, min_points, half, hold):
             nearest = min(day - before[row, 0, p], -after[rest, 0, p] - day)
             # Where there are fewer than m, the farthest of all.
             farthest = max(day + after[len(t), 0, p], before[len(t), 0, p] - day)
-            width = min(max(window, _WIDER * min(reach[p], farthest)), widest)
-            beyond = max(nearest / width - _FREE, none)
+            width = min(max(window, wider * min(reach[p], farthest)), widest)
+            beyond = max(nearest / width - free, none)
             half[g, p] = width
             hold[g, p] = _HOLD + _HOLD_IN_GAP * beyond * beyond
 
