@@ -27,12 +27,13 @@ def parabola(t, y, w, day, settings):
     """The documented fit at one day, by normal equations in double precision."""
     distance = np.abs(t - day)
     reach = np.sort(distance)[min(settings.min_points, t.size) - 1]
-    half = min(max(settings.window, 1.05 * reach), settings.max_window)
+    free, wider = (0.15, 1.05) if settings.stiffness else (0.25, 1.2)
+    half = min(max(settings.window, wider * reach), settings.max_window)
     x = (t - day) / half
     weight = w * np.clip(1 - np.abs(x) ** 3, 0, None) ** 3
     design = np.stack([np.ones_like(x), x, x**2], axis=1)
     normal = design.T @ (weight[:, None] * design)
-    far = max(distance.min() / half - 0.15, 0)
+    far = max(distance.min() / half - free, 0)
     aside = normal[0, 1] / normal[0, 0]
     hold = 0.5 * far**2
     normal += weight.sum() * np.diag([0, 1e-3 + 4 * hold * aside**2, 1e-3 + hold])
@@ -61,7 +62,7 @@ def test_weighted_least_squares_agrees_with_numpy_polyfit(seed):
     compared = 0
     for g in np.flatnonzero((grid > 40) & (grid < 260)):
         u = np.abs(t - grid[g]) / 30
-        if np.sort(u)[PLAIN.min_points - 1] > 1 / 1.05 or u.min() > 0.15:
+        if np.sort(u)[PLAIN.min_points - 1] > 1 / 1.2 or u.min() > 0.25:
             continue  # here the window is wider, or its middle a gap
         weights = w * np.clip(1 - u**3, 0, None) ** 3
         fit = np.polyfit(t - grid[g], y, 2, w=np.sqrt(weights))
