@@ -10,9 +10,9 @@ import threading
 import time
 
 import pytest
-from tests.test_mapping import season_cube
+from tests.small_maps import saved_cube, small_tiles
 
-from deepcrop import mapping, observations, products
+from deepcrop import mapping
 from deepcrop.errors import DeepCropError
 
 pytest.importorskip("distributed")
@@ -24,18 +24,14 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _small_tiles_without_pictures():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(products, "_write_picture", lambda *args: None)
-        patch.setattr(observations, "CHUNK", 8)
+def _small_tiles():
+    with small_tiles(8):
         yield
 
 
 @pytest.fixture(scope="module")
 def cube(tmp_path_factory):
-    path = tmp_path_factory.mktemp("cube") / "cube.zarr"
-    observations.save_cube(season_cube(), path)
-    return path
+    return saved_cube(tmp_path_factory)
 
 
 def files(result):

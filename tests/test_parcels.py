@@ -10,9 +10,10 @@ import shapely
 import xarray as xr
 from affine import Affine
 from pyproj import Transformer
+from tests.small_maps import small_tiles
 from tests.test_mapping import read, season_cube
 
-from deepcrop import grid, layers, mapping, observations, parcels, products
+from deepcrop import grid, layers, mapping, observations, parcels
 from deepcrop.errors import DeepCropError
 from deepcrop.results import open_result
 from deepcrop.stages import NO_DAY
@@ -26,10 +27,8 @@ SOUTH = shapely.box(500200, 5600000, 500300, 5600050)  # rows 15 to 19, columns 
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _small_tiles_without_pictures():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(products, "_write_picture", lambda *args: None)
-        patch.setattr(observations, "CHUNK", 16)
+def _small_tiles():
+    with small_tiles(16):
         yield
 
 

@@ -4,26 +4,23 @@ import json
 
 import numpy as np
 import pytest
-from tests.test_mapping import read, season_cube
+from tests.small_maps import saved_cube, small_tiles
+from tests.test_mapping import read
 
-from deepcrop import mapping, observations, products, tiles
+from deepcrop import mapping, observations, tiles
 from deepcrop.errors import DeepCropError
 from deepcrop.stages import NO_DAY
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _small_tiles_without_pictures():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(products, "_write_picture", lambda *args: None)
-        patch.setattr(observations, "CHUNK", 16)
+def _small_tiles():
+    with small_tiles(16):
         yield
 
 
 @pytest.fixture(scope="module")
 def cube(tmp_path_factory):
-    path = tmp_path_factory.mktemp("cube") / "cube.zarr"
-    observations.save_cube(season_cube(), path)
-    return path
+    return saved_cube(tmp_path_factory)
 
 
 def failing(monkeypatch, step, times, core=(slice(0, 16), slice(16, 30))):

@@ -1,0 +1,24 @@
+"""What tests of maps in many small tiles share."""
+
+import contextlib
+
+import pytest
+from tests.test_mapping import season_cube
+
+from deepcrop import observations, products
+
+
+@contextlib.contextmanager
+def small_tiles(side):
+    """Tiles of so many pixels on a side, and no pictures, which take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "_write_picture", lambda *args: None)
+        patch.setattr(observations, "CHUNK", side)
+        yield
+
+
+def saved_cube(tmp_path_factory):
+    """Where `season_cube` lies."""
+    path = tmp_path_factory.mktemp("cube") / "cube.zarr"
+    observations.save_cube(season_cube(), path)
+    return path
