@@ -20,6 +20,7 @@ from deepcrop.errors import DeepCropError
 from deepcrop.fetch import Request, estimate, fetch
 from deepcrop.map_arrays import map_seasons
 from deepcrop.mapping import map_region
+from deepcrop.scene_manifest import missing_scenes, read_manifest
 from deepcrop.simulation import Region, simulate
 from deepcrop.site_fetch import fetch_sites, site_names
 from deepcrop.sources import open_archive, phenocam
@@ -103,7 +104,7 @@ def test_a_scene_that_fails_is_named_and_the_others_finish(
     assert "B04" in failure.why
     with result.manifest.open() as file:
         assert [row["state"] for row in csv.DictReader(file)].count("failed") == 1
-    (line,) = fetching.missing_scenes(result.path)
+    (line,) = missing_scenes(result.path)
     assert line == f"cube.zarr: {failure.scene.name} failed: {failure.why}"
     cube = observations.open_cube(result.path)
     assert cube["optical"].attrs["failed_scenes"] == [failure.scene.name]
@@ -203,8 +204,8 @@ def test_the_manifest_names_every_scene(simulated, environment, tmp_path):
     assert all(row["products"].startswith(("S2", "S1")) for row in rows)
     assert "05.10" in rows[0]["notes"]
     assert not any("sig=" in value for row in rows for value in row.values())
-    assert rows == fetching.read_manifest(result.path)
-    assert not fetching.missing_scenes(result.path)
+    assert rows == read_manifest(result.path)
+    assert not missing_scenes(result.path)
 
 
 def test_bursts_of_refusals_and_cut_connections_are_survived(simulated, bed, environment, tmp_path):
@@ -357,7 +358,7 @@ def test_killed_at_the_very_end_nothing_is_lost(simulated, bed, environment, tmp
     bed.server.log.clear()
     fetch(request, out)
     assert not bed.server.log  # nothing was asked for again
-    assert len(fetching.read_manifest(out)) >= 3
+    assert len(read_manifest(out)) >= 3
     assert fetching.is_there(out, request)
     with pytest.raises(DeepCropError, match="another request"):
         fetching.is_there(out, spring(simulated))

@@ -18,6 +18,7 @@ from deepcrop import areas, site_fetch
 from deepcrop import fetch as fetching
 from deepcrop.errors import DeepCropError
 from deepcrop.fetch import Estimate, Fetched, Request
+from deepcrop.scene_manifest import missing_scenes, read_manifest
 from deepcrop.sources import ARCHIVES, phenocam
 from deepcrop.sources.phenocam import PhenoCam
 from deepcrop.sources.phenocam_files import ACKNOWLEDGEMENT_FILE
@@ -109,7 +110,7 @@ def fetch(
                 wanted, out, title=place.name, overwrite=overwrite, threads=threads
             )
             _report(result)
-        missing = fetching.missing_scenes(out)
+        missing = missing_scenes(out)
         missing += _fetch_cameras(place.box, network, out.with_suffix(".cameras"))
     _complain(missing, "The same command fetches cameras again; scenes only with --overwrite.")
 
@@ -198,7 +199,7 @@ def _print_estimate(estimate: Estimate, box: GeoBox, sites: int = 1) -> None:
 
 
 def _report(result: Fetched) -> None:
-    rows = fetching.read_manifest(result.path)
+    rows = read_manifest(result.path)
     counts = Counter(f"{row['sensor']} {row['state']}" for row in rows)
     typer.echo(f"{result.path}: " + ", ".join(f"{n} {key}" for key, n in counts.items()))
     typer.echo(f"each scene, and what became of it: {result.manifest}")
@@ -210,7 +211,7 @@ def _report_sites(done: list[site_fetch.SiteFetched], out: Path) -> None:
     typer.echo(f"whoever publishes from them includes {out / ACKNOWLEDGEMENT_FILE}")
     missing = [f"{site.site}: {site.why}" for site in done if site.why]
     for site in fetched:
-        missing += fetching.missing_scenes(out / f"{site.site}.zarr")
+        missing += missing_scenes(out / f"{site.site}.zarr")
     _complain(missing, "The same command fetches what is missing; a cube again with --overwrite.")
 
 

@@ -35,7 +35,7 @@ from zarr.codecs import BloscCodec
 
 from deepcrop import __version__, grid
 from deepcrop.errors import CubeError
-from deepcrop.staging import atomic_file, part_path, staging
+from deepcrop.staging import atomic_file, refuse_missing, staging
 
 OPTICAL_BANDS = ("blue", "green", "red", "nir")
 SAR_BANDS = ("vv", "vh")
@@ -286,13 +286,7 @@ def open_cube(path: str | Path) -> xr.DataTree:
         contract.
     """
     path = Path(path)
-    if not path.exists():
-        if part_path(path).exists():
-            raise CubeError(
-                f"{path} is unfinished ({part_path(path).name} is there): run the command that "
-                "writes it again, it goes on where it stopped."
-            )
-        raise CubeError(f"{path} does not exist; expected a Zarr store or a NetCDF-4 file.")
+    refuse_missing(path, "a Zarr store or a NetCDF-4 file", CubeError)
     if path.is_dir() and not (path / "zarr.json").exists():
         raise CubeError(f"{path} is a folder but no Zarr version 3 store (it has no zarr.json).")
     try:

@@ -18,7 +18,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from deepcrop.errors import DeepCropError
-from deepcrop.staging import part_path
+from deepcrop.staging import refuse_missing
 
 
 @dataclass(frozen=True)
@@ -149,13 +149,10 @@ def open_result(path: str | Path) -> Result:
         If the directory is missing or unfinished, or was not made by ``deepcrop map`` of this form.
     """
     path = Path(path)
+    expected = "a directory made by 'deepcrop map'"
+    refuse_missing(path, expected)
     if not path.is_dir():
-        if part_path(path).exists():
-            raise DeepCropError(
-                f"{path} is unfinished ({part_path(path).name} is there): run the command that "
-                "makes it again, it goes on where it stopped."
-            )
-        raise DeepCropError(f"{path} does not exist; expected a directory made by 'deepcrop map'.")
+        raise DeepCropError(f"{path} is a file; expected {expected}.")
     item, summary = (_json(path / name) for name in ("item.json", "summary.json"))
     try:
         properties = item["properties"]

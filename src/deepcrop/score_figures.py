@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -31,7 +30,7 @@ def errors(entries: Sequence[Entry], title: str) -> Figure:
     most = max(one.mean.mae for rows in scored for one in rows if one.mean.mae == one.mean.mae)
     for k, stage in enumerate(STAGES):
         left = sheet.left + _NAMES + k * (_PANEL + 0.15)
-        axes = _axes(sheet, left, sheet.bottom + 0.55, _PANEL, height)
+        axes = sheet.chart(left, sheet.bottom + 0.55, _PANEL, height)
         axes.set_title(stage.upper(), fontsize=8.5, color=INK, pad=3)
         axes.grid(axis="x", color=_GRID, linewidth=0.6)
         for row, (entry, rows) in enumerate(zip(entries, scored, strict=True)):
@@ -64,7 +63,7 @@ def scatter(entries: Sequence[Entry], title: str) -> Figure:
     low, high = float(np.nanmin(known)) - 25, float(np.nanmax(known)) + 25
     for column, entry in enumerate(entries):
         left = sheet.left + 0.5 + column * (side + 0.45)
-        axes = _axes(sheet, left, sheet.bottom + 0.75, side, side)
+        axes = sheet.chart(left, sheet.bottom + 0.75, side, side)
         axes.set_title(entry.method, fontsize=8.5, color=INK, pad=3)
         axes.grid(color=_GRID, linewidth=0.6)
         axes.plot([low, high], [low, high], color=INK, lw=0.6)
@@ -99,7 +98,7 @@ def images(entries: Sequence[Entry], title: str) -> Figure:
         entries,
     )
     bottom = sheet.bottom + 0.55 + 0.18 * rows
-    axes = _axes(sheet, sheet.left + 0.5, bottom, 4.9, 2.2)
+    axes = sheet.chart(sheet.left + 0.5, bottom, 4.9, 2.2)
     axes.grid(axis="y", color=_GRID, linewidth=0.6)
     labels: dict[int, str] = {}
     marks = []
@@ -126,17 +125,6 @@ def images(entries: Sequence[Entry], title: str) -> Figure:
 def _sheet(width: float, body: float, heading: str, title: str, entries: Sequence[Entry]) -> Sheet:
     simulated = entries[0].truth.simulated
     return Sheet(width, body, 0, heading, f"{title}: {kind(simulated)}", simulated)
-
-
-def _axes(sheet: Sheet, left: float, bottom: float, width: float, height: float) -> Axes:
-    axes = sheet.figure.add_axes(sheet.place(left, bottom, width, height))
-    axes.set_axisbelow(True)
-    for spine in axes.spines.values():
-        spine.set(linewidth=0.6, color=INK)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.tick_params(labelsize=7, color=INK, labelcolor=INK, width=0.6)
-    return axes
 
 
 def _legend(sheet: Sheet, marks: list[Line2D], bottom: float, columns: int = 4) -> None:

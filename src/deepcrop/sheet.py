@@ -71,6 +71,17 @@ class Sheet:
             spine.set(linewidth=0.6, color=INK)
         return axes
 
+    def chart(self, left: float, bottom: float, width: float, height: float) -> Axes:
+        """Axes with ticks, open above and on the right."""
+        axes = self.figure.add_axes(self.place(left, bottom, width, height))
+        axes.set_axisbelow(True)
+        for spine in axes.spines.values():
+            spine.set(linewidth=0.6, color=INK)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        axes.tick_params(labelsize=7, color=INK, labelcolor=INK, width=0.6)
+        return axes
+
     def text(
         self,
         x: float,

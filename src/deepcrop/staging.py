@@ -39,6 +39,19 @@ def part_path(target: Path) -> Path:
     return target.with_name(target.name + ".part")
 
 
+def refuse_missing(target: Path, expected: str, error: type[DeepCropError] = DeepCropError) -> None:
+    """Raise ``error`` if ``target`` is not there, and say so if it is only unfinished."""
+    if target.exists():
+        return
+    part = part_path(target)
+    if part.exists():
+        raise error(
+            f"{target} is unfinished ({part.name} is there): run the command that makes it again, "
+            "it goes on where it stopped."
+        )
+    raise error(f"{target} does not exist; expected {expected}.")
+
+
 @dataclass
 class Staging:
     """A directory under construction.

@@ -84,7 +84,7 @@ def profiles(
         sheet.text(sheet.left + 0.5, top + 0.13, one.crop or "crop unknown", size=8)
         rows = [(optical, top - optical), (radar, top - optical - radar - 0.06)]
         rows.append((lanes, top - optical - radar - lanes - 0.12))
-        axes = [_axes(sheet, left, bottom, width, height) for height, bottom in rows]
+        axes = [sheet.chart(left, bottom, width, height) for height, bottom in rows]
         first, last = _span(one)
         for ax in axes:
             ax.set_xlim(first, last)
@@ -222,7 +222,7 @@ def error_bars(entries: Sequence[Entry], sites: Sequence[str]) -> Figure:
     most = float(np.nanmax(every)) if np.isfinite(every).any() else 1.0
     for k, entry in enumerate(entries):
         bottom = sheet.top - (k + 1) * (height + gap) + gap - 0.25
-        axes = _axes(sheet, sheet.left + 0.45, bottom, _WIDTH - 0.5, height)
+        axes = sheet.chart(sheet.left + 0.45, bottom, _WIDTH - 0.5, height)
         axes.grid(axis="y", color=_GRID, linewidth=0.6)
         for place, row in enumerate(found[entry.method]):
             for number, (stage, (mae, deviation)) in enumerate(zip(ORDER, row, strict=True)):
@@ -278,7 +278,7 @@ def with_and_without_radar(both: Entry, optical: Entry) -> Figure:
     )
     for panel, stages in enumerate((("sos20", "eos20"), ("sos50", "eos50"))):
         left = sheet.left + room + panel * (width + 0.3)
-        axes = _axes(sheet, left, sheet.bottom + 0.75, width, height)
+        axes = sheet.chart(left, sheet.bottom + 0.75, width, height)
         axes.grid(axis="x", color=_GRID, linewidth=0.6)
         for y, name in enumerate(names):
             for stage in stages:
@@ -335,17 +335,6 @@ def _mean_day(entry: Entry, name: str, stage: int, truth: bool = False) -> float
 
 def _pixels(simulated: bool) -> str:
     return ": simulated pixels, real camera labels" if simulated else ""
-
-
-def _axes(sheet: Sheet, left: float, bottom: float, width: float, height: float) -> Axes:
-    axes = sheet.figure.add_axes(sheet.place(left, bottom, width, height))
-    axes.set_axisbelow(True)
-    for spine in axes.spines.values():
-        spine.set(linewidth=0.6, color=INK)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.tick_params(labelsize=7, color=INK, labelcolor=INK, width=0.6)
-    return axes
 
 
 def _legend(sheet: Sheet, handles: Sequence[Line2D | Patch], bottom: float, columns: int) -> None:
