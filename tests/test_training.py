@@ -120,6 +120,18 @@ def test_the_paper_variant_trains_too(tmp_path):
     assert predict(network, source(3, 5).examples).day.shape == (3, 1, 4)
 
 
+def test_mixed_precision_where_the_hardware_has_it(tmp_path, monkeypatch):
+    losses = {}
+    for able in (False, True):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: {"amx_bf16": able})
+        for wanted in (False, True):
+            how, out = replace(HOW, steps=1, bfloat16=wanted), tmp_path / f"{able}{wanted}"
+            fit(new(), [source(8, 1)], [source(8, 2)], how, out)
+            losses[able, wanted] = log(out)[0]["loss"]
+    assert losses[False, True] == losses[False, False] == losses[True, False]
+    assert losses[True, True] != losses[True, False]
+
+
 def test_calibration_widens_what_is_too_sure():
     network = new()
     network.bins.weight.data.mul_(60)

@@ -50,7 +50,7 @@ class Training:
     seed : int
         Everything random follows from it.
     bfloat16 : bool
-        Mixed precision; the weights stay float32.
+        Mixed precision where the hardware has it; the weights stay float32.
     augmentation : Augmentation
     """
 
@@ -235,10 +235,19 @@ def _loss(
     network: Network, batch: Batch, labels: Labels, some: Tensor | None, device: torch.device,
     bfloat16: bool,
 ) -> Tensor:  # fmt: skip
-    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 and _has_bfloat16(device)):
         seen, labels = _looked_at(network, batch, labels, some, device)
         logits = network.head(seen).float()
     return network.loss(logits, seen, labels)
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies in bfloat16; pretending to is many times slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # An older PyTorch does not tell.
+    able: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return able.get("amx_bf16", False) or able.get("avx512_bf16", False)
 
 
 def _looked_at(
