@@ -211,8 +211,8 @@ def test_truth_and_curve_of_a_sample(sample):
     assert known.clear[0, 0].tolist() == [12, 12, 13, 13]
     assert known.clear[0, 1].tolist() == [0] * 4
     assert not known.simulated
-    for smoother in ("whittaker", "savgol"):
-        found = scores.curve_answers([sample], smoother)
+    for curve in SMOOTHERS.values():
+        found = scores.curve_answers([sample], *curve)
         # 20 % and 50 % of the amplitude of the trapezium
         assert found.day[0, 0] == pytest.approx([108, 120, 240, 252], abs=5)
         assert np.isnan(found.day[0, 1]).all()

@@ -25,7 +25,10 @@ from deepcrop.sites import TEST_SITES, CameraYear
 from deepcrop.stages import STAGES
 from deepcrop.staging import atomic_file
 
-SMOOTHERS = {"NDVI curve": "whittaker", "NDVI curve, Savitzky-Golay": "savgol"}
+SMOOTHERS = {
+    "NDVI curve": ("whittaker", "sentinel2"),
+    "NDVI curve, Savitzky-Golay": ("savgol", "paper"),
+}
 
 
 MOST_PROFILES = 12
@@ -104,15 +107,15 @@ def curves(
     entries = {}
     truth = scores.truth_of(Part(made, test))
     learned = scores.truth_of(Part(made, train)) if train else None
-    for name, smoother in SMOOTHERS.items():
+    for name, curve in SMOOTHERS.items():
         if place == "mast":
-            if smoother != "savgol":
+            if curve != ("savgol", "paper"):
                 continue
             name = f"{name}, mast"
-        answers = scores.curve_answers(Part(made, test), smoother)
+        answers = scores.curve_answers(Part(made, test), *curve)
         entries[name] = Entry(name, truth, [answers])
         if learned is not None:
-            off = scores.offsets(scores.curve_answers(Part(made, train), smoother), learned)
+            off = scores.offsets(scores.curve_answers(Part(made, train), *curve), learned)
             both = f"{name}, calibrated"
             entries[both] = Entry(both, truth, [scores.shifted(answers, off)])
     return entries

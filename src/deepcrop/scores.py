@@ -252,12 +252,14 @@ def joined(entries: Sequence[Entry]) -> Entry:
     return Entry(entries[0].method, truth, runs)
 
 
-def curve_answers(samples: Iterable[Sample], smoother: str = "whittaker") -> Answers:
+def curve_answers(
+    samples: Iterable[Sample], smoother: str = "whittaker", preset: str = "sentinel2"
+) -> Answers:
     """Dates of the NDVI curve at the pixel (9, 9) of each sample (`deepcrop.baseline`)."""
     found = []
     for one in samples:
         dates = curve_dates(
-            _ndvi(one)[None], one.patch.optical_days, one.year, one.latitude, smoother=smoother
+            _ndvi(one)[None], one.patch.optical_days, one.year, one.latitude, smoother, preset
         )
         found.append([part[0][:, _CAMERA] for part in (dates.day, dates.low, dates.high)])
     return Answers(*(np.stack(parts) for parts in zip(*found, strict=True)))
