@@ -1,0 +1,80 @@
+"""How near a perfect satellite would come to the cameras of the simulated network: one table.
+
+    python benchmarks/camera_floor.py DATA [--out TABLE.md]
+
+In `deepcrop reproduce --archive simulated` a real camera's curve is turned into the canopy that it
+may have seen, with a relation of camera to canopy that is drawn anew each time (gain, how soon
+plants hide the soil, a slow drift of colours). Here that canopy is known on every day, without
+noise, but not the relation. What is left between its dates and the real camera's is hard to learn
+from such pixels for anyone. SIMULATED canopies, real camera labels. DATA holds ``phenocam/series``.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from deepcrop import sites, stages
+from deepcrop.baseline import curve_dates
+from deepcrop.experiment import camera_years
+from deepcrop.labels import CALENDAR
+from deepcrop.simulation import canopy, inversion, noise
+from deepcrop.simulation.network import camera_curve
+
+NOMINAL = inversion.Relation(0.0, 1.0, 1.0, np.zeros(len(canopy.DAYS)))
+COLUMNS = [CALENDAR.index(name) for name in stages.STAGES]
+VIEWS = {
+    "leaves and their colour, as a nominal camera sees them": lambda state: inversion.observe(
+        state, NOMINAL
+    ),
+    "leaf cover alone, which NDVI follows": lambda state: (
+        1 - np.exp(-0.6 * state[:, canopy.GREEN_LAI])
+    ),
+}
+
+
+def errors(years, realisations):
+    """Dates of each view less the camera's, main season: (views, samples, stages) days."""
+    found = []
+    for year in years:
+        for realisation in range(realisations):
+            seed = noise.stream(1, "network", year.roi, year.year, realisation)
+            rng = noise.generator(seed, "site")
+            field, _ = inversion.invert(rng, camera_curve(year.labels, year.year), year.crop)
+            seen = np.stack([view(field.state) for view in VIEWS.values()]).astype(np.float32)
+            dates = curve_dates(
+                seen, canopy.DAYS, year.year, year.latitude, smoother="savgol", preset="phenocam"
+            )
+            found.append(dates.day[:, 0, COLUMNS] - year.day[0, COLUMNS])
+    return np.stack(found, 1)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--realisations", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="Markdown to write")
+    options = parser.parse_args()
+    parts = sites.split(camera_years(options.data))
+    train, test = (errors(some, options.realisations) for some in (parts.train, parts.test))
+    names = " | ".join(name.upper() for name in stages.STAGES)
+    lines = [
+        f"SIMULATED canopies, real camera labels; {len(parts.test)} site-years at the test sites, "
+        f"{options.realisations} times each. Mean / median absolute error, days, less the median "
+        "error at the training sites.",
+        "",
+        f"| what is known of the canopy | {names} |",
+        "|---|" + "--:|" * len(stages.STAGES),
+    ]
+    for name, learned, asked in zip(VIEWS, train, test, strict=True):
+        left = np.abs(asked - np.nanmedian(learned, 0))
+        cells = zip(np.nanmean(left, 0), np.nanmedian(left, 0), strict=True)
+        lines.append(f"| {name} | " + " | ".join(f"{a:.1f} / {b:.1f}" for a, b in cells) + " |")
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if options.out:
+        options.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
