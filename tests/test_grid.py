@@ -260,6 +260,14 @@ def test_a_tile_with_the_patch_halo_sees_the_patch_of_each_core_cell():
     assert window[9, 9] == 0
 
 
+def test_the_inside_of_an_image_is_the_cells_that_have_a_patch():
+    image = np.arange(2 * 20 * 21).reshape(2, 20, 21)
+    found = grid.inner(image)
+    assert found.shape == (2, 3, 4)
+    assert (found == image[:, 9:12, 9:13]).all()
+    assert grid.inner(image[:, :18, :18]).tolist() == image[:, 9:10, 9:10].tolist()
+
+
 @pytest.mark.parametrize("size", [0, -4])
 def test_a_tile_has_a_size(size):
     with pytest.raises(DeepCropError, match="tile"):

@@ -42,8 +42,7 @@ def test_a_patch_is_the_window_of_the_grid(cube):
     assert patch.optical_days.tolist() == [59, 64, 69, 74, 79, 84]  # from 1 March
     assert patch.radar_days.tolist() == [60, 65, 70, 75]
     assert patch.orbits.tolist() == [161] * 4
-    assert (patch.optical_valid == 1).all()
-    for name in ("optical", "optical_days", "optical_valid", "radar", "radar_days", "radar_valid"):
+    for name in ("optical", "optical_days", "radar", "radar_days"):
         values = getattr(patch, name)
         assert values.dtype == np.float32
         assert values.flags.c_contiguous
@@ -57,7 +56,6 @@ def test_masked_pixels_count_and_empty_dates_go(cube):
     cube["sar"]["vv"].values[2] = np.nan
     patch = cut(cube, 10, 14, 2018)
     assert patch.optical_days.tolist() == [64, 69, 74, 79, 84]
-    assert patch.optical_valid[:2].tolist() == [0.5, 1]
     assert np.isnan(patch.optical[0, 3, :9]).all()
     assert patch.radar_days.tolist() == [60, 65, 75]
 
@@ -159,7 +157,7 @@ def test_a_set_comes_back_as_it_was(two, tmp_path):
             assert b.dtype == np.float32
             assert (np.isnan(a) == np.isnan(b)).all()
             assert np.nanmax(np.abs(a - b)) <= 0.5001 * step
-        for name in ("optical_days", "optical_valid", "radar_days", "radar_valid", "orbits"):
+        for name in ("optical_days", "radar_days", "orbits"):
             assert np.array_equal(getattr(before.patch, name), getattr(after.patch, name))
         for name in ("day", "low", "high", "none"):
             assert np.array_equal(
@@ -169,6 +167,16 @@ def test_a_set_comes_back_as_it_was(two, tmp_path):
     assert read[-1].name == two[1].name
     with pytest.raises(IndexError):
         read[2]
+
+
+def test_a_file_of_an_earlier_version_has_more_in_it(two, tmp_path):
+    save(collect(two, {}), tmp_path / "set.npz")
+    with np.load(tmp_path / "set.npz") as file:
+        valid = {
+            f"{name}_valid": np.ones(len(file[f"{name}_days"])) for name in ("optical", "radar")
+        }
+        np.savez_compressed(tmp_path / "old.npz", **file, **valid)
+    assert [one.name for one in load(tmp_path / "old.npz")] == [one.name for one in two]
 
 
 def test_what_cannot_be_a_set(two, tmp_path):

@@ -11,17 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from deepcrop import indices, stages
 from deepcrop.baseline import CurveDates, curve_dates
 from deepcrop.batches import EVENTS, SPREAD_OF_INTERVAL, Example
-from deepcrop.grid import PATCH_HALO, PATCH_SIZE
+from deepcrop.grid import PATCH_SIZE, inner
 from deepcrop.network.config import CURVE
 
 SEEN_GAP = 45.0
 """Longest time without a clear image within a year, days, for "no such season" to be believed."""
-
-
-def inner(images: NDArray) -> NDArray:
-    """Pixels (..., h, w) that have a whole patch around them."""
-    before, after = PATCH_HALO
-    return images[..., before : images.shape[-2] - after, before : images.shape[-1] - after]
 
 
 def ndvi_series(example: Example) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import odc.geo.xr  # noqa: F401  (registers the .odc accessor)
@@ -209,6 +210,15 @@ def patch_at(grid: GeoBox, row: int, col: int) -> tuple[slice, slice]:
             f"{after} below and right."
         )
     return slice(row - before, row + after + 1), slice(col - before, col + after + 1)
+
+
+def inner(images: Any) -> Any:
+    """Pixels (..., h, w) that have a whole patch around them; of a patch, its cell (9, 9).
+
+    Of an array of NumPy or of PyTorch, a view.
+    """
+    before, after = PATCH_HALO
+    return images[..., before : images.shape[-2] - after, before : images.shape[-1] - after]
 
 
 @dataclass(frozen=True)

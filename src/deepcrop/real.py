@@ -24,7 +24,7 @@ from deepcrop.labels import CALENDAR
 from deepcrop.network.shipped import shipped
 from deepcrop.network.weights import Network, load
 from deepcrop.real_camera import SiteYears
-from deepcrop.real_data import Archive, fine_tune_examples
+from deepcrop.real_data import Archive
 from deepcrop.report_page import Grid, Picture, Section, write_page
 from deepcrop.scores import Answers, Entry, Score, score
 from deepcrop.stages import STAGES
@@ -45,8 +45,6 @@ from deepcrop.thinning_tables import (
     thinned_tables,
     verdicts,
 )
-
-__all__ = ["fine_tune_examples", "report"]
 
 
 def report(

@@ -18,9 +18,9 @@ from pyproj import Transformer
 
 from deepcrop import stages
 from deepcrop.batches import Example
-from deepcrop.curve_labels import as_patch, inner, unlabelled, with_curve_labels
+from deepcrop.curve_labels import as_patch, unlabelled, with_curve_labels
 from deepcrop.errors import DeepCropError
-from deepcrop.grid import PATCH_CENTRE, PATCH_SIZE
+from deepcrop.grid import PATCH_CENTRE, PATCH_SIZE, inner
 from deepcrop.sources.sentinel1 import sigma0
 
 CLEAR = (4, 5, 6, 7)
@@ -75,8 +75,6 @@ class Archive:
         One tile (Flanders), or patches of one pixel each; all of one size.
     groups : ndarray of str (pixels,)
         Crop of each labelled pixel of all examples, empty where none is known.
-    clusters : ndarray of int (pixels,)
-        Number of its cluster: pixels of one never lie on both sides of a split.
     """
 
     name: str
@@ -85,7 +83,6 @@ class Archive:
     latitude: float
     examples: tuple[Example, ...]
     groups: NDArray[np.str_]
-    clusters: NDArray[np.int64]
 
     @property
     def dense(self) -> bool:
@@ -137,10 +134,7 @@ def _flanders(data: Path) -> Archive:
         orbits_of(times),
     )
     groups = crop.reshape(-1).astype(np.str_)
-    return Archive(
-        "flanders", SOURCES["flanders"], year, 50.8, (example,), groups,
-        np.zeros(groups.size, np.int64),
-    )  # fmt: skip
+    return Archive("flanders", SOURCES["flanders"], year, 50.8, (example,), groups)
 
 
 def _france(data: Path) -> Archive:
@@ -172,10 +166,7 @@ def _france(data: Path) -> Archive:
         )
         groups.append(_FRANCE_CROPS.get(int(column["ewoc_code"][rows[0]]), "other"))
     latitude = float(np.median(column["lat"].astype(float)))
-    return Archive(
-        "france", SOURCES["france"], year, latitude, tuple(examples), np.array(groups),
-        np.arange(len(examples)),
-    )  # fmt: skip
+    return Archive("france", SOURCES["france"], year, latitude, tuple(examples), np.array(groups))
 
 
 def _angiang(data: Path) -> Archive:
@@ -221,7 +212,7 @@ def _angiang(data: Path) -> Archive:
         )
     return Archive(
         "angiang", SOURCES["angiang"], year, float(np.mean(sites["lat"])), tuple(examples),
-        np.full(len(examples), "rice or other"), np.asarray(sites["cluster_2km"], np.int64),
+        np.full(len(examples), "rice or other"),
     )  # fmt: skip
 
 

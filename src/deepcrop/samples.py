@@ -45,11 +45,9 @@ class Patch:
         Reflectance: `observations.OPTICAL_BANDS`.
     optical_days : ndarray of float32 (dates,)
         Days since 1 January of the target year.
-    optical_valid : ndarray of float32 (dates,)
-        Share of the pixels with data in all bands.
     radar : ndarray of float32 (dates, 2, 18, 18)
         Backscatter sigma0 in dB: `observations.SAR_BANDS`.
-    radar_days, radar_valid : ndarray of float32 (dates,)
+    radar_days : ndarray of float32 (dates,)
         As for the optical dates.
     orbits : ndarray of int16 (dates,)
         Relative orbit of each radar date, 0 where it is not known.
@@ -57,10 +55,8 @@ class Patch:
 
     optical: NDArray[np.float32]
     optical_days: NDArray[np.float32]
-    optical_valid: NDArray[np.float32]
     radar: NDArray[np.float32]
     radar_days: NDArray[np.float32]
-    radar_valid: NDArray[np.float32]
     orbits: NDArray[np.int16]
 
 
@@ -146,9 +142,7 @@ def cut(cube: xr.DataTree, row: int, col: int, year: int) -> Patch:
             f"Nothing was observed around cell ({row}, {col}) near {year}; the cube has other "
             "years, or no data there."
         )
-    return Patch(
-        optical, optical_days, _valid(optical), radar, radar_days, _valid(radar), orbits
-    )  # fmt: skip
+    return Patch(optical, optical_days, radar, radar_days, orbits)
 
 
 def _series(
@@ -167,13 +161,8 @@ def _series(
     orbits = np.zeros(len(used), np.int16)
     if "relative_orbit" in data.coords:
         orbits = data["relative_orbit"].values.astype(np.int16)
-    seen = _valid(images) > 0
+    seen = np.any(np.isfinite(images).all(axis=1), axis=(1, 2))
     return np.ascontiguousarray(images[seen]), days[used][seen], orbits[seen]
-
-
-def _valid(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Share of pixels with data in all bands, (dates,)."""
-    return np.isfinite(images).all(axis=1).mean(axis=(1, 2), dtype=np.float32)
 
 
 def sample(cube: xr.DataTree, year: CameraYear, distance: float = VIEW_DISTANCE) -> Sample:
@@ -227,9 +216,7 @@ def sample(cube: xr.DataTree, year: CameraYear, distance: float = VIEW_DISTANCE)
 _SENSORS = {"optical": OPTICAL_BANDS, "radar": SAR_BANDS}
 _FACTS = ("name", "site", "cluster", "crop", "year", "latitude", "longitude", "moved", "simulated")
 _LABELS = ("day", "low", "high", "none")
-_RAGGED = (
-    "optical", "optical_days", "optical_valid", "radar", "radar_days", "radar_valid", "orbits",
-)  # fmt: skip
+_RAGGED = ("optical", "optical_days", "radar", "radar_days", "orbits")
 
 
 @dataclass(frozen=True, eq=False)

@@ -218,10 +218,7 @@ class WithoutRadar(Sequence[Sample]):
     def __getitem__(self, k):
         """Sample number ``k`` without a radar date."""
         one = self.chosen[k]
-        nothing = {
-            name: getattr(one.patch, name)[:0]
-            for name in ("radar", "radar_days", "radar_valid", "orbits")
-        }
+        nothing = {name: getattr(one.patch, name)[:0] for name in ("radar", "radar_days", "orbits")}
         return replace(one, patch=replace(one.patch, **nothing))
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from deepcrop import grid
 from deepcrop.errors import DeepCropError
 from deepcrop.network.config import CURVE
-from deepcrop.network.sensors import Batch, inner
+from deepcrop.network.sensors import Batch
 from deepcrop.network.targets import Dates
 from deepcrop.network.weights import Network, build
 
@@ -222,7 +222,7 @@ def _cut(images: Batch, core: tuple[slice, slice]) -> Batch:
     rows, cols = (slice(part.start, part.stop + halo) for part in core)
 
     optical, radar = images.optical[..., rows, cols], images.radar[..., rows, cols]
-    there = inner(optical).isfinite().all(2).flatten(2).any(2)[0]
+    there = grid.inner(optical).isfinite().all(2).flatten(2).any(2)[0]
     # A pixel's backscatter counts from its own median, to which such dates add that show only halo.
     echo = radar.isfinite().all(2).flatten(2).any(2)[0]
     return Batch(

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepcrop.grid import PATCH_HALO, PATCH_SIZE
+from deepcrop.grid import PATCH_SIZE, inner
 from deepcrop.network.config import Config
 
 SCALES = {
@@ -253,12 +253,6 @@ def _share(there: Tensor) -> Tensor:
     """Share of the pixels of a patch that have data (n, 1, h, w)."""
     share = F.avg_pool2d(there, (PATCH_SIZE, 1), 1)
     return F.avg_pool2d(share, (1, PATCH_SIZE), 1)
-
-
-def inner(images: Tensor) -> Tensor:
-    """Pixels (..., h, w) that have a whole patch around them; of a patch, its centre (9, 9)."""
-    before, after = PATCH_HALO
-    return images[..., before : images.shape[-2] - after, before : images.shape[-1] - after]
 
 
 def image_dates(seen: dict[str, Series]) -> tuple[Tensor, Tensor]:
