@@ -1,12 +1,18 @@
 import csv
 
+import numpy as np
 import pytest
+import real_series as made
 import torch
+from matplotlib.figure import Figure
 
-from deepcrop import real, thinning, thinning_tables
+from deepcrop import real, real_camera, thinning, thinning_tables
 from deepcrop.errors import DeepCropError
 from deepcrop.network import CONFIGS, build, save
+from deepcrop.network.shipped import shipped
 from deepcrop.real_data import SOURCES
+from deepcrop.scores import Answers, Truth
+from deepcrop.thinning_tables import Table
 
 
 def test_places_that_taught_a_network_are_named():
@@ -18,6 +24,64 @@ def test_places_that_taught_a_network_are_named():
 def test_missing_data_are_named(tmp_path):
     with pytest.raises(DeepCropError, match="nowhere does not exist"):
         real.report(tmp_path / "nowhere", None, tmp_path / "out")
+
+
+def site_years():
+    """Three site-years of made-up EVI, whose cameras green up when EVI does."""
+    days = np.arange(365, dtype=np.float32)
+    peaks = (180.0, 190.0, 210.0)
+    day = np.full((3, 2, 4), np.nan)
+    shift = [-made.FIFTH, -made.HALF, made.HALF, made.FIFTH]
+    day[:, 0] = np.add.outer(peaks, shift)
+    sites = np.array(["a", "b", "c"])
+    truth = Truth(
+        sites, sites, sites, np.full(3, "corn"), np.full(3, made.YEAR), day,
+        np.zeros(day.shape, bool), np.zeros(day.shape, int), False,
+    )  # fmt: skip
+    evi = tuple(made.season(days, peak).astype(np.float32) for peak in peaks)
+    return real_camera.SiteYears(
+        truth, (days,) * 3, evi, (None,) * 3, day[:, 0, 0] - 10, day[:, 0, 3] + 20
+    )
+
+
+def test_the_network_stands_among_the_camera_tables_whatever_weights_are_given(
+    tmp_path, monkeypatch
+):
+    years, asked = site_years(), []
+
+    def answer(weights):
+        asked.append(weights)
+        return Answers(years.truth.day + 1, years.truth.day - 5, years.truth.day + 5)
+
+    monkeypatch.setattr(real_camera, "read_hls", lambda data: years)
+    monkeypatch.setattr(real_camera, "network_answers", lambda weights, examples: answer(weights))
+    monkeypatch.setattr(
+        real_camera, "fine_tuned_answers", lambda years, weights, folder: answer(weights)
+    )
+    for name in ("thinned_scores", "thinned_tables", "verdicts"):
+        monkeypatch.setattr(real, name, lambda given: [])
+    monkeypatch.setattr(real, "_thinned", lambda *given: {})
+    monkeypatch.setattr(real, "draw", lambda scores: Figure())
+    monkeypatch.setattr(real, "_chips_table", lambda *given: Table("Chips", ("a",), [("b",)], ""))
+    torch.manual_seed(0)
+    weights = tmp_path / "weights.safetensors"
+    save(build(CONFIGS["transformer-only"]), weights)
+    for given in (weights, None):
+        real.report(tmp_path, given, tmp_path / "out", overwrite=True)
+        with (tmp_path / "out" / "camera.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert {row["method"] for row in rows} == {
+            *(f"EVI curve ({name}){more}" for name in ("savgol", "whittaker")
+              for more in ("", ", less an offset")),
+            "network, not fine-tuned", "network, not fine-tuned, less an offset",
+            "network, fine-tuned",
+        }  # fmt: skip
+        for name in ("report.md", "report.html"):
+            page = (tmp_path / "out" / name).read_text()
+            assert "Real EVI against real cameras, days: 3 site-years at 3 sites" in page
+            assert "network, fine-tuned" in page
+            assert "First and last date against emergence and harvest" in page
+    assert set(asked) == {shipped("evi")}
 
 
 @pytest.mark.slow

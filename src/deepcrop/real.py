@@ -72,7 +72,7 @@ def report(
         A network that was taught without radar.
     evi : Path, optional
         A network that reads EVI of single pixels, to be fine-tuned at the camera sites; by default
-        the one that comes with the package, where the other one is by default too.
+        the one that comes with the package.
     overwrite : bool
         Replace an existing ``out``.
 
@@ -83,8 +83,7 @@ def report(
     """
     if not data.is_dir():
         raise DeepCropError(f"{data} does not exist; expected the folder of the real excerpts.")
-    if weights is None:
-        weights, evi = shipped(), evi or shipped("evi")
+    weights, evi = weights or shipped(), evi or shipped("evi")
     files = {"weights": weights, "without radar": without_radar, "evi": evi}
     known = {name: str(path) for name, path in files.items() if path is not None}
     networks = {name: load(path) for name, path in known.items()}
@@ -105,7 +104,7 @@ def report(
         camera = _camera_answers(years, evi, stage)
         cameras = camera_tables(years, camera, stage.path)
         cameras += [_observed_table(years, camera)]
-        cameras += [_chips_table(data, networks.get("weights"))]
+        cameras += [_chips_table(data, networks["weights"][0])]
         page = _page([*thinned, *cameras], networks)
         (stage.path / "report.md").write_text(page, encoding="utf-8")
         _write_html(stage.path, figure, thinned, cameras, networks)
@@ -124,11 +123,12 @@ def methods(
     archive: Archive, networks: Mapping[str, tuple[Network, Any]]
 ) -> dict[str, thinning.Method]:
     """Return what is compared, by name."""
-    made = {CURVE: thinning.curve_method(archive)}
-    if "weights" in networks:
-        network = networks["weights"][0]
-        made[WITHOUT] = thinning.network_method(archive, network, radar=False)
-        made[WITH] = thinning.network_method(archive, network, radar=True)
+    network = networks["weights"][0]
+    made = {
+        CURVE: thinning.curve_method(archive),
+        WITHOUT: thinning.network_method(archive, network, radar=False),
+        WITH: thinning.network_method(archive, network, radar=True),
+    }
     if "without radar" in networks:
         network = networks["without radar"][0]
         made[OPTICAL] = thinning.network_method(archive, network, radar=False)
@@ -164,20 +164,18 @@ def _thinned(
 # Real cameras ------------------------------------------------------------------------------------
 
 
-def _camera_answers(years: SiteYears, evi: Path | None, stage: Staging) -> dict[str, Answers]:
+def _camera_answers(years: SiteYears, evi: Path, stage: Staging) -> dict[str, Answers]:
     """Dates of every method, none of which has seen the site that it is asked for."""
     answers = {
         f"EVI curve ({name})": real_camera.evi_curve(years, name)
         for name in ("savgol", "whittaker")
     }
-    if evi is not None:
-        answers["network, not fine-tuned"] = real_camera.network_answers(evi, years.examples)
+    answers["network, not fine-tuned"] = real_camera.network_answers(evi, years.examples)
     for name, answer in list(answers.items()):
         moved = real_camera.leave_one_site_out_offset(answer, years.truth)
         answers[f"{name}, less an offset"] = moved
-    if evi is not None:
-        folder = stage.path / "fine_tuned"
-        answers["network, fine-tuned"] = real_camera.fine_tuned_answers(years, evi, folder)
+    folder = stage.path / "fine_tuned"
+    answers["network, fine-tuned"] = real_camera.fine_tuned_answers(years, evi, folder)
     return answers
 
 
@@ -247,7 +245,7 @@ def _observed_table(years: SiteYears, answers: Mapping[str, Answers]) -> Table:
     )
 
 
-def _chips_table(data: Path, network: tuple[Network, Any] | None) -> Table:
+def _chips_table(data: Path, network: Network) -> Table:
     """Return the dates of the one site-year with image chips."""
     example, camera = real_camera.read_chips(data)
     true = real_camera.main_season(camera)
@@ -255,10 +253,8 @@ def _chips_table(data: Path, network: tuple[Network, Any] | None) -> Table:
     ndvi = indices.ndvi_of(centre[:, 3], centre[:, 2])
     order = [CALENDAR.index(name) for name in STAGES]
     curve = curve_dates(ndvi[None], example.optical_days, camera.year, real_camera.LATITUDE)
-    answers = {CURVE: curve.day[0, 0, order]}
-    if network is not None:
-        dates = real_camera.camera_dates(network[0], [example])
-        answers["network, optical only"] = dates.day[0, 0]
+    dates = real_camera.camera_dates(network, [example])
+    answers = {CURVE: curve.day[0, 0, order], "network, optical only": dates.day[0, 0]}
     rows: list[tuple[str, ...]] = [("camera", *(day(float(value)) for value in true))]
     for name, answer in answers.items():
         cells = (f"{day(float(d))} ({d - t:+.1f})" for d, t in zip(answer, true, strict=True))
