@@ -1,13 +1,18 @@
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import training_examples
+from conftest import make_cube
 
-from deepcrop import real_camera
+from deepcrop import real_camera, samples
+from deepcrop.errors import DeepCropError
 from deepcrop.network import CONFIGS, build, save
 from deepcrop.network.sensors import SCALES
+from deepcrop.score_report import evaluate
 from deepcrop.scores import Answers, Truth
+from deepcrop.sites import TEST_PLACES
 
 
 def test_bands_give_back_their_evi():
@@ -91,29 +96,64 @@ def test_fine_tuning_leaves_the_site_out(years, tmp_path, monkeypatch):
     save(build(CONFIGS["evi-only"]), weights)
     seen = []
 
-    def tune(start, train, valid, out, seed):
-        seen.append((out.name, [id(one) for one in (*train, *valid)], len(valid)))
+    def tune(start, given, train, valid, out, seed):
+        seen.append((out.name, [*train, *valid], len(valid)))
         return start
 
     monkeypatch.setattr(real_camera, "fine_tune", tune)
     answers = real_camera.fine_tuned_answers(years, weights, tmp_path)
     assert answers.day.shape == (29, 2, 4)
     assert len(seen) == 13
-    for site, ids, held in seen:
-        own = {id(e) for e, s in zip(years.examples, years.truth.site, strict=True) if s == site}
-        assert not own & set(ids)
-        assert len(ids) == len(set(ids)) == 29 - len(own)
+    for site, rows, held in seen:
+        own = set(np.flatnonzero(years.truth.site == site))
+        assert not own & set(rows)
+        assert len(rows) == len(set(rows)) == 29 - len(own)
         assert held >= 2
 
 
-def test_fine_tuning_writes_weights(years, tmp_path, monkeypatch):
+def test_every_camera_has_a_place(years):
+    assert {name.rpartition("_")[0] for name in years.truth.site_year} == set(real_camera.PLACES)
+
+
+def test_fine_tuned_weights_are_refused_where_they_learned(tmp_path, monkeypatch):
+    names = np.array(["mead1_2021", "goodwater_2022", "ecb1_2022"])
+    zero = np.zeros((3, 2, 4))
+    truth = Truth(names, names, names, names, names, zero, zero == 1, zero.astype(int), False)
+    rng = np.random.default_rng(0)
+    examples = tuple(training_examples.example(rng, radar_dates=0) for _ in names)
+    years = real_camera.SiteYears(truth, (), (), examples, zero, zero)
     torch.manual_seed(0)
     weights = tmp_path / "evi.safetensors"
-    save(build(CONFIGS["evi-only"]), weights, card={"lessons": "none"})
-    short = real_camera.replace(real_camera.FINE_TUNING, steps=2, check=1)
+    cameras = {"pixels": "simulated", "sites": ["silverton"]}
+    save(build(CONFIGS["evi-only"]), weights, card={"lessons": "none", "cameras": cameras})
+    short = replace(real_camera.FINE_TUNING, steps=2, check=1)
     monkeypatch.setattr(real_camera, "FINE_TUNING", short)
-    tuned = real_camera.fine_tune(weights, years.examples[:4], years.examples[4:6], tmp_path, 3)
-    _, about = real_camera.load(tuned)
-    assert isinstance(tuned, Path)
-    assert about["card"]["lessons"] == "none"
-    assert about["card"]["cameras"]["fine_tuned"].startswith("4 site-years")
+    train, valid = np.array([0]), np.array([1])
+    tuned = real_camera.fine_tune(weights, years, train, valid, tmp_path / "out", 3)
+    card = real_camera.load(tuned)[1]["card"]
+    assert card["lessons"] == "none"
+    assert card["cameras"]["pixels"] == "simulated"
+    assert card["cameras"]["fine_tuned"].startswith("1 site-years")
+    assert card["cameras"]["sites"] == {
+        "silverton": None, "mead1": [41.1651, -96.4766], "goodwater": [39.2285, -92.1194],
+    }  # fmt: skip
+
+    # A set without any of the cameras that taught: only its mead2 lies near one.
+    cube = make_cube()
+    patch = samples.cut(cube, 10, 14, 2018)
+    none = np.zeros((2, 5), bool)
+    made = samples.collect(
+        (
+            samples.Sample(
+                f"{site}_AG_1000_2018", site, site, "corn", 2018, *place, 0.0, False, patch,
+                none + 100.0, none + 90.0, none + 110.0, none,
+            )
+            for site, place in (
+                ("mead2", TEST_PLACES["mead2"]), ("usof6", TEST_PLACES["usof6"]),
+            )
+        ),
+        {},
+    )  # fmt: skip
+    samples.save(made, tmp_path / "set.npz")
+    with pytest.raises(DeepCropError, match="was trained at or near mead2: scores"):
+        evaluate(tuned, tmp_path / "set.npz", tmp_path / "scores")

@@ -22,6 +22,8 @@ from deepcrop.sites import (
     read_network,
     site_years,
     split,
+    taught_clusters,
+    taught_sites,
     trainable,
     write_table,
 )
@@ -87,6 +89,25 @@ def test_a_chain_of_near_sites_is_one_cluster_whatever_the_order():
     assert found == {"a": "a", "b": "a", "c": "a", "d": "a", "x": "x", "y": "y"}
     assert clusters(dict(reversed(places.items()))) == found
     assert clusters({}) == {}
+
+
+def test_clusters_that_weights_know():
+    facts = [
+        {"site": "a", "cluster": "a", "latitude": 40.0, "longitude": 5.0},
+        {"site": "b", "cluster": "a", "latitude": 40.08, "longitude": 5.0},
+        {"site": "c", "cluster": "c", "latitude": 42.0, "longitude": 5.0},
+    ]
+    for taught, known in (
+        ({}, set()),
+        ({"cameras": None}, set()),
+        ({"cameras": {"sites": ["b", "x"]}}, {"a"}),  # a card of names alone
+        ({"cameras": {"sites": {"x": [42.08, 5.0]}}}, {"c"}),  # 9 km from c, itself not in the set
+        ({"cameras": {"sites": {"x": [42.1, 5.0]}}}, set()),
+        ({"cameras": {"sites": {"x": [40.16, 5.0], "c": None}}}, {"a", "c"}),  # near b
+    ):
+        assert taught_clusters(taught, facts) == known
+    assert taught_sites({"cameras": {"sites": ["b"]}}) == {"b": None}
+    assert taught_sites({"cameras": {"sites": {"x": [1.0, 2.0]}}}) == {"x": [1.0, 2.0]}
 
 
 # --- site-years -----------------------------------------------------------------------------------

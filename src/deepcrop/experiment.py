@@ -204,7 +204,10 @@ def material(
         )
         card: Any = {
             "pixels": network.STATEMENT,
-            "sites": sorted({every.facts[k]["site"] for k in (*train, *held)}),
+            "sites": {
+                fact["site"]: (fact["latitude"], fact["longitude"])
+                for fact in (every.facts[k] for k in sorted((*train, *held)))
+            },
             "never": [*sites.TEST_SITES, *TESTED_ELSEWHERE],
         }
         return Material(

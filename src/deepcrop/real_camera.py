@@ -29,6 +29,7 @@ from deepcrop.labels import CALENDAR, SiteYear, label_series
 from deepcrop.network.weights import Network, load
 from deepcrop.phenology import season_dates
 from deepcrop.scores import Answers, Truth, offsets, shifted
+from deepcrop.sites import taught_sites
 from deepcrop.sources.phenocam_files import read_series
 from deepcrop.stages import STAGES
 from deepcrop.training import Source, Training, fit
@@ -43,6 +44,28 @@ DROPPED = {"mandani2_2021": "its observed stages carry dates of 2022"}
 
 SIBLINGS = {"goodwaterbau": "goodwater"}
 """Cameras of one site that differ by more than the number at the end of their name."""
+
+PLACES = {
+    "NEON.D06.KONA.DP1.00033": (39.1104, -96.6129),
+    "arkansascornsoy": (34.4160, -91.6723),
+    "arsbrooks10": (41.9749, -93.6905),
+    "arscolesnorth": (42.4884, -93.5225),
+    "arsltarmdcr": (39.0587, -75.8513),
+    "arsltarucbec1": (40.7537, -78.0057),
+    "arsmorris1": (45.6167, -96.1269),
+    "arsmorris3": (45.6091, -96.1265),
+    "arsope3ltar": (39.0309, -76.8442),
+    "bouldincorn": (38.1090, -121.5350),
+    "ecb1": (41.5348, -84.8068),
+    "ecb2": (41.5321, -84.8080),
+    "ecb4": (41.1796, -83.0604),
+    "goodwater": (39.2285, -92.1194),
+    "goodwaterbau": (39.2312, -92.1522),
+    "mandani2": (46.7614, -100.9257),
+    "mead1": (41.1651, -96.4766),
+    "mead3": (41.1797, -96.4397),
+}
+"""Latitude and longitude of the cameras, as the archive lists them (`phenocams`)."""
 
 LATITUDE = 41.0
 """Degrees, of the US corn belt; decides only which season of a year is the main one."""
@@ -241,12 +264,27 @@ def network_answers(weights: Path, examples: Sequence[Example]) -> Answers:
 
 def fine_tune(
     weights: Path,
-    train_examples: Sequence[Example],
-    valid_examples: Sequence[Example],
+    years: SiteYears,
+    train: NDArray[np.intp],
+    valid: NDArray[np.intp],
     out: Path,
     seed: int,
 ) -> Path:
-    """Teach a network that is already taught a little more.
+    """Teach a network that is already taught a little more, for this experiment alone.
+
+    Some of the cameras stand at test sites of the paper, or near one. The card names all that
+    taught or decided, so that the weights are refused there (`deepcrop.sites.taught_clusters`).
+
+    Parameters
+    ----------
+    weights : Path
+        Where it starts.
+    years : SiteYears
+    train, valid : ndarray of int
+        Numbers of the site-years to learn from, and of those that decide when to stop.
+    out : Path
+        Folder for weights and log.
+    seed : int
 
     Returns
     -------
@@ -255,16 +293,19 @@ def fine_tune(
     """
     torch.manual_seed(seed)
     network, about = load(weights)
+    names = [years.truth.site_year[k].rpartition("_")[0] for k in (*train, *valid)]
+    cameras = {
+        **(about["card"].get("cameras") or {}),
+        "sites": taught_sites(about["card"]) | {name: PLACES[name] for name in sorted(names)},
+        "fine_tuned": f"{len(train)} site-years, {SOURCE}",
+    }
     return fit(
         network,
-        [Source("cameras", train_examples, batch=24)],
-        [Source("held out", valid_examples)],
+        [Source("cameras", [years.examples[k] for k in train], batch=24)],
+        [Source("held out", [years.examples[k] for k in valid])],
         replace(FINE_TUNING, seed=seed),
         out,
-        card={
-            **about["card"],
-            "cameras": {"sites": [], "fine_tuned": f"{len(train_examples)} site-years, {SOURCE}"},
-        },
+        about["card"] | {"cameras": cameras},
     )
 
 
@@ -291,9 +332,8 @@ def fine_tuned_answers(years: SiteYears, weights: Path, folder: Path, seed: int 
         out = folder / str(one)
         tuned = out / "weights.safetensors"
         if not tuned.exists():
-            pick = [np.flatnonzero((site != one) & ~held), np.flatnonzero(held)]
-            train, valid = ([years.examples[k] for k in rows] for rows in pick)
-            tuned = fine_tune(weights, train, valid, out, seed)
+            train = np.flatnonzero((site != one) & ~held)
+            tuned = fine_tune(weights, years, train, np.flatnonzero(held), out, seed)
         here = np.flatnonzero(site == one)
         answers = network_answers(tuned, [years.examples[k] for k in here])
         for name, part in parts.items():

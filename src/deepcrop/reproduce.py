@@ -90,10 +90,13 @@ def train_method(
     network = build(config) if start is None else _started(start, config)
     network = network.to("cuda" if torch.cuda.is_available() else "cpu")
     batch = 50 if config.variant == "paper" else 24
-    facts = {(one.site, one.simulated) for one in chain(train_samples, valid_samples)}
+    every = [
+        (one.site, (one.latitude, one.longitude), one.simulated)
+        for one in chain(train_samples, valid_samples)
+    ]
     cameras = {
-        "pixels": score_tables.kind(any(simulated for _, simulated in facts)),
-        "sites": sorted(site for site, _ in facts),
+        "pixels": score_tables.kind(any(simulated for *_, simulated in every)),
+        "sites": {site: place for site, place, _ in sorted(every)},
     }
     return fit(
         network,

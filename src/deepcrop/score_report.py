@@ -21,7 +21,7 @@ from deepcrop.network.targets import snap
 from deepcrop.samples import Sample, SampleSet
 from deepcrop.score_tables import Table
 from deepcrop.scores import Answers, Entry
-from deepcrop.sites import TEST_SITES, CameraYear
+from deepcrop.sites import TEST_SITES, CameraYear, taught_clusters
 from deepcrop.stages import STAGES
 from deepcrop.staging import atomic_file
 
@@ -260,9 +260,8 @@ def evaluate(weights: Path, sample_path: Path, out: Path, everything: bool = Fal
             f"{sample_path} has no sample of the test sites {', '.join(TEST_SITES)}; add "
             "--all-sites to score what it has."
         )
-    trained = set((about["card"].get("cameras") or {}).get("sites", ()))
-    places = {fact["cluster"] for fact in made.facts if fact["site"] in trained}
-    if learned := {made.facts[k]["site"] for k in test if made.facts[k]["cluster"] in places}:
+    known = taught_clusters(about["card"], made.facts)
+    if learned := {made.facts[k]["site"] for k in test if made.facts[k]["cluster"] in known}:
         raise DeepCropError(
             f"{weights} was trained at or near {', '.join(sorted(learned))}: scores there would "
             "flatter it. Leave --all-sites away, or give samples of other sites."

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -406,19 +407,51 @@ def split(years: Sequence[CameraYear], test_sites: Sequence[str] = TEST_SITES) -
     return parts
 
 
-def trainable(years: Sequence[CameraYear]) -> list[CameraYear]:
-    """Choose accepted site-years of no cluster within `NEAR` of one of the paper's test sites.
+def trainable(
+    years: Sequence[CameraYear], tested: Mapping[str, tuple[float, float]] = TEST_PLACES
+) -> list[CameraYear]:
+    """Choose accepted site-years of no cluster within `NEAR` of a place that tests.
 
-    The same as `Split.train`, but the test sites need no series here: who teaches a network on
-    cameras of their own has none.
+    By default the same as `Split.train`, but the test sites need no series here: who teaches a
+    network on cameras of their own has none.
     """
     held = {
         year.cluster
         for year in years
-        for place in TEST_PLACES.values()
+        for place in tested.values()
         if distance(year.latitude, year.longitude, *place) <= NEAR
     }
     return [year for year in years if year.accepted and year.cluster not in held]
+
+
+def taught_sites(card: Mapping[str, Any]) -> dict[str, Sequence[float] | None]:
+    """Sites whose cameras taught weights, by the card of these, with latitude and longitude.
+
+    None where the card is of the time when cards had names alone.
+    """
+    said = (card.get("cameras") or {}).get("sites", ())
+    return dict(said) if isinstance(said, Mapping) else dict.fromkeys(said)
+
+
+def taught_clusters(card: Mapping[str, Any], facts: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Clusters of a set of samples that weights know: a site of theirs taught them, or a near one.
+
+    Parameters
+    ----------
+    card : mapping
+        Of the weights.
+    facts : iterable of mapping
+        As `deepcrop.samples.SampleSet` has them. What taught need not be among them.
+    """
+    taught = taught_sites(card)
+    places = [place for place in taught.values() if place is not None]
+    lat, lon = np.array(places, np.float64).reshape(-1, 2).T
+    return {
+        fact["cluster"]
+        for fact in facts
+        if fact["site"] in taught
+        or (distance(fact["latitude"], fact["longitude"], lat, lon) <= NEAR).any()
+    }
 
 
 def folds(years: Sequence[CameraYear], count: int | None = None) -> NDArray[np.int64]:
