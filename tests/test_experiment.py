@@ -1,14 +1,19 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from conftest import make_cube
+from test_sites import accepted, labels, season
 from typer.testing import CliRunner
 
-from deepcrop import experiment, sites
+from deepcrop import experiment, samples, sites
 from deepcrop.cli import app
 from deepcrop.errors import DeepCropError
 from deepcrop.network import load
-from deepcrop.simulation import lesson_store
+from deepcrop.simulation import REVISION, lesson_store
+from deepcrop.sites import site_years
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
@@ -85,6 +90,76 @@ def test_train_runs_its_phases_and_goes_on(tmp_path, monkeypatch):
     result = CliRunner().invoke(app, command)
     assert isinstance(result.exception, DeepCropError)
     assert "1_one/weights.safetensors is of another experiment" in str(result.exception)
+
+
+def test_a_device_that_is_not_there_is_named_before_anything_is_simulated(tmp_path):
+    out = tmp_path / "out"
+    path = written(tmp_path)
+    command = ["train", str(path), "--out", str(out), "--device", "abacus"]
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, DeepCropError)
+    assert "Device 'abacus' cannot be used" in str(result.exception)
+    assert not out.exists()
+    if not torch.cuda.is_available():
+        read = experiment.read_experiment(path)
+        with pytest.raises(DeepCropError, match="Device 'cuda' cannot be used"):
+            experiment.train(read, None, out, out, device="cuda")
+
+
+def cameras(tmp_path, **places):
+    """Accepted site-years of cameras, each a cluster of its own but for those that are near."""
+    made = site_years([labels(tmp_path, site, accepted(2018, season(1, 150))) for site in places])
+    near = sites.clusters(places)
+    return [
+        replace(
+            year, cluster=near[year.site], latitude=places[year.site][0],
+            longitude=places[year.site][1],
+        )
+        for year in made
+    ]  # fmt: skip
+
+
+def test_what_lies_near_a_tested_place_stays_out_though_its_camera_is_not_there(tmp_path):
+    years = cameras(
+        tmp_path, goodwater=(39.22848, -92.11936), mead1=(41.1651, -96.4766), far=(40.0, -90.0),
+        away=(42.0, -90.0), away2=(42.01, -90.0),
+    )  # fmt: skip
+    learned, held = experiment.training_sites(years)
+    assert sorted([sorted(learned), sorted(held)]) == [["away", "away2"], ["far"]]
+
+
+def test_cameras_of_one_cluster_are_too_few(tmp_path):
+    years = cameras(tmp_path, a=(42.0, -90.0), b=(42.01, -90.0), mead1=(41.1651, -96.4766))
+    with pytest.raises(DeepCropError, match=r"at least two clusters are needed.*There is 1\."):
+        experiment.training_sites(years)
+    with pytest.raises(DeepCropError, match=r"at least two clusters are needed.*There is none\."):
+        experiment.training_sites([])
+
+
+def test_samples_of_other_labels_or_another_simulator_are_refused(tmp_path):
+    years = cameras(tmp_path, a=(42.0, -90.0), b=(40.0, -90.0))
+    patch = samples.cut(make_cube(), 10, 14, 2018)
+    read = experiment.read_experiment(written(tmp_path, realisations=1))
+
+    def stored(**provenance):
+        made = (
+            samples.Sample(
+                f"{one.name}_0", one.site, one.cluster, "corn", 2018, one.latitude, one.longitude,
+                0.0, True, patch, one.day, one.low, one.high, one.none,
+            )
+            for one in years
+        )  # fmt: skip
+        samples.save(samples.collect(made, provenance), tmp_path / "cameras_1_1.npz", True)
+
+    stored(simulator=REVISION)
+    assert len(experiment.camera_samples(read, years, tmp_path)) == 2
+    moved = [years[0], replace(years[1], day=years[1].day + 1)]
+    for others in (moved, years[:1], [*years, replace(years[0], year=2019)]):
+        with pytest.raises(DeepCropError, match=r"cameras_1_1.npz was made .* labels.*delete it"):
+            experiment.camera_samples(read, others, tmp_path)
+    stored(simulator=REVISION + 1)
+    with pytest.raises(DeepCropError, match="by another version"):
+        experiment.camera_samples(read, years, tmp_path)
 
 
 def test_real_data_is_asked_for(tmp_path):

@@ -10,11 +10,12 @@ import pytest
 import torch
 from conftest import make_cube
 from network_batches import small
+from pyproj import Transformer
 from test_sites import accepted, labels, season
 
 from deepcrop import observations, reproduce, samples, score_report, study
 from deepcrop.errors import CubeError, DeepCropError
-from deepcrop.network import build, save
+from deepcrop.network import CONFIGS, build, save
 from deepcrop.reproduce import train_method
 from deepcrop.samples import VIEW_DISTANCE
 from deepcrop.score_report import Part, evaluate, network_answers, title_of
@@ -94,7 +95,7 @@ def experiment(years, made, tmp_path, monkeypatch):
     """The experiment's settings, and a list that tells who was taught what."""
     taught = []
 
-    def fake(name, config, train, valid, seed, out, start):
+    def fake(name, config, train, valid, seed, out, start, radiometry):
         parts = [{(one.site, one.cluster) for one in part} for part in (train, valid)]
         taught.append((name, seed, *parts))
         out.mkdir(parents=True)
@@ -201,14 +202,21 @@ def test_folds_ask_every_sample_once_of_a_network_that_never_saw_its_cluster(exp
     assert "cluster mead2" in {row["group"] for row in rows}
 
 
+def test_two_folds_with_samples_are_too_few(experiment, years, made):
+    settings = replace(experiment[0], folds=8)
+    one_cluster = samples.collect(Part(made, [0, 1]), PROVENANCE)
+    with pytest.raises(DeepCropError, match="Only 1 of 8 folds have a sample; at least 3"):
+        reproduce._fold_jobs(settings, one_cluster, years)
+
+
 def test_an_interruption_loses_one_training_at_most(experiment, monkeypatch):
     settings, taught = experiment
     real = reproduce.train_method
 
-    def killed(name, config, train, valid, seed, out, start):
+    def killed(name, config, train, valid, seed, *more):
         if seed == 2:
             raise KeyboardInterrupt
-        return real(name, config, train, valid, seed, out, start)
+        return real(name, config, train, valid, seed, *more)
 
     monkeypatch.setattr(reproduce, "train_method", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -358,19 +366,14 @@ def test_weights_for_another_radar(made, weights, tmp_path):
 
 
 def test_real_pixels_come_from_cubes_that_are_fetched_once(years, tmp_path, monkeypatch):
-    from pyproj import Transformer
-
     cube = make_cube(rows=40, cols=40)
-    box = observations.grid_of(cube)
-    to_degrees = Transformer.from_crs(str(box.crs), "EPSG:4326", always_xy=True)
-    lon, lat = to_degrees.transform(box.coords["x"].values[20], box.coords["y"].values[20])
-    some = [replace(year, latitude=lat, longitude=lon) for year in years[:3]]
-    some[1] = replace(some[1], latitude=lat + 1)  # stands outside its cube
+    some = [replace(year, **place_in(cube)) for year in years[:3]]
+    some[1] = replace(some[1], latitude=some[1].latitude + 1)  # stands outside its cube
     asked = []
 
     def fetch_sites(names, network, request, out):
         (name,) = names
-        wanted = request(box)
+        wanted = request(observations.grid_of(cube))
         asked.append((name, str(wanted.start), str(wanted.end), wanted.archive))
         if name == some[2].site:
             return [study.site_fetch.SiteFetched(name, why="nobody knows it")]
@@ -385,13 +388,85 @@ def test_real_pixels_come_from_cubes_that_are_fetched_once(years, tmp_path, monk
     assert not made.simulated
     assert made.provenance["radiometry"] == ["sigma0"]
     assert asked[0] == (some[0].site, "2017-07-04", "2019-07-03", "pc")
-    left = {row["site_year"]: row["why"] for row in read(tmp_path / "left_out.csv")}
+    left = {row["site_year"]: row["why"] for row in read(tmp_path / "left_out_mast.csv")}
     assert "outside the grid" in left[some[1].name]
     assert "does not exist" in left[some[2].name]
     (tmp_path / "samples_mast.npz").unlink()
     shutil.rmtree(tmp_path / "phenocam" / f"{some[1].site}.zarr")
     sample_set(settings, some, "mast")
     assert [name for name, *_ in asked[3:]] == [some[1].site, some[2].site]
+
+
+def place_in(cube):
+    """Latitude and longitude of the middle of a cube."""
+    box = observations.grid_of(cube)
+    to_degrees = Transformer.from_crs(str(box.crs), "EPSG:4326", always_xy=True)
+    lon, lat = to_degrees.transform(box.coords["x"].values[20], box.coords["y"].values[20])
+    return {"latitude": lat, "longitude": lon}
+
+
+@pytest.fixture
+def archive(years, tmp_path, monkeypatch):
+    """Settings of the experiment on real pixels, those of a whole fold missing; small networks."""
+    cube = make_cube(rows=40, cols=40, optical_scenes=60, sar_scenes=12)
+    cube["sar"].attrs["radiometry"] = "sigma0 from gamma0, approximate"
+    there = [replace(year, **place_in(cube)) for year in years]
+    first = tmp_path / "phenocam" / f"{years[0].site}.zarr"
+    first.parent.mkdir()
+    observations.save_cube(cube, first)
+    for year in years[1:]:
+        if year.site not in ("mead2", "near", "three"):
+            shutil.copytree(first, first.with_name(f"{year.site}.zarr"))
+    little = {"width": 16, "heads": 2, "feedforward": 16, "layers": 1}
+    monkeypatch.setitem(CONFIGS, "transformer-only", small("transformer-only", **little))
+    monkeypatch.setitem(CONFIGS, "paper-transformer", small("paper-transformer"))
+    monkeypatch.setattr(
+        reproduce, "recipe", lambda config, seed, start: Training(steps=1, check=1, seed=seed)
+    )
+    monkeypatch.setattr(study, "_fetch", lambda settings, years: None)
+    monkeypatch.setattr(reproduce, "camera_network", lambda study: there)
+    methods = ("transformer-only", "paper-transformer")
+    return Study("pc", tmp_path, tmp_path / "out", methods, seeds=1, folds=4), there
+
+
+def test_the_experiment_on_real_pixels_of_which_some_are_missing(archive, capsys):
+    settings, _ = archive
+    report = reproduce.reproduce(settings)
+    text = report.read_text()
+    assert "SIMULATED" not in (settings.out / "report.html").read_text()
+    assert (
+        "3 site-years of 3 sites train and decide when to stop; 4 site-years of 4 sites test; "
+        "0 site-years of 0 sites near a test site are left out" in text
+    )
+    assert "3 more have no sample: left_out_field.csv. 1 of 4 folds have no sample" in text
+    assert "1 of 4 folds have no sample and are left out" in capsys.readouterr().err
+    for place in ("field", "mast"):
+        left = read(settings.out / f"left_out_{place}.csv")
+        missing = {row["site_year"].removesuffix("_AG_1000_2018") for row in left}
+        assert missing == {"mead2", "near", "three"}
+    rows = read(settings.out / "tables" / "clusters.csv")
+    whole = {row["method"]: row["site-years"] for row in rows if row["group"] == "all"}
+    assert whole["Deep-CroP, transformer only"] == "7"
+    assert {"cluster mead2", "cluster three"}.isdisjoint(row["group"] for row in rows)
+    for method in settings.methods:
+        about = score_report.load(settings.out / "runs" / method / "seed1" / "weights.safetensors")
+        assert about[1]["inputs"]["radiometry"] == ["sigma0 from gamma0, approximate"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        ((*TEST_SITES, "one", "two"), "Cameras of at least two clusters are needed"),
+        (("one", "four"), r"No site-year of the test sites .* has a sample; the tables left_out"),
+    ],
+)
+def test_too_few_real_pixels(archive, kept, words):
+    settings, years = archive
+    for year in years:
+        if year.site not in kept:
+            shutil.rmtree(settings.data / "phenocam" / f"{year.site}.zarr", ignore_errors=True)
+    with pytest.raises(DeepCropError, match=words):
+        reproduce.reproduce(settings)
 
 
 # --- a real training ------------------------------------------------------------------------------
@@ -410,7 +485,23 @@ def test_a_method_is_taught(made, tmp_path, monkeypatch):
     assert all(torch.equal(first[name], second[name]) for name in first)
     card = score_report.load(one)[1]["card"]
     assert card["cameras"]["pixels"] == "simulated pixels, real camera labels"
-    assert card["cameras"]["sites"] == sorted({made.facts[k]["site"] for k in range(4)})
+    assert card["cameras"]["sites"] == {
+        fact["site"]: [fact["latitude"], fact["longitude"]] for fact in made.facts[:4]
+    }
+    assert score_report.load(one)[1]["inputs"]["radiometry"] == ["sigma0"]
+
+
+def test_the_published_network_is_taught_in_its_own_way(made, tmp_path, monkeypatch):
+    how = reproduce.recipe(CONFIGS["paper"], 1)
+    assert (how.rate, how.steps, how.seed, how.bfloat16) == (1e-4, 300, 1, True)
+    assert reproduce.recipe(CONFIGS["default"], 1).rate == 3e-3
+    batches = []
+    monkeypatch.setattr(
+        reproduce, "fit", lambda network, sources, *more: batches.append(sources[0].batch)
+    )
+    for name in ("paper-transformer", "transformer-only"):
+        train_method(name, small(name), Part(made, [0]), Part(made, [1]), 1, tmp_path)
+    assert batches == [50, 24]
 
 
 @pytest.mark.slow

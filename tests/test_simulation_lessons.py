@@ -4,7 +4,7 @@ import pytest
 from deepcrop import batches
 from deepcrop.errors import DeepCropError
 from deepcrop.network.config import DEFAULT
-from deepcrop.simulation import lesson_store
+from deepcrop.simulation import REVISION, lesson_store
 from deepcrop.simulation.lessons import SIDE, lesson
 
 
@@ -31,6 +31,21 @@ def test_the_same_again_and_others(lessons):
     np.testing.assert_array_equal(again.optical, lessons[3].optical)
     np.testing.assert_array_equal(again.camera, lessons[3].camera)
     assert not np.array_equal(lesson(3, seed=2).camera, again.camera, equal_nan=True)
+
+
+def test_another_simulator_has_another_revision(lessons):
+    """If this fails, raise `deepcrop.simulation.REVISION` and renew the numbers."""
+    found = []
+    for name in ("optical", "radar", "camera", "curve"):
+        parts = [getattr(one, name).ravel() for one in lessons]
+        whole = np.concatenate(parts).astype(np.float64)
+        found += [whole.size, np.isfinite(whole).mean(), np.nanmean(whole), np.nanstd(whole)]
+    assert REVISION == 1
+    expected = [
+        4197600, 0.93613, 0.127136, 0.096405, 1886400, 1.0, -14.94322, 4.540536,
+        20280, 0.59073, 152.8203, 108.5114, 20280, 0.600296, 164.8882, 104.2124,
+    ]  # fmt: skip
+    np.testing.assert_allclose(found, expected, rtol=5e-4)
 
 
 def test_rulers_agree_but_for_what_satellites_lag(lessons):
@@ -64,6 +79,15 @@ def test_what_is_stored_is_what_was_made(tmp_path, monkeypatch, lessons):
         np.testing.assert_array_equal(one.optical_days, made.optical_days)
     assert len(stored[1:]) == 2
     np.testing.assert_array_equal(stored[1:][0].curve, lessons[4].curve)
+    with np.load(path) as file:
+        arrays = dict(file)
+    about = arrays.pop("about")
+    np.savez(path, **arrays)  # as before files said who made them
+    with pytest.raises(DeepCropError, match=r"0001.npz was made by another version .*; delete it"):
+        lesson_store.Lessons([path])
+    np.savez(path, about=str(about).replace("deepcrop ", "deepcrop 9."), **arrays)
+    with pytest.raises(DeepCropError, match=r"another version \(deepcrop 9\..*; delete it"):
+        lesson_store.Lessons([path])
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(DeepCropError, match=r"lessons_1_0001.npz is no file of lessons"):
         lesson_store.Lessons([path])

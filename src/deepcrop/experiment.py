@@ -8,22 +8,25 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
 import torch
 import yaml
+from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from deepcrop import real_data, samples, sites
+from deepcrop import real_data, samples, scores, sites
 from deepcrop.batches import Example, from_lesson, from_sample
 from deepcrop.errors import DeepCropError
 from deepcrop.grid import PATCH_SIZE
 from deepcrop.network.config import CONFIGS
+from deepcrop.network.dense import check_device
 from deepcrop.network.weights import build, load
 from deepcrop.samples import SampleSet
-from deepcrop.simulation import lesson_store, network
+from deepcrop.simulation import REVISION, lesson_store, network
 from deepcrop.training import Source, Training, fit
 
-TESTED_ELSEWHERE = ("goodwaterbau",)
-"""Cameras whose real images test the weights; their clusters do not train either."""
+TESTED_ELSEWHERE = {"goodwaterbau": (39.2312, -92.1522)}
+"""Cameras whose real images test the weights, and where; their clusters do not train either."""
 
 FIRST_YEAR = 2016
 """First target year of a camera: before it both satellites did not look all year."""
@@ -32,7 +35,7 @@ HELD_LESSONS = 100
 """The last lessons of an experiment, which are held out."""
 
 FOLDS = 8
-"""The training sites' clusters are dealt into so many parts, or fewer; the first is held out."""
+"""Clusters that may train are dealt into so many parts, or fewer; the first is held out."""
 
 T = TypeVar("T")
 
@@ -248,14 +251,31 @@ def camera_years(data: Path) -> list[sites.CameraYear]:
 
 def training_sites(years: Sequence[sites.CameraYear]) -> tuple[set[str], set[str]]:
     """Sites to learn from, and those of other clusters that decide when to stop and calibrate."""
-    kept_out = {year.cluster for year in years if year.site in TESTED_ELSEWHERE}
-    train = [year for year in sites.trainable(years) if year.cluster not in kept_out]
-    dealt = sites.folds(train, min(FOLDS, max(len({year.cluster for year in train}), 2)))
-    held = {year.cluster for year, fold in zip(train, dealt, strict=True) if fold == 0}
-    return (
-        {year.site for year in train if year.cluster not in held},
-        {year.site for year in train if year.cluster in held},
+    train = sites.trainable(years, sites.TEST_PLACES | TESTED_ELSEWHERE)
+    held = held_out(train)
+    learn, check = (
+        {year.site for year, use in zip(train, which, strict=True) if use}
+        for which in (~held, held)
     )
+    return learn, check
+
+
+def held_out(years: Sequence[sites.CameraYear]) -> NDArray[np.bool_]:
+    """Which site-years decide when to stop and calibrate: an eighth, of clusters of their own.
+
+    Raises
+    ------
+    DeepCropError
+        If all are of one cluster.
+    """
+    clusters = len({year.cluster for year in years})
+    if clusters < 2:
+        raise DeepCropError(
+            f"Cameras of at least two clusters are needed, more than {sites.NEAR:.0f} km from each "
+            f"other and from the test sites: one to learn from, one that decides when to stop. "
+            f"There {'is 1' if clusters else 'is none'}."
+        )
+    return sites.folds(years, min(FOLDS, clusters)) == 0
 
 
 def camera_samples(
@@ -268,11 +288,30 @@ def camera_samples(
         runs = range(experiment.realisations)
         network.make_samples(years, runs, path, seed=experiment.seed, workers=workers)
     made = samples.load(path)
-    if {fact["name"].rpartition("_")[0] for fact in made.facts} != {year.name for year in years}:
+    if not up_to_date(made, years):
         raise DeepCropError(
-            f"{path} was made of other cameras or years than the data has now; delete it."
+            f"{path} was made by another version, or of other cameras, years or labels than the "
+            "data has now; delete it."
         )
     return made
+
+
+def up_to_date(made: SampleSet, years: Sequence[sites.CameraYear]) -> bool:
+    """Whether samples have the labels that their site-years have now.
+
+    Simulated ones are of every site-year, and of this version of the simulator; the first did not
+    say which it was.
+    """
+    labels = {year.name: year.day for year in years}
+    names = [scores.site_year_of(fact) for fact in made.facts]
+    if made.simulated:
+        whole = set(names) == set(labels)
+        if not whole or made.provenance.get("simulator", 1) != REVISION:
+            return False
+    return all(
+        name in labels and np.array_equal(labels[name], day, equal_nan=True)
+        for name, day in zip(names, made.labels["day"], strict=True)
+    )
 
 
 def _same(weights: Path, experiment: Experiment, number: int) -> None:
@@ -303,8 +342,14 @@ def train(
     -------
     Path
         Weights of the last phase.
+
+    Raises
+    ------
+    DeepCropError
+        If the device is not there, data is missing, or ``out`` is of another experiment.
     """
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    check_device(where)  # before hours of simulation, not after
     known: dict[str, Material] = {}
     weights: Path | None = None
     for number, phase in enumerate(experiment.phases, 1):

@@ -14,7 +14,7 @@ import time
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ import torch
 from deepcrop import score_figures, score_report, score_tables, scores, sites
 from deepcrop.batches import from_sample
 from deepcrop.errors import DeepCropError
-from deepcrop.experiment import FIRST_YEAR, FOLDS, Mapped
-from deepcrop.network import CONFIGS, Config, Network, build, load
+from deepcrop.experiment import FIRST_YEAR, Mapped, held_out
+from deepcrop.network import CONFIGS, INPUTS, Config, Network, build, load
 from deepcrop.samples import Sample, SampleSet
 from deepcrop.score_report import Part, network_answers, title_of
 from deepcrop.scores import Answers, Entry
@@ -57,6 +57,7 @@ def train_method(
     seed: int,
     out: Path,
     start: Path | None = None,
+    radiometry: Sequence[str] = (),
 ) -> Path:
     """Teach one method; a training that was interrupted goes on.
 
@@ -74,6 +75,8 @@ def train_method(
         Folder for the log, the checkpoint and the weights.
     start : Path, optional
         Weights of the same configuration to start from; by default random ones.
+    radiometry : sequence of str
+        Of the samples' radar, where their provenance says it: what the weights then expect.
 
     Returns
     -------
@@ -105,6 +108,7 @@ def train_method(
         recipe(config, seed, start),
         out,
         {"method": name, "cameras": cameras},
+        INPUTS | ({"radiometry": list(radiometry)} if radiometry else {}),
     )
 
 
@@ -165,6 +169,8 @@ def reproduce(study: Study) -> Path:
         for job in _jobs(study, name, seeds, sets[place_of(CONFIGS[name])], every)
     ]
     first = sets[place_of(CONFIGS[study.methods[0]])]
+    if words := _empty_folds(study, first, every):
+        print(words, file=sys.stderr)
     _run_all([*jobs, *_fold_jobs(study, first, every)], sets)
     return write_report(study, sets, every)
 
@@ -179,14 +185,26 @@ def _jobs(
     made: SampleSet,
     years: Sequence[CameraYear],
 ) -> list[Job]:
-    """One job for each seed of a method: train on training sites, test on the test sites."""
+    """One job for each seed of a method: train on training sites, test on the test sites.
+
+    Raises
+    ------
+    DeepCropError
+        If no test site has a sample, or those that train are of a single cluster.
+    """
     parts = sites.split(years)
-    dealt = sites.folds(parts.train, min(FOLDS, len({year.cluster for year in parts.train})))
-    train, valid = (
-        [year for year, fold in zip(parts.train, dealt, strict=True) if (fold == 0) == held]
-        for held in (False, True)
+    train = _sampled(made, parts.train)
+    held = held_out(train)
+    learn, check = (
+        _numbers(made, (year for year, use in zip(train, which, strict=True) if use))
+        for which in (~held, held)
     )
-    learn, check, ask = (_numbers(made, some) for some in (train, valid, parts.test))
+    ask = _numbers(made, parts.test)
+    if not ask:
+        raise DeepCropError(
+            f"No site-year of the test sites {', '.join(sites.TEST_SITES)} has a sample; the "
+            f"tables left_out_*.csv in {study.out} say why."
+        )
     folder = study.out / "runs" / method
     return [
         Job(method, seed, folder / f"seed{seed}", learn, check, ask, study.start) for seed in seeds
@@ -194,21 +212,45 @@ def _jobs(
 
 
 def _fold_jobs(study: Study, made: SampleSet, years: Sequence[CameraYear]) -> list[Job]:
-    """One job for each fold of all clusters; the next fold decides when to stop."""
-    if study.folds is None:
-        return []
+    """One job for each fold of all clusters that has samples; the next decides when to stop."""
     method = study.methods[0]
     folder = study.out / "folds" / str(study.folds) / method
-    dealt = sites.folds(years, study.folds)
-    jobs = []
-    for fold in range(study.folds):
-        held = (fold + 1) % study.folds
-        train, valid, test = (
-            _numbers(made, (year for year, use in zip(years, which, strict=True) if use))
-            for which in ((dealt != fold) & (dealt != held), dealt == held, dealt == fold)
+    folds = {fold: some for fold, some in _folds(study, made, years).items() if some}
+    if folds and len(folds) < 3:
+        raise DeepCropError(
+            f"Only {len(folds)} of {study.folds} folds have a sample; at least 3 are needed, of "
+            f"which one decides. The tables left_out_*.csv in {study.out} say what is missing."
         )
-        jobs.append(Job(method, 1, folder / f"fold{fold}", train, valid, test, study.start))
+    jobs = []
+    for fold, held in pairwise([*folds, *list(folds)[:1]]):
+        train = [k for other, some in folds.items() if other not in (fold, held) for k in some]
+        parts = sorted(train), folds[held], folds[fold]
+        jobs.append(Job(method, 1, folder / f"fold{fold}", *parts, study.start))
     return jobs
+
+
+def _folds(study: Study, made: SampleSet, years: Sequence[CameraYear]) -> dict[int, list[int]]:
+    """Deal all clusters into folds: the samples of each; there may be none, of real pixels."""
+    if study.folds is None:
+        return {}
+    dealt = sites.folds(years, study.folds)
+    return {
+        fold: _numbers(made, (year for year, of in zip(years, dealt, strict=True) if of == fold))
+        for fold in range(study.folds)
+    }
+
+
+def _empty_folds(study: Study, made: SampleSet, years: Sequence[CameraYear]) -> str:
+    """Say how many folds are left out because they have no sample, if any."""
+    folds = _folds(study, made, years)
+    empty = sum(not some for some in folds.values())
+    return f"{empty} of {len(folds)} folds have no sample and are left out." if empty else ""
+
+
+def _sampled(made: SampleSet, years: Iterable[CameraYear]) -> list[CameraYear]:
+    """Site-years of which there is a sample."""
+    there = {scores.site_year_of(fact) for fact in made.facts}
+    return [year for year in years if year.name in there]
 
 
 def _numbers(made: SampleSet, years: Iterable[CameraYear]) -> list[int]:
@@ -232,8 +274,9 @@ def _run_all(jobs: Sequence[Job], sets: dict[str, SampleSet]) -> None:
 def _run(job: Job, made: SampleSet) -> None:
     train, valid, test = (Part(made, some) for some in (job.train, job.valid, job.test))
     weights = train_method(
-        job.method, CONFIGS[job.method], train, valid, job.seed, job.folder, job.start
-    )
+        job.method, CONFIGS[job.method], train, valid, job.seed, job.folder, job.start,
+        made.provenance.get("radiometry", ()),
+    )  # fmt: skip
     answers = network_answers(load(weights)[0], test)
     content = {k: v for k in _ARRAYS if (v := getattr(answers, k)) is not None}
     with atomic_file(job.folder / "answers.npz") as part:
@@ -336,18 +379,26 @@ def write_report(study: Study, sets: dict[str, SampleSet], years: Sequence[Camer
         (radar[0], radar[1]) if len(radar) == 2 else None,
         {year.name: year for year in parts.test},
     )
-    counts = "; ".join(
-        f"{len(some)} site-years of {len({year.site for year in some})} sites {what}"
+    used = {
+        what: _sampled(sets[place], some)
         for what, some in (
             ("train and decide when to stop", parts.train),
             ("test", parts.test),
             ("near a test site are left out", parts.left_out),
         )
+    }
+    counts = "; ".join(
+        f"{len(some)} site-years of {len({year.site for year in some})} sites {what}"
+        for what, some in used.items()
     )
     head = (
         f"Archive: {study.archive}. {counts}. Site-years are those that the screening accepted, "
         f"from {FIRST_YEAR} on; verdicts are in site_years.csv."
     )
+    if missing := len(years) - sum(map(len, used.values())):
+        head += f" {missing} more have no sample: left_out_{place}.csv."
+    if words := _empty_folds(study, sets[place_of(CONFIGS[study.methods[0]])], years):
+        head += f" {words}"
     return score_report.write(study.out, tables, figures, head, every[0].truth.simulated)
 
 

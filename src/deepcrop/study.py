@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from deepcrop import observations, samples, scores, site_fetch
+from deepcrop import observations, samples, site_fetch
 from deepcrop.errors import DeepCropError
-from deepcrop.experiment import read_cameras
+from deepcrop.experiment import read_cameras, up_to_date
 from deepcrop.fetch import Request
 from deepcrop.network import CONFIGS, Config
 from deepcrop.samples import VIEW_DISTANCE, Sample, SampleSet
@@ -122,26 +122,18 @@ def sample_set(study: Study, years: Sequence[CameraYear], place: str) -> SampleS
         simulated.make_samples(years, runs, path, distance, workers=study.workers)
     elif not path.exists():
         _fetch(study, years)
-        _cut_samples(study, years, path, distance)
+        samples.save(_cut_samples(study, years, place), path)
     made = samples.load(path)
     wanted: dict[str, Any] = {"view_distance": distance}
     if study.archive == "simulated":
         wanted |= {"realisations": list(range(study.realisations)), "pixels": "simulated"}
     else:
         wanted["archive"] = study.archive
-    labels = {year.name: year.day for year in years}
-    names = [scores.site_year_of(fact) for fact in made.facts]
     fits = all(made.provenance.get(key) == value for key, value in wanted.items())
-    fits = fits and all(
-        name in labels and np.array_equal(labels[name], day, equal_nan=True)
-        for name, day in zip(names, made.labels["day"], strict=True)
-    )
-    if study.archive == "simulated":
-        fits = fits and set(names) == set(labels)
-    if not fits:
+    if not fits or not up_to_date(made, years):
         raise DeepCropError(
-            f"{path} was made with other settings, cameras or labels. Delete the folder, or "
-            "choose another --out."
+            f"{path} was made with other settings, cameras or labels, or by another version of the "
+            "simulator. Delete the folder, or choose another --out."
         )
     return made
 
@@ -169,7 +161,7 @@ def _fetch(study: Study, years: Sequence[CameraYear]) -> None:
                     print(f"{one.site}: {one.why}", file=sys.stderr)
 
 
-def _cut_samples(study: Study, years: Sequence[CameraYear], path: Path, distance: float) -> None:
+def _cut_samples(study: Study, years: Sequence[CameraYear], place: str) -> SampleSet:
     """Cut real samples out of the cubes beside the cameras' series; say what was left out."""
     made: list[Sample] = []
     left: list[tuple[str, str]] = []
@@ -181,13 +173,16 @@ def _cut_samples(study: Study, years: Sequence[CameraYear], path: Path, distance
             continue
         cube = observations.open_cube(cube_path)
         try:
-            made.append(samples.sample(cube, year, distance))
+            made.append(samples.sample(cube, year, PLACES[place]))
         except DeepCropError as error:
             left.append((year.name, str(error)))
             continue
         if "sar" in cube.children:
             radiometry.add(str(cube["sar"].attrs["radiometry"]))
-    with atomic_file(study.out / "left_out.csv") as part, part.open("w", newline="") as file:
+    with (
+        atomic_file(study.out / f"left_out_{place}.csv") as part,
+        part.open("w", newline="") as file,
+    ):
         csv.writer(file, lineterminator="\n").writerows([("site_year", "why"), *left])
     provenance = {
         "pixels": "real",
@@ -195,6 +190,6 @@ def _cut_samples(study: Study, years: Sequence[CameraYear], path: Path, distance
         "acknowledgement": acknowledgement_beside(year.labels.camera for year in years),
         "archive": study.archive,
         "radiometry": sorted(radiometry),
-        "view_distance": distance,
+        "view_distance": PLACES[place],
     }
-    samples.save(samples.collect(made, provenance), path)
+    return samples.collect(made, provenance)

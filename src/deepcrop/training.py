@@ -10,7 +10,7 @@ import csv
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,7 +27,7 @@ from deepcrop.network.config import Config
 from deepcrop.network.model import DeepCrop
 from deepcrop.network.sensors import Batch, Series
 from deepcrop.network.targets import Labels, distribution_loss
-from deepcrop.network.weights import Network, save
+from deepcrop.network.weights import INPUTS, Network, save
 from deepcrop.staging import atomic_file, progress_bar
 
 
@@ -97,7 +97,8 @@ def fit(
     held_out: Sequence[Source],
     how: Training,
     out: Path,
-    card: dict[str, Any] | None = None,
+    card: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Any] = INPUTS,
     on_step: Callable[[int], None] | None = None,
     workers: int = 0,
 ) -> Path:
@@ -118,8 +119,8 @@ def fit(
         Settings.
     out : Path
         Folder; made if missing. If it holds a checkpoint of the same settings, training resumes.
-    card : dict, optional
-        Goes into the file of weights.
+    card, inputs : mapping
+        Go into the file of weights: as of `deepcrop.network.save`.
     on_step : callable, optional
         Called after each step with its number.
     workers : int
@@ -164,7 +165,7 @@ def fit(
     with progress_bar() as bar:
         task = bar.add_task("training", total=how.steps, completed=state.step)
         losses: list[Tensor] = []
-        started = time.monotonic()
+        started = time.monotonic() - state.seconds
         while state.step < how.steps and state.worse < how.patience:
             source, batch, labels, some, seed = next(ahead)
             torch.manual_seed(seed)
@@ -182,7 +183,8 @@ def fit(
             if state.step % how.check == 0 or state.step == how.steps:
                 each = [_held_out_loss(network, one, device, how) for one in held_out]
                 mean = float(torch.stack(losses).mean())
-                log.write(state.step, mean, each, time.monotonic() - started)
+                state.seconds = time.monotonic() - started
+                log.write(state.step, mean, each, state.seconds)
                 losses.clear()
                 state.look(float(np.mean(each)), network)
                 _save_checkpoint(checkpoint, network, optimizer, identity, state)
@@ -195,7 +197,7 @@ def fit(
         )
     network.load_state_dict(state.weights)
     calibrate(network, held_out)
-    save(network, target, card=card)
+    save(network, target, inputs, card)
     return target
 
 
@@ -350,6 +352,7 @@ class _State:
     """How far training is, and the best weights so far."""
 
     step: int = 0
+    seconds: float = 0.0
     best: float = math.inf
     worse: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)

@@ -49,8 +49,14 @@ def put_on(network: Network, device: str, precision: str) -> None:
         raise DeepCropError(
             f"Precision {precision!r} is unknown; expected {', '.join(PRECISIONS)}."
         )
+    check_device(device)
+    network.to(device)
+
+
+def check_device(device: str) -> None:
+    """Raise `DeepCropError` unless this machine has a device of PyTorch."""
     try:
-        network.to(device)
+        torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0]
         raise DeepCropError(

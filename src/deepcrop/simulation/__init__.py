@@ -10,4 +10,10 @@ Nothing in here is real, and every file it writes says so.
 
 from deepcrop.simulation.region import Region, simulate
 
-__all__ = ["Region", "simulate"]
+__all__ = ["REVISION", "Region", "simulate"]
+
+REVISION = 1
+"""Of what is simulated and labelled: one more whenever a seed gives other pixels or dates.
+
+What was simulated before is kept in files; those of another revision are refused.
+"""

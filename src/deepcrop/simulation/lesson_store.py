@@ -1,8 +1,12 @@
-"""Lessons on disk: **simulated** tiles in files of a hundred, made once by several processes."""
+"""Lessons on disk: **simulated** tiles in files of a hundred, made once by several processes.
+
+A file says which version of the package and of the simulator made it; those of others are refused.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import os
 import zipfile
@@ -12,8 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deepcrop import observations
+from deepcrop import __version__, observations
 from deepcrop.errors import DeepCropError
+from deepcrop.simulation import REVISION
 from deepcrop.simulation.lessons import Lesson, lesson
 from deepcrop.staging import atomic_file, progress_bar
 
@@ -22,6 +27,7 @@ SHARD = 100
 
 _IMAGES = {"optical": "blue", "radar": "vv"}  # packed as these bands of a cube are
 _PARTS = ("optical", "optical_days", "radar", "radar_days", "orbits", "camera", "curve")
+_ABOUT = {"software": f"deepcrop {__version__}", "simulator": REVISION, "simulated": True}
 _LENGTHS = {"optical": "optical_days", "radar": "radar_days"}
 
 
@@ -75,7 +81,7 @@ def _make_shard(job: tuple[Path, int, int]) -> None:
     for name, of in _LENGTHS.items():
         parts[f"{name}_count"] = np.array([len(getattr(one, of)) for one in lessons])
     with atomic_file(path) as part:
-        np.savez(part, **{"simulated": np.array(True), **parts})  # type: ignore[arg-type]
+        np.savez(part, **{"about": np.array(json.dumps(_ABOUT)), **parts})  # type: ignore[arg-type]
 
 
 class Lessons(Sequence[Lesson]):
@@ -84,7 +90,7 @@ class Lessons(Sequence[Lesson]):
     Raises
     ------
     DeepCropError
-        If a file cannot be read.
+        If a file cannot be read, or another version made it.
     """
 
     def __init__(self, paths: Sequence[Path]):
@@ -92,9 +98,16 @@ class Lessons(Sequence[Lesson]):
         for path in paths:
             try:
                 with path.open("rb") as stream, np.load(stream) as file:
+                    about = json.loads(str(file["about"])) if "about" in file else {}
                     whole = {name: file[name] for name in (*_PARTS, "optical_count", "radar_count")}
             except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
                 raise DeepCropError(f"{path} is no file of lessons ({error}); delete it.") from None
+            if about != _ABOUT:
+                raise DeepCropError(
+                    f"{path} was made by another version ({about.get('software', 'unknown')}, "
+                    f"simulator {about.get('simulator', 'unknown')}; this is "
+                    f"{_ABOUT['software']}, simulator {REVISION}); delete it."
+                )
             ends = {name: np.cumsum(whole[f"{name}_count"]) for name in _LENGTHS}
             for k in range(len(whole["camera"])):
                 one = {}

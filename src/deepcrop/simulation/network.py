@@ -30,6 +30,7 @@ from deepcrop.errors import DeepCropError
 from deepcrop.labels import CameraLabels
 from deepcrop.samples import VIEW_DISTANCE, Sample, SampleSet
 from deepcrop.simulation import (
+    REVISION,
     camera,
     canopy,
     crops,
@@ -276,6 +277,7 @@ def make_samples(
         "realisations": list(realisations),
         "view_distance": distance,
         "seed": seed,
+        "simulator": REVISION,
     }
     folder = out.with_name(f"{out.stem}.parts")
     folder.mkdir(exist_ok=True)
