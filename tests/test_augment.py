@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from training_examples import example
 
-from deepcrop.augment import Augmentation, augment
+from deepcrop.augment import Augmentation, _air, augment
 from deepcrop.batches import Example
 
 STILL = Augmentation(
@@ -85,6 +85,64 @@ def test_scenes_are_lost_as_told():
         one = made(seed, replace(STILL, window=1), dates=60)[1]
         assert one.optical_days.min() >= -181
         assert len(one.radar) == len(one.radar_days) == len(one.orbits)
+
+
+def test_radar_scenes_are_thinned_and_stay_with_their_days_and_orbits():
+    shares = []
+    for seed in range(40):
+        before, after = made(seed, replace(STILL, thin_radar=1), radar_dates=60)
+        assert len(after.optical_days) == len(before.optical_days)
+        at = np.abs(before.radar_days[:, None] - after.radar_days).argmin(0)
+        np.testing.assert_allclose(after.radar_days, before.radar_days[at], atol=1e-3)
+        assert (np.diff(at) > 0).all()
+        np.testing.assert_array_equal(after.orbits, before.orbits[at])
+        left = before.radar[at]
+        turned = left if np.allclose(after.radar, left, rtol=1e-5) else left.swapaxes(-1, -2)
+        np.testing.assert_allclose(after.radar, turned, rtol=1e-5)
+        shares.append(len(at) / 60)
+    assert 0.2 < min(shares) < 0.45
+    assert 0.9 < max(shares) <= 1
+
+
+def air(seed, value=0.2, count=400, **changes):
+    """What the air makes of scenes that are everywhere and always of one reflectance."""
+    optical = np.full((count, 4, 3, 3), value, np.float32)
+    after = _air(np.random.default_rng(seed), optical, replace(STILL, **changes))
+    assert after.dtype == np.float32
+    assert np.ptp(after, axis=(2, 3)).max() < 1e-6  # the same all over a scene
+    assert (optical == np.float32(value)).all()
+    return after[:, :, 0, 0]
+
+
+def test_overlooked_haze_brightens_and_shadow_darkens():
+    for seed in range(5):
+        after = air(seed, cloud=0.5)
+        changed = np.abs(after - 0.2).max(1) > 1e-6
+        assert changed.mean() <= 0.5
+        assert np.ptp(after, axis=1).max() < 1e-6  # of four bands alike nothing gets a colour
+        darker, brighter = after[after[:, 0] < 0.2 - 1e-6, 0], after[after[:, 0] > 0.2 + 1e-6, 0]
+        assert len(darker) + len(brighter) == changed.sum()
+        assert ((darker >= 0.2 * 0.35 - 1e-6) & (darker <= 0.2 * 0.8 + 1e-6)).all()
+        assert (brighter <= 0.2 + 0.5 * (0.6 - 0.2) + 1e-6).all()
+    overlooked = np.concatenate([air(seed, cloud=0.5) for seed in range(40)])[:, 0]
+    assert (overlooked != np.float32(0.2)).mean() == pytest.approx(0.25, abs=0.06)
+    shaded = (overlooked < 0.2).sum() / (overlooked != np.float32(0.2)).sum()
+    assert shaded == pytest.approx(0.4, abs=0.03)
+
+
+def test_gains_of_bands_last_and_offsets_are_of_a_scene():
+    gains = np.log(np.stack([air(seed, colour=0.05) for seed in range(200)]) / 0.2)
+    bands = gains.mean(1)  # of each example, over its scenes
+    assert bands.std() == pytest.approx(0.05, rel=0.15)
+    scenes = gains - bands[:, None]
+    assert scenes.std() == pytest.approx(0.025, rel=0.05)
+    assert np.ptp(scenes, axis=2).max() < 1e-5  # a scene's own gain is that of all its bands
+    offsets = np.stack([air(seed, offset=0.006) for seed in range(50)]) - 0.2
+    dark = np.stack([air(seed, value=0.01, offset=0.006) for seed in range(50)]) - 0.01
+    np.testing.assert_allclose(offsets, dark, atol=1e-6)  # whatever the reflectance
+    of_scene = offsets.mean(2)
+    assert (offsets - of_scene[..., None]).std() == pytest.approx(0.003 * np.sqrt(3 / 4), rel=0.05)
+    assert of_scene.std() == pytest.approx(np.hypot(0.006, 0.003 / 2), rel=0.05)
 
 
 def test_radar_gain_is_one_for_an_orbit_and_swing_keeps_the_median():

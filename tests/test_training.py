@@ -1,4 +1,6 @@
 import csv
+import sys
+import types
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +13,7 @@ from deepcrop.batches import collate, predict
 from deepcrop.errors import DeepCropError
 from deepcrop.network import Config, build, load
 from deepcrop.network.config import DEFAULT, PAPER
-from deepcrop.training import Source, Training, calibrate, fit
+from deepcrop.training import Source, Training, _optimizer, _schedule, calibrate, fit
 
 SMALL = replace(DEFAULT, trunk=(4, 4, 4), width=16, heads=2, feedforward=32, layers=1)
 CALM = Augmentation(thin=0, gap=0, window=0, shift=5, stretch=0, cloud=0, coarse=0, coarse_radar=0)
@@ -82,6 +84,85 @@ def test_interrupted_training_goes_on_to_the_same_result(tmp_path):
     for row in (*logs[0], *logs[1]):
         row.pop("seconds")
     assert logs[0][-1] == logs[1][-1]
+
+
+def test_the_log_counts_on_after_an_interruption(tmp_path, monkeypatch):
+    class Stopped(Exception):
+        pass
+
+    def stop(step):
+        if step == 17:
+            raise Stopped
+
+    clock = iter(range(0, 10_000, 7))  # each look at it is seven seconds later
+    monkeypatch.setattr("deepcrop.training.time.monotonic", lambda: float(next(clock)))
+    with pytest.raises(Stopped):
+        fit(new(), [source(8, 1)], [source(8, 2)], HOW, tmp_path, on_step=stop)
+    fit(new(), [source(8, 1)], [source(8, 2)], HOW, tmp_path)
+    assert [row["seconds"] for row in log(tmp_path)] == ["7", "14", "21"]
+
+
+def test_the_rate_rises_and_falls_and_the_gradient_is_clipped(tmp_path, monkeypatch):
+    assert _schedule(0, 1000) == pytest.approx(1 / 50)
+    assert _schedule(49, 1000) == _schedule(50, 1000) == 1
+    assert _schedule(525, 1000) == pytest.approx(0.505)
+    assert _schedule(1000, 1000) == pytest.approx(0.01)
+    assert all(0 < _schedule(step, steps) <= 1 for steps in (1, 7, 40) for step in range(steps))
+    step, seen = torch.optim.AdamW.step, []
+
+    def watched(self, *given):
+        gradients = [p.grad for group in self.param_groups for p in group["params"]]
+        norm = torch.cat([g.flatten() for g in gradients if g is not None]).norm()
+        seen.append((self.param_groups[0]["lr"], self.param_groups[1]["lr"], float(norm)))
+        return step(self, *given)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    for clip in (1e-3, 1e6):
+        how = replace(HOW, steps=20, check=20, clip=clip)
+        fit(new(), [source(8, 1)], [source(8, 2)], how, tmp_path / str(clip))
+    rates, others, norms = np.array(seen).T
+    np.testing.assert_allclose(rates[:20], [HOW.rate * _schedule(k, 20) for k in range(20)])
+    assert (others == rates).all()
+    assert norms[:20].max() == pytest.approx(1e-3, rel=1e-3)
+    assert norms[20:].min() > 1e-2
+
+
+def test_vectors_are_not_decayed():
+    network = new(DEFAULT)
+    how = replace(HOW, weight_decay=0.3)
+    decayed, free = _optimizer(network, how).param_groups
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.3, 0)
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    some, others = ([names[id(one)] for one in group["params"]] for group in (decayed, free))
+    assert sorted([*some, *others]) == sorted(names.values())  # each once
+    assert all(network.get_parameter(name).ndim >= 2 for name in some)
+    large = {name for name in others if network.get_parameter(name).ndim >= 2}
+    assert {name.rpartition(".")[2] for name in large} == {"nearness"}
+
+
+def test_tensorboard_gets_what_the_log_gets(tmp_path, monkeypatch):
+    told = []
+
+    class SummaryWriter:
+        def __init__(self, folder):
+            told.append(folder)
+
+        def add_scalar(self, name, value, step):
+            told.append((name, float(f"{value:.5g}"), step))
+
+        def flush(self):
+            told.append("flush")
+
+    module = types.ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = SummaryWriter
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    fit(new(), [source(8, 1)], [source(8, 2)], replace(HOW, steps=2, check=1), tmp_path)
+    expected = [str(tmp_path)]
+    for row in log(tmp_path):
+        step = int(row.pop("step"))
+        expected += [*((name, float(value), step) for name, value in row.items()), "flush"]
+    assert told == expected
+    assert len(told) == 1 + 2 * 4
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
