@@ -9,6 +9,7 @@ from test_sites import accepted, labels, season
 
 from deepcrop import figures, observations, samples, score_figures, score_tables, scores
 from deepcrop.errors import DeepCropError
+from deepcrop.score_report import SMOOTHERS
 from deepcrop.scores import ALL, Answers, Entry, Truth
 from deepcrop.sites import site_years
 
