@@ -33,7 +33,9 @@ def test_the_network_says_more_of_each_date():
     assert (
         described["peak_season2_low"].title == "peak of season, season 2: 5 % quantile of the date"
     )
-    assert described["n_obs_sar"].nodata is None
+    for name in ("n_obs_optical", "n_obs_sar", "max_gap_optical"):
+        assert described[name].nodata == layers.NO_COUNT  # 0 says something
+        assert "2018" in described[name].title
     assert described["length"].unit == "days"
 
 

@@ -126,38 +126,107 @@ def test_fields_of_the_cube_are_outlined(cube, tmp_path):
     assert again.columns["field"] == [7, 9]
 
 
+def raster(path, values, side=10, left=500000):
+    """A mask whose upper left is that of the cube, unless it is put elsewhere."""
+    rows, cols = values.shape
+    with rasterio.open(
+        path, "w", driver="GTiff", height=rows, width=cols, count=1, dtype="uint8",
+        crs="EPSG:32631", transform=Affine(side, 0, left, 0, -side, 5600200),
+    ) as file:  # fmt: skip
+        file.write(values.astype(np.uint8), 1)
+    return path
+
+
 def test_a_mask_on_another_grid(cube, tmp_path):
     """20 m pixels, of which the left half and one more are to be mapped."""
     values = np.zeros((10, 15), np.uint8)
     values[:, :7] = 1
     values[9, 14] = 3
-    with rasterio.open(
-        tmp_path / "mask.tif", "w", driver="GTiff", height=10, width=15, count=1, dtype="uint8",
-        crs="EPSG:32631", transform=Affine(20, 0, 500000, 0, -20, 5600200),
-    ) as file:  # fmt: skip
-        file.write(values, 1)
-    result = mapping.map_region(cube, 2018, tmp_path / "maps", mask=tmp_path / "mask.tif")
+    mask = raster(tmp_path / "mask.tif", values, side=20)
+    result = mapping.map_region(cube, 2018, tmp_path / "maps", mask=mask)
     wanted = values.repeat(2, 0).repeat(2, 1) > 0
     found = read(result.path / "qflag.tif")
     np.testing.assert_array_equal(found == layers.LEFT_OUT, ~wanted)
     whole = mapping.map_region(cube, 2018, tmp_path / "whole")
-    for name in ("sos20", "eos50_high", "n_cycles", "qflag", "length"):
+    for name in ("sos20", "eos50_high", "n_cycles", "n_obs_optical", "qflag", "length"):
         every = read(whole.path / f"{name}.tif")
         np.testing.assert_array_equal(read(result.path / f"{name}.tif")[wanted], every[wanted])
     assert result.summary["source"]["mask"]["file"] == "mask.tif"
 
 
+def test_numbers_are_of_the_mask(cube, tmp_path):
+    """One tile is partly masked, the other three wholly: no number tells which."""
+    wanted = np.zeros((20, 30), bool)
+    wanted[3:9, 2:12] = True
+    wanted[0, 4:7] = True  # a row that was never seen
+    mask = raster(tmp_path / "mask.tif", wanted)
+    result = mapping.map_region(cube, 2018, tmp_path / "maps", mask=mask)
+    every = {
+        layer.name: read(result.path / f"{layer.name}.tif")
+        for layer in layers.describe("curve", 2018)
+    }
+    for layer in layers.describe("curve", 2018):
+        nothing = layers.LEFT_OUT if layer.name == "qflag" else layer.nodata
+        assert (every[layer.name][~wanted] == nothing).all(), layer.name
+    summary = result.summary
+    assert (summary["pixels"], summary["mapped"]) == (600, 63)
+    numbers = summary["maps"]["curve"]
+    assert numbers["layers"]["sos50"]["detected_share"] == round(60 / 63, 6)
+    assert numbers["layers"]["sos50"]["median_day"] == np.median(every["sos50"][3:9, 2:12])
+    assert numbers["crops"]["maize"]["pixels"] == 63
+    assert numbers["crops"]["maize"]["layers"]["sos50"]["detected_share"] == round(60 / 63, 6)
+    assert numbers["counts"]["n_obs_optical"] == {"min": 0, "median": 73, "max": 73}
+    assert numbers["counts"]["max_gap_optical"] == {"min": 4, "median": 4, "max": 365}
+    flags = every["qflag"]
+    for bit, words in layers.FLAGS.items():
+        of = np.ones_like(wanted) if bit == layers.LEFT_OUT else wanted
+        assert numbers["flags"][words] == round(((flags[of] & bit) > 0).mean(), 6)
+    assert summary["scenes"] == {"optical": 98, "optical_usable": 98}
+    assert {one["share"] for one in summary["seen"]["optical"]} == {round(60 / 63, 4)}
+
+
 def test_mask_and_parcels_both_limit(cube, tmp_path):
-    with rasterio.open(
-        tmp_path / "mask.tif", "w", driver="GTiff", height=20, width=30, count=1, dtype="uint8",
-        crs="EPSG:32631", transform=Affine(10, 0, 500000, 0, -10, 5600200),
-    ) as file:  # fmt: skip
-        file.write(np.eye(20, 30, dtype=np.uint8), 1)
     farms = geojson(tmp_path / "farms.geojson")
-    mask = tmp_path / "mask.tif"
+    mask = raster(tmp_path / "mask.tif", np.eye(20, 30))
     result = mapping.map_region(cube, 2018, tmp_path / "maps", mask=mask, parcels_path=farms)
     wanted = read(result.path / "qflag.tif") != layers.LEFT_OUT
     assert np.flatnonzero(wanted).tolist() == [31 * k for k in range(10)]
+    # Shares are of the pixels mapped; row 0 has no date. Of the other parcel none is.
+    north, south = rows_of(result)
+    assert (north["pixels"], float(north["sos50_share"])) == ("10", 0.9)
+    assert (south["pixels"], south["sos50_share"], south["crop"]) == ("0", "", "")
+    own = mapping.map_region(cube, 2018, tmp_path / "own", mask=mask, fields=True)
+    (field,) = rows_of(own)
+    assert (field["field"], field["pixels"], float(field["sos50_share"])) == ("7", "10", 0.9)
+    outline = pq.read_table(own.path / "fields.parquet")["geometry"].to_numpy(zero_copy_only=False)
+    assert shapely.from_wkb(outline)[0].equals(NORTH)
+
+
+def test_parcels_without_a_pixel_keep_their_row(cube, tmp_path, capsys):
+    thin = shapely.box(500051, 5600051, 500053, 5600053)  # holds no pixel's centre
+    far = shapely.box(700000, 5600100, 700100, 5600200)
+    farms = geojson(tmp_path / "farms.geojson", [thin, far, SOUTH])
+    result = mapping.map_region(cube, 2018, tmp_path / "maps", parcels_path=farms)
+    assert "farms.geojson: 1 of 3 shapes are no polygons within the map" in capsys.readouterr().err
+    assert [(r["field"], r["parcel_farm"], r["pixels"]) for r in rows_of(result)] == [
+        ("1", "farm 0", "0"), ("2", "farm 2", "50")
+    ]  # fmt: skip
+    assert len(pq.read_table(result.path / "fields.parquet")) == 2
+
+
+def test_a_mask_that_leaves_nothing_is_refused(cube, tmp_path):
+    def refuse(words, **options):
+        with pytest.raises(DeepCropError, match=words):
+            mapping.map_region(cube, 2018, tmp_path / "maps", **options)
+
+    far = raster(tmp_path / "far.tif", np.ones((20, 30)), left=700000)
+    here = r"The map \(\(500000\.0, .*\) in EPSG:32631\) has no pixel where mask "
+    refuse(here + r".*far\.tif \(\(700000\.0, .*\) in EPSG:32631\) has data", mask=far)
+    south = np.zeros((20, 30))
+    south[15:] = 1
+    mask = raster(tmp_path / "south.tif", south)
+    farms = geojson(tmp_path / "farms.geojson", [NORTH])
+    refuse(r"south\.tif .* and a parcel of .*farms\.geojson", mask=mask, parcels_path=farms)
 
 
 def test_files_that_do_not_serve_are_named(cube, tmp_path):

@@ -29,7 +29,7 @@ def test_the_longest_gap_counts_the_days_without_observation():
     made = run(found(3), [[1, 1, 1, 1, 1], [0, 0, 0, 0, 0], [1, 0, 0, 1, 0]], days)
     # From day 101 to 363; the whole year; from 0 to 363.
     assert made["max_gap_optical"].tolist() == [[263, 365, 364]]
-    assert made["n_obs_optical"].tolist() == [[5, 0, 2]]
+    assert made["n_obs_optical"].tolist() == [[3, 0, 1]]  # of the year alone
     leap = run(found(1), [[0, 0, 0, 0, 0]], days, year=2020)
     assert leap["max_gap_optical"].tolist() == [[366]]
 
@@ -62,7 +62,29 @@ def test_what_is_left_out_says_only_so():
     made = run(found(2), np.ones((2, 2)), [10, 20], wanted=np.array([[True, False]]))
     assert made["qflag"][0, 1] == layers.LEFT_OUT
     assert made["n_cycles"][0, 1] == 255
+    for name in ("n_obs_optical", "n_obs_sar", "max_gap_optical"):
+        assert made[name][0, 1] == layers.NO_COUNT
     assert made["qflag"][0, 0] != layers.LEFT_OUT
+    assert made["n_obs_optical"][0, 0] == 2
+
+
+def test_both_methods_count_the_observations_of_the_year():
+    """Whatever they read beside: the curve reads further than the network."""
+    optical, radar = [-200, -1, 0, 364, 365, 600], [-30, 40, 80, 400]
+    made = pixel_layers(
+        found(2),
+        {
+            "optical": np.ones((6, 1, 2), bool),
+            "sar": np.array([[[1, 1]], [[1, 0]], [[1, 0]], [[1, 1]]]),
+        },
+        {"optical": np.array(optical, np.float32), "sar": np.array(radar, np.float32)},
+        2018,
+        wanted=None,
+        reads=("optical", "sar"),
+    )
+    assert made["n_obs_optical"].tolist() == [[2, 2]]
+    assert made["n_obs_sar"].tolist() == [[2, 0]]
+    assert ((made["qflag"] & layers.NO_RADAR) > 0).tolist() == [[False, True]]
 
 
 def test_lengths_and_bounds():

@@ -10,7 +10,7 @@ import xarray as xr
 
 from deepcrop import __version__, grid, products
 from deepcrop.errors import DeepCropError
-from deepcrop.layers import describe
+from deepcrop.layers import LEFT_OUT, NO_COUNT, describe
 from deepcrop.stages import NO_DAY, STAGES
 
 DAY_LAYERS = [*STAGES, *(f"{stage}_season2" for stage in STAGES)]
@@ -68,12 +68,12 @@ def big(tmp_path_factory):
     return layers, crop, out, summary
 
 
-def write(tmp_path, layers, crop=None):
+def write(tmp_path, layers, crop=None, wanted=None):
     """All products but the pictures, which take the time."""
     out = tmp_path / "map.part"
     out.mkdir()
     with mock.patch.object(products.figures, "save"):
-        return products.write_products({"curve": layers}, out, INFO, crop), out
+        return products.write_products({"curve": layers}, out, INFO, crop, wanted), out
 
 
 # --- files ------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ def test_cogs_describe_themselves(big):
     with rasterio.open(out / "eos50_season2.tif") as dataset:
         assert dataset.tags()["season"] == "2"
     with rasterio.open(out / "n_obs_optical.tif") as dataset:
-        assert dataset.nodata is None  # no observation is an observation count, too
+        assert dataset.nodata == NO_COUNT  # no observation is an observation count, too
         assert "stage" not in dataset.tags()
 
 
@@ -276,6 +276,53 @@ def test_summary_over_many_windows_equals_numpy(big):
     }
 
 
+def test_what_is_left_out_counts_nowhere(tmp_path):
+    """Shares, medians and counts are of the wanted pixels, but for the flag that says which."""
+    rng = np.random.default_rng(2)
+    codes = np.where(np.arange(30)[:, None] < 12, 1, 5) * np.ones((1, 40), int)
+    codes[:, 35:] = 7
+    wanted = (rng.random(codes.shape) < 0.3) & (codes != 7)
+    days = np.where(wanted & (rng.random(codes.shape) < 0.6), 100 + np.arange(40), NO_DAY)
+    seen = np.where(wanted, rng.integers(0, 30, codes.shape), NO_COUNT)
+    few = wanted & (seen < 10)
+    flags = np.where(wanted, 2 * few, LEFT_OUT)
+    layers = make_layers(30, 40, sos20=days, n_obs_optical=seen, qflag=flags)
+    asked = xr.Dataset({"wanted": (("y", "x"), wanted.astype(np.uint8))})
+    asked = grid.assign_grid(asked, grid.grid_of(layers))["wanted"]
+    summary, out = write(tmp_path, layers, make_crop(layers, codes), asked)
+    assert (summary["pixels"], summary["mapped"]) == (1200, wanted.sum())
+    curve = summary["maps"]["curve"]
+    assert list(curve["crops"]) == ["maize", "winter_wheat"]  # code 7 is nowhere wanted
+    for got, where in (
+        (curve["layers"]["sos20"], wanted),
+        (curve["crops"]["maize"]["layers"]["sos20"], wanted & (codes == 1)),
+    ):
+        known = days[where & (days != NO_DAY)]
+        assert (got["detected"], got["median_day"]) == (known.size, np.median(known))
+        assert got["detected_share"] == pytest.approx(known.size / where.sum(), abs=1e-6)
+    assert curve["crops"]["maize"]["pixels"] == (wanted & (codes == 1)).sum()
+    counts = curve["counts"]["n_obs_optical"]
+    assert counts == {"min": 0, "median": np.median(seen[wanted]), "max": seen[wanted].max()}
+    shares = list(curve["flags"].values())
+    assert shares[1] == pytest.approx(few[wanted].mean(), abs=1e-6)
+    assert shares[6] == pytest.approx((~wanted).mean(), abs=1e-6)
+    rows = json.loads((out / "landscape.json").read_text())["rows"]
+    bands = [r for r in rows if r["layer"] == "sos20" and r["crop"] == "all" and r["south"]]
+    assert sum(row["pixels"] for row in bands) == wanted.sum()
+    assert sum(row["known"] for row in bands) == (days != NO_DAY).sum()
+
+
+def test_north_is_up_in_bands_of_latitude(tmp_path):
+    """Dates count the rows from the north: each band has the median of its own."""
+    layers = make_layers(40, 5, sos20=100 + np.arange(40)[:, None] * np.ones((1, 5)))
+    _, out = write(tmp_path, layers)
+    rows = json.loads((out / "landscape.json").read_text())["rows"]
+    bands = [r for r in rows if r["layer"] == "sos20" and r["south"] is not None]
+    assert [row["south"] for row in bands] == sorted(row["south"] for row in bands)
+    assert bands[0]["median"] == 137.5  # the southernmost: rows 36 to 39
+    assert bands[-1]["median"] == 101.5  # the northernmost: rows 0 to 3
+
+
 def test_codes_of_one_name_are_one_crop(tmp_path):
     layers = make_layers(sos20=np.full((4, 5), 90))
     crop = make_crop(layers, np.repeat([[1], [2], [2], [0]], 5, axis=1), (1, 2), "maize maize")
@@ -330,8 +377,18 @@ def test_stac_item(big):
     band = raw["assets"]["sos20"]["bands"][0]
     assert (band["data_type"], band["nodata"]) == ("int16", NO_DAY)
     assert band["unit"] == "days since 2018-01-01"
-    assert "nodata" not in raw["assets"]["n_obs_optical"]["bands"][0]
+    assert raw["assets"]["n_obs_optical"]["bands"][0]["nodata"] == NO_COUNT
+    assert "nodata" not in raw["assets"]["qflag"]["bands"][0]
     assert raw["assets"]["sos20"]["type"] == pystac.MediaType.COG
+
+
+def test_crop_types_without_names_have_no_classes(tmp_path):
+    layers = make_layers()
+    crop = make_crop(layers, np.ones((4, 5)))
+    crop.attrs = {}
+    _, out = write(tmp_path, layers, crop)
+    asset = json.loads((out / "item.json").read_text(encoding="utf-8"))["assets"]["crop_type"]
+    assert "classification:classes" not in asset
 
 
 def test_stac_geometry(big):

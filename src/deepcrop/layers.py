@@ -18,6 +18,9 @@ TITLES = STAGE_TITLES | {"peak": "peak of season"}
 NO_PERCENT = 255
 """Stands for "nothing known" in layers of percent."""
 
+NO_COUNT = 65535
+"""Stands for "left out" in counts of observations and gaps, of which 0 says something."""
+
 PARTS = {
     "low": "5 % quantile of the date",
     "high": "95 % quantile of the date",
@@ -44,7 +47,7 @@ FLAGS = {
     1: "no date of the main season",
     2: f"fewer than {FEW_OBSERVATIONS} optical observations in the target year",
     4: f"{LONG_GAP} days or more of the target year without an optical observation",
-    8: "no radar observation",
+    8: "no radar observation in the target year",
     16: "more seasons than are kept",
     32: f"an interval of {WIDE_INTERVAL} days or more in the main season",
     64: "left out: outside the mask or the parcels",
@@ -145,12 +148,13 @@ def _differences(season: int) -> Iterator[Layer]:
 
 def _of_pixels(method: str, year: int) -> Iterator[Layer]:
     uint8, uint16 = np.dtype(np.uint8), np.dtype(np.uint16)
+    often = f"observations in {year}"
     gap = f"longest stretch of {year} without an optical observation"
     for name, title, unit, dtype, nodata, kind in (
         ("n_cycles", _CYCLES[method].format(year=year), "1", uint8, NO_PERCENT, "count"),
-        ("n_obs_optical", "usable optical observations", "1", uint16, None, "count"),
-        ("n_obs_sar", "usable radar observations", "1", uint16, None, "count"),
-        ("max_gap_optical", gap, "days", uint16, None, "count"),
+        ("n_obs_optical", f"usable optical {often}", "1", uint16, NO_COUNT, "count"),
+        ("n_obs_sar", f"usable radar {often}", "1", uint16, NO_COUNT, "count"),
+        ("max_gap_optical", gap, "days", uint16, NO_COUNT, "count"),
         ("qflag", "quality flags", "1", uint8, None, "flags"),
     ):
         yield Layer(name, title, unit, dtype, nodata, kind)

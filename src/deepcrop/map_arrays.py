@@ -150,13 +150,16 @@ def _tile(
     return {layer.name: _decoded(values[layer.name], layer) for layer in described}
 
 
+_WHOLE = (None, layers.NO_COUNT)  # nothing is left out here, so these counts are all known
+
+
 def _dtype(layer: Layer) -> np.dtype:
-    return layer.dtype if layer.nodata is None else np.dtype(np.float32)
+    return layer.dtype if layer.nodata in _WHOLE else np.dtype(np.float32)
 
 
 def _decoded(values: NDArray, layer: Layer) -> NDArray:
     """Numbers with NaN for what a file marks as missing."""
-    if layer.nodata is None:
+    if layer.nodata in _WHOLE:
         return values
     if layer.nodata == stages.NO_DAY:
         return stages.decode(values)

@@ -115,7 +115,7 @@ def curve_tile(
     layers : dict of ndarray (y, x)
         As :func:`deepcrop.products.write_products` expects.
     scenes : list of ndarray of int (time,)
-        For each group the valid pixels of each scene.
+        For each group the valid pixels of each scene, of those that are wanted.
     """
     bands, formula, _ = INDICES[index]
     optical = images["optical"]
@@ -135,6 +135,8 @@ def curve_tile(
     valid = {"optical": np.isfinite(greenness)}
     if "sar" in images:
         valid["sar"] = np.isfinite(images["sar"].data["vv"].values)
+    if wanted is not None:
+        valid = {name: there & wanted for name, there in valid.items()}
     days = {name: images[name].days for name in valid}
     found |= pixel_layers(found, valid, days, year, wanted, reads=("optical",))
     return found, [valid[name].sum(axis=(1, 2)) for name in images]

@@ -94,6 +94,7 @@ def plan_network(
         "weights": {"file": file.name, "sha256": digest, "title": title},
         "sensors": list(images),
         **({} if precision == "float32" else {"precision": precision}),
+        **({} if device == "cpu" else {"device": device}),  # where sums are rounded otherwise
     }
 
     def run(
@@ -136,7 +137,7 @@ def network_tile(
     layers : dict of ndarray (y, x)
         As :func:`deepcrop.products.write_products` expects.
     scenes : list of ndarray of int (time,)
-        For each group the valid pixels of each scene.
+        For each group the valid pixels of each scene, of those that are wanted.
     """
     from deepcrop.network.dense import tile_dates
 
@@ -163,9 +164,9 @@ def network_tile(
     valid: dict[str, NDArray[np.bool_]] = {
         name: np.asarray(np.isfinite(stack[core]).all(axis=1)) for name, stack in stacks.items()
     }
-    seen = np.any([there.any(axis=0) for there in valid.values()], axis=0)
     if wanted is not None:
-        seen &= wanted
+        valid = {name: there & wanted for name, there in valid.items()}
+    seen = np.any([there.any(axis=0) for there in valid.values()], axis=0)
     found = network_layers(dates, network.config.stages, seen)
     found |= pixel_layers(found, valid, days, year, wanted, reads=tuple(valid))
     return found, [valid[name].sum(axis=(1, 2)) for name in images]

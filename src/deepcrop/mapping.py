@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
+import shapely
 import xarray as xr
 import zarr
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from deepcrop import grid, layers, observations, parcels, products
 from deepcrop.cluster import cluster, make_tiles_on
-from deepcrop.cogs import windows
+from deepcrop.cogs import crs_name, windows
 from deepcrop.errors import DeepCropError
 from deepcrop.layers import DIFFERENCE
 from deepcrop.map_curve import curve_settings
@@ -125,7 +128,7 @@ def map_region(
     )
     plans = plans_of(recipe)
     box = observations.grid_of(cube)
-    land = _Land(cube, cube_path, box, mask, parcels_path, fields)
+    land = Land(cube, cube_path, mask, parcels_path, fields)
     settings = {
         "map": recipe.cube,
         "made": _fingerprint(cube_path),
@@ -151,7 +154,10 @@ def map_region(
             maps = {group: opened.enter_context(_open(work, group)) for group in _groups(plans)}
             info = _info(cube, cube_path, year, plans, lines, land.settings)
             crops = _crop_type(cube)
-            summary = products.write_products(maps, stage.path, info, crops)
+            wanted = None
+            if (work / WANTED).exists():
+                wanted = opened.enter_context(_open(work, WANTED))[WANTED]
+            summary = products.write_products(maps, stage.path, info, crops, wanted)
             land.write(work, stage.path, maps, info, crops)
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (stage.path / MANIFEST).write_text(text)
@@ -211,13 +217,15 @@ def _lay_out(work: Path, plans: dict[str, Plan], year: int, box: GeoBox) -> None
     shutil.rmtree(work, ignore_errors=True)
     observations.create_store(work, {})
     for method in _groups(plans):
+        described = layers.describe(method, year)
         form = xr.Dataset(
             {
                 layer.name: (("y", "x"), np.broadcast_to(layer.dtype.type(0), box.shape))
-                for layer in layers.describe(method, year)
+                for layer in described
             }
         )
-        observations.create_group(work, method, grid.assign_grid(form, box))
+        empty = {layer.name: layer.nodata or 0 for layer in described}
+        observations.create_group(work, method, grid.assign_grid(form, box), empty)
 
 
 def _open(work: Path, group: str) -> xr.Dataset:
@@ -278,22 +286,35 @@ def _manifest(folder: Path) -> list[dict[str, Any]]:
     return [lines[place] for place in sorted(lines)]
 
 
-class _Land:
-    """Where to map, and the fields to give dates for."""
+class Land:
+    """Where to map, and the fields to give dates for.
+
+    Parameters
+    ----------
+    cube : DataTree
+    cube_path : Path
+        Where it lies, for messages.
+    mask, parcels_path, fields
+        As of `map_region`.
+
+    Raises
+    ------
+    DeepCropError
+        If the mask is missing, the parcels cannot be read, or the cube has no fields.
+    """
 
     def __init__(
         self,
         cube: xr.DataTree,
         cube_path: Path,
-        box: GeoBox,
         mask: str | Path | None,
         parcels_path: str | Path | None,
         fields: bool,
     ) -> None:
-        self.box, self.cube = box, cube
+        self.box = observations.grid_of(cube)
         self.mask = None if mask is None else Path(mask)
         self.file = None if parcels_path is None else Path(parcels_path)
-        self.parcels = None if self.file is None else parcels.read_parcels(self.file, box)
+        self.parcels = None if self.file is None else parcels.read_parcels(self.file, self.box)
         if fields and self.file is not None:
             raise DeepCropError("Give either parcels or fields: parcels are given dates as well.")
         landcover = cube["landcover"].to_dataset() if "landcover" in cube.children else {}
@@ -316,22 +337,77 @@ class _Land:
         }
         return told | ({"fields": "field_id of the cube"} if self.own is not None else {})
 
+    @property
+    def limited(self) -> bool:
+        """Whether not all pixels are wanted."""
+        return self.mask is not None or self.parcels is not None
+
     def lay_out(self, work: Path) -> None:
-        """Put the pixels that are wanted, and the numbers of parcels, into the work store."""
-        wanted = None
-        if self.parcels is not None:
-            numbers = self._array(work, _FIELDS, np.dtype(np.uint32))
-            wanted = self._array(work, WANTED, np.dtype(np.uint8))
-            for window in windows(self.box):
-                found = self.parcels.numbers(self.box, *window)
-                numbers[window], wanted[window] = found, found > 0
-        if self.mask is not None:
-            for window, there in parcels.read_mask(self.mask, self.box):
-                if wanted is None:
-                    wanted = self._array(work, WANTED, np.dtype(np.uint8))
-                if self.parcels is not None:
-                    there &= np.asarray(wanted[window]) > 0
+        """Put the pixels that are wanted, and the numbers of their fields, into the work store."""
+        numbered = self.parcels is not None or self.own is not None
+        if not self.limited and not numbered:
+            return
+        fields = self._array(work, _FIELDS, np.dtype(np.uint32)) if numbered else None
+        wanted = self._array(work, WANTED, np.dtype(np.uint8)) if self.limited else None
+        for window, numbers, there in self._windows():
+            if wanted is not None:
                 wanted[window] = there
+            if fields is not None:
+                fields[window] = np.where(there, numbers, 0)
+
+    def count(self) -> tuple[int, int]:
+        """Pixels that are wanted, and tiles with any."""
+        rows, cols = self.box.shape
+        side = observations.CHUNK
+        if not self.limited:
+            return rows * cols, -(-rows // side) * -(-cols // side)
+        pixels = tiles = 0
+        for _, _, there in self._windows():
+            down, across = (np.arange(0, length, side) for length in there.shape)
+            each = np.add.reduceat(np.add.reduceat(there, down, axis=0, dtype=int), across, axis=1)
+            pixels, tiles = pixels + int(each.sum()), tiles + int((each > 0).sum())
+        return pixels, tiles
+
+    def _windows(
+        self,
+    ) -> Iterator[tuple[tuple[slice, slice], NDArray[np.uint32], NDArray[np.bool_]]]:
+        """Give each window of the grid with the numbers of fields (0: none) and the pixels wanted.
+
+        Raises
+        ------
+        DeepCropError
+            If the mask cannot be read; at the end, if no pixel was wanted.
+        """
+        masks = None if self.mask is None else parcels.read_mask(self.mask, self.box)
+        some = False
+        for rows, cols in windows(self.box):
+            shape = rows.stop - rows.start, cols.stop - cols.start
+            numbers, there = np.zeros(shape, np.uint32), np.ones(shape, bool)
+            if self.parcels is not None:
+                numbers = self.parcels.numbers(self.box, rows, cols)
+                there = numbers > 0
+            elif self.own is not None:
+                numbers = self.own[rows, cols].values
+            if masks is not None:
+                there &= next(masks)[1]
+            some |= bool(there.any())
+            yield (rows, cols), numbers, there
+        if not some:
+            raise self._nothing()
+
+    def _nothing(self) -> DeepCropError:
+        crs, within = crs_name(self.box), []
+        if self.mask is not None:
+            with rasterio.open(self.mask) as raster:
+                words = f"{tuple(raster.bounds)} in {raster.crs}"
+            within.append(f"mask {self.mask} ({words}) has data that is not 0")
+        if self.parcels is not None:
+            bounds = tuple(shapely.total_bounds(self.parcels.shapes).tolist())
+            within.append(f"a parcel of {self.file} ({bounds} in {crs}) holds its centre")
+        return DeepCropError(
+            f"The map ({tuple(self.box.boundingbox.bbox)} in {crs}) has no pixel where "
+            f"{' and '.join(within)}; nothing would be mapped."
+        )
 
     def _array(self, work: Path, name: str, dtype: np.dtype) -> zarr.Array:
         form = xr.Dataset({name: (("y", "x"), np.broadcast_to(dtype.type(0), self.box.shape))})
@@ -349,18 +425,14 @@ class _Land:
         """Write what the map says of each field."""
         if self.parcels is None and self.own is None:
             return
-        with ExitStack() as opened:
-            numbers = self.own
-            if numbers is None:
-                numbers = opened.enter_context(_open(work, _FIELDS))[_FIELDS]
-            table = parcels.field_table(maps, numbers, info.year, crops)
-            if self.parcels is None:
-                shapes = parcels.field_shapes(numbers, table["field"])
-            else:
-                at = np.array(table["field"], int) - 1
-                shapes = self.parcels.shapes[at]
-                own = {f"parcel_{k}": v for k, v in self.parcels.columns.items()}
-                table |= {name: [values[k] for k in at] for name, values in own.items()}
+        every = None if self.parcels is None else np.arange(1, len(self.parcels.shapes) + 1)
+        with _open(work, _FIELDS) as group:
+            table = parcels.field_table(maps, group[_FIELDS], info.year, crops, every)
+        if self.parcels is not None:
+            shapes = self.parcels.shapes
+            table |= {f"parcel_{name}": values for name, values in self.parcels.columns.items()}
+        elif self.own is not None:
+            shapes = parcels.field_shapes(self.own, table["field"])
         about = f"{info.title}: crop season dates {info.year}"
         parcels.write_fields(out, table, shapes, self.box, about, info.simulated)
 
@@ -394,7 +466,7 @@ def _info(
     times = np.concatenate([images.data["time"].values for _, images in read.values()])
     scenes: dict[str, int] = {}
     seen: dict[str, list[dict[str, Any]]] = {}
-    size = math.prod(observations.grid_of(cube).shape)
+    size = sum(line["pixels"] - line["left_out"] for line in lines)
     for name, (key, images) in read.items():
         pixels = [line["valid"][key] for line in lines if line["valid"]]
         counts = np.sum(pixels, axis=0) if pixels else np.zeros(images.days.size)

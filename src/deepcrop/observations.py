@@ -402,7 +402,9 @@ def create_store(path: Path, attrs: Mapping[Any, Any]) -> None:
     group.attrs.put({"software": f"deepcrop {__version__}"} | plain(attrs))
 
 
-def create_group(path: Path, name: str, template: xr.Dataset) -> None:
+def create_group(
+    path: Path, name: str, template: xr.Dataset, empty: Mapping[str, int] | None = None
+) -> None:
     """Add a group to a Zarr store: coordinates and attributes written, arrays empty.
 
     Parameters
@@ -414,6 +416,8 @@ def create_group(path: Path, name: str, template: xr.Dataset) -> None:
     template : Dataset
         Coordinates, attributes, and data variables whose values are not read (only dimensions,
         types and attributes count). float32 variables are stored packed.
+    empty : mapping of str to int, optional
+        What variables of whole numbers hold where nothing is written, or a chunk is lost; else 0.
     """
     coords = template.drop_vars(list(template.data_vars)).drop_encoding()
     if "time" in coords.coords:
@@ -430,7 +434,7 @@ def create_group(path: Path, name: str, template: xr.Dataset) -> None:
             shape=array.shape,
             chunks=_chunks(array),
             dtype=dtype,
-            fill_value=fill,
+            fill_value=(empty or {}).get(str(variable), fill),
             dimension_names=[str(dim) for dim in array.dims],
             attributes=attributes,
             compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),

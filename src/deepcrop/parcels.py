@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,15 @@ class Parcels:
     def numbers(self, box: GeoBox, rows: slice, cols: slice) -> NDArray[np.uint32]:
         """Give each pixel of a window the number of the parcel that holds its centre; 0: none."""
         part = grid.crop(box, (rows, cols))
-        tree = shapely.STRtree(self.shapes)
-        inside = np.sort(tree.query(shapely.box(*part.boundingbox.bbox)))
+        inside = np.sort(self._tree.query(shapely.box(*part.boundingbox.bbox)))
         if not inside.size:
             return np.zeros(part.shape, np.uint32)
         pairs = [(self.shapes[k], int(k) + 1) for k in inside]
         return rasterize(pairs, part.shape, 0, transform=part.affine, dtype="uint32")
+
+    @cached_property
+    def _tree(self) -> shapely.STRtree:
+        return shapely.STRtree(self.shapes)
 
 
 def check_installed() -> None:
@@ -68,6 +72,8 @@ def check_installed() -> None:
 
 def read_parcels(path: Path, box: GeoBox) -> Parcels:
     """Read polygons: GeoPackage, GeoJSON, Shapefile and what else GDAL reads, or GeoParquet.
+
+    How many shapes are no polygon that meets the grid, and so left aside, is said on stderr.
 
     Raises
     ------
@@ -95,6 +101,12 @@ def read_parcels(path: Path, box: GeoBox) -> Parcels:
         raise DeepCropError(
             f"{path}: none of its {len(geometry)} shapes is a polygon within the map "
             f"({tuple(box.boundingbox.bbox)} in {crs_name(box)})."
+        )
+    if not here.all():
+        aside = len(here) - int(here.sum())
+        print(
+            f"{path}: {aside} of {len(here)} shapes are no polygons within the map.",
+            file=sys.stderr,
         )
     return Parcels(
         geometry[here],
@@ -162,6 +174,7 @@ def field_table(
     numbers: xr.DataArray,
     year: int,
     crop_type: xr.DataArray | None = None,
+    fields: NDArray[np.integer] | None = None,
 ) -> dict[str, list[Any]]:
     """Dates of each field: median, spread and share detected, column by column.
 
@@ -175,6 +188,8 @@ def field_table(
         Target year.
     crop_type : DataArray, optional
         For the commonest crop of a field.
+    fields : ndarray of int, optional
+        Numbers to give a row, in order, with pixels or without. By default those with pixels.
 
     Returns
     -------
@@ -202,13 +217,14 @@ def field_table(
                 values = array[rows, cols].values[inside].astype(np.int64) + _SHIFT
                 kept.append(np.unique(field[inside] * _ROOM + values, return_counts=True))
     nothing = np.zeros(0, np.int64)
-    fields = np.unique(np.concatenate([nothing, *(keys // _ROOM for keys, _ in counted[0])]))
+    if fields is None:
+        fields = np.unique(np.concatenate([nothing, *(keys // _ROOM for keys, _ in counted[0])]))
     table: dict[str, list[Any]] = {"field": fields.astype(int).tolist()}
     for (prefix, array, layer), parts in zip(jobs, counted, strict=True):
         each = list(_split(parts, fields))
         if layer is _CROPS:
             names = crop_names(array)
-            commonest = [int(values[counts.argmax()]) for values, counts in each]
+            commonest = [int(v[counts.argmax()]) if v.size else 0 for v, counts in each]
             table["crop"] = [
                 names.get(code, f"code {code}") if code else None for code in commonest
             ]
@@ -233,8 +249,9 @@ def _split(
     counts = np.concatenate([nothing, *(counts for _, counts in parts)])
     keys, place = np.unique(keys, return_inverse=True)  # a field may lie in several windows
     counts = np.bincount(place, counts, keys.size).astype(np.int64)
-    edges = np.searchsorted(keys // _ROOM, np.append(fields, np.inf))
-    for first, last in pairwise(edges.tolist()):
+    of = keys // _ROOM
+    edges = (np.searchsorted(of, fields, side).tolist() for side in ("left", "right"))
+    for first, last in zip(*edges, strict=True):
         yield keys[first:last] % _ROOM - _SHIFT, counts[first:last]
 
 
@@ -249,7 +266,8 @@ def _columns(
         )
         median.append(middle)
         spread.append(None if low is None or high is None else high - low)
-        share.append(round(int(counts[known].sum()) / int(counts.sum()), 4))
+        pixels = int(counts.sum())
+        share.append(round(int(counts[known].sum()) / pixels, 4) if pixels else None)
     columns: dict[str, list[Any]] = {f"{name}_median": median}
     if layer.kind == "day":
         columns[f"{name}_date"] = [None if m is None else str(to_dates(m, year)) for m in median]
@@ -257,14 +275,14 @@ def _columns(
 
 
 def field_shapes(numbers: xr.DataArray, fields: list[int]) -> NDArray[np.object_]:
-    """Outline of each field along the edges of its pixels, in the reference system of the map.
+    """Outline of fields along the edges of their pixels, in the reference system of the map.
 
     Reads the whole grid, four bytes a pixel.
     """
     box = grid.grid_of(numbers)
     values = numbers.values.astype(np.int32)
     parts: dict[int, list[Any]] = {field: [] for field in fields}
-    for shape, number in shapes(values, values > 0, transform=box.affine):
+    for shape, number in shapes(values, np.isin(values, fields), transform=box.affine):
         parts[int(number)].append(shapely.geometry.shape(shape))
     return np.array([shapely.union_all(parts[field]) for field in fields], object)
 

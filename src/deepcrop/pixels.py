@@ -55,21 +55,24 @@ def pixel_layers(
     Returns
     -------
     dict of ndarray (y, x)
-        ``n_cycles``, ``n_obs_optical``, ``n_obs_sar``, ``max_gap_optical``, ``qflag``.
+        ``n_cycles``, ``n_obs_optical``, ``n_obs_sar``, ``max_gap_optical``, ``qflag``; counts of
+        observations are of the target year, like the gap.
     """
     cycles = found["n_cycles"]
-    none = np.zeros((0, *cycles.shape), bool), np.zeros(0, np.float32)
-    optical, optical_days = valid.get("optical", none[0]), days.get("optical", none[1])
-    radar = valid.get("sar", none[0])
     length = _length(year)
-    inside = (optical_days >= 0) & (optical_days < length)
-    counts = {"optical": optical.sum(axis=0), "sar": radar.sum(axis=0)}
-    unseen = np.all([counts[name] == 0 for name in reads], axis=0)
-    gap = _longest_gap(optical[inside], optical_days[inside], length)
+    inside = {}
+    for name in ("optical", "sar"):
+        when = days.get(name, np.zeros(0, np.float32))
+        of_year = (when >= 0) & (when < length)
+        there = valid.get(name, np.zeros((0, *cycles.shape), bool))
+        inside[name] = there[of_year], when[of_year]
+    counts = {name: there.sum(axis=0) for name, (there, _) in inside.items()}
+    unseen = ~np.any([valid[name].any(axis=0) for name in reads], axis=0)
+    gap = _longest_gap(*inside["optical"], length)
     flags = np.zeros(cycles.shape, np.uint8)
     dates = np.stack([found[layer_name(stage, 1)] for stage in CALENDAR])
     flags[(dates == stages.NO_DAY).all(axis=0)] |= layers.NO_SEASON
-    flags[optical[inside].sum(axis=0) < layers.FEW_OBSERVATIONS] |= layers.FEW_SEEN
+    flags[counts["optical"] < layers.FEW_OBSERVATIONS] |= layers.FEW_SEEN
     flags[gap >= layers.LONG_GAP] |= layers.GAP
     flags[counts["sar"] == 0] |= layers.NO_RADAR
     flags[(cycles > stages.SLOTS) & (cycles != layers.NO_PERCENT)] |= layers.MANY_SEASONS
@@ -78,17 +81,18 @@ def pixel_layers(
         wide = high.astype(np.int32) - low >= layers.WIDE_INTERVAL
         flags[wide & (low != stages.NO_DAY)] |= layers.UNCERTAIN
     flags[unseen] |= layers.UNSEEN
-    cycles = np.where(unseen, layers.NO_PERCENT, cycles).astype(np.uint8)
-    if wanted is not None:
-        flags[~wanted] = layers.LEFT_OUT
-        cycles[~wanted] = layers.NO_PERCENT
-    return {
-        "n_cycles": cycles,
+    made = {
+        "n_cycles": np.where(unseen, layers.NO_PERCENT, cycles).astype(np.uint8),
         "n_obs_optical": counts["optical"].astype(np.uint16),
         "n_obs_sar": counts["sar"].astype(np.uint16),
         "max_gap_optical": gap,
         "qflag": flags,
     }
+    if wanted is not None:
+        empty = {"n_cycles": layers.NO_PERCENT, "qflag": layers.LEFT_OUT}
+        for name, values in made.items():
+            values[~wanted] = empty.get(name, layers.NO_COUNT)
+    return made
 
 
 def _length(year: int) -> int:

@@ -52,7 +52,7 @@ class MapInfo:
     scenes : mapping
         Numbers of scenes, for example ``{"optical": 42, "optical_usable": 40}``.
     seen : mapping
-        By sensor, each scene's date and the share of the region that it shows:
+        By sensor, each scene's date and the share of the mapped pixels that it shows:
         ``{"optical": [{"date": "2018-04-11", "share": 0.83}, …]}``.
     source : mapping
         Provenance: settings and attributes of the cube, as JSON types.
@@ -79,7 +79,11 @@ class _Job:
 
 
 def write_products(
-    maps: Mapping[str, xr.Dataset], out: Path, info: MapInfo, crop_type: xr.DataArray | None = None
+    maps: Mapping[str, xr.Dataset],
+    out: Path,
+    info: MapInfo,
+    crop_type: xr.DataArray | None = None,
+    wanted: xr.DataArray | None = None,
 ) -> dict[str, Any]:
     """Write all files of a map.
 
@@ -99,6 +103,8 @@ def write_products(
         What the files are to say about the map.
     crop_type : DataArray, optional
         Crop codes on the same grid, with CF ``flag_values`` and ``flag_meanings``; 0 is unknown.
+    wanted : DataArray, optional
+        Not 0 where pixels were asked for: shares, medians and counts are of these. By default all.
 
     Returns
     -------
@@ -112,7 +118,7 @@ def write_products(
         percent, or if ``crop_type`` lies on another grid.
     """
     box = _check(maps, info.year, crop_type)
-    groups = summaries.groups_of(crop_type, box, list(windows(box)))
+    groups = summaries.groups_of(crop_type, box, list(windows(box)), wanted)
     jobs = [
         _Job(_key(maps, method, layer), method, layer, data[layer.name])
         for method, data in maps.items()
@@ -124,7 +130,7 @@ def write_products(
         (out / job.key).parent.mkdir(exist_ok=True)
     counts: Counts = {}
     assets: dict[str, pystac.Asset] = {}
-    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    pool = ThreadPoolExecutor(cores())
     try:
         written = [pool.submit(_write_layer, job, box, out, info, groups) for job in jobs]
         shared = _count_shared(maps, info.year, box, groups)
@@ -155,6 +161,13 @@ def write_products(
     item = stac_item(info.title, info.year, summary["methods"], assets, box, properties)
     write_stac(item, out, info.simulated)
     return summary
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # on Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _key(maps: Mapping[str, xr.Dataset], method: str, layer: Layer) -> str:
@@ -194,7 +207,7 @@ def _check(maps: Mapping[str, xr.Dataset], year: int, crop_type: xr.DataArray | 
 def _write_layer(
     job: _Job, box: GeoBox, out: Path, info: MapInfo, groups: Groups
 ) -> NDArray[np.int64]:
-    """Write one layer; return its pixels (groups, values)."""
+    """Write one layer; return its pixels (groups, values), of flags and classes all in one."""
     tags = {
         "title": info.title,
         "year": info.year,
@@ -210,7 +223,11 @@ def _write_layer(
         nonlocal counted
         for rows, cols in windows(box):
             values = job.array[rows, cols].values
-            part = summaries.count(job.layer, values, groups.of(rows, cols), groups.count)
+            if job.layer.kind in ("flags", "class"):  # of all pixels: flags say what is left out
+                group, number = np.zeros(values.shape, np.intp), 1
+            else:
+                group, number = groups.of(rows, cols), groups.count
+            part = summaries.count(job.layer, values, group, number)
             counted = summaries.add(counted, part)
             yield (rows, cols), values
 
@@ -296,10 +313,11 @@ def _summary(
     maps: Mapping[str, xr.Dataset], counts: Counts, groups: Groups, box: GeoBox, info: MapInfo
 ) -> dict[str, Any]:
     left, bottom, right, top = box.boundingbox.bbox
+    methods = [method for method in METHODS if method in maps]
     return {
         "title": info.title,
         "year": info.year,
-        "methods": [method for method in METHODS if method in maps],
+        "methods": methods,
         "simulated": info.simulated,
         "software": f"deepcrop {__version__}",
         "observations": {"start": _iso(info.start), "end": _iso(info.end)},
@@ -312,6 +330,7 @@ def _summary(
             "bounds": [left, bottom, right, top],
         },
         "pixels": box.shape[0] * box.shape[1],
+        "mapped": int(counts[methods[0], "n_cycles"].sum()),
         "maps": {method: _numbers(method, counts, groups, info.year) for method in maps},
         "source": dict(info.source),
     }

@@ -14,7 +14,7 @@ from pyproj import Transformer
 from deepcrop.figures import results as figures
 from deepcrop.figures.results import METHODS, ORDER
 from deepcrop.figures.style import date_label, percent
-from deepcrop.layers import TITLES
+from deepcrop.layers import LEFT_OUT, TITLES
 from deepcrop.report_page import Grid, Picture, Section, write_page
 from deepcrop.results import Result, ResultLayer, open_result
 from deepcrop.sources.phenocam_files import CITATION as PHENOCAM
@@ -134,6 +134,10 @@ def _area(result: Result) -> Section:
     lon, lat = to_degrees.transform((left + right) / 2, (bottom + top) / 2)
     side = float(result.grid.resolution.x) / 1000
     observed = result.summary["observations"]
+    share = result.summary.get("mapped", rows * cols) / (rows * cols)
+    mapped = (
+        "" if share == 1 else f" Of its pixels {percent(share)} were mapped; shares are of these."
+    )
     pictures = []
     figure = figures.crop_map(result)
     if figure is not None:
@@ -149,7 +153,7 @@ def _area(result: Result) -> Section:
             "Its centre lies at "
             f"{abs(lat):.3f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.3f}° "
             f"{'E' if lon >= 0 else 'W'} ({result.grid.crs}). Observations from "
-            f"{observed['start'][:10]} to {observed['end'][:10]} were read."
+            f"{observed['start'][:10]} to {observed['end'][:10]} were read." + mapped
         ],
         pictures,
     )
@@ -376,14 +380,19 @@ def _flag_table(layer: ResultLayer, result: Result, method: str) -> Grid:
         for _, window in file.block_windows(1):
             counts += np.bincount(file.read(1, window=window).reshape(-1), minlength=256)[:256]
     values, total = np.arange(256), max(counts.sum(), 1)
-    rows = [("0", "nothing to say", percent(counts[0] / total))]
+    mapped = max(counts[(values & LEFT_OUT) == 0].sum(), 1)
+    rows = [("0", "nothing to say", percent(counts[0] / mapped))]
     rows += [
-        (str(bit), words, percent(counts[(values & bit) > 0].sum() / total))
+        (
+            str(bit),
+            words,
+            percent(counts[(values & bit) > 0].sum() / (total if bit == LEFT_OUT else mapped)),
+        )
         for bit, words in layer.flags.items()
     ]
     return Grid(
         f"Quality flags, {METHODS[method]}",
-        ("bit", "meaning", "of all pixels"),
+        ("bit", "meaning", "of mapped pixels"),
         rows,
         2,
         f"A pixel may have several. {layer.key}.tif",

@@ -17,7 +17,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from deepcrop.errors import DeepCropError
-from deepcrop.layers import Layer
+from deepcrop.layers import LEFT_OUT, Layer
 from deepcrop.stages import DAY_MAX, DAY_MIN, to_dates
 
 BANDS = 10
@@ -29,6 +29,8 @@ _SPAN = DAY_MAX - DAY_MIN  # longest difference of two day numbers
 @dataclass(frozen=True)
 class Groups:
     """What pixels are counted by: their crop and their band of latitude.
+
+    Pixels that are left out are of no group.
 
     Attributes
     ----------
@@ -42,6 +44,8 @@ class Groups:
         Edges of the bands, degrees, from south to north.
     box : GeoBox
         Grid of the map.
+    wanted : DataArray or None
+        Pixels that were asked for (y, x); None: all.
     """
 
     crop_type: xr.DataArray | None
@@ -49,6 +53,7 @@ class Groups:
     names: dict[int, str]
     latitudes: NDArray[np.float64]
     box: GeoBox
+    wanted: xr.DataArray | None = None
 
     @property
     def count(self) -> int:
@@ -56,26 +61,33 @@ class Groups:
         return len(self.codes) * BANDS
 
     def of(self, rows: slice, cols: slice) -> NDArray[np.intp]:
-        """Group of each pixel of a window."""
-        band = np.searchsorted(self.latitudes[1:-1], _latitudes(self.box, rows, cols), "right")
-        if self.crop_type is None:
-            return band
-        crops = np.searchsorted(self.codes, self.crop_type[rows, cols].values)
-        return crops * BANDS + band
+        """Group of each pixel of a window; `count` where it is left out."""
+        group = np.searchsorted(self.latitudes[1:-1], _latitudes(self.box, rows, cols), "right")
+        if self.crop_type is not None:
+            group += np.searchsorted(self.codes, self.crop_type[rows, cols].values) * BANDS
+        if self.wanted is not None:
+            group[self.wanted[rows, cols].values == 0] = self.count
+        return group
 
 
 def groups_of(
-    crop_type: xr.DataArray | None, box: GeoBox, windows: list[tuple[slice, slice]]
+    crop_type: xr.DataArray | None,
+    box: GeoBox,
+    windows: list[tuple[slice, slice]],
+    wanted: xr.DataArray | None = None,
 ) -> Groups:
     """Prepare to count the pixels of a map."""
     codes = np.zeros(1, np.int64)
     if crop_type is not None:
-        found = [np.unique(crop_type[rows, cols].values) for rows, cols in windows]
+        found = []
+        for window in windows:
+            crops = crop_type[window].values
+            found.append(np.unique(crops if wanted is None else crops[wanted[window].values > 0]))
         codes = np.unique(np.concatenate(found)).astype(np.int64)
     names = crop_names(crop_type) if crop_type is not None else {}
     edge = [_latitudes(box, rows, cols) for rows, cols in windows]
     south, north = min(part.min() for part in edge), max(part.max() for part in edge)
-    return Groups(crop_type, codes, names, np.linspace(south, north, BANDS + 1), box)
+    return Groups(crop_type, codes, names, np.linspace(south, north, BANDS + 1), box, wanted)
 
 
 def _latitudes(box: GeoBox, rows: slice, cols: slice) -> NDArray[np.float64]:
@@ -116,6 +128,8 @@ def first_of(layer: Layer) -> int:
 def count(layer: Layer, values: NDArray, groups: NDArray[np.intp], number: int) -> NDArray:
     """Pixels (number, bins + 1) of a window by group and value; the last bin is "nothing known".
 
+    Pixels of group ``number``, those left out, are checked but not counted.
+
     Raises
     ------
     DeepCropError
@@ -128,7 +142,8 @@ def count(layer: Layer, values: NDArray, groups: NDArray[np.intp], number: int) 
     elif layer.kind == "percent":
         bins, words = 101, "no percent: expected 0 to 100"
     else:
-        bins, words = int(values.max(initial=0)) + 1, ""
+        known = values if layer.nodata is None else values[values != layer.nodata]
+        bins, words = int(known.max(initial=0)) + 1, ""
     index = values.astype(np.intp) - first
     wrong = (index < 0) | (index >= bins)
     if layer.nodata is not None:
@@ -141,7 +156,8 @@ def count(layer: Layer, values: NDArray, groups: NDArray[np.intp], number: int) 
             f"{layer.nodata} for none. Run the mapping again."
         )
     index += groups * (bins + 1)
-    return np.bincount(index.reshape(-1), minlength=number * (bins + 1)).reshape(number, -1)
+    counted = np.bincount(index.reshape(-1), minlength=(number + 1) * (bins + 1))
+    return counted.reshape(number + 1, -1)[:number]
 
 
 def add(total: NDArray | None, part: NDArray) -> NDArray:
@@ -213,11 +229,13 @@ def of_percent(histogram: NDArray[np.int64]) -> dict[str, Any]:
 
 
 def of_flags(histogram: NDArray[np.int64], bits: Mapping[int, str]) -> dict[str, float]:
-    """Share of the pixels that have each bit set."""
-    values = np.arange(histogram.size - 1)
+    """Share of the mapped pixels that have each bit set; of `LEFT_OUT`, of all pixels."""
+    values, known = np.arange(histogram.size - 1), histogram[:-1]
+    number = {bit: int(known[(values & bit) > 0].sum()) for bit in bits}
     total = int(histogram.sum())
+    mapped = total - number[LEFT_OUT]
     return {
-        words: round(int(histogram[:-1][(values & bit) > 0].sum()) / total, 6)
+        words: round(number[bit] / (total if bit == LEFT_OUT else mapped), 6)
         for bit, words in bits.items()
     }
 
