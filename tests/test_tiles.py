@@ -1,6 +1,9 @@
 """Tiles made in this process: failures are tried again, then named, and the others finish."""
 
+import errno
 import json
+import os
+import re
 
 import numpy as np
 import pytest
@@ -47,6 +50,27 @@ def test_a_tile_that_fails_is_tried_again(cube, tmp_path, monkeypatch, step):
     assert len((result.path / mapping.MANIFEST).read_text().splitlines()) == 4
 
 
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_full_disk_ends_the_run_at_once(cube, tmp_path, monkeypatch, code):
+    """To make the tile again would be in vain, and the other tiles after it."""
+    tries, made, real = [], [], tiles.compute_tile
+
+    def full(*args):
+        tries.append(args)
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tiles, "write_tile", full)
+        patch.setattr(tiles, "compute_tile", lambda *a: made.append(a[2]) or real(*a))
+        with pytest.raises(OSError, match=os.strerror(code)) as caught:
+            mapping.map_region(cube, 2018, tmp_path / "maps")
+    assert len(tries) == 1
+    assert len(made) <= 3  # what was under way
+    (note,) = caught.value.__notes__
+    assert re.search(r"kept in .*maps\.part: .*make room.*the same command goes on", note)
+    mapping.map_region(cube, 2018, tmp_path / "maps", resume=True)
+
+
 def test_a_tile_that_goes_on_failing_is_named_and_the_others_are_kept(cube, tmp_path, monkeypatch):
     tries = failing(monkeypatch, "compute_tile", times=99)
     words = (
@@ -75,6 +99,22 @@ def test_the_manifest_has_a_line_for_each_tile(cube, tmp_path):
     assert sum(line["pixels"] for line in lines) == 600
     assert np.sum([line["valid"]["curve optical"] for line in lines]) == 570 * 98
     assert all(line["seconds"] >= 0 and line["left_out"] == 0 for line in lines)
+
+
+def test_a_chunk_that_is_lost_reads_as_no_date(cube, tmp_path, monkeypatch):
+    """Not as 1 January, which is day 0."""
+    real = mapping.products.write_products
+
+    def lose(maps, out, *args):
+        for chunk in (out / "work.zarr" / "curve" / "sos50" / "c").rglob("0"):
+            chunk.unlink() if chunk.is_file() else None
+        return real(maps, out, *args)
+
+    monkeypatch.setattr(mapping.products, "write_products", lose)
+    result = mapping.map_region(cube, 2018, tmp_path / "maps")
+    days = read(result.path / "sos50.tif")
+    assert (days[:, :16] == NO_DAY).all()
+    assert (days[1:, 16:] != NO_DAY).all()
 
 
 def test_there_must_be_something_to_resume(cube, tmp_path):

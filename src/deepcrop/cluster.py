@@ -8,11 +8,25 @@ the same command goes on.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from deepcrop.errors import DeepCropError
-from deepcrop.tiles import TRIES, Failure, Recipe, make_tile
+from deepcrop.tiles import TRIES, Failure, Recipe, make_tile, no_room
+
+_KEEP_WORKING = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""Run by local workers: Ctrl-C reaches them too, but the command answers it, and ends them."""
+
+
+def check_cluster(address: str | None, workers: int | None) -> None:
+    """Raise `DeepCropError` unless Dask is installed and the number of workers is one."""
+    try:
+        import distributed  # noqa: F401
+    except ImportError as error:
+        raise DeepCropError(f"This needs 'pip install deepcrop[cluster]' ({error}).") from None
+    if address is None and (not workers or workers < 1):
+        raise DeepCropError(f"--workers {workers}: expected 1 or more.")
 
 
 @contextlib.contextmanager
@@ -31,10 +45,9 @@ def cluster(address: str | None, workers: int | None) -> Iterator[Any]:
     DeepCropError
         If Dask is not installed, or nobody answers.
     """
-    try:
-        from distributed import Client, LocalCluster
-    except ImportError as error:
-        raise DeepCropError(f"This needs 'pip install deepcrop[cluster]' ({error}).") from None
+    check_cluster(address, workers)
+    from distributed import Client, LocalCluster
+
     if address is not None:
         try:
             client = Client(address, timeout="10s", set_as_default=False)
@@ -44,12 +57,14 @@ def cluster(address: str | None, workers: int | None) -> Iterator[Any]:
                 "scheduler', or use --workers."
             ) from None
         with client:
+            if not client.scheduler_info()["workers"]:
+                print(f"No workers yet at {address}; tiles wait for the first.", file=sys.stderr)
             yield client
         return
-    if not workers or workers < 1:
-        raise DeepCropError(f"--workers {workers}: expected 1 or more.")
     with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as local,
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=None, preload=_KEEP_WORKING
+        ) as local,
         Client(local, set_as_default=False) as client,
     ):
         yield client
@@ -68,6 +83,8 @@ def make_tiles_on(
     ------
     DeepCropError
         If the scheduler is lost.
+    OSError
+        If the disk is full, or may not be written.
     """
     from concurrent.futures import CancelledError
 
@@ -78,19 +95,23 @@ def make_tiles_on(
         future = client.submit(_on_worker, recipe, work, core, pure=False, retries=TRIES - 1)
         where[future] = core
     failures = []
-    try:
-        for future in as_completed(list(where), loop=client.loop):
-            core = where.pop(future)
-            try:
-                line = future.result()
-            except Exception as error:
-                if isinstance(error, CancelledError) or client.status != "running":
-                    raise _lost() from error
-                failures.append(Failure(core, f"{type(error).__name__}: {error}"))
-            else:
-                done(line)
-    except (OSError, RuntimeError, CancelledError) as error:
-        raise _lost() from error
+    finished = as_completed(list(where), loop=client.loop)
+    while where:
+        try:
+            future = next(finished)
+        except (OSError, RuntimeError, CancelledError) as error:
+            raise _lost() from error
+        core = where.pop(future)
+        try:
+            line = future.result()
+        except Exception as error:
+            if isinstance(error, CancelledError) or client.status != "running":
+                raise _lost() from error
+            failures.append(Failure(core, f"{type(error).__name__}: {error}"))
+            continue
+        if isinstance(line, OSError):
+            raise line
+        done(line)  # its own errors are of this computer's disk
     return failures
 
 
@@ -101,8 +122,11 @@ def _lost() -> DeepCropError:
     )
 
 
-def _on_worker(recipe: Recipe, work: str, core: tuple[slice, slice]) -> dict[str, Any]:
-    """Make a tile on one core: a worker has as many threads as it is to use cores."""
+def _on_worker(recipe: Recipe, work: str, core: tuple[slice, slice]) -> dict[str, Any] | OSError:
+    """Make a tile on one core: a worker has as many threads as it is to use cores.
+
+    That the disk is full is returned, not raised, as Dask would try again.
+    """
     import numba
 
     numba.set_num_threads(1)
@@ -110,4 +134,9 @@ def _on_worker(recipe: Recipe, work: str, core: tuple[slice, slice]) -> dict[str
         import torch
 
         torch.set_num_threads(1)
-    return make_tile(recipe, work, core)
+    try:
+        return make_tile(recipe, work, core)
+    except OSError as error:
+        if no_room(error):
+            return error
+        raise

@@ -82,7 +82,7 @@ def staging(
 
     On success the directory gets its final name. On any exception, Ctrl-C included, what is done
     stays under the temporary name for the next run. A leftover made with other settings or another
-    version is discarded.
+    version is discarded. An OSError (a full disk) gets a note that says so.
 
     Parameters
     ----------
@@ -119,6 +119,13 @@ def staging(
                 f"Interrupted. {part} keeps what is done; the same command goes on.",
                 file=sys.stderr,
             )
+            raise
+        except OSError as error:
+            if resume:
+                error.add_note(
+                    f"What is done is kept in {part}: mend this (make room on a full disk), and "
+                    "the same command goes on."
+                )
             raise
         _give_name(part, target, record)
 

@@ -5,6 +5,7 @@ Tiles write disjoint chunks of one store, so they can be made in any order, anyw
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -30,6 +31,9 @@ from deepcrop.tiling import Images, Layers, Plan
 
 TRIES = 3
 """How often a tile is tried before it is given up."""
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Nothing can be written, whatever the tile: to try again is to compute in vain."""
 
 WANTED = "wanted"
 """Group and array of the work store that say which pixels are asked for."""
@@ -163,6 +167,11 @@ def make_tiles(
     -------
     list of Failure
         Tiles that failed `TRIES` times.
+
+    Raises
+    ------
+    OSError
+        If the disk is full, or may not be written.
     """
     plans = plans_of(recipe)
     failed: list[tuple[slice, slice]] = []
@@ -170,7 +179,9 @@ def make_tiles(
     def write(core: tuple[slice, slice], start: float, answer: _Made) -> None:
         try:
             line = write_tile(work, core, answer, start)
-        except Exception:
+        except Exception as error:
+            if no_room(error):
+                raise
             failed.append(core)
         else:
             done(line)
@@ -203,16 +214,25 @@ def make_tiles(
     return failures
 
 
+def no_room(error: Exception) -> bool:
+    """Whether an error is of a disk that is full or may not be written."""
+    return isinstance(error, OSError) and error.errno in _NO_ROOM
+
+
 def _again(recipe: Recipe, work: str, core: tuple[slice, slice]) -> dict[str, Any] | Failure:
     """Try a tile again that has failed once."""
     for _ in range(TRIES - 2):
         try:
             return make_tile(recipe, work, core)
-        except Exception:
+        except Exception as error:
+            if no_room(error):
+                raise
             time.sleep(0.1)  # a moment for what passes
     try:
         return make_tile(recipe, work, core)
     except Exception as error:
+        if no_room(error):
+            raise
         return Failure(core, f"{type(error).__name__}: {error}")
 
 
