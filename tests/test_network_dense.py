@@ -146,6 +146,24 @@ def test_lower_precision_changes_dates_little():
     np.testing.assert_allclose(half.probability, single.probability, atol=0.05)
 
 
+def test_a_gpu_computes_with_all_bits(monkeypatch):
+    """By default cuDNN drops bits, which changes dates."""
+    flags = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [flag.allow_tf32 for flag in flags]
+    net = network("default")
+    monkeypatch.setattr(net, "to", lambda device: net)  # there need be no GPU
+    try:
+        for flag in flags:
+            flag.allow_tf32 = True
+        dense.put_on(net, "cpu", "float32")
+        assert [flag.allow_tf32 for flag in flags] == [True, True]
+        dense.put_on(net, "cuda", "float32")
+        assert [flag.allow_tf32 for flag in flags] == [False, False]
+    finally:
+        for flag, value in zip(flags, before, strict=True):
+            flag.allow_tf32 = value
+
+
 def test_devices_and_precisions_that_are_not_there_are_named():
     net = network("default")
     with pytest.raises(DeepCropError, match="'float8' is unknown; expected float32, bfloat16"):
