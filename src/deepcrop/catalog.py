@@ -103,8 +103,8 @@ def layer_asset(
         "deepcrop:season": layer.season,
         "deepcrop:part": layer.part,
     }
-    if crops is not None:
-        described["classification:classes"] = _classes(crops)
+    if crops is not None and (classes := _classes(crops)):  # the schema wants one at least
+        described["classification:classes"] = classes
     if layer.kind == "flags":
         described["deepcrop:flags"] = {str(bit): words for bit, words in FLAGS.items()}
         described["classification:bitfields"] = [
