@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -188,30 +188,40 @@ def map_(
 
     An interrupted run goes on where it stopped when the same command is given again.
     """
+    options: dict[str, Any] = {
+        "index": index,
+        "smoother": smoother,
+        "method": method,
+        "weights": weights,
+        "radar": not no_radar,
+        "device": device,
+        "precision": precision,
+        "mask": mask,
+        "parcels_path": parcels,
+        "fields": fields,
+        "address": cluster,
+        "workers": workers,
+    }
+    _warn_of_precision(method, device, precision)
     if dry_run:
-        expected = estimate(region, year, method, index, smoother, weights, not no_radar, workers)
-        typer.echo(str(expected))
+        typer.echo(str(estimate(region, year, **options)))
         return
-    result = map_region(
-        region,
-        year,
-        out,
-        overwrite,
-        index,
-        smoother,
-        method=method,
-        weights=weights,
-        radar=not no_radar,
-        device=device,
-        precision=precision,
-        mask=mask,
-        parcels_path=parcels,
-        fields=fields,
-        resume=resume,
-        address=cluster,
-        workers=workers,
-    )
-    _report(result)
+    _report(map_region(region, year, out, overwrite, resume=resume, **options))
+
+
+def _warn_of_precision(method: str, device: str, precision: str) -> None:
+    """Say so where shorter numbers take longer: a processor without them pretends to have them."""
+    if method == "curve" or (device, precision) != ("cpu", "bfloat16"):
+        return
+    try:
+        import torch
+
+        from deepcrop.training import _has_bfloat16
+    except ImportError:  # the mapping says what to install
+        return
+    if not _has_bfloat16(torch.device(device)):
+        words = "This processor does not multiply in bfloat16; float32 is faster and exact."
+        typer.echo(words, err=True)
 
 
 def _report(result: MapResult) -> None:
@@ -377,7 +387,9 @@ def main() -> None:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:  # a full disk, a folder that may not be written
-        print(f"Error: {error.filename or 'file system'}: {error.strerror}", file=sys.stderr)
+        # Of GDAL's errors neither is known.
+        said = f"Error: {error.filename or 'file system'}: {error.strerror or error}"
+        print(said, *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
         sys.exit(2)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from deepcrop import layers, observations
-from deepcrop.mapping import check_options, make_recipe
-from deepcrop.products import PICTURED
+from deepcrop.cluster import check_cluster
+from deepcrop.mapping import Land, check_options, make_recipe
+from deepcrop.products import PICTURED, cores
 from deepcrop.tiles import compute_tile, plans_of, read_tile
 
 _PROBE = 128
@@ -33,33 +33,49 @@ class Estimate:
     ----------
     pixels, tiles, layers : int
         Of the map.
+    wanted, wanted_tiles : int
+        Pixels that mask and parcels leave, and tiles with any.
     read : int
         Bytes of observations that are read, unpacked from their compression.
     memory : int
         Largest use of memory of a process, bytes.
-    seconds : float
-        From beginning to end.
+    seconds : float or None
+        From beginning to end; None where it cannot be told from here.
     processes : int
         Cores or workers that were assumed.
+    missing : tuple of str
+        What is not in the numbers.
     """
 
     pixels: int
     tiles: int
     layers: int
+    wanted: int
+    wanted_tiles: int
     read: int
     memory: int
-    seconds: float
+    seconds: float | None
     processes: int
+    missing: tuple[str, ...]
 
     def __str__(self) -> str:
         """Say it in a few lines."""
-        minutes, seconds = divmod(round(self.seconds), 60)
+        wanted = f"; wanted are {self.wanted:,} in {self.wanted_tiles} tiles"
+        if self.seconds is None:
+            took = "unknown"
+        else:
+            minutes, seconds = divmod(round(self.seconds), 60)
+            took = (
+                f"about {minutes} min {seconds:02d} s on {self.processes} cores "
+                f"(from {_PROBE} x {_PROBE} pixels made here)"
+            )
         return (
-            f"map of {self.pixels:,} pixels in {self.tiles} tiles, {self.layers} layers\n"
+            f"map of {self.pixels:,} pixels in {self.tiles} tiles, {self.layers} layers"
+            f"{wanted if self.wanted < self.pixels else ''}\n"
             f"reads    {self.read / 1e9:.2f} GB of observations\n"
             f"memory   about {self.memory / 1e9:.1f} GB a process\n"
-            f"time     about {minutes} min {seconds:02d} s on {self.processes} cores "
-            f"(from {_PROBE} x {_PROBE} pixels made here, without what else runs)\n"
+            f"time     {took}\n"
+            f"without  {'; '.join(self.missing)}\n"
             "nothing was written"
         )
 
@@ -67,59 +83,86 @@ class Estimate:
 def estimate(
     cube_path: Path,
     year: int,
-    method: str,
-    index: str,
-    smoother: str,
-    weights: Path | None,
-    radar: bool,
-    workers: int | None,
+    *,
+    method: str = "curve",
+    index: str = "ndvi",
+    smoother: str = "whittaker",
+    weights: Path | None = None,
+    radar: bool = True,
+    device: str = "cpu",
+    precision: str = "float32",
+    mask: Path | None = None,
+    parcels_path: Path | None = None,
+    fields: bool = False,
+    address: str | None = None,
+    workers: int | None = None,
 ) -> Estimate:
-    """Expect what `deepcrop.map_region` will take; parameters as of it."""
-    check_options(method, index, smoother, weights, radar)
+    """Expect what `deepcrop.map_region` will take; parameters and errors as of it.
+
+    On a GPU, and on the workers of a scheduler (which is not asked), the time is not known.
+    """
+    check_options(method, index, smoother, weights, radar, device, precision)
+    if address is not None or workers is not None:
+        check_cluster(address, workers)
     cube = observations.open_cube(cube_path)
-    recipe = make_recipe(cube_path, year, method, index, smoother, weights, radar)
+    recipe = make_recipe(
+        cube_path, year, method, index, smoother, weights, radar, device, precision
+    )
     plans = plans_of(recipe)
-    rows, cols = observations.grid_of(cube).shape
-    cores = workers or len(os.sched_getaffinity(0))
+    land = Land(cube, cube_path, mask, parcels_path, fields)
+    wanted, wanted_tiles = land.count()
+    rows, cols = land.box.shape
     side = observations.CHUNK
-    tiles = -(-rows // side) * -(-cols // side)
     top, left = (max((length - side) // 2 // side * side, 0) for length in (rows, cols))
     whole = slice(top, min(top + side, rows)), slice(left, min(left + side, cols))
     start = time.monotonic()
     images, _ = read_tile(plans, "", whole)
     reading = time.monotonic() - start
     held = sum(one.data.nbytes for some in images.values() for one in some.values())
-    small = slice(top, min(top + _PROBE, rows)), slice(left, min(left + _PROBE, cols))
-    tiny = slice(top, min(top + 8, rows)), slice(left, min(left + 8, cols))
-    compute_tile(recipe, plans, tiny, *read_tile(plans, "", tiny))  # compiles kernels
-    part = read_tile(plans, "", small)
-    start = time.monotonic()
-    compute_tile(recipe, plans, small, *part)
-    each = (time.monotonic() - start) / ((small[0].stop - top) * (small[1].stop - left))
-    here = len(os.sched_getaffinity(0))  # the probe had as many
     described = [
         layer
         for one in [*plans, *([layers.DIFFERENCE] if len(plans) > 1 else [])]
         for layer in layers.describe(one, year)
     ]
-    pictures = sum(layer.kind in PICTURED for layer in described)
-    pixels = rows * cols
-    writing = (len(described) * pixels * _PRODUCT + pictures * _PICTURE) / here
-    read = sum(
-        pixels * one.days.size * len(one.data.data_vars) * 2
-        for plan in plans.values()
-        for one in plan.images.values()
-    )
+    missing = ["what else runs on this computer"]
+    here, used = cores(), workers or cores()
+    seconds = None
+    if device != "cpu":
+        missing.append(f"the time and the memory of {device}, which was not tried")
+    elif address is not None:
+        missing.append(f"the time on the workers of {address}, which was not asked")
+    else:
+        small = slice(top, min(top + _PROBE, rows)), slice(left, min(left + _PROBE, cols))
+        tiny = slice(top, min(top + 8, rows)), slice(left, min(left + 8, cols))
+        compute_tile(recipe, plans, tiny, *read_tile(plans, "", tiny))  # compiles kernels
+        part = read_tile(plans, "", small)
+        start = time.monotonic()
+        compute_tile(recipe, plans, small, *part)
+        each = (time.monotonic() - start) / ((small[0].stop - top) * (small[1].stop - left))
+        pictures = sum(layer.kind in PICTURED for layer in described)
+        writing = len(described) * rows * cols * _PRODUCT + pictures * _PICTURE
+        # The probe had the cores that are here, as writing will have.
+        seconds = wanted_tiles * reading / (workers or 1) + (wanted * each * here / used)
+        seconds += writing / here
+        if land.limited and "deepcrop" in plans:
+            missing.append("pixels that the network reads around those that are wanted")
+        if parcels_path is not None or fields:
+            missing.append("the table of fields")
     return Estimate(
-        pixels=pixels,
-        tiles=tiles,
+        pixels=rows * cols,
+        tiles=-(-rows // side) * -(-cols // side),
         layers=len(described),
-        read=read,
+        wanted=wanted,
+        wanted_tiles=wanted_tiles,
+        read=sum(
+            min(wanted_tiles * side**2, rows * cols) * one.days.size * len(one.data.data_vars) * 2
+            for plan in plans.values()
+            for one in plan.images.values()
+        ),
         memory=_resident() + 3 * held + _WRITING,
-        seconds=tiles * reading / (cores if workers else 1)
-        + pixels * each * here / cores
-        + writing,
-        processes=cores,
+        seconds=seconds,
+        processes=used,
+        missing=tuple(missing),
     )
 
 
