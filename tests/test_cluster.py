@@ -1,6 +1,7 @@
 """Maps on real Dask workers: the same bytes, also when a worker or the scheduler is killed."""
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -11,8 +12,10 @@ import time
 
 import pytest
 from tests.small_maps import saved_cube, small_tiles
+from tests.test_mapping import season_cube
 
-from deepcrop import mapping
+from deepcrop import mapping, observations, tiles
+from deepcrop.cluster import cluster
 from deepcrop.errors import DeepCropError
 
 pytest.importorskip("distributed")
@@ -37,7 +40,8 @@ def cube(tmp_path_factory):
 def files(result):
     """All that was written, but for what names folders, times and processes."""
     other = ("deepcrop.json", "manifest.jsonl")
-    return {p.name: p.read_bytes() for p in result.path.iterdir() if p.name not in other}
+    paths = [p for p in result.path.rglob("*") if p.is_file() and p.name not in other]
+    return {str(p.relative_to(result.path)): p.read_bytes() for p in paths}
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +84,126 @@ def test_workers_give_the_same_bytes_and_one_that_is_killed_costs_only_its_tiles
     lines = (result.path / mapping.MANIFEST).read_text().splitlines()
     assert len(lines) == 3 * 4
     assert not any(f'"process": "{socket.gethostname()}:{os.getpid()}"' in line for line in lines)
+
+
+def test_both_methods_give_the_same_bytes_on_a_worker(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(observations, "CHUNK", 16)
+    cube = tmp_path / "cube.zarr"
+    observations.save_cube(season_cube(10, 20), cube)  # two tiles
+    from tests.test_map_network import tiny, write_weights
+
+    weights = write_weights(tmp_path / "random.safetensors", tiny())
+    options = {"method": "both", "weights": weights}
+    alone = mapping.map_region(cube, 2018, tmp_path / "alone", **options)
+    result = mapping.map_region(cube, 2018, tmp_path / "maps", workers=1, **options)
+    assert files(result) == files(alone)
+    assert alone.summary["maps"]["deepcrop"]["layers"]["sos20"]["detected"] > 0
+
+
+@pytest.fixture(scope="module")
+def here():
+    """Address of a worker that is a thread of this process, so that its tiles can be made fail."""
+    from distributed import LocalCluster
+
+    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
+    with LocalCluster(processes=False, **options) as local:
+        yield local.scheduler_address
+
+
+def test_a_tile_that_fails_on_a_worker_is_tried_again_then_named(
+    cube, alone, here, tmp_path, monkeypatch
+):
+    tries, real = [], tiles.compute_tile
+    once, always = (0, 8), (8, 0)
+
+    def place(args):
+        return tuple(part.start for part in args[2])
+
+    def fail(*args):
+        tries.append(place(args))
+        if tries[-1] == always or (tries[-1] == once and tries.count(once) < 3):
+            raise ValueError("these pixels are odd")
+        return real(*args)
+
+    monkeypatch.setattr(tiles, "compute_tile", fail)
+    words = r"1 of 12 tiles failed 3 times each:\n  rows 8 to 15, columns 0 to 7: .*odd\nAll others"
+    with pytest.raises(DeepCropError, match=words):
+        mapping.map_region(cube, 2018, tmp_path / "maps", address=here)
+    assert (tries.count(once), tries.count(always), len(set(tries))) == (3, 3, 12)
+    del tries[:]
+    monkeypatch.setattr(tiles, "compute_tile", lambda *a: tries.append(place(a)) or real(*a))
+    result = mapping.map_region(cube, 2018, tmp_path / "maps", address=here)
+    assert tries == [always]
+    assert files(result) == files(alone)
+
+
+def test_a_full_disk_and_a_local_error_are_no_lost_scheduler(cube, here, tmp_path, monkeypatch):
+    full, real = [], mapping.Staging.finish
+
+    def write(work, core, *args):
+        full.append((core[0].start, core[1].start))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tiles, "write_tile", write)
+        with pytest.raises(OSError, match="No space left"):
+            mapping.map_region(cube, 2018, tmp_path / "maps", address=here)
+        assert len(full) == len(set(full))  # no tile twice
+
+    def finish(stage, item):
+        if item.startswith("tile"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        real(stage, item)
+
+    monkeypatch.setattr(mapping.Staging, "finish", finish)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        mapping.map_region(cube, 2018, tmp_path / "maps", address=here)
+
+
+def test_a_scheduler_without_workers_is_named(capsys):
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as empty:
+        address = empty.scheduler_address
+        with cluster(address, None):
+            pass
+    assert f"No workers yet at {address}" in capsys.readouterr().err
+
+
+SLOW = """
+import time
+from deepcrop import cli, observations, products, tiles
+
+observations.CHUNK = 8
+products._write_picture = lambda *args: None
+write = tiles.write_tile
+tiles.write_tile = lambda *args: time.sleep(0.3) or write(*args)
+if __name__ == "__main__":
+    cli.main()
+"""
+"""The command with small tiles that take their time; workers run all but the last line."""
+
+
+@pytest.mark.parametrize("workers", [[], ["--workers", "2"]])
+def test_ctrl_c_keeps_what_is_done(cube, alone, tmp_path, workers):
+    """A terminal interrupts every process of the command, workers too."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    command = [sys.executable, "slow.py", "map", cube, "--year", "2018", "--out", "maps", *workers]
+    running = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    thread = when_begun(tmp_path / "maps.part", lambda: os.killpg(running.pid, signal.SIGINT))
+    said = running.communicate(timeout=120)[1]
+    thread.join()
+    assert running.returncode not in (0, 2)
+    assert "Interrupted. maps.part keeps what is done; the same command goes on." in said
+    assert "Traceback" not in said, said
+    made = (tmp_path / "maps.part" / mapping.MANIFEST).read_text().split("\n")[1:]
+    assert 1 <= len(made) < 12
+    result = mapping.map_region(cube, 2018, tmp_path / "maps", resume=True)
+    assert files(result) == files(alone)
+    assert set(made) < set((result.path / mapping.MANIFEST).read_text().splitlines())
 
 
 def test_a_lost_scheduler_loses_nothing(cube, alone, tmp_path):
