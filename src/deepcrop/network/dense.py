@@ -51,6 +51,10 @@ def put_on(network: Network, device: str, precision: str) -> None:
         )
     check_device(device)
     network.to(device)
+    if torch.device(device).type == "cuda":
+        # Or convolutions drop 13 of the 23 bits of a float32, and a map differs from a CPU's.
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def check_device(device: str) -> None:
@@ -63,10 +67,6 @@ def check_device(device: str) -> None:
             f"Device {device!r} cannot be used ({first}); expected cpu, or cuda with a PyTorch "
             "that was built for it."
         ) from None
-    if torch.device(device).type == "cuda":
-        # Or convolutions drop 13 of the 23 bits of a float32, and a map differs from a CPU's.
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def of_camera(network: Network) -> Network:
