@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +95,8 @@ def test_report(real_data, tmp_path, monkeypatch, capsys):
     places = {"france": "France 2023"}
     monkeypatch.setattr(real, "PLACES", places)
     monkeypatch.setattr(thinning_tables, "PLACES", places)
+    short = replace(real_camera.FINE_TUNING, steps=2, check=1)
+    monkeypatch.setattr(real_camera, "FINE_TUNING", short)
     out = tmp_path / "out"
     stopped = real._chips_table
 
@@ -118,6 +121,7 @@ def test_report(real_data, tmp_path, monkeypatch, capsys):
     page = (out / "report.md").read_text()
     assert "Does radar earn its place?" in page
     assert "taught none of these places" in page
+    assert "network, fine-tuned" in page
     assert "network with radar, camera's dates" in page
     assert (out / "thinned.png").stat().st_size > 10_000
     with (out / "thinned.csv").open() as file:
