@@ -2,6 +2,7 @@
 
     python benchmarks/maps.py curve                  # the region by the curve: under 60 s, 4 GB?
     python benchmarks/maps.py deepcrop               # by the network: over 3300 pixels/s, 6 GB?
+    python benchmarks/maps.py deepcrop --device cuda # on a GPU: under a minute?
     python benchmarks/maps.py patchwise              # dense against patch by patch, our network
     python benchmarks/maps.py patchwise --network paper
     python benchmarks/maps.py workers                # two Dask workers against one process
@@ -11,12 +12,14 @@
 SIMULATED DATA. The region is 4000 x 1000 pixels (``--size``) with 42 optical and 28 radar scenes,
 about 40 km x 10 km as the paper's first area, simulated once into ``--folder`` (some minutes) and
 read from disk; maps are written as products. Times are of the whole command, Python's start
-included; a first run compiles kernels. ``--out FILE`` also writes the table.
+included; a first run compiles kernels. Beside each stands what ``deepcrop map --dry-run`` expected.
+``--out FILE`` also writes the table.
 """
 
 import argparse
 import json
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -43,7 +46,8 @@ def measured(*arguments):
     """Run a command of deepcrop; seconds, seconds of processor time, peak memory of a process."""
     command = [sys.executable, "-c", MEASURED, json.dumps([str(a) for a in arguments])]
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(run.stdout.split("MEASURED")[1])
+    said, numbers = run.stdout.split("MEASURED")
+    return json.loads(numbers) | {"said": said}
 
 
 def region(folder, size):
@@ -64,31 +68,50 @@ def pixels(size):
 def mapped(options, size, *arguments):
     """Map a region; what it took."""
     out = options.folder / "maps"
-    took = measured(
+    command = [
         "map", region(options.folder, size), "--year", "2018", "--out", out, "--overwrite",
         *arguments,
-    )  # fmt: skip
-    return took | {"rate": pixels(size) / took["seconds"], "cpu_rate": pixels(size) / took["cpu"]}
+    ]  # fmt: skip
+    said = measured(*command, "--dry-run")["said"]
+    took = measured(*command)
+    return took | {
+        "rate": pixels(size) / took["seconds"],
+        "cpu_rate": pixels(size) / took["cpu"],
+        "expected": expected(said),
+    }
 
 
-HEADING = "| run | pixels | time, s | pixels/s | pixels per s of a core | peak memory, GB |"
+def expected(said):
+    """Time and memory that a dry run tells, for the table."""
+    time_, memory = (
+        re.search(rf"^{what} +(?:about )?(.*?)(?: on| a process|$)", said, re.M)[1]
+        for what in ("time", "memory")
+    )
+    return f"{time_}, {memory}"
+
+
+HEADING = (
+    "| run | pixels | time, s | pixels/s | pixels per s of a core | peak memory, GB | expected |"
+)
 
 
 def row(name, size, took):
     return (
         f"| {name} | {pixels(size):,} | {took['seconds']:.1f} | {took['rate']:,.0f} | "
-        f"{took['cpu_rate']:,.0f} | {took['gigabytes']:.2f} |"
+        f"{took['cpu_rate']:,.0f} | {took['gigabytes']:.2f} | {took['expected']} |"
     )
 
 
 def table(*rows):
-    return [HEADING, "|---|---:|---:|---:|---:|---:|", *rows]
+    return [HEADING, "|---|---:|---:|---:|---:|---:|---|", *rows]
 
 
 def whole(options):
     """The region by one method."""
-    took = mapped(options, options.size, "--method", options.command)
-    return table(row(options.command, options.size, took))
+    where = ["--device", options.device, "--precision", options.precision]
+    took = mapped(options, options.size, "--method", options.command, *where)
+    other = [each for each in (options.device, options.precision) if each not in ("cpu", "float32")]
+    return table(row(" ".join([options.command, *other]), options.size, took))
 
 
 def workers(options):
@@ -254,6 +277,8 @@ def main():
     parser.add_argument("--size", default="4000x1000", help="columns x rows")
     parser.add_argument("--sizes", nargs="+", default=["1000x1000", "2000x1000", "4000x1000"])
     parser.add_argument("--method", default="curve", help="of workers and linear")
+    parser.add_argument("--device", default="cpu", help="of deepcrop and both")
+    parser.add_argument("--precision", default="float32", help="of deepcrop and both")
     parser.add_argument("--network", choices=["default", "paper"], default="default")
     parser.add_argument("--side", type=int, default=128, help="of the square of patchwise")
     parser.add_argument("--cores", type=int, default=2, help="of patchwise")

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import pytest
 from conftest import make_cube
+from rasterio.errors import RasterioIOError
 from test_mapping import season_cube
 
-from deepcrop import observations
+from deepcrop import cli, observations
 from deepcrop.simulation import Region, simulate
 
 
@@ -40,6 +42,33 @@ def test_help_names_every_command_with_an_example():
     for command in ("simulate", "ingest", "map", "score", "demo"):
         assert command in overview
         assert f"deepcrop {command}" in run(command, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RasterioIOError("no room for sos20.tif"), "file system: no room for sos20.tif"),
+        (PermissionError(13, "Permission denied", "maps"), "maps: Permission denied"),
+    ],
+)
+def test_errors_of_the_file_system_say_what_and_what_is_kept(monkeypatch, capsys, error, words):
+    error.add_note("What is done is kept.")
+    monkeypatch.setattr(cli, "app", mock.Mock(side_effect=error))
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().err == f"Error: {words}\nWhat is done is kept.\n"
+
+
+@pytest.mark.parametrize(("able", "said"), [(False, "does not multiply in bfloat16"), (True, "")])
+def test_shorter_numbers_that_take_longer_are_warned_of(monkeypatch, capsys, able, said):
+    pytest.importorskip("torch")
+    monkeypatch.setattr("deepcrop.training._has_bfloat16", lambda device: able)
+    cli._warn_of_precision("curve", "cpu", "bfloat16")
+    cli._warn_of_precision("both", "cpu", "float32")
+    assert capsys.readouterr().err == ""
+    cli._warn_of_precision("both", "cpu", "bfloat16")
+    warned = capsys.readouterr().err
+    assert warned == "" if able else said in warned
 
 
 def test_simulate_map_and_score(tmp_path):

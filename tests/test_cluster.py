@@ -190,9 +190,12 @@ def test_ctrl_c_keeps_what_is_done(cube, alone, tmp_path, workers):
     """A terminal interrupts every process of the command, workers too."""
     (tmp_path / "slow.py").write_text(SLOW)
     command = [sys.executable, "slow.py", "map", cube, "--year", "2018", "--out", "maps", *workers]
+    # A test run in the background ignores Ctrl-C, and what it starts would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     running = subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
+    signal.signal(signal.SIGINT, before)
     thread = when_begun(tmp_path / "maps.part", lambda: os.killpg(running.pid, signal.SIGINT))
     said = running.communicate(timeout=120)[1]
     thread.join()

@@ -199,3 +199,6 @@ def test_flags_say_what_is_in_the_other_layers(result):
         np.testing.assert_array_equal(length != NO, known)
         np.testing.assert_array_equal(length[known], (last - first)[known])
     assert read(result.layers["deepcrop/n_cycles"]).max() <= 2
+    for name in ("n_obs_optical", "n_obs_sar", "max_gap_optical"):  # of the same year
+        curve, ours = (read(result.layers[f"{m}/{name}"]) for m in ("curve", "deepcrop"))
+        np.testing.assert_array_equal(curve, ours)
