@@ -62,7 +62,7 @@ def test_errors_of_the_file_system_say_what_and_what_is_kept(monkeypatch, capsys
 @pytest.mark.parametrize(("able", "said"), [(False, "does not multiply in bfloat16"), (True, "")])
 def test_shorter_numbers_that_take_longer_are_warned_of(monkeypatch, capsys, able, said):
     pytest.importorskip("torch")
-    monkeypatch.setattr("deepcrop.training._has_bfloat16", lambda device: able)
+    monkeypatch.setattr("deepcrop.network.devices.has_bfloat16", lambda device: able)
     cli._warn_of_precision("curve", "cpu", "bfloat16")
     cli._warn_of_precision("both", "cpu", "float32")
     assert capsys.readouterr().err == ""

@@ -216,10 +216,10 @@ def _warn_of_precision(method: str, device: str, precision: str) -> None:
     try:
         import torch
 
-        from deepcrop.training import _has_bfloat16
+        from deepcrop.network.devices import has_bfloat16
     except ImportError:  # the mapping says what to install
         return
-    if not _has_bfloat16(torch.device(device)):
+    if not has_bfloat16(torch.device(device)):
         words = "This processor does not multiply in bfloat16; float32 is faster and exact."
         typer.echo(words, err=True)
 

@@ -19,7 +19,7 @@ from deepcrop.batches import Example, from_lesson, from_sample
 from deepcrop.errors import DeepCropError
 from deepcrop.grid import PATCH_SIZE
 from deepcrop.network.config import CONFIGS
-from deepcrop.network.dense import check_device
+from deepcrop.network.devices import check_device
 from deepcrop.network.weights import build, load
 from deepcrop.samples import SampleSet
 from deepcrop.simulation import REVISION, lesson_store, network

@@ -24,6 +24,7 @@ from deepcrop.augment import Augmentation, augment
 from deepcrop.batches import Example, collate
 from deepcrop.errors import DeepCropError
 from deepcrop.network.config import Config
+from deepcrop.network.devices import has_bfloat16
 from deepcrop.network.model import DeepCrop
 from deepcrop.network.sensors import Batch, Series
 from deepcrop.network.targets import Labels, distribution_loss
@@ -237,19 +238,10 @@ def _loss(
     network: Network, batch: Batch, labels: Labels, some: Tensor | None, device: torch.device,
     bfloat16: bool,
 ) -> Tensor:  # fmt: skip
-    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 and _has_bfloat16(device)):
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 and has_bfloat16(device)):
         seen, labels = _looked_at(network, batch, labels, some, device)
         logits = network.head(seen).float()
     return network.loss(logits, seen, labels)
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    """Whether a device multiplies in bfloat16; pretending to is many times slower."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    # An older PyTorch does not tell.
-    able: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return able.get("amx_bf16", False) or able.get("avx512_bf16", False)
 
 
 def _looked_at(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from deepcrop import grid
 from deepcrop.errors import DeepCropError
 from deepcrop.network.config import CURVE
+from deepcrop.network.devices import check_device
 from deepcrop.network.sensors import Batch
 from deepcrop.network.targets import Dates
 from deepcrop.network.weights import Network, build
@@ -55,18 +56,6 @@ def put_on(network: Network, device: str, precision: str) -> None:
         # Or convolutions drop 13 of the 23 bits of a float32, and a map differs from a CPU's.
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
-
-
-def check_device(device: str) -> None:
-    """Raise `DeepCropError` unless this machine has a device of PyTorch."""
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
-        raise DeepCropError(
-            f"Device {device!r} cannot be used ({first}); expected cpu, or cuda with a PyTorch "
-            "that was built for it."
-        ) from None
 
 
 def of_camera(network: Network) -> Network:
