@@ -22,10 +22,7 @@ def sample(site, year, radar=12, simulated=True):
     echo = np.full((radar, 2, 18, 18), -10.0, np.float32)
     echo[:, 1] = -17
     radar_days = np.linspace(0, 360, radar).astype(np.float32)
-    patch = Patch(
-        optical, days, np.ones_like(days), echo, radar_days, np.ones(radar, np.float32),
-        np.full(radar, 5, np.int16),
-    )  # fmt: skip
+    patch = Patch(optical, days, echo, radar_days, np.full(radar, 5, np.int16))
     return Sample(
         f"{site}_AG_1000_{year}{'_0' if simulated else ''}", site, site, "maize", year, 41.0, -96.0,
         0.0, simulated, patch, CAMERA, CAMERA - 3, CAMERA + 3, np.zeros((2, 5), bool),
