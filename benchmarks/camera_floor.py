@@ -1,6 +1,6 @@
 """How near a perfect satellite would come to the cameras of the simulated network: one table.
 
-    python benchmarks/camera_floor.py DATA [--out TABLE.md]
+    python benchmarks/camera_floor.py DATA
 
 In `deepcrop reproduce --archive simulated` a real camera's curve is turned into the canopy that it
 may have seen, with a relation of camera to canopy that is drawn anew each time (gain, how soon
@@ -18,9 +18,10 @@ from deepcrop import sites, stages
 from deepcrop.baseline import curve_dates
 from deepcrop.experiment import camera_years
 from deepcrop.labels import CALENDAR
-from deepcrop.simulation import canopy, inversion, noise
-from deepcrop.simulation.network import camera_curve
+from deepcrop.simulation import canopy, inversion
+from deepcrop.simulation.network import field_before
 
+REALISATIONS = 2  # as in docs/evaluation.md
 NOMINAL = inversion.Relation(0.0, 1.0, 1.0, np.zeros(len(canopy.DAYS)))
 COLUMNS = [CALENDAR.index(name) for name in stages.STAGES]
 VIEWS = {
@@ -38,9 +39,7 @@ def errors(years, realisations):
     found = []
     for year in years:
         for realisation in range(realisations):
-            seed = noise.stream(1, "network", year.roi, year.year, realisation)
-            rng = noise.generator(seed, "site")
-            field, _ = inversion.invert(rng, camera_curve(year.labels, year.year), year.crop)
+            field, _, _ = field_before(year, realisation)
             seen = np.stack([view(field.state) for view in VIEWS.values()]).astype(np.float32)
             dates = curve_dates(
                 seen, canopy.DAYS, year.year, year.latitude, smoother="savgol", preset="phenocam"
@@ -52,15 +51,12 @@ def errors(years, realisations):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument("--realisations", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="Markdown to write")
-    options = parser.parse_args()
-    parts = sites.split(camera_years(options.data))
-    train, test = (errors(some, options.realisations) for some in (parts.train, parts.test))
+    parts = sites.split(camera_years(parser.parse_args().data))
+    train, test = (errors(some, REALISATIONS) for some in (parts.train, parts.test))
     names = " | ".join(name.upper() for name in stages.STAGES)
     lines = [
         f"SIMULATED canopies, real camera labels; {len(parts.test)} site-years at the test sites, "
-        f"{options.realisations} times each. Mean / median absolute error, days, less the median "
+        f"{REALISATIONS} times each. Mean / median absolute error, days, less the median "
         "error at the training sites.",
         "",
         f"| what is known of the canopy | {names} |",
@@ -70,10 +66,7 @@ def main():
         left = np.abs(asked - np.nanmedian(learned, 0))
         cells = zip(np.nanmean(left, 0), np.nanmedian(left, 0), strict=True)
         lines.append(f"| {name} | " + " | ".join(f"{a:.1f} / {b:.1f}" for a, b in cells) + " |")
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if options.out:
-        options.out.write_text(text)
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -77,10 +77,7 @@ def simulate(year: CameraYear, realisation: int = 0, seed: int = 1) -> xr.DataTr
     DeepCropError
         If the camera has no curve near the year, or stands where the simulation has no crops.
     """
-    curve = camera_curve(year.labels, year.year)
-    seed = noise.stream(seed, "network", year.roi, year.year, realisation)
-    rng = noise.generator(seed, "site")
-    field, _ = inversion.invert(rng, curve, year.crop)
+    field, seed, rng = field_before(year, realisation, seed)
     # South of them the neighbours follow the southernmost calendars.
     latitude = max(year.latitude, crops.LATITUDES[0])
     place = crops.continent(latitude, year.longitude)
@@ -114,6 +111,27 @@ def simulate(year: CameraYear, realisation: int = 0, seed: int = 1) -> xr.DataTr
             "realisation": realisation,
         },
     )
+
+
+def field_before(
+    year: CameraYear, realisation: int = 0, seed: int = 1
+) -> tuple[canopy.Field, int, np.random.Generator]:
+    """Draw the field before a camera, and what the rest of the site is drawn with.
+
+    Parameters and errors as of `simulate`.
+
+    Returns
+    -------
+    field : Field
+    seed : int
+        Of this site-year and realisation.
+    rng : Generator
+        As the field leaves it.
+    """
+    curve = camera_curve(year.labels, year.year)
+    seed = noise.stream(seed, "network", year.roi, year.year, realisation)
+    rng = noise.generator(seed, "site")
+    return inversion.invert(rng, curve, year.crop)[0], seed, rng
 
 
 def _group(
