@@ -109,6 +109,8 @@ def make_tiles_on(
                 raise _lost() from error
             failures.append(Failure(core, f"{type(error).__name__}: {error}"))
             continue
+        finally:
+            future.release()  # left to its finalizer, a Ctrl-C in there would be lost
         if isinstance(line, OSError):
             raise line
         done(line)  # its own errors are of this computer's disk
