@@ -166,12 +166,13 @@ def patchwise(options):
     import torch
 
     from deepcrop.network import CONFIGS, Batch, build, load
-    from deepcrop.network.dense import tile_dates
+    from deepcrop.network.dense import of_camera, tile_dates
     from deepcrop.network.shipped import shipped
 
     torch.set_num_threads(options.cores)
     torch.manual_seed(0)
-    net = load(shipped())[0] if options.network == "default" else build(CONFIGS["paper"]).eval()
+    own = options.network == "default"  # as maps use it, without dates by the curve's ruler
+    net = of_camera(load(shipped())[0]) if own else build(CONFIGS["paper"]).eval()
     images = tile_of(options)
     tile_dates(net, *(x[..., :34, :34] if x.ndim > 1 else x for x in images))  # to warm up
     start = time.perf_counter()
