@@ -23,7 +23,8 @@ from deepcrop.sources.phenocam_files import (
 def test_crop_table(tmp_path):
     path = tmp_path / "crops.csv"
     path.write_text(
-        "site,year,ct\na,2019,other\na,2019,corn\nb,2019,other\nc,2020,corn\nc,2020,soybean\n"
+        "site,year,ct\na,2019,other\na,2019,corn\nb,2019,other\nc,2020,soybeans\nc,2020,corn\n"
+        "c,2020,soybean\n"
     )
     crops = read_crops(path)
     assert crops == {("a", 2019): "corn", ("b", 2019): "other", ("c", 2020): "corn/soybean"}

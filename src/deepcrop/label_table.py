@@ -184,8 +184,8 @@ def _plot(labels: CameraLabels, folder: Path, overwrite: bool) -> None:
 def read_crops(path: Path) -> dict[tuple[str, int], str]:
     """Crop by site and year, from a CSV with the columns site, year and ct.
 
-    Where several rows name a crop for a site-year they are joined (``corn/soybean``); ``other`` and
-    ``unknown`` give way to a name.
+    Where several rows name a crop for a site-year they are joined in the order of the alphabet
+    (``corn/soybean``); ``other`` and ``unknown`` give way to a name, ``soybeans`` is ``soybean``.
 
     Raises
     ------
@@ -210,15 +210,16 @@ def read_crops(path: Path) -> dict[tuple[str, int], str]:
                         f"{path}, line {table.line_num}: year is '{row['year']}', expected a whole "
                         "number."
                     ) from None
-                if row["ct"] and row["ct"] not in names.setdefault(key, []):
-                    names[key].append(row["ct"])
+                crop = "soybean" if row["ct"] == "soybeans" else row["ct"]
+                if crop and crop not in names.setdefault(key, []):
+                    names[key].append(crop)
     except OSError as error:
         raise DeepCropError(f"{path}: {error.strerror}; expected a crop table.") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise DeepCropError(f"{path} is no CSV table: {error}.") from None
     vague = {"other", "unknown"}
     return {
-        key: "/".join([crop for crop in found if crop not in vague] or found[:1])
+        key: "/".join(sorted(crop for crop in found if crop not in vague) or found[:1])
         for key, found in names.items()
     }
 

@@ -41,7 +41,6 @@ _BLEND = 7  # days to each side of a valley in which one growth passes into the 
 _SEEN_AS = {
     "corn": ("maize",),
     "soybean": ("soybean",),
-    "soybeans": ("soybean",),
     "wheat/barley": ("winter_wheat", "winter_barley", "spring_barley"),
     "alfalfa": ("alfalfa",),
 }
