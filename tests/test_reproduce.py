@@ -434,6 +434,7 @@ def test_the_experiment_on_real_pixels_of_which_some_are_missing(archive, capsys
     report = reproduce.reproduce(settings)
     text = report.read_text()
     assert "SIMULATED" not in (settings.out / "report.html").read_text()
+    assert "Archive: pc; random numbers. 3 site" in text
     assert (
         "3 site-years of 3 sites train and decide when to stop; 4 site-years of 4 sites test; "
         "0 site-years of 0 sites near a test site are left out" in text
@@ -451,6 +452,21 @@ def test_the_experiment_on_real_pixels_of_which_some_are_missing(archive, capsys
     for method in settings.methods:
         about = score_report.load(settings.out / "runs" / method / "seed1" / "weights.safetensors")
         assert about[1]["inputs"]["radiometry"] == ["sigma0 from gamma0, approximate"]
+
+
+def test_a_simulated_cube_is_no_sample_of_an_archive(archive):
+    settings, years = archive
+    path = settings.data / "phenocam" / f"{years[0].site}.zarr"
+    cube = observations.open_cube(path).load()
+    cube["optical"].attrs |= {"simulated": 1}
+    observations.save_cube(cube, path, overwrite=True)
+    settings.out.mkdir()
+    made = sample_set(settings, years, "field")
+    assert years[0].site not in {fact["site"] for fact in made.facts}
+    assert made.provenance["sources"] == ["random numbers"]
+    left = read(settings.out / "left_out_field.csv")
+    assert left[0]["site_year"] == years[0].name
+    assert left[0]["why"].endswith(".zarr is simulated; move it away")
 
 
 @pytest.mark.parametrize(

@@ -391,8 +391,9 @@ def write_report(study: Study, sets: dict[str, SampleSet], years: Sequence[Camer
         f"{len(some)} site-years of {len({year.site for year in some})} sites {what}"
         for what, some in used.items()
     )
+    archive = "; ".join([study.archive, *sets[place].provenance.get("sources", [])])
     head = (
-        f"Archive: {study.archive}. {counts}. Site-years are those that the screening accepted, "
+        f"Archive: {archive}. {counts}. Site-years are those that the screening accepted, "
         f"from {FIRST_YEAR} on; verdicts are in site_years.csv."
     )
     if missing := len(years) - sum(map(len, used.values())):

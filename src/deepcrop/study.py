@@ -34,6 +34,8 @@ METHODS = (
 
 ARCHIVES = ("simulated", "pc", "ee")
 
+_MEASURED = ("optical", "sar")
+
 PLACES = {"field": VIEW_DISTANCE, "mast": 0.0}
 """Where patches lie, metres along the camera's view: ours on the field seen, the paper's on the
 mast."""
@@ -166,17 +168,22 @@ def _cut_samples(study: Study, years: Sequence[CameraYear], place: str) -> Sampl
     made: list[Sample] = []
     left: list[tuple[str, str]] = []
     radiometry: set[str] = set()
+    sources: set[str] = set()
     for year in years:
         cube_path = study.data / "phenocam" / f"{year.site}.zarr"
         if not cube_path.exists():
             left.append((year.name, f"{cube_path.name} does not exist"))
             continue
         cube = observations.open_cube(cube_path)
+        if observations.is_simulated(cube):
+            left.append((year.name, f"{cube_path.name} is simulated; move it away"))
+            continue
         try:
             made.append(samples.sample(cube, year, PLACES[place]))
         except DeepCropError as error:
             left.append((year.name, str(error)))
             continue
+        sources |= {str(cube[name].attrs["source"]) for name in _MEASURED if name in cube.children}
         if "sar" in cube.children:
             radiometry.add(str(cube["sar"].attrs["radiometry"]))
     with (
@@ -186,6 +193,8 @@ def _cut_samples(study: Study, years: Sequence[CameraYear], place: str) -> Sampl
         csv.writer(file, lineterminator="\n").writerows([("site_year", "why"), *left])
     provenance = {
         "pixels": "real",
+        # What the cubes say of themselves: they may have been there before, from elsewhere.
+        "sources": sorted(sources),
         "labels": "PhenoCam network",
         "acknowledgement": acknowledgement_beside(year.labels.camera for year in years),
         "archive": study.archive,
