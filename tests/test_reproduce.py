@@ -330,10 +330,23 @@ def weights(tmp_path):
 def test_weights_on_the_test_sites(made, weights, tmp_path):
     samples.save(made, tmp_path / "set.npz")
     report = evaluate(weights, tmp_path / "set.npz", tmp_path / "new" / "scores")
-    rows = read(report.parent / "tables" / "methods.csv")
-    assert [row["method"] for row in rows][-1] == "Deep-CroP (w.safetensors)"
+    tables = report.parent / "tables"
+    rows = read(tables / "methods.csv")
+    names = ["Deep-CroP (w.safetensors)", "Deep-CroP (w.safetensors), radar kept away"]
+    assert [row["method"] for row in rows][-2:] == names
     assert {row["site-years"] for row in rows} == {"5"}
-    assert len(rows) == 5  # two curves, plain and calibrated
+    assert len(rows) == 6  # two curves, plain and calibrated
+    assert rows[-2]["all"] != rows[-1]["all"]
+    for name in ("table2_sites", "scores", "by_crop", "by_images"):
+        assert set(names) < {row["method"] for row in read(tables / f"{name}.csv")}
+    others = {f"differences_{site}" for site in ("NEON.D06.KONA.DP1.00042", "mead2", "usof6")}
+    assert {path.stem for path in tables.glob("*.csv")} == others | {
+        "methods", "table2_sites", "table3_cafcookwestltar01", "table4_mead3", "scores", "by_crop",
+        "by_images",
+    }  # fmt: skip
+    differences = read(tables / "table4_mead3.csv")
+    assert [row["stage"] for row in differences] == [name.upper() for name in STAGES]
+    assert {"NDVI curve", "NDVI curve, calibrated", *names} < set(differences[0])
     assert "simulated pixels" in report.read_text()
     page = (report.parent / "report.html").read_text()
     for words in ("SIMULATED DATA", "Table 2", "Profiles at", "Error by site", "data:image/png"):

@@ -130,12 +130,7 @@ def paper_tables(entries: dict[str, Entry], networks: dict[str, Entry]) -> list[
     few = [entries[name] for name in list(entries)[:2]]
     few += [networks[name] for name in ("paper", "default") if name in networks]
     tables = [score_tables.by_site(every, TEST_SITES)]
-    numbers = {"cafcookwestltar01": "Table 3", "mead3": "Table 4"}
-    for site in (*numbers, *(site for site in TEST_SITES if site not in numbers)):
-        title = numbers.get(site, "As Table 3")
-        name = f"{title.lower().replace(' ', '') if site in numbers else 'differences'}_{site}"
-        if site in every[0].truth.site:
-            tables.append(score_tables.differences(few, site, name, title))
+    tables += site_differences(few)
 
     def chosen(*names: str) -> list[Entry]:
         return [networks[name] for name in names if name in networks]
@@ -149,6 +144,18 @@ def paper_tables(entries: dict[str, Entry], networks: dict[str, Entry]) -> list[
     tables.append(
         score_tables.comparison([*few[:2], *sensors], "sensors", "Optical only, and with radar")
     )
+    return tables
+
+
+def site_differences(entries: Sequence[Entry]) -> list[Table]:
+    """Tables 3 and 4 of the paper, and their like of its other sites that are scored."""
+    numbers = {"cafcookwestltar01": "Table 3", "mead3": "Table 4"}
+    tables = []
+    for site in (*numbers, *(site for site in TEST_SITES if site not in numbers)):
+        title = numbers.get(site, "As Table 3")
+        name = f"{title.lower().replace(' ', '') if site in numbers else 'differences'}_{site}"
+        if site in entries[0].truth.site:
+            tables.append(score_tables.differences(entries, site, name, title))
     return tables
 
 
@@ -277,31 +284,32 @@ def evaluate(weights: Path, sample_path: Path, out: Path, everything: bool = Fal
     train = [
         k for k, fact in enumerate(made.facts) if not everything and fact["cluster"] not in held
     ]
-    entries = curves(made, train, test, "field")
-    answers = network_answers(network, Part(made, test))
-    truth = next(iter(entries.values())).truth
+    curve = list(curves(made, train, test, "field").values())
+    truth = curve[0].truth
     name = f"Deep-CroP ({weights.name})"
-    every = [*entries.values(), Entry(name, truth, [answers])]
+    own = [Entry(name, truth, [network_answers(network, Part(made, test))])]
+    if network.config.sensors == ("optical", "radar"):
+        alone = network_answers(network, WithoutRadar(Part(made, test)))
+        own.append(Entry(f"{name}, radar kept away", truth, [alone]))
+    every = [*curve, *own]
     out.mkdir(parents=True, exist_ok=True)
     found = [str(site) for site in np.unique(truth.site)]
     tables = [
         score_tables.comparison(every, "methods", "All methods"),
         score_tables.by_site(every, found),
+        *site_differences([*curve[:2], *own]),
         score_tables.everything(every),
         score_tables.by_crop(every),
         score_tables.by_images(every),
     ]
     what = f"{len(found)} sites of {sample_path.name}"
+    pair = [curve[0], own[0]]
     figures = {
         "errors": ("Error by stage and method", score_figures.errors(every, what)),
-        "scatter": ("Answers against cameras", score_figures.scatter([every[0], every[-1]], what)),
+        "scatter": ("Answers against cameras", score_figures.scatter(pair, what)),
         "images": ("Error by clear images", score_figures.images(every, what)),
     }
-    radar = None
-    if network.config.sensors == ("optical", "radar"):
-        chosen = WithoutRadar(Part(made, test))
-        alone = Entry("the same, radar kept away", truth, [network_answers(network, chosen)])
-        radar = every[-1], alone
-    figures |= site_pictures(Part(made, test), [every[0], every[-1]], radar)
+    radar = (own[0], own[1]) if len(own) > 1 else None
+    figures |= site_pictures(Part(made, test), pair, radar)
     head = f"Weights: {weights.name}. Samples: {sample_path.name}, {len(test)} of {len(made)}."
     return write(out, tables, figures, head, truth.simulated)
