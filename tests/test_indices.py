@@ -26,6 +26,20 @@ def test_golden_gcc():
     np.testing.assert_allclose(result, [0.5, 1 / 3], rtol=1e-6)
 
 
+def test_golden_evi():
+    result = indices.evi_of(f32(0.5, 0.2), f32(0.05, 0.2), f32(0.04, 0.1))
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, [2.5 * 0.45 / 1.5, 0], rtol=1e-6)
+
+
+def test_evi_is_nan_where_it_means_nothing_and_clipped_under_haze():
+    blue = f32(0.5, 0.31, 0.31, np.nan)  # divisors -1.55, 0.175, 0.475, none
+    result = indices.evi_of(f32(0.6, 0.5, 0.3, 0.5), f32(0.1, 0.2, 0.3, 0.1), blue)
+    assert np.isnan(result).tolist() == [True, False, False, True]
+    assert result[1] == 1.5
+    assert indices.evi_of(f32(0.1), f32(0.5), f32(0.5)) == -0.5
+
+
 @pytest.mark.parametrize(
     ("nir", "red"),
     [(np.nan, 0.1), (0.1, np.nan), (0, 0), (-0.01, 0.005), (np.inf, 0.1), (np.inf, -np.inf)],

@@ -34,6 +34,17 @@ def gcc_of(blue: NDArray, green: NDArray, red: NDArray) -> NDArray[np.float32]:
     return np.clip(ratio, 0, 1).astype(np.float32)
 
 
+def evi_of(nir: NDArray, red: NDArray, blue: NDArray) -> NDArray[np.float32]:
+    """EVI = 2.5 (nir - red) / (nir + 6 red - 7.5 blue + 1), float32.
+
+    NaN where the divisor is not positive; clipped to -0.5 … 1.5, for bright haze makes it small.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        divisor = nir + 6 * red - 7.5 * blue + 1
+        ratio = np.where(divisor > 0, 2.5 * (nir - red) / divisor, np.nan)
+    return np.clip(ratio, -0.5, 1.5).astype(np.float32)
+
+
 INDICES: dict[str, tuple[tuple[str, ...], Callable[..., NDArray[np.float32]], float]] = {
     "ndvi": (("nir", "red"), ndvi_of, 0.12),
     "gcc": (("blue", "green", "red"), gcc_of, 0.03),
