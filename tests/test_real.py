@@ -67,22 +67,61 @@ def test_the_network_stands_among_the_camera_tables_whatever_weights_are_given(
     torch.manual_seed(0)
     weights = tmp_path / "weights.safetensors"
     save(build(CONFIGS["transformer-only"]), weights)
+    methods = {
+        *(f"EVI curve ({name}){more}" for name in ("savgol", "whittaker")
+          for more in ("", ", less an offset")),
+        "network, not fine-tuned", "network, not fine-tuned, less an offset",
+        "network, fine-tuned",
+    }  # fmt: skip
     for given in (weights, None):
         real.report(tmp_path, given, tmp_path / "out", overwrite=True)
         with (tmp_path / "out" / "camera.csv").open() as file:
             rows = list(csv.DictReader(file))
-        assert {row["method"] for row in rows} == {
-            *(f"EVI curve ({name}){more}" for name in ("savgol", "whittaker")
-              for more in ("", ", less an offset")),
-            "network, not fine-tuned", "network, not fine-tuned, less an offset",
-            "network, fine-tuned",
-        }  # fmt: skip
+        assert {row["method"] for row in rows} == methods
+        with (tmp_path / "out" / "observed.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert {row["dates_of"] for row in rows} == {"camera", *methods}
+        assert [(row["stage"], row["event"], row["site_years"]) for row in rows[:2]] == [
+            ("sos20", "emergence", "3"), ("eos20", "harvest", "3"),
+        ]  # fmt: skip
+        late = {row["dates_of"]: row for row in rows if row["event"] == "emergence"}
+        for name, mean in (("camera", "10.000"), ("network, fine-tuned", "11.000")):
+            assert (late[name]["mean"], late[name]["median"]) == (mean, mean)
+            assert late[name]["sd"] == "0.000"
         for name in ("report.md", "report.html"):
             page = (tmp_path / "out" / name).read_text()
             assert "Real EVI against real cameras, days: 3 site-years at 3 sites" in page
             assert "network, fine-tuned" in page
             assert "First and last date against emergence and harvest" in page
     assert set(asked) == {shipped("evi")}
+
+
+def test_curves_and_the_network_date_the_chips(real_data, tmp_path):
+    years = real_camera.read_hls(real_data)
+    late = np.where(years.truth.site == "goodwater", 100, 7)[:, None, None] + years.truth.day
+    cameras = dict.fromkeys(("EVI curve (savgol)", "EVI curve (whittaker)"), Answers(*[late] * 3))
+    torch.manual_seed(0)
+    table = real._chips_table(
+        real_data, build(CONFIGS["transformer-only"]), years, cameras, tmp_path
+    )
+    with (tmp_path / "chips.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    day, error = (
+        {(row["dates_of"], row["stage"]): float(row[name]) for row in rows}
+        for name in ("day", "error")
+    )
+    assert len(rows) == len(day) == 7 * 4
+    for name, stage in day:
+        known = day[name, stage] - day["camera", stage]
+        assert error[name, stage] == pytest.approx(known, abs=2e-3)
+        if name.startswith("EVI") and name in cameras:
+            assert abs(known) < 21
+            moved = day[f"{name}, less an offset", stage]  # as other sites say, not its own
+            assert day[name, stage] - moved == pytest.approx(7, abs=2e-3)
+            assert abs(day[name, stage] - day["NDVI curve", stage]) > 0.1
+    assert [row[0] for row in table.rows] == list(dict.fromkeys(row["dates_of"] for row in rows))
+    assert f"{day['NDVI curve', 'sos20']:.1f} ({error['NDVI curve', 'sos20']:+.1f})" in str(table)
+    assert "crop corn; camera's main season accepted" in table.note
 
 
 @pytest.mark.slow
@@ -124,6 +163,8 @@ def test_report(real_data, tmp_path, monkeypatch, capsys):
     assert "network, fine-tuned" in page
     assert "network with radar, camera's dates" in page
     assert (out / "thinned.png").stat().st_size > 10_000
+    for name in ("camera", "observed", "chips"):
+        assert (out / f"{name}.csv").stat().st_size > 1000
     with (out / "thinned.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["kept"] for row in rows} == {"100 %", "25 %", "gap of 60 days"}

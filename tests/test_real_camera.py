@@ -77,8 +77,8 @@ def test_the_curve_comes_near_the_cameras(years):
     assert np.nanmean(better) < np.nanmean(error)
 
 
-def test_chips(request):
-    example, camera = real_camera.read_chips(request.getfixturevalue("real_data"))
+def test_chips(real_data, tmp_path):
+    example, camera = real_camera.read_chips(real_data)
     assert example.optical.shape[1:] == (4, 18, 18)
     assert camera.year == 2023
     assert camera.accepted
@@ -88,6 +88,11 @@ def test_chips(request):
     nir = example.optical[len(example.optical) // 2, 3]
     assert np.isfinite(nir[9, 9])
     assert (np.diff(nir, axis=0) == 0).all(1).sum() == 12
+    assert camera.crop == "corn"
+    (tmp_path / "phenocam").mkdir()
+    for folder in ("hls_camera", "phenocam/series"):
+        (tmp_path / folder).symlink_to(real_data / folder)
+    assert real_camera.read_chips(tmp_path)[1].crop == ""  # no table of crops
 
 
 def test_fine_tuning_leaves_the_site_out(years, tmp_path, monkeypatch):

@@ -9,15 +9,17 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from deepcrop import figures, indices, real_camera, real_data, thinning
 from deepcrop.baseline import curve_dates
+from deepcrop.batches import Example
 from deepcrop.errors import DeepCropError
 from deepcrop.grid import PATCH_CENTRE
 from deepcrop.labels import CALENDAR
@@ -28,7 +30,7 @@ from deepcrop.real_data import Archive
 from deepcrop.report_page import Grid, Picture, Section, write_page
 from deepcrop.scores import Answers, Entry, Score, score
 from deepcrop.stages import STAGES
-from deepcrop.staging import Staging, progress_bar, staging
+from deepcrop.staging import Staging, atomic_file, progress_bar, staging
 from deepcrop.thinning_tables import (
     CURVE,
     OPTICAL,
@@ -45,6 +47,9 @@ from deepcrop.thinning_tables import (
     thinned_tables,
     verdicts,
 )
+
+EVI_CURVES = {f"EVI curve ({name})": name for name in ("savgol", "whittaker")}
+"""Smoothers of the curves through EVI, by name of the method."""
 
 
 def report(
@@ -103,12 +108,15 @@ def report(
         years = real_camera.read_hls(data)
         camera = _camera_answers(years, evi, stage)
         cameras = camera_tables(years, camera, stage.path)
-        cameras += [_observed_table(years, camera)]
-        cameras += [_chips_table(data, networks["weights"][0])]
+        cameras += [_observed_table(years, camera, stage.path)]
+        cameras += [_chips_table(data, networks["weights"][0], years, camera, stage.path)]
         page = _page([*thinned, *cameras], networks)
         (stage.path / "report.md").write_text(page, encoding="utf-8")
         _write_html(stage.path, figure, thinned, cameras, networks)
-    for name in ("report.html", "report.md", "thinned.csv", "thinned.png", "camera.csv"):
+    for name in (
+        "report.html", "report.md", "thinned.csv", "thinned.png", "camera.csv", "observed.csv",
+        "chips.csv",
+    ):  # fmt: skip
         print(f"wrote {out / name}")
 
 
@@ -167,8 +175,7 @@ def _thinned(
 def _camera_answers(years: SiteYears, evi: Path, stage: Staging) -> dict[str, Answers]:
     """Dates of every method, none of which has seen the site that it is asked for."""
     answers = {
-        f"EVI curve ({name})": real_camera.evi_curve(years, name)
-        for name in ("savgol", "whittaker")
+        name: real_camera.evi_curve(years, smoother) for name, smoother in EVI_CURVES.items()
     }
     answers["network, not fine-tuned"] = real_camera.network_answers(evi, years.examples)
     for name, answer in list(answers.items()):
@@ -190,12 +197,15 @@ def camera_tables(
         for crop in np.unique(years.truth.crop):
             scores += score(entry, str(crop), years.truth.crop == crop)
     numbers = ("detected", "mae", "median", "bias", "coverage")
-    with (folder / "camera.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("method", "crop", "stage", "dates", *numbers))
-        for one in scores:
-            values = [f"{getattr(one.mean, name):.3f}" for name in numbers]
-            writer.writerow((one.method, one.group, one.stage, one.dates, *values))
+    _write_csv(
+        folder / "camera.csv",
+        ("method", "crop", "stage", "dates", *numbers),
+        [
+            (one.method, one.group, one.stage, one.dates,
+             *(getattr(one.mean, name) for name in numbers))
+            for one in scores
+        ],
+    )  # fmt: skip
     rows: list[tuple[str, ...]] = []
     for name in answers:
         mine = [one for one in scores if one.method == name and one.group == "all"]
@@ -219,11 +229,11 @@ def camera_tables(
     ]  # fmt: skip
 
 
-def _observed_table(years: SiteYears, answers: Mapping[str, Answers]) -> Table:
-    """Return how far first and last date lie from what was observed in the fields."""
+def _observed_table(years: SiteYears, answers: Mapping[str, Answers], folder: Path) -> Table:
+    """Return how far first and last date lie from what was observed; also as ``observed.csv``."""
     dates = {"camera": years.truth.day[:, 0]}
     dates |= {name: np.asarray(one.day[:, 0], np.float64) for name, one in answers.items()}
-    rows: list[tuple[str, ...]] = []
+    found: list[tuple[str, str, str, int, float, float, float]] = []
     for name, dated in dates.items():
         for stage, event, seen in (
             ("sos20", "emergence", years.emergence), ("eos20", "harvest", years.harvest),
@@ -231,11 +241,19 @@ def _observed_table(years: SiteYears, answers: Mapping[str, Answers]) -> Table:
             late = dated[:, STAGES.index(stage)] - seen
             late = late[np.isfinite(late)]
             if late.size:
-                rows.append(
-                    (name, f"{stage.upper()} − {event}", str(late.size), f"{late.mean():+.1f}",
-                     f"{np.median(late):+.1f}", day(float(late.std(ddof=1)) if late.size > 1
-                                                     else math.nan))
-                )  # fmt: skip
+                spread = float(late.std(ddof=1)) if late.size > 1 else math.nan
+                middle = float(late.mean()), float(np.median(late))
+                found.append((name, stage, event, late.size, *middle, spread))
+    _write_csv(
+        folder / "observed.csv",
+        ("dates_of", "stage", "event", "site_years", "mean", "median", "sd"),
+        found,
+    )
+    rows: list[tuple[str, ...]] = [
+        (name, f"{stage.upper()} − {event}", str(count), f"{mean:+.1f}", f"{median:+.1f}",
+         day(spread))
+        for name, stage, event, count, mean, median, spread in found
+    ]  # fmt: skip
     return Table(
         "First and last date against emergence and harvest as observed, days",
         ("dates of", "difference", "site-years", "mean", "median", "standard deviation"),
@@ -245,30 +263,71 @@ def _observed_table(years: SiteYears, answers: Mapping[str, Answers]) -> Table:
     )
 
 
-def _chips_table(data: Path, network: Network) -> Table:
-    """Return the dates of the one site-year with image chips."""
+def _chips_table(
+    data: Path, network: Network, years: SiteYears, cameras: Mapping[str, Answers], folder: Path
+) -> Table:
+    """Return the dates of the one site-year with image chips; also written as ``chips.csv``."""
     example, camera = real_camera.read_chips(data)
     true = real_camera.main_season(camera)
-    centre = example.optical[:, :, PATCH_CENTRE, PATCH_CENTRE]
-    ndvi = indices.ndvi_of(centre[:, 3], centre[:, 2])
-    order = [CALENDAR.index(name) for name in STAGES]
-    curve = curve_dates(ndvi[None], example.optical_days, camera.year, real_camera.LATITUDE)
-    dates = real_camera.camera_dates(network, [example])
-    answers = {CURVE: curve.day[0, 0, order], "network, optical only": dates.day[0, 0]}
+    answers = _chip_curves(example, camera.year, years, cameras)
+    answers["network, optical only"] = real_camera.camera_dates(network, [example]).day[0, 0]
+    dates = {"camera": true} | answers
+    _write_csv(
+        folder / "chips.csv",
+        ("dates_of", "stage", "day", "error"),
+        [
+            (name, stage, float(d), float(d - t))
+            for name, answer in dates.items()
+            for stage, d, t in zip(STAGES, answer, true, strict=True)
+        ],
+    )
     rows: list[tuple[str, ...]] = [("camera", *(day(float(value)) for value in true))]
     for name, answer in answers.items():
         cells = (f"{day(float(d))} ({d - t:+.1f})" for d, t in zip(answer, true, strict=True))
         rows.append((name, *cells))
     verdict = f"accepted{'; ' + camera.why if camera.why else ''}"
     return Table(
-        f"Image chips of goodwaterbau, {camera.year}: days since 1 January (error)",
+        f"Image chips of {real_camera.CHIPS}, {camera.year}: days since 1 January (error)",
         ("dates of", *(name.upper() for name in STAGES)),
         rows,
         f"{len(example.optical_days)} clear images (HLS, 30 m, repeated to 10 m); crop "
-        f"{camera.crop or 'maize'}; camera's main season "
-        f"{verdict if camera.accepted else 'rejected: ' + camera.why}. One site-year "
-        "proves little.",
+        f"{camera.crop or 'unknown'}; camera's main season "
+        f"{verdict if camera.accepted else 'rejected: ' + camera.why}. Offsets are learned from "
+        "the daily EVI of the other sites. One site-year proves little.",
     )
+
+
+def _chip_curves(
+    example: Example, year: int, years: SiteYears, cameras: Mapping[str, Answers]
+) -> dict[str, NDArray[np.floating]]:
+    """Dates of the main season by curves through the pixel in the middle of the chips."""
+    blue, _, red, nir = example.optical[:, :, PATCH_CENTRE, PATCH_CENTRE].T
+    evi = indices.evi_of(nir, red, blue)
+    series = {CURVE: (indices.ndvi_of(nir, red), "whittaker")}
+    series |= {name: (evi, smoother) for name, smoother in EVI_CURVES.items()}
+    order = [CALENDAR.index(name) for name in STAGES]
+    dates: dict[str, NDArray[np.floating]] = {}
+    for name, (values, smoother) in series.items():
+        found = curve_dates(
+            values[None], example.optical_days, year, real_camera.LATITUDE, smoother
+        )
+        dates[name] = found.day[0, 0, order]
+    for name in EVI_CURVES:
+        own = real_camera.site_of(real_camera.CHIPS)  # it teaches nothing that it is judged by
+        off = real_camera.offset_elsewhere(cameras[name], years.truth, own)
+        dates[f"{name}, less an offset"] = dates[name] - off
+    return dates
+
+
+def _write_csv(
+    path: Path, columns: Sequence[str], rows: Iterable[Sequence[str | int | float]]
+) -> None:
+    """Write rows as CSV, numbers with three decimals."""
+    with atomic_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow(f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row)
 
 
 # The page ----------------------------------------------------------------------------------------

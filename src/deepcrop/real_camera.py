@@ -1,7 +1,8 @@
-"""Real satellites against real cameras: 30 site-years of EVI, and one year of image chips.
+"""Real satellites against real cameras: 29 site-years of EVI, and one year of image chips.
 
-The archives are of doi 10.34133/remotesensing.0878 (BSD-style licence). Labels are the project's
-own dates of the cameras' greenness; what was observed in the fields stands beside them.
+The archives are of doi 10.34133/remotesensing.0878 (BSD-style licence); of their 30 site-years one
+is left out (`DROPPED`). Labels are the project's own dates of the cameras' greenness; what was
+observed in the fields stands beside them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from deepcrop.batches import SPREAD_OF_INTERVAL, Example, predict
 from deepcrop.curve_labels import as_patch, unlabelled
 from deepcrop.errors import DeepCropError
 from deepcrop.grid import PATCH_CENTRE, PATCH_SIZE
+from deepcrop.label_table import read_crops
 from deepcrop.labels import CALENDAR, SiteYear, label_series
 from deepcrop.network.weights import Network, load
 from deepcrop.phenology import season_dates
@@ -83,6 +85,9 @@ FINE_TUNING = Training(
     steps=120, rate=5e-4, check=20, patience=2, augmentation=Augmentation(window=0.9, gap=0.1)
 )
 """A few seconds: a single pixel, two dozen examples."""
+
+CHIPS = "goodwaterbau"
+"""Camera of the image chips."""
 
 _CAMERA = [CALENDAR.index(name) for name in STAGES]
 
@@ -239,13 +244,18 @@ def evi_curve(years: SiteYears, smoother: str) -> Answers:
     ))  # fmt: skip
 
 
+def offset_elsewhere(answers: Answers, truth: Truth, site: str) -> NDArray[np.float64]:
+    """Median error of each stage (4,) at all sites but one."""
+    others = truth.site != site
+    return offsets(answers.part(others), truth.part(others))
+
+
 def leave_one_site_out_offset(answers: Answers, truth: Truth) -> Answers:
     """Answers less the median error of each stage at all other sites."""
     parts = np.full((3, *answers.day.shape), np.nan)
     for site in np.unique(truth.site):
         here = truth.site == site
-        off = offsets(answers.part(~here), truth.part(~here))
-        moved = shifted(answers.part(here), off)
+        moved = shifted(answers.part(here), offset_elsewhere(answers, truth, str(site)))
         for part, name in zip(parts, ("day", "low", "high"), strict=True):
             part[here] = getattr(moved, name)
     return Answers(*parts)
@@ -345,13 +355,13 @@ def fine_tuned_answers(years: SiteYears, weights: Path, folder: Path, seed: int 
 
 
 def read_chips(data: Path) -> tuple[Example, SiteYear]:
-    """Read the chips of 2023 around the field that the camera goodwaterbau sees, and its labels.
+    """Read the chips of 2023 around the field that the camera `CHIPS` sees, and its labels.
 
     Pixels of 30 m are repeated to 10 m. Clear is what Fmask calls neither cloud, nor next to cloud,
     nor shadow, nor snow.
     """
     year = 2023
-    folder = data / "hls_camera" / f"goodwaterbau_{year}_hls30"
+    folder = data / "hls_camera" / f"{CHIPS}_{year}_hls30"
     masks = sorted(folder.glob("*/*_Fmask.tif"))
     if not masks:
         raise DeepCropError(f"{folder} holds no */*_Fmask.tif; give the folder of the excerpts.")
@@ -375,8 +385,10 @@ def read_chips(data: Path) -> tuple[Example, SiteYear]:
     centre = patches[:, :, PATCH_CENTRE, PATCH_CENTRE]
     seen = np.isfinite(centre).all(1)
     example = unlabelled(patches[seen], stages.to_days(dates, year)[seen])
+    crops = data / "phenocam" / "crop_type_by_site_year.csv"
     camera = label_series(
-        read_series(data / "phenocam" / "series" / "goodwaterbau_AG_1000_3day.csv")
+        read_series(data / "phenocam" / "series" / f"{CHIPS}_AG_1000_3day.csv"),
+        crops=read_crops(crops) if crops.exists() else None,
     )
     return example, next(one for one in camera.years if one.year == year)
 
