@@ -27,17 +27,35 @@ def test_what_to_score_must_be_said_once(tmp_path):
         cli_network.evaluate(out=tmp_path, samples=tmp_path / "a.npz", real=True)
     with pytest.raises(DeepCropError, match="--real needs --data"):
         cli_network.evaluate(out=tmp_path, real=True)
+    with pytest.raises(DeepCropError, match="--all-sites is for --samples"):
+        cli_network.evaluate(out=tmp_path, real=True, data=tmp_path, all_sites=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("data", "DATA"), ("without_radar", "w.safetensors"), ("overwrite", None)]
+)
+def test_what_only_the_real_archives_know_is_refused_without_them(name, value, tmp_path):
+    option = f"--{name.replace('_', '-')}"
+    line = ["evaluate", "--samples", "a.npz", "--out", str(tmp_path), option]
+    shown = CliRunner().invoke(cli.app, line if value is None else [*line, value])
+    assert isinstance(shown.exception, DeepCropError)
+    assert f"{option}: only with --real" in str(shown.exception)
 
 
 def test_real_archives_are_passed_on(tmp_path, monkeypatch):
     from deepcrop import real
 
     asked = []
-    monkeypatch.setattr(real, "report", lambda *given: asked.append(given))
-    cli_network.evaluate(out=tmp_path, real=True, data=tmp_path / "data")
-    cli_network.evaluate(out=tmp_path, real=True, data=tmp_path / "data", overwrite=True)
-    assert [one[:3] for one in asked] == 2 * [(tmp_path / "data", None, tmp_path)]
-    assert [one[-1] for one in asked] == [False, True]
+    monkeypatch.setattr(real, "report", lambda *given, overwrite: asked.append((*given, overwrite)))
+    data, other = tmp_path / "data", tmp_path / "optical.safetensors"
+    cli_network.evaluate(out=tmp_path, real=True, data=data)
+    cli_network.evaluate(out=tmp_path, real=True, data=data, overwrite=True)
+    line = ["evaluate", "--real", "--data", str(data), "--out", str(tmp_path)]
+    assert CliRunner().invoke(cli.app, [*line, "--without-radar", str(other)]).exit_code == 0
+    assert asked == [
+        (data, None, tmp_path, None, False), (data, None, tmp_path, None, True),
+        (data, None, tmp_path, other, False),
+    ]  # fmt: skip
 
 
 def test_options_become_a_study(tmp_path, monkeypatch):

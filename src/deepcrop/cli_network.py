@@ -60,7 +60,11 @@ def evaluate(
         bool, typer.Option("--real", help="Score on real satellites instead; needs --data.")
     ] = False,
     data: Annotated[
-        Path | None, typer.Option(help="Folder of real data (docs/evaluation.md).")
+        Path | None, typer.Option(help="With --real: folder of real data (docs/real.md).")
+    ] = None,
+    without_radar: Annotated[
+        Path | None,
+        typer.Option(help="With --real: weights taught without radar, to stand beside."),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="With --real: replace an existing --out.")
@@ -74,12 +78,17 @@ def evaluate(
         raise DeepCropError("Give one of --samples SET.npz and --real.")
     if real and data is None:
         raise DeepCropError("--real needs --data, the folder of real data.")
+    if real and all_sites:
+        raise DeepCropError("--all-sites is for --samples; --real scores all that it has.")
+    only_real = {"--data": data, "--without-radar": without_radar, "--overwrite": overwrite}
+    if not real and (given := [name for name, value in only_real.items() if value]):
+        raise DeepCropError(f"{', '.join(given)}: only with --real. Leave it away, or add --real.")
     import deepcrop.network  # noqa: F401  (first: says what to install where PyTorch is missing)
 
     if data is not None and real:
         from deepcrop import real as real_archives
 
-        real_archives.report(data, weights, out, None, None, overwrite)
+        real_archives.report(data, weights, out, without_radar, overwrite=overwrite)
         typer.echo(f"tables and figures: {out}/")
         return
     assert samples is not None
