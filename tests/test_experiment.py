@@ -1,3 +1,4 @@
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,14 +9,17 @@ from conftest import make_cube
 from test_sites import accepted, labels, season
 from typer.testing import CliRunner
 
-from deepcrop import experiment, samples, sites
+from deepcrop import experiment, reproduce, samples, sites
 from deepcrop.cli import app
 from deepcrop.errors import DeepCropError
-from deepcrop.network import load
-from deepcrop.simulation import REVISION, lesson_store
+from deepcrop.network import CONFIGS, load
+from deepcrop.network.shipped import shipped
+from deepcrop.simulation import REVISION, lesson_store, network
 from deepcrop.sites import site_years
+from deepcrop.training import Source
 
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+ROOT = Path(__file__).parents[1]
+EXPERIMENTS = ROOT / "experiments"
 
 TINY = {
     "network": "transformer-only",
@@ -37,7 +41,41 @@ def written(tmp_path, **changes):
 def test_every_experiment_can_be_read_and_says_its_command(path):
     read = experiment.read_experiment(path)
     assert read.phases
-    assert f"deepcrop train experiments/{path.name}" in path.read_text()
+    head = path.read_text().split("\nnetwork:")[0]
+    assert f"\n#   deepcrop train experiments/{path.name} " in head
+    assert f"`experiments/{path.name}`" in (ROOT / "docs" / "training.md").read_text()
+
+
+def test_experiments_are_in_the_source_distribution():
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    assert EXPERIMENTS.name in build["targets"]["sdist"]["include"]
+
+
+def test_the_published_network_is_taught_as_in_the_comparison():
+    read = experiment.read_experiment(EXPERIMENTS / "paper.yaml")
+    (phase,) = read.phases
+    config = CONFIGS[read.network]
+    assert config == CONFIGS["paper"]
+    assert phase.training == reproduce.recipe(config, read.seed)
+    assert phase.batch == reproduce.batch_size(config) == 50
+    assert (phase.cameras, phase.lessons, phase.places) == (1, 0, 0)
+
+
+def test_the_rival_without_radar_is_taught_as_the_default_network():
+    rival, ours = (
+        experiment.read_experiment(EXPERIMENTS / f"{name}.yaml")
+        for name in ("optical-only", "default")
+    )
+    assert rival == replace(ours, network="optical-only")
+
+
+@pytest.mark.parametrize("name", ["default", "evi"])
+def test_the_weights_in_the_package_are_of_their_experiment(name):
+    read = experiment.read_experiment(EXPERIMENTS / f"{name}.yaml")
+    experiment._same(shipped(name), read, len(read.phases))
+    other = replace(read.phases[0], batch=read.phases[0].batch + 1)
+    with pytest.raises(DeepCropError, match="is of another experiment"):
+        experiment._same(shipped(name), replace(read, phases=(other, *read.phases[1:])), 1)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +128,25 @@ def test_train_runs_its_phases_and_goes_on(tmp_path, monkeypatch):
     result = CliRunner().invoke(app, command)
     assert isinstance(result.exception, DeepCropError)
     assert "1_one/weights.safetensors is of another experiment" in str(result.exception)
+
+
+def test_a_phase_says_how_many_examples_are_in_a_batch(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        experiment, "fit", lambda network, sources, *more, **names: seen.append(sources)
+    )
+    monkeypatch.setattr(
+        experiment,
+        "material",
+        lambda kind, *more: experiment.Material([Source(kind, [0]), Source(kind, [1])], [], ""),
+    )
+    for given in ({}, {"batch": 7}):
+        phase = {"name": "a", "lessons": 0.4, "cameras": 0.6, "training": {}}
+        read = experiment.read_experiment(written(tmp_path, phases=[phase | given]))
+        experiment.train(read, None, tmp_path, tmp_path)
+    usual, seven = ([(one.name, one.batch, one.weight) for one in sources] for sources in seen)
+    assert usual == [*[("lessons", 24, 0.2)] * 2, *[("cameras", 24, 0.3)] * 2]
+    assert seven == [*[("lessons", 7, 0.2)] * 2, *[("cameras", 7, 0.3)] * 2]
 
 
 def test_a_device_that_is_not_there_is_named_before_anything_is_simulated(tmp_path):
@@ -160,6 +217,25 @@ def test_samples_of_other_labels_or_another_simulator_are_refused(tmp_path):
     stored(simulator=REVISION + 1)
     with pytest.raises(DeepCropError, match="by another version"):
         experiment.camera_samples(read, years, tmp_path)
+
+
+def test_the_published_network_sees_the_mast_and_ours_the_field(tmp_path, monkeypatch):
+    made = {}
+
+    def make_samples(years, runs, path, distance, seed, workers):
+        made[path.name] = (list(runs), distance, seed, workers)
+        path.touch()
+
+    monkeypatch.setattr(network, "make_samples", make_samples)
+    monkeypatch.setattr(samples, "load", lambda path: path)
+    monkeypatch.setattr(experiment, "up_to_date", lambda made, years: True)
+    for name in ("paper", "paper-transformer", "default", "cnn-only"):
+        read = experiment.Experiment(name, (), seed=3, realisations=2)
+        experiment.camera_samples(read, [], tmp_path, 5)
+    assert made == {
+        "cameras_mast_2_3.npz": ([0, 1], 0.0, 3, 5),
+        "cameras_2_3.npz": ([0, 1], samples.VIEW_DISTANCE, 3, 5),
+    }
 
 
 def test_real_data_is_asked_for(tmp_path):

@@ -18,10 +18,10 @@ from deepcrop import real_data, samples, scores, sites
 from deepcrop.batches import Example, from_lesson, from_sample
 from deepcrop.errors import DeepCropError
 from deepcrop.grid import PATCH_SIZE
-from deepcrop.network.config import CONFIGS
+from deepcrop.network.config import CONFIGS, Config
 from deepcrop.network.devices import check_device
 from deepcrop.network.weights import build, load
-from deepcrop.samples import SampleSet
+from deepcrop.samples import VIEW_DISTANCE, SampleSet
 from deepcrop.simulation import REVISION, lesson_store, network
 from deepcrop.training import Source, Training, fit
 
@@ -36,6 +36,13 @@ HELD_LESSONS = 100
 
 FOLDS = 8
 """Clusters that may train are dealt into so many parts, or fewer; the first is held out."""
+
+BATCH = 24
+"""Examples in a batch, but of the published network."""
+
+PLACES = {"field": VIEW_DISTANCE, "mast": 0.0}
+"""Where patches of cameras lie, metres along the view: ours on the field seen, the paper's on the
+mast."""
 
 T = TypeVar("T")
 
@@ -52,6 +59,8 @@ class Phase:
         Shares of the batches that are of simulated tiles; of simulated satellites over the real
         cameras of the training sites; of real satellite series (`deepcrop.real_data`).
     training : Training
+    batch : int
+        Examples in a batch, of whichever kind.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -61,6 +70,7 @@ class Phase:
     lessons: float = 0.0
     cameras: float = 0.0
     places: float = 0.0
+    batch: int = BATCH
 
 
 @dataclass(frozen=True)
@@ -156,7 +166,10 @@ class Mapped(Sequence[Example], Generic[T]):
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What one kind of example gives: sources to learn from, held-out ones, and their card."""
+    """What one kind of example gives: sources to learn from, held-out ones, and their card.
+
+    How many examples of a source are in a batch says the phase.
+    """
 
     sources: list[Source]
     held_out: list[Source]
@@ -192,7 +205,7 @@ def material(
         lessons = lesson_store.Lessons(paths)
         train, held = lessons[: experiment.lessons], lessons[experiment.lessons : count]
         return Material(
-            [Source("lessons", Mapped(train, from_lesson), 1, 24, 49)],
+            [Source("lessons", Mapped(train, from_lesson), pixels=49)],
             [Source("lessons", Mapped(held, from_lesson), 1, 4, 32)],
             f"{experiment.lessons} simulated tiles, seed {experiment.seed}",
         )
@@ -214,14 +227,14 @@ def material(
             "never": [*sites.TEST_SITES, *TESTED_ELSEWHERE],
         }
         return Material(
-            [Source("cameras", Mapped(train, lambda k: from_sample(every[k])), 1, 24)],
+            [Source("cameras", Mapped(train, lambda k: from_sample(every[k])))],
             [Source("cameras", Mapped(held, lambda k: from_sample(every[k])), 1, 32)],
             card,
         )
     examples = real_data.fine_tune_examples(data, list(experiment.places))
     tiles = [one for one in examples if one.optical.shape[-1] > PATCH_SIZE]
     patches = [one for one in examples if one.optical.shape[-1] == PATCH_SIZE]
-    sources = [Source("tiles", tiles, 1, 6, 49), Source("patches", patches, 1, 24)]
+    sources = [Source("tiles", tiles, pixels=49), Source("patches", patches)]
     card = [real_data.SOURCES[name] for name in experiment.places]
     return Material([one for one in sources if len(one.examples)], [], card)
 
@@ -282,11 +295,13 @@ def camera_samples(
     experiment: Experiment, years: Sequence[sites.CameraYear], store: Path, workers: int = 1
 ) -> SampleSet:
     """Simulate, once, satellites over all cameras, test sites' too."""
-    path = store / f"cameras_{experiment.realisations}_{experiment.seed}.npz"
+    place = place_of(CONFIGS[experiment.network])
+    name = "cameras" if place == "field" else f"cameras_{place}"
+    path = store / f"{name}_{experiment.realisations}_{experiment.seed}.npz"
     if not path.exists():
         store.mkdir(parents=True, exist_ok=True)
         runs = range(experiment.realisations)
-        network.make_samples(years, runs, path, seed=experiment.seed, workers=workers)
+        network.make_samples(years, runs, path, PLACES[place], experiment.seed, workers)
     made = samples.load(path)
     if not up_to_date(made, years):
         raise DeepCropError(
@@ -294,6 +309,11 @@ def camera_samples(
             "data has now; delete it."
         )
     return made
+
+
+def place_of(config: Config) -> str:
+    """Which of `PLACES` a network's patches have."""
+    return "mast" if config.variant == "paper" else "field"
 
 
 def up_to_date(made: SampleSet, years: Sequence[sites.CameraYear]) -> bool:
@@ -319,7 +339,8 @@ def _same(weights: Path, experiment: Experiment, number: int) -> None:
     found = load(weights)[1]["card"].get("experiment", {})
     wanted = json.loads(json.dumps(asdict(experiment)))
     phases = wanted["phases"][:number]
-    same = found.get("phases", [])[:number] == phases
+    # Weights are older than the key `batch`, and were taught by what is its default now.
+    same = [{"batch": BATCH, **phase} for phase in found.get("phases", [])[:number]] == phases
     shared = ["network", "seed"]
     of = {"lessons": "lessons", "cameras": "realisations", "places": "places"}
     shared += [of[kind] for kind in KINDS if any(phase[kind] for phase in phases)]
@@ -373,7 +394,7 @@ def train(
         card |= {"title": title, "experiment": asdict(experiment), "phase": phase.name}
         card |= {kind: known[kind].card for kind in shares}
         sources = [
-            replace(source, weight=share / len(known[kind].sources))
+            replace(source, weight=share / len(known[kind].sources), batch=phase.batch)
             for kind, share in shares.items()
             for source in known[kind].sources
         ]

@@ -24,14 +24,14 @@ import torch
 from deepcrop import score_figures, score_report, score_tables, scores, sites
 from deepcrop.batches import from_sample
 from deepcrop.errors import DeepCropError
-from deepcrop.experiment import FIRST_YEAR, Mapped, held_out
+from deepcrop.experiment import BATCH, FIRST_YEAR, Mapped, held_out, place_of
 from deepcrop.network import CONFIGS, INPUTS, Config, Network, build, load
 from deepcrop.samples import Sample, SampleSet
 from deepcrop.score_report import Part, network_answers, title_of
 from deepcrop.scores import Answers, Entry
 from deepcrop.sites import CameraYear
 from deepcrop.staging import atomic_file
-from deepcrop.study import Study, camera_network, place_of, sample_set
+from deepcrop.study import Study, camera_network, sample_set
 from deepcrop.training import Source, Training, fit
 
 # One method --------------------------------------------------------------------------------------
@@ -47,6 +47,11 @@ def recipe(config: Config, seed: int, start: Path | None = None) -> Training:
     if start is not None:
         return Training(steps=300, rate=1e-3, check=50, seed=seed)
     return Training(steps=600, rate=3e-3, check=100, seed=seed)
+
+
+def batch_size(config: Config) -> int:
+    """How many examples of cameras are in a batch: of the published network as many as it had."""
+    return 50 if config.variant == "paper" else BATCH
 
 
 def train_method(
@@ -92,7 +97,6 @@ def train_method(
     torch.manual_seed(seed)
     network = build(config) if start is None else _started(start, config)
     network = network.to("cuda" if torch.cuda.is_available() else "cpu")
-    batch = 50 if config.variant == "paper" else 24
     every = [
         (one.site, (one.latitude, one.longitude), one.simulated)
         for one in chain(train_samples, valid_samples)
@@ -103,7 +107,7 @@ def train_method(
     }
     return fit(
         network,
-        [Source("cameras", Mapped(train_samples, from_sample), batch=batch)],
+        [Source("cameras", Mapped(train_samples, from_sample), batch=batch_size(config))],
         [Source("cameras", Mapped(valid_samples, from_sample), batch=32)],
         recipe(config, seed, start),
         out,

@@ -15,10 +15,10 @@ import numpy as np
 
 from deepcrop import observations, samples, site_fetch
 from deepcrop.errors import DeepCropError
-from deepcrop.experiment import read_cameras, up_to_date
+from deepcrop.experiment import PLACES, read_cameras, up_to_date
 from deepcrop.fetch import Request
-from deepcrop.network import CONFIGS, Config
-from deepcrop.samples import VIEW_DISTANCE, Sample, SampleSet
+from deepcrop.network import CONFIGS
+from deepcrop.samples import Sample, SampleSet
 from deepcrop.simulation import network as simulated
 from deepcrop.sites import CameraYear
 from deepcrop.sources import phenocam
@@ -35,10 +35,6 @@ METHODS = (
 ARCHIVES = ("simulated", "pc", "ee")
 
 _MEASURED = ("optical", "sar")
-
-PLACES = {"field": VIEW_DISTANCE, "mast": 0.0}
-"""Where patches lie, metres along the camera's view: ours on the field seen, the paper's on the
-mast."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +98,6 @@ def camera_network(study: Study) -> list[CameraYear]:
         with phenocam.connect(study.out / "cache") as network:
             site_fetch.site_names("paper", network, folder)
     return read_cameras(study.data)
-
-
-def place_of(config: Config) -> str:
-    """Which of `PLACES` a network's patches have."""
-    return "mast" if config.variant == "paper" else "field"
 
 
 def sample_set(study: Study, years: Sequence[CameraYear], place: str) -> SampleSet:
