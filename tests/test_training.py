@@ -8,6 +8,7 @@ import pytest
 import torch
 from training_examples import example
 
+from deepcrop import training
 from deepcrop.augment import Augmentation
 from deepcrop.batches import collate, predict
 from deepcrop.errors import DeepCropError
@@ -144,8 +145,8 @@ def test_tensorboard_gets_what_the_log_gets(tmp_path, monkeypatch):
     told = []
 
     class SummaryWriter:
-        def __init__(self, folder):
-            told.append(folder)
+        def __init__(self, folder, purge_step):
+            told.append((folder, purge_step))
 
         def add_scalar(self, name, value, step):
             told.append((name, float(f"{value:.5g}"), step))
@@ -157,12 +158,35 @@ def test_tensorboard_gets_what_the_log_gets(tmp_path, monkeypatch):
     module.SummaryWriter = SummaryWriter
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
     fit(new(), [source(8, 1)], [source(8, 2)], replace(HOW, steps=2, check=1), tmp_path)
-    expected = [str(tmp_path)]
+    expected = [(str(tmp_path), 1)]
     for row in log(tmp_path):
         step = int(row.pop("step"))
         expected += [*((name, float(value), step) for name, value in row.items()), "flush"]
     assert told == expected
     assert len(told) == 1 + 2 * 4
+    told.clear()
+    fit(new(), [source(8, 1)], [source(8, 2)], replace(HOW, steps=2, check=1), tmp_path)
+    assert told == [(str(tmp_path), 3)]  # nothing that a checkpoint knows is forgotten
+
+
+def test_a_look_that_was_taken_twice_is_once_in_tensorboard(tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+
+    class Stopped(Exception):
+        pass
+
+    def stopped(*given):
+        raise Stopped
+
+    given = new(), [source(8, 1)], [source(8, 2)], replace(HOW, steps=3, check=1), tmp_path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_save_checkpoint", stopped)
+        with pytest.raises(Stopped):  # after the look, before its checkpoint
+            fit(*given)
+    fit(new(), *given[1:])
+    found = events.EventAccumulator(str(tmp_path)).Reload()
+    looks = [one.step for one in found.Scalars("held_out_made up")]
+    assert looks == [int(row["step"]) for row in log(tmp_path)] == [1, 2, 3]
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):

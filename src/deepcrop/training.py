@@ -419,7 +419,8 @@ class _Log:
         except ImportError:
             self.board = None
         else:
-            self.board = SummaryWriter(str(path.parent))
+            # Looks that no checkpoint knows are taken again: TensorBoard is to forget them too.
+            self.board = SummaryWriter(str(path.parent), purge_step=step + 1)
 
     def write(self, step: int, loss: float, held_out: Sequence[float], seconds: float) -> None:
         values = [loss, *held_out, seconds]
