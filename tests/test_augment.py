@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from training_examples import example
 
-from deepcrop.augment import Augmentation, _air, augment
+from deepcrop.augment import Augmentation, _air, _coarse, _mean_power, augment
 from deepcrop.batches import Example
 
 STILL = Augmentation(
@@ -178,15 +178,27 @@ def test_a_cut_tile_keeps_the_labels_of_its_pixels():
         np.testing.assert_allclose(after.day[:, 0, 0] - 100, seen, atol=1e-3)
 
 
-def test_coarse_pixels_are_means_of_their_blocks():
+def test_coarse_radar_pixels_are_the_mean_power_of_their_blocks():
     before, after = made(0, replace(STILL, coarse_radar=1.0))
     blocks = after.radar.reshape(12, 2, 9, 2, 9, 2)
     assert np.ptp(blocks, axis=(3, 5)).max() < 1e-5
+    power = (10 ** (before.radar / 10)).reshape(12, 2, 9, 2, 9, 2).mean((3, 5))
     np.testing.assert_allclose(
-        np.sort(blocks[..., 0, :, 0].ravel()),
-        np.sort(before.radar.reshape(12, 2, 9, 2, 9, 2).mean((3, 5)).ravel()),
-        rtol=1e-5,
+        np.sort(blocks[..., 0, :, 0].ravel()), np.sort(10 * np.log10(power).ravel()), rtol=1e-5
     )
+    assert after.radar.dtype == np.float32
+
+
+def test_coarse_pixels_by_hand():
+    images = np.array([[[[-10, -20], [-10, -20]]]], np.float32)
+    rng = np.random.default_rng(0)
+    # Half of the pixels have a sigma0 of 0.1, half 0.01: the mean is 0.055, not that of -15 dB.
+    radar = _coarse(rng, images, 2, 1, _mean_power)
+    np.testing.assert_allclose(radar, np.full((1, 1, 2, 2), -12.5964), atol=1e-4)
+    optical = _coarse(rng, images / -100, 2, 1)
+    np.testing.assert_allclose(optical, np.full((1, 1, 2, 2), 0.15), rtol=1e-6)
+    images[0, 0, 0, 0] = np.nan  # what is not seen whole is not seen
+    assert np.isnan(_coarse(rng, images, 2, 1, _mean_power)).all()
 
 
 def test_beyond_a_single_field_nothing_is_seen_and_nothing_judged():

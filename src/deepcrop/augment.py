@@ -5,8 +5,9 @@ Each example is changed anew whenever it is taken. Nothing here knows whether it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,8 @@ def augment(rng: np.random.Generator, example: Example, how: Augmentation) -> Ex
     example = _calendar(rng, example, how)
     optical = _air(rng, _coarse(rng, example.optical, 3, how.coarse), how)
     side = int(rng.choice([2, 2, 4]))
-    radar = _echo(rng, example, _coarse(rng, example.radar, side, how.coarse_radar), how)
+    radar = _coarse(rng, example.radar, side, how.coarse_radar, _mean_power)
+    radar = _echo(rng, example, radar, how)
     if rng.random() < 0.5:  # rows for columns: the pixel asked for stays where it is
         return _transposed(replace(example, optical=optical, radar=radar))
     return replace(example, optical=optical, radar=radar)
@@ -236,15 +238,21 @@ def _echo(
 
 
 def _coarse(
-    rng: np.random.Generator, images: NDArray[np.float32], side: int, share: float
-) -> NDArray[np.float32]:
+    rng: np.random.Generator, images: NDArray[np.float32], side: int, share: float,
+    mean: Callable[..., NDArray[np.float32]] = np.mean,
+) -> NDArray[np.float32]:  # fmt: skip
     """Means of ``side`` x ``side`` pixels in their place, in some examples."""
     if rng.random() >= share or images.shape[-1] % side or not len(images):
         return images
     *front, rows, cols = images.shape
     blocks = images.reshape(*front, rows // side, side, cols // side, side)
-    mean = blocks.mean(axis=(-3, -1), keepdims=True)  # in dB, of neighbours: near enough here
-    return np.broadcast_to(mean, blocks.shape).reshape(images.shape)
+    means = mean(blocks, axis=(-3, -1), keepdims=True)
+    return np.broadcast_to(means, blocks.shape).reshape(images.shape)
+
+
+def _mean_power(decibels: NDArray[np.float32], **over: Any) -> NDArray[np.float32]:
+    """Average sigma0 itself, not its logarithm: so does a radar with larger pixels."""
+    return 10 * np.log10(np.mean(10 ** (decibels / 10), **over))
 
 
 def _transposed(example: Example) -> Example:
