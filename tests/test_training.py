@@ -193,6 +193,9 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     fit(new(), [source(8, 1)], [source(8, 2)], replace(HOW, steps=10), tmp_path)
     with pytest.raises(DeepCropError, match="another training"):
         fit(new(), [source(8, 1)], [source(8, 2)], replace(HOW, steps=20), tmp_path)
+    for seeds in ((3, 2), (1, 3)):  # as many examples, but others
+        with pytest.raises(DeepCropError, match="another training"):
+            fit(new(), *([source(8, s)] for s in seeds), replace(HOW, steps=10), tmp_path)
     (tmp_path / "checkpoint.pt").write_bytes(b"torn")
     with pytest.raises(DeepCropError, match=r"checkpoint.pt cannot be read.*delete it"):
         fit(new(), [source(8, 1)], [source(8, 2)], replace(HOW, steps=10), tmp_path)

@@ -10,13 +10,14 @@ import csv
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -119,7 +120,8 @@ def fit(
     how : Training
         Settings.
     out : Path
-        Folder; made if missing. If it holds a checkpoint of the same settings, training resumes.
+        Folder; made if missing. If it holds a checkpoint of the same settings, training resumes;
+        sources are known by their names, numbers and first examples.
     card, inputs : mapping
         Go into the file of weights: as of `deepcrop.network.save`.
     on_step : callable, optional
@@ -147,9 +149,9 @@ def fit(
     identity = {
         "training": asdict(how),
         "config": network.config.to_dict(),
-        "sources": [(s.name, len(s.examples), s.weight, s.batch, s.pixels) for s in sources],
-        "held_out": [(s.name, len(s.examples)) for s in held_out],
-        "start": _fingerprint(network),
+        "sources": [(*_identity(s), s.weight, s.batch, s.pixels) for s in sources],
+        "held_out": [_identity(s) for s in held_out],
+        "start": _fingerprint(part.cpu().numpy() for part in network.state_dict().values()),
     }
     state = _State()
     if checkpoint.exists():
@@ -392,11 +394,16 @@ def _resume(
     return _State(**content["state"])
 
 
-def _fingerprint(network: Network) -> str:
-    """Tell one set of weights from another."""
+def _identity(source: Source) -> tuple[str, int, str]:
+    """Name, number and first example of a source; to read them all would take too long."""
+    first = _fingerprint(vars(source.examples[0]).values())
+    return source.name, len(source.examples), first
+
+
+def _fingerprint(arrays: Iterable[NDArray]) -> str:
     digest = hashlib.sha256()
-    for tensor in network.state_dict().values():
-        digest.update(tensor.detach().cpu().numpy().tobytes())
+    for array in arrays:
+        digest.update(array.tobytes())
     return digest.hexdigest()
 
 
