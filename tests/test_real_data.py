@@ -124,6 +124,15 @@ def test_flanders(flanders, real_data_folder):
     assert one.day.shape == (47 * 47, 2, 10)
     assert np.bincount(one.orbits).tolist() == [80, 79]
     assert (flanders.groups == "maize").sum() > 900
+    with xr.open_dataset(
+        next((real_data_folder / "sentinel" / "flanders_2018").glob("OUTPUT_*.nc"))
+    ) as file:
+        crop = file["CT"].values
+    for pixel in range(0, 47 * 47, 97):
+        row, col = divmod(pixel, 47)
+        around = crop[row + 8 : row + 11, col + 8 : col + 11]  # a halo of 9 before each pixel
+        assert flanders.inside[pixel] == (around == crop[row + 9, col + 9]).all()
+    assert 0.5 < flanders.inside[flanders.groups == "maize"].mean() < 0.9
     # One number, by hand: nearest clear image to 1 July 2018, pixel (20, 30).
     folder = real_data_folder / "sentinel" / "flanders_2018"
     with xr.open_dataset(next(folder.glob("S2_L2A_10m*")), mask_and_scale=False) as file:

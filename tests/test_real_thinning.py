@@ -85,6 +85,32 @@ def test_scores_by_hand(archive):
     assert (wheat.references, wheat.dated, wheat.mae) == (1, 0.5, 4)
 
 
+def test_edges_of_fields_have_numbers_of_their_own(archive):
+    """Three pixels: wheat, maize, maize; the last lies at an edge and is far off."""
+    tile = replace(archive, name="flanders", inside=np.array([True, True, False]))
+    day = answers(archive, 4)
+    day[2] += 36
+    given = {("flanders", "NDVI curve"): (tile, {case: day for case in thinning.cases((1.0,), 1)})}
+    scores = thinning_tables.thinned_scores(given)
+    found = {
+        s.group: (s.references, s.mae)
+        for s in scores
+        if (s.stage, s.pairing, s.kept) == ("sos20", "slot", "100 %")
+    }
+    assert found == {
+        "all": (3, 16),
+        "maize": (2, 22),
+        "wheat": (1, 4),
+        "all, inside fields": (2, 4),
+        "maize, inside fields": (1, 4),
+        "wheat, inside fields": (1, 4),
+    }
+    text = "\n".join(table.markdown() for table in thinning_tables.thinned_tables(scores))
+    by_crop, inside = text.split("**Flanders 2018: by crop")[1].split("without the edges of fields")
+    assert "| 100 % | NDVI curve | 22.0 (100 %) | 4.0 (100 %) |" in by_crop
+    assert "| 100 % | NDVI curve | 4.0 (100 %) | 4.0 (100 %) | 4.0 (100 %) |" in inside
+
+
 def test_pairing_by_time(archive):
     crossed = answers(archive, 0)[:, ::-1]  # the main season in slot 2
     far = answers(archive, 300)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from pyproj import Transformer
 
@@ -75,6 +76,8 @@ class Archive:
         One tile (Flanders), or patches of one pixel each; all of one size.
     groups : ndarray of str (pixels,)
         Crop of each labelled pixel of all examples, empty where none is known.
+    inside : ndarray of bool (pixels,), optional
+        Of a tile: whether all eight neighbours of the pixel have its crop.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Archive:
     latitude: float
     examples: tuple[Example, ...]
     groups: NDArray[np.str_]
+    inside: NDArray[np.bool_] | None = None
 
     @property
     def dense(self) -> bool:
@@ -125,7 +129,10 @@ def _flanders(data: Path) -> Archive:
     db = np.stack([sar[band].values for band in ("VV", "VH")], 1)
     radar = _twice(np.where(db == 0, np.float32(np.nan), db * np.float32(1e-4)))
     times = sar["timestamp"].values
-    crop = np.vectorize(lambda code: _FLANDERS_CROPS.get(code, ""))(inner(field["CT"].values))
+    codes = field["CT"].values  # 0 where there is no parcel
+    crop = np.vectorize(lambda code: _FLANDERS_CROPS.get(code, ""))(inner(codes))
+    around = sliding_window_view(np.pad(codes, 1), (3, 3))
+    inside = inner((codes > 0) & (around == codes[:, :, None, None]).all((2, 3))).reshape(-1)
     example = unlabelled(
         optical.astype(np.float32),
         stages.to_days(fine["timestamp"].values, year),
@@ -134,7 +141,7 @@ def _flanders(data: Path) -> Archive:
         orbits_of(times),
     )
     groups = crop.reshape(-1).astype(np.str_)
-    return Archive("flanders", SOURCES["flanders"], year, 50.8, (example,), groups)
+    return Archive("flanders", SOURCES["flanders"], year, 50.8, (example,), groups, inside)
 
 
 def _france(data: Path) -> Archive:

@@ -197,6 +197,10 @@ def judged(archive: Archive, case: Case) -> NDArray[np.bool_]:
 
 # Scores -----------------------------------------------------------------------------------------
 
+INSIDE = ", inside fields"
+"""Of a group: those of its pixels whose eight neighbours have the same crop. At the edge of a field
+a pixel of 10 m holds two crops, and either season can be the main one."""
+
 
 @dataclass(frozen=True)
 class Errors:
@@ -208,10 +212,13 @@ class Errors:
         Days too late; NaN where the method gives no date. Dates are those of the reference.
     group : ndarray of str (dates,)
         Crop.
+    inside : ndarray of bool (dates,)
+        Whether the pixel lies inside a field, as far as that is known.
     """
 
     error: NDArray[np.float64]
     group: NDArray[np.str_]
+    inside: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -221,7 +228,8 @@ class Score:
     Attributes
     ----------
     place, method, ruler, kept, pairing, group, stage : str
-        ``ruler``: which five of a network's dates. ``kept``: the case. ``group``: crop, or "all".
+        ``ruler``: which five of a network's dates. ``kept``: the case. ``group``: crop, or "all";
+        with `INSIDE` after it of pixels inside fields alone.
     references : int
         Dates of the reference, counted once for all draws.
     dated : float
@@ -279,9 +287,15 @@ def errors(
             day = paired.transpose(2, 0, 1)
         given.append(stages.decode(day).astype(np.float64))
     late = np.stack(given)[:, :, :slots] - stages.decode(truth)[:, :slots]
-    groups = np.repeat(archive.groups[:, None], slots, 1)
+    none = np.zeros(archive.groups.size, np.bool_)
+    within = none if archive.inside is None else archive.inside
+    crop, inside = (
+        np.repeat(archive.groups[:, None], slots, 1),
+        np.repeat(within[:, None], slots, 1),
+    )
+    dated = known[:, :slots]
     return {
-        stage: Errors(late[:, known[:, :slots, k], k], groups[known[:, :slots, k]])
+        stage: Errors(late[:, dated[..., k], k], crop[dated[..., k]], inside[dated[..., k]])
         for k, stage in enumerate(CALENDAR)
     }
 
@@ -290,7 +304,10 @@ def score(
     key: Mapping[str, str], of: Errors, group: str, curve: Errors | None, offset: float
 ) -> Score:
     """Score the errors of one stage; ``key`` names place, method, ruler, kept, pairing, stage."""
-    mine = np.ones(of.group.size, np.bool_) if group == "all" else of.group == group
+    crop = group.removesuffix(INSIDE)
+    mine = np.ones(of.group.size, np.bool_) if crop == "all" else of.group == crop
+    if crop != group:
+        mine &= of.inside
     error = of.error[:, mine]
     found = error[np.isfinite(error)]
     each = [np.abs(row[np.isfinite(row)]).mean() for row in error if np.isfinite(row).any()]

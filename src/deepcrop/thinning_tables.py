@@ -83,13 +83,16 @@ def thinned_scores(answers: Mapping[Key, tuple[Archive, Given]]) -> list[thinnin
         names = dict(
             zip(("place", "method", "ruler", "kept", "pairing", "stage"), key, strict=True)
         )
-        for group in ("all", *np.unique(error.group)):
-            scores.append(thinning.score(names, error, str(group), curve, offset))
+        groups = ["all", *map(str, np.unique(error.group))]
+        if error.inside.any():
+            groups += [group + thinning.INSIDE for group in groups]
+        for group in groups:
+            scores.append(thinning.score(names, error, group, curve, offset))
     return scores
 
 
 def thinned_tables(scores: Sequence[thinning.Score]) -> list[Table]:
-    """Return a table for each place: error by stage, of all methods in all cases; then by crop."""
+    """Return tables of each place: error by stage, of all methods in all cases; then by crop."""
     tables = []
     for place, title in PLACES.items():
         mine = [s for s in scores if s.place == place and s.pairing == PAIRING[place]]
@@ -111,8 +114,11 @@ def thinned_tables(scores: Sequence[thinning.Score]) -> list[Table]:
             )
         )  # fmt: skip
         groups = sorted({s.group for s in mine} - {"all"})
-        if len(groups) > 1:
-            tables.append(_by_crop(mine, groups, title))
+        crops = [group for group in groups if not group.endswith(thinning.INSIDE)]
+        if len(crops) > 1:
+            tables.append(_by_crop(mine, crops, f"{title}: by crop"))
+        if inside := [group for group in groups if group.endswith(thinning.INSIDE)]:
+            tables.append(_by_crop(mine, inside, f"{title}: without the edges of fields"))
     return tables
 
 
@@ -123,7 +129,7 @@ def _by_crop(scores: Sequence[thinning.Score], groups: Sequence[str], title: str
         cells = (f"{day(mean['mae'])} ({percent(mean['dated'])})" for mean in each)
         rows.append((kept, _named(method, ruler), *cells))
     return Table(
-        f"{title}: by crop (real images)",
+        f"{title} (real images)",
         ("scenes kept", "method", *groups),
         rows,
         "Mean absolute error in days, mean over the four stages; in brackets the share dated.",
