@@ -51,14 +51,16 @@ def test_the_network_stands_among_the_camera_tables_whatever_weights_are_given(
 ):
     years, asked = site_years(), []
 
-    def answer(weights):
+    def answer(weights, late=1):
         asked.append(weights)
-        return Answers(years.truth.day + 1, years.truth.day - 5, years.truth.day + 5)
+        return Answers(years.truth.day + late, years.truth.day - 5, years.truth.day + 5)
 
     monkeypatch.setattr(real_camera, "read_hls", lambda data: years)
     monkeypatch.setattr(real_camera, "network_answers", lambda weights, examples: answer(weights))
     monkeypatch.setattr(
-        real_camera, "fine_tuned_answers", lambda years, weights, folder: answer(weights)
+        real_camera,
+        "fine_tuned_answers",
+        lambda years, weights, folder, seed: answer(weights, seed),
     )
     for name in ("thinned_scores", "thinned_tables", "verdicts"):
         monkeypatch.setattr(real, name, lambda given: [])
@@ -79,6 +81,11 @@ def test_the_network_stands_among_the_camera_tables_whatever_weights_are_given(
         with (tmp_path / "out" / "camera.csv").open() as file:
             rows = list(csv.DictReader(file))
         assert {row["method"] for row in rows} == methods
+        tuned = [row for row in rows if row["method"] == "network, fine-tuned"]
+        spread = f"{np.std([1, 2, 3, 4, 5], ddof=1):.3f}"  # seeds are that many days late
+        assert {(row["seeds"], row["mae"], row["mae_sd"]) for row in tuned} == {
+            ("5", "3.000", spread)
+        }
         with (tmp_path / "out" / "observed.csv").open() as file:
             rows = list(csv.DictReader(file))
         assert {row["dates_of"] for row in rows} == {"camera", *methods}
@@ -93,6 +100,7 @@ def test_the_network_stands_among_the_camera_tables_whatever_weights_are_given(
             page = (tmp_path / "out" / name).read_text()
             assert "Real EVI against real cameras, days: 3 site-years at 3 sites" in page
             assert "network, fine-tuned" in page
+            assert "3.0 ± 1.6" in page
             assert "First and last date against emergence and harvest" in page
     assert set(asked) == {shipped("evi")}
 
@@ -102,7 +110,8 @@ def test_curves_and_the_network_date_the_chips(real_data, tmp_path):
     own, true = years.truth.site == "goodwater", years.truth.day
     late = true + np.where(own, 100, np.arange(len(own)))[:, None, None]
     off = dict(zip(STAGES, np.nanmedian((late - true)[~own, 0], axis=0), strict=True))
-    cameras = dict.fromkeys(("EVI curve (savgol)", "EVI curve (whittaker)"), Answers(*[late] * 3))
+    names = ("EVI curve (savgol)", "EVI curve (whittaker)")
+    cameras = {name: [Answers(late, late, late)] for name in names}
     torch.manual_seed(0)
     table = real._chips_table(
         real_data, build(CONFIGS["transformer-only"]), years, cameras, tmp_path

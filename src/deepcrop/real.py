@@ -51,6 +51,9 @@ from deepcrop.thinning_tables import (
 EVI_CURVES = {f"EVI curve ({name})": name for name in ("savgol", "whittaker")}
 """Smoothers of the curves through EVI, by name of the method."""
 
+TUNINGS = 5
+"""How often the network is fine-tuned at each set of sites, from other seeds."""
+
 
 def report(
     data: Path,
@@ -172,8 +175,8 @@ def _thinned(
 # Real cameras ------------------------------------------------------------------------------------
 
 
-def _camera_answers(years: SiteYears, evi: Path, stage: Staging) -> dict[str, Answers]:
-    """Dates of every method, none of which has seen the site that it is asked for."""
+def _camera_answers(years: SiteYears, evi: Path, stage: Staging) -> dict[str, list[Answers]]:
+    """Dates of every method, none of which has seen the site that it is asked for; by training."""
     answers = {
         name: real_camera.evi_curve(years, smoother) for name, smoother in EVI_CURVES.items()
     }
@@ -181,28 +184,32 @@ def _camera_answers(years: SiteYears, evi: Path, stage: Staging) -> dict[str, An
     for name, answer in list(answers.items()):
         moved = real_camera.leave_one_site_out_offset(answer, years.truth)
         answers[f"{name}, less an offset"] = moved
+    runs = {name: [answer] for name, answer in answers.items()}
     folder = stage.path / "fine_tuned"
-    answers["network, fine-tuned"] = real_camera.fine_tuned_answers(years, evi, folder)
-    return answers
+    runs["network, fine-tuned"] = [
+        real_camera.fine_tuned_answers(years, evi, folder / f"seed{seed}", seed)
+        for seed in range(1, TUNINGS + 1)
+    ]
+    return runs
 
 
 def camera_tables(
-    years: SiteYears, answers: Mapping[str, Answers], folder: Path
+    years: SiteYears, answers: Mapping[str, list[Answers]], folder: Path
 ) -> list[Table]:  # fmt: skip
     """Return the scores against cameras by stage; also written as ``camera.csv``."""
     scores: list[Score] = []
-    for name, answer in answers.items():
-        entry = Entry(name, years.truth, [answer])
+    for name, runs in answers.items():
+        entry = Entry(name, years.truth, runs)
         scores += score(entry)
         for crop in np.unique(years.truth.crop):
             scores += score(entry, str(crop), years.truth.crop == crop)
     numbers = ("detected", "mae", "median", "bias", "coverage")
     _write_csv(
         folder / "camera.csv",
-        ("method", "crop", "stage", "dates", *numbers),
+        ("method", "crop", "stage", "dates", "seeds", *numbers, *(f"{n}_sd" for n in numbers)),
         [
-            (one.method, one.group, one.stage, one.dates,
-             *(getattr(one.mean, name) for name in numbers))
+            (one.method, one.group, one.stage, one.dates, one.seeds,
+             *(getattr(values, name) for values in (one.mean, one.spread) for name in numbers))
             for one in scores
         ],
     )  # fmt: skip
@@ -210,10 +217,10 @@ def camera_tables(
     for name in answers:
         mine = [one for one in scores if one.method == name and one.group == "all"]
         for one in mine[:-1]:
-            m = one.mean
+            m, sd = one.mean, one.spread
             rows.append(
-                (name, one.stage.upper(), str(one.dates), percent(m.detected), day(m.mae),
-                 day(m.median), f"{m.bias:+.1f}", percent(m.coverage))
+                (name, one.stage.upper(), str(one.dates), percent(m.detected), _give(m.mae, sd.mae),
+                 _give(m.median, sd.median), f"{m.bias:+.1f}", percent(m.coverage))
             )  # fmt: skip
     count, sites = len(years.truth), len(np.unique(years.truth.site))
     dropped = ", ".join(f"{name} ({why})" for name, why in real_camera.DROPPED.items())
@@ -223,16 +230,27 @@ def camera_tables(
             ("method", "stage", "camera's dates", "dated", "MAE", "median", "bias",
              "inside the 90 % interval"),
             rows,
-            "Main season. Offset and fine-tuning are learned at the other sites. Left out: "
-            f"{dropped}. Source: {real_camera.SOURCE}.",
+            "Main season. Offset and fine-tuning are learned at the other sites; ± is the standard "
+            f"deviation over {TUNINGS} fine-tunings. Left out: {dropped}. Source: "
+            f"{real_camera.SOURCE}.",
         )
     ]  # fmt: skip
 
 
-def _observed_table(years: SiteYears, answers: Mapping[str, Answers], folder: Path) -> Table:
-    """Return how far first and last date lie from what was observed; also as ``observed.csv``."""
+def _give(value: float, spread: float) -> str:
+    """Days, with the spread over trainings where there are several."""
+    return f"{day(value)} ± {spread:.1f}" if math.isfinite(spread) else day(value)
+
+
+def _observed_table(
+    years: SiteYears, answers: Mapping[str, list[Answers]], folder: Path
+) -> Table:  # fmt: skip
+    """Return how far first and last date lie from what was observed; also as ``observed.csv``.
+
+    Of several trainings the first.
+    """
     dates = {"camera": years.truth.day[:, 0]}
-    dates |= {name: np.asarray(one.day[:, 0], np.float64) for name, one in answers.items()}
+    dates |= {name: np.asarray(runs[0].day[:, 0], np.float64) for name, runs in answers.items()}
     found: list[tuple[str, str, str, int, float, float, float]] = []
     for name, dated in dates.items():
         for stage, event, seen in (
@@ -264,7 +282,11 @@ def _observed_table(years: SiteYears, answers: Mapping[str, Answers], folder: Pa
 
 
 def _chips_table(
-    data: Path, network: Network, years: SiteYears, cameras: Mapping[str, Answers], folder: Path
+    data: Path,
+    network: Network,
+    years: SiteYears,
+    cameras: Mapping[str, list[Answers]],
+    folder: Path,
 ) -> Table:
     """Return the dates of the one site-year with image chips; also written as ``chips.csv``."""
     example, camera = real_camera.read_chips(data)
@@ -298,7 +320,7 @@ def _chips_table(
 
 
 def _chip_curves(
-    example: Example, year: int, years: SiteYears, cameras: Mapping[str, Answers]
+    example: Example, year: int, years: SiteYears, cameras: Mapping[str, list[Answers]]
 ) -> dict[str, NDArray[np.floating]]:
     """Dates of the main season by curves through the pixel in the middle of the chips."""
     blue, _, red, nir = example.optical[:, :, PATCH_CENTRE, PATCH_CENTRE].T
@@ -314,7 +336,7 @@ def _chip_curves(
         dates[name] = found.day[0, 0, order]
     for name in EVI_CURVES:
         own = real_camera.site_of(real_camera.CHIPS)  # it teaches nothing that it is judged by
-        off = real_camera.offset_elsewhere(cameras[name], years.truth, own)
+        off = real_camera.offset_elsewhere(cameras[name][0], years.truth, own)
         dates[f"{name}, less an offset"] = dates[name] - off
     return dates
 
