@@ -148,6 +148,16 @@ def test_bad_input_meets_a_clear_error(tmp_path, arguments, words):
     assert not list(tmp_path.iterdir())
 
 
+def test_ctrl_c_within_compiled_code_is_no_traceback(monkeypatch, capsys):
+    def stopped():
+        raise SystemError from KeyboardInterrupt()
+
+    monkeypatch.setattr(cli, "app", stopped)
+    with pytest.raises(SystemExit, match="130"):
+        cli.main()
+    assert capsys.readouterr().err == ""
+
+
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path):
     period = ["--start", "2018-05-01", "--end", "2018-07-31"]
     arguments = ["simulate", tmp_path / "region.zarr", "--size", "2000x40", *period]
@@ -168,7 +178,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
-    assert "the same command goes on" in errors
+    assert "the same command goes on" in errors, errors
     assert "Traceback" not in errors
     done = journal.read_text().count("block")
     assert done >= 1

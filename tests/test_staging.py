@@ -65,6 +65,17 @@ def test_an_interrupted_run_leaves_no_target_and_goes_on(target, error):
     assert not part_path(target).exists()
 
 
+def test_ctrl_c_within_compiled_code_is_ctrl_c(target, capsys):
+    error = SystemError("a compiled function returned a result with an exception set")
+    error.__cause__ = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        run(target, stop_at="c", error=error)
+    assert "the same command goes on" in capsys.readouterr().err
+    assert run(target) == ["c", "d"]
+    with pytest.raises(SystemError):  # any other stays what it is
+        run(target.with_name("other"), stop_at="c", error=SystemError)
+
+
 def test_a_run_interrupted_twice_goes_on(interrupted):
     with pytest.raises(Broken):
         run(interrupted, stop_at="d")

@@ -20,7 +20,7 @@ from deepcrop.mapping import MapResult, map_region
 from deepcrop.report import report as run_report
 from deepcrop.simulation import Region
 from deepcrop.simulation import simulate as run_simulate
-from deepcrop.staging import progress_bar
+from deepcrop.staging import is_interruption, progress_bar
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -391,6 +391,10 @@ def main() -> None:
         said = f"Error: {error.filename or 'file system'}: {error.strerror or error}"
         print(said, *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
         sys.exit(2)
+    except SystemError as error:
+        if not is_interruption(error):
+            raise
+        sys.exit(130)  # as Typer answers any other Ctrl-C
 
 
 if __name__ == "__main__":

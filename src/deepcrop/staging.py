@@ -114,12 +114,14 @@ def staging(
     with _alone(part):
         try:
             yield Staging(part, done)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemError) as error:
+            if not is_interruption(error):
+                raise
             print(
                 f"Interrupted. {part} keeps what is done; the same command goes on.",
                 file=sys.stderr,
             )
-            raise
+            raise KeyboardInterrupt from None
         except OSError as error:
             if resume:
                 error.add_note(
@@ -128,6 +130,11 @@ def staging(
                 )
             raise
         _give_name(part, target, record)
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether an error is Ctrl-C: one that comes within a compiled function is a SystemError."""
+    return isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
 
 
 def leftover(target: Path, settings: Mapping[str, Any]) -> bool:
