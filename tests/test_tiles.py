@@ -71,6 +71,25 @@ def test_a_full_disk_ends_the_run_at_once(cube, tmp_path, monkeypatch, code):
     mapping.map_region(cube, 2018, tmp_path / "maps", resume=True)
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["at first", "tried again"])
+def test_ctrl_c_within_compiled_code_is_no_failure(cube, tmp_path, monkeypatch, again):
+    """Python says it as a SystemError, which is an Exception as any other."""
+    tries, real = [], tiles.compute_tile
+
+    def pressed(*args):
+        tries.append(args)
+        if again and len(tries) == 1:
+            raise ValueError("a passing fault")
+        if len(tries) == (5 if again else 1):
+            raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
+        return real(*args)
+
+    monkeypatch.setattr(tiles, "compute_tile", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        mapping.map_region(cube, 2018, tmp_path / "maps")
+    assert len(tries) == (5 if again else 1)  # four tiles; the first is tried again at last
+
+
 def test_a_tile_that_goes_on_failing_is_named_and_the_others_are_kept(cube, tmp_path, monkeypatch):
     tries = failing(monkeypatch, "compute_tile", times=99)
     words = (

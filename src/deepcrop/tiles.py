@@ -27,6 +27,7 @@ from deepcrop.differences import difference_layers
 from deepcrop.layers import DIFFERENCE, LEFT_OUT, METHODS, describe
 from deepcrop.map_curve import plan_curve
 from deepcrop.map_network import plan_network
+from deepcrop.staging import is_interruption
 from deepcrop.tiling import Images, Layers, Plan
 
 TRIES = 3
@@ -196,7 +197,9 @@ def make_tiles(
                 ahead.append(reader.submit(read_tile, plans, work, cores[k + 1]))
             try:
                 answer = compute_tile(recipe, plans, core, *ahead.popleft().result())
-            except Exception:
+            except Exception as error:
+                if is_interruption(error):
+                    raise
                 failed.append(core)
                 continue
             if writing is not None:
@@ -225,13 +228,13 @@ def _again(recipe: Recipe, work: str, core: tuple[slice, slice]) -> dict[str, An
         try:
             return make_tile(recipe, work, core)
         except Exception as error:
-            if no_room(error):
+            if no_room(error) or is_interruption(error):
                 raise
             time.sleep(0.1)  # a moment for what passes
     try:
         return make_tile(recipe, work, core)
     except Exception as error:
-        if no_room(error):
+        if no_room(error) or is_interruption(error):
             raise
         return Failure(core, f"{type(error).__name__}: {error}")
 
