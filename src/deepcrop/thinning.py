@@ -287,12 +287,10 @@ def errors(
             day = paired.transpose(2, 0, 1)
         given.append(stages.decode(day).astype(np.float64))
     late = np.stack(given)[:, :, :slots] - stages.decode(truth)[:, :slots]
-    none = np.zeros(archive.groups.size, np.bool_)
-    within = none if archive.inside is None else archive.inside
-    crop, inside = (
-        np.repeat(archive.groups[:, None], slots, 1),
-        np.repeat(within[:, None], slots, 1),
-    )
+    crop, inside = archive.groups, archive.inside
+    if inside is None:
+        inside = np.zeros(crop.size, np.bool_)
+    crop, inside = (np.repeat(crop[:, None], slots, 1), np.repeat(inside[:, None], slots, 1))
     dated = known[:, :slots]
     return {
         stage: Errors(late[:, dated[..., k], k], crop[dated[..., k]], inside[dated[..., k]])
