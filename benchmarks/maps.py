@@ -244,9 +244,11 @@ def precision(options):
     ]
 
 
-def machine():
+def machine(device="cpu"):
     """The machine and what runs on it, in a line."""
     import importlib.metadata as metadata
+
+    import torch
 
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
@@ -255,6 +257,8 @@ def machine():
             x.split(":", 1)[1].strip() for x in info.read_text().splitlines() if "model n" in x
         ]
         name = f"{len(found)} cores {found[0]}" if found else name
+    if device != "cpu":
+        name += f", {torch.cuda.get_device_name()}"
     packages = ("numpy", "numba", "torch", "zarr", "rasterio", "distributed")
     versions = ", ".join(f"{p} {metadata.version(p)}" for p in packages)
     commit = subprocess.run(
@@ -288,7 +292,7 @@ def main():
     parser.add_argument("--out", type=Path, help="Markdown to write")
     options = parser.parse_args()
     options.folder.mkdir(exist_ok=True)
-    lines = [f"SIMULATED DATA. {machine()}", "", *commands[options.command](options)]
+    lines = [f"SIMULATED DATA. {machine(options.device)}", "", *commands[options.command](options)]
     text = "\n".join(lines) + "\n"
     print(text)
     if options.out:

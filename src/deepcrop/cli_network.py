@@ -27,6 +27,9 @@ def train(
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that simulate.", min=1)] = 1,
     device: Annotated[str | None, typer.Option(help="cpu or cuda  [cuda where there is]")] = None,
+    network: Annotated[
+        str | None, typer.Option(help="Teach this configuration instead of the experiment's.")
+    ] = None,
 ) -> None:
     """Teach a network what an experiment's file says.
 
@@ -37,7 +40,7 @@ def train(
     import deepcrop.network  # noqa: F401  (first: says what to install where PyTorch is missing)
     from deepcrop import experiment
 
-    read = experiment.read_experiment(config)
+    read = experiment.read_experiment(config, network)
     weights = experiment.train(read, data, out, store or out / "simulated", workers, device)
     typer.echo(f"weights: {weights}")
 
@@ -122,7 +125,10 @@ def reproduce(
     workers: Annotated[int, typer.Option(help="Processes that simulate.", min=1)] = 1,
     start: Annotated[
         Path | None,
-        typer.Option(help="Weights to start from, taught on simulated tiles alone  [none]"),
+        typer.Option(
+            help="Weights to start from, taught on simulated tiles alone; {method} in the path stands "
+            "for the method's name  [none]"
+        ),
     ] = None,
 ) -> None:
     """Run the paper's experiment: train on cameras, test on five others, make the tables.

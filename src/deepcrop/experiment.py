@@ -103,8 +103,8 @@ class Experiment:
     places: tuple[str, ...] = ()
 
 
-def read_experiment(path: Path) -> Experiment:
-    """Read an experiment.
+def read_experiment(path: Path, network: str | None = None) -> Experiment:
+    """Read an experiment; with another ``network`` than its own if one is named.
 
     Raises
     ------
@@ -122,6 +122,8 @@ def read_experiment(path: Path) -> Experiment:
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
         raise DeepCropError(f"{path} cannot be used: {'; '.join(wrong)}.") from None
+    if network is not None:
+        experiment = replace(experiment, network=network)
     if experiment.network not in CONFIGS:
         raise DeepCropError(
             f"{path}: network {experiment.network!r} is unknown; expected one of "

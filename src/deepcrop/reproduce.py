@@ -43,7 +43,7 @@ def recipe(config: Config, seed: int, start: Path | None = None) -> Training:
     What starts from weights that know much already learns for a shorter time, at a lower rate.
     """
     if config.variant == "paper":
-        return Training(steps=300, rate=1e-4, check=50, seed=seed, bfloat16=True)
+        return Training(steps=3000, rate=1e-4, check=300, seed=seed, bfloat16=True)
     if start is not None:
         return Training(steps=300, rate=1e-3, check=50, seed=seed)
     return Training(steps=600, rate=3e-3, check=100, seed=seed)
@@ -157,9 +157,9 @@ def reproduce(study: Study) -> Path:
     DeepCropError
         If data is missing, or the folder holds results of other settings.
     """
-    if study.start is not None:  # before hours of training, not after
-        for method in study.methods:
-            _started(study.start, CONFIGS[method])
+    for method in study.methods:  # before hours of training, not after
+        if start := study.start_of(method):
+            _started(start, CONFIGS[method])
     study.out.mkdir(parents=True, exist_ok=True)
     every = camera_network(study)
     sites.write_table(every, study.out / "site_years.csv")
@@ -210,9 +210,8 @@ def _jobs(
             f"tables left_out_*.csv in {study.out} say why."
         )
     folder = study.out / "runs" / method
-    return [
-        Job(method, seed, folder / f"seed{seed}", learn, check, ask, study.start) for seed in seeds
-    ]
+    start = study.start_of(method)
+    return [Job(method, seed, folder / f"seed{seed}", learn, check, ask, start) for seed in seeds]
 
 
 def _fold_jobs(study: Study, made: SampleSet, years: Sequence[CameraYear]) -> list[Job]:
@@ -229,7 +228,7 @@ def _fold_jobs(study: Study, made: SampleSet, years: Sequence[CameraYear]) -> li
     for fold, held in pairwise([*folds, *list(folds)[:1]]):
         train = [k for other, some in folds.items() if other not in (fold, held) for k in some]
         parts = sorted(train), folds[held], folds[fold]
-        jobs.append(Job(method, 1, folder / f"fold{fold}", *parts, study.start))
+        jobs.append(Job(method, 1, folder / f"fold{fold}", *parts, study.start_of(method)))
     return jobs
 
 

@@ -62,7 +62,8 @@ class Study:
     workers : int
         Processes that simulate.
     start : Path, optional
-        Weights to start from that have seen simulated tiles only (`deepcrop.experiment`).
+        Weights to start from that have seen simulated tiles only (`deepcrop.experiment`). With
+        ``{method}`` in its path each method has its own.
     """
 
     archive: str
@@ -88,6 +89,10 @@ class Study:
             raise DeepCropError("At least one method, one seed and one realisation are needed.")
         if self.folds is not None and self.folds < 3:
             raise DeepCropError(f"{self.folds} folds: at least 3 are needed, of which one decides.")
+
+    def start_of(self, method: str) -> Path | None:
+        """Return what a method starts from; None: random weights."""
+        return self.start and Path(str(self.start).replace("{method}", method))
 
 
 def camera_network(study: Study) -> list[CameraYear]:

@@ -26,7 +26,7 @@ SENSORS = ("optical", "radar")
 _CHOICES = {
     "variant": ("paper", "default"),
     "radar_zero": ("pixel", "fixed"),
-    "encoder": ("attention", "convolution"),
+    "encoder": ("both", "attention", "convolution"),
     "targets": ("continuous", "snapped"),
 }
 
@@ -54,7 +54,8 @@ class Config:
     fusion : bool
         Whether the mid-level features of both branches are put together (Eq. 3).
     encoder : str
-        "attention", or "convolution" for a network without a transformer ("CNN only").
+        Blocks of "attention" (the paper's), of "convolution" for a network without a transformer
+        ("CNN only"), or of "both" in turn, convolution first.
     width, heads, layers, feedforward : int
         Of the encoder.
     stages : tuple of str
@@ -83,7 +84,7 @@ class Config:
     trunk: tuple[int, ...] = (16, 16, 24)
     spatial: bool = True
     fusion: bool = True
-    encoder: str = "attention"
+    encoder: str = "both"
     width: int = 64
     heads: int = 4
     layers: int = 2
@@ -166,6 +167,7 @@ PAPER = Config(
     optical=("ndvi", "gcc"),
     radar_zero="fixed",
     trunk=(32, 64, 128),
+    encoder="attention",
     width=900,
     heads=30,
     layers=1,
@@ -187,7 +189,8 @@ CONFIGS: dict[str, Config] = {
     "optical-only": replace(DEFAULT, sensors=("optical",), fusion=False, drop_optical=0.0),
     "radar-only": replace(DEFAULT, sensors=("radar",), fusion=False, drop_radar=0.0),
     "cnn-only": replace(DEFAULT, encoder="convolution"),
-    "transformer-only": replace(DEFAULT, trunk=(), fusion=False),
+    "attention-only": replace(DEFAULT, encoder="attention"),
+    "transformer-only": replace(DEFAULT, trunk=(), fusion=False, encoder="attention"),
     "no-fusion": replace(DEFAULT, fusion=False),
     "no-spatial-context": replace(DEFAULT, spatial=False),
     "snapped": replace(DEFAULT, targets="snapped"),
