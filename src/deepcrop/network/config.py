@@ -26,7 +26,7 @@ SENSORS = ("optical", "radar")
 _CHOICES = {
     "variant": ("paper", "default"),
     "radar_zero": ("pixel", "fixed"),
-    "encoder": ("both", "attention", "convolution"),
+    "encoder": ("attention", "convolution"),
     "targets": ("continuous", "snapped"),
 }
 
@@ -54,8 +54,7 @@ class Config:
     fusion : bool
         Whether the mid-level features of both branches are put together (Eq. 3).
     encoder : str
-        Blocks of "attention" (the paper's), of "convolution" for a network without a transformer
-        ("CNN only"), or of "both" in turn, convolution first.
+        "attention", or "convolution" for a network without a transformer ("CNN only").
     width, heads, layers, feedforward : int
         Of the encoder.
     stages : tuple of str
@@ -84,7 +83,7 @@ class Config:
     trunk: tuple[int, ...] = (16, 16, 24)
     spatial: bool = True
     fusion: bool = True
-    encoder: str = "both"
+    encoder: str = "attention"
     width: int = 64
     heads: int = 4
     layers: int = 2
@@ -167,7 +166,6 @@ PAPER = Config(
     optical=("ndvi", "gcc"),
     radar_zero="fixed",
     trunk=(32, 64, 128),
-    encoder="attention",
     width=900,
     heads=30,
     layers=1,
@@ -189,8 +187,7 @@ CONFIGS: dict[str, Config] = {
     "optical-only": replace(DEFAULT, sensors=("optical",), fusion=False, drop_optical=0.0),
     "radar-only": replace(DEFAULT, sensors=("radar",), fusion=False, drop_radar=0.0),
     "cnn-only": replace(DEFAULT, encoder="convolution"),
-    "attention-only": replace(DEFAULT, encoder="attention"),
-    "transformer-only": replace(DEFAULT, trunk=(), fusion=False, encoder="attention"),
+    "transformer-only": replace(DEFAULT, trunk=(), fusion=False),
     "no-fusion": replace(DEFAULT, fusion=False),
     "no-spatial-context": replace(DEFAULT, spatial=False),
     "snapped": replace(DEFAULT, targets="snapped"),

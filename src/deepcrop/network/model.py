@@ -14,8 +14,6 @@ In shapes, P = B·p is pixels, T dates, G positions, d the width of the encoder.
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -131,7 +129,7 @@ class Attention(nn.Module):
 
 
 class Convolution(nn.Module):
-    """Mixes positions that lie near each other."""
+    """What stands for attention in a network of convolutions only."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -145,9 +143,10 @@ class Convolution(nn.Module):
 class Block(nn.Module):
     """Mix positions, then features; layer norms before, sums after."""
 
-    def __init__(self, config: Config, count: int, attention: bool):
+    def __init__(self, config: Config, count: int):
         super().__init__()
         d = config.width
+        attention = config.encoder == "attention"
         self.norm1, self.norm2 = nn.LayerNorm(d), nn.LayerNorm(d)
         self.mix = Attention(d, config.heads, count) if attention else Convolution(d)
         self.wide, self.out = nn.Linear(d, config.feedforward), nn.Linear(config.feedforward, d)
@@ -181,9 +180,7 @@ class DeepCrop(nn.Module):
         self.calendar = nn.Linear(CALENDAR_WIDTH, d)
         has_level = "radar" in config.sensors and config.radar_zero == "pixel"
         self.level = nn.Linear(3, d, bias=False) if has_level else None
-        attention = {"both": (False, True), "attention": (True,), "convolution": (False,)}
-        kinds = itertools.islice(itertools.cycle(attention[config.encoder]), config.layers)
-        self.blocks = nn.Sequential(*(Block(config, days.numel(), kind) for kind in kinds))
+        self.blocks = nn.Sequential(*(Block(config, days.numel()) for _ in range(config.layers)))
         self.norm = nn.LayerNorm(d)
         events = config.slots * len(config.stages)
         self.bins = nn.Linear(d, config.bins * events)
