@@ -99,6 +99,14 @@ def test_mistakes_are_named(tmp_path, changes, message):
         experiment.read_experiment(written(tmp_path, **changes))
 
 
+def test_another_network_can_be_taught_the_same(tmp_path):
+    path = written(tmp_path)
+    read = experiment.read_experiment(path)
+    assert experiment.read_experiment(path, "cnn-only") == replace(read, network="cnn-only")
+    with pytest.raises(DeepCropError, match="network 'cnn' is unknown"):
+        experiment.read_experiment(path, "cnn")
+
+
 def test_files_that_are_none(tmp_path):
     with pytest.raises(DeepCropError, match=r"none.yaml: No such file"):
         experiment.read_experiment(tmp_path / "none.yaml")

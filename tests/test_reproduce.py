@@ -1,6 +1,7 @@
 """The experiment with networks that were never taught, on pixels of random numbers."""
 
 import csv
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -19,13 +20,19 @@ from deepcrop.network import CONFIGS, build, save
 from deepcrop.reproduce import train_method
 from deepcrop.samples import VIEW_DISTANCE
 from deepcrop.score_report import Part, evaluate, network_answers, title_of
+from deepcrop.simulation import REVISION
 from deepcrop.sites import TEST_SITES, read_network, site_years
 from deepcrop.stages import STAGES
 from deepcrop.study import Study, sample_set
 from deepcrop.training import Training
 
 PLACES = {"one": "one", "two": "one", "three": "three", "four": "four", "near": "mead2"}
-PROVENANCE = {"pixels": "simulated", "realisations": [0, 1], "view_distance": VIEW_DISTANCE}
+PROVENANCE = {
+    "simulator": REVISION,
+    "pixels": "simulated",
+    "realisations": [0, 1],
+    "view_distance": VIEW_DISTANCE,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -245,6 +252,27 @@ def test_results_of_other_settings_are_refused(experiment, years, monkeypatch):
     path = settings.out / "runs" / "radar-only" / "seed1" / "answers.npz"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DeepCropError, match="cannot be read"):
+        reproduce.reproduce(settings)
+
+
+def test_each_method_starts_from_its_own_weights(experiment):
+    settings, _ = experiment
+    tiles = settings.out / "tiles"
+    for name in ("radar-only", "optical-only"):
+        (tiles / name).mkdir(parents=True)
+        save(build(CONFIGS[name]), tiles / name / "w.safetensors")
+    settings = replace(
+        settings, methods=("radar-only", "optical-only"), start=tiles / "{method}" / "w.safetensors"
+    )
+    reproduce.reproduce(settings)
+    for name in settings.methods:
+        wanted = hashlib.sha256((tiles / name / "w.safetensors").read_bytes()).hexdigest()
+        with np.load(settings.out / "runs" / name / "seed1" / "answers.npz") as file:
+            assert json.loads(str(file["about"]))["start"] == wanted
+    (tiles / "optical-only" / "w.safetensors").write_bytes(
+        (tiles / "radar-only" / "w.safetensors").read_bytes()
+    )
+    with pytest.raises(DeepCropError, match="holds another network than the one to train"):
         reproduce.reproduce(settings)
 
 
@@ -522,7 +550,7 @@ def test_a_method_is_taught(made, tmp_path, monkeypatch):
 
 def test_the_published_network_is_taught_in_its_own_way(made, tmp_path, monkeypatch):
     how = reproduce.recipe(CONFIGS["paper"], 1)
-    assert (how.rate, how.steps, how.seed, how.bfloat16) == (1e-4, 300, 1, True)
+    assert (how.rate, how.steps, how.seed, how.bfloat16) == (1e-4, 3000, 1, True)
     assert reproduce.recipe(CONFIGS["default"], 1).rate == 3e-3
     batches = []
     monkeypatch.setattr(

@@ -59,6 +59,22 @@ def test_rulers_agree_but_for_what_satellites_lag(lessons):
     assert np.all((lag > -3) & (lag < 20))
 
 
+def test_pixels_across_a_border_are_dated_as_they_are_seen(monkeypatch):
+    """Off the grid, dates of NDVI change at the borders of fields and nowhere else."""
+
+    def dates(off, misplaced):
+        monkeypatch.setattr("deepcrop.simulation.lessons._OFF_GRID", off)
+        monkeypatch.setattr("deepcrop.simulation.lessons._MISPLACED", misplaced)
+        return lesson(5)
+
+    on, off, shaken = dates(0.0, 0.0), dates(0.45, 0.0), dates(0.45, 0.15)
+    moved = np.nan_to_num(np.abs(on.curve - off.curve)).max((1, 2)) > 3
+    assert 0.02 < moved.mean() < 0.6
+    np.testing.assert_array_equal(on.camera, off.camera)
+    np.testing.assert_array_equal(off.curve, shaken.curve)  # of where images lie on average
+    assert not np.array_equal(off.optical, shaken.optical, equal_nan=True)
+
+
 def test_a_lesson_becomes_an_example(lessons):
     one = batches.from_lesson(lessons[0])
     _, labels = batches.collate([one], DEFAULT)
