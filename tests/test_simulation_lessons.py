@@ -40,10 +40,10 @@ def test_another_simulator_has_another_revision(lessons):
         parts = [getattr(one, name).ravel() for one in lessons]
         whole = np.concatenate(parts).astype(np.float64)
         found += [whole.size, np.isfinite(whole).mean(), np.nanmean(whole), np.nanstd(whole)]
-    assert REVISION == 2
+    assert REVISION == 1
     expected = [
-        4197600, 0.936191, 0.12712, 0.096127, 1886400, 1.0, -14.917586, 4.515415,
-        20280, 0.59073, 152.820258, 108.511374, 20280, 0.619822, 164.50588, 103.981222,
+        4197600, 0.93613, 0.127136, 0.096405, 1886400, 1.0, -14.94322, 4.540536,
+        20280, 0.59073, 152.8203, 108.5114, 20280, 0.600296, 164.8882, 104.2124,
     ]  # fmt: skip
     np.testing.assert_allclose(found, expected, rtol=5e-4)
 
@@ -57,22 +57,6 @@ def test_rulers_agree_but_for_what_satellites_lag(lessons):
         lags.append(lag[np.abs(lag[:, 2]) < 60])
     lag = np.median(np.concatenate(lags), axis=0)
     assert np.all((lag > -3) & (lag < 20))
-
-
-def test_pixels_across_a_border_are_dated_as_they_are_seen(monkeypatch):
-    """Off the grid, dates of NDVI change at the borders of fields and nowhere else."""
-
-    def dates(off, misplaced):
-        monkeypatch.setattr("deepcrop.simulation.lessons._OFF_GRID", off)
-        monkeypatch.setattr("deepcrop.simulation.lessons._MISPLACED", misplaced)
-        return lesson(5)
-
-    on, off, shaken = dates(0.0, 0.0), dates(0.45, 0.0), dates(0.45, 0.15)
-    moved = np.nan_to_num(np.abs(on.curve - off.curve)).max((1, 2)) > 3
-    assert 0.02 < moved.mean() < 0.6
-    np.testing.assert_array_equal(on.camera, off.camera)
-    np.testing.assert_array_equal(off.curve, shaken.curve)  # of where images lie on average
-    assert not np.array_equal(off.optical, shaken.optical, equal_nan=True)
 
 
 def test_a_lesson_becomes_an_example(lessons):

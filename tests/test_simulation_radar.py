@@ -71,23 +71,6 @@ def test_smoothing_keeps_a_constant_and_spreads_a_point():
     assert spread[0, 0] == pytest.approx(0.12**2)
 
 
-def test_a_shifted_pixel_sees_as_much_of_the_next_as_it_reaches_over():
-    land = np.arange(30.0).reshape(5, 6) % 6  # rises by 1 from column to column
-    inner = land[1:-1, 1:-1]
-    assert radar.smooth3(land, 0.0, (0.3, 0.4)) == pytest.approx(inner + 0.4)
-    assert radar.smooth3(land.T, 0.0, (-0.3, 0.4)) == pytest.approx(inner.T - 0.3)
-    point = np.zeros((3, 3))
-    point[2, 1] = 1  # the next row
-    assert radar.smooth3(point, 0.0, (0.5, 0.0))[0, 0] == pytest.approx(0.5)
-    assert radar.smooth3(point, 0.0, (-0.5, 0.0))[0, 0] == 0
-    # Blurred as well: 0.12 of either neighbour of both pixels that it lies over.
-    assert radar.smooth3(point, 0.12, (0.4, 0.0))[0, 0] == pytest.approx(
-        (0.6 * 0.12 + 0.4 * 0.76) * 0.76
-    )
-    for shift in ((0.0, 0.0), (0.5, -0.5), (-0.2, 0.3)):
-        assert radar.smooth3(np.full((5, 6), 3.0), 0.12, shift) == pytest.approx(3)
-
-
 @pytest.mark.parametrize(("place", "wettest"), [("europe", 15), ("north_america", 166)])
 def test_rain_is_a_climate(place, wettest):
     days = np.arange(60 * 365)

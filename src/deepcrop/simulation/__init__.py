@@ -12,7 +12,7 @@ from deepcrop.simulation.region import Region, simulate
 
 __all__ = ["REVISION", "Region", "simulate"]
 
-REVISION = 2
+REVISION = 1
 """Of what is simulated and labelled: one more whenever a seed gives other pixels or dates.
 
 What was simulated before is kept in files; those of another revision are refused.

@@ -4,8 +4,7 @@ Breadth decides what a network learns, so each tile is a place of its own: latit
 of weather, orbits, field sizes, crops, soils. Beyond what crops of the simulation are like, each
 field's leaves, water, colour and radar traits are drawn anew, its calendar is moved, its course
 stretched here and squeezed there, and half of the fields are green between crops. Nearly half of
-the fields follow no crop at all (`wild`), all of those in tiles of the tropics. Fields do not end
-where pixels end: the grid lies somewhere across them, and each optical image a little elsewhere.
+the fields follow no crop at all (`wild`), all of those in tiles of the tropics.
 """
 
 from __future__ import annotations
@@ -32,8 +31,6 @@ _WARP, _WARP_DAYS = 9, 50  # days by which courses are warped, and over how many
 _WEEDY, _WEEDS = 0.5, 1.5  # share of fields that are green between crops, and their leaf area
 _WILD = 0.45  # share of fields that follow no crop
 _TROPICAL, _TROPICS = 0.12, (2.0, 29.0)  # share of tiles there, and their latitudes
-_OFF_GRID = 0.45  # pixels by which the grid lies beside that of the fields, at most
-_MISPLACED = 0.15  # spread of pixels by which an optical image lies beside the others
 _YEAR = 2018  # every tile is of this target year; its weather is not
 _STEP = 5  # days from image to image of the clear curve
 _STEP_CAMERA = 3  # days from value to value of a camera
@@ -85,16 +82,13 @@ def lesson(number: int, seed: int = 1) -> Lesson:
     latitude = rng.uniform(*_TROPICS) if tropical else latitude  # of sun and scenes
     plan = _plan(rng, seed, place, latitude, longitude)
     everything = np.ones((SIDE, SIDE), np.bool_)
-    beside = rng.uniform(-_OFF_GRID, _OFF_GRID, 2)
-    each = np.clip(beside + rng.normal(0, _MISPLACED, (len(plan.optical), 2)), -0.5, 0.5)
-    optical = region.optical_images(plan, land, 0, 0, lambda scene: everything, each)
-    sar = region.radar_images(plan, land, 0, 0, np.zeros(SIDE + 2), beside)
+    optical = region.optical_images(plan, land, 0, 0, lambda scene: everything)
+    sar = region.radar_images(plan, land, 0, 0, np.zeros(SIDE + 2))
     images = np.stack([optical[name] for name in ("blue", "green", "red", "nir")], 1)
     clear = np.isfinite(images).all(1).any((1, 2))
     before, after = grid.PATCH_HALO
     inner = slice(1 + before, 1 + SIDE - after)
     core = surface.crop_to(land, (inner, inner))
-    around = slice(inner.start - 1, inner.stop + 1)
     return Lesson(
         images[clear],
         np.array([scene.day for scene in plan.optical], np.float32)[clear],
@@ -102,7 +96,7 @@ def lesson(number: int, seed: int = 1) -> Lesson:
         np.array([scene.day for scene in plan.sar], np.float32),
         np.array([scene.orbit for scene in plan.sar], np.int64),
         _camera_dates(core, follows_crop, latitude),
-        _curve_dates(surface.crop_to(land, (around, around)), latitude, beside),
+        _curve_dates(core, latitude),
     )
 
 
@@ -205,15 +199,9 @@ def _camera_dates(
     return dates
 
 
-def _curve_dates(
-    around: surface.Surface, latitude: float, beside: NDArray[np.floating]
-) -> NDArray[np.float32]:
-    """Dates (pixels, 2, 5) that the NDVI curve gives with a clear image every few days.
-
-    ``around`` has a pixel of halo; a pixel across a border of fields is dated as it is seen, mixed.
-    """
+def _curve_dates(core: surface.Surface, latitude: float) -> NDArray[np.float32]:
+    """Dates (pixels, 2, 5) that the NDVI curve gives with a clear image every few days."""
     days = DAYS[::_STEP]
-    images = [surface.reflectance(around, int(day), 0.4, 0.7) for day in days]
-    images = [radar.smooth3(image, region.PSF_SIDE, beside) for image in images]
+    images = [surface.reflectance(core, int(day), 0.4, 0.7) for day in days]
     ndvi = np.stack([ndvi_of(image[3], image[2]).ravel() for image in images], 1)
     return curve_dates(ndvi, days, _YEAR, latitude).day

@@ -80,26 +80,12 @@ def speckle(seed: int, row0: int, col0: int, shape: tuple[int, int]) -> NDArray[
     return smooth3(white, _SIDE)
 
 
-def smooth3(
-    padded: NDArray, side: float, shift: tuple[float, float] = (0.0, 0.0)
-) -> NDArray[np.float32]:
-    """Weighted 3x3 mean, weights (side, 1 - 2·side, side) each way; the result is 2 smaller.
-
-    ``shift`` (rows, cols), at most half a pixel each way, is where its middle lies: as much of the
-    next pixel as it reaches over.
-    """
+def smooth3(padded: NDArray, side: float) -> NDArray[np.float32]:
+    """Weighted 3x3 mean, weights (side, 1 - 2·side, side) each way; the result is 2 smaller."""
     padded = padded.astype(np.float32, copy=False)
-    rows = _smooth(padded[..., :-2, :], padded[..., 1:-1, :], padded[..., 2:, :], side, shift[0])
-    return _smooth(rows[..., :-2], rows[..., 1:-1], rows[..., 2:], side, shift[1])
-
-
-def _smooth(
-    before: NDArray, here: NDArray, after: NDArray, side: float, shift: float
-) -> NDArray[np.float32]:
-    """Weight three neighbours; what a shift would take of the fourth is taken of the third."""
-    far, over = side * (1 - abs(shift)), abs(shift) * (1 - 2 * side)
-    common = far * (before + after) + (1 - 2 * far - over) * here
-    return common if not shift else common + over * (after if shift > 0 else before)
+    centre = 1 - 2 * side
+    rows = side * (padded[..., :-2, :] + padded[..., 2:, :]) + centre * padded[..., 1:-1, :]
+    return side * (rows[..., :-2] + rows[..., 2:]) + centre * rows[..., 1:-1]
 
 
 def rain(seed: int, days: NDArray, place: str) -> NDArray[np.float32]:

@@ -29,9 +29,7 @@ from deepcrop.simulation import (
 )
 from deepcrop.staging import progress_bar, staging
 
-PSF_SIDE = 0.12
-"""Share of a 10 m pixel of Sentinel-2 that is of its neighbour on either side."""
-
+_PSF_SIDE = 0.12  # a 10 m pixel of Sentinel-2 sees something of its neighbours
 MAX_CLOUD = 0.9
 """Cloud cover up to which a user would download a scene."""
 
@@ -330,7 +328,6 @@ def optical_images(
     row0: int,
     col0: int,
     swath: Callable[[scenes.OpticalScene], NDArray[np.bool_]],
-    shifts: NDArray[np.floating] | None = None,
 ) -> dict[str, NDArray]:
     """Show a block as Sentinel-2 does on each pass: bands and ``scl``, (time, rows, cols).
 
@@ -344,8 +341,6 @@ def optical_images(
         First cell of the block, without halo.
     swath : callable
         Gives the pixels of the block that a pass sees.
-    shifts : ndarray (passes, 2), optional
-        Pixels (rows, cols) by which each pass looks beside the grid; by default none does.
     """
     rows, cols = land.which.shape[0] - 2, land.which.shape[1] - 2
     images: dict[str, NDArray] = {
@@ -356,7 +351,7 @@ def optical_images(
     for t, scene in enumerate(plan.optical):
         wetness = _wetness(plan, scene.day)
         ground = surface.reflectance(land, scene.day, wetness, scene.cos_sun)
-        ground = radar.smooth3(ground, PSF_SIDE, (0.0, 0.0) if shifts is None else shifts[t])
+        ground = radar.smooth3(ground, _PSF_SIDE)
         product, scl = scenes.atmosphere(scene, ground, row0, col0, swath(scene))
         clear = np.isin(scl, scenes.CLEAR_CLASSES)
         for band, name in enumerate(optical.BANDS):
@@ -366,15 +361,14 @@ def optical_images(
 
 
 def radar_images(
-    plan: Plan, land: surface.Surface, row0: int, col0: int, across: NDArray[np.floating],
-    shift: tuple[float, float] = (0.0, 0.0),
-) -> dict[str, NDArray]:  # fmt: skip
+    plan: Plan, land: surface.Surface, row0: int, col0: int, across: NDArray[np.floating]
+) -> dict[str, NDArray]:
     """Show a block as Sentinel-1 does on each pass: ``vv`` and ``vh`` in dB, (time, rows, cols).
 
     ``across`` is added to a pass's incidence, degrees per column of ``land`` (taken off on the
-    descending orbit), and every pass looks ``shift`` pixels (rows, cols) beside the grid; the other
-    parameters are those of `optical_images`.
+    descending orbit); the other parameters are those of `optical_images`.
     """
+    inner = (slice(None), slice(1, -1), slice(1, -1))
     shape = (land.which.shape[0] - 2, land.which.shape[1] - 2)
     images = {
         name: np.empty((len(plan.sar), *shape), np.float32) for name in observations.SAR_BANDS
@@ -382,8 +376,7 @@ def radar_images(
     for t, pass_ in enumerate(plan.sar):
         moisture = float(plan.moisture[pass_.day - canopy.FIRST_DAY])
         incidence = pass_.incidence + (across if pass_.orbit else -across)
-        power = surface.backscatter(land, pass_.day, moisture, incidence, pass_.wind)
-        power = radar.smooth3(power, 0.0, shift)
+        power = surface.backscatter(land, pass_.day, moisture, incidence, pass_.wind)[inner]
         for p, name in enumerate(observations.SAR_BANDS):
             grain = radar.speckle(noise.stream(pass_.stream, name), row0, col0, shape)
             images[name][t] = 10 * np.log10(power[p] * grain) + np.float32(pass_.gain)
