@@ -144,6 +144,12 @@ def test_stage_map_takes_nan_as_missing():
     assert "no date (10 %)" in words(stage_map(days))
 
 
+def test_stage_map_tells_what_was_left_out():
+    days = blocks().astype(float)
+    days[days == NO_DAY] = np.nan
+    assert "no date (4 %), not mapped (6 %)" in words(stage_map(days, left_out=0.06))
+
+
 def test_stage_map_without_missing_pixels_has_no_key():
     assert not any("no date" in word for word in words(stage_map(blocks()[:, :-4])))
 

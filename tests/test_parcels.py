@@ -13,7 +13,7 @@ from pyproj import Transformer
 from tests.small_maps import small_tiles
 from tests.test_mapping import read, season_cube
 
-from deepcrop import grid, layers, mapping, observations, parcels
+from deepcrop import grid, layers, mapping, observations, parcels, products
 from deepcrop.errors import DeepCropError
 from deepcrop.results import open_result
 from deepcrop.stages import NO_DAY
@@ -84,6 +84,18 @@ def test_only_parcels_are_mapped(mapped):
     assert (days[1:][inside[1:]] != NO_DAY).all()
     lines = [json.loads(x) for x in (mapped.path / mapping.MANIFEST).read_text().splitlines()]
     assert [line["left_out"] for line in lines] == [156, 214, 64, 16]
+
+
+def test_pictures_are_told_how_much_is_left_out(cube, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        products, "_write_picture", lambda job, box, out, info: told.append(info.left_out)
+    )
+    farms = geojson(tmp_path / "farms.geojson")
+    mapping.map_region(cube, 2018, tmp_path / "maps", parcels_path=farms)
+    mapping.map_region(cube, 2018, tmp_path / "whole")
+    assert set(told[: len(told) // 2]) == {450}
+    assert set(told[len(told) // 2 :]) == {0}
 
 
 def test_dates_of_each_parcel(mapped):

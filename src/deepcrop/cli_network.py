@@ -126,8 +126,8 @@ def reproduce(
     start: Annotated[
         Path | None,
         typer.Option(
-            help="Weights to start from, taught on simulated tiles alone; {method} in the path stands "
-            "for the method's name  [none]"
+            help="Weights to start from, taught on simulated tiles alone; {method} in the path "
+            "stands for the method's name  [none]"
         ),
     ] = None,
 ) -> None:

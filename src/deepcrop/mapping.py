@@ -466,7 +466,8 @@ def _info(
     times = np.concatenate([images.data["time"].values for _, images in read.values()])
     scenes: dict[str, int] = {}
     seen: dict[str, list[dict[str, Any]]] = {}
-    size = sum(line["pixels"] - line["left_out"] for line in lines)
+    left_out = sum(line["left_out"] for line in lines)
+    size = sum(line["pixels"] for line in lines) - left_out
     for name, (key, images) in read.items():
         pixels = [line["valid"][key] for line in lines if line["valid"]]
         counts = np.sum(pixels, axis=0) if pixels else np.zeros(images.days.size)
@@ -490,4 +491,5 @@ def _info(
         scenes=scenes,
         seen=seen,
         source={"cube": path.name, **attrs, **settings, **land},
+        left_out=left_out,
     )

@@ -56,6 +56,8 @@ class MapInfo:
         ``{"optical": [{"date": "2018-04-11", "share": 0.83}, …]}``.
     source : mapping
         Provenance: settings and attributes of the cube, as JSON types.
+    left_out : int
+        Pixels that mask or parcels leave out.
     """
 
     year: int
@@ -66,6 +68,7 @@ class MapInfo:
     scenes: Mapping[str, int] = field(default_factory=dict)
     seen: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -278,6 +281,7 @@ def _write_picture(job: _Job, box: GeoBox, out: Path, info: MapInfo) -> None:
             resolution=resolution,
             simulated=info.simulated,
             title=title,
+            left_out=info.left_out / (box.shape[0] * box.shape[1]),
         )
     else:
         figure = figures.count_map(

@@ -13,7 +13,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def train_method(
     out : Path
         Folder for the log, the checkpoint and the weights.
     start : Path, optional
-        Weights of the same configuration to start from; by default random ones.
+        Weights of the same tensors to start from; by default random ones.
     radiometry : sequence of str
         Of the samples' radar, where their provenance says it: what the weights then expect.
 
@@ -91,8 +91,8 @@ def train_method(
     Raises
     ------
     DeepCropError
-        If the weights to start from are of another configuration, or learned from cameras: a test
-        site could be among them.
+        If the weights to start from are of other tensors, or learned from cameras: a test site
+        could be among them.
     """
     torch.manual_seed(seed)
     network = build(config) if start is None else _started(start, config)
@@ -116,15 +116,23 @@ def train_method(
     )
 
 
+_SAME_TENSORS = ("spatial", "targets", "threshold", "drop_optical", "drop_radar", "drop_level")
+"""Settings of a network that leave its tensors as they are."""
+
+
 def _started(start: Path, config: Config) -> Network:
-    network, about = load(start)
-    if network.config != config:
+    """Build the network with given weights, which may be of a configuration of the same tensors."""
+    taught, about = load(start)
+    alike = {name: getattr(config, name) for name in _SAME_TENSORS}
+    if replace(taught.config, **alike) != config:
         raise DeepCropError(f"{start} holds another network than the one to train.")
     if "cameras" in about["card"]:
         raise DeepCropError(
             f"{start} has learned from cameras, perhaps from test sites; start from weights that "
             "have only seen simulated tiles."
         )
+    network = build(config)
+    network.load_state_dict(taught.state_dict())
     return network
 
 

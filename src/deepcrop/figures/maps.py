@@ -48,6 +48,7 @@ def stage_map(
     simulated: bool,
     title: str,
     season: int = 1,
+    left_out: float = 0.0,
 ) -> Figure:
     """Map of the dates of one stage, with a scale bar and a legend that counts pixels by date.
 
@@ -67,6 +68,8 @@ def stage_map(
         Name of the region and whatever else the reader should know.
     season : int
         1 for the first season of the year, 2 for the second.
+    left_out : float
+        Share of the pixels that mask or parcels leave out; they have no date either.
     """
     values = known_days(days)
     heading = TITLES[stage]
@@ -77,7 +80,9 @@ def stage_map(
     page = _Page(values.shape, heading, title, simulated, 1.25 if dated.size else 0.0)
     cmap = date_colours(stage)
     missing = 1 - dated.size / values.size
-    page.keys([(GREY, f"no date ({percent(missing)})")] if missing else [])
+    key = f"no date ({percent(max(missing - left_out, 0))})"
+    key += f", not mapped ({percent(left_out)})" if left_out else ""
+    page.keys([(GREY, key)] if missing else [])
     page.scale(resolution)
     if not dated.size:
         show(page.map, values, cmap, Normalize(0, 1))
