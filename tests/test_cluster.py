@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ from tests.small_maps import saved_cube, small_tiles
 from tests.test_mapping import season_cube
 
 from deepcrop import mapping, observations, tiles
-from deepcrop.cluster import cluster
+from deepcrop.cluster import _no_slip_of_dask, cluster
 from deepcrop.errors import DeepCropError
 
 pytest.importorskip("distributed")
@@ -227,6 +228,40 @@ def test_ctrl_c_while_a_tile_is_let_go_is_not_lost(cube, alone, tmp_path, monkey
     assert len(pressed) == 1
     result = mapping.map_region(cube, 2018, tmp_path / "maps", resume=True)
     assert files(result) == files(alone)
+
+
+def test_ctrl_c_before_dask_waits_leaves_no_traceback(monkeypatch, caplog):
+    """Pressed after a call and before the loop has begun it, it makes Dask trip."""
+    from distributed.utils import LoopRunner, sync
+
+    async def answer():
+        return 1
+
+    def interrupted(self, timeout=None):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    runner = LoopRunner(loop=None, asynchronous=False)
+    runner.start()
+    log = logging.getLogger("tornado.application")
+    kept = log.filters[:]
+    try:
+        for quiet in (False, True):
+            log.filters = [_no_slip_of_dask] if quiet else []
+            caplog.clear()
+            begun = threading.Event()
+            runner.loop.add_callback(lambda begun=begun: (begun.set(), time.sleep(0.3)))
+            begun.wait()
+            monkeypatch.setattr(threading.Event, "wait", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                sync(runner.loop, answer)
+            assert sync(runner.loop, answer) == 1  # what was queued before has run
+            assert bool(caplog.records) != quiet
+            log.error("Exception in callback %r", "another")
+            assert caplog.records
+    finally:
+        log.filters = kept
+        runner.stop()
 
 
 def test_a_lost_scheduler_loses_nothing(cube, alone, tmp_path):

@@ -8,6 +8,7 @@ the same command goes on.
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -48,6 +49,7 @@ def cluster(address: str | None, workers: int | None) -> Iterator[Any]:
     check_cluster(address, workers)
     from distributed import Client, LocalCluster
 
+    logging.getLogger("tornado.application").addFilter(_no_slip_of_dask)
     if address is not None:
         try:
             client = Client(address, timeout="10s", set_as_default=False)
@@ -68,6 +70,15 @@ def cluster(address: str | None, workers: int | None) -> Iterator[Any]:
         Client(local, set_as_default=False) as client,
     ):
         yield client
+
+
+def _no_slip_of_dask(record: logging.LogRecord) -> bool:
+    """Keep quiet about what Dask trips over when a Ctrl-C meets it about to wait for an answer.
+
+    It cancels what it has not begun yet (`distributed.utils.sync`): a traceback, and no harm.
+    """
+    slip = record.exc_info is not None and record.exc_info[0] is NameError
+    return not (slip and "sync.<locals>.cancel" in record.getMessage())
 
 
 def make_tiles_on(
