@@ -56,7 +56,7 @@ def when_begun(folder, act):
     def wait():
         manifest = folder / mapping.MANIFEST
         for _ in range(6000):
-            if manifest.exists():
+            if manifest.exists() and "\n" in manifest.read_text():  # not only about to be
                 act()
                 return
             time.sleep(0.01)
@@ -72,7 +72,7 @@ def test_workers_give_the_same_bytes_and_one_that_is_killed_costs_only_its_tiles
     from distributed import Client, LocalCluster
 
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as local,
         Client(local, set_as_default=False) as client,
     ):
         workers = client.run(os.getpid)

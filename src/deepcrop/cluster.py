@@ -65,7 +65,10 @@ def cluster(address: str | None, workers: int | None) -> Iterator[Any]:
         return
     with (
         LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, preload=_KEEP_WORKING
+            n_workers=workers,
+            threads_per_worker=1,
+            preload=_KEEP_WORKING,
+            dashboard_address=":0",  # any free port: without one Dask still takes 8787, and warns
         ) as local,
         Client(local, set_as_default=False) as client,
     ):
