@@ -248,8 +248,6 @@ def machine(device="cpu"):
     """The machine and what runs on it, in a line."""
     import importlib.metadata as metadata
 
-    import torch
-
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -258,6 +256,8 @@ def machine(device="cpu"):
         ]
         name = f"{len(found)} cores {found[0]}" if found else name
     if device != "cpu":
+        import torch
+
         name += f", {torch.cuda.get_device_name()}"
     packages = ("numpy", "numba", "torch", "zarr", "rasterio", "distributed")
     versions = ", ".join(f"{p} {metadata.version(p)}" for p in packages)

@@ -116,8 +116,8 @@ def train_method(
     )
 
 
-_SAME_TENSORS = ("spatial", "targets", "threshold", "drop_optical", "drop_radar", "drop_level")
-"""Settings of a network that leave its tensors as they are."""
+_SAME_TENSORS = ("spatial", "targets")
+"""Settings in which ablations differ that leave the tensors of a network as they are."""
 
 
 def _started(start: Path, config: Config) -> Network:
