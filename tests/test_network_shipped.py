@@ -6,6 +6,7 @@ import pytest
 from deepcrop import real_data as real_archives
 from deepcrop import sites, thinning
 from deepcrop.batches import EVENTS, from_lesson, predict
+from deepcrop.experiment import TESTED_ELSEWHERE
 from deepcrop.labels import CALENDAR
 from deepcrop.network import CONFIGS, load
 from deepcrop.network.config import CURVE
@@ -29,6 +30,15 @@ def test_no_test_site_taught_them():
     assert set(sites.TEST_SITES) <= set(card["cameras"]["never"])
     assert not set(card["cameras"]["sites"]) & set(card["cameras"]["never"])
     assert not any("Flanders" in place for place in card["places"])
+    tested = [
+        {"site": name, "cluster": name, "latitude": latitude, "longitude": longitude}
+        for name, (latitude, longitude) in (sites.TEST_PLACES | TESTED_ELSEWHERE).items()
+    ]
+    assert sites.taught_clusters(card, tested) == set()  # nor did a camera near one
+    near = {"site": "x", "cluster": "x", "latitude": 42.0, "longitude": -93.7}
+    taught = card["cameras"]["sites"]["arsltarmdcr"]
+    beside = near | {"latitude": taught[0] + 0.05, "longitude": taught[1]}
+    assert sites.taught_clusters(card, [near, beside]) == {"x"}
 
 
 def test_simulated_places_that_they_have_never_seen():

@@ -129,7 +129,7 @@ def test_fine_tuned_weights_are_refused_where_they_learned(tmp_path, monkeypatch
     years = real_camera.SiteYears(truth, (), (), examples, zero, zero)
     torch.manual_seed(0)
     weights = tmp_path / "evi.safetensors"
-    cameras = {"pixels": "simulated", "sites": ["silverton"]}
+    cameras = {"pixels": "simulated", "sites": {"silverton": (45.0, -122.8)}}
     save(build(CONFIGS["evi-only"]), weights, card={"lessons": "none", "cameras": cameras})
     short = replace(real_camera.FINE_TUNING, steps=2, check=1)
     monkeypatch.setattr(real_camera, "FINE_TUNING", short)
@@ -140,7 +140,7 @@ def test_fine_tuned_weights_are_refused_where_they_learned(tmp_path, monkeypatch
     assert card["cameras"]["pixels"] == "simulated"
     assert card["cameras"]["fine_tuned"].startswith("1 site-years")
     assert card["cameras"]["sites"] == {
-        "silverton": None, "mead1": [41.1651, -96.4766], "goodwater": [39.2285, -92.1194],
+        "silverton": [45.0, -122.8], "mead1": [41.1651, -96.4766], "goodwater": [39.2285, -92.1194],
     }  # fmt: skip
 
     # A set without any of the cameras that taught: only its mead2 lies near one.

@@ -364,7 +364,8 @@ def test_the_camera_at_the_nearest_image(made, name):
 def weights(tmp_path):
     torch.manual_seed(0)
     path = tmp_path / "w.safetensors"
-    save(build(small("transformer-only")), path, card={"cameras": {"sites": ["one", "two"]}})
+    taught = {"sites": {"one": (0, 0), "two": (0, 1)}}
+    save(build(small("transformer-only")), path, card={"cameras": taught})
     return path
 
 
@@ -400,7 +401,7 @@ def test_weights_are_not_scored_where_they_learned(made, years, weights, tmp_pat
     samples.save(made, path)
     with pytest.raises(DeepCropError, match="trained at or near one, two: scores there"):
         evaluate(weights, path, tmp_path / "scores", everything=True)
-    save(build(small("transformer-only")), weights, card={"cameras": {"sites": ["near"]}})
+    save(build(small("transformer-only")), weights, card={"cameras": {"sites": {"near": (0, 0)}}})
     with pytest.raises(DeepCropError, match="at or near mead2"):  # a neighbour is enough
         evaluate(weights, path, tmp_path / "scores")
     others = [k for k, fact in enumerate(made.facts) if fact["site"] not in TEST_SITES]

@@ -100,13 +100,11 @@ def test_clusters_that_weights_know():
     for taught, known in (
         ({}, set()),
         ({"cameras": None}, set()),
-        ({"cameras": {"sites": ["b", "x"]}}, {"a"}),  # a card of names alone
         ({"cameras": {"sites": {"x": [42.08, 5.0]}}}, {"c"}),  # 9 km from c, itself not in the set
         ({"cameras": {"sites": {"x": [42.1, 5.0]}}}, set()),
-        ({"cameras": {"sites": {"x": [40.16, 5.0], "c": None}}}, {"a", "c"}),  # near b
+        ({"cameras": {"sites": {"x": [40.16, 5.0], "c": [0, 0]}}}, {"a", "c"}),  # near b; by name
     ):
         assert taught_clusters(taught, facts) == known
-    assert taught_sites({"cameras": {"sites": ["b"]}}) == {"b": None}
     assert taught_sites({"cameras": {"sites": {"x": [1.0, 2.0]}}}) == {"x": [1.0, 2.0]}
 
 

@@ -424,13 +424,9 @@ def trainable(
     return [year for year in years if year.accepted and year.cluster not in held]
 
 
-def taught_sites(card: Mapping[str, Any]) -> dict[str, Sequence[float] | None]:
-    """Sites whose cameras taught weights, by the card of these, with latitude and longitude.
-
-    None where the card is of the time when cards had names alone.
-    """
-    said = (card.get("cameras") or {}).get("sites", ())
-    return dict(said) if isinstance(said, Mapping) else dict.fromkeys(said)
+def taught_sites(card: Mapping[str, Any]) -> dict[str, Sequence[float]]:
+    """Sites whose cameras taught weights, by the card of these, with latitude and longitude."""
+    return dict((card.get("cameras") or {}).get("sites", {}))
 
 
 def taught_clusters(card: Mapping[str, Any], facts: Iterable[Mapping[str, Any]]) -> set[str]:
@@ -444,8 +440,7 @@ def taught_clusters(card: Mapping[str, Any], facts: Iterable[Mapping[str, Any]])
         As `deepcrop.samples.SampleSet` has them. What taught need not be among them.
     """
     taught = taught_sites(card)
-    places = [place for place in taught.values() if place is not None]
-    lat, lon = np.array(places, np.float64).reshape(-1, 2).T
+    lat, lon = np.array(list(taught.values()), np.float64).reshape(-1, 2).T
     return {
         fact["cluster"]
         for fact in facts
