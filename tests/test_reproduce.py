@@ -255,19 +255,6 @@ def test_results_of_other_settings_are_refused(experiment, years, monkeypatch):
         reproduce.reproduce(settings)
 
 
-def test_an_ablation_of_the_same_tensors_starts_from_the_same_weights(tmp_path):
-    path = tmp_path / "w.safetensors"
-    taught = build(CONFIGS["default"])
-    save(taught, path)
-    for name in ("snapped", "no-spatial-context"):
-        network = reproduce._started(path, CONFIGS[name])
-        assert network.config == CONFIGS[name]
-        torch.testing.assert_close(network.state_dict(), taught.state_dict())
-    for name in ("no-fusion", "cnn-only", "optical-only", "evi-only"):
-        with pytest.raises(DeepCropError, match="another network"):
-            reproduce._started(path, CONFIGS[name])
-
-
 def test_each_method_starts_from_its_own_weights(experiment):
     settings, _ = experiment
     tiles = settings.out / "tiles"

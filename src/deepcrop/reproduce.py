@@ -13,7 +13,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def train_method(
     out : Path
         Folder for the log, the checkpoint and the weights.
     start : Path, optional
-        Weights of the same tensors to start from; by default random ones.
+        Weights of the same configuration to start from; by default random ones.
     radiometry : sequence of str
         Of the samples' radar, where their provenance says it: what the weights then expect.
 
@@ -91,7 +91,7 @@ def train_method(
     Raises
     ------
     DeepCropError
-        If the weights to start from are of other tensors, or learned from cameras: a test site
+        If the weights to start from are of another network, or learned from cameras: a test site
         could be among them.
     """
     torch.manual_seed(seed)
@@ -116,23 +116,16 @@ def train_method(
     )
 
 
-_SAME_TENSORS = ("spatial", "targets")
-"""Settings in which ablations differ that leave the tensors of a network as they are."""
-
-
 def _started(start: Path, config: Config) -> Network:
-    """Build the network with given weights, which may be of a configuration of the same tensors."""
-    taught, about = load(start)
-    alike = {name: getattr(config, name) for name in _SAME_TENSORS}
-    if replace(taught.config, **alike) != config:
+    """Read weights to start from."""
+    network, about = load(start)
+    if network.config != config:
         raise DeepCropError(f"{start} holds another network than the one to train.")
     if "cameras" in about["card"]:
         raise DeepCropError(
             f"{start} has learned from cameras, perhaps from test sites; start from weights that "
             "have only seen simulated tiles."
         )
-    network = build(config)
-    network.load_state_dict(taught.state_dict())
     return network
 
 
