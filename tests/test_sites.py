@@ -106,6 +106,8 @@ def test_clusters_that_weights_know():
     ):
         assert taught_clusters(taught, facts) == known
     assert taught_sites({"cameras": {"sites": {"x": [1.0, 2.0]}}}) == {"x": [1.0, 2.0]}
+    with pytest.raises(DeepCropError, match="without their places"):
+        taught_sites({"cameras": {"sites": ["b"]}})
 
 
 # --- site-years -----------------------------------------------------------------------------------

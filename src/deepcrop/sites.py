@@ -425,8 +425,20 @@ def trainable(
 
 
 def taught_sites(card: Mapping[str, Any]) -> dict[str, Sequence[float]]:
-    """Sites whose cameras taught weights, by the card of these, with latitude and longitude."""
-    return dict((card.get("cameras") or {}).get("sites", {}))
+    """Sites whose cameras taught weights, by the card of these, with latitude and longitude.
+
+    Raises
+    ------
+    DeepCropError
+        If the card has no places, as those of early versions.
+    """
+    said = (card.get("cameras") or {}).get("sites", {})
+    if not isinstance(said, Mapping):
+        raise DeepCropError(
+            "The card of these weights names the cameras that taught them without their places, so "
+            "that their neighbours cannot be told. Teach them anew with this version."
+        )
+    return dict(said)
 
 
 def taught_clusters(card: Mapping[str, Any], facts: Iterable[Mapping[str, Any]]) -> set[str]:
