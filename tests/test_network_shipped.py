@@ -35,10 +35,13 @@ def test_no_test_site_taught_them():
         for name, (latitude, longitude) in (sites.TEST_PLACES | TESTED_ELSEWHERE).items()
     ]
     assert sites.taught_clusters(card, tested) == set()  # nor did a camera near one
-    near = {"site": "x", "cluster": "x", "latitude": 42.0, "longitude": -93.7}
-    taught = card["cameras"]["sites"]["arsltarmdcr"]
-    beside = near | {"latitude": taught[0] + 0.05, "longitude": taught[1]}
-    assert sites.taught_clusters(card, [near, beside]) == {"x"}
+    latitude, longitude = card["cameras"]["sites"]["kelloggcorn"]
+    places = {"beside": (latitude + 0.05, longitude), "far": (latitude + 1.5, longitude)}
+    facts = [
+        {"site": name, "cluster": name, "latitude": latitude, "longitude": longitude}
+        for name, (latitude, longitude) in places.items()
+    ]
+    assert sites.taught_clusters(card, facts) == {"beside"}
 
 
 def test_simulated_places_that_they_have_never_seen():
