@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from deepcrop import grid, observations
-from deepcrop.mapping import map_region
+from deepcrop import grid
+from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, build
+from deepcrop.mapping.region import map_region
 from deepcrop.simulation import Region, simulate
 
 REAL_DATA = Path(
@@ -38,14 +39,14 @@ def make_cube(rows=20, cols=30, optical_scenes=6, sar_scenes=4, seed=0) -> xr.Da
         }
         return grid.assign_grid(xr.Dataset(data, {"time": times}), box)
 
-    optical = group(observations.OPTICAL_BANDS, optical_scenes, 0.02, 0.5, "2018-03-01T10:50")
+    optical = group(OPTICAL_BANDS, optical_scenes, 0.02, 0.5, "2018-03-01T10:50")
     optical.attrs = {"source": "random numbers", "offset": "none"}
-    sar = group(observations.SAR_BANDS, sar_scenes, -22, -8, "2018-03-02T17:30")
+    sar = group(SAR_BANDS, sar_scenes, -22, -8, "2018-03-02T17:30")
     sar.attrs = {"source": "random numbers", "radiometry": "sigma0"}
     sar = sar.assign_coords(relative_orbit=("time", np.full(sar_scenes, 161, np.int16)))
     landcover = xr.Dataset({"crop_type": (("y", "x"), np.ones((rows, cols), np.uint16))})
     landcover["crop_type"].attrs = {"flag_values": [0, 1], "flag_meanings": "unknown maize"}
-    return observations.build(optical, sar, grid.assign_grid(landcover, box))
+    return build(optical, sar, grid.assign_grid(landcover, box))
 
 
 @pytest.fixture
@@ -75,6 +76,6 @@ def viewed(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def shown(viewed):
     """The same, as the viewer has it."""
-    from deepcrop.viewer.shown import Shown
+    from deepcrop.viewer.viewed_map import Shown
 
     return Shown(viewed / "maps", viewed / "region.zarr")

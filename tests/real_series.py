@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from deepcrop.curve_labels import as_patch, unlabelled, with_curve_labels
-from deepcrop.real_data import Archive
+from deepcrop.training.curve_labels import as_patch, unlabelled, with_curve_labels
+from deepcrop.training.real_excerpts import Archive
 
 YEAR, LATITUDE = 2021, 45.0
 WIDTH = 40.0  # days, standard deviation of a season

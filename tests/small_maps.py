@@ -5,20 +5,22 @@ import contextlib
 import pytest
 from tests.test_mapping import season_cube
 
-from deepcrop import observations, products
+from deepcrop.cube import contract
+from deepcrop.cube.io import save_cube
+from deepcrop.products import write as product_writer
 
 
 @contextlib.contextmanager
 def small_tiles(side):
     """Tiles of so many pixels on a side, and no pictures, which take most of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(products, "_write_picture", lambda *args: None)
-        patch.setattr(observations, "CHUNK", side)
+        patch.setattr(product_writer, "_write_picture", lambda *args: None)
+        patch.setattr(contract, "CHUNK", side)
         yield
 
 
 def saved_cube(tmp_path_factory):
     """Where `season_cube` lies."""
     path = tmp_path_factory.mktemp("cube") / "cube.zarr"
-    observations.save_cube(season_cube(), path)
+    save_cube(season_cube(), path)
     return path

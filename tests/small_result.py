@@ -4,8 +4,8 @@ import numpy as np
 import rasterio
 
 from deepcrop import grid
-from deepcrop.layers import layer_name
-from deepcrop.results import Result, ResultClass, ResultLayer
+from deepcrop.products.layers import layer_name
+from deepcrop.products.results import Result, ResultClass, ResultLayer
 from deepcrop.stages import NO_DAY, STAGES, to_dates
 
 ROWS, COLS = 24, 36

@@ -27,7 +27,9 @@ from scipy.interpolate import LinearNDInterpolator
 from tests.archive import region, stac
 from tests.archive.server import Server
 
-from deepcrop import grid, observations
+from deepcrop import grid
+from deepcrop.cube.contract import OPTICAL_BANDS, build, check
+from deepcrop.cube.io import open_cube
 from deepcrop.simulation import Region, simulate
 
 SCENES = 3  # of each sensor
@@ -52,7 +54,7 @@ def region_store(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def cube(region_store) -> xr.DataTree:
-    cube = observations.open_cube(region_store)
+    cube = open_cube(region_store)
     assert cube["optical"].sizes["time"] == cube["sar"].sizes["time"] == SCENES
     return cube
 
@@ -227,14 +229,13 @@ def test_a_20_m_pixel_is_what_the_worst_of_its_four_is():
     )
     times = np.array(["2018-05-01"], "datetime64[ns]")
     bands = {
-        name: (("time", "y", "x"), np.full((1, 4, 5), 0.1, np.float32))
-        for name in observations.OPTICAL_BANDS
+        name: (("time", "y", "x"), np.full((1, 4, 5), 0.1, np.float32)) for name in OPTICAL_BANDS
     }
     data = xr.Dataset(bands | {"scl": (("time", "y", "x"), scl[None])}, {"time": times})
     data.attrs = {"source": "numbers", "offset": "none"}
-    made = observations.build(grid.assign_grid(data, box))
+    made = build(grid.assign_grid(data, box))
     coarse = region.coarsen_mask(made)
-    observations.check(coarse)
+    check(coarse)
     np.testing.assert_array_equal(coarse["optical"]["scl"].values[0], expected)
     masked = np.isnan(coarse["optical"]["nir"].values[0])
     np.testing.assert_array_equal(masked, ~np.isin(expected, (4, 5, 6, 7)))

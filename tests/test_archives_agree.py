@@ -15,11 +15,14 @@ from tests.archive import earthengine, region
 from tests.archive.server import Server
 from tests.archive.stac import Bed, Tokens, forget_tokens, serve_region
 
-from deepcrop import areas, grid, observations
-from deepcrop.fetch import Fetched, Request, fetch
-from deepcrop.observations import OPTICAL_BANDS, SAR_BANDS
+from deepcrop import grid
+from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS
+from deepcrop.cube.io import open_cube
+from deepcrop.fetch.plan import Request
+from deepcrop.fetch.run import Fetched, fetch
+from deepcrop.grid import areas
 from deepcrop.simulation import Region, simulate
-from deepcrop.sources.scenes import CLEAR_CLASSES
+from deepcrop.sources.archive import CLEAR_CLASSES
 
 ROWS, COLS = 48, 64
 PERIOD = date(2018, 5, 1), date(2018, 6, 30)
@@ -38,7 +41,7 @@ def simulated(tmp_path_factory) -> dict[str, xr.DataTree]:
         size = {"rows": ROWS, "cols": COLS, "latitude": latitude, "longitude": longitude}
         scenes = {"start": start, "end": end, "optical_scenes": 5, "sar_scenes": 3}
         simulate(Region(**size, **scenes), path)
-        cubes[name] = region.coarsen_mask(observations.open_cube(path)).load()
+        cubes[name] = region.coarsen_mask(open_cube(path)).load()
     return cubes
 
 
@@ -62,7 +65,7 @@ def grid_of(cube: xr.DataTree):
 
 def optical_of(result: Fetched) -> xr.Dataset:
     assert not result.failures
-    return observations.open_cube(result.path)["optical"].to_dataset().load()
+    return open_cube(result.path)["optical"].to_dataset().load()
 
 
 def fetch_optical(cube: xr.DataTree, out, **options) -> Fetched:
@@ -132,9 +135,7 @@ def test_every_archive_gives_the_same_reflectance(simulated, archives):
 
 
 def test_gamma0_of_planetary_computer_is_sigma0_of_earth_engine(simulated, archives):
-    pc, ee = (
-        observations.open_cube(archives[name].path)["sar"].to_dataset() for name in ("pc", "ee")
-    )
+    pc, ee = (open_cube(archives[name].path)["sar"].to_dataset() for name in ("pc", "ee"))
     truth = simulated["iowa"]["sar"].to_dataset()
     assert pc.attrs["radiometry"] == ee.attrs["radiometry"] == "sigma0"
     assert (pc["time"].values == ee["time"].values).all()
@@ -289,6 +290,6 @@ def test_an_area_over_the_date_line(date_line, server, tmp_path, monkeypatch):
     point_to(monkeypatch, bed)
     result = fetch(Request(area.box, *PERIOD), tmp_path / "cube.zarr")
     assert_same_reflectance(optical_of(result), cube["optical"].to_dataset())
-    ours, truth = (tree["sar"].to_dataset() for tree in (observations.open_cube(result.path), cube))
+    ours, truth = (tree["sar"].to_dataset() for tree in (open_cube(result.path), cube))
     for name in SAR_BANDS:
         np.testing.assert_allclose(ours[name], truth[name], rtol=0, atol=0.03, err_msg=name)

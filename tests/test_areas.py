@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Geod, Transformer
 
-from deepcrop import areas
-from deepcrop.areas import PAPER_AREAS, area_of, around, cover, utm_crs
 from deepcrop.errors import DeepCropError
+from deepcrop.grid import areas
+from deepcrop.grid.areas import PAPER_AREAS, area_of, around, cover, utm_crs
 
 
 def cells(box, longitude, latitude):

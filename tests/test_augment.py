@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from training_examples import example
 
-from deepcrop.augment import Augmentation, _air, _coarse, _mean_power, augment
-from deepcrop.batches import Example
+from deepcrop.training.augment import Augmentation, _air, _coarse, _mean_power, augment
+from deepcrop.training.examples import Example
 
 STILL = Augmentation(
     thin=0, gap=0, thin_radar=0, window=0, shift=0, stretch=0, cloud=0, colour=0, offset=0, gain=0,

@@ -1,6 +1,6 @@
 import numpy as np
 
-from deepcrop.baseline import curve_dates
+from deepcrop.phenology.slots import curve_dates
 
 
 def test_two_crops_a_year_fill_the_slots_by_strength():

@@ -14,13 +14,15 @@ from conftest import make_cube
 from rasterio.errors import RasterioIOError
 from test_mapping import season_cube
 
-from deepcrop import cli, observations
+from deepcrop import cli
+from deepcrop.cli import maps as cli_maps
+from deepcrop.cube.io import open_cube, save_cube
 from deepcrop.simulation import Region, simulate
 
 
 def run(*arguments, **options):
     return subprocess.run(
-        [sys.executable, "-m", "deepcrop.cli", *map(str, arguments)],
+        [sys.executable, "-m", "deepcrop", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=300,
@@ -63,10 +65,10 @@ def test_errors_of_the_file_system_say_what_and_what_is_kept(monkeypatch, capsys
 def test_shorter_numbers_that_take_longer_are_warned_of(monkeypatch, capsys, able, said):
     pytest.importorskip("torch")
     monkeypatch.setattr("deepcrop.network.devices.has_bfloat16", lambda device: able)
-    cli._warn_of_precision("curve", "cpu", "bfloat16")
-    cli._warn_of_precision("both", "cpu", "float32")
+    cli_maps._warn_of_precision("curve", "cpu", "bfloat16")
+    cli_maps._warn_of_precision("both", "cpu", "float32")
     assert capsys.readouterr().err == ""
-    cli._warn_of_precision("both", "cpu", "bfloat16")
+    cli_maps._warn_of_precision("both", "cpu", "bfloat16")
     warned = capsys.readouterr().err
     assert warned == "" if able else said in warned
 
@@ -113,7 +115,7 @@ def test_map_by_the_network(tmp_path):
 
 def test_a_missing_band_is_named(tmp_path):
     cube = make_cube()
-    observations.save_cube(cube, tmp_path / "cube.zarr")
+    save_cube(cube, tmp_path / "cube.zarr")
     shutil.rmtree(tmp_path / "cube.zarr" / "optical" / "nir")
     result = run("map", tmp_path / "cube.zarr", "--year", "2018", "--out", tmp_path / "maps")
     fails(result, "cube.zarr", "'nir' is missing", "blue")
@@ -164,7 +166,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path):
     # A test run in the background ignores Ctrl-C, and what it starts would inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
-        [sys.executable, "-m", "deepcrop.cli", *map(str, arguments)],
+        [sys.executable, "-m", "deepcrop", *map(str, arguments)],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "COLUMNS": "100"},
@@ -188,13 +190,13 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path):
     assert resumed.returncode == 0, resumed.stderr
     whole = run("simulate", tmp_path / "whole.zarr", *arguments[2:])
     assert whole.returncode == 0, whole.stderr
-    a = observations.open_cube(tmp_path / "region.zarr")
-    b = observations.open_cube(tmp_path / "whole.zarr")
+    a = open_cube(tmp_path / "region.zarr")
+    b = open_cube(tmp_path / "whole.zarr")
     for group in ("optical", "sar", "truth", "landcover"):
         assert a[group].to_dataset().identical(b[group].to_dataset())
 
 
 def test_a_cube_without_observations_near_the_year(tmp_path):
-    observations.save_cube(season_cube(), tmp_path / "cube.zarr")
+    save_cube(season_cube(), tmp_path / "cube.zarr")
     result = run("map", tmp_path / "cube.zarr", "--year", "2035", "--out", tmp_path / "m")
     fails(result, "2035", "--year")

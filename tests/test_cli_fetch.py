@@ -17,10 +17,13 @@ from tests.archive import cropland, phenocam, region
 from tests.archive.server import Server
 from tests.archive.stac import forget_tokens, serve_region
 
-from deepcrop import areas, cli, grid, observations
+from deepcrop import cli, grid
+from deepcrop.cube.contract import grid_of
+from deepcrop.cube.io import open_cube
+from deepcrop.grid import areas
 from deepcrop.simulation import Region, simulate
-from deepcrop.sources import phenocam as phenocam_source
-from deepcrop.sources.phenocam_files import read_series
+from deepcrop.sources.phenocam import service as phenocam_source
+from deepcrop.sources.phenocam.summary_files import read_series
 
 AREA = "--area=-93.6,41.6,-93.59,41.61"
 
@@ -128,8 +131,8 @@ def served(tmp_path_factory):
     path = folder / "region.zarr"
     period = {"start": "2018-05-01", "end": "2018-06-30"}
     simulate(Region(rows=64, cols=72, optical_scenes=3, sar_scenes=2, cameras=2, **period), path)
-    cube = observations.open_cube(path)
-    raster = cropland.write_raster(folder / "cdl.tif", observations.grid_of(cube))
+    cube = open_cube(path)
+    raster = cropland.write_raster(folder / "cdl.tif", grid_of(cube))
     looks = phenocam.write_simulated(path, folder / "cameras")
     with Server() as server:
         bed = serve_region(server, folder / "files", cube, ("pc-05.10", "pc-rtc"))
@@ -157,15 +160,13 @@ def archives(served, monkeypatch):
 
 
 def area_of(cube):
-    west, south, east, north = observations.grid_of(
-        cube
-    ).geographic_extent.boundingbox.bbox  # in degrees
+    west, south, east, north = grid_of(cube).geographic_extent.boundingbox.bbox  # in degrees
     return f"--area={west + 1e-4},{south + 1e-4},{east - 1e-4},{north - 1e-4}"
 
 
 def assert_crops_of(path, raster):
     """The crop types of a cube are those of the raster under its pixels' centres."""
-    landcover = observations.open_cube(path)["landcover"].to_dataset()
+    landcover = open_cube(path)["landcover"].to_dataset()
     box = grid.grid_of(landcover)
     x, y = np.meshgrid(landcover["x"], landcover["y"])
     with rasterio.open(raster) as file:
@@ -194,13 +195,13 @@ def test_sites_with_their_crops(deepcrop, archives, tmp_path, monkeypatch):
     assert "simulated1" in (out / "ACKNOWLEDGEMENT.txt").read_text()
     (series,) = (out / "series").glob("*.csv")
     assert read_series(series).site == "simulated1"
-    cube = observations.open_cube(out / "simulated1.zarr")
+    cube = open_cube(out / "simulated1.zarr")
     assert "sar" not in cube
     assert cube["optical"].sizes["time"] == 3
     landcover = assert_crops_of(out / "simulated1.zarr", raster)
     assert landcover.attrs["year"] == 2018
     assert "corn" in landcover["crop_type"].attrs["flag_meanings"].lower()
-    assert grid.grid_of(landcover) == observations.grid_of(cube)
+    assert grid.grid_of(landcover) == grid_of(cube)
     assert grid.grid_of(landcover).shape == (areas.SITE_CELLS, areas.SITE_CELLS)
     assert bed.server.asked("GetCDLFile")
     times = [request.time for request in bed.server.asked("/phenocam/")]
@@ -221,7 +222,7 @@ def test_an_area_with_its_crops(deepcrop, archives, tmp_path, crops):
     assert bool(bed.server.asked("landcoverdata|usda-cdl")) == (crops == "pc")
     out = tmp_path / "work"
     assert_crops_of(out / "area.zarr", raster)
-    fetched = observations.open_cube(out / "area.zarr")
+    fetched = open_cube(out / "area.zarr")
     optical = fetched["optical"].to_dataset()
     assert fetched.attrs["title"] == "area"
     assert "4, 5 kept" in optical.attrs["mask"]
@@ -313,7 +314,7 @@ def test_killed_in_the_middle_it_fetches_only_what_is_missing(
     again = [request.path for request in server.log]
     assert [path for path in again if third in path]
     assert not [path for path in again for stamp in done if stamp in path]
-    fetched = observations.open_cube(tmp_path / "work" / "area.zarr")
+    fetched = open_cube(tmp_path / "work" / "area.zarr")
     truth = region.coarsen_mask(cube)
     for sensor, name, tolerance in (("optical", "nir", 1.01e-4), ("sar", "vh", 0.0201)):
         np.testing.assert_allclose(

@@ -4,7 +4,8 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from deepcrop import cli, cli_network
+from deepcrop import cli
+from deepcrop.cli import networks
 from deepcrop.errors import DeepCropError
 
 
@@ -22,13 +23,13 @@ def test_help_has_an_example(command):
 
 def test_what_to_score_must_be_said_once(tmp_path):
     with pytest.raises(DeepCropError, match=r"Give one of --samples SET\.npz and --real"):
-        cli_network.evaluate(out=tmp_path)
+        networks.evaluate(out=tmp_path)
     with pytest.raises(DeepCropError, match="Give one of"):
-        cli_network.evaluate(out=tmp_path, samples=tmp_path / "a.npz", real=True)
+        networks.evaluate(out=tmp_path, samples=tmp_path / "a.npz", real=True)
     with pytest.raises(DeepCropError, match="--real needs --data"):
-        cli_network.evaluate(out=tmp_path, real=True)
+        networks.evaluate(out=tmp_path, real=True)
     with pytest.raises(DeepCropError, match="--all-sites is for --samples"):
-        cli_network.evaluate(out=tmp_path, real=True, data=tmp_path, all_sites=True)
+        networks.evaluate(out=tmp_path, real=True, data=tmp_path, all_sites=True)
 
 
 @pytest.mark.parametrize(
@@ -43,13 +44,15 @@ def test_what_only_the_real_archives_know_is_refused_without_them(name, value, t
 
 
 def test_real_archives_are_passed_on(tmp_path, monkeypatch):
-    from deepcrop import real
+    from deepcrop.studies import real_satellites
 
     asked = []
-    monkeypatch.setattr(real, "report", lambda *given, overwrite: asked.append((*given, overwrite)))
+    monkeypatch.setattr(
+        real_satellites, "report", lambda *given, overwrite: asked.append((*given, overwrite))
+    )
     data, other = tmp_path / "data", tmp_path / "optical.safetensors"
-    cli_network.evaluate(out=tmp_path, real=True, data=data)
-    cli_network.evaluate(out=tmp_path, real=True, data=data, overwrite=True)
+    networks.evaluate(out=tmp_path, real=True, data=data)
+    networks.evaluate(out=tmp_path, real=True, data=data, overwrite=True)
     line = ["evaluate", "--real", "--data", str(data), "--out", str(tmp_path)]
     assert CliRunner().invoke(cli.app, [*line, "--without-radar", str(other)]).exit_code == 0
     assert asked == [
@@ -59,7 +62,7 @@ def test_real_archives_are_passed_on(tmp_path, monkeypatch):
 
 
 def test_options_become_a_study(tmp_path, monkeypatch):
-    from deepcrop import reproduce, study
+    from deepcrop.studies import paper_experiment, paper_samples
 
     asked = []
 
@@ -69,7 +72,7 @@ def test_options_become_a_study(tmp_path, monkeypatch):
         (tmp_path / "tables" / "methods.md").write_text("the table")
         return tmp_path / "report.md"
 
-    monkeypatch.setattr(reproduce, "reproduce", fake)
+    monkeypatch.setattr(paper_experiment, "reproduce", fake)
     start = ["reproduce", "--data", str(tmp_path), "--out", str(tmp_path)]
     shown = CliRunner().invoke(cli.app, start)
     assert shown.exit_code == 0, shown.output
@@ -78,8 +81,8 @@ def test_options_become_a_study(tmp_path, monkeypatch):
     more = ["--methods", "paper, default,paper", "--seeds", "2", "--folds", "8", "--archive", "pc"]
     CliRunner().invoke(cli.app, [*start, *more, "--realisations", "3", "--workers", "2"])
     assert asked == [
-        study.Study("simulated", tmp_path, tmp_path),
-        study.Study("pc", tmp_path, tmp_path, ("paper", "default"), 2, 3, 8, 2),
+        paper_samples.Study("simulated", tmp_path, tmp_path),
+        paper_samples.Study("pc", tmp_path, tmp_path, ("paper", "default"), 2, 3, 8, 2),
     ]
     with pytest.raises(DeepCropError, match="Methods magic are unknown"):
-        cli_network.reproduce(data=tmp_path, out=tmp_path, methods="magic")
+        networks.reproduce(data=tmp_path, out=tmp_path, methods="magic")

@@ -15,9 +15,13 @@ import pytest
 from tests.small_maps import saved_cube, small_tiles
 from tests.test_mapping import season_cube
 
-from deepcrop import mapping, observations, tiles
-from deepcrop.cluster import _no_slip_of_dask, cluster
+from deepcrop.cube import contract
+from deepcrop.cube.io import save_cube
 from deepcrop.errors import DeepCropError
+from deepcrop.mapping import tiles as map_tiles
+from deepcrop.mapping.dask_cluster import _no_slip_of_dask, cluster
+from deepcrop.mapping.region import Staging, map_region
+from deepcrop.mapping.work_store import MANIFEST
 
 pytest.importorskip("distributed")
 pytestmark = [
@@ -47,14 +51,14 @@ def files(result):
 
 @pytest.fixture(scope="module")
 def alone(cube, tmp_path_factory):
-    return mapping.map_region(cube, 2018, tmp_path_factory.mktemp("alone") / "maps")
+    return map_region(cube, 2018, tmp_path_factory.mktemp("alone") / "maps")
 
 
 def when_begun(folder, act):
     """Do something as soon as a tile is made."""
 
     def wait():
-        manifest = folder / mapping.MANIFEST
+        manifest = folder / MANIFEST
         for _ in range(6000):
             if manifest.exists() and "\n" in manifest.read_text():  # not only about to be
                 act()
@@ -78,26 +82,26 @@ def test_workers_give_the_same_bytes_and_one_that_is_killed_costs_only_its_tiles
         workers = client.run(os.getpid)
         victim = next(iter(workers.values()))
         thread = when_begun(tmp_path / "maps.part", lambda: os.kill(victim, signal.SIGKILL))
-        result = mapping.map_region(cube, 2018, tmp_path / "maps", address=local.scheduler_address)
+        result = map_region(cube, 2018, tmp_path / "maps", address=local.scheduler_address)
         thread.join()
         assert victim not in client.run(os.getpid).values()
     assert files(result) == files(alone)
-    lines = (result.path / mapping.MANIFEST).read_text().splitlines()
+    lines = (result.path / MANIFEST).read_text().splitlines()
     assert len(lines) == 3 * 4
     assert not any(f'"process": "{socket.gethostname()}:{os.getpid()}"' in line for line in lines)
 
 
 def test_both_methods_give_the_same_bytes_on_a_worker(tmp_path, monkeypatch):
     pytest.importorskip("torch")
-    monkeypatch.setattr(observations, "CHUNK", 16)
+    monkeypatch.setattr(contract, "CHUNK", 16)
     cube = tmp_path / "cube.zarr"
-    observations.save_cube(season_cube(10, 20), cube)  # two tiles
+    save_cube(season_cube(10, 20), cube)  # two tiles
     from tests.test_map_network import tiny, write_weights
 
     weights = write_weights(tmp_path / "random.safetensors", tiny())
     options = {"method": "both", "weights": weights}
-    alone = mapping.map_region(cube, 2018, tmp_path / "alone", **options)
-    result = mapping.map_region(cube, 2018, tmp_path / "maps", workers=1, **options)
+    alone = map_region(cube, 2018, tmp_path / "alone", **options)
+    result = map_region(cube, 2018, tmp_path / "maps", workers=1, **options)
     assert files(result) == files(alone)
     assert alone.summary["maps"]["deepcrop"]["layers"]["sos20"]["detected"] > 0
 
@@ -115,7 +119,7 @@ def here():
 def test_a_tile_that_fails_on_a_worker_is_tried_again_then_named(
     cube, alone, here, tmp_path, monkeypatch
 ):
-    tries, real = [], tiles.compute_tile
+    tries, real = [], map_tiles.compute_tile
     once, always = (0, 8), (8, 0)
 
     def place(args):
@@ -127,29 +131,29 @@ def test_a_tile_that_fails_on_a_worker_is_tried_again_then_named(
             raise ValueError("these pixels are odd")
         return real(*args)
 
-    monkeypatch.setattr(tiles, "compute_tile", fail)
+    monkeypatch.setattr(map_tiles, "compute_tile", fail)
     words = r"1 of 12 tiles failed 3 times each:\n  rows 8 to 15, columns 0 to 7: .*odd\nAll others"
     with pytest.raises(DeepCropError, match=words):
-        mapping.map_region(cube, 2018, tmp_path / "maps", address=here)
+        map_region(cube, 2018, tmp_path / "maps", address=here)
     assert (tries.count(once), tries.count(always), len(set(tries))) == (3, 3, 12)
     del tries[:]
-    monkeypatch.setattr(tiles, "compute_tile", lambda *a: tries.append(place(a)) or real(*a))
-    result = mapping.map_region(cube, 2018, tmp_path / "maps", address=here)
+    monkeypatch.setattr(map_tiles, "compute_tile", lambda *a: tries.append(place(a)) or real(*a))
+    result = map_region(cube, 2018, tmp_path / "maps", address=here)
     assert tries == [always]
     assert files(result) == files(alone)
 
 
 def test_a_full_disk_and_a_local_error_are_no_lost_scheduler(cube, here, tmp_path, monkeypatch):
-    full, real = [], mapping.Staging.finish
+    full, real = [], Staging.finish
 
     def write(work, core, *args):
         full.append((core[0].start, core[1].start))
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(tiles, "write_tile", write)
+        patch.setattr(map_tiles, "write_tile", write)
         with pytest.raises(OSError, match="No space left"):
-            mapping.map_region(cube, 2018, tmp_path / "maps", address=here)
+            map_region(cube, 2018, tmp_path / "maps", address=here)
         assert len(full) == len(set(full))  # no tile twice
 
     def finish(stage, item):
@@ -157,9 +161,9 @@ def test_a_full_disk_and_a_local_error_are_no_lost_scheduler(cube, here, tmp_pat
             raise PermissionError(errno.EACCES, "Permission denied")
         real(stage, item)
 
-    monkeypatch.setattr(mapping.Staging, "finish", finish)
+    monkeypatch.setattr(Staging, "finish", finish)
     with pytest.raises(PermissionError, match="Permission denied"):
-        mapping.map_region(cube, 2018, tmp_path / "maps", address=here)
+        map_region(cube, 2018, tmp_path / "maps", address=here)
 
 
 def test_a_scheduler_without_workers_is_named(capsys):
@@ -203,11 +207,11 @@ def test_ctrl_c_keeps_what_is_done(cube, alone, tmp_path, workers):
     assert running.returncode not in (0, 2), said
     assert "Interrupted. maps.part keeps what is done; the same command goes on." in said
     assert "Traceback" not in said, said
-    made = (tmp_path / "maps.part" / mapping.MANIFEST).read_text().split("\n")[1:]
+    made = (tmp_path / "maps.part" / MANIFEST).read_text().split("\n")[1:]
     assert 1 <= len(made) < 12
-    result = mapping.map_region(cube, 2018, tmp_path / "maps", resume=True)
+    result = map_region(cube, 2018, tmp_path / "maps", resume=True)
     assert files(result) == files(alone)
-    assert set(made) < set((result.path / mapping.MANIFEST).read_text().splitlines())
+    assert set(made) < set((result.path / MANIFEST).read_text().splitlines())
 
 
 def test_ctrl_c_while_a_tile_is_let_go_is_not_lost(cube, alone, tmp_path, monkeypatch):
@@ -224,9 +228,9 @@ def test_ctrl_c_while_a_tile_is_let_go_is_not_lost(cube, alone, tmp_path, monkey
 
     monkeypatch.setattr(Future, "release", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        mapping.map_region(cube, 2018, tmp_path / "maps", workers=1)
+        map_region(cube, 2018, tmp_path / "maps", workers=1)
     assert len(pressed) == 1
-    result = mapping.map_region(cube, 2018, tmp_path / "maps", resume=True)
+    result = map_region(cube, 2018, tmp_path / "maps", resume=True)
     assert files(result) == files(alone)
 
 
@@ -281,21 +285,21 @@ def test_a_lost_scheduler_loses_nothing(cube, alone, tmp_path):
         thread = when_begun(tmp_path / "maps.part", processes[0].kill)
         try:
             with pytest.raises(DeepCropError, match=r"scheduler is lost.*the same command"):
-                mapping.map_region(cube, 2018, tmp_path / "maps", address=address)
+                map_region(cube, 2018, tmp_path / "maps", address=address)
         finally:
             thread.join()
             for process in processes:
                 process.kill()
     assert not (tmp_path / "maps").exists()
-    made = (tmp_path / "maps.part" / mapping.MANIFEST).read_text().split("\n")[1:]
+    made = (tmp_path / "maps.part" / MANIFEST).read_text().split("\n")[1:]
     assert 1 <= len(made) < 12
-    result = mapping.map_region(cube, 2018, tmp_path / "maps", resume=True)
+    result = map_region(cube, 2018, tmp_path / "maps", resume=True)
     assert files(result) == files(alone)
-    assert set(made) < set((result.path / mapping.MANIFEST).read_text().splitlines())
+    assert set(made) < set((result.path / MANIFEST).read_text().splitlines())
 
 
 def test_nobody_at_the_address(cube, tmp_path):
     with pytest.raises(DeepCropError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:1 "):
-        mapping.map_region(cube, 2018, tmp_path / "maps", address="tcp://127.0.0.1:1")
+        map_region(cube, 2018, tmp_path / "maps", address="tcp://127.0.0.1:1")
     with pytest.raises(DeepCropError, match="--workers 0: expected 1 or more"):
-        mapping.map_region(cube, 2018, tmp_path / "maps", workers=0)
+        map_region(cube, 2018, tmp_path / "maps", workers=0)

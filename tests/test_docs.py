@@ -14,7 +14,8 @@ import yaml
 from packaging.requirements import Requirement
 from workspace import ROOT
 
-from deepcrop import cli, layers
+from deepcrop import cli
+from deepcrop.products import layers
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,11 @@ def test_every_command_and_layer_is_there(site):
             assert f"{layer.name}.tif" in product
     assert all(words in product for words in layers.FLAGS.values())
     python = (site / "python.html").read_text(encoding="utf-8")
-    for name in ("deepcrop.map_seasons", "deepcrop.results.Result", "deepcrop.phenology.extract"):
+    for name in (
+        "deepcrop.map_seasons",
+        "deepcrop.products.results.Result",
+        "deepcrop.phenology.extract",
+    ):
         assert f'id="{name}"' in python
 
 

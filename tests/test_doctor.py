@@ -12,9 +12,9 @@ from tests.archive import phenocam as camera_bed
 from tests.archive import stac as stac_bed
 from tests.archive.server import Response, Server, json_response
 
-from deepcrop import doctor
-from deepcrop.doctor import Finding, Service
-from deepcrop.observations import grid_of
+from deepcrop.cube.contract import grid_of
+from deepcrop.fetch import doctor
+from deepcrop.fetch.doctor import Finding, Service
 
 
 @pytest.fixture(autouse=True)

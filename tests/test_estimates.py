@@ -7,16 +7,18 @@ from tests.test_mapping import season_cube
 from tests.test_parcels import NORTH, geojson, raster
 from typer.testing import CliRunner
 
-from deepcrop import estimates, observations
 from deepcrop.cli import app
+from deepcrop.cube import contract
+from deepcrop.cube.io import save_cube
 from deepcrop.errors import DeepCropError
-from deepcrop.estimates import estimate
+from deepcrop.mapping import estimate as mapping_estimate
+from deepcrop.mapping.estimate import estimate
 
 
 @pytest.fixture(scope="module")
 def cube(tmp_path_factory):
     path = tmp_path_factory.mktemp("cube") / "cube.zarr"
-    observations.save_cube(season_cube(), path)
+    save_cube(season_cube(), path)
     return path
 
 
@@ -25,9 +27,9 @@ def _clock(monkeypatch):
     """Every look at the clock is a second after the last; four cores; a gigabyte in use."""
     seconds = itertools.count()
     clock = SimpleNamespace(monotonic=lambda: float(next(seconds)))
-    monkeypatch.setattr(estimates, "time", clock)
-    monkeypatch.setattr(estimates, "cores", lambda: 4)
-    monkeypatch.setattr(estimates, "_resident", lambda: 10**9)
+    monkeypatch.setattr(mapping_estimate, "time", clock)
+    monkeypatch.setattr(mapping_estimate, "cores", lambda: 4)
+    monkeypatch.setattr(mapping_estimate, "_resident", lambda: 10**9)
 
 
 READ = 98 * 2 * 2  # bytes a pixel on disk: 98 scenes of two bands
@@ -57,7 +59,7 @@ def test_masks_and_parcels_count(cube, tmp_path, monkeypatch):
     mask = raster(tmp_path / "mask.tif", wanted)
     farms = geojson(tmp_path / "farms.geojson", [NORTH])  # columns 0 to 9
     assert estimate(cube, 2018, mask=mask).wanted == 60
-    monkeypatch.setattr(observations, "CHUNK", 8)
+    monkeypatch.setattr(contract, "CHUNK", 8)
     expected = estimate(cube, 2018, mask=mask, parcels_path=farms)
     assert (expected.pixels, expected.tiles) == (600, 3 * 4)
     assert (expected.wanted, expected.wanted_tiles) == (48, 4)

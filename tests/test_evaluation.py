@@ -5,8 +5,12 @@ import pytest
 import rasterio
 from test_mapping import season_cube
 
-from deepcrop import evaluation, mapping, observations, products, stages
+from deepcrop import stages
+from deepcrop.cube.io import open_cube, save_cube
 from deepcrop.errors import CubeError, DeepCropError
+from deepcrop.evaluation import map_truth
+from deepcrop.mapping.region import map_region
+from deepcrop.products.write import DAY_LAYERS
 from deepcrop.simulation import Region, simulate
 
 NO = stages.NO_DAY
@@ -34,7 +38,7 @@ NONE = [NO] * 4
     ],
 )
 def test_golden_matches(truth, mapped, matched):
-    result = evaluation.match_seasons(pairs(*truth), pairs(*mapped))
+    result = map_truth.match_seasons(pairs(*truth), pairs(*mapped))
     np.testing.assert_array_equal(result, pairs(*matched))
 
 
@@ -42,19 +46,19 @@ def test_golden_matches(truth, mapped, matched):
 def scored(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluation")
     simulate(Region(rows=64, cols=80, seed=4), folder / "region.zarr")
-    mapping.map_region(folder / "region.zarr", 2018, folder / "maps")
-    return folder, evaluation.score_map(folder / "maps", folder / "region.zarr")
+    map_region(folder / "region.zarr", 2018, folder / "maps")
+    return folder, map_truth.score_map(folder / "maps", folder / "region.zarr")
 
 
 def test_scores_agree_with_a_slow_count(scored):
     folder, scores = scored
-    truth = observations.open_cube(folder / "region.zarr")["truth"].to_dataset()
+    truth = open_cube(folder / "region.zarr")["truth"].to_dataset()
     real = np.stack([truth[name].values.reshape(2, -1) for name in stages.STAGES], 1)
     layers = []
-    for name in products.DAY_LAYERS:
+    for name in DAY_LAYERS:
         with rasterio.open(folder / "maps" / f"{name}.tif") as layer:
             layers.append(layer.read(1).reshape(-1))
-    mapped = evaluation.match_seasons(real, np.stack(layers).reshape(2, 4, -1))
+    mapped = map_truth.match_seasons(real, np.stack(layers).reshape(2, 4, -1))
     for k, score in enumerate(scores[:4]):
         known = real[:, k] != NO
         both = known & (mapped[:, k] != NO)
@@ -79,7 +83,7 @@ def test_the_curve_finds_the_seasons_of_annual_crops(scored):
 
 
 def test_scores_are_written_as_csv(scored, tmp_path):
-    evaluation.write_scores(scored[1], tmp_path / "a.csv")
+    map_truth.write_scores(scored[1], tmp_path / "a.csv")
     rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
     assert len(rows) == len(scored[1])
     assert rows[0]["group"] == "all seasons"
@@ -88,8 +92,8 @@ def test_scores_are_written_as_csv(scored, tmp_path):
 
 def test_a_perfect_map_has_no_error(scored, tmp_path):
     folder, _ = scored
-    truth = observations.open_cube(folder / "region.zarr")["truth"].to_dataset()
-    for k, name in enumerate(products.DAY_LAYERS):
+    truth = open_cube(folder / "region.zarr")["truth"].to_dataset()
+    for k, name in enumerate(DAY_LAYERS):
         with rasterio.open(folder / "maps" / f"{name}.tif") as layer:
             profile = {"driver": "GTiff", "crs": layer.crs, "transform": layer.transform}
         values = truth[stages.STAGES[k % 4]].values[k // 4]
@@ -98,24 +102,24 @@ def test_a_perfect_map_has_no_error(scored, tmp_path):
             tmp_path / f"{name}.tif", "w", dtype="int16", **profile, **shape
         ) as layer:
             layer.write(values, 1)
-    for score in evaluation.score_map(tmp_path, folder / "region.zarr"):
+    for score in map_truth.score_map(tmp_path, folder / "region.zarr"):
         if score.true_dates:
             assert (score.detected, score.mae, score.bias, score.unmatched) == (1, 0, 0, 0)
 
 
 def test_only_a_region_with_truth_can_be_scored(tmp_path, scored):
-    observations.save_cube(season_cube(), tmp_path / "cube.zarr")
+    save_cube(season_cube(), tmp_path / "cube.zarr")
     with pytest.raises(CubeError, match="only simulated regions"):
-        evaluation.score_map(scored[0] / "maps", tmp_path / "cube.zarr")
+        map_truth.score_map(scored[0] / "maps", tmp_path / "cube.zarr")
     with pytest.raises(DeepCropError, match=r"sos20\.tif does not exist"):
-        evaluation.score_map(tmp_path, scored[0] / "region.zarr")
-    mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+        map_truth.score_map(tmp_path, scored[0] / "region.zarr")
+    map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
     with pytest.raises(DeepCropError, match="another grid"):
-        evaluation.score_map(tmp_path / "maps", scored[0] / "region.zarr")
+        map_truth.score_map(tmp_path / "maps", scored[0] / "region.zarr")
 
 
 def test_the_comparison_is_drawn(scored, tmp_path):
-    evaluation.draw_comparison(
+    map_truth.draw_comparison(
         scored[0] / "maps", scored[0] / "region.zarr", "sos50", tmp_path / "a.png"
     )
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
@@ -128,5 +132,5 @@ def test_roads_have_no_season_and_their_dates_are_called_unmatched(scored):
 
 
 def test_a_series_is_drawn(scored, tmp_path):
-    evaluation.draw_series(scored[0] / "region.zarr", 2018, tmp_path / "a.png")
+    map_truth.draw_series(scored[0] / "region.zarr", 2018, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

@@ -9,14 +9,26 @@ from conftest import make_cube
 from test_sites import accepted, labels, season
 from typer.testing import CliRunner
 
-from deepcrop import experiment, reproduce, samples, sites
+from deepcrop.cameras.clusters import clusters
+from deepcrop.cameras.site_years import site_years
+from deepcrop.cameras.spatial_split import TEST_SITES
 from deepcrop.cli import app
 from deepcrop.errors import DeepCropError
 from deepcrop.network import CONFIGS, load
-from deepcrop.network.shipped import shipped
-from deepcrop.simulation import REVISION, lesson_store, network
-from deepcrop.sites import site_years
-from deepcrop.training import Source
+from deepcrop.network.weights import shipped
+from deepcrop.simulation import REVISION
+from deepcrop.studies import paper_experiment
+from deepcrop.training import materials, run_experiment, samples, simulated_cameras, tile_store
+from deepcrop.training.experiment import Experiment, read_experiment
+from deepcrop.training.fit import Source
+from deepcrop.training.materials import (
+    TESTED_ELSEWHERE,
+    Material,
+    camera_samples,
+    camera_years,
+    training_sites,
+)
+from deepcrop.training.run_experiment import _same, train
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"
@@ -39,7 +51,7 @@ def written(tmp_path, **changes):
 
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_experiment_can_be_read_and_says_its_command(path):
-    read = experiment.read_experiment(path)
+    read = read_experiment(path)
     assert read.phases
     head = path.read_text().split("\nnetwork:")[0]
     assert f"\n#   deepcrop train experiments/{path.name} " in head
@@ -52,30 +64,29 @@ def test_experiments_are_in_the_source_distribution():
 
 
 def test_the_published_network_is_taught_as_in_the_comparison():
-    read = experiment.read_experiment(EXPERIMENTS / "paper.yaml")
+    read = read_experiment(EXPERIMENTS / "paper.yaml")
     (phase,) = read.phases
     config = CONFIGS[read.network]
     assert config == CONFIGS["paper"]
-    assert phase.training == reproduce.recipe(config, read.seed)
-    assert phase.batch == reproduce.batch_size(config) == 50
+    assert phase.training == paper_experiment.recipe(config, read.seed)
+    assert phase.batch == paper_experiment.batch_size(config) == 50
     assert (phase.cameras, phase.lessons, phase.places) == (1, 0, 0)
 
 
 def test_the_rival_without_radar_is_taught_as_the_default_network():
     rival, ours = (
-        experiment.read_experiment(EXPERIMENTS / f"{name}.yaml")
-        for name in ("optical-only", "default")
+        read_experiment(EXPERIMENTS / f"{name}.yaml") for name in ("optical-only", "default")
     )
     assert rival == replace(ours, network="optical-only")
 
 
 @pytest.mark.parametrize("name", ["default", "evi"])
 def test_the_weights_in_the_package_are_of_their_experiment(name):
-    read = experiment.read_experiment(EXPERIMENTS / f"{name}.yaml")
-    experiment._same(shipped(name), read, len(read.phases))
+    read = read_experiment(EXPERIMENTS / f"{name}.yaml")
+    _same(shipped(name), read, len(read.phases))
     other = replace(read.phases[0], batch=read.phases[0].batch + 1)
     with pytest.raises(DeepCropError, match="is of another experiment"):
-        experiment._same(shipped(name), replace(read, phases=(other, *read.phases[1:])), 1)
+        _same(shipped(name), replace(read, phases=(other, *read.phases[1:])), 1)
 
 
 @pytest.mark.parametrize(
@@ -96,28 +107,28 @@ def test_the_weights_in_the_package_are_of_their_experiment(name):
 )
 def test_mistakes_are_named(tmp_path, changes, message):
     with pytest.raises(DeepCropError, match=message):
-        experiment.read_experiment(written(tmp_path, **changes))
+        read_experiment(written(tmp_path, **changes))
 
 
 def test_another_network_can_be_taught_the_same(tmp_path):
     path = written(tmp_path)
-    read = experiment.read_experiment(path)
-    assert experiment.read_experiment(path, "cnn-only") == replace(read, network="cnn-only")
+    read = read_experiment(path)
+    assert read_experiment(path, "cnn-only") == replace(read, network="cnn-only")
     with pytest.raises(DeepCropError, match="network 'cnn' is unknown"):
-        experiment.read_experiment(path, "cnn")
+        read_experiment(path, "cnn")
 
 
 def test_files_that_are_none(tmp_path):
     with pytest.raises(DeepCropError, match=r"none.yaml: No such file"):
-        experiment.read_experiment(tmp_path / "none.yaml")
+        read_experiment(tmp_path / "none.yaml")
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(DeepCropError, match=r"bad.yaml is not valid YAML"):
-        experiment.read_experiment(tmp_path / "bad.yaml")
+        read_experiment(tmp_path / "bad.yaml")
 
 
 def test_train_runs_its_phases_and_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(lesson_store, "SHARD", 3)
-    monkeypatch.setattr(experiment, "HELD_LESSONS", 2)
+    monkeypatch.setattr(tile_store, "SHARD", 3)
+    monkeypatch.setattr(materials, "HELD_LESSONS", 2)
     path, out = written(tmp_path), tmp_path / "out"
     command = ["train", str(path), "--out", str(out)]
     result = CliRunner().invoke(app, command, catch_exceptions=False)
@@ -141,17 +152,17 @@ def test_train_runs_its_phases_and_goes_on(tmp_path, monkeypatch):
 def test_a_phase_says_how_many_examples_are_in_a_batch(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        experiment, "fit", lambda network, sources, *more, **names: seen.append(sources)
+        run_experiment, "fit", lambda network, sources, *more, **names: seen.append(sources)
     )
     monkeypatch.setattr(
-        experiment,
+        materials,
         "material",
-        lambda kind, *more: experiment.Material([Source(kind, [0]), Source(kind, [1])], [], ""),
+        lambda kind, *more: Material([Source(kind, [0]), Source(kind, [1])], [], ""),
     )
     for given in ({}, {"batch": 7}):
         phase = {"name": "a", "lessons": 0.4, "cameras": 0.6, "training": {}}
-        read = experiment.read_experiment(written(tmp_path, phases=[phase | given]))
-        experiment.train(read, None, tmp_path, tmp_path)
+        read = read_experiment(written(tmp_path, phases=[phase | given]))
+        train(read, None, tmp_path, tmp_path)
     usual, seven = ([(one.name, one.batch, one.weight) for one in sources] for sources in seen)
     assert usual == [*[("lessons", 24, 0.2)] * 2, *[("cameras", 24, 0.3)] * 2]
     assert seven == [*[("lessons", 7, 0.2)] * 2, *[("cameras", 7, 0.3)] * 2]
@@ -166,15 +177,15 @@ def test_a_device_that_is_not_there_is_named_before_anything_is_simulated(tmp_pa
     assert "Device 'abacus' cannot be used" in str(result.exception)
     assert not out.exists()
     if not torch.cuda.is_available():
-        read = experiment.read_experiment(path)
+        read = read_experiment(path)
         with pytest.raises(DeepCropError, match="Device 'cuda' cannot be used"):
-            experiment.train(read, None, out, out, device="cuda")
+            train(read, None, out, out, device="cuda")
 
 
 def cameras(tmp_path, **places):
     """Accepted site-years of cameras, each a cluster of its own but for those that are near."""
     made = site_years([labels(tmp_path, site, accepted(2018, season(1, 150))) for site in places])
-    near = sites.clusters(places)
+    near = clusters(places)
     return [
         replace(
             year, cluster=near[year.site], latitude=places[year.site][0],
@@ -189,22 +200,22 @@ def test_what_lies_near_a_tested_place_stays_out_though_its_camera_is_not_there(
         tmp_path, goodwater=(39.22848, -92.11936), mead1=(41.1651, -96.4766), far=(40.0, -90.0),
         away=(42.0, -90.0), away2=(42.01, -90.0),
     )  # fmt: skip
-    learned, held = experiment.training_sites(years)
+    learned, held = training_sites(years)
     assert sorted([sorted(learned), sorted(held)]) == [["away", "away2"], ["far"]]
 
 
 def test_cameras_of_one_cluster_are_too_few(tmp_path):
     years = cameras(tmp_path, a=(42.0, -90.0), b=(42.01, -90.0), mead1=(41.1651, -96.4766))
     with pytest.raises(DeepCropError, match=r"at least two clusters are needed.*There is 1\."):
-        experiment.training_sites(years)
+        training_sites(years)
     with pytest.raises(DeepCropError, match=r"at least two clusters are needed.*There is none\."):
-        experiment.training_sites([])
+        training_sites([])
 
 
 def test_samples_of_other_labels_or_another_simulator_are_refused(tmp_path):
     years = cameras(tmp_path, a=(42.0, -90.0), b=(40.0, -90.0))
     patch = samples.cut(make_cube(), 10, 14, 2018)
-    read = experiment.read_experiment(written(tmp_path, realisations=1))
+    read = read_experiment(written(tmp_path, realisations=1))
 
     def stored(**provenance):
         made = (
@@ -217,14 +228,14 @@ def test_samples_of_other_labels_or_another_simulator_are_refused(tmp_path):
         samples.save(samples.collect(made, provenance), tmp_path / "cameras_1_1.npz", True)
 
     stored(simulator=REVISION)
-    assert len(experiment.camera_samples(read, years, tmp_path)) == 2
+    assert len(camera_samples(read, years, tmp_path)) == 2
     moved = [years[0], replace(years[1], day=years[1].day + 1)]
     for others in (moved, years[:1], [*years, replace(years[0], year=2019)]):
         with pytest.raises(DeepCropError, match=r"cameras_1_1.npz was made .* labels.*delete it"):
-            experiment.camera_samples(read, others, tmp_path)
+            camera_samples(read, others, tmp_path)
     stored(simulator=REVISION + 1)
     with pytest.raises(DeepCropError, match="by another version"):
-        experiment.camera_samples(read, years, tmp_path)
+        camera_samples(read, years, tmp_path)
 
 
 def test_the_published_network_sees_the_mast_and_ours_the_field(tmp_path, monkeypatch):
@@ -234,12 +245,12 @@ def test_the_published_network_sees_the_mast_and_ours_the_field(tmp_path, monkey
         made[path.name] = (list(runs), distance, seed, workers)
         path.touch()
 
-    monkeypatch.setattr(network, "make_samples", make_samples)
+    monkeypatch.setattr(simulated_cameras, "make_samples", make_samples)
     monkeypatch.setattr(samples, "load", lambda path: path)
-    monkeypatch.setattr(experiment, "up_to_date", lambda made, years: True)
+    monkeypatch.setattr(materials, "up_to_date", lambda made, years: True)
     for name in ("paper", "paper-transformer", "default", "cnn-only"):
-        read = experiment.Experiment(name, (), seed=3, realisations=2)
-        experiment.camera_samples(read, [], tmp_path, 5)
+        read = Experiment(name, (), seed=3, realisations=2)
+        camera_samples(read, [], tmp_path, 5)
     assert made == {
         "cameras_mast_2_3.npz": ([0, 1], 0.0, 3, 5),
         "cameras_2_3.npz": ([0, 1], samples.VIEW_DISTANCE, 3, 5),
@@ -249,18 +260,18 @@ def test_the_published_network_sees_the_mast_and_ours_the_field(tmp_path, monkey
 def test_real_data_is_asked_for(tmp_path):
     phases = [{"name": "a", "cameras": 1, "training": {}}]
     path = written(tmp_path, phases=phases)
-    read = experiment.read_experiment(path)
+    read = read_experiment(path)
     with pytest.raises(DeepCropError, match="with --data"):
-        experiment.train(read, None, tmp_path / "out", tmp_path / "store")
+        train(read, None, tmp_path / "out", tmp_path / "store")
     with pytest.raises(DeepCropError, match="no PhenoCam series"):
-        experiment.train(read, tmp_path, tmp_path / "out", tmp_path / "store")
+        train(read, tmp_path, tmp_path / "out", tmp_path / "store")
 
 
 def test_no_test_site_and_no_cluster_is_on_both_sides(real_data):
-    years = experiment.camera_years(real_data)
-    learned, held = experiment.training_sites(years)
+    years = camera_years(real_data)
+    learned, held = training_sites(years)
     cluster = {year.site: year.cluster for year in years}
-    kept_out = (*sites.TEST_SITES, *experiment.TESTED_ELSEWHERE)
+    kept_out = (*TEST_SITES, *TESTED_ELSEWHERE)
     parts = [{cluster[site] for site in some} for some in (learned, held, kept_out)]
     assert all(parts)
     assert len(parts[2]) == 5  # mead2 and mead3 are neighbours

@@ -14,20 +14,27 @@ from tests.archive.phenocam import write_simulated
 from tests.archive.server import Server
 from tests.archive.stac import forget_tokens, serve_region
 
-from deepcrop import fetch as fetching
-from deepcrop import observations
+from deepcrop.cube import io as cube_io
+from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, grid_of
+from deepcrop.cube.io import open_cube, save_cube
 from deepcrop.errors import DeepCropError
-from deepcrop.fetch import Request, estimate, fetch
-from deepcrop.map_arrays import map_seasons
-from deepcrop.mapping import map_region
-from deepcrop.scene_manifest import missing_scenes, read_manifest
+from deepcrop.fetch import plan as fetch_plan
+from deepcrop.fetch import read as fetch_read
+from deepcrop.fetch import run as fetch_run
+from deepcrop.fetch.camera_sites import fetch_sites, site_names
+from deepcrop.fetch.estimate import estimate
+from deepcrop.fetch.manifest import missing_scenes, read_manifest
+from deepcrop.fetch.plan import Request
+from deepcrop.fetch.run import fetch, is_there
+from deepcrop.mapping.lazy import map_seasons
+from deepcrop.mapping.region import map_region
 from deepcrop.simulation import Region, simulate
-from deepcrop.site_fetch import fetch_sites, site_names
-from deepcrop.sources import open_archive, phenocam
-from deepcrop.sources.phenocam_files import read_series
-from deepcrop.sources.scenes import ArchiveError
-from deepcrop.sources.web import Web
-from deepcrop.staging import staging
+from deepcrop.sources import open_archive
+from deepcrop.sources.archive import ArchiveError
+from deepcrop.sources.http import Web
+from deepcrop.sources.phenocam import service as phenocam
+from deepcrop.sources.phenocam.summary_files import read_series
+from deepcrop.storage.staging import staging
 
 ROWS, COLS = 72, 80
 
@@ -37,9 +44,9 @@ def simulated(tmp_path_factory):
     """A simulated year, and the same with its mask at 20 m: what an archive can give back."""
     path = tmp_path_factory.mktemp("simulated") / "region.zarr"
     simulate(Region(rows=ROWS, cols=COLS, optical_scenes=42, sar_scenes=28, cameras=2), path)
-    cube = region.coarsen_mask(observations.open_cube(path))
+    cube = region.coarsen_mask(open_cube(path))
     coarse = path.with_name("coarse.zarr")
-    observations.save_cube(cube, coarse)
+    save_cube(cube, coarse)
     return coarse
 
 
@@ -48,7 +55,7 @@ def bed(simulated, tmp_path_factory):
     folder, series = (tmp_path_factory.mktemp(name) for name in ("files", "series"))
     write_simulated(simulated.with_name("region.zarr"), series)
     with Server() as server:
-        bed = serve_region(server, folder, observations.open_cube(simulated))
+        bed = serve_region(server, folder, open_cube(simulated))
         bed.phenocam = serve_phenocam(server, series)
         yield bed
 
@@ -68,18 +75,18 @@ def environment(bed, monkeypatch, tmp_path):
     for name, value in names.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(
-        fetching, "open_archive", lambda *of, **how: replace(open_archive(*of, **how), pause=0.001)
+        fetch_run, "open_archive", lambda *of, **how: replace(open_archive(*of, **how), pause=0.001)
     )
     monkeypatch.setattr(phenocam, "INTERVAL", 0.0)
 
 
 @pytest.fixture
 def small_tiles(monkeypatch):
-    monkeypatch.setattr(fetching, "TILE", 48)
+    monkeypatch.setattr(fetch_plan, "TILE", 48)
 
 
 def request_for(simulated, start=date(2017, 9, 1), end=date(2019, 2, 28), **options):
-    box = observations.grid_of(observations.open_cube(simulated))
+    box = grid_of(open_cube(simulated))
     return Request(box, start, end, **options)
 
 
@@ -93,7 +100,7 @@ def test_a_scene_that_fails_is_named_and_the_others_finish(
 ):
     """A truncated file; asked for before any other test, for GDAL remembers what it has read."""
     request = request_for(simulated, date(2018, 7, 1), date(2018, 8, 8), sensors=("optical",))
-    times = observations.open_cube(simulated)["optical"]["time"].values
+    times = open_cube(simulated)["optical"]["time"].values
     times = times[(times > np.datetime64("2018-07-01")) & (times < np.datetime64("2018-08-08"))]
     stamp = str(times[1].astype("datetime64[s]")).replace("-", "").replace(":", "")
     bed.server.fail(rf"{stamp}_B04", "truncate", times=10**6)
@@ -106,10 +113,10 @@ def test_a_scene_that_fails_is_named_and_the_others_finish(
         assert [row["state"] for row in csv.DictReader(file)].count("failed") == 1
     (line,) = missing_scenes(result.path)
     assert line == f"cube.zarr: {failure.scene.name} failed: {failure.why}"
-    cube = observations.open_cube(result.path)
+    cube = open_cube(result.path)
     assert cube["optical"].attrs["failed_scenes"] == [failure.scene.name]
     assert set(cube["optical"]["time"].values) == set(np.delete(times, 1))
-    truth = observations.open_cube(simulated)["optical"].to_dataset()
+    truth = open_cube(simulated)["optical"].to_dataset()
     truth = truth.sel(time=cube["optical"]["time"])
     np.testing.assert_allclose(cube["optical"]["red"], truth["red"], rtol=0, atol=1.01e-4)
 
@@ -118,7 +125,7 @@ def test_a_scene_that_fails_is_named_and_the_others_finish(
 def test_what_the_archive_never_gives_is_named_and_the_others_finish(
     simulated, bed, environment, tmp_path, kind, why
 ):
-    times = observations.open_cube(simulated)["optical"]["time"].values
+    times = open_cube(simulated)["optical"]["time"].values
     second = times[times > np.datetime64("2018-04-20")][1]
     stamp = str(second.astype("datetime64[s]")).replace("-", "").replace(":", "")
     bed.server.fail(rf"{stamp}_SCL", kind, times=10**6)
@@ -133,21 +140,21 @@ def test_an_archive_that_gives_nothing_more_ends_the_run_and_keeps_what_is_there
     simulated, bed, environment, tmp_path, monkeypatch
 ):
     request = request_for(simulated, date(2018, 5, 20), date(2018, 6, 5), sensors=("optical",))
-    out, keep = tmp_path / "cube.zarr", fetching._keep
+    out, keep = tmp_path / "cube.zarr", fetch_read._keep
 
     def keep_and_break(*arguments):
         keep(*arguments)
         bed.server.fail(r"\.tif", "503", times=10**6)
 
-    monkeypatch.setattr(fetching, "_keep", keep_and_break)
+    monkeypatch.setattr(fetch_read, "_keep", keep_and_break)
     with pytest.raises(ArchiveError, match="busy or broken"):
         fetch(request, out, threads=1)
-    monkeypatch.setattr(fetching, "_keep", keep)
+    monkeypatch.setattr(fetch_read, "_keep", keep)
     assert not out.exists()
     (kept,) = (tmp_path / "cube.zarr.part" / "fetched").glob("*.npz")
     bed.server.faults.clear()
     written = []
-    monkeypatch.setattr(fetching, "_keep", lambda *of: (written.append(of[0].name), keep(*of)))
+    monkeypatch.setattr(fetch_read, "_keep", lambda *of: (written.append(of[0].name), keep(*of)))
     assert not fetch(request, out).failures
     assert len(written) >= 2
     assert kept.name not in written
@@ -167,11 +174,11 @@ def test_a_fetched_cube_is_the_simulated_one_and_gives_the_same_map(
 ):
     result = fetch(request_for(simulated), tmp_path / "fetched.zarr", title="test")
     assert not result.failures
-    truth, cube = observations.open_cube(simulated), observations.open_cube(result.path)
-    assert observations.grid_of(cube) == observations.grid_of(truth)
+    truth, cube = open_cube(simulated), open_cube(result.path)
+    assert grid_of(cube) == grid_of(truth)
     for group, names, tolerance in (
-        ("optical", observations.OPTICAL_BANDS, 1.01e-4),
-        ("sar", observations.SAR_BANDS, 0.0201),
+        ("optical", OPTICAL_BANDS, 1.01e-4),
+        ("sar", SAR_BANDS, 0.0201),
     ):
         ours, theirs = cube[group].to_dataset(), truth[group].to_dataset()
         seen = np.isfinite(theirs[names[0]]).any(("y", "x")).values
@@ -218,7 +225,7 @@ def test_bursts_of_refusals_and_cut_connections_are_survived(simulated, bed, env
     result = fetch(request, tmp_path / "cube.zarr")
     assert not result.failures
     assert not any(fault.times for fault in bed.server.faults)
-    left, right = (observations.open_cube(r.path)["optical"].to_dataset() for r in (whole, result))
+    left, right = (open_cube(r.path)["optical"].to_dataset() for r in (whole, result))
     assert left.equals(right)
 
 
@@ -241,8 +248,8 @@ def test_earth_search_gives_the_same_reflectance_and_has_no_radar(simulated, env
     pc = fetch(spring(simulated, sensors=("optical",)), tmp_path / "pc.zarr")
     options = {"archive": "earth-search", "sensors": ("optical",)}
     es = fetch(spring(simulated, **options), tmp_path / "es.zarr")
-    left, right = (observations.open_cube(r.path)["optical"].to_dataset() for r in (pc, es))
-    for name in observations.OPTICAL_BANDS:
+    left, right = (open_cube(r.path)["optical"].to_dataset() for r in (pc, es))
+    for name in OPTICAL_BANDS:
         np.testing.assert_allclose(left[name], right[name], rtol=0, atol=1e-4)
     with pytest.raises(ArchiveError, match="pc"):
         fetch(spring(simulated, archive="earth-search"), tmp_path / "sar.zarr")
@@ -299,8 +306,8 @@ def test_camera_sites_get_a_cube_each_and_their_series(simulated, bed, environme
         assert [bool(site.why) for site in done] == [False, False, True]
         assert "no site 'no'" in done[-1].why
         for site in done[:2]:
-            cube = observations.open_cube(out / f"{site.site}.zarr")
-            assert observations.grid_of(cube).shape == (64, 64)
+            cube = open_cube(out / f"{site.site}.zarr")
+            assert grid_of(cube).shape == (64, 64)
             assert read_series(site.series[0]).site == site.site
             assert site.site in (out / "ACKNOWLEDGEMENT.txt").read_text()
         bed.server.log.clear()
@@ -314,12 +321,12 @@ def test_killed_while_the_cube_is_put_together_no_date_moves(
 ):
     """A scene that failed at first stays out, though it could be read by the second run."""
     request = request_for(simulated, date(2018, 9, 1), date(2018, 10, 30), sensors=("optical",))
-    times = observations.open_cube(simulated)["optical"]["time"].values
+    times = open_cube(simulated)["optical"]["time"].values
     times = times[(times > np.datetime64("2018-09-01")) & (times < np.datetime64("2018-10-30"))]
     stamp = str(times[1].astype("datetime64[s]")).replace("-", "").replace(":", "")
     bed.server.fail(rf"{stamp}_B03", "truncate", times=10**6)
     out = tmp_path / "cube.zarr"
-    write, written = observations.write_block, []
+    write, written = cube_io.write_block, []
 
     def killed(*arguments):
         written.append(arguments)
@@ -327,17 +334,17 @@ def test_killed_while_the_cube_is_put_together_no_date_moves(
             raise KeyboardInterrupt
         write(*arguments)
 
-    monkeypatch.setattr(observations, "write_block", killed)
+    monkeypatch.setattr(cube_io, "write_block", killed)
     with pytest.raises(KeyboardInterrupt):
         fetch(request, out)
-    monkeypatch.setattr(observations, "write_block", write)
+    monkeypatch.setattr(cube_io, "write_block", write)
     bed.server.faults.clear()
     result = fetch(request, out)
     assert [outcome.scene.time for outcome in result.failures] == [times[1]]
-    cube = observations.open_cube(out)["optical"].to_dataset()
-    truth = observations.open_cube(simulated)["optical"].to_dataset().sel(time=cube["time"])
+    cube = open_cube(out)["optical"].to_dataset()
+    truth = open_cube(simulated)["optical"].to_dataset().sel(time=cube["time"])
     assert times[1] not in cube["time"].values
-    for name in observations.OPTICAL_BANDS:
+    for name in OPTICAL_BANDS:
         np.testing.assert_allclose(cube[name], truth[name], rtol=0, atol=1.01e-4)
 
 
@@ -359,9 +366,9 @@ def test_killed_at_the_very_end_nothing_is_lost(simulated, bed, environment, tmp
     fetch(request, out)
     assert not bed.server.log  # nothing was asked for again
     assert len(read_manifest(out)) >= 3
-    assert fetching.is_there(out, request)
+    assert is_there(out, request)
     with pytest.raises(DeepCropError, match="another request"):
-        fetching.is_there(out, spring(simulated))
+        is_there(out, spring(simulated))
 
 
 def test_another_run_of_the_same_command_waits_outside(simulated, environment, tmp_path):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from deepcrop import figures, sheet
+from deepcrop import figures
+from deepcrop.figures import page as figure_page
 from deepcrop.stages import NO_DAY
 
 
@@ -90,7 +91,7 @@ def test_date_ticks_of_a_leap_year():
     ("longest", "length"), [(999, 500), (1000, 1000), (4999, 2000), (5000, 5000), (17, 10)]
 )
 def test_scale_length(longest, length):
-    assert sheet.scale_length(longest) == length
+    assert figure_page.scale_length(longest) == length
 
 
 @pytest.mark.parametrize(
@@ -115,9 +116,9 @@ def test_count_classes_stay_few_for_any_counts():
 
 
 def test_spread_keeps_order_and_distance():
-    spread = sheet.spread([1.0, 1.1, 5.0], 0.6, 0.0, 6.0)
+    spread = figure_page.spread([1.0, 1.1, 5.0], 0.6, 0.0, 6.0)
     assert spread == pytest.approx([0.75, 1.35, 5.0])
-    crowded = sheet.spread([0.0, 0.1, 0.2], 0.6, 0.0, 6.0)
+    crowded = figure_page.spread([0.0, 0.1, 0.2], 0.6, 0.0, 6.0)
     assert crowded == pytest.approx([0.0, 0.6, 1.2], abs=0.01)
 
 
@@ -203,7 +204,7 @@ def test_pictures_of_any_shape_stay_on_the_paper(shape):
 def test_save_writes_a_png_of_the_promised_size(tmp_path):
     figures.save(stage_map(blocks()), tmp_path / "map.png")
     # The map is LONG_SIDE pixels wide, and 0.2 inches of paper lie on both sides.
-    assert imread(tmp_path / "map.png").shape[1] == figures.LONG_SIDE + 2 * 0.2 * sheet.DPI
+    assert imread(tmp_path / "map.png").shape[1] == figures.LONG_SIDE + 2 * 0.2 * figure_page.DPI
 
 
 # --- counts -----------------------------------------------------------------------------------

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from test_figures import assert_all_inside, words
 
-from deepcrop.figures import comparison
-from deepcrop.samples import Patch, Sample
-from deepcrop.scores import Answers, Entry, truth_of
+from deepcrop.evaluation import site_figures
+from deepcrop.evaluation.scores import Answers, Entry, truth_of
+from deepcrop.training.samples import Patch, Sample
 
 CAMERA = np.array([[110.0, 120, 170, 220, 230], [np.nan] * 5])
 STAGES = [0, 1, 3, 4]
@@ -51,7 +51,7 @@ def drawn(axes):
 
 
 def test_profiles_show_pixel_radar_and_dates(chosen):
-    figure = comparison.profiles("mead", chosen, [entry("late", chosen, 4, 6)])
+    figure = site_figures.profiles("mead", chosen, [entry("late", chosen, 4, 6)])
     text = words(figure)
     assert "Profiles at mead" in text
     assert "SIMULATED DATA" in text
@@ -74,7 +74,7 @@ def test_profiles_with_the_camera_and_without_radar():
         camera=series, curve_days=np.arange(300.0), curve=np.linspace(0.3, 0.4, 300)
     )
     cameras = {"mead_AG_1000_2018": SimpleNamespace(labels=labels)}
-    figure = comparison.profiles("mead", [one], [entry("late", [one], 4)], cameras)
+    figure = site_figures.profiles("mead", [one], [entry("late", [one], 4)], cameras)
     text = words(figure)
     assert "no radar" in text
     assert "SIMULATED DATA" not in text
@@ -83,7 +83,7 @@ def test_profiles_with_the_camera_and_without_radar():
 
 
 def test_error_bars_are_the_errors(chosen):
-    figure = comparison.error_bars(
+    figure = site_figures.error_bars(
         [entry("late", chosen, 4, 6), entry("right", chosen, 0)], ["mead", "usof", "nowhere"]
     )
     first, second = figure.axes[1:3]
@@ -94,7 +94,7 @@ def test_error_bars_are_the_errors(chosen):
 
 
 def test_with_and_without_radar(chosen):
-    figure = comparison.with_and_without_radar(
+    figure = site_figures.with_and_without_radar(
         entry("both", chosen, 1), entry("optical alone", chosen, 8)
     )
     left = figure.axes[1]

@@ -3,7 +3,7 @@ import pytest
 from small_result import COLS, DAYS, ROWS, small_result
 from test_figures import assert_all_inside, legend_labels, words
 
-from deepcrop.figures import results as figures
+from deepcrop.report import map_figures as figures
 
 
 @pytest.fixture(scope="module")

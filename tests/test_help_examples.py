@@ -56,16 +56,18 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def short_training(monkeypatch):
-    from deepcrop import experiment, reproduce, study, training
+    from deepcrop.studies import paper_experiment, paper_samples
+    from deepcrop.training import fit as fitting
+    from deepcrop.training import run_experiment
 
-    whole = training.fit
+    whole = fitting.fit
 
     def fit(network, train, valid, settings, *rest, **more):
         return whole(network, train, valid, replace(settings, steps=2, check=1), *rest, **more)
 
-    monkeypatch.setattr(experiment, "fit", fit)
-    monkeypatch.setattr(reproduce, "fit", fit)
-    monkeypatch.setattr(study, "METHODS", ("optical-only",))
+    monkeypatch.setattr(run_experiment, "fit", fit)
+    monkeypatch.setattr(paper_experiment, "fit", fit)
+    monkeypatch.setattr(paper_samples, "METHODS", ("optical-only",))
     for module in ("report_page", "figures.style"):
         monkeypatch.setattr(f"deepcrop.{module}.DPI", 40)
 
@@ -113,7 +115,7 @@ def test_the_examples_that_take_longer(folder, short_training, monkeypatch):
     made += ("demo/maps/report/report.html",)
     assert [one for one in made if not (folder / one).exists()] == []
     for line in examples("view"):  # of what the demo has made
-        words = [sys.executable, "-m", "deepcrop.cli", *shlex.split(line)[1:]]
+        words = [sys.executable, "-m", "deepcrop", *shlex.split(line)[1:]]
         environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT / "src")}
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as viewer:
             try:

@@ -14,9 +14,14 @@ from affine import Affine
 from pyproj import CRS, Transformer
 from rasterio.warp import Resampling, reproject
 
-from deepcrop import observations
+from deepcrop.cube import contract
+from deepcrop.cube import io as cube_io
+from deepcrop.cube.contract import is_simulated
+from deepcrop.cube.io import open_cube
 from deepcrop.errors import CubeError, DeepCropError, SpecError
-from deepcrop.ingest import groups, ingest, job, sources
+from deepcrop.ingest import bands as ingest_bands
+from deepcrop.ingest import ingest, raw_files
+from deepcrop.ingest import run as ingest_run
 from deepcrop.ingest import spec as spec_module
 
 UTM31 = "EPSG:32631"
@@ -93,7 +98,7 @@ def run(folder: Path, spec: dict, name="out.zarr", **options) -> xr.DataTree:
     path = folder / "spec.yaml"
     path.write_text(yaml.safe_dump(spec))
     ingest(path, folder / name, **options)
-    return observations.open_cube(folder / name)
+    return open_cube(folder / name)
 
 
 def dn_stack(rows=4, cols=6, seed=0) -> dict[str, np.ndarray]:
@@ -538,7 +543,7 @@ def test_existing_output_is_kept(tmp_path):
 @pytest.fixture
 def large(tmp_path, monkeypatch):
     """A region of 5 x 4 small tiles, optical in degrees, radar at 20 m; and its specification."""
-    monkeypatch.setattr(observations, "CHUNK", 16)
+    monkeypatch.setattr(contract, "CHUNK", 16)
     rng = np.random.default_rng(3)
     there = Transformer.from_crs(UTM31, "EPSG:4326", always_xy=True)
     west, south, east, north = there.transform_bounds(LEFT, TOP - 700, LEFT + 600, TOP)
@@ -554,18 +559,18 @@ def large(tmp_path, monkeypatch):
 
 def test_result_does_not_depend_on_tiles(tmp_path, monkeypatch, large):
     windows = []
-    read = sources.Source.read
+    read = raw_files.Source.read
 
     def watched(source, layers, rows, cols):
         windows.append((rows.stop - rows.start) * (cols.stop - cols.start))
         return read(source, layers, rows, cols)
 
-    monkeypatch.setattr(sources.Source, "read", watched)
+    monkeypatch.setattr(raw_files.Source, "read", watched)
     whole = run(tmp_path, large, "whole.zarr")
     assert max(windows) > 60 * 50 / 4
     for tile, batch in ((16, 2**22), (16, 1), (48, 500)):
-        monkeypatch.setattr(job, "TILE", tile)
-        monkeypatch.setattr(groups, "_BATCH", batch)
+        monkeypatch.setattr(ingest_run, "TILE", tile)
+        monkeypatch.setattr(ingest_bands, "_BATCH", batch)
         windows.clear()
         small = run(tmp_path, large, f"small{tile}_{batch}.zarr")
         for group in ("optical", "sar"):
@@ -576,10 +581,10 @@ def test_result_does_not_depend_on_tiles(tmp_path, monkeypatch, large):
 
 @pytest.mark.parametrize("stop_at", ["layout", 1, 13, "check"])
 def test_interrupted_run_goes_on_and_ends_the_same(tmp_path, monkeypatch, large, stop_at):
-    monkeypatch.setattr(job, "TILE", 16)
+    monkeypatch.setattr(ingest_run, "TILE", 16)
     run(tmp_path, large, "whole.zarr")
     calls = []
-    write = observations.write_block
+    write = cube_io.write_block
 
     def stopping(*arguments):
         calls.append(arguments)
@@ -591,16 +596,16 @@ def test_interrupted_run_goes_on_and_ends_the_same(tmp_path, monkeypatch, large,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(observations, "write_block", stopping)
+        patch.setattr(cube_io, "write_block", stopping)
         if stop_at == "layout":
-            patch.setattr(observations, "create_group", stop)
+            patch.setattr(cube_io, "create_group", stop)
         if stop_at == "check":
-            patch.setattr(job, "_check_result", stop)
+            patch.setattr(ingest_run, "_check_result", stop)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, large)
     assert not (tmp_path / "out.zarr").exists()
     with monkeypatch.context() as patch:
-        patch.setattr(observations, "write_block", stopping)
+        patch.setattr(cube_io, "write_block", stopping)
         stop_at = None
         run(tmp_path, large)
     # At most the tile that was cut is written again.
@@ -610,7 +615,7 @@ def test_interrupted_run_goes_on_and_ends_the_same(tmp_path, monkeypatch, large,
 
 
 def test_changed_input_starts_afresh(tmp_path, monkeypatch, large):
-    monkeypatch.setattr(job, "_check_result", lambda path: 1 / 0)
+    monkeypatch.setattr(ingest_run, "_check_result", lambda path: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(tmp_path, large)
     monkeypatch.undo()
@@ -626,7 +631,7 @@ def test_flanders_example(tmp_path, monkeypatch, real_data):
     monkeypatch.setenv("DEEPCROP_REAL_DATA", str(real_data.resolve()))
     example = Path(__file__).parents[1] / "examples" / "flanders_2018.yaml"
     ingest(example, tmp_path / "flanders.zarr")
-    cube = observations.open_cube(tmp_path / "flanders.zarr")
+    cube = open_cube(tmp_path / "flanders.zarr")
     folder = real_data / "sentinel" / "flanders_2018"
 
     def raw(pattern):
@@ -657,7 +662,7 @@ def test_flanders_example(tmp_path, monkeypatch, real_data):
         np.testing.assert_array_equal(cube["landcover/crop_type"].values, crops["CT"].values)
     assert cube["landcover/crop_type"].attrs["flag_meanings"].split()[:2] == ["unknown", "maize"]
     assert cube["sar"].attrs["radiometry"] == "sigma0"
-    assert not observations.is_simulated(cube)
+    assert not is_simulated(cube)
 
 
 # The page ---------------------------------------------------------------------------------------

@@ -8,10 +8,11 @@ import matplotlib.image
 import pytest
 from test_labels import season_file
 
+from deepcrop.cameras.crop_table import read_crops
+from deepcrop.cameras.label_table import COLUMNS, label_files, label_rows
+from deepcrop.cameras.labels import label_series
 from deepcrop.errors import DeepCropError
-from deepcrop.label_table import COLUMNS, label_files, label_rows, read_crops
-from deepcrop.labels import label_series
-from deepcrop.sources.phenocam_files import (
+from deepcrop.sources.phenocam.summary_files import (
     ACKNOWLEDGEMENT,
     ACKNOWLEDGEMENT_FILE,
     CITATION,
@@ -151,7 +152,7 @@ def test_command_line(tmp_path):
 
     def run(*arguments):
         return subprocess.run(
-            [sys.executable, "-m", "deepcrop.cli", "labels", *map(str, arguments)],
+            [sys.executable, "-m", "deepcrop", "labels", *map(str, arguments)],
             capture_output=True,
             text=True,
             timeout=300,

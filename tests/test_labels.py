@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from test_sources_phenocam_files import camera_file, row
 
-from deepcrop.label_figures import camera_figure
-from deepcrop.label_table import read_crops
-from deepcrop.labels import growing_window, label_series, observation_weights
-from deepcrop.sources.phenocam_files import read_series
+from deepcrop.cameras.crop_table import read_crops
+from deepcrop.cameras.label_figure import camera_figure
+from deepcrop.cameras.labels import growing_window, label_series, observation_weights
+from deepcrop.sources.phenocam.summary_files import read_series
 
 
 def greenness(days, ups=(150.0,), downs=(260.0,), low=0.33, high=0.45, width=4.0):

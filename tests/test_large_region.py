@@ -11,7 +11,7 @@ import json, resource, runpy, sys, time
 start = time.time()
 sys.argv = ["deepcrop", *json.loads(sys.argv[1])]
 try:
-    runpy.run_module("deepcrop.cli", run_name="__main__")
+    runpy.run_module("deepcrop", run_name="__main__")
 except SystemExit as stop:
     assert not stop.code, stop.code
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2

@@ -1,8 +1,7 @@
 import numpy as np
 
-from deepcrop import layers
-from deepcrop.labels import CALENDAR
-from deepcrop.stages import NO_DAY, STAGES
+from deepcrop.products import layers
+from deepcrop.stages import CALENDAR, NO_DAY, STAGES
 
 
 def test_the_curve_has_dates_and_counts():

@@ -10,13 +10,19 @@ import xarray as xr
 from test_mapping import season_cube
 
 import deepcrop as dc
-from deepcrop import grid, layers, map_curve, observations, products, stages
+from deepcrop import grid, stages
+from deepcrop.cube import contract
+from deepcrop.cube.contract import grid_of
+from deepcrop.cube.io import save_cube
+from deepcrop.mapping import curve as map_curve
+from deepcrop.products import layers
+from deepcrop.products import write as product_writer
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("map_arrays")
-    observations.save_cube(season_cube(), path / "cube.zarr")
+    save_cube(season_cube(), path / "cube.zarr")
     return path
 
 
@@ -26,7 +32,7 @@ def cube(folder):
 
 
 def test_the_numbers_are_those_of_the_files(cube, folder, monkeypatch):
-    monkeypatch.setattr(products, "_write_picture", lambda *args: None)
+    monkeypatch.setattr(product_writer, "_write_picture", lambda *args: None)
     seasons = dc.map_seasons(cube, year=2018)
     result = dc.map_region(folder / "cube.zarr", 2018, folder / "maps")
     described = layers.describe("curve", 2018)
@@ -41,7 +47,7 @@ def test_the_numbers_are_those_of_the_files(cube, folder, monkeypatch):
 
 def test_the_result_is_labelled_and_can_be_plotted(cube):
     seasons = dc.map_seasons(cube, year=2018)
-    assert grid.grid_of(seasons) == observations.grid_of(cube)
+    assert grid.grid_of(seasons) == grid_of(cube)
     sos50 = seasons.sos50
     assert (sos50.dims, sos50.dtype) == (("y", "x"), np.float32)
     assert sos50.attrs["units"] == "days since 2018-01-01"
@@ -59,7 +65,7 @@ def test_the_result_is_labelled_and_can_be_plotted(cube):
 
 def test_dask_gives_the_same_lazily(cube, monkeypatch):
     whole = dc.map_seasons(cube, year=2018)
-    monkeypatch.setattr(observations, "CHUNK", 8)
+    monkeypatch.setattr(contract, "CHUNK", 8)
     runs, real = [], map_curve.curve_tile
     monkeypatch.setattr(map_curve, "curve_tile", lambda *args: runs.append(1) or real(*args))
     lazy = dc.map_seasons(cube.chunk(x=11, y=6), year=2018)
@@ -88,7 +94,7 @@ def test_the_network_gives_the_same_lazily(tmp_path, monkeypatch):
     known = np.isfinite(whole.sos50)
     assert (whole.sos50_low <= whole.sos50).where(known, True).all()
     assert (whole.sos50_probability.where(known, 100) >= 50).all()
-    monkeypatch.setattr(observations, "CHUNK", 16)
+    monkeypatch.setattr(contract, "CHUNK", 16)
     chunked = cube.chunk(x=20, y=20)
     lazy = dc.map_seasons(chunked, year=2018, method="deepcrop", weights=weights)
     assert lazy.sos50.chunks == ((16, 16, 4), (16, 14))
@@ -105,7 +111,7 @@ def test_a_worker_of_a_cluster_gives_the_same(tmp_path, monkeypatch):
     simulate(Region(rows=24, cols=30, optical_scenes=12, sar_scenes=3), tmp_path / "region.zarr")
     cube = dc.open_cube(tmp_path / "region.zarr")
     whole = {name: dc.map_seasons(cube, year=2018, method=name) for name in layers.METHODS}
-    monkeypatch.setattr(observations, "CHUNK", 16)
+    monkeypatch.setattr(contract, "CHUNK", 16)
     with distributed.Client(
         n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0"
     ):

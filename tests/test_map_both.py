@@ -12,9 +12,14 @@ import rasterio
 from pystac.extensions.projection import ProjectionExtension
 from tests.test_map_network import tiny, write_weights
 
-from deepcrop import layers, mapping, observations, products, stages
-from deepcrop.differences import difference_layers, match_seasons
-from deepcrop.results import open_result
+from deepcrop import stages
+from deepcrop.cube import contract
+from deepcrop.mapping.difference import difference_layers
+from deepcrop.mapping.region import map_region
+from deepcrop.phenology.season_matching import match_seasons
+from deepcrop.products import layers
+from deepcrop.products import write as product_writer
+from deepcrop.products.results import open_result
 from deepcrop.simulation import Region, simulate
 
 pytest.importorskip("torch")
@@ -27,9 +32,9 @@ def result(tmp_path_factory):
     simulate(Region(rows=40, cols=52, optical_scenes=24, sar_scenes=6), folder / "region.zarr")
     weights = write_weights(folder / "random.safetensors", tiny())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(products, "_write_picture", lambda *args: None)
-        patch.setattr(observations, "CHUNK", 32)
-        made = mapping.map_region(
+        patch.setattr(product_writer, "_write_picture", lambda *args: None)
+        patch.setattr(contract, "CHUNK", 32)
+        made = map_region(
             folder / "region.zarr", 2018, folder / "maps", method="both", weights=weights
         )
     return open_result(made.path)

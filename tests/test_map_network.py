@@ -11,11 +11,19 @@ import rasterio
 import torch
 from tests.network_batches import small
 
-from deepcrop import grid, layers, map_network, mapping, observations, products, stages
+from deepcrop import grid, stages
+from deepcrop.cube import contract
+from deepcrop.cube.contract import OPTICAL_BANDS
+from deepcrop.cube.io import open_cube, save_cube
 from deepcrop.errors import CubeError, DeepCropError
+from deepcrop.mapping import network as map_network
+from deepcrop.mapping.region import map_region
 from deepcrop.network import CONFIGS, Batch, build, load, save
-from deepcrop.samples import cut
+from deepcrop.products import layers
+from deepcrop.products import write as product_writer
+from deepcrop.products.write import figures
 from deepcrop.simulation import Region, simulate
+from deepcrop.training.samples import cut
 
 ROWS, COLS, OPTICAL, SAR = 40, 52, 12, 8
 
@@ -51,18 +59,18 @@ def weights(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch):
     """They take the time; tests of the products and of the command line draw them."""
-    monkeypatch.setattr(products.figures, "save", lambda figure, path: None)
-    monkeypatch.setattr(products.figures, "stage_map", lambda *args, **kwargs: None)
-    monkeypatch.setattr(products.figures, "count_map", lambda *args, **kwargs: None)
+    monkeypatch.setattr(figures, "save", lambda figure, path: None)
+    monkeypatch.setattr(figures, "stage_map", lambda *args, **kwargs: None)
+    monkeypatch.setattr(figures, "count_map", lambda *args, **kwargs: None)
 
 
 def run(cube, out, weights, **options):
-    return mapping.map_region(cube, 2018, out, method="deepcrop", weights=weights, **options)
+    return map_region(cube, 2018, out, method="deepcrop", weights=weights, **options)
 
 
 def layers_of(cube, weights, size=100, radar=True):
     """Layers as they go into the files, which take longer."""
-    plan = map_network.plan_network(observations.open_cube(cube), cube, 2018, weights, radar)
+    plan = map_network.plan_network(open_cube(cube), cube, 2018, weights, radar)
     found = {}
     for tile in grid.tiles((ROWS, COLS), size, plan.halo):
         for name, values in plan.run(plan.images, tile)[0].items():
@@ -74,7 +82,7 @@ def layers_of(cube, weights, size=100, radar=True):
 @pytest.fixture(scope="module")
 def mapped(cube_path, weights, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(products, "_write_picture", lambda *args: None)
+        patch.setattr(product_writer, "_write_picture", lambda *args: None)
         return run(cube_path, tmp_path_factory.mktemp("maps") / "maps", weights)
 
 
@@ -121,8 +129,8 @@ def of_year(cube, group):
 
 
 def test_observations_are_counted(mapped, cube_path):
-    every, cube = read(mapped), observations.open_cube(cube_path)
-    bands = observations.OPTICAL_BANDS
+    every, cube = read(mapped), open_cube(cube_path)
+    bands = OPTICAL_BANDS
     seen = np.isfinite([cube["optical"][band].values for band in bands]).all(axis=0)
     inside = of_year(cube, "optical")
     assert 0 < inside.sum() < OPTICAL
@@ -164,7 +172,7 @@ def test_the_share_of_disorder_is_that_of_the_layers(mapped):
 @pytest.mark.parametrize("cell", [(20, 30), (9, 9), (0, 0), (ROWS - 1, 25), (12, COLS - 1)])
 def test_a_pixel_is_that_of_its_patch(mapped, cube_path, weights, cell):
     """From the cube by the way of the training samples; beyond the edge nothing was seen."""
-    cube = observations.open_cube(cube_path)
+    cube = open_cube(cube_path)
     wide = {}
     for name in ("optical", "sar"):
         data = cube[name].to_dataset()[list(map_network._BANDS[name])].load()
@@ -173,7 +181,7 @@ def test_a_pixel_is_that_of_its_patch(mapped, cube_path, weights, cell):
         left, bottom, right, top = box.boundingbox.bbox
         bounds = (left - 200, bottom - 200, right + 200, top + 200)
         wide[name] = grid.assign_grid(wide[name], grid.make_grid(bounds, str(box.crs)))
-    patch = cut(observations.build(**wide), cell[0] + 20, cell[1] + 20, 2018)
+    patch = cut(contract.build(**wide), cell[0] + 20, cell[1] + 20, 2018)
     net, _ = load(weights)
     orbits = np.unique(patch.orbits, return_inverse=True)[1]
     images = (patch.optical, patch.optical_days, patch.radar, patch.radar_days, orbits)
@@ -199,7 +207,7 @@ def test_the_result_does_not_depend_on_the_tile(mapped, cube_path, weights, size
 
 
 def test_an_interrupted_map_goes_on_to_the_same_bytes(cube_path, weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(observations, "CHUNK", 32)
+    monkeypatch.setattr(contract, "CHUNK", 32)
     (tmp_path / "other").mkdir()
     whole = run(cube_path, tmp_path / "other" / "maps", weights)
     done, real = [], map_network.network_tile
@@ -221,12 +229,12 @@ def test_an_interrupted_map_goes_on_to_the_same_bytes(cube_path, weights, tmp_pa
 
 
 def test_other_weights_do_not_go_on_with_a_half_made_map(cube_path, weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(products, "write_products", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(product_writer, "write_products", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(cube_path, tmp_path / "maps", weights)
     monkeypatch.undo()
     tiles, real = [], map_network.network_tile
-    monkeypatch.setattr(products, "_write_picture", lambda *args: None)
+    monkeypatch.setattr(product_writer, "_write_picture", lambda *args: None)
     monkeypatch.setattr(map_network, "network_tile", lambda *a: tiles.append(1) or real(*a))
     write_weights(tmp_path / "random.safetensors", tiny(), {"title": "others"})
     result = run(cube_path, tmp_path / "maps", tmp_path / "random.safetensors")
@@ -257,7 +265,7 @@ def test_a_cube_without_optical_images(cube_path, weights, tmp_path):
     cube = without(cube_path, "optical", tmp_path / "region.zarr")
     every = layers_of(cube, weights)
     assert (every["n_obs_optical"] == 0).all()
-    inside = of_year(observations.open_cube(cube), "sar").sum()
+    inside = of_year(open_cube(cube), "sar").sum()
     assert (every["n_obs_sar"] == inside).all()
     assert (every["sos20_probability"] <= 100).all()
     with pytest.raises(CubeError, match="nothing that these weights read"):
@@ -265,13 +273,13 @@ def test_a_cube_without_optical_images(cube_path, weights, tmp_path):
 
 
 def test_pixels_never_seen_are_empty(cube_path, weights, tmp_path):
-    cube = observations.open_cube(cube_path)
+    cube = open_cube(cube_path)
     optical, sar = (cube[name].to_dataset().load() for name in ("optical", "sar"))
     for data in (optical, sar):
         for name in data.data_vars:
             if data[name].dtype.kind == "f":
                 data[name][:, 3:5, 6:9] = np.nan
-    observations.save_cube(observations.build(optical, sar), tmp_path / "cube.zarr")
+    save_cube(contract.build(optical, sar), tmp_path / "cube.zarr")
     every = layers_of(tmp_path / "cube.zarr", weights)
     for layer in layers.describe("deepcrop", 2018):
         hole = every[layer.name][3:5, 6:9]
@@ -294,11 +302,11 @@ def test_the_published_network_fills_what_it_knows(cube_path, tmp_path):
 
 
 def test_another_radiometry_is_refused(cube_path, weights, tmp_path):
-    cube = observations.open_cube(cube_path)
+    cube = open_cube(cube_path)
     sar = cube["sar"].to_dataset().load()
     sar.attrs["radiometry"] = "sigma0 from gamma0, approximate"
-    changed = observations.build(cube["optical"].to_dataset().load(), sar)
-    observations.save_cube(changed, tmp_path / "cube.zarr")
+    changed = contract.build(cube["optical"].to_dataset().load(), sar)
+    save_cube(changed, tmp_path / "cube.zarr")
     with pytest.raises(CubeError, match=r"from gamma0.*expect 'sigma0'"):
         run(tmp_path / "cube.zarr", tmp_path / "maps", weights)
     assert not list(tmp_path.glob("maps*"))
@@ -307,7 +315,7 @@ def test_another_radiometry_is_refused(cube_path, weights, tmp_path):
 
 def test_a_year_without_images_names_the_years(cube_path, weights, tmp_path):
     with pytest.raises(CubeError, match=r"no observation around 2030.*2017-\d\d-\d\d to 2019"):
-        mapping.map_region(cube_path, 2030, tmp_path / "m", method="deepcrop", weights=weights)
+        map_region(cube_path, 2030, tmp_path / "m", method="deepcrop", weights=weights)
 
 
 @pytest.mark.parametrize(
@@ -322,5 +330,5 @@ def test_a_year_without_images_names_the_years(cube_path, weights, tmp_path):
 )
 def test_options_that_do_not_fit_are_refused(cube_path, tmp_path, options, words):
     with pytest.raises(DeepCropError, match=words):
-        mapping.map_region(cube_path, 2018, tmp_path / "maps", **options)
+        map_region(cube_path, 2018, tmp_path / "maps", **options)
     assert not list(tmp_path.iterdir())

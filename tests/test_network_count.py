@@ -9,7 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from deepcrop.network import CONFIGS, build
-from deepcrop.network.count import TILE, cost
+from deepcrop.network.cost import TILE, cost
 
 
 def test_parameters_of_the_paper_by_hand():

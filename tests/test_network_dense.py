@@ -7,10 +7,10 @@ from tests.network_batches import at, make_batch, small
 
 from deepcrop import stages
 from deepcrop.errors import DeepCropError
-from deepcrop.labels import CALENDAR
-from deepcrop.network import build, dense
-from deepcrop.network.dense import tile_dates
-from deepcrop.network.shipped import shipped
+from deepcrop.network import build, inference
+from deepcrop.network.inference import of_camera, put_on, tile_dates
+from deepcrop.network.weights import shipped
+from deepcrop.stages import CALENDAR
 
 
 def network(name, **changes):
@@ -41,8 +41,8 @@ def cloudy(rows, cols, **changes):
     ("name", "changes"), [("default", {}), ("paper", {"trunk": (32, 64, 128)}), ("radar-only", {})]
 )
 def test_every_pixel_of_a_tile_is_that_of_its_patch(name, changes, monkeypatch):
-    monkeypatch.setattr(dense, "PIECE", 4)
-    monkeypatch.setattr(dense, "PIXELS", 5)
+    monkeypatch.setattr(inference, "PIECE", 4)
+    monkeypatch.setattr(inference, "PIXELS", 5)
     net, tile = network(name, **changes), cloudy(23, 26)
     found = tile_dates(net, *arrays(tile))
     rows, cols = 6, 9
@@ -65,7 +65,7 @@ def test_pieces_and_cores_change_nothing(monkeypatch):
     net, tile = network("default"), cloudy(40, 45)
     before = torch.get_num_threads()
     one = tile_dates(net, *arrays(tile))
-    monkeypatch.setattr(dense, "PIECE", 8)
+    monkeypatch.setattr(inference, "PIECE", 8)
     pieces = tile_dates(net, *arrays(tile))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     cores = tile_dates(net, *arrays(tile))
@@ -109,7 +109,7 @@ def test_weights_that_did_not_come_with_the_package_are_missed(monkeypatch, tmp_
 
 
 def test_pixels_that_are_not_wanted_are_left_out(monkeypatch):
-    monkeypatch.setattr(dense, "PIECE", 4)
+    monkeypatch.setattr(inference, "PIECE", 4)
     net, tile = network("default"), cloudy(23, 29)
     whole = tile_dates(net, *arrays(tile))
     wanted = np.zeros(whole.day.shape[:2], bool)
@@ -126,7 +126,7 @@ def test_pixels_that_are_not_wanted_are_left_out(monkeypatch):
 
 def test_without_the_dates_of_the_curve_the_camera_s_are_the_same():
     net, tile = network("default"), cloudy(20, 22)
-    less = dense.of_camera(net)
+    less = of_camera(net)
     count = len(less.config.stages)
     assert less.config.stages == net.config.stages[:count] == tuple(CALENDAR)
     for part, every in zip(
@@ -134,7 +134,7 @@ def test_without_the_dates_of_the_curve_the_camera_s_are_the_same():
     ):
         np.testing.assert_allclose(part, every[:, :, :, :count], atol=1e-3, rtol=0)
     paper = network("paper")
-    assert dense.of_camera(paper) is paper
+    assert of_camera(paper) is paper
 
 
 def test_lower_precision_changes_dates_little():
@@ -152,13 +152,13 @@ def test_a_gpu_computes_with_all_bits(monkeypatch):
     before = [flag.allow_tf32 for flag in flags]
     net = network("default")
     monkeypatch.setattr(net, "to", lambda device: net)  # there need be no GPU
-    monkeypatch.setattr(dense, "check_device", lambda device: None)
+    monkeypatch.setattr(inference, "check_device", lambda device: None)
     try:
         for flag in flags:
             flag.allow_tf32 = True
-        dense.put_on(net, "cpu", "float32")
+        put_on(net, "cpu", "float32")
         assert [flag.allow_tf32 for flag in flags] == [True, True]
-        dense.put_on(net, "cuda", "float32")
+        put_on(net, "cuda", "float32")
         assert [flag.allow_tf32 for flag in flags] == [False, False]
     finally:
         for flag, value in zip(flags, before, strict=True):
@@ -168,6 +168,6 @@ def test_a_gpu_computes_with_all_bits(monkeypatch):
 def test_devices_and_precisions_that_are_not_there_are_named():
     net = network("default")
     with pytest.raises(DeepCropError, match="'float8' is unknown; expected float32, bfloat16"):
-        dense.put_on(net, "cpu", "float8")
+        put_on(net, "cpu", "float8")
     with pytest.raises(DeepCropError, match="Device 'abacus' cannot be used"):
-        dense.put_on(net, "abacus", "float32")
+        put_on(net, "abacus", "float32")

@@ -9,7 +9,7 @@ from tests.network_batches import at, make_batch, small
 
 from deepcrop import indices
 from deepcrop.network import CONFIGS, Series
-from deepcrop.network.sensors import LIMIT, SCALES, SWING, Branch, Branches, Trunk, fourier
+from deepcrop.network.sensor_branch import LIMIT, SCALES, SWING, Branch, Branches, Trunk, fourier
 
 
 @pytest.fixture(autouse=True)

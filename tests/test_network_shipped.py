@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 
-from deepcrop import real_data as real_archives
-from deepcrop import sites, thinning
-from deepcrop.batches import EVENTS, from_lesson, predict
-from deepcrop.experiment import TESTED_ELSEWHERE
-from deepcrop.labels import CALENDAR
+from deepcrop.cameras.spatial_split import TEST_PLACES, TEST_SITES, taught_clusters
 from deepcrop.network import CONFIGS, load
 from deepcrop.network.config import CURVE
-from deepcrop.network.shipped import shipped
-from deepcrop.simulation.lessons import lesson
+from deepcrop.network.weights import shipped
+from deepcrop.stages import CALENDAR
+from deepcrop.studies import scene_thinning
+from deepcrop.training import real_excerpts as real_archives
+from deepcrop.training.examples import EVENTS, from_lesson, predict
+from deepcrop.training.materials import TESTED_ELSEWHERE
+from deepcrop.training.simulated_tiles import lesson
 
 CAMERA = [EVENTS.index(name) for name in CALENDAR]
 
@@ -27,21 +28,21 @@ def test_they_are_the_networks_of_the_card(name, config):
 
 def test_no_test_site_taught_them():
     card = load(shipped())[1]["card"]
-    assert set(sites.TEST_SITES) <= set(card["cameras"]["never"])
+    assert set(TEST_SITES) <= set(card["cameras"]["never"])
     assert not set(card["cameras"]["sites"]) & set(card["cameras"]["never"])
     assert not any("Flanders" in place for place in card["places"])
     tested = [
         {"site": name, "cluster": name, "latitude": latitude, "longitude": longitude}
-        for name, (latitude, longitude) in (sites.TEST_PLACES | TESTED_ELSEWHERE).items()
+        for name, (latitude, longitude) in (TEST_PLACES | TESTED_ELSEWHERE).items()
     ]
-    assert sites.taught_clusters(card, tested) == set()  # nor did a camera near one
+    assert taught_clusters(card, tested) == set()  # nor did a camera near one
     latitude, longitude = card["cameras"]["sites"]["kelloggcorn"]
     places = {"beside": (latitude + 0.05, longitude), "far": (latitude + 1.5, longitude)}
     facts = [
         {"site": name, "cluster": name, "latitude": latitude, "longitude": longitude}
         for name, (latitude, longitude) in places.items()
     ]
-    assert sites.taught_clusters(card, facts) == {"beside"}
+    assert taught_clusters(card, facts) == {"beside"}
 
 
 def test_simulated_places_that_they_have_never_seen():
@@ -65,9 +66,9 @@ def test_flanders_which_they_have_never_seen(real_data):
     """Real satellites, all clear scenes: the network's NDVI dates of maize against the curve's."""
     place = real_archives.read("flanders", real_data)
     network, _ = load(shipped())
-    day = thinning.network_method(place, network, radar=True)(place.examples)
+    day = scene_thinning.network_method(place, network, radar=True)(place.examples)
     day = day[:, 0, [EVENTS.index(name) for name in CURVE]]
-    maize = (place.groups == "maize")[:, None] & thinning.trusted(place)[:, 0]
-    error = np.where(maize, day - thinning.reference(place)[:, 0], np.nan)
+    maize = (place.groups == "maize")[:, None] & scene_thinning.trusted(place)[:, 0]
+    error = np.where(maize, day - scene_thinning.reference(place)[:, 0], np.nan)
     assert np.isfinite(error).sum() > 0.95 * maize.sum()
     assert (np.nanmedian(np.abs(error), axis=0)[[0, 1, 3, 4]] < 8).all()

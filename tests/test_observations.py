@@ -9,7 +9,12 @@ from conftest import make_cube
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepcrop import grid, observations
+from deepcrop import grid
+from deepcrop.cube import contract
+from deepcrop.cube import io as cube_io
+from deepcrop.cube.contract import OPTICAL_BANDS, build, check, grid_of, is_simulated, unit_of
+from deepcrop.cube.io import create_store, open_cube, save_cube
+from deepcrop.cube.packing import pack, plain
 from deepcrop.errors import CubeError, DeepCropError
 
 FORMATS = ["cube.zarr", "cube.nc"]
@@ -50,11 +55,11 @@ def assert_same(found, cube):
 
 
 def test_build_describes_every_variable(cube):
-    observations.check(cube)
+    check(cube)
     assert cube.attrs["software"].startswith("deepcrop ")
     for name, unit in [("optical", "1"), ("sar", "dB")]:
         for array in cube[name].data_vars.values():
-            assert array.attrs["units"] == unit == observations.unit_of(array.name)
+            assert array.attrs["units"] == unit == unit_of(array.name)
             assert array.attrs["long_name"]
     assert "units" not in cube["landcover/crop_type"].attrs
 
@@ -64,7 +69,7 @@ def test_build_leaves_its_arguments_alone(cube):
     for array in optical.data_vars.values():
         array.attrs = {}
     before, attrs = optical.copy(deep=True), {"title": "here"}
-    built = observations.build(optical, attrs=attrs)
+    built = build(optical, attrs=attrs)
     assert attrs == {"title": "here"}
     assert built.attrs["title"] == "here"
     xr.testing.assert_identical(optical, before)
@@ -72,22 +77,22 @@ def test_build_leaves_its_arguments_alone(cube):
 
 def test_either_group_is_enough(cube):
     for name in ("optical", "sar"):
-        built = observations.build(**{name: cube[name].to_dataset()})
+        built = build(**{name: cube[name].to_dataset()})
         assert set(built.children) == {name}
-        assert observations.grid_of(built) == observations.grid_of(cube)
+        assert grid_of(built) == grid_of(cube)
 
 
 def test_build_refuses_a_unit_that_contradicts_the_contract(cube):
     sar = cube["sar"].to_dataset()
     sar["vv"].attrs["units"] = "m2/m2"
     with pytest.raises(CubeError, match=r"sar/vv: units are 'm2/m2'; expected 'dB'"):
-        observations.build(sar=sar)
+        build(sar=sar)
 
 
 def test_simulated_cubes_say_so(cube):
-    assert not observations.is_simulated(cube)
+    assert not is_simulated(cube)
     cube["sar"].attrs["simulated"] = 1
-    assert observations.is_simulated(cube)
+    assert is_simulated(cube)
 
 
 # check
@@ -256,38 +261,38 @@ BREACHES = {
 def test_check_names_the_breach(cube, breach):
     name, change, message = BREACHES[breach]
     with pytest.raises(CubeError, match=message):
-        observations.check(changed(cube, name, change))
+        check(changed(cube, name, change))
 
 
 def test_check_asks_for_a_measured_group(cube):
     landcover = cube["landcover"].to_dataset()
     for tree in (xr.DataTree(), xr.DataTree.from_dict({"/landcover": landcover})):
         with pytest.raises(CubeError, match="neither an 'optical' nor a 'sar' group"):
-            observations.check(tree)
+            check(tree)
 
 
 def test_check_lists_all_breaches_and_the_place(cube, tmp_path):
     bad = changed(cube, "optical", lambda d: d.drop_vars(["nir", "time"]))
     bad = changed(bad, "sar", without_attribute("source"))
     with pytest.raises(CubeError) as error:
-        observations.check(bad, tmp_path / "region.zarr")
+        check(bad, tmp_path / "region.zarr")
     lines = str(error.value).splitlines()
     assert "region.zarr: this is not a valid observation cube" in lines[0]
     assert len(lines) == 4
 
 
 def test_no_data_at_all_is_no_breach(cube):
-    observations.check(changed(cube, "sar", constant("vv", np.nan)))
+    check(changed(cube, "sar", constant("vv", np.nan)))
 
 
 def test_open_water_and_snow_are_no_breach(cube):
     dark = changed(cube, "sar", constant("vh", -35))
-    observations.check(changed(dark, "optical", constant("red", 1.1)))
+    check(changed(dark, "optical", constant("red", 1.1)))
 
 
 def test_other_groups_are_left_alone(cube):
     cube["truth"] = xr.DataTree(xr.Dataset({"sos20": ("anything", [1.5, 2.5])}))
-    observations.check(cube)
+    check(cube)
 
 
 # pack
@@ -296,7 +301,7 @@ def test_other_groups_are_left_alone(cube):
 @settings(deadline=None)
 @given(st.floats(-3.2767, 3.2767), st.sampled_from([0.0001, 0.01]))
 def test_packing_errs_by_half_a_step_at_most(value, scale):
-    packed = observations.pack(np.array([value], np.float32), scale)
+    packed = pack(np.array([value], np.float32), scale)
     assert packed.dtype == np.int16
     assert packed[0] * scale == pytest.approx(value, abs=scale * 0.5 + 1e-6)
 
@@ -305,7 +310,7 @@ def test_golden_packing():
     values = np.array([0, 0.1, -0.0123, np.nan, 9, -9, np.inf, -np.inf], np.float32)
     none = -32768
     expected = [0, 1000, -123, none, 32767, -32767, none, none]
-    np.testing.assert_array_equal(observations.pack(values, 0.0001), expected)
+    np.testing.assert_array_equal(pack(values, 0.0001), expected)
 
 
 # save, open
@@ -322,9 +327,9 @@ def test_a_saved_cube_opens_as_it_was(cube, tmp_path, name):
     optical["rededge3"] = optical.nir
     landcover = cube["landcover"].to_dataset()
     landcover["field_id"] = landcover.crop_type.astype(np.uint32) * 70000
-    cube = observations.build(optical, cube["sar"].to_dataset(), landcover, cube.attrs)
-    observations.save_cube(cube, tmp_path / name)
-    found = observations.open_cube(str(tmp_path / name))
+    cube = build(optical, cube["sar"].to_dataset(), landcover, cube.attrs)
+    save_cube(cube, tmp_path / name)
+    found = open_cube(str(tmp_path / name))
     np.testing.assert_array_equal(np.isnan(found["optical/red"]), np.isnan(optical.red))
     assert np.isnan(found["optical/blue"]).all()
     assert_same(found, cube)
@@ -333,8 +338,8 @@ def test_a_saved_cube_opens_as_it_was(cube, tmp_path, name):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_what_a_file_keeps_by_name(cube, tmp_path, name):
-    observations.save_cube(cube, tmp_path / name)
-    found = observations.open_cube(tmp_path / name)
+    save_cube(cube, tmp_path / name)
+    found = open_cube(tmp_path / name)
     sar, crops = found["sar"].to_dataset(), found["landcover/crop_type"]
     assert list(sar.coords["relative_orbit"]) == [161] * 4
     assert sar.coords["relative_orbit"].dtype == np.int16
@@ -351,8 +356,8 @@ def test_what_a_file_keeps_by_name(cube, tmp_path, name):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_opening_reads_no_data(cube, tmp_path, name):
-    observations.save_cube(cube, tmp_path / name)
-    found = observations.open_cube(tmp_path / name)
+    save_cube(cube, tmp_path / name)
+    found = open_cube(tmp_path / name)
     for group in found.children.values():
         for array in group.data_vars.values():
             assert not array.variable._in_memory
@@ -361,8 +366,8 @@ def test_opening_reads_no_data(cube, tmp_path, name):
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_single_crop_class_stays_a_list(cube, tmp_path, name):
     cube["landcover/crop_type"].attrs |= {"flag_values": [0], "flag_meanings": "unknown"}
-    observations.save_cube(cube, tmp_path / name)
-    found = observations.open_cube(tmp_path / name)
+    save_cube(cube, tmp_path / name)
+    found = open_cube(tmp_path / name)
     assert found["landcover/crop_type"].attrs["flag_values"] == [0]
 
 
@@ -371,8 +376,8 @@ def test_fractions_of_a_second_are_kept(cube, tmp_path, name):
     cube = changed(
         cube, "sar", times("2018-03-01T17:30:00.123456", "2018-03-01T17:30:00.623456", "2018-03-07")
     )
-    observations.save_cube(cube, tmp_path / name)
-    assert_same(observations.open_cube(tmp_path / name), cube)
+    save_cube(cube, tmp_path / name)
+    assert_same(open_cube(tmp_path / name), cube)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -380,16 +385,16 @@ def test_values_beyond_the_packed_range_are_clipped_not_wrapped(tmp_path, name):
     cube = make_cube(rows=40, cols=40)  # the corner lies outside the sample that check looks at
     optical = cube["optical"].to_dataset()
     optical["red"][0, 0, :3] = [5, -5, np.inf]
-    observations.save_cube(changed(cube, "optical", lambda _: optical), tmp_path / name)
-    found = observations.open_cube(tmp_path / name)["optical/red"][0, 0, :3]
+    save_cube(changed(cube, "optical", lambda _: optical), tmp_path / name)
+    found = open_cube(tmp_path / name)["optical/red"][0, 0, :3]
     np.testing.assert_allclose(found, [3.2767, -3.2767, np.nan], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_provenance_of_any_plain_type_is_saved(cube, tmp_path, name):
     cube.attrs |= {"flag": True, "number": np.float32(0.5), "array": np.array([1, 2]), "what": None}
-    observations.save_cube(cube, tmp_path / name)
-    found = observations.open_cube(tmp_path / name).attrs
+    save_cube(cube, tmp_path / name)
+    found = open_cube(tmp_path / name).attrs
     assert found["flag"] == 1
     assert found["number"] == 0.5
     assert found["array"] == [1, 2]
@@ -398,10 +403,10 @@ def test_provenance_of_any_plain_type_is_saved(cube, tmp_path, name):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_chunks_hold_whole_time_columns(tmp_path, name, monkeypatch):
-    monkeypatch.setattr(observations, "CHUNK", 8)
+    monkeypatch.setattr(contract, "CHUNK", 8)
     cube = make_cube(rows=20, cols=30)
-    observations.save_cube(cube, tmp_path / name)
-    found = observations.open_cube(tmp_path / name)
+    save_cube(cube, tmp_path / name)
+    found = open_cube(tmp_path / name)
     assert_same(found, cube)
     assert found["optical/red"].encoding["preferred_chunks"] == {"time": 6, "y": 8, "x": 8}
 
@@ -409,20 +414,20 @@ def test_chunks_hold_whole_time_columns(tmp_path, name, monkeypatch):
 @pytest.mark.parametrize("second", FORMATS)
 @pytest.mark.parametrize("first", FORMATS)
 def test_part_of_an_opened_cube_can_be_saved_again(cube, tmp_path, first, second):
-    observations.save_cube(cube, tmp_path / first)
-    opened = observations.open_cube(tmp_path / first)
+    save_cube(cube, tmp_path / first)
+    opened = open_cube(tmp_path / first)
     part = opened
     for name in opened.children:
         part = changed(part, name, lambda d: d.isel(y=slice(2, 19), x=slice(3, 20)))
     part = changed(part, "optical", lambda d: d.isel(time=slice(1, 4)))
-    observations.save_cube(part, tmp_path / f"again-{second}")
-    assert_same(observations.open_cube(tmp_path / f"again-{second}"), part)
+    save_cube(part, tmp_path / f"again-{second}")
+    assert_same(open_cube(tmp_path / f"again-{second}"), part)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_saving_does_not_change_the_cube(cube, tmp_path, name):
     before = cube.copy(deep=True)
-    observations.save_cube(cube, tmp_path / name)
+    save_cube(cube, tmp_path / name)
     xr.testing.assert_identical(cube, before)
     for group in cube.children.values():
         assert not any(v.encoding.get("dtype") for v in group.variables.values())
@@ -437,9 +442,9 @@ def test_other_groups_are_saved_as_they_are(cube, tmp_path, name):
             "camera": ((), 3),
         }
     )
-    cube["truth"] = xr.DataTree(grid.assign_grid(truth, observations.grid_of(cube)))
-    observations.save_cube(cube, tmp_path / name)
-    found = observations.open_cube(tmp_path / name)["truth"].to_dataset()
+    cube["truth"] = xr.DataTree(grid.assign_grid(truth, grid_of(cube)))
+    save_cube(cube, tmp_path / name)
+    found = open_cube(tmp_path / name)["truth"].to_dataset()
     xr.testing.assert_equal(found, cube["truth"].to_dataset())
     assert found.sos20.dtype == np.int16
     assert found.sos20.attrs == {"long_name": "truth"}
@@ -448,28 +453,28 @@ def test_other_groups_are_saved_as_they_are(cube, tmp_path, name):
 @pytest.mark.parametrize("name", FORMATS)
 def test_an_existing_cube_is_only_replaced_on_request(cube, tmp_path, name):
     path = tmp_path / name
-    observations.save_cube(cube, path)
+    save_cube(cube, path)
     with pytest.raises(DeepCropError, match="exists"):
-        observations.save_cube(cube, path)
+        save_cube(cube, path)
     other = make_cube(seed=1)
     other = xr.DataTree.from_dict({"/": other.to_dataset(), "/sar": other["sar"].to_dataset()})
-    observations.save_cube(other, path, overwrite=True)
-    assert_same(observations.open_cube(path), other)
+    save_cube(other, path, overwrite=True)
+    assert_same(open_cube(path), other)
 
 
 def test_a_foreign_cube_saved_by_us_can_be_overwritten(cube, tmp_path):
     cube.attrs.clear()
     for _ in range(2):
-        observations.save_cube(cube, tmp_path / "cube.zarr", overwrite=True)
+        save_cube(cube, tmp_path / "cube.zarr", overwrite=True)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_saving_refuses_a_bad_cube_and_a_missing_folder(cube, tmp_path, name):
     with pytest.raises(DeepCropError, match="nowhere does not exist"):
-        observations.save_cube(cube, tmp_path / "nowhere" / name)
+        save_cube(cube, tmp_path / "nowhere" / name)
     bad = changed(cube, "optical", lambda d: d.drop_vars("red"))
     with pytest.raises(CubeError, match="'red' is missing"):
-        observations.save_cube(bad, tmp_path / name)
+        save_cube(bad, tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
@@ -478,7 +483,7 @@ def fail(monkeypatch):
     def error(*_args, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(observations, "write_block", error)
+    monkeypatch.setattr(cube_io, "write_block", error)
     monkeypatch.setattr(xr.DataTree, "to_netcdf", error)
     return monkeypatch
 
@@ -489,13 +494,13 @@ def test_after_an_interrupted_save_nothing_passes_for_a_cube_and_saving_works(
 ):
     path = tmp_path / name
     with pytest.raises(KeyboardInterrupt):
-        observations.save_cube(cube, path)
+        save_cube(cube, path)
     fail.undo()
     with pytest.raises(CubeError, match="unfinished" if name == "cube.zarr" else "does not exist"):
-        observations.open_cube(path)
+        open_cube(path)
     smaller = xr.DataTree.from_dict({"/": cube.to_dataset(), "/sar": cube["sar"].to_dataset()})
-    observations.save_cube(smaller, path)
-    assert_same(observations.open_cube(path), smaller)
+    save_cube(smaller, path)
+    assert_same(open_cube(path), smaller)
 
 
 # open_cube on what is no cube
@@ -519,19 +524,19 @@ def zarr_array(path):
 
 
 def half_a_file(path):
-    observations.save_cube(make_cube(rows=60, cols=60), path)
+    save_cube(make_cube(rows=60, cols=60), path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def damaged_file(path):
-    observations.save_cube(make_cube(rows=60, cols=60), path)
+    save_cube(make_cube(rows=60, cols=60), path)
     content = bytearray(path.read_bytes())
     content[len(content) // 3 : 2 * len(content) // 3] = bytes(len(content) // 3)
     path.write_bytes(content)
 
 
 def damaged_chunk(path):
-    observations.save_cube(make_cube(), path)
+    save_cube(make_cube(), path)
     chunk = next(p for p in (path / "sar" / "vv" / "c").rglob("*") if p.is_file())
     chunk.write_bytes(b"damaged")
 
@@ -541,18 +546,18 @@ def leftover(path):
 
 
 def group_gone(path):
-    observations.save_cube(make_cube(), path)
+    save_cube(make_cube(), path)
     shutil.rmtree(path / "optical")
     shutil.rmtree(path / "sar")
 
 
 def variable_gone(path):
-    observations.save_cube(make_cube(), path)
+    save_cube(make_cube(), path)
     shutil.rmtree(path / "sar" / "vh")
 
 
 def bad_date(path):
-    observations.save_cube(make_cube(), path)
+    save_cube(make_cube(), path)
     file = path / "sar" / "time" / "zarr.json"
     meta = json.loads(file.read_text())
     meta["attributes"]["units"] = "fortnights since Easter"
@@ -580,19 +585,19 @@ def test_opening_what_is_no_cube_says_why(tmp_path, name, make, message):
     path = tmp_path / name
     make(path)
     with pytest.raises(CubeError, match=message) as error:
-        observations.open_cube(path)
+        open_cube(path)
     assert name in str(error.value)
 
 
 def test_a_foreign_file_packed_with_an_offset_opens_as_float32(cube, tmp_path):
     scaled = {
         v: {"dtype": "uint16", "scale_factor": 0.0001, "add_offset": -0.1, "_FillValue": 65535}
-        for v in observations.OPTICAL_BANDS
+        for v in OPTICAL_BANDS
     }
     xr.DataTree.from_dict({"/optical": cube["optical"].to_dataset()}).to_netcdf(
         tmp_path / "a.nc", encoding={"/optical": scaled}
     )
-    red = observations.open_cube(tmp_path / "a.nc")["optical/red"]
+    red = open_cube(tmp_path / "a.nc")["optical/red"]
     assert red.dtype == np.float32
     np.testing.assert_allclose(red, cube["optical/red"], atol=6e-5)
 
@@ -601,18 +606,18 @@ def test_a_foreign_file_packed_with_an_offset_opens_as_float32(cube, tmp_path):
 
 
 def test_blocks_give_the_same_store_as_the_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(observations, "CHUNK", 8)
+    monkeypatch.setattr(contract, "CHUNK", 8)
     cube = make_cube(rows=20, cols=30)
-    observations.save_cube(cube, tmp_path / "whole.zarr")
+    save_cube(cube, tmp_path / "whole.zarr")
     blocks = tmp_path / "blocks.zarr"
-    observations.create_store(blocks, cube.attrs)
+    create_store(blocks, cube.attrs)
     for name, node in cube.children.items():
         data = node.to_dataset()
-        observations.create_group(blocks, name, data)
+        cube_io.create_group(blocks, name, data)
         for tile in reversed(list(grid.tiles((20, 30), 8))):
             rows, cols = tile.core
             arrays = {v: data[v].values[..., rows, cols] for v in data.data_vars}
-            observations.write_block(blocks, name, arrays, rows, cols)
+            cube_io.write_block(blocks, name, arrays, rows, cols)
     files = [p.relative_to(blocks) for p in sorted(blocks.rglob("*")) if p.is_file()]
     assert len(files) > 100
     for file in files:
@@ -621,11 +626,11 @@ def test_blocks_give_the_same_store_as_the_whole(tmp_path, monkeypatch):
 
 def test_blocks_not_written_are_no_data(cube, tmp_path):
     data = cube["sar"].to_dataset()
-    observations.create_store(tmp_path / "a.zarr", {})
-    observations.create_group(tmp_path / "a.zarr", "sar", data)
+    create_store(tmp_path / "a.zarr", {})
+    cube_io.create_group(tmp_path / "a.zarr", "sar", data)
     values = data.vv.values[:, :5, :7]
-    observations.write_block(tmp_path / "a.zarr", "sar", {"vv": values}, slice(0, 5), slice(0, 7))
-    sar = observations.open_cube(tmp_path / "a.zarr")["sar"]
+    cube_io.write_block(tmp_path / "a.zarr", "sar", {"vv": values}, slice(0, 5), slice(0, 7))
+    sar = open_cube(tmp_path / "a.zarr")["sar"]
     np.testing.assert_allclose(sar["vv"][:, :5, :7], values, atol=0.00501)
     assert np.isnan(sar["vv"][:, 5:]).all()
     assert np.isnan(sar["vv"][:, :, 7:]).all()
@@ -634,23 +639,23 @@ def test_blocks_not_written_are_no_data(cube, tmp_path):
 
 def test_a_store_can_be_begun_again(cube, tmp_path):
     for _ in range(2):  # interrupted before its first block
-        observations.create_store(tmp_path / "a.zarr", cube.attrs)
-        observations.create_group(tmp_path / "a.zarr", "sar", cube["sar"].to_dataset())
-    assert observations.open_cube(tmp_path / "a.zarr").attrs == cube.attrs
+        create_store(tmp_path / "a.zarr", cube.attrs)
+        cube_io.create_group(tmp_path / "a.zarr", "sar", cube["sar"].to_dataset())
+    assert open_cube(tmp_path / "a.zarr").attrs == cube.attrs
 
 
 @pytest.mark.parametrize("variable", ["hh", "scl"])
 def test_writing_an_unknown_variable_is_refused(cube, tmp_path, variable):
-    observations.create_store(tmp_path / "a.zarr", {})
-    observations.create_group(tmp_path / "a.zarr", "sar", cube["sar"].to_dataset())
+    create_store(tmp_path / "a.zarr", {})
+    cube_io.create_group(tmp_path / "a.zarr", "sar", cube["sar"].to_dataset())
     block = {variable: np.zeros((4, 1, 1), np.float32)}
     with pytest.raises(CubeError, match=rf"sar/{variable} is not an array"):
-        observations.write_block(tmp_path / "a.zarr", "sar", block, slice(1), slice(1))
+        cube_io.write_block(tmp_path / "a.zarr", "sar", block, slice(1), slice(1))
 
 
 def test_plain_attributes_are_json():
     attrs = {"a": np.float32(1), "b": np.array([1, 2]), 3: "c", "d": [np.int16(4)]}
-    assert json.loads(json.dumps(observations.plain(attrs))) == {
+    assert json.loads(json.dumps(plain(attrs))) == {
         "a": 1,
         "b": [1, 2],
         "3": "c",

@@ -1,8 +1,8 @@
 from test_sources_phenocam_files import camera_file, row
 
-from deepcrop.labels import CameraLabels, SiteYear
-from deepcrop.paper_sites import paper_sites, select
-from deepcrop.sources.phenocam_files import read_series
+from deepcrop.cameras.labels import CameraLabels, SiteYear
+from deepcrop.cameras.paper_sites import paper_sites, select
+from deepcrop.sources.phenocam.summary_files import read_series
 
 TEST_SITES = ("cafcookwestltar01", "mead2", "mead3", "NEON.D06.KONA.DP1.00042", "usof6")
 

@@ -13,9 +13,17 @@ from pyproj import Transformer
 from tests.small_maps import small_tiles
 from tests.test_mapping import read, season_cube
 
-from deepcrop import grid, layers, mapping, observations, parcels, products
+from deepcrop import grid
+from deepcrop.cube.contract import build
+from deepcrop.cube.io import save_cube
 from deepcrop.errors import DeepCropError
-from deepcrop.results import open_result
+from deepcrop.mapping import parcels
+from deepcrop.mapping.region import map_region
+from deepcrop.mapping.work_store import MANIFEST
+from deepcrop.products import layers
+from deepcrop.products import write as product_writer
+from deepcrop.products.fields import field_table
+from deepcrop.products.results import open_result
 from deepcrop.stages import NO_DAY
 
 pq = pytest.importorskip("pyarrow.parquet")
@@ -40,8 +48,8 @@ def cube(tmp_path_factory):
     field = np.zeros((20, 30), np.uint32)
     field[:10, :10], field[15:, 20:] = 7, 9
     landcover["field_id"] = (("y", "x"), field)
-    built = observations.build(data["optical"].to_dataset(), None, landcover, data.attrs)
-    observations.save_cube(built, path)
+    built = build(data["optical"].to_dataset(), None, landcover, data.attrs)
+    save_cube(built, path)
     return path
 
 
@@ -67,7 +75,7 @@ def geojson(path, shapes=(NORTH, SOUTH)):
 def mapped(cube, tmp_path_factory):
     folder = tmp_path_factory.mktemp("parcels")
     path = geojson(folder / "farms.geojson")
-    return mapping.map_region(cube, 2018, folder / "maps", parcels_path=path)
+    return map_region(cube, 2018, folder / "maps", parcels_path=path)
 
 
 def rows_of(result):
@@ -82,18 +90,18 @@ def test_only_parcels_are_mapped(mapped):
     np.testing.assert_array_equal(flags == layers.LEFT_OUT, ~inside)
     assert (days[~inside] == NO_DAY).all()
     assert (days[1:][inside[1:]] != NO_DAY).all()
-    lines = [json.loads(x) for x in (mapped.path / mapping.MANIFEST).read_text().splitlines()]
+    lines = [json.loads(x) for x in (mapped.path / MANIFEST).read_text().splitlines()]
     assert [line["left_out"] for line in lines] == [156, 214, 64, 16]
 
 
 def test_pictures_are_told_how_much_is_left_out(cube, tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(
-        products, "_write_picture", lambda job, box, out, info: told.append(info.left_out)
+        product_writer, "_write_picture", lambda job, box, out, info: told.append(info.left_out)
     )
     farms = geojson(tmp_path / "farms.geojson")
-    mapping.map_region(cube, 2018, tmp_path / "maps", parcels_path=farms)
-    mapping.map_region(cube, 2018, tmp_path / "whole")
+    map_region(cube, 2018, tmp_path / "maps", parcels_path=farms)
+    map_region(cube, 2018, tmp_path / "whole")
     assert set(told[: len(told) // 2]) == {450}
     assert set(told[len(told) // 2 :]) == {0}
 
@@ -121,7 +129,7 @@ def test_medians_are_those_of_the_pixels(mapped):
 
 
 def test_fields_of_the_cube_are_outlined(cube, tmp_path):
-    result = mapping.map_region(cube, 2018, tmp_path / "maps", fields=True)
+    result = map_region(cube, 2018, tmp_path / "maps", fields=True)
     assert [row["field"] for row in rows_of(result)] == ["7", "9"]
     assert (read(result.path / "sos50.tif")[1:] != NO_DAY).all()  # fields alone limit nothing
     table = pq.read_table(result.path / "fields.parquet")
@@ -130,7 +138,7 @@ def test_fields_of_the_cube_are_outlined(cube, tmp_path):
     outline = shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
     assert [a.equals(b) for a, b in zip(outline, (NORTH, SOUTH), strict=True)] == [True, True]
     with pytest.raises(DeepCropError, match="either parcels or fields"):
-        mapping.map_region(
+        map_region(
             cube, 2018, tmp_path / "m", fields=True, parcels_path=geojson(tmp_path / "f.geojson")
         )
     # What was written can be read as parcels again.
@@ -155,11 +163,11 @@ def test_a_mask_on_another_grid(cube, tmp_path):
     values[:, :7] = 1
     values[9, 14] = 3
     mask = raster(tmp_path / "mask.tif", values, side=20)
-    result = mapping.map_region(cube, 2018, tmp_path / "maps", mask=mask)
+    result = map_region(cube, 2018, tmp_path / "maps", mask=mask)
     wanted = values.repeat(2, 0).repeat(2, 1) > 0
     found = read(result.path / "qflag.tif")
     np.testing.assert_array_equal(found == layers.LEFT_OUT, ~wanted)
-    whole = mapping.map_region(cube, 2018, tmp_path / "whole")
+    whole = map_region(cube, 2018, tmp_path / "whole")
     for name in ("sos20", "eos50_high", "n_cycles", "n_obs_optical", "qflag", "length"):
         every = read(whole.path / f"{name}.tif")
         np.testing.assert_array_equal(read(result.path / f"{name}.tif")[wanted], every[wanted])
@@ -172,7 +180,7 @@ def test_numbers_are_of_the_mask(cube, tmp_path):
     wanted[3:9, 2:12] = True
     wanted[0, 4:7] = True  # a row that was never seen
     mask = raster(tmp_path / "mask.tif", wanted)
-    result = mapping.map_region(cube, 2018, tmp_path / "maps", mask=mask)
+    result = map_region(cube, 2018, tmp_path / "maps", mask=mask)
     every = {
         layer.name: read(result.path / f"{layer.name}.tif")
         for layer in layers.describe("curve", 2018)
@@ -200,14 +208,14 @@ def test_numbers_are_of_the_mask(cube, tmp_path):
 def test_mask_and_parcels_both_limit(cube, tmp_path):
     farms = geojson(tmp_path / "farms.geojson")
     mask = raster(tmp_path / "mask.tif", np.eye(20, 30))
-    result = mapping.map_region(cube, 2018, tmp_path / "maps", mask=mask, parcels_path=farms)
+    result = map_region(cube, 2018, tmp_path / "maps", mask=mask, parcels_path=farms)
     wanted = read(result.path / "qflag.tif") != layers.LEFT_OUT
     assert np.flatnonzero(wanted).tolist() == [31 * k for k in range(10)]
     # Shares are of the pixels mapped; row 0 has no date. Of the other parcel none is.
     north, south = rows_of(result)
     assert (north["pixels"], float(north["sos50_share"])) == ("10", 0.9)
     assert (south["pixels"], south["sos50_share"], south["crop"]) == ("0", "", "")
-    own = mapping.map_region(cube, 2018, tmp_path / "own", mask=mask, fields=True)
+    own = map_region(cube, 2018, tmp_path / "own", mask=mask, fields=True)
     (field,) = rows_of(own)
     assert (field["field"], field["pixels"], float(field["sos50_share"])) == ("7", "10", 0.9)
     outline = pq.read_table(own.path / "fields.parquet")["geometry"].to_numpy(zero_copy_only=False)
@@ -218,7 +226,7 @@ def test_parcels_without_a_pixel_keep_their_row(cube, tmp_path, capsys):
     thin = shapely.box(500051, 5600051, 500053, 5600053)  # holds no pixel's centre
     far = shapely.box(700000, 5600100, 700100, 5600200)
     farms = geojson(tmp_path / "farms.geojson", [thin, far, SOUTH])
-    result = mapping.map_region(cube, 2018, tmp_path / "maps", parcels_path=farms)
+    result = map_region(cube, 2018, tmp_path / "maps", parcels_path=farms)
     assert "farms.geojson: 1 of 3 shapes are no polygons within the map" in capsys.readouterr().err
     assert [(r["field"], r["parcel_farm"], r["pixels"]) for r in rows_of(result)] == [
         ("1", "farm 0", "0"), ("2", "farm 2", "50")
@@ -229,7 +237,7 @@ def test_parcels_without_a_pixel_keep_their_row(cube, tmp_path, capsys):
 def test_a_mask_that_leaves_nothing_is_refused(cube, tmp_path):
     def refuse(words, **options):
         with pytest.raises(DeepCropError, match=words):
-            mapping.map_region(cube, 2018, tmp_path / "maps", **options)
+            map_region(cube, 2018, tmp_path / "maps", **options)
 
     far = raster(tmp_path / "far.tif", np.ones((20, 30)), left=700000)
     here = r"The map \(\(500000\.0, .*\) in EPSG:32631\) has no pixel where mask "
@@ -244,7 +252,7 @@ def test_a_mask_that_leaves_nothing_is_refused(cube, tmp_path):
 def test_files_that_do_not_serve_are_named(cube, tmp_path):
     def refuse(words, **options):
         with pytest.raises(DeepCropError, match=words):
-            mapping.map_region(cube, 2018, tmp_path / "maps", **options)
+            map_region(cube, 2018, tmp_path / "maps", **options)
         assert not list(tmp_path.glob("maps*"))
 
     (tmp_path / "bad.geojson").write_text("{")
@@ -255,13 +263,13 @@ def test_files_that_do_not_serve_are_named(cube, tmp_path):
     refuse(r"none\.tif does not exist", mask=tmp_path / "none.tif")
     (tmp_path / "bad.tif").write_text("no raster")
     with pytest.raises(DeepCropError, match=r"bad\.tif cannot be read"):
-        mapping.map_region(cube, 2018, tmp_path / "maps", mask=tmp_path / "bad.tif")
+        map_region(cube, 2018, tmp_path / "maps", mask=tmp_path / "bad.tif")
 
 
 def test_a_cube_without_fields(tmp_path):
-    observations.save_cube(season_cube(), tmp_path / "cube.zarr")
+    save_cube(season_cube(), tmp_path / "cube.zarr")
     with pytest.raises(DeepCropError, match="has no 'field_id'"):
-        mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps", fields=True)
+        map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps", fields=True)
 
 
 def test_a_field_in_several_windows_is_one(monkeypatch):
@@ -284,7 +292,7 @@ def test_a_field_in_several_windows_is_one(monkeypatch):
     })  # fmt: skip
     one = grid.assign_grid(one, box)
     one["crop"].attrs = {"flag_values": [1, 2, 3], "flag_meanings": "maize wheat oats"}
-    table = parcels.field_table({"curve": maps}, one["field"], 2018, one["crop"])
+    table = field_table({"curve": maps}, one["field"], 2018, one["crop"])
     known = days[days != NO_DAY]
     assert table["field"] == [5]
     assert table["crop"] == ["maize"]

@@ -8,8 +8,10 @@ import xarray as xr
 from conftest import make_cube
 from test_mapping import read, season_cube
 
-from deepcrop import indices, mapping, observations, stages
+from deepcrop import indices, stages
+from deepcrop.cube.io import open_cube, save_cube
 from deepcrop.errors import CubeError, DeepCropError
+from deepcrop.mapping.region import map_region
 from deepcrop.phenology import REASONS, SavGol, SeasonRule, extract, season_dates
 
 da = pytest.importorskip("dask.array")
@@ -197,11 +199,9 @@ def test_a_series_without_a_season_says_why():
 
 def test_the_slots_of_a_year_are_those_of_the_map(tmp_path):
     cube = season_cube(rows=5, cols=12)
-    observations.save_cube(cube, tmp_path / "cube.zarr")
-    maps = mapping.map_region(
-        tmp_path / "cube.zarr", 2018, tmp_path / "maps", smoother="savgol"
-    ).path
-    result = extract(observations.open_cube(tmp_path / "cube.zarr"), year=2018)
+    save_cube(cube, tmp_path / "cube.zarr")
+    maps = map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps", smoother="savgol").path
+    result = extract(open_cube(tmp_path / "cube.zarr"), year=2018)
     assert result["date"].dtype == np.float32
     assert result["date"].attrs["units"] == "days since 2018-01-01"
     assert result["season"].values.tolist() == [1, 2]
@@ -429,7 +429,7 @@ def test_bad_cubes_and_series_are_refused():
 
 
 def test_a_simulated_region(region_path):
-    cube = observations.open_cube(region_path)
+    cube = open_cube(region_path)
     optical = cube["optical"].to_dataset().isel(y=slice(0, 40), x=slice(0, 60))
     lazy = extract(optical.chunk(y=16, x=32), year=2018)
     same(lazy.compute(), extract(optical, year=2018))

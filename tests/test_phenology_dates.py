@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from deepcrop.phenology import REASONS, SeasonRule
-from deepcrop.phenology.dates import INTERVAL, MEASURES, date_blocks
-from deepcrop.phenology.lanes import LANES
+from deepcrop.phenology.blocks import LANES
+from deepcrop.phenology.date_kernels import INTERVAL, MEASURES, date_blocks
 
 NAN = np.nan
 K_NOISE, K_SHAPE, K_GAP, K_PEAK = INTERVAL

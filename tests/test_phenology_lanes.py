@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deepcrop.phenology.lanes import (
+from deepcrop.phenology.blocks import (
     LANES,
     compact,
     drop_spikes,

@@ -20,7 +20,7 @@ from deepcrop.phenology import (
     SeasonRule,
     Whittaker,
     season_dates,
-    smoothing,
+    smoothers,
     stage_names,
 )
 
@@ -455,7 +455,7 @@ def test_neighbours_chunks_and_threads_do_not_change_a_bit(smoother, monkeypatch
         season_dates(among, t, smoother=smoother).dates[17, :rows], alone.dates[0]
     )
     for size in (16, 48):
-        monkeypatch.setattr(smoothing, "_CHUNK", size)
+        monkeypatch.setattr(smoothers, "_CHUNK", size)
         assert_equal(whole, season_dates(y, t, smoother=smoother))
 
 

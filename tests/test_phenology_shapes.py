@@ -5,8 +5,14 @@ from functools import partial
 import numpy as np
 import pytest
 
-from deepcrop.phenology import AsymmetricGaussian, DoubleLogistic, Whittaker, shapes, smooth
-from deepcrop.phenology.shapes import ASYMMETRIC_GAUSSIAN, DOUBLE_LOGISTIC
+from deepcrop.phenology import (
+    AsymmetricGaussian,
+    DoubleLogistic,
+    Whittaker,
+    model_functions,
+    smooth,
+)
+from deepcrop.phenology.model_functions import ASYMMETRIC_GAUSSIAN, DOUBLE_LOGISTIC
 
 LOGISTIC = [0.2, 0.3, 0.8, 120.0, np.log(9.0), 240.0, np.log(6.0)]
 """Bases before and after, top, and of each side the day of half and the logarithm of the width."""
@@ -43,7 +49,7 @@ def curve_of(kind, t, theta):
 
 def value(kind, day, theta):
     gradient = np.empty(len(theta))
-    return shapes._shape(np.float32(day), kind, np.asarray(theta), gradient), gradient
+    return model_functions._shape(np.float32(day), kind, np.asarray(theta), gradient), gradient
 
 
 def fit(kind, t, y, start):
@@ -52,7 +58,7 @@ def fit(kind, t, y, start):
     spread[:3] = 0.3 * 0.6
     spread[[3, 5] if kind == DOUBLE_LOGISTIC else [3]] = 30
     t, y = t.astype(np.float32), y.astype(np.float32)
-    shapes._levenberg_marquardt(t, y, np.ones_like(t), kind, theta, spread, 0.6)
+    model_functions._levenberg_marquardt(t, y, np.ones_like(t), kind, theta, spread, 0.6)
     return theta
 
 
@@ -90,7 +96,7 @@ def test_the_solver_agrees_with_numpy(size):
     right = rng.normal(size=size)
     expected = np.linalg.solve(system, right)
     lower = np.tril(system)  # the rest is not looked at
-    shapes._solve(lower, right)
+    model_functions._solve(lower, right)
     np.testing.assert_allclose(right, expected, rtol=1e-7)
 
 

@@ -14,7 +14,9 @@ from deepcrop.phenology import (
     SeasonRule,
     Whittaker,
     smooth,
-    smoothing,
+)
+from deepcrop.phenology import (
+    smoothers as phenology_smoothers,
 )
 
 SMOOTHERS = ("savgol", "whittaker", "double_logistic", "asymmetric_gaussian")
@@ -52,10 +54,10 @@ def test_presets_are_complete():
     for smoothers, rule in PRESETS.values():
         assert tuple(smoothers) == SMOOTHERS
         assert tuple(type(s) for s in smoothers.values()) == types
-        assert [smoothing.name_of(s) for s in smoothers.values()] == list(SMOOTHERS)
+        assert [phenology_smoothers.name_of(s) for s in smoothers.values()] == list(SMOOTHERS)
         assert isinstance(rule, SeasonRule)
     for settings in types:
-        assert PRESETS["sentinel2"][0][smoothing.name_of(settings())] == settings()
+        assert PRESETS["sentinel2"][0][phenology_smoothers.name_of(settings())] == settings()
 
 
 @every_smoother
@@ -158,7 +160,7 @@ def test_chunks_do_not_change_a_bit(smoother, monkeypatch):
     y[rng.random(y.shape) < 0.3] = np.nan
     whole, _ = smooth(y, t, smoother=smoother)
     for size in (16, 48):
-        monkeypatch.setattr(smoothing, "_CHUNK", size)
+        monkeypatch.setattr(phenology_smoothers, "_CHUNK", size)
         parts, _ = smooth(y, t, smoother=smoother)
         np.testing.assert_array_equal(whole, parts)
 

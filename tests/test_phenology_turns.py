@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deepcrop.phenology.turns import find_turns, valley
+from deepcrop.phenology.extrema import find_turns, valley
 
 
 def turns_of(curve, swing=0.2, begin=0, stop=None):

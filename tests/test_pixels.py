@@ -1,10 +1,9 @@
 import numpy as np
 
-from deepcrop import layers
-from deepcrop.labels import CALENDAR
-from deepcrop.layers import layer_name
-from deepcrop.pixels import encode_bound, length_of, pixel_layers
-from deepcrop.stages import NO_DAY
+from deepcrop.mapping.quality import encode_bound, length_of, pixel_layers
+from deepcrop.products import layers
+from deepcrop.products.layers import layer_name
+from deepcrop.stages import CALENDAR, NO_DAY
 
 
 def found(pixels=1, **given):

@@ -8,16 +8,19 @@ import pytest
 import rasterio
 import xarray as xr
 
-from deepcrop import __version__, grid, products
+from deepcrop import grid
+from deepcrop._version import __version__
 from deepcrop.errors import DeepCropError
-from deepcrop.layers import LEFT_OUT, NO_COUNT, describe
+from deepcrop.products import write as product_writer
+from deepcrop.products.layers import LEFT_OUT, NO_COUNT, describe
+from deepcrop.products.write import PICTURED, MapInfo, figures
 from deepcrop.stages import NO_DAY, STAGES
 
 DAY_LAYERS = [*STAGES, *(f"{stage}_season2" for stage in STAGES)]
 CURVE = describe("curve", 2018)
 LAYERS = [layer.name for layer in CURVE]
-PICTURES = [layer.name for layer in CURVE if layer.kind in products.PICTURED]
-INFO = products.MapInfo(
+PICTURES = [layer.name for layer in CURVE if layer.kind in PICTURED]
+INFO = MapInfo(
     year=2018,
     simulated=True,
     title="Test région",
@@ -64,7 +67,7 @@ def big(tmp_path_factory):
     )
     out = folder / "map.part"
     out.mkdir()
-    summary = products.write_products({"curve": stored}, out, INFO, crop)
+    summary = product_writer.write_products({"curve": stored}, out, INFO, crop)
     return layers, crop, out, summary
 
 
@@ -72,8 +75,8 @@ def write(tmp_path, layers, crop=None, wanted=None):
     """All products but the pictures, which take the time."""
     out = tmp_path / "map.part"
     out.mkdir()
-    with mock.patch.object(products.figures, "save"):
-        return products.write_products({"curve": layers}, out, INFO, crop, wanted), out
+    with mock.patch.object(figures, "save"):
+        return product_writer.write_products({"curve": layers}, out, INFO, crop, wanted), out
 
 
 # --- files ------------------------------------------------------------------------------------
@@ -348,9 +351,9 @@ def test_the_same_map_gives_the_same_files(tmp_path):
     layers = make_layers(sos20=np.arange(20).reshape(4, 5))
     out = tmp_path / "map.part"
     out.mkdir()
-    products.write_products({"curve": layers}, out, INFO)
+    product_writer.write_products({"curve": layers}, out, INFO)
     first = {name: (out / name).read_bytes() for name in os.listdir(out)}
-    products.write_products({"curve": layers}, out, INFO)  # a second time, over the first
+    product_writer.write_products({"curve": layers}, out, INFO)  # a second time, over the first
     assert {name: (out / name).read_bytes() for name in os.listdir(out)} == first
 
 
@@ -435,7 +438,7 @@ def network_layers(rows=2, cols=4, **values) -> xr.Dataset:
 def write_network(tmp_path, layers):
     out = tmp_path / "map.part"
     out.mkdir()
-    return products.write_products({"deepcrop": layers}, out, INFO), out
+    return product_writer.write_products({"deepcrop": layers}, out, INFO), out
 
 
 def test_the_networks_layers_with_their_pictures(tmp_path):
@@ -443,7 +446,7 @@ def test_the_networks_layers_with_their_pictures(tmp_path):
     summary, out = write_network(tmp_path, network_layers(sos20_probability=percent))
     described = describe("deepcrop", 2018)
     expected = {f"{layer.name}.{kind}" for layer in described for kind in ("tif", "qml")}
-    expected |= {f"{layer.name}.png" for layer in described if layer.kind in products.PICTURED}
+    expected |= {f"{layer.name}.png" for layer in described if layer.kind in PICTURED}
     expected |= {"summary.json", "landscape.json", "landscape.csv"}
     assert set(os.listdir(out)) > expected
     item = json.loads((out / "item.json").read_text(encoding="utf-8"))
@@ -470,7 +473,7 @@ def test_dates_out_of_order_by_hand(tmp_path):
         eos50=[[40, no, 25, no], [10, 41, 10, 12]],
         eos20=[[50, no, 50, no], [10, 39, 9, 11]],
     )
-    with mock.patch.object(products.figures, "save"):
+    with mock.patch.object(figures, "save"):
         summary, _ = write_network(tmp_path, layers)
     # In order: the first and the fifth; the fourth has a single date.
     assert summary["maps"]["deepcrop"]["out_of_order"] == {
@@ -484,7 +487,7 @@ def test_dates_out_of_order_by_hand(tmp_path):
 def test_values_that_are_no_percent_are_refused(tmp_path):
     layers = network_layers(sos50_probability=np.full((2, 4), 101))
     with (
-        mock.patch.object(products.figures, "save"),
+        mock.patch.object(figures, "save"),
         pytest.raises(DeepCropError, match="'sos50_probability' holds 101, which is no percent"),
     ):
         write_network(tmp_path, layers)
@@ -512,7 +515,7 @@ def test_values_that_are_no_days_are_refused(tmp_path, day):
     out = tmp_path / "map.part"
     out.mkdir()
     with pytest.raises(DeepCropError, match=f"'eos20' holds {day}, which is no day"):
-        products.write_products({"curve": make_layers(eos20=days)}, out, INFO)
+        product_writer.write_products({"curve": make_layers(eos20=days)}, out, INFO)
     assert not [name for name in os.listdir(out) if name.startswith((".", "eos20."))]
 
 

@@ -7,25 +7,25 @@ import real_series as made
 import torch
 from matplotlib.figure import Figure
 
-from deepcrop import real, real_camera, thinning, thinning_tables
 from deepcrop.errors import DeepCropError
+from deepcrop.evaluation.scores import Answers, Truth
 from deepcrop.network import CONFIGS, build, save
-from deepcrop.network.shipped import shipped
-from deepcrop.real_data import SOURCES
-from deepcrop.scores import Answers, Truth
+from deepcrop.network.weights import shipped
 from deepcrop.stages import STAGES
-from deepcrop.thinning_tables import Table
+from deepcrop.studies import real_cameras, real_satellites, scene_thinning, thinning_tables
+from deepcrop.studies.thinning_tables import Table
+from deepcrop.training.real_excerpts import SOURCES
 
 
 def test_places_that_taught_a_network_are_named():
-    assert real._taught({}) == "taught none of these places."
+    assert real_satellites._taught({}) == "taught none of these places."
     card = {"places": [SOURCES["france"]]}
-    assert "taught France 2023: its numbers there are no test" in real._taught(card)
+    assert "taught France 2023: its numbers there are no test" in real_satellites._taught(card)
 
 
 def test_missing_data_are_named(tmp_path):
     with pytest.raises(DeepCropError, match="nowhere does not exist"):
-        real.report(tmp_path / "nowhere", None, tmp_path / "out")
+        real_satellites.report(tmp_path / "nowhere", None, tmp_path / "out")
 
 
 def site_years():
@@ -41,7 +41,7 @@ def site_years():
         np.zeros(day.shape, bool), np.zeros(day.shape, int), False,
     )  # fmt: skip
     evi = tuple(made.season(days, peak).astype(np.float32) for peak in peaks)
-    return real_camera.SiteYears(
+    return real_cameras.SiteYears(
         truth, (days,) * 3, evi, (None,) * 3, day[:, 0, 0] - 10, day[:, 0, 3] + 20
     )
 
@@ -55,18 +55,20 @@ def test_the_network_stands_among_the_camera_tables_whatever_weights_are_given(
         asked.append(weights)
         return Answers(years.truth.day + late, years.truth.day - 5, years.truth.day + 5)
 
-    monkeypatch.setattr(real_camera, "read_hls", lambda data: years)
-    monkeypatch.setattr(real_camera, "network_answers", lambda weights, examples: answer(weights))
+    monkeypatch.setattr(real_cameras, "read_hls", lambda data: years)
+    monkeypatch.setattr(real_cameras, "network_answers", lambda weights, examples: answer(weights))
     monkeypatch.setattr(
-        real_camera,
+        real_cameras,
         "fine_tuned_answers",
         lambda years, weights, folder, seed: answer(weights, seed),
     )
     for name in ("thinned_scores", "thinned_tables", "verdicts"):
-        monkeypatch.setattr(real, name, lambda given: [])
-    monkeypatch.setattr(real, "_thinned", lambda *given: {})
-    monkeypatch.setattr(real, "draw", lambda scores: Figure())
-    monkeypatch.setattr(real, "_chips_table", lambda *given: Table("Chips", ("a",), [("b",)], ""))
+        monkeypatch.setattr(real_satellites, name, lambda given: [])
+    monkeypatch.setattr(real_satellites, "_thinned", lambda *given: {})
+    monkeypatch.setattr(real_satellites, "draw", lambda scores: Figure())
+    monkeypatch.setattr(
+        real_satellites, "_chips_table", lambda *given: Table("Chips", ("a",), [("b",)], "")
+    )
     torch.manual_seed(0)
     weights = tmp_path / "weights.safetensors"
     save(build(CONFIGS["transformer-only"]), weights)
@@ -77,7 +79,7 @@ def test_the_network_stands_among_the_camera_tables_whatever_weights_are_given(
         "network, fine-tuned",
     }  # fmt: skip
     for given in (weights, None):
-        real.report(tmp_path, given, tmp_path / "out", overwrite=True)
+        real_satellites.report(tmp_path, given, tmp_path / "out", overwrite=True)
         with (tmp_path / "out" / "camera.csv").open() as file:
             rows = list(csv.DictReader(file))
         assert {row["method"] for row in rows} == methods
@@ -106,14 +108,14 @@ def test_the_network_stands_among_the_camera_tables_whatever_weights_are_given(
 
 
 def test_curves_and_the_network_date_the_chips(real_data, tmp_path):
-    years = real_camera.read_hls(real_data)
+    years = real_cameras.read_hls(real_data)
     own, true = years.truth.site == "goodwater", years.truth.day
     late = true + np.where(own, 100, np.arange(len(own)))[:, None, None]
     off = dict(zip(STAGES, np.nanmedian((late - true)[~own, 0], axis=0), strict=True))
     names = ("EVI curve (savgol)", "EVI curve (whittaker)")
     cameras = {name: [Answers(late, late, late)] for name in names}
     torch.manual_seed(0)
-    table = real._chips_table(
+    table = real_satellites._chips_table(
         real_data, build(CONFIGS["transformer-only"]), years, cameras, tmp_path
     )
     with (tmp_path / "chips.csv").open() as file:
@@ -141,30 +143,30 @@ def test_report(real_data, tmp_path, monkeypatch, capsys):
     torch.manual_seed(0)
     weights = tmp_path / "weights.safetensors"
     save(build(CONFIGS["default"]), weights)
-    few = thinning.cases((1.0, 0.25), 1)
-    monkeypatch.setattr(thinning, "cases", lambda: few)
+    few = scene_thinning.cases((1.0, 0.25), 1)
+    monkeypatch.setattr(scene_thinning, "cases", lambda: few)
     places = {"france": "France 2023"}
-    monkeypatch.setattr(real, "PLACES", places)
+    monkeypatch.setattr(real_satellites, "PLACES", places)
     monkeypatch.setattr(thinning_tables, "PLACES", places)
-    short = replace(real_camera.FINE_TUNING, steps=2, check=1)
-    monkeypatch.setattr(real_camera, "FINE_TUNING", short)
+    short = replace(real_cameras.FINE_TUNING, steps=2, check=1)
+    monkeypatch.setattr(real_cameras, "FINE_TUNING", short)
     out = tmp_path / "out"
-    stopped = real._chips_table
+    stopped = real_satellites._chips_table
 
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(real, "_chips_table", stop)
+    monkeypatch.setattr(real_satellites, "_chips_table", stop)
     with pytest.raises(KeyboardInterrupt):
-        real.report(real_data, weights, out)
+        real_satellites.report(real_data, weights, out)
     assert not out.exists()
-    monkeypatch.setattr(real, "_chips_table", stopped)
+    monkeypatch.setattr(real_satellites, "_chips_table", stopped)
 
     def refuse(*_):
         raise AssertionError("answered twice")
 
-    monkeypatch.setattr(thinning, "answer", refuse)  # all answers are on disk
-    real.report(real_data, weights, out)
+    monkeypatch.setattr(scene_thinning, "answer", refuse)  # all answers are on disk
+    real_satellites.report(real_data, weights, out)
     html = (out / "report.html").read_text()
     assert "Evidence on real satellites" in html
     assert "data:image/png" in html

@@ -6,19 +6,20 @@ import torch
 import training_examples
 from conftest import make_cube
 
-from deepcrop import real_camera, samples
+from deepcrop.cameras.spatial_split import TEST_PLACES
 from deepcrop.errors import DeepCropError
+from deepcrop.evaluation.scores import Answers, Truth
+from deepcrop.evaluation.weights_report import evaluate
 from deepcrop.network import CONFIGS, build, save
-from deepcrop.network.sensors import SCALES
-from deepcrop.score_report import evaluate
-from deepcrop.scores import Answers, Truth
-from deepcrop.sites import TEST_PLACES
+from deepcrop.network.sensor_branch import SCALES
+from deepcrop.studies import real_cameras
+from deepcrop.training import samples
 
 
 def test_bands_give_back_their_evi():
     network = build(CONFIGS["evi-only"])
     evi = np.float32([-0.1, 0.0, 0.2, 0.55, 0.92, 1.2])
-    bands = torch.from_numpy(real_camera.evi_bands(evi))[:, :, None, None]
+    bands = torch.from_numpy(real_cameras.evi_bands(evi))[:, :, None, None]
     zero, unit = SCALES["evi"]
     branch = network.branches.of("optical")
     made = branch._scaled(bands)[:, 0, 0, 0] * unit + zero
@@ -26,9 +27,9 @@ def test_bands_give_back_their_evi():
 
 
 def test_neighbours_count_as_one_site():
-    assert real_camera.site_of("mead3_2021") == real_camera.site_of("mead1_2022") == "mead"
-    assert real_camera.site_of("goodwaterbau_2021") == real_camera.site_of("goodwater_2022")
-    assert real_camera.site_of("NEON.D06.KONA.DP1.00033_2022") != "NEON"
+    assert real_cameras.site_of("mead3_2021") == real_cameras.site_of("mead1_2022") == "mead"
+    assert real_cameras.site_of("goodwaterbau_2021") == real_cameras.site_of("goodwater_2022")
+    assert real_cameras.site_of("NEON.D06.KONA.DP1.00033_2022") != "NEON"
 
 
 def test_an_offset_is_learned_at_other_sites():
@@ -37,7 +38,7 @@ def test_an_offset_is_learned_at_other_sites():
     zero = np.zeros((5, 2, 4))
     truth = Truth(sites, sites, sites, sites, np.full(5, 2021), zero, none, zero.astype(int), False)
     late = np.array([10, 10, 4, 4, 7.0])[:, None, None] + zero
-    moved = real_camera.leave_one_site_out_offset(Answers(late, late - 1, late + 1), truth)
+    moved = real_cameras.leave_one_site_out_offset(Answers(late, late - 1, late + 1), truth)
     # median of 4, 4, 7; of 10, 10, 7; of 10, 10, 4, 4
     assert moved.day[:, 0, 0].tolist() == [6, 6, -6, -6, 0]
     assert (moved.high - moved.low == 2).all()
@@ -45,7 +46,7 @@ def test_an_offset_is_learned_at_other_sites():
 
 @pytest.fixture(scope="module")
 def years(request):
-    return real_camera.read_hls(request.getfixturevalue("real_data"))
+    return real_cameras.read_hls(request.getfixturevalue("real_data"))
 
 
 def test_site_years(years):
@@ -69,20 +70,20 @@ def test_site_years(years):
 
 
 def test_the_curve_comes_near_the_cameras(years):
-    answers = real_camera.evi_curve(years, "savgol")
+    answers = real_cameras.evi_curve(years, "savgol")
     error = np.abs(answers.day[:, 0] - years.truth.day[:, 0])
     assert (np.nanmean(error, axis=0) < 14).all()
-    moved = real_camera.leave_one_site_out_offset(answers, years.truth)
+    moved = real_cameras.leave_one_site_out_offset(answers, years.truth)
     better = np.abs(moved.day[:, 0] - years.truth.day[:, 0])
     assert np.nanmean(better) < np.nanmean(error)
 
 
 def test_chips(real_data, tmp_path):
-    example, camera = real_camera.read_chips(real_data)
+    example, camera = real_cameras.read_chips(real_data)
     assert example.optical.shape[1:] == (4, 18, 18)
     assert camera.year == 2023
     assert camera.accepted
-    day = real_camera.main_season(camera)
+    day = real_cameras.main_season(camera)
     assert (np.diff(day) > 0).all()
     # 30 m pixels, repeated: three neighbours in four rows or columns are alike.
     nir = example.optical[len(example.optical) // 2, 3]
@@ -92,7 +93,7 @@ def test_chips(real_data, tmp_path):
     (tmp_path / "phenocam").mkdir()
     for folder in ("hls_camera", "phenocam/series"):
         (tmp_path / folder).symlink_to(real_data / folder)
-    assert real_camera.read_chips(tmp_path)[1].crop == ""  # no table of crops
+    assert real_cameras.read_chips(tmp_path)[1].crop == ""  # no table of crops
 
 
 def test_fine_tuning_leaves_the_site_out(years, tmp_path, monkeypatch):
@@ -105,8 +106,8 @@ def test_fine_tuning_leaves_the_site_out(years, tmp_path, monkeypatch):
         seen.append((out.name, [*train, *valid], len(valid)))
         return start
 
-    monkeypatch.setattr(real_camera, "fine_tune", tune)
-    answers = real_camera.fine_tuned_answers(years, weights, tmp_path)
+    monkeypatch.setattr(real_cameras, "fine_tune", tune)
+    answers = real_cameras.fine_tuned_answers(years, weights, tmp_path)
     assert answers.day.shape == (29, 2, 4)
     assert len(seen) == 13
     for site, rows, held in seen:
@@ -117,7 +118,7 @@ def test_fine_tuning_leaves_the_site_out(years, tmp_path, monkeypatch):
 
 
 def test_every_camera_has_a_place(years):
-    assert {name.rpartition("_")[0] for name in years.truth.site_year} == set(real_camera.PLACES)
+    assert {name.rpartition("_")[0] for name in years.truth.site_year} == set(real_cameras.PLACES)
 
 
 def test_fine_tuned_weights_are_refused_where_they_learned(tmp_path, monkeypatch):
@@ -126,16 +127,16 @@ def test_fine_tuned_weights_are_refused_where_they_learned(tmp_path, monkeypatch
     truth = Truth(names, names, names, names, names, zero, zero == 1, zero.astype(int), False)
     rng = np.random.default_rng(0)
     examples = tuple(training_examples.example(rng, radar_dates=0) for _ in names)
-    years = real_camera.SiteYears(truth, (), (), examples, zero, zero)
+    years = real_cameras.SiteYears(truth, (), (), examples, zero, zero)
     torch.manual_seed(0)
     weights = tmp_path / "evi.safetensors"
     cameras = {"pixels": "simulated", "sites": {"silverton": (45.0, -122.8)}}
     save(build(CONFIGS["evi-only"]), weights, card={"lessons": "none", "cameras": cameras})
-    short = replace(real_camera.FINE_TUNING, steps=2, check=1)
-    monkeypatch.setattr(real_camera, "FINE_TUNING", short)
+    short = replace(real_cameras.FINE_TUNING, steps=2, check=1)
+    monkeypatch.setattr(real_cameras, "FINE_TUNING", short)
     train, valid = np.array([0]), np.array([1])
-    tuned = real_camera.fine_tune(weights, years, train, valid, tmp_path / "out", 3)
-    card = real_camera.load(tuned)[1]["card"]
+    tuned = real_cameras.fine_tune(weights, years, train, valid, tmp_path / "out", 3)
+    card = real_cameras.load(tuned)[1]["card"]
     assert card["lessons"] == "none"
     assert card["cameras"]["pixels"] == "simulated"
     assert card["cameras"]["fine_tuned"].startswith("1 site-years")

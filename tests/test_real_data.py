@@ -5,16 +5,16 @@ import pytest
 import real_series as made
 import xarray as xr
 
-from deepcrop import curve_labels, real_data
-from deepcrop.batches import EVENTS
 from deepcrop.errors import DeepCropError
+from deepcrop.training import curve_labels, real_excerpts
+from deepcrop.training.examples import EVENTS
 
 CURVE = slice(5, 10)
 
 
 @pytest.fixture(scope="module")
 def flanders(real_data_folder):
-    return real_data.read("flanders", real_data_folder)
+    return real_excerpts.read("flanders", real_data_folder)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_orbits_by_the_time_of_day():
         ],
         "datetime64[ns]",
     )
-    assert real_data.orbits_of(times).tolist() == [1, 0, 1, 0]
+    assert real_excerpts.orbits_of(times).tolist() == [1, 0, 1, 0]
 
 
 def test_tiles_carry_the_labels_of_their_pixels():
@@ -91,7 +91,7 @@ def test_tiles_carry_the_labels_of_their_pixels():
         spread=day,
         none=np.zeros(day.shape, bool),
     )
-    tiles = real_data._tiles(example)
+    tiles = real_excerpts._tiles(example)
     assert len(tiles) == 16
     found = set()
     for tile in tiles:
@@ -106,11 +106,11 @@ def test_tiles_carry_the_labels_of_their_pixels():
 
 def test_what_states_no_licence_does_not_teach(tmp_path):
     with pytest.raises(DeepCropError, match="may not teach"):
-        real_data.fine_tune_examples(tmp_path, ["angiang"])
+        real_excerpts.fine_tune_examples(tmp_path, ["angiang"])
     with pytest.raises(DeepCropError, match="unknown"):
-        real_data.read("wales", tmp_path)
+        real_excerpts.read("wales", tmp_path)
     with pytest.raises(DeepCropError, match="0 files"):
-        real_data.read("flanders", tmp_path)
+        real_excerpts.read("flanders", tmp_path)
 
 
 # --- real files -----------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def test_flanders(flanders, real_data_folder):
 
 
 def test_france(real_data_folder):
-    france = real_data.read("france", real_data_folder)
+    france = real_excerpts.read("france", real_data_folder)
     assert len(france.examples) == 500
     assert not france.dense
     vv = np.concatenate([one.radar[:, 0, 9, 9] for one in france.examples])
@@ -159,7 +159,7 @@ def test_france(real_data_folder):
 
 @pytest.mark.slow  # 500 small files
 def test_an_giang_has_one_offset(real_data_folder):
-    place = real_data.read("angiang", real_data_folder)
+    place = real_excerpts.read("angiang", real_data_folder)
     assert len(place.examples) == 250
     green = {"before": [], "after": []}
     for one in place.examples:
@@ -173,7 +173,7 @@ def test_an_giang_has_one_offset(real_data_folder):
 
 
 def test_what_teaches_is_of_one_size_for_each_place(real_data_folder):
-    tiles = real_data.fine_tune_examples(real_data_folder, ["flanders"])
+    tiles = real_excerpts.fine_tune_examples(real_data_folder, ["flanders"])
     assert {one.optical.shape[-2:] for one in tiles} == {(30, 30)}
     assert {one.day.shape for one in tiles} == {(169, 2, 10)}
     assert all((one.none | np.isfinite(one.day)).any() for one in tiles)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import real_series as made
 
-from deepcrop import thinning, thinning_tables
-from deepcrop.batches import EVENTS
-from deepcrop.labels import CALENDAR
-from deepcrop.thinning import Case
+from deepcrop.stages import CALENDAR
+from deepcrop.studies import scene_thinning, thinning_tables
+from deepcrop.studies.scene_thinning import Case
+from deepcrop.training.examples import EVENTS
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def archive():
 def test_a_smaller_share_keeps_a_part_of_a_larger_one(archive):
     kept = {}
     for share in (0.6, 0.25):
-        ((examples, pixels),) = thinning.inputs(archive, Case(share, 3))
+        ((examples, pixels),) = scene_thinning.inputs(archive, Case(share, 3))
         assert pixels.all()
         kept[share] = [set(one.optical_days) for one in examples]
         for one, whole in zip(examples, archive.examples, strict=True):
@@ -27,12 +27,12 @@ def test_a_smaller_share_keeps_a_part_of_a_larger_one(archive):
             assert one.radar is whole.radar  # radar is kept
     assert all(few < many for few, many in zip(kept[0.25], kept[0.6], strict=True))
     assert kept[0.6][0] != kept[0.6][1]  # each patch has a draw of its own
-    ((other, _),) = thinning.inputs(archive, Case(0.6, 4))
+    ((other, _),) = scene_thinning.inputs(archive, Case(0.6, 4))
     assert set(other[0].optical_days) != kept[0.6][0]
 
 
 def test_the_gap_lies_around_green_up(archive):
-    ((examples, pixels),) = thinning.inputs(archive, Case(gap=True))
+    ((examples, pixels),) = scene_thinning.inputs(archive, Case(gap=True))
     assert pixels.all()
     for one, peak in zip(examples, (150, 190, 230), strict=True):
         middle = peak - made.HALF
@@ -41,16 +41,16 @@ def test_the_gap_lies_around_green_up(archive):
 
 
 def test_cases():
-    every = thinning.cases((1.0, 0.4), draws=2)
+    every = scene_thinning.cases((1.0, 0.4), draws=2)
     assert [case.name for case in every] == ["100_0", "40_0", "40_1", "gap"]
     assert [case.kind for case in every][1:3] == ["40 %", "40 %"]
 
 
 def test_the_curve_of_all_scenes_is_its_own_reference(archive):
-    answer = thinning.answer(archive, Case(), thinning.curve_method(archive))
-    pixels = thinning.judged(archive, Case())
-    for pairing in thinning.PAIRINGS:
-        for found in thinning.errors(archive, [answer], "curve", pairing, pixels).values():
+    answer = scene_thinning.answer(archive, Case(), scene_thinning.curve_method(archive))
+    pixels = scene_thinning.judged(archive, Case())
+    for pairing in scene_thinning.PAIRINGS:
+        for found in scene_thinning.errors(archive, [answer], "curve", pairing, pixels).values():
             assert (found.error == 0).all()
             assert found.group.size == 3
 
@@ -65,13 +65,13 @@ def answers(archive, shift, lost=()):
 def test_scores_by_hand(archive):
     pixels = np.ones(3, bool)
     given = [answers(archive, 4), answers(archive, -10, lost=[0])]
-    found = thinning.errors(archive, given, "curve", "slot", pixels)["eos50"]
+    found = scene_thinning.errors(archive, given, "curve", "slot", pixels)["eos50"]
     assert found.error.shape == (2, 3)
-    curve = thinning.errors(archive, [answers(archive, 0), answers(archive, 0, [1])], "curve",
+    curve = scene_thinning.errors(archive, [answers(archive, 0), answers(archive, 0, [1])], "curve",
                             "slot", pixels)["eos50"]  # fmt: skip
     key = {"place": "a", "method": "b", "ruler": "curve", "kept": "40 %", "pairing": "slot",
            "stage": "eos50"}  # fmt: skip
-    score = thinning.score(key, found, "all", curve, offset=2.0)
+    score = scene_thinning.score(key, found, "all", curve, offset=2.0)
     assert score.references == 3
     assert score.dated == pytest.approx(5 / 6)
     assert score.mae == pytest.approx((3 * 4 + 2 * 10) / 5)
@@ -80,8 +80,8 @@ def test_scores_by_hand(archive):
     assert score.between_draws == pytest.approx(np.std([4, 10], ddof=1))
     assert score.mae_offset == pytest.approx((3 * 2 + 2 * 12) / 5)
     assert score.mae_common == pytest.approx((3 * 4 + 10) / 4)  # the curve lacks the second
-    assert thinning.middle(found) == 4
-    wheat = thinning.score(key, found, "wheat", curve, 0.0)
+    assert scene_thinning.middle(found) == 4
+    wheat = scene_thinning.score(key, found, "wheat", curve, 0.0)
     assert (wheat.references, wheat.dated, wheat.mae) == (1, 0.5, 4)
 
 
@@ -90,7 +90,9 @@ def test_edges_of_fields_have_numbers_of_their_own(archive):
     tile = replace(archive, name="flanders", inside=np.array([True, True, False]))
     day = answers(archive, 4)
     day[2] += 36
-    given = {("flanders", "NDVI curve"): (tile, {case: day for case in thinning.cases((1.0,), 1)})}
+    given = {
+        ("flanders", "NDVI curve"): (tile, {case: day for case in scene_thinning.cases((1.0,), 1)})
+    }
     scores = thinning_tables.thinned_scores(given)
     found = {
         s.group: (s.references, s.mae)
@@ -115,29 +117,29 @@ def test_pairing_by_time(archive):
     crossed = answers(archive, 0)[:, ::-1]  # the main season in slot 2
     far = answers(archive, 300)
     pixels = np.ones(3, bool)
-    slot = thinning.errors(archive, [crossed], "curve", "slot", pixels)["sos50"]
+    slot = scene_thinning.errors(archive, [crossed], "curve", "slot", pixels)["sos50"]
     assert np.isnan(slot.error).all()
-    season = thinning.errors(archive, [crossed, far], "curve", "season", pixels)["sos50"]
+    season = scene_thinning.errors(archive, [crossed, far], "curve", "season", pixels)["sos50"]
     assert (season.error[0] == 0).all()
     assert np.isnan(season.error[1]).all()  # overlaps nothing: no answer
 
 
 def test_doubtful_dates_are_no_reference(archive):
     wide = [replace(one, spread=one.spread * 0 + 10.0) for one in archive.examples]
-    assert thinning.trusted(archive).sum() == 15
-    assert not thinning.trusted(replace(archive, examples=tuple(wide))).any()
+    assert scene_thinning.trusted(archive).sum() == 15
+    assert not scene_thinning.trusted(replace(archive, examples=tuple(wide))).any()
     nowhere = replace(archive, groups=np.array(["", "maize", "maize"]))
-    assert thinning.trusted(nowhere).sum() == 10
+    assert scene_thinning.trusted(nowhere).sum() == 10
 
 
 def test_camera_ruler_takes_the_other_five():
-    assert thinning.of_ruler(np.arange(10), "camera").tolist() == [0, 1, 2, 3, 4]
-    assert thinning.of_ruler(np.arange(10), "curve").tolist() == [5, 6, 7, 8, 9]
+    assert scene_thinning.of_ruler(np.arange(10), "camera").tolist() == [0, 1, 2, 3, 4]
+    assert scene_thinning.of_ruler(np.arange(10), "curve").tolist() == [5, 6, 7, 8, 9]
     assert EVENTS[:5] == CALENDAR
 
 
 def test_offsets_come_from_other_places(archive):
-    cases = thinning.cases((1.0,), 1)[:1]
+    cases = scene_thinning.cases((1.0,), 1)[:1]
     elsewhere = replace(archive, name="flanders")
     given = {
         ("france", "NDVI curve"): (archive, {case: answers(archive, 3) for case in cases}),

@@ -8,8 +8,12 @@ import pytest
 from small_result import small_result
 from test_mapping import season_cube
 
-from deepcrop import mapping, observations, products, report
+from deepcrop.cube.io import save_cube
 from deepcrop.errors import DeepCropError
+from deepcrop.mapping.region import map_region
+from deepcrop.products import write as product_writer
+from deepcrop.report import map_report
+from deepcrop.report.map_report import report
 
 
 class Loads(HTMLParser):
@@ -42,9 +46,9 @@ def page(tmp_path_factory):
     result = small_result(folder / "maps")
     result.summary["seen"] = {"optical": [{"date": "2018-04-11", "share": 0.8}]}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "open_result", lambda path: result)
-        patch.setattr("deepcrop.report_page.DPI", 40)
-        made = report.report(folder / "maps")
+        patch.setattr(map_report, "open_result", lambda path: result)
+        patch.setattr("deepcrop.report.page.DPI", 40)
+        made = report(folder / "maps")
     return made
 
 
@@ -89,9 +93,9 @@ def test_the_page_says_what_the_map_is(page):
 
 def test_real_data_is_acknowledged_and_not_called_simulated(tmp_path, monkeypatch):
     result = small_result(tmp_path / "maps", methods=("curve",), simulated=False, crops=False)
-    monkeypatch.setattr(report, "open_result", lambda path: result)
-    monkeypatch.setattr("deepcrop.report_page.DPI", 40)
-    made = report.report(tmp_path / "maps", tmp_path / "page")
+    monkeypatch.setattr(map_report, "open_result", lambda path: result)
+    monkeypatch.setattr("deepcrop.report.page.DPI", 40)
+    made = report(tmp_path / "maps", tmp_path / "page")
     text = made.read_text(encoding="utf-8")
     assert "SIMULATED" not in text
     assert "modified Copernicus Sentinel data" in text
@@ -100,11 +104,11 @@ def test_real_data_is_acknowledged_and_not_called_simulated(tmp_path, monkeypatc
 
 
 def test_a_map_becomes_a_report(tmp_path, monkeypatch):
-    monkeypatch.setattr(products, "_write_picture", lambda *args: None)
-    monkeypatch.setattr("deepcrop.report_page.DPI", 40)
-    observations.save_cube(season_cube(), tmp_path / "cube.zarr")
-    mapping.map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
-    made = report.report(tmp_path / "maps")
+    monkeypatch.setattr(product_writer, "_write_picture", lambda *args: None)
+    monkeypatch.setattr("deepcrop.report.page.DPI", 40)
+    save_cube(season_cube(), tmp_path / "cube.zarr")
+    map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+    made = report(tmp_path / "maps")
     assert made == tmp_path / "maps" / "report" / "report.html"
     text = made.read_text(encoding="utf-8")
     assert "made-up fields" in text
@@ -113,11 +117,11 @@ def test_a_map_becomes_a_report(tmp_path, monkeypatch):
     assert "8 Sep" in text  # day 250, as the cube was made
     assert np.all([word in text for word in ("maize", "98 of use")])
     with pytest.raises(DeepCropError, match="overwrite"):
-        report.report(tmp_path / "maps")
-    assert report.report(tmp_path / "maps", overwrite=True) == made
+        report(tmp_path / "maps")
+    assert report(tmp_path / "maps", overwrite=True) == made
 
 
 def test_what_is_no_map_is_refused(tmp_path):
     with pytest.raises(DeepCropError, match="does not exist"):
-        report.report(tmp_path / "nothing")
+        report(tmp_path / "nothing")
     assert not list(tmp_path.iterdir())

@@ -14,17 +14,22 @@ from network_batches import small
 from pyproj import Transformer
 from test_sites import accepted, labels, season
 
-from deepcrop import observations, reproduce, samples, score_report, study
+from deepcrop.cameras.site_years import read_network, site_years
+from deepcrop.cameras.spatial_split import TEST_SITES
+from deepcrop.cube.contract import grid_of
+from deepcrop.cube.io import open_cube, save_cube
 from deepcrop.errors import CubeError, DeepCropError
+from deepcrop.evaluation import weights_report
+from deepcrop.evaluation.weights_report import evaluate, network_answers, title_of
 from deepcrop.network import CONFIGS, build, save
-from deepcrop.reproduce import train_method
-from deepcrop.samples import VIEW_DISTANCE
-from deepcrop.score_report import Part, evaluate, network_answers, title_of
 from deepcrop.simulation import REVISION
-from deepcrop.sites import TEST_SITES, read_network, site_years
 from deepcrop.stages import STAGES
-from deepcrop.study import Study, sample_set
-from deepcrop.training import Training
+from deepcrop.studies import paper_experiment, paper_samples
+from deepcrop.studies.paper_experiment import train_method
+from deepcrop.studies.paper_samples import Study, sample_set
+from deepcrop.training import samples
+from deepcrop.training.fit import Training
+from deepcrop.training.samples import VIEW_DISTANCE, Part
 
 PLACES = {"one": "one", "two": "one", "three": "three", "four": "four", "near": "mead2"}
 PROVENANCE = {
@@ -38,8 +43,8 @@ PROVENANCE = {
 @pytest.fixture(autouse=True)
 def _small_pictures(monkeypatch):
     """Large ones take the time; tests of the figures look at them."""
-    monkeypatch.setattr("deepcrop.report_page.DPI", 30)
-    monkeypatch.setattr(score_report, "MOST_PROFILES", 1)
+    monkeypatch.setattr("deepcrop.report.page.DPI", 30)
+    monkeypatch.setattr(weights_report, "MOST_PROFILES", 1)
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +116,8 @@ def experiment(years, made, tmp_path, monkeypatch):
         (out / "checkpoint.pt").write_text("large")
         return out / "weights.safetensors"
 
-    monkeypatch.setattr(reproduce, "train_method", fake)
-    monkeypatch.setattr(reproduce, "camera_network", lambda study: years)
+    monkeypatch.setattr(paper_experiment, "train_method", fake)
+    monkeypatch.setattr(paper_experiment, "camera_network", lambda study: years)
     out = tmp_path / "out"
     out.mkdir()
     samples.save(made, out / "samples_field.npz")
@@ -126,7 +131,7 @@ def read(path):
 
 def test_what_is_done_is_not_done_again_and_more_can_be_added(experiment):
     settings, taught = experiment
-    report = reproduce.reproduce(settings)
+    report = paper_experiment.reproduce(settings)
     assert [(name, seed) for name, seed, *_ in taught] == [("radar-only", 1), ("radar-only", 2)]
     names = sorted(str(path.relative_to(settings.out)) for path in settings.out.rglob("*.npz"))
     assert names == [
@@ -144,11 +149,11 @@ def test_what_is_done_is_not_done_again_and_more_can_be_added(experiment):
     )
     before = (settings.out / "tables" / "methods.csv").read_text()
 
-    reproduce.reproduce(settings)
+    paper_experiment.reproduce(settings)
     assert len(taught) == 2
     assert (settings.out / "tables" / "methods.csv").read_text() == before
 
-    reproduce.reproduce(replace(settings, methods=("transformer-only",), seeds=1))
+    paper_experiment.reproduce(replace(settings, methods=("transformer-only",), seeds=1))
     assert [(name, seed) for name, seed, *_ in taught[2:]] == [("transformer-only", 1)]
     rows = {row["method"]: row for row in read(settings.out / "tables" / "methods.csv")}
     assert list(rows) == [
@@ -177,7 +182,7 @@ def test_what_is_done_is_not_done_again_and_more_can_be_added(experiment):
 
 def test_no_test_site_nor_neighbour_teaches_or_stops(experiment):
     settings, taught = experiment
-    reproduce.reproduce(replace(settings, seeds=1))
+    paper_experiment.reproduce(replace(settings, seeds=1))
     ((_, _, train, valid),) = taught
     assert train | valid == {(site, PLACES[site]) for site in ("one", "two", "three", "four")}
     assert valid
@@ -186,7 +191,7 @@ def test_no_test_site_nor_neighbour_teaches_or_stops(experiment):
 
 def test_folds_ask_every_sample_once_of_a_network_that_never_saw_its_cluster(experiment, made):
     settings, taught = experiment
-    reproduce.reproduce(replace(settings, seeds=1, folds=4))
+    paper_experiment.reproduce(replace(settings, seeds=1, folds=4))
     assert len(taught) == 1 + 4
     every = {(fact["site"], fact["cluster"]) for fact in made.facts}
     asked = []
@@ -213,32 +218,32 @@ def test_two_folds_with_samples_are_too_few(experiment, years, made):
     settings = replace(experiment[0], folds=8)
     one_cluster = samples.collect(Part(made, [0, 1]), PROVENANCE)
     with pytest.raises(DeepCropError, match="Only 1 of 8 folds have a sample; at least 3"):
-        reproduce._fold_jobs(settings, one_cluster, years)
+        paper_experiment._fold_jobs(settings, one_cluster, years)
 
 
 def test_an_interruption_loses_one_training_at_most(experiment, monkeypatch):
     settings, taught = experiment
-    real = reproduce.train_method
+    real = paper_experiment.train_method
 
     def killed(name, config, train, valid, seed, *more):
         if seed == 2:
             raise KeyboardInterrupt
         return real(name, config, train, valid, seed, *more)
 
-    monkeypatch.setattr(reproduce, "train_method", killed)
+    monkeypatch.setattr(paper_experiment, "train_method", killed)
     with pytest.raises(KeyboardInterrupt):
-        reproduce.reproduce(settings)
-    monkeypatch.setattr(reproduce, "train_method", real)
-    reproduce.reproduce(settings)
+        paper_experiment.reproduce(settings)
+    monkeypatch.setattr(paper_experiment, "train_method", real)
+    paper_experiment.reproduce(settings)
     assert [seed for _, seed, *_ in taught] == [1, 2]
 
 
 def test_results_of_other_settings_are_refused(experiment, years, monkeypatch):
     settings, _ = experiment
     settings = replace(settings, seeds=1)
-    reproduce.reproduce(settings)
+    paper_experiment.reproduce(settings)
     with pytest.raises(DeepCropError, match=r"samples_field\.npz was made with other settings"):
-        reproduce.reproduce(replace(settings, realisations=1))
+        paper_experiment.reproduce(replace(settings, realisations=1))
     moved = [replace(years[0], day=years[0].day + 1), *years[1:]]
     with pytest.raises(DeepCropError, match="cameras or labels"):
         sample_set(settings, moved, "field")
@@ -246,13 +251,13 @@ def test_results_of_other_settings_are_refused(experiment, years, monkeypatch):
         sample_set(settings, years[1:], "field")
     with pytest.raises(DeepCropError, match="cameras or labels"):
         sample_set(replace(settings, archive="pc"), years, "field")
-    monkeypatch.setattr(reproduce, "recipe", lambda config, seed, start: Training(steps=3))
+    monkeypatch.setattr(paper_experiment, "recipe", lambda config, seed, start: Training(steps=3))
     with pytest.raises(DeepCropError, match=r"answers\.npz .*\(training differ\)"):
-        reproduce.reproduce(settings)
+        paper_experiment.reproduce(settings)
     path = settings.out / "runs" / "radar-only" / "seed1" / "answers.npz"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DeepCropError, match="cannot be read"):
-        reproduce.reproduce(settings)
+        paper_experiment.reproduce(settings)
 
 
 def test_each_method_starts_from_its_own_weights(experiment):
@@ -264,7 +269,7 @@ def test_each_method_starts_from_its_own_weights(experiment):
     settings = replace(
         settings, methods=("radar-only", "optical-only"), start=tiles / "{method}" / "w.safetensors"
     )
-    reproduce.reproduce(settings)
+    paper_experiment.reproduce(settings)
     for name in settings.methods:
         wanted = hashlib.sha256((tiles / name / "w.safetensors").read_bytes()).hexdigest()
         with np.load(settings.out / "runs" / name / "seed1" / "answers.npz") as file:
@@ -273,7 +278,7 @@ def test_each_method_starts_from_its_own_weights(experiment):
         (tiles / "radar-only" / "w.safetensors").read_bytes()
     )
     with pytest.raises(DeepCropError, match="holds another network than the one to train"):
-        reproduce.reproduce(settings)
+        paper_experiment.reproduce(settings)
 
 
 @pytest.mark.parametrize(
@@ -415,14 +420,14 @@ def test_real_pixels_come_from_cubes_that_are_fetched_once(years, tmp_path, monk
 
     def fetch_sites(names, network, request, out):
         (name,) = names
-        wanted = request(observations.grid_of(cube))
+        wanted = request(grid_of(cube))
         asked.append((name, str(wanted.start), str(wanted.end), wanted.archive))
         if name == some[2].site:
-            return [study.site_fetch.SiteFetched(name, why="nobody knows it")]
-        observations.save_cube(cube, out / f"{name}.zarr")
-        return [study.site_fetch.SiteFetched(name)]
+            return [paper_samples.site_fetch.SiteFetched(name, why="nobody knows it")]
+        save_cube(cube, out / f"{name}.zarr")
+        return [paper_samples.site_fetch.SiteFetched(name)]
 
-    monkeypatch.setattr(study.site_fetch, "fetch_sites", fetch_sites)
+    monkeypatch.setattr(paper_samples.site_fetch, "fetch_sites", fetch_sites)
     (tmp_path / "phenocam").mkdir()
     settings = Study("pc", tmp_path, tmp_path)
     made = sample_set(settings, some, "mast")
@@ -441,7 +446,7 @@ def test_real_pixels_come_from_cubes_that_are_fetched_once(years, tmp_path, monk
 
 def place_in(cube):
     """Latitude and longitude of the middle of a cube."""
-    box = observations.grid_of(cube)
+    box = grid_of(cube)
     to_degrees = Transformer.from_crs(str(box.crs), "EPSG:4326", always_xy=True)
     lon, lat = to_degrees.transform(box.coords["x"].values[20], box.coords["y"].values[20])
     return {"latitude": lat, "longitude": lon}
@@ -455,7 +460,7 @@ def archive(years, tmp_path, monkeypatch):
     there = [replace(year, **place_in(cube)) for year in years]
     first = tmp_path / "phenocam" / f"{years[0].site}.zarr"
     first.parent.mkdir()
-    observations.save_cube(cube, first)
+    save_cube(cube, first)
     for year in years[1:]:
         if year.site not in ("mead2", "near", "three"):
             shutil.copytree(first, first.with_name(f"{year.site}.zarr"))
@@ -463,17 +468,19 @@ def archive(years, tmp_path, monkeypatch):
     monkeypatch.setitem(CONFIGS, "transformer-only", small("transformer-only", **little))
     monkeypatch.setitem(CONFIGS, "paper-transformer", small("paper-transformer"))
     monkeypatch.setattr(
-        reproduce, "recipe", lambda config, seed, start: Training(steps=1, check=1, seed=seed)
+        paper_experiment,
+        "recipe",
+        lambda config, seed, start: Training(steps=1, check=1, seed=seed),
     )
-    monkeypatch.setattr(study, "_fetch", lambda settings, years: None)
-    monkeypatch.setattr(reproduce, "camera_network", lambda study: there)
+    monkeypatch.setattr(paper_samples, "_fetch", lambda settings, years: None)
+    monkeypatch.setattr(paper_experiment, "camera_network", lambda study: there)
     methods = ("transformer-only", "paper-transformer")
     return Study("pc", tmp_path, tmp_path / "out", methods, seeds=1, folds=4), there
 
 
 def test_the_experiment_on_real_pixels_of_which_some_are_missing(archive, capsys):
     settings, _ = archive
-    report = reproduce.reproduce(settings)
+    report = paper_experiment.reproduce(settings)
     text = report.read_text()
     assert "SIMULATED" not in (settings.out / "report.html").read_text()
     assert "Archive: pc; random numbers. 3 site" in text
@@ -492,16 +499,18 @@ def test_the_experiment_on_real_pixels_of_which_some_are_missing(archive, capsys
     assert whole["Deep-CroP, transformer only"] == "7"
     assert {"cluster mead2", "cluster three"}.isdisjoint(row["group"] for row in rows)
     for method in settings.methods:
-        about = score_report.load(settings.out / "runs" / method / "seed1" / "weights.safetensors")
+        about = weights_report.load(
+            settings.out / "runs" / method / "seed1" / "weights.safetensors"
+        )
         assert about[1]["inputs"]["radiometry"] == ["sigma0 from gamma0, approximate"]
 
 
 def test_a_simulated_cube_is_no_sample_of_an_archive(archive):
     settings, years = archive
     path = settings.data / "phenocam" / f"{years[0].site}.zarr"
-    cube = observations.open_cube(path).load()
+    cube = open_cube(path).load()
     cube["optical"].attrs |= {"simulated": 1}
-    observations.save_cube(cube, path, overwrite=True)
+    save_cube(cube, path, overwrite=True)
     settings.out.mkdir()
     made = sample_set(settings, years, "field")
     assert years[0].site not in {fact["site"] for fact in made.facts}
@@ -524,7 +533,7 @@ def test_too_few_real_pixels(archive, kept, words):
         if year.site not in kept:
             shutil.rmtree(settings.data / "phenocam" / f"{year.site}.zarr", ignore_errors=True)
     with pytest.raises(DeepCropError, match=words):
-        reproduce.reproduce(settings)
+        paper_experiment.reproduce(settings)
 
 
 # --- a real training ------------------------------------------------------------------------------
@@ -532,30 +541,32 @@ def test_too_few_real_pixels(archive, kept, words):
 
 def test_a_method_is_taught(made, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        reproduce, "recipe", lambda config, seed, start: Training(steps=2, check=1, seed=seed)
+        paper_experiment,
+        "recipe",
+        lambda config, seed, start: Training(steps=2, check=1, seed=seed),
     )
     config = small("transformer-only")
     one, two = (
         train_method("x", config, Part(made, [0, 1, 2]), Part(made, [3]), 1, tmp_path / name)
         for name in "ab"
     )
-    first, second = (score_report.load(path)[0].state_dict() for path in (one, two))
+    first, second = (weights_report.load(path)[0].state_dict() for path in (one, two))
     assert all(torch.equal(first[name], second[name]) for name in first)
-    card = score_report.load(one)[1]["card"]
+    card = weights_report.load(one)[1]["card"]
     assert card["cameras"]["pixels"] == "simulated pixels, real camera labels"
     assert card["cameras"]["sites"] == {
         fact["site"]: [fact["latitude"], fact["longitude"]] for fact in made.facts[:4]
     }
-    assert score_report.load(one)[1]["inputs"]["radiometry"] == ["sigma0"]
+    assert weights_report.load(one)[1]["inputs"]["radiometry"] == ["sigma0"]
 
 
 def test_the_published_network_is_taught_in_its_own_way(made, tmp_path, monkeypatch):
-    how = reproduce.recipe(CONFIGS["paper"], 1)
+    how = paper_experiment.recipe(CONFIGS["paper"], 1)
     assert (how.rate, how.steps, how.seed, how.bfloat16) == (1e-4, 3000, 1, True)
-    assert reproduce.recipe(CONFIGS["default"], 1).rate == 3e-3
+    assert paper_experiment.recipe(CONFIGS["default"], 1).rate == 3e-3
     batches = []
     monkeypatch.setattr(
-        reproduce, "fit", lambda network, sources, *more: batches.append(sources[0].batch)
+        paper_experiment, "fit", lambda network, sources, *more: batches.append(sources[0].batch)
     )
     for name in ("paper-transformer", "transformer-only"):
         train_method(name, small(name), Part(made, [0]), Part(made, [1]), 1, tmp_path)
@@ -565,7 +576,9 @@ def test_the_published_network_is_taught_in_its_own_way(made, tmp_path, monkeypa
 @pytest.mark.slow
 def test_the_experiment_over_real_cameras(real_data, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        reproduce, "recipe", lambda config, seed, start: Training(steps=2, check=1, seed=seed)
+        paper_experiment,
+        "recipe",
+        lambda config, seed, start: Training(steps=2, check=1, seed=seed),
     )
     wanted = (*TEST_SITES, "silverton", "arsltarmdcr", "harvardfarmsouth")
     series = [
@@ -575,9 +588,9 @@ def test_the_experiment_over_real_cameras(real_data, tmp_path, monkeypatch):
     ]
     every = read_network(series, real_data / "phenocam/sites.csv")
     first = {year.site: year for year in every if year.accepted and year.year >= 2018}
-    monkeypatch.setattr(reproduce, "camera_network", lambda study: list(first.values()))
+    monkeypatch.setattr(paper_experiment, "camera_network", lambda study: list(first.values()))
     settings = Study("simulated", real_data, tmp_path, ("transformer-only",), seeds=1)
-    report = reproduce.reproduce(settings)
+    report = paper_experiment.reproduce(settings)
     rows = {row["method"]: row for row in read(tmp_path / "tables" / "methods.csv")}
     assert float(rows["NDVI curve"]["detected, %"]) > 80
     assert float(rows["NDVI curve, calibrated"]["SOS50"]) < 30

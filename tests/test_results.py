@@ -7,18 +7,21 @@ import pytest
 import rasterio
 from tests.test_mapping import season_cube
 
-from deepcrop import grid, mapping, observations, products
+from deepcrop import grid
+from deepcrop.cube.io import save_cube
 from deepcrop.errors import DeepCropError
-from deepcrop.results import ResultClass, open_result
+from deepcrop.mapping.region import map_region
+from deepcrop.products import write as product_writer
+from deepcrop.products.results import ResultClass, open_result
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
-    observations.save_cube(season_cube(), folder / "cube.zarr")
+    save_cube(season_cube(), folder / "cube.zarr")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(products, "_write_picture", lambda *args: None)
-        return mapping.map_region(folder / "cube.zarr", 2018, folder / "maps").path
+        patch.setattr(product_writer, "_write_picture", lambda *args: None)
+        return map_region(folder / "cube.zarr", 2018, folder / "maps").path
 
 
 def test_a_result_says_what_it_is(path):

@@ -8,10 +8,11 @@ from conftest import make_cube
 from pyproj import Transformer
 from test_sites import accepted, labels, season
 
-from deepcrop import grid, observations
+from deepcrop import grid
+from deepcrop.cameras.site_years import site_years
+from deepcrop.cube.contract import OPTICAL_BANDS, grid_of
 from deepcrop.errors import CubeError, DeepCropError
-from deepcrop.samples import VIEW_DISTANCE, cell_seen, collect, cut, load, sample, save
-from deepcrop.sites import site_years
+from deepcrop.training.samples import VIEW_DISTANCE, cell_seen, collect, cut, load, sample, save
 
 ROW, COL = 10, 15
 
@@ -19,7 +20,7 @@ ROW, COL = 10, 15
 @pytest.fixture
 def year(tmp_path, cube):
     """A site-year of a camera in the middle of cell (10, 15) that looks east."""
-    box = observations.grid_of(cube)
+    box = grid_of(cube)
     x, y = box.coords["x"].values[COL], box.coords["y"].values[ROW]
     lon, lat = Transformer.from_crs(str(box.crs), "EPSG:4326", always_xy=True).transform(x, y)
     (one,) = site_years([labels(tmp_path, "mead1", accepted(2018, season(1, 150)))])
@@ -31,10 +32,10 @@ def year(tmp_path, cube):
 
 def test_a_patch_is_the_window_of_the_grid(cube):
     patch = cut(cube, 10, 14, 2018)
-    rows, cols = grid.patch_at(observations.grid_of(cube), 10, 14)
+    rows, cols = grid.patch_at(grid_of(cube), 10, 14)
     assert patch.optical.shape == (6, 4, 18, 18)
     assert patch.radar.shape == (4, 2, 18, 18)
-    for b, band in enumerate(observations.OPTICAL_BANDS):
+    for b, band in enumerate(OPTICAL_BANDS):
         whole = cube["optical"][band].values
         assert np.array_equal(patch.optical[:, b], whole[:, rows, cols])
         assert np.array_equal(patch.optical[:, b, 9, 9], whole[:, 10, 14])
@@ -49,7 +50,7 @@ def test_a_patch_is_the_window_of_the_grid(cube):
 
 
 def test_masked_pixels_count_and_empty_dates_go(cube):
-    rows, cols = grid.patch_at(observations.grid_of(cube), 10, 14)
+    rows, cols = grid.patch_at(grid_of(cube), 10, 14)
     blue, nir = cube["optical"]["blue"], cube["optical"]["nir"]
     blue.values[0, rows, cols] = np.nan  # one band is enough
     nir.values[1, rows.start : rows.start + 9, cols] = np.nan
@@ -88,7 +89,7 @@ def test_orbits_that_nobody_knows_are_one(cube):
 
 
 def test_the_mast_and_the_field_it_looks_at(cube, year):
-    box = observations.grid_of(cube)
+    box = grid_of(cube)
     assert cell_seen(box, year.latitude, year.longitude, 0, 0) == (ROW, COL)
     at = {
         direction: cell_seen(box, year.latitude, year.longitude, direction, 60)
@@ -105,7 +106,7 @@ def test_the_mast_and_the_field_it_looks_at(cube, year):
 
 def test_samples_of_both_kinds(year):
     cube = make_cube(rows=40, cols=40)
-    box = observations.grid_of(cube)
+    box = grid_of(cube)
     mast = cell_seen(box, year.latitude, year.longitude, 0, 0)
     paper, ours = sample(cube, year, distance=0), sample(cube, year)
     assert (paper.moved, ours.moved) == (0, VIEW_DISTANCE)

@@ -7,11 +7,16 @@ import pytest
 from conftest import make_cube
 from test_sites import accepted, labels, season
 
-from deepcrop import figures, observations, samples, score_figures, score_tables, scores
+from deepcrop import figures
+from deepcrop.cameras.site_years import site_years
+from deepcrop.cube.contract import grid_of
 from deepcrop.errors import DeepCropError
-from deepcrop.score_report import SMOOTHERS
-from deepcrop.scores import ALL, Answers, Entry, Truth
-from deepcrop.sites import site_years
+from deepcrop.evaluation import figures as score_figures
+from deepcrop.evaluation import scores
+from deepcrop.evaluation import tables as score_tables
+from deepcrop.evaluation.scores import ALL, Answers, Entry, Truth
+from deepcrop.evaluation.weights_report import SMOOTHERS
+from deepcrop.training import samples
 
 NAN = math.nan
 SEASON = np.array([100.0, 110.0, 250.0, 260.0])
@@ -193,7 +198,7 @@ def sample(tmp_path):
     optical["red"][:] = (0.5 * (1 - value) / (1 + value))[:, None, None]
     optical["red"][np.flatnonzero(np.abs(days - 115) <= 10)[0], 20, 21] = np.nan
     cube["optical"] = optical
-    box = observations.grid_of(cube)
+    box = grid_of(cube)
     from pyproj import Transformer
 
     x, y = box.coords["x"].values[21], box.coords["y"].values[20]

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from deepcrop import batches
 from deepcrop.errors import DeepCropError
 from deepcrop.network.config import DEFAULT
-from deepcrop.simulation import REVISION, lesson_store
-from deepcrop.simulation.lessons import SIDE, lesson
+from deepcrop.simulation import REVISION
+from deepcrop.training import examples, tile_store
+from deepcrop.training.simulated_tiles import SIDE, lesson
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +60,17 @@ def test_rulers_agree_but_for_what_satellites_lag(lessons):
 
 
 def test_a_lesson_becomes_an_example(lessons):
-    one = batches.from_lesson(lessons[0])
-    _, labels = batches.collate([one], DEFAULT)
+    one = examples.from_lesson(lessons[0])
+    _, labels = examples.collate([one], DEFAULT)
     assert labels.day.shape == (169, 2, 10)
     assert labels.known.float().mean() > 0.95
 
 
 def test_what_is_stored_is_what_was_made(tmp_path, monkeypatch, lessons):
-    monkeypatch.setattr(lesson_store, "SHARD", 3)
+    monkeypatch.setattr(tile_store, "SHARD", 3)
     path = tmp_path / "lessons_1_0001.npz"
-    lesson_store._make_shard((path, 1, 1))
-    stored = lesson_store.Lessons([path])
+    tile_store._make_shard((path, 1, 1))
+    stored = tile_store.Lessons([path])
     assert len(stored) == 3
     for one, made in zip(stored, lessons[3:6], strict=True):
         np.testing.assert_allclose(one.optical, made.optical, atol=6e-5)
@@ -84,10 +84,10 @@ def test_what_is_stored_is_what_was_made(tmp_path, monkeypatch, lessons):
     about = arrays.pop("about")
     np.savez(path, **arrays)  # as before files said who made them
     with pytest.raises(DeepCropError, match=r"0001.npz was made by another version .*; delete it"):
-        lesson_store.Lessons([path])
+        tile_store.Lessons([path])
     np.savez(path, about=str(about).replace("deepcrop ", "deepcrop 9."), **arrays)
     with pytest.raises(DeepCropError, match=r"another version \(deepcrop 9\..*; delete it"):
-        lesson_store.Lessons([path])
+        tile_store.Lessons([path])
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(DeepCropError, match=r"lessons_1_0001.npz is no file of lessons"):
-        lesson_store.Lessons([path])
+        tile_store.Lessons([path])

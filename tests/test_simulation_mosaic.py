@@ -1,25 +1,25 @@
 import numpy as np
 import pytest
 
-from deepcrop.simulation import mosaic
+from deepcrop.simulation import field_mosaic
 
 
 @pytest.fixture(scope="module")
 def land():
-    return mosaic.draw(1, -1, -1, (800, 1100), 6.0)
+    return field_mosaic.draw(1, -1, -1, (800, 1100), 6.0)
 
 
 @pytest.mark.parametrize("window", [(0, 0, 64, 64), (313, 777, 101, 77), (790, 1050, 9, 49)])
 def test_any_block_can_be_drawn_by_itself(land, window):
     row, col, rows, cols = window
-    block = mosaic.draw(1, row - 1, col - 1, (rows, cols), 6.0)
+    block = field_mosaic.draw(1, row - 1, col - 1, (rows, cols), 6.0)
     for name in ("field", "road", "water", "along"):
         whole = getattr(land, name)[row : row + rows, col : col + cols]
         assert np.array_equal(getattr(block, name), whole), name
 
 
 def test_another_seed_is_another_land(land):
-    other = mosaic.draw(2, -1, -1, (200, 200), 6.0)
+    other = field_mosaic.draw(2, -1, -1, (200, 200), 6.0)
     assert (other.field[:200, :200] != land.field[:200, :200]).mean() > 0.5
 
 
@@ -45,7 +45,7 @@ def test_a_river_crosses_the_land_from_top_to_bottom(land):
 
 @pytest.mark.parametrize("wanted", [2.0, 6.0, 20.0])
 def test_median_field_size(wanted):
-    land = mosaic.draw(3, 0, 0, (640, 640), wanted)
+    land = field_mosaic.draw(3, 0, 0, (640, 640), wanted)
     numbers, count = np.unique(land.field, return_counts=True)
     whole = np.isin(numbers, np.concatenate([land.field[0], land.field[-1]]), invert=True)
     areas = count[whole & (numbers > 0)] / 100
@@ -69,7 +69,7 @@ def test_fields_are_irregular_compact_and_of_one_piece(land):
 
 
 def test_a_land_of_tiny_and_of_huge_fields():
-    tiny = mosaic.draw(1, 0, 0, (160, 160), 0.1)
+    tiny = field_mosaic.draw(1, 0, 0, (160, 160), 0.1)
     assert np.unique(tiny.field).size > 1000
-    huge = mosaic.draw(1, 0, 0, (160, 160), 1e4)
+    huge = field_mosaic.draw(1, 0, 0, (160, 160), 1e4)
     assert np.unique(huge.field).size < 8

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from test_sites import accepted, labels, season, whole_network
 
-from deepcrop import areas, observations, samples, stages
+from deepcrop import stages
+from deepcrop.cameras.site_years import site_years
+from deepcrop.cube.contract import check, grid_of, is_simulated
 from deepcrop.errors import DeepCropError
+from deepcrop.grid import areas
 from deepcrop.phenology import season_dates
-from deepcrop.simulation import camera, canopy, inversion, network, optical, surface
+from deepcrop.simulation import camera, camera_inversion, canopy, optical, surface
 from deepcrop.simulation.canopy import DAYS, GREEN_LAI, RESIDUE
-from deepcrop.sites import site_years
+from deepcrop.training import samples, simulated_cameras
 
 STAGES = [0, 1, 3, 4]  # of the five dates of a label, those that are no peak
 
@@ -34,8 +37,8 @@ def maize():
 
 @pytest.mark.parametrize("number", range(12))
 def test_the_camera_sees_the_curve_again(maize, number):
-    field, relation = inversion.invert(np.random.default_rng(number), maize, "corn")
-    error = inversion.observe(field.state, relation) - maize
+    field, relation = camera_inversion.invert(np.random.default_rng(number), maize, "corn")
+    error = camera_inversion.observe(field.state, relation) - maize
     assert np.sqrt(np.mean(error**2)) < 0.002  # the noise of a real 3-day value is about 0.005
     assert np.abs(error).max() < 0.012
     assert field.state.dtype == np.float32
@@ -47,7 +50,7 @@ def test_the_camera_sees_the_curve_again(maize, number):
 def test_a_season_keeps_its_order(maize):
     ahead = []
     for number in range(12):
-        field, _ = inversion.invert(np.random.default_rng(number), maize, "corn")
+        field, _ = camera_inversion.invert(np.random.default_rng(number), maize, "corn")
         year = slice(-canopy.FIRST_DAY + 130, -canopy.FIRST_DAY + 330)
         leaves, dead = field.state[year, GREEN_LAI], field.state[year, canopy.BROWN_LAI]
         (harvest,) = [day for day in field.events if 130 < day < 330]
@@ -70,7 +73,7 @@ def test_a_season_keeps_its_order(maize):
 
 
 def test_relations_differ(maize):
-    made = [inversion.invert(np.random.default_rng(k), maize, "corn") for k in range(20)]
+    made = [camera_inversion.invert(np.random.default_rng(k), maize, "corn") for k in range(20)]
     leaves = np.array([field.state[:, GREEN_LAI] for field, _ in made])
     day = -canopy.FIRST_DAY
     # On the same day of the same curve fields carry more or fewer leaves: no formula leads back.
@@ -78,24 +81,24 @@ def test_relations_differ(maize):
         spread = leaves[:, day + at].std() / leaves[:, day + at].mean()
         assert spread > 0.2, (at, spread)
     assert np.std([relation.gain for _, relation in made]) > 0.05
-    again, _ = inversion.invert(np.random.default_rng(3), maize, "corn")
+    again, _ = camera_inversion.invert(np.random.default_rng(3), maize, "corn")
     assert np.array_equal(again.state, made[3][0].state)
 
 
 def test_a_camera_that_never_changes():
-    field, _ = inversion.invert(np.random.default_rng(1), np.full(len(DAYS), 0.35))
+    field, _ = camera_inversion.invert(np.random.default_rng(1), np.full(len(DAYS), 0.35))
     assert np.isfinite(field.state).all()
 
 
 def test_crops_by_the_time_of_their_peak():
     early, late = (0.34 + bump(day, 0.1) + bump(day + 365, 0.1) for day in (130, 220))
     rngs = [np.random.default_rng(k) for k in range(20)]
-    wheat = {inversion.invert(rng, early, "wheat/barley")[0].main_crop() for rng in rngs}
+    wheat = {camera_inversion.invert(rng, early, "wheat/barley")[0].main_crop() for rng in rngs}
     assert wheat == {"winter_wheat", "winter_barley"}
-    assert {inversion.invert(rng, late, "soybean/wheat/barley")[0].main_crop() for rng in rngs} <= {
+    assert {camera_inversion.invert(rng, late, "soybean/wheat/barley")[0].main_crop() for rng in rngs} <= {
         "soybean", "spring_barley",
     }  # fmt: skip
-    unknown = {inversion.invert(rng, late)[0].main_crop() for rng in rngs}
+    unknown = {camera_inversion.invert(rng, late)[0].main_crop() for rng in rngs}
     assert len(unknown) > 3
     assert "winter_wheat" not in unknown
 
@@ -116,27 +119,27 @@ def year(tmp_path, maize):
 
 
 def test_the_curve_of_a_year(year, maize):
-    curve = network.camera_curve(year.labels, 2019)
+    curve = simulated_cameras.camera_curve(year.labels, 2019)
     assert np.allclose(curve[200:830], maize[200:830])
     assert (curve[:130] == curve[130]).all()
     assert (curve[830:] == curve[829]).all()
     gap = curve[149:191]
     assert np.allclose(np.diff(gap), np.diff(gap)[0])
     with pytest.raises(DeepCropError, match="field_AG_1000 saw nothing near 2024"):
-        network.camera_curve(year.labels, 2024)
+        simulated_cameras.camera_curve(year.labels, 2024)
 
 
 @pytest.fixture
 def cube(year):
-    return network.simulate(year)
+    return simulated_cameras.simulate(year)
 
 
 def test_a_cube_around_the_camera(year, cube):
-    observations.check(cube)
-    box = observations.grid_of(cube)
+    check(cube)
+    box = grid_of(cube)
     assert box == areas.around(year.latitude, year.longitude, 64, 64)
     assert cube.attrs["title"].endswith("pixels simulated, labels from a real camera")
-    assert observations.is_simulated(cube)
+    assert is_simulated(cube)
     assert set(cube.children) == {"optical", "sar"}  # no truth, no camera: nothing to peep at
     for group, least in (("optical", 30), ("sar", 50)):
         days = stages.to_days(cube[group]["time"].values, 2019)
@@ -146,7 +149,7 @@ def test_a_cube_around_the_camera(year, cube):
 
 
 def test_the_same_again_and_another_realisation(year, cube):
-    again, other = network.simulate(year), network.simulate(year, realisation=1)
+    again, other = simulated_cameras.simulate(year), simulated_cameras.simulate(year, realisation=1)
     for group, band in (("optical", "nir"), ("sar", "vh")):
         assert again[group].equals(cube[group])
         values = other[group][band].values
@@ -157,7 +160,9 @@ def test_the_same_again_and_another_realisation(year, cube):
 
 def test_before_the_second_satellite_there_are_fewer_passes(year):
     early, late = (
-        network._plan(np.random.default_rng(0), 5, replace(year, year=y), "north_america").optical
+        simulated_cameras._plan(
+            np.random.default_rng(0), 5, replace(year, year=y), "north_america"
+        ).optical
         for y in (2016, 2019)
     )
     assert 0.3 < len(early) / len(late) < 0.75
@@ -165,17 +170,17 @@ def test_before_the_second_satellite_there_are_fewer_passes(year):
 
 def test_the_view_is_of_one_field_whose_mean_is_the_curve(year, maize):
     rng = np.random.default_rng(4)
-    field, _ = inversion.invert(rng, maize, "corn")
-    row0, col0 = network._stand(rng, 7, (32, 32), 45.0, 12.0)
+    field, _ = camera_inversion.invert(rng, maize, "corn")
+    row0, col0 = simulated_cameras._stand(rng, 7, (32, 32), 45.0, 12.0)
     land = surface.make(7, row0, col0, (64, 64), 12.0, "north_america", 41.0)
-    land = network._put_before_camera(land, (32, 32), 45.0, field)
+    land = simulated_cameras._put_before_camera(land, (32, 32), 45.0, field)
     weights = camera.view_weights(45.0)
     view = slice(32 - 8, 32 + 9), slice(32 - 8, 32 + 9)
     index = next(k for k, other in enumerate(land.fields) if other is field)
     assert weights[land.which[view] == index].sum() > 0.9
     seen = np.tensordot(surface.greenness(surface.crop_to(land, view)), weights, axes=2)
     # Relations act on leaf area, the camera's kernel does not: compare the course, not the level.
-    alone = inversion._greenness(field.state.astype(np.float64), 1.0)
+    alone = camera_inversion._greenness(field.state.astype(np.float64), 1.0)
     assert np.corrcoef(seen, alone)[0, 1] > 0.995
     ahead = [np.corrcoef(np.roll(alone, k), seen)[0, 1] for k in (-3, 0, 3)]
     assert int(np.argmax(ahead)) == 1  # neither early nor late
@@ -183,7 +188,7 @@ def test_the_view_is_of_one_field_whose_mean_is_the_curve(year, maize):
 
 
 def test_samples_of_the_network(year):
-    one, two = network.simulated_samples([year], (0, 1))
+    one, two = simulated_cameras.simulated_samples([year], (0, 1))
     assert [one.name, two.name] == ["field_AG_1000_2019_0", "field_AG_1000_2019_1"]
     assert one.simulated
     assert one.moved == samples.VIEW_DISTANCE
@@ -208,14 +213,14 @@ def test_samples_of_many_site_years_are_one_file(year, tmp_path, monkeypatch):
             raise KeyboardInterrupt  # the first site-year is done, the second is begun
         return real_simulate(year, realisation, seed)
 
-    real_simulate = network.simulate
-    monkeypatch.setattr(network, "simulate", simulate)
+    real_simulate = simulated_cameras.simulate
+    monkeypatch.setattr(simulated_cameras, "simulate", simulate)
     with pytest.raises(KeyboardInterrupt):
-        network.make_samples(years, (0, 1), out)
+        simulated_cameras.make_samples(years, (0, 1), out)
     assert not out.exists()
     assert [part.name for part in (tmp_path / "made.parts").iterdir()] == ["field_AG_1000_2019.npz"]
 
-    made = network.make_samples(years, (0, 1), out)
+    made = simulated_cameras.make_samples(years, (0, 1), out)
     assert calls[3:] == [(2018, 0), (2018, 1)]  # what was done is not done again
     assert not (tmp_path / "made.parts").exists()
     read = samples.load(out)
@@ -224,19 +229,19 @@ def test_samples_of_many_site_years_are_one_file(year, tmp_path, monkeypatch):
     ]
     assert read.simulated
     assert read.provenance == made.provenance
-    assert read.provenance["statement"] == network.STATEMENT
-    (alone,) = network.simulated_samples([year], (1,))
+    assert read.provenance["statement"] == simulated_cameras.STATEMENT
+    (alone,) = simulated_cameras.simulated_samples([year], (1,))
     assert np.allclose(read[1].patch.optical, alone.patch.optical, atol=6e-5, equal_nan=True)
     with pytest.raises(DeepCropError, match="exists"):
-        network.make_samples(years, (0, 1), out)
+        simulated_cameras.make_samples(years, (0, 1), out)
 
 
 def test_parts_of_other_settings_are_made_again(year, tmp_path):
     out = tmp_path / "made.npz"
     (tmp_path / "made.parts").mkdir()
     settings = {"realisations": [0], "view_distance": 65.0, "seed": 2}
-    network._make_part(settings, (year, tmp_path / "made.parts" / f"{year.name}.npz"))
-    made = network.make_samples([year], (0,), out, distance=0, seed=1)
+    simulated_cameras._make_part(settings, (year, tmp_path / "made.parts" / f"{year.name}.npz"))
+    made = simulated_cameras.make_samples([year], (0,), out, distance=0, seed=1)
     assert made[0].moved == 0
     assert made.provenance["seed"] == 1
 
@@ -244,21 +249,24 @@ def test_parts_of_other_settings_are_made_again(year, tmp_path):
 @pytest.mark.slow
 def test_several_processes_make_the_same(year, tmp_path):
     years = [year, replace(year, year=2018)]
-    one = network.make_samples(years, (0,), tmp_path / "one.npz")
-    two = network.make_samples(years, (0,), tmp_path / "two.npz", workers=2)
+    one = simulated_cameras.make_samples(years, (0,), tmp_path / "one.npz")
+    two = simulated_cameras.make_samples(years, (0,), tmp_path / "two.npz", workers=2)
     for name, values in one.arrays.items():
         assert np.array_equal(values, two.arrays[name])
     assert one.facts == two.facts
 
 
 def test_a_camera_south_of_the_calendars_and_one_abroad(year):
-    assert network.simulate(replace(year, latitude=18.0, longitude=-67.1))["sar"].sizes["x"] == 64
+    assert (
+        simulated_cameras.simulate(replace(year, latitude=18.0, longitude=-67.1))["sar"].sizes["x"]
+        == 64
+    )
     with pytest.raises(DeepCropError, match="Longitude 140 is outside"):
-        network.simulate(replace(year, longitude=140.0))
+        simulated_cameras.simulate(replace(year, longitude=140.0))
 
 
 def test_an_unknown_direction_is_drawn(year):
-    made = network.simulate(replace(year, direction=math.nan))
+    made = simulated_cameras.simulate(replace(year, direction=math.nan))
     assert made["optical"].sizes["time"] > 20
 
 
@@ -274,9 +282,9 @@ def real(real_data):
 def test_every_real_curve_comes_back(real):
     share = []
     for number, year in enumerate(real):
-        curve = network.camera_curve(year.labels, year.year)
-        field, relation = inversion.invert(np.random.default_rng(number), curve, year.crop)
-        error = inversion.observe(field.state, relation) - curve
+        curve = simulated_cameras.camera_curve(year.labels, year.year)
+        field, relation = camera_inversion.invert(np.random.default_rng(number), curve, year.crop)
+        error = camera_inversion.observe(field.state, relation) - curve
         share.append(np.sqrt(np.mean(error**2)) / np.ptp(curve))
     print("error over range: median, 99 %, worst", np.percentile(share, [50, 99, 100]).round(4))
     assert len(share) == 446
@@ -329,10 +337,10 @@ def test_satellites_lag_the_camera_as_real_ones_do(real, real_data):
         start = datetime.date(year.year, 1, 1)
         days, values = np.array(sorted(((day - start).days, value) for day, value in rows)).T
         seen.append(season_of(values.astype(np.float32), days, year.day[0]) - year.day[0])
-        curve = network.camera_curve(year.labels, year.year)
+        curve = simulated_cameras.camera_curve(year.labels, year.year)
         inside = (DAYS >= 0) & (DAYS < 365)
         for k in range(4):
-            field, _ = inversion.invert(
+            field, _ = camera_inversion.invert(
                 np.random.default_rng(1000 * k + year.year), curve, year.crop
             )
             values = evi(field.state[inside])

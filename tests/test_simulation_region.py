@@ -6,11 +6,15 @@ import pytest
 import xarray as xr
 import zarr
 
-from deepcrop import grid, observations, stages
+from deepcrop import grid, stages
+from deepcrop.cube import contract
+from deepcrop.cube import io as cube_io
+from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, check, grid_of, is_simulated
+from deepcrop.cube.io import open_cube
 from deepcrop.errors import DeepCropError
-from deepcrop.simulation import Region, canopy, crops, radar, scenes, simulate, surface, truth
+from deepcrop.simulation import Region, canopy, crops, overpasses, radar, simulate, surface, truth
 from deepcrop.simulation import region as module
-from deepcrop.staging import part_path
+from deepcrop.storage.staging import part_path
 
 SMALL = Region(52, 70, seed=3, start="2018-05-01", end="2018-05-25", cameras=1)
 FOUR_BLOCKS = 40  # a chunk size that cuts SMALL into 2 x 2
@@ -43,19 +47,19 @@ def small(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cube(region_path):
-    return observations.open_cube(region_path)
+    return open_cube(region_path)
 
 
 # --- the cube contract ----------------------------------------------------------------------------
 
 
 def test_it_is_a_cube_that_says_it_is_simulated(cube):
-    observations.check(cube)
-    assert observations.is_simulated(cube)
+    check(cube)
+    assert is_simulated(cube)
     for name in ("optical", "sar", "landcover", "truth", "camera"):
         assert cube[name].attrs["simulated"] == 1
     assert cube.attrs["simulation"]["seed"] == 1
-    box = observations.grid_of(cube)
+    box = grid_of(cube)
     assert box.shape == (96, 128)
     assert box.crs == "EPSG:32615"
     assert grid.cell_of(box, -93.6, 41.6) in {(r, c) for r in (47, 48) for c in (63, 64)}
@@ -65,9 +69,9 @@ def test_it_is_a_cube_that_says_it_is_simulated(cube):
 
 def test_optical_is_missing_exactly_where_the_mask_is_not_clear(cube):
     optical = cube["optical"]
-    clear = np.isin(optical["scl"].values, scenes.CLEAR_CLASSES)
+    clear = np.isin(optical["scl"].values, overpasses.CLEAR_CLASSES)
     assert 0.2 < clear.mean() < 0.8
-    for band in observations.OPTICAL_BANDS:
+    for band in OPTICAL_BANDS:
         values = optical[band].values
         assert np.array_equal(np.isfinite(values), clear)
         assert ((values[clear] > 0) & (values[clear] < 1)).all()
@@ -76,8 +80,8 @@ def test_optical_is_missing_exactly_where_the_mask_is_not_clear(cube):
 
 def test_orbits_and_rhythm(cube):
     for name, orbits, rhythm in (
-        ("optical", scenes.S2_ORBITS, 5),
-        ("sar", scenes.S1_ORBITS, 12),
+        ("optical", overpasses.S2_ORBITS, 5),
+        ("sar", overpasses.S1_ORBITS, 12),
     ):
         group = cube[name]
         days = stages.to_days(group["time"].values, 2018)
@@ -91,21 +95,21 @@ def test_orbits_and_rhythm(cube):
     seen = (cube["optical"]["scl"].values > 0).sum(axis=0)
     assert seen[:, 60].min() > 1.5 * seen[:, 2].max()
     orbits = cube["optical"]["relative_orbit"].values
-    assert (cube["optical"]["scl"].values[orbits == scenes.S2_ORBITS[1], 0, 0] == 0).all()
+    assert (cube["optical"]["scl"].values[orbits == overpasses.S2_ORBITS[1], 0, 0] == 0).all()
     # Steeper incidence is brighter.
     vv = cube["sar"]["vv"].median(("y", "x")).values
-    steep = cube["sar"]["relative_orbit"].values == scenes.S1_ORBITS[0]
+    steep = cube["sar"]["relative_orbit"].values == overpasses.S1_ORBITS[0]
     assert vv[steep].mean() > vv[~steep].mean() + 0.2
 
 
 def test_levels_are_those_of_sentinel_1(cube):
-    vv, vh = (cube["sar"][p].values for p in observations.SAR_BANDS)
+    vv, vh = (cube["sar"][p].values for p in SAR_BANDS)
     assert -16 < np.median(vv) < -8
     assert 5 < np.median(vv - vh) < 10
 
 
 def test_speckle_is_different_in_every_scene_and_polarisation(cube):
-    vv, vh = (cube["sar"][p].values[:2] for p in observations.SAR_BANDS)
+    vv, vh = (cube["sar"][p].values[:2] for p in SAR_BANDS)
     noise = [x - x.mean() for x in (vv[0], vv[1], vh[0])]
     high = [x[1:] - x[:-1] for x in noise]  # the land itself changes more slowly
     assert abs(np.corrcoef(high[0].ravel(), high[2].ravel())[0, 1]) < 0.1
@@ -154,7 +158,7 @@ def test_cameras(cube):
     assert cameras["gcc_90"].dims == ("camera", "time")
     assert cameras.sizes["camera"] == 5
     assert (np.diff(cameras["time"].values) == np.timedelta64(3, "D")).all()
-    box = observations.grid_of(cube)
+    box = grid_of(cube)
     field, crop = (cube["landcover"][n].values for n in ("field_id", "crop_type"))
     for k in range(5):
         one = cameras.isel(camera=k)
@@ -175,7 +179,7 @@ def test_cameras(cube):
 
 
 def test_a_region_follows_from_its_seed_and_not_from_its_blocks(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(observations, "CHUNK", FOUR_BLOCKS)
+    monkeypatch.setattr(contract, "CHUNK", FOUR_BLOCKS)
     simulate(SMALL, tmp_path / "blocks.zarr")
     same(arrays(small), arrays(tmp_path / "blocks.zarr"))
 
@@ -189,14 +193,14 @@ def test_another_seed_gives_another_region(small, tmp_path):
 
 @pytest.mark.parametrize("stop_at", [0, 2])
 def test_an_interrupted_run_goes_on(small, tmp_path, monkeypatch, stop_at):
-    monkeypatch.setattr(observations, "CHUNK", FOUR_BLOCKS)
+    monkeypatch.setattr(contract, "CHUNK", FOUR_BLOCKS)
     path = tmp_path / "region.zarr"
     write, calls = module._write_block, []
 
     def interrupted(region, plan, target, tile):
         calls.append(tile.index)
         if len(calls) == stop_at + 1:
-            observations.write_block(
+            cube_io.write_block(
                 target, "landcover", {"crop_type": np.zeros(tile.shape, np.uint16)}, *tile.core
             )
             raise KeyboardInterrupt
@@ -232,7 +236,7 @@ def test_an_interruption_before_the_first_block(small, tmp_path, monkeypatch):
 def test_other_settings_do_not_go_on_with_a_leftover(small, tmp_path, monkeypatch):
     path = tmp_path / "region.zarr"
     with monkeypatch.context() as patch:
-        patch.setattr(observations, "CHUNK", FOUR_BLOCKS)
+        patch.setattr(contract, "CHUNK", FOUR_BLOCKS)
         patch.setattr(module, "_write_block", lambda *_: (_ for _ in ()).throw(RuntimeError))
         with pytest.raises(RuntimeError):
             simulate(dataclasses.replace(SMALL, seed=9), path)
@@ -264,7 +268,7 @@ def test_scene_counts_and_a_single_orbit():
 
 
 def test_memory_is_set_by_a_block_and_not_by_the_region(tmp_path, monkeypatch):
-    monkeypatch.setattr(observations, "CHUNK", 64)
+    monkeypatch.setattr(contract, "CHUNK", 64)
     peaks = []
     for index, (rows, cols) in enumerate([(130, 130), (1000, 4000)]):
         region = Region(rows, cols, optical_scenes=8, sar_scenes=6, cameras=1)
@@ -322,7 +326,7 @@ def test_regions_that_cannot_be_simulated(changes, message, tmp_path):
 def test_a_region_without_cameras_and_of_the_least_size(tmp_path):
     region = Region(18, 18, cameras=0, start="2018-05-01", end="2018-06-01")
     simulate(region, tmp_path / "region.zarr")
-    cube = observations.open_cube(tmp_path / "region.zarr")
+    cube = open_cube(tmp_path / "region.zarr")
     assert "camera" not in cube.children
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deepcrop.simulation import canopy, crops, mosaic, noise, surface
+from deepcrop.simulation import canopy, crops, field_mosaic, random_fields, surface
 
 PLACE = ("north_america", 38.0)
 
@@ -53,7 +53,7 @@ def test_classes(land):
 
 
 def test_a_block_without_fields():
-    drawn = mosaic.draw(3, 0, 0, (300, 300), 6.0)
+    drawn = field_mosaic.draw(3, 0, 0, (300, 300), 6.0)
     row, col = np.argwhere(drawn.field == 0)[0]
     block = surface.make(3, row, col, (1, 1), 6.0, *PLACE)
     assert block.fields == []
@@ -176,5 +176,5 @@ def test_wheat_darkens_vv_in_spring(land):
 
 
 def test_vigour_has_the_plants_stream(land):
-    plants = noise.normal(noise.stream(3, "plants"), -1, -1, *land.which.shape)
+    plants = random_fields.normal(random_fields.stream(3, "plants"), -1, -1, *land.which.shape)
     assert np.corrcoef(np.log(land.vigour).ravel(), plants.ravel())[0, 1] > 0.3

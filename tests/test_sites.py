@@ -8,26 +8,27 @@ import numpy as np
 import pytest
 from test_sources_phenocam_files import camera_file, row
 
-from deepcrop.errors import DeepCropError
-from deepcrop.labels import CALENDAR, CameraLabels, Event, Screening, Season, SiteYear
-from deepcrop.sites import (
+from deepcrop.cameras.clusters import NEAR, clusters, distance
+from deepcrop.cameras.labels import CameraLabels, Event, Screening, Season, SiteYear
+from deepcrop.cameras.site_years import (
     EMPTY,
-    NEAR,
-    TEST_SITES,
     bearing,
-    clusters,
-    distance,
-    folds,
     read_directions,
     read_network,
     site_years,
+    write_table,
+)
+from deepcrop.cameras.spatial_split import (
+    TEST_SITES,
+    folds,
     split,
     taught_clusters,
     taught_sites,
     trainable,
-    write_table,
 )
-from deepcrop.sources.phenocam_files import read_series
+from deepcrop.errors import DeepCropError
+from deepcrop.sources.phenocam.summary_files import read_series
+from deepcrop.stages import CALENDAR
 
 
 def season(slot, start, amplitude=0.1, gap=3.0, **reasons):

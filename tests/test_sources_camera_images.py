@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from deepcrop.errors import DeepCropError
-from deepcrop.sources.camera_images import (
+from deepcrop.sources.phenocam.image_greenness import (
     ImageColour,
     Limits,
     Region,
@@ -18,7 +18,7 @@ from deepcrop.sources.camera_images import (
     summarize_folder,
     summary_rows,
 )
-from deepcrop.sources.phenocam_files import COLUMNS, GREENNESS, read_series
+from deepcrop.sources.phenocam.summary_files import COLUMNS, GREENNESS, read_series
 
 FIELD = Region("field", "AG", 1000, 41.1649, -96.4701, -6, 362)
 SKY = (150, 180, 250)

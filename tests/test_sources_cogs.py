@@ -10,9 +10,9 @@ import rasterio
 from tests.archive.server import Response, Server, file_response, json_response
 from tests.archive.stac import Tokens, forget_tokens
 
-from deepcrop.sources.cogs import Cogs
-from deepcrop.sources.scenes import ArchiveError, SceneError
-from deepcrop.sources.web import NotFound
+from deepcrop.sources.archive import ArchiveError, SceneError
+from deepcrop.sources.http import NotFound
+from deepcrop.sources.stac.cog_reader import Cogs
 
 BLOB = "http://account.blob.core.windows.net/container"
 

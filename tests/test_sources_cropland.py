@@ -11,12 +11,14 @@ from tests.archive import cropland as bed
 from tests.archive import stac
 from tests.archive.server import Response, Server
 
-from deepcrop import grid, observations
+from deepcrop import grid
+from deepcrop.cube.contract import build, grid_of
+from deepcrop.cube.io import open_cube, save_cube
 from deepcrop.errors import DeepCropError
 from deepcrop.sources import cropland
+from deepcrop.sources.archive import ArchiveError, SceneError
 from deepcrop.sources.cropland import CropClass, cdl_classes, read_cdl, read_classes, read_raster
-from deepcrop.sources.scenes import ArchiveError, SceneError
-from deepcrop.sources.web import Web
+from deepcrop.sources.http import Web
 
 KANSAS = grid.make_grid((671000, 4350000, 672200, 4350900), "EPSG:32614")
 
@@ -97,13 +99,13 @@ def test_codes_are_those_of_the_pixel_that_holds_the_centre(server, pc, web, ras
 
 def test_group_makes_a_valid_cube(server, web, tmp_path):
     cube = make_cube()
-    box = observations.grid_of(cube)
+    box = grid_of(cube)
     path = write(tmp_path / "crops.tif", np.full(box.shape, 24, np.uint8), box)
     landcover = read_raster(path, box, cdl_classes())
     groups = {name: cube[name].to_dataset() for name in ("optical", "sar")}
-    built = observations.build(**groups, landcover=landcover)
-    observations.save_cube(built, tmp_path / "cube.zarr")
-    crop_type = observations.open_cube(tmp_path / "cube.zarr")["landcover"]["crop_type"]
+    built = build(**groups, landcover=landcover)
+    save_cube(built, tmp_path / "cube.zarr")
+    crop_type = open_cube(tmp_path / "cube.zarr")["landcover"]["crop_type"]
     assert crop_type.dtype == np.uint16
     assert crop_type.attrs["flag_values"] == [0, 24]
     assert crop_type.attrs["flag_meanings"] == "unknown Winter_Wheat"

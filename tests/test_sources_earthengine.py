@@ -15,10 +15,12 @@ from rasterio.warp import Resampling, reproject
 from tests.archive import earthengine as google
 from tests.archive.server import Server
 
-from deepcrop import grid, observations
+from deepcrop import grid
+from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, build
+from deepcrop.cube.io import open_cube
 from deepcrop.sources import open_archive
+from deepcrop.sources.archive import ArchiveError, Scene, SceneError
 from deepcrop.sources.earthengine import SENTINEL_1, EarthEngine
-from deepcrop.sources.scenes import ArchiveError, Scene, SceneError
 
 ee = pytest.importorskip("ee")
 
@@ -29,7 +31,7 @@ DN, CENTIBEL = 1.01e-4, 0.01
 @pytest.fixture(scope="module")
 def cube(region_path) -> xr.DataTree:
     """A spring of 96 x 128 pixels, one corner of every scene without data."""
-    region, groups = observations.open_cube(region_path), {}
+    region, groups = open_cube(region_path), {}
     for sensor in ("optical", "sar"):
         data = group(region, sensor).sel(time=slice(*map(str, SPRING))).load()
         for name, values in data.data_vars.items():
@@ -167,7 +169,7 @@ def test_optical_pixels_are_those_of_the_cube(bed, cube):
         expected = optical.isel(time=t)
         assert set(pixels) == {"blue", "green", "red", "nir", "scl"}
         np.testing.assert_array_equal(pixels["scl"], expected["scl"])
-        for name in observations.OPTICAL_BANDS:
+        for name in OPTICAL_BANDS:
             assert pixels[name].dtype == np.float32
             np.testing.assert_allclose(pixels[name], expected[name], rtol=0, atol=DN)
         assert np.isnan(pixels["blue"][:9, :7]).all()
@@ -179,7 +181,7 @@ def test_radar_pixels_are_those_of_the_cube(server, cube, fill):
     archive, box = connect(google.serve(server, cube, missing=fill), orbits="all"), box_of(cube)
     for t, scene in enumerate(archive.search(box, *SPRING, "sar")[:4]):
         pixels = archive.read(scene, box)
-        for name in observations.SAR_BANDS:
+        for name in SAR_BANDS:
             expected = group(cube, "sar")[name].isel(time=t)
             assert pixels[name].dtype == np.float32
             np.testing.assert_allclose(pixels[name], expected, rtol=0, atol=CENTIBEL)
@@ -197,7 +199,7 @@ def test_what_is_read_makes_a_valid_cube(bed, cube):
         made[sensor] = grid.assign_grid(
             xr.Dataset(data, {"time": [s.time for s in scenes]}, archive.attrs(sensor, scenes)), box
         )
-    observations.build(**made)
+    build(**made)
     assert "Cloud Score+" in made["optical"].attrs["mask"]
     assert made["optical"].attrs["processing_baseline"] == "02.14"
     assert made["sar"].attrs["radiometry"] == "sigma0"

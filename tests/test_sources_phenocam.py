@@ -8,7 +8,9 @@ from test_sources_phenocam_files import camera_file, row
 from tests.archive import phenocam as archive
 from tests.archive.server import Response, Server, json_response
 
-from deepcrop.sources.phenocam import (
+from deepcrop.sources.archive import ArchiveError, SceneError
+from deepcrop.sources.http import NotFound, Web
+from deepcrop.sources.phenocam.service import (
     ACKNOWLEDGEMENT,
     API,
     INTERVAL,
@@ -18,9 +20,7 @@ from deepcrop.sources.phenocam import (
     paper_candidates,
     write_acknowledgement,
 )
-from deepcrop.sources.phenocam_files import CITATION, read_series
-from deepcrop.sources.scenes import ArchiveError, SceneError
-from deepcrop.sources.web import NotFound, Web
+from deepcrop.sources.phenocam.summary_files import CITATION, read_series
 
 DAYS = ("2018-03-02", "2018-03-05", "2019-06-05", "2020-06-05")
 

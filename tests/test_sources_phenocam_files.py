@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deepcrop.errors import DeepCropError
-from deepcrop.sources.phenocam_files import COLUMNS, GREENNESS, read_series, write_series
+from deepcrop.sources.phenocam.summary_files import COLUMNS, GREENNESS, read_series, write_series
 
 HEADER = """#
 # {period}-day summary product timeseries for {site}

@@ -29,13 +29,14 @@ from tests.safe_products import (
     write_tiff,
 )
 
-from deepcrop import grid, observations
+from deepcrop import grid
+from deepcrop.cube.contract import build
 from deepcrop.errors import DeepCropError
-from deepcrop.sources import safe
-from deepcrop.sources.safe import multilook, read_product, read_products, sigma0
-from deepcrop.sources.safe_geometry import locate, read_geometry
-from deepcrop.sources.safe_product import open_product
-from deepcrop.sources.scenes import SceneError
+from deepcrop.sources.archive import SceneError
+from deepcrop.sources.safe import backscatter
+from deepcrop.sources.safe.backscatter import multilook, read_product, read_products, sigma0
+from deepcrop.sources.safe.geometry import locate, read_geometry
+from deepcrop.sources.safe.product import open_product
 
 pytest.importorskip("sarsen")
 # The simulated images and the blank real ones have no ground control points.
@@ -71,7 +72,7 @@ def test_the_geoid_is_added_to_the_heights(product, dem):
 
 def test_blocks_change_nothing(product, dem, monkeypatch):
     whole = sigma0(product, "vv", BOX, dem, geoid=0)
-    monkeypatch.setattr(safe, "BLOCK", 17)
+    monkeypatch.setattr(backscatter, "BLOCK", 17)
     np.testing.assert_allclose(sigma0(product, "vv", BOX, dem, geoid=0), whole, atol=1e-5)
 
 
@@ -103,7 +104,7 @@ def test_products_before_ipf_290_have_noise_along_range_only(tmp_path, dem):
 def test_noise_above_the_signal_is_no_data(tmp_path, dem, dn):
     data = read_product(make_safe(tmp_path, constant(dn)), BOX, dem, geoid=0)
     assert np.isnan(data["vv"]).all()
-    observations.build(sar=data)
+    build(sar=data)
 
 
 def test_the_mean_over_dark_speckle_is_unbiased(tmp_path, dem):
@@ -163,7 +164,7 @@ def test_dn_0_and_holes_of_the_dem_are_no_data(tmp_path):
 
 def test_a_product_is_a_radar_group(product, dem):
     data = read_product(product, BOX, dem, geoid=0)
-    cube = observations.build(sar=data)
+    cube = build(sar=data)
     assert grid.grid_of(cube["sar"].to_dataset()) == BOX
     assert data["time"].values == [open_product(product).start]
     assert data["relative_orbit"].values == [88]
@@ -200,7 +201,7 @@ def test_passes_are_sorted_and_kept_apart(product, dem, tmp_path):
     data = read_products([other, product], BOX, dem, geoid=0)
     assert data["relative_orbit"].values.tolist() == [88, 15]
     assert (np.diff(data["time"].values) > np.timedelta64(0)).all()
-    assert observations.build(sar=data)
+    assert build(sar=data)
     np.testing.assert_array_equal(data["vv"][0], read_product(product, BOX, dem, geoid=0)["vv"][0])
 
 
@@ -363,7 +364,7 @@ def test_a_constant_image_is_calibrated_by_the_tables_of_the_product(rome, tmp_p
             window = rasterio.windows.Window(left, top, 120, 120)
             file.write(np.full((1, 120, 120), 50, np.uint16), window=window)
     data = read_product(path, ROME, dem, geoid=GEOID)
-    cube = observations.build(sar=data)
+    cube = build(sar=data)
     assert np.isfinite(cube["sar/vv"]).all()
 
     def table(name, tag, quantity):

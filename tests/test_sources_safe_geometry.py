@@ -17,9 +17,9 @@ from tests.safe_products import (
     write_orbit,
 )
 
-from deepcrop.sources.safe_geometry import locate, read_geometry
-from deepcrop.sources.safe_product import open_product
-from deepcrop.sources.scenes import SceneError
+from deepcrop.sources.archive import SceneError
+from deepcrop.sources.safe.geometry import locate, read_geometry
+from deepcrop.sources.safe.product import open_product
 
 pytest.importorskip("sarsen")
 # The simulated images have no ground control points.

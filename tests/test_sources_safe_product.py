@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tests.safe_products import constant, make_safe
 
-from deepcrop.sources.safe_product import AzimuthNoise, Noise, Vectors, open_product, read_noise
-from deepcrop.sources.scenes import SceneError
+from deepcrop.sources.archive import SceneError
+from deepcrop.sources.safe.product import AzimuthNoise, Noise, Vectors, open_product, read_noise
 
 # The simulated images have no ground control points.
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

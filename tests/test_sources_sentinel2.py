@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from deepcrop.observations import OPTICAL_BANDS
-from deepcrop.sources.scenes import SceneError
+from deepcrop.cube.contract import OPTICAL_BANDS
+from deepcrop.sources.archive import SceneError
 from deepcrop.sources.sentinel2 import (
     OffsetWarning,
     Scaling,

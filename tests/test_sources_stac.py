@@ -10,11 +10,13 @@ from tests.archive import region
 from tests.archive.server import Server
 from tests.archive.stac import Tokens, forget_tokens, serve_region
 
-from deepcrop import grid, observations
+from deepcrop import grid
+from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS
+from deepcrop.cube.io import open_cube
 from deepcrop.simulation import Region, simulate
-from deepcrop.sources.scenes import ArchiveError, Scene, SceneError
+from deepcrop.sources.archive import ArchiveError, Scene, SceneError
 from deepcrop.sources.sentinel2 import OffsetWarning
-from deepcrop.sources.stac import earth_search, earth_search_legacy, planetary_computer
+from deepcrop.sources.stac.archive import earth_search, earth_search_legacy, planetary_computer
 
 YEAR = date(2018, 1, 1), date(2018, 12, 31)
 FAST = {"tries": 4, "pause": 0.01}
@@ -27,7 +29,7 @@ def simulated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bed")
     what = Region(40, 36, optical_scenes=3, sar_scenes=2, start="2018-06-05", end="2018-08-31")
     simulate(replace(what, cameras=1), folder / "cube.zarr")
-    return observations.open_cube(folder / "cube.zarr"), folder / "files"
+    return open_cube(folder / "cube.zarr"), folder / "files"
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,7 @@ def scenes(archive, box, sensor="optical"):
 
 
 def assert_optical(found, expected, k, tolerance=1.001 * DN):
-    for name in (*observations.OPTICAL_BANDS, "scl"):
+    for name in (*OPTICAL_BANDS, "scl"):
         values, truth = found[name], expected["optical"][name].values[k]
         assert values.dtype == truth.dtype
         if name == "scl":
@@ -133,7 +135,7 @@ def test_radar_is_sigma0(serve, box, expected):
     archive = planetary_computer(serve("pc-rtc").pc, orbits="all", **FAST)
     found, read = reads(archive, box, expected, "sar")
     for k, bands in enumerate(read):
-        for name in observations.SAR_BANDS:
+        for name in SAR_BANDS:
             np.testing.assert_allclose(bands[name], expected["sar"][name].values[k], atol=0.02)
         assert found[k].notes["incidence"].startswith("annotation of S1")
     assert archive.attrs("sar", found)["radiometry"] == "sigma0"

@@ -7,14 +7,7 @@ from odc.geo.geom import Geometry
 from pyproj import Transformer
 
 from deepcrop.grid import make_grid
-from deepcrop.sources.stac_products import (
-    Product,
-    best_orbit,
-    newest,
-    outline,
-    passes,
-    product_of,
-)
+from deepcrop.sources.stac.products import Product, best_orbit, newest, outline, passes, product_of
 
 BOX = make_grid((500000, 4600000, 501000, 4601000), 32615)
 

@@ -5,8 +5,8 @@ import pytest
 from tests.archive.server import Response, Server, json_response
 
 from deepcrop.grid import make_grid
-from deepcrop.sources.scenes import ArchiveError
-from deepcrop.sources.stac_search import bounds_in_degrees, search_items
+from deepcrop.sources.archive import ArchiveError
+from deepcrop.sources.stac.search import bounds_in_degrees, search_items
 
 BOX = make_grid((500000, 4600000, 500600, 4600500), 32615)
 CQL2_JSON = "http://www.opengis.net/spec/cql2/1.0/conf/cql2-json"

@@ -7,9 +7,9 @@ from email.utils import format_datetime
 import pytest
 from tests.archive.server import Response, Server, json_response
 
-from deepcrop import __version__
-from deepcrop.sources.scenes import ArchiveError
-from deepcrop.sources.web import NotFound, Web, shown
+from deepcrop._version import __version__
+from deepcrop.sources.archive import ArchiveError
+from deepcrop.sources.http import NotFound, Web, shown
 
 
 @pytest.fixture

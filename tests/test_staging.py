@@ -4,9 +4,11 @@ import sys
 
 import pytest
 
-from deepcrop import __version__
+from deepcrop._version import __version__
 from deepcrop.errors import DeepCropError
-from deepcrop.staging import RECORD, atomic_file, part_path, progress_bar, staging
+from deepcrop.storage.files import atomic_file
+from deepcrop.storage.progress import progress_bar
+from deepcrop.storage.staging import RECORD, part_path, staging
 
 SETTINGS = {"year": 2018, "bands": ("vv", "vh")}
 
@@ -89,7 +91,7 @@ def test_other_settings_start_afresh(interrupted):
 
 
 def test_another_version_starts_afresh(interrupted, monkeypatch):
-    monkeypatch.setattr("deepcrop.staging.__version__", "99")
+    monkeypatch.setattr("deepcrop.storage.staging.__version__", "99")
     assert run(interrupted) == list("abcd")
 
 
@@ -247,7 +249,7 @@ def test_an_atomic_file_does_not_replace_a_folder(tmp_path):
 def test_a_killed_run_goes_on(target):
     code = f"""
 import os, pathlib
-from deepcrop.staging import staging
+from deepcrop.storage.staging import staging
 with staging(pathlib.Path({str(target)!r}), {SETTINGS!r}) as stage:
     stage.finish("a")
     os.kill(os.getpid(), 9)

@@ -10,8 +10,11 @@ import pytest
 from tests.small_maps import saved_cube, small_tiles
 from tests.test_mapping import read
 
-from deepcrop import mapping, observations, tiles
+from deepcrop.cube import contract
 from deepcrop.errors import DeepCropError
+from deepcrop.mapping import tiles as map_tiles
+from deepcrop.mapping.region import map_region, products
+from deepcrop.mapping.work_store import MANIFEST
 from deepcrop.stages import NO_DAY
 
 
@@ -28,7 +31,7 @@ def cube(tmp_path_factory):
 
 def failing(monkeypatch, step, times, core=(slice(0, 16), slice(16, 30))):
     """Let a step of one tile fail so many times; gives the list of its tries."""
-    tries, real = [], getattr(tiles, step)
+    tries, real = [], getattr(map_tiles, step)
 
     def fail(*args):
         if core in args:
@@ -37,44 +40,44 @@ def failing(monkeypatch, step, times, core=(slice(0, 16), slice(16, 30))):
                 raise OSError("the disk is gone")
         return real(*args)
 
-    monkeypatch.setattr(tiles, step, fail)
+    monkeypatch.setattr(map_tiles, step, fail)
     return tries
 
 
 @pytest.mark.parametrize("step", ["read_tile", "compute_tile", "write_tile"])
 def test_a_tile_that_fails_is_tried_again(cube, tmp_path, monkeypatch, step):
     tries = failing(monkeypatch, step, times=2)
-    result = mapping.map_region(cube, 2018, tmp_path / "maps")
+    result = map_region(cube, 2018, tmp_path / "maps")
     assert len(tries) == 3
     assert (read(result.path / "sos50.tif")[1:] != NO_DAY).all()
-    assert len((result.path / mapping.MANIFEST).read_text().splitlines()) == 4
+    assert len((result.path / MANIFEST).read_text().splitlines()) == 4
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
 def test_a_full_disk_ends_the_run_at_once(cube, tmp_path, monkeypatch, code):
     """To make the tile again would be in vain, and the other tiles after it."""
-    tries, made, real = [], [], tiles.compute_tile
+    tries, made, real = [], [], map_tiles.compute_tile
 
     def full(*args):
         tries.append(args)
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch:
-        patch.setattr(tiles, "write_tile", full)
-        patch.setattr(tiles, "compute_tile", lambda *a: made.append(a[2]) or real(*a))
+        patch.setattr(map_tiles, "write_tile", full)
+        patch.setattr(map_tiles, "compute_tile", lambda *a: made.append(a[2]) or real(*a))
         with pytest.raises(OSError, match=os.strerror(code)) as caught:
-            mapping.map_region(cube, 2018, tmp_path / "maps")
+            map_region(cube, 2018, tmp_path / "maps")
     assert len(tries) == 1
     assert len(made) <= 3  # what was under way
     (note,) = caught.value.__notes__
     assert re.search(r"kept in .*maps\.part: .*make room.*the same command goes on", note)
-    mapping.map_region(cube, 2018, tmp_path / "maps", resume=True)
+    map_region(cube, 2018, tmp_path / "maps", resume=True)
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["at first", "tried again"])
 def test_ctrl_c_within_compiled_code_is_no_failure(cube, tmp_path, monkeypatch, again):
     """Python says it as a SystemError, which is an Exception as any other."""
-    tries, real = [], tiles.compute_tile
+    tries, real = [], map_tiles.compute_tile
 
     def pressed(*args):
         tries.append(args)
@@ -84,9 +87,9 @@ def test_ctrl_c_within_compiled_code_is_no_failure(cube, tmp_path, monkeypatch, 
             raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
         return real(*args)
 
-    monkeypatch.setattr(tiles, "compute_tile", pressed)
+    monkeypatch.setattr(map_tiles, "compute_tile", pressed)
     with pytest.raises(KeyboardInterrupt):
-        mapping.map_region(cube, 2018, tmp_path / "maps")
+        map_region(cube, 2018, tmp_path / "maps")
     assert len(tries) == (5 if again else 1)  # four tiles; the first is tried again at last
 
 
@@ -97,20 +100,20 @@ def test_a_tile_that_goes_on_failing_is_named_and_the_others_are_kept(cube, tmp_
         r"is gone\nAll others are kept in .*maps\.part"
     )
     with pytest.raises(DeepCropError, match=words):
-        mapping.map_region(cube, 2018, tmp_path / "maps")
+        map_region(cube, 2018, tmp_path / "maps")
     assert len(tries) == 3
     assert not (tmp_path / "maps").exists()
     monkeypatch.undo()
-    monkeypatch.setattr(observations, "CHUNK", 16)
-    made, real = [], tiles.compute_tile
-    monkeypatch.setattr(tiles, "compute_tile", lambda *a: made.append(a[2]) or real(*a))
-    mapping.map_region(cube, 2018, tmp_path / "maps", resume=True)
+    monkeypatch.setattr(contract, "CHUNK", 16)
+    made, real = [], map_tiles.compute_tile
+    monkeypatch.setattr(map_tiles, "compute_tile", lambda *a: made.append(a[2]) or real(*a))
+    map_region(cube, 2018, tmp_path / "maps", resume=True)
     assert made == [(slice(0, 16), slice(16, 30))]
 
 
 def test_the_manifest_has_a_line_for_each_tile(cube, tmp_path):
-    result = mapping.map_region(cube, 2018, tmp_path / "maps")
-    text = (result.path / mapping.MANIFEST).read_text().splitlines()
+    result = map_region(cube, 2018, tmp_path / "maps")
+    text = (result.path / MANIFEST).read_text().splitlines()
     lines = [json.loads(line) for line in text]
     assert [(line["rows"][0], line["cols"][0]) for line in lines] == [
         (0, 0), (0, 16), (16, 0), (16, 16)
@@ -122,15 +125,15 @@ def test_the_manifest_has_a_line_for_each_tile(cube, tmp_path):
 
 def test_a_chunk_that_is_lost_reads_as_no_date(cube, tmp_path, monkeypatch):
     """Not as 1 January, which is day 0."""
-    real = mapping.products.write_products
+    real = products.write_products
 
     def lose(maps, out, *args):
         for chunk in (out / "work.zarr" / "curve" / "sos50" / "c").rglob("0"):
             chunk.unlink() if chunk.is_file() else None
         return real(maps, out, *args)
 
-    monkeypatch.setattr(mapping.products, "write_products", lose)
-    result = mapping.map_region(cube, 2018, tmp_path / "maps")
+    monkeypatch.setattr(products, "write_products", lose)
+    result = map_region(cube, 2018, tmp_path / "maps")
     days = read(result.path / "sos50.tif")
     assert (days[:, :16] == NO_DAY).all()
     assert (days[1:, 16:] != NO_DAY).all()
@@ -138,5 +141,5 @@ def test_a_chunk_that_is_lost_reads_as_no_date(cube, tmp_path, monkeypatch):
 
 def test_there_must_be_something_to_resume(cube, tmp_path):
     with pytest.raises(DeepCropError, match="no interrupted run of these settings to resume"):
-        mapping.map_region(cube, 2018, tmp_path / "maps", resume=True)
+        map_region(cube, 2018, tmp_path / "maps", resume=True)
     assert not list(tmp_path.iterdir())

@@ -8,13 +8,13 @@ import pytest
 import torch
 from training_examples import example
 
-from deepcrop import training
-from deepcrop.augment import Augmentation
-from deepcrop.batches import collate, predict
 from deepcrop.errors import DeepCropError
 from deepcrop.network import Config, build, load
 from deepcrop.network.config import DEFAULT, PAPER
-from deepcrop.training import Source, Training, _optimizer, _schedule, calibrate, fit
+from deepcrop.training import fit as fitting
+from deepcrop.training.augment import Augmentation
+from deepcrop.training.examples import collate, predict
+from deepcrop.training.fit import Source, Training, _optimizer, _schedule, calibrate, fit
 
 SMALL = replace(DEFAULT, trunk=(4, 4, 4), width=16, heads=2, feedforward=32, layers=1)
 CALM = Augmentation(thin=0, gap=0, window=0, shift=5, stretch=0, cloud=0, coarse=0, coarse_radar=0)
@@ -96,7 +96,7 @@ def test_the_log_counts_on_after_an_interruption(tmp_path, monkeypatch):
             raise Stopped
 
     clock = iter(range(0, 10_000, 7))  # each look at it is seven seconds later
-    monkeypatch.setattr("deepcrop.training.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("deepcrop.training.fit.time.monotonic", lambda: float(next(clock)))
     with pytest.raises(Stopped):
         fit(new(), [source(8, 1)], [source(8, 2)], HOW, tmp_path, on_step=stop)
     fit(new(), [source(8, 1)], [source(8, 2)], HOW, tmp_path)
@@ -180,7 +180,7 @@ def test_a_look_that_was_taken_twice_is_once_in_tensorboard(tmp_path):
 
     given = new(), [source(8, 1)], [source(8, 2)], replace(HOW, steps=3, check=1), tmp_path
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_save_checkpoint", stopped)
+        patch.setattr(fitting, "_save_checkpoint", stopped)
         with pytest.raises(Stopped):  # after the look, before its checkpoint
             fit(*given)
     fit(new(), *given[1:])

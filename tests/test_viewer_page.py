@@ -45,7 +45,7 @@ def command(viewed):
     """`deepcrop view` as typed, and its address."""
     arguments = ["view", viewed / "maps", "--cube", viewed / "region.zarr", "--port", "18765"]
     running = subprocess.Popen(
-        [sys.executable, "-m", "deepcrop.cli", *map(str, arguments)],
+        [sys.executable, "-m", "deepcrop", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -11,15 +11,16 @@ from conftest import make_cube
 from fastapi.testclient import TestClient
 from pyproj import Transformer
 
-from deepcrop import indices, observations, stages
+from deepcrop import indices, stages
+from deepcrop.cube.io import open_cube, save_cube
 from deepcrop.errors import DeepCropError
-from deepcrop.labels import CALENDAR
-from deepcrop.phenology.smoothing import PRESETS, smooth
-from deepcrop.sources.phenocam_files import write_series
-from deepcrop.viewer import series, server
-from deepcrop.viewer.background import Background
-from deepcrop.viewer.distribution import PixelNetwork
-from deepcrop.viewer.shown import Shown
+from deepcrop.phenology.smoothers import PRESETS, smooth
+from deepcrop.sources.phenocam.summary_files import write_series
+from deepcrop.stages import CALENDAR
+from deepcrop.viewer import pixel_series, server
+from deepcrop.viewer.cube_images import Background
+from deepcrop.viewer.pixel_distribution import PixelNetwork
+from deepcrop.viewer.viewed_map import Shown
 
 WHITTAKER = PRESETS["sentinel2"][0]["whittaker"]
 
@@ -63,7 +64,7 @@ def test_series_are_those_of_the_cube(shown, client):
 
 
 def test_scenes_far_from_the_year_are_left_out():
-    tracks = series.pixel_tracks(make_cube(), 3, 3, 2018, WHITTAKER)
+    tracks = pixel_series.pixel_tracks(make_cube(), 3, 3, 2018, WHITTAKER)
     assert [track.name for track in tracks] == [
         "ndvi",
         "ndvi_curve",
@@ -72,13 +73,13 @@ def test_scenes_far_from_the_year_are_left_out():
         "vv",
         "vh",
     ]
-    assert not series.pixel_tracks(make_cube(), 3, 3, 2025, WHITTAKER)[0].days.size
+    assert not pixel_series.pixel_tracks(make_cube(), 3, 3, 2025, WHITTAKER)[0].days.size
 
 
 def test_a_mask_without_classes_is_a_mask():
     cube = make_cube()
     cube["optical"]["red"][2, 3, 3] = np.nan
-    ndvi = series.pixel_tracks(cube, 3, 3, 2018, WHITTAKER)[0]
+    ndvi = pixel_series.pixel_tracks(cube, 3, 3, 2018, WHITTAKER)[0]
     assert [note for note in ndvi.notes if note] == ["masked or no data"]
 
 
@@ -109,8 +110,8 @@ def test_the_camera_is_shown_where_it_looks(shown):
 
 
 def test_phenocam_series_beside_the_cube(tmp_path):
-    observations.save_cube(make_cube(), tmp_path / "farm.zarr")
-    cube = observations.open_cube(tmp_path / "farm.zarr")
+    save_cube(make_cube(), tmp_path / "farm.zarr")
+    cube = open_cube(tmp_path / "farm.zarr")
     (tmp_path / "farm.cameras").mkdir()
     for site, x in (("inside", 500055), ("outside", 600000)):
         lon, lat = Transformer.from_crs("EPSG:32631", "EPSG:4326", always_xy=True).transform(
@@ -126,14 +127,14 @@ def test_phenocam_series_beside_the_cube(tmp_path):
                 for k in (1, 2, 3)
             ],
         )
-    (camera,) = series.cameras_of(cube, tmp_path / "farm.zarr", 2018)
+    (camera,) = pixel_series.cameras_of(cube, tmp_path / "farm.zarr", 2018)
     assert (camera.name, camera.azimuth, camera.field) == ("inside_AG_1000", None, 0)
     assert (camera.row, camera.col) == (9, 5)
     np.testing.assert_allclose(camera.gcc, [0.31, 0.32, 0.33], atol=1e-6)
     assert camera.days.tolist() == [120, 121, 122]
     near, far = (camera.row, camera.col + 9), (camera.row, camera.col + 10)
-    assert series.camera_at([camera], *near, 0, 10.0) is camera
-    assert series.camera_at([camera], *far, 0, 10.0) is None
+    assert pixel_series.camera_at([camera], *near, 0, 10.0) is camera
+    assert pixel_series.camera_at([camera], *far, 0, 10.0) is None
 
 
 @pytest.mark.parametrize("cell", [(0, 0), (20, 24), (39, 47)])

@@ -19,9 +19,9 @@ from morecantile import tms
 from pyproj import Transformer
 from small_result import COLS, DAYS, ROWS, small_result
 
-from deepcrop import observations
+from deepcrop.cube.io import save_cube
 from deepcrop.errors import CubeError, DeepCropError
-from deepcrop.viewer import server, shown, tiles
+from deepcrop.viewer import map_tiles, server, viewed_map
 
 MERCATOR = tms.get("WebMercatorQuad")
 ZOOM = 16
@@ -37,8 +37,8 @@ def small(folder):
     """The small result, shown without a cube."""
     result = small_result(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shown, "open_result", lambda path: result)
-        return shown.Shown(folder, None)
+        patch.setattr(viewed_map, "open_result", lambda path: result)
+        return viewed_map.Shown(folder, None)
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +58,11 @@ def value_in_tile(client, key, lon, lat):
     tile = MERCATOR.tile(lon, lat, ZOOM)
     answer = client.get(f"/tiles/{key}/{ZOOM}/{tile.x}/{tile.y}")
     assert answer.status_code == 200
-    values = np.frombuffer(answer.content, "<i4").reshape(tiles.SIDE, tiles.SIDE)
+    values = np.frombuffer(answer.content, "<i4").reshape(map_tiles.SIDE, map_tiles.SIDE)
     x, y = MERCATOR.xy(lon, lat)
     left, bottom, right, top = MERCATOR.xy_bounds(tile)
     across, down = (x - left) / (right - left), (top - y) / (top - bottom)
-    return int(values[int(tiles.SIDE * down), int(tiles.SIDE * across)])
+    return int(values[int(map_tiles.SIDE * down), int(map_tiles.SIDE * across)])
 
 
 def test_the_page_learns_what_there_is(client):
@@ -90,7 +90,7 @@ def test_tiles_hold_the_values_of_the_files(small, client, folder, key):
         values = file.read(1)
     nodata = small.views[key].layers[0].nodata
     for row, col in ((0, 0), (ROWS - 1, COLS - 1), (12, COLS // 2 - 1), (12, COLS // 2)):
-        expected = tiles.NOTHING if values[row, col] == nodata else values[row, col]
+        expected = map_tiles.NOTHING if values[row, col] == nodata else values[row, col]
         assert value_in_tile(client, key, *place(small, row, col)) == expected
 
 
@@ -185,9 +185,9 @@ def test_numbers_are_asked_for(client):
 def test_missing_files_are_told_at_once_and_later(tmp_path, monkeypatch):
     result = small_result(tmp_path / "maps")
     (tmp_path / "maps/curve/sos20.tif").unlink()
-    monkeypatch.setattr(shown, "open_result", lambda path: result)
+    monkeypatch.setattr(viewed_map, "open_result", lambda path: result)
     client = TestClient(
-        server.create_app(shown.Shown(tmp_path / "maps", None)), base_url="http://127.0.0.1"
+        server.create_app(viewed_map.Shown(tmp_path / "maps", None)), base_url="http://127.0.0.1"
     )
     about = client.get("/api/result").json()
     assert about["missing"] == ["curve/sos20"]
@@ -201,7 +201,7 @@ def test_missing_files_are_told_at_once_and_later(tmp_path, monkeypatch):
         assert "'curve/sos50' is gone" in answer.json()["detail"]
     shutil.rmtree(tmp_path / "maps")
     with pytest.raises(DeepCropError, match="none of its layers"):
-        shown.Shown(tmp_path / "maps", None)
+        viewed_map.Shown(tmp_path / "maps", None)
 
 
 @pytest.fixture(scope="module")
@@ -288,7 +288,7 @@ def test_several_at_once_get_the_same(live, small):
     paths = [f"/tiles/{key}/{ZOOM}/{tile.x}/{tile.y}" for key in keys]
     paths += [f"/api/pixel?lon={lon}&lat={lat}", "/api/result", "/tiles/curve/sos50/16/0/0"]
     alone = [ask(live, path)[:2] for path in paths]
-    assert np.frombuffer(gzip.decompress(alone[0][1]), "<i4").size == tiles.SIDE**2
+    assert np.frombuffer(gzip.decompress(alone[0][1]), "<i4").size == map_tiles.SIDE**2
     with ThreadPoolExecutor(12) as pool:
         together = list(pool.map(lambda k: ask(live, paths[k % len(paths)])[:2], range(42)))
     for k, answer in enumerate(together):
@@ -300,23 +300,23 @@ def test_several_at_once_get_the_same(live, small):
 
 def test_only_what_map_made_is_shown(tmp_path):
     with pytest.raises(DeepCropError, match=r"does not exist; expected a directory made by"):
-        shown.Shown(tmp_path / "nothing", None)
+        viewed_map.Shown(tmp_path / "nothing", None)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DeepCropError, match=r"has no item.json"):
-        shown.Shown(tmp_path / "empty", None)
+        viewed_map.Shown(tmp_path / "empty", None)
 
 
 def test_only_the_cube_that_was_mapped(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(shown, "open_result", lambda path: small.result)
-    observations.save_cube(make_cube(), tmp_path / "other.zarr")
+    monkeypatch.setattr(viewed_map, "open_result", lambda path: small.result)
+    save_cube(make_cube(), tmp_path / "other.zarr")
     with pytest.raises(CubeError, match=r"30 x 20 pixels .* give the cube that was mapped"):
-        shown.Shown(tmp_path, tmp_path / "other.zarr")
+        viewed_map.Shown(tmp_path, tmp_path / "other.zarr")
     with pytest.raises(CubeError, match="does not exist"):
-        shown.Shown(tmp_path, tmp_path / "none.zarr")
+        viewed_map.Shown(tmp_path, tmp_path / "none.zarr")
 
 
 def test_a_taken_port_is_named(small, monkeypatch):
-    monkeypatch.setattr(shown, "open_result", lambda path: small.result)
+    monkeypatch.setattr(viewed_map, "open_result", lambda path: small.result)
     with socket.socket() as taken:
         taken.bind((server.HOST, 0))
         taken.listen()
@@ -327,8 +327,8 @@ def test_a_taken_port_is_named(small, monkeypatch):
 
 def test_a_measured_map_by_the_curve_alone(tmp_path, monkeypatch):
     result = small_result(tmp_path / "maps", ("curve",), simulated=False, crops=False)
-    monkeypatch.setattr(shown, "open_result", lambda path: result)
-    view = shown.Shown(tmp_path / "maps", None)
+    monkeypatch.setattr(viewed_map, "open_result", lambda path: result)
+    view = viewed_map.Shown(tmp_path / "maps", None)
     client = TestClient(server.create_app(view), base_url="http://127.0.0.1")
     about = client.get("/api/result").json()
     assert about["methods"] == {"curve": "curve"}
@@ -341,7 +341,7 @@ def test_a_measured_map_by_the_curve_alone(tmp_path, monkeypatch):
 
 
 def test_without_the_extra_the_command_says_what_to_install(monkeypatch):
-    from deepcrop.cli_view import view
+    from deepcrop.cli.maps import view
 
     monkeypatch.setitem(sys.modules, "deepcrop.viewer.server", None)
     with pytest.raises(DeepCropError, match=r"pip install deepcrop\[viewer\]"):

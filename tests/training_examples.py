@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deepcrop.batches import EVENTS, Example
+from deepcrop.training.examples import EVENTS, Example
 
 
 def example(rng, side=18, dates=30, radar_dates=12, late=0.0):

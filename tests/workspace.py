@@ -12,9 +12,10 @@ from tests.archive import cropland, phenocam
 from tests.archive.server import Server
 from tests.archive.stac import forget_tokens, serve_region
 
-from deepcrop import observations
+from deepcrop.cameras.spatial_split import TEST_SITES
+from deepcrop.cube.contract import grid_of
+from deepcrop.cube.io import open_cube
 from deepcrop.simulation import Region, simulate
-from deepcrop.sites import TEST_SITES
 
 ROOT = Path(__file__).parents[1]
 SITES = ("mead1", "north", *TEST_SITES)
@@ -32,8 +33,8 @@ def archives(folder):
         ),
         path,
     )  # fmt: skip
-    cube = observations.open_cube(path)
-    raster = cropland.write_raster(folder / "cdl.tif", observations.grid_of(cube))
+    cube = open_cube(path)
+    raster = cropland.write_raster(folder / "cdl.tif", grid_of(cube))
     series = cameras(path, folder / "DATA" / "phenocam" / "series")
     forget_tokens()  # of another server
     with Server() as server:
