@@ -14,8 +14,8 @@ from deepcrop.cube import contract
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping import tiles as map_tiles
 from deepcrop.mapping.region import map_region
-from deepcrop.products import write as product_writer
 from deepcrop.mapping.work_store import MANIFEST
+from deepcrop.products import write as product_writer
 from deepcrop.stages import NO_DAY
 
 
