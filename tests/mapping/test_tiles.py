@@ -126,7 +126,7 @@ def test_the_manifest_has_a_line_for_each_tile(cube, tmp_path):
 
 def test_a_chunk_that_is_lost_reads_as_no_date(cube, tmp_path, monkeypatch):
     """Not as 1 January, which is day 0."""
-    real = products.write_products
+    real = product_writer.write_products
 
     def lose(maps, out, *args):
         for chunk in (out / "work.zarr" / "curve" / "sos50" / "c").rglob("0"):
