@@ -141,7 +141,7 @@ def _greenness(axes: Axes, one: Sample, camera: CameraYear | None) -> None:
         one.patch.optical_days, ndvi, "o", ms=2.6, color=SERIES_COLOURS["optical"], mew=0, alpha=0.7
     )
     if np.isfinite(ndvi).sum() > 2:
-        curve, days = smooth(ndvi[None], one.patch.optical_days, smoother="whittaker")
+        curve, days = smooth(ndvi[None], one.patch.optical_days)
         axes.plot(days, curve[0], color=SERIES_COLOURS["curve"], lw=1.2)
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.5, 1])

@@ -19,7 +19,7 @@ from deepcrop.cube.contract import grid_of, is_simulated
 from deepcrop.cube.io import open_cube
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.figures import style
-from deepcrop.phenology.smoothers import PRESETS, Smoother
+from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, PRESETS, Smoother
 from deepcrop.products.results import Result, ResultLayer, open_result
 from deepcrop.stages import CALENDAR, TITLES
 from deepcrop.viewer import map_tiles, pixel_series
@@ -244,7 +244,7 @@ class Shown:
 
     def _smoother(self) -> Smoother:
         """Return that of the map's curve, or the usual one where the map has none."""
-        used = self.result.summary.get("source", {}).get("smoother", {}).get("name", "whittaker")
+        used = self.result.summary.get("source", {}).get("smoother", {}).get("name", DEFAULT_SMOOTHER)
         return PRESETS["sentinel2"][0][used]
 
     def _field(self, row: int, col: int) -> int:
