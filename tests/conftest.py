@@ -1,6 +1,12 @@
 import os
 from pathlib import Path
 
+# Test files run side by side, a process on each core, so that kernels and sums of a process share
+# one core. More threads than cores wait for each other in busy loops: four times the work. Set
+# before numba, torch and NumPy are imported; tests of threads ask for them themselves.
+for _variable in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
 import pytest
 import xarray as xr
 from tests.helpers.cubes import make_cube
