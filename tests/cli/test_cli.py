@@ -17,6 +17,7 @@ from tests.helpers.cubes import make_cube, season_cube
 from deepcrop import cli
 from deepcrop.cli import maps as cli_maps
 from deepcrop.cube.io import open_cube, save_cube
+from deepcrop.mapping.options import resolve_options
 from deepcrop.simulation import Region, simulate
 
 
@@ -65,10 +66,10 @@ def test_errors_of_the_file_system_say_what_and_what_is_kept(monkeypatch, capsys
 def test_shorter_numbers_that_take_longer_are_warned_of(monkeypatch, capsys, able, said):
     pytest.importorskip("torch")
     monkeypatch.setattr("deepcrop.network.devices.has_bfloat16", lambda device: able)
-    cli_maps._warn_of_precision("curve", "cpu", "bfloat16")
-    cli_maps._warn_of_precision("both", "cpu", "float32")
+    cli_maps._warn_of_precision(resolve_options("curve"))
+    cli_maps._warn_of_precision(resolve_options("both"))
     assert capsys.readouterr().err == ""
-    cli_maps._warn_of_precision("both", "cpu", "bfloat16")
+    cli_maps._warn_of_precision(resolve_options("both", precision="bfloat16"))
     warned = capsys.readouterr().err
     assert warned == "" if able else said in warned
 

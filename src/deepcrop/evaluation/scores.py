@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from deepcrop import grid, indices
 from deepcrop.errors import DeepCropError
 from deepcrop.phenology.slots import curve_dates
+from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER
 from deepcrop.stages import CALENDAR, SLOTS, STAGES
 from deepcrop.training.samples import Sample, site_year_of
 
@@ -246,7 +247,7 @@ def joined(entries: Sequence[Entry]) -> Entry:
 
 
 def curve_answers(
-    samples: Iterable[Sample], smoother: str = "whittaker", preset: str = "sentinel2"
+    samples: Iterable[Sample], smoother: str = DEFAULT_SMOOTHER, preset: str = "sentinel2"
 ) -> Answers:
     """Dates of the NDVI curve at the pixel (9, 9) of each sample (`deepcrop.phenology.slots`)."""
     found = []

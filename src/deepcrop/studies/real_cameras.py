@@ -21,7 +21,7 @@ from pyproj import Transformer
 
 from deepcrop import stages
 from deepcrop.cameras.crop_table import read_crops
-from deepcrop.cameras.labels import SiteYear, label_series
+from deepcrop.cameras.labels import PRESET, SMOOTHER, SiteYear, label_series
 from deepcrop.cameras.spatial_split import taught_sites
 from deepcrop.errors import DeepCropError
 from deepcrop.evaluation.scores import Answers, Truth, offsets, shifted
@@ -223,7 +223,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 def _camera_dates(gcc: NDArray[np.float32], days: NDArray, year: int) -> list[NDArray[np.float32]]:
     """Dates of a camera's main season by `CALENDAR`, and their 90 % interval, as labels have it."""
-    found = season_dates(gcc[None], days, preset="phenocam")
+    found = season_dates(gcc[None], days, smoother=SMOOTHER, preset=PRESET)
     order = [found.stages.index(name) for name in CALENDAR]
     index, _ = stages.select_slots(
         found.dates[:, :, order[2]], found.amplitude, year, LATITUDE
