@@ -19,6 +19,7 @@ from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, grid_of
 from deepcrop.errors import DeepCropError
 from deepcrop.indices import INDICES
 from deepcrop.mapping.inputs import images_of
+from deepcrop.phenology.slots import REACH, near_year
 from deepcrop.phenology.smoothers import Smoother, smooth
 from deepcrop.sources.phenocam.summary_files import read_series
 
@@ -105,7 +106,7 @@ def series_of_pixel(
 ) -> list[PixelSeries]:
     """Read the observations of one pixel, and smooth NDVI and GCC.
 
-    The scenes are those that a map of the year reads: up to `stages.REACH` days before and after
+    The scenes are those that a map of the year reads: up to `slots.REACH` days before and after
     the days that can be stored.
 
     Parameters
@@ -123,7 +124,7 @@ def series_of_pixel(
     if "optical" in cube.children:
         bands = OPTICAL_BANDS
         classes = ("scl",) if "scl" in cube["optical"] else ()
-        images = images_of(cube, "optical", (*bands, *classes), year, stages.REACH)
+        images = images_of(cube, "optical", (*bands, *classes), year, REACH)
         pixel = images.data.isel(y=row, x=col)
         bands_of_pixel = {name: pixel[name].values for name in images.data.data_vars}
         for name, (names, formula, _) in INDICES.items():
@@ -136,7 +137,7 @@ def series_of_pixel(
                 curve, days = smooth(values[None], images.days, smoother=smoother)
                 series.append(PixelSeries(f"{name}_curve", "1", days, curve[0]))
     if "sar" in cube.children:
-        images = images_of(cube, "sar", SAR_BANDS, year, stages.REACH)
+        images = images_of(cube, "sar", SAR_BANDS, year, REACH)
         pixel = images.data.isel(y=row, x=col)
         notes = ()
         if "relative_orbit" in pixel.coords:
@@ -236,9 +237,7 @@ def camera_viewing(
 
 def camera_series(camera: Camera) -> PixelSeries:
     """Return the greenness of a camera, on the days that a map of the year reads."""
-    read = (camera.days >= stages.DAY_MIN - stages.REACH) & (
-        camera.days <= stages.DAY_MAX + stages.REACH
-    )
+    read = near_year(camera.days)
     return PixelSeries("camera_gcc", "1", camera.days[read], camera.gcc[read])
 
 
