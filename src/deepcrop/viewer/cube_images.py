@@ -5,14 +5,11 @@ from __future__ import annotations
 import io
 import math
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
-import xarray as xr
 from morecantile import Tile, tms
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from PIL import Image
 from rasterio.crs import CRS
 from rasterio.transform import from_bounds
@@ -24,6 +21,11 @@ from deepcrop.cube.contract import CHUNK
 from deepcrop.errors import DeepCropError
 from deepcrop.indices import ndvi_of
 from deepcrop.viewer.map_tiles import MAX_ZOOM, TILE_SIZE
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
 RENDERINGS = {"true": "True colour", "ndvi": "NDVI"}
 """How an image can be rendered, with the names for the page."""
@@ -165,4 +167,5 @@ def _clear_shares(optical: xr.Dataset) -> NDArray[np.floating]:
         start = optical.sizes[dim] // 2 // CHUNK * CHUNK
         middle[dim] = slice(start, start + CHUNK)
     clear: NDArray[np.bool_] = np.isfinite(optical["red"].isel(middle).values)
-    return clear.mean(axis=(1, 2))
+    shares: NDArray[np.float64] = clear.mean(axis=(1, 2))
+    return shares

@@ -7,18 +7,21 @@ and the value under the pointer is known.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
-from numpy.typing import NDArray
 from rasterio.windows import Window
 from rio_tiler.io import Reader
 
 from deepcrop.errors import DeepCropError
 from deepcrop.figures.style import date_range
-from deepcrop.products.results import ResultLayer
-from deepcrop.viewer.views import View
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from deepcrop.products.results import ResultLayer
+    from deepcrop.viewer.views import View
 
 NO_VALUE = -(2**31)
 """Value of pixels without data in tiles."""

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
-from numpy.typing import NDArray
 
 from deepcrop import grid, stages
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping.inputs import images_of, orbits_of, padded
 from deepcrop.stages import CALENDAR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import xarray as xr
+    from numpy.typing import NDArray
 
 _BANDS = {"optical": OPTICAL_BANDS, "sar": SAR_BANDS}
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
-from numpy.typing import NDArray
 from pyproj import Transformer
 
 from deepcrop import grid, stages
@@ -22,6 +18,13 @@ from deepcrop.mapping.inputs import images_of
 from deepcrop.phenology.slots import REACH, near_year
 from deepcrop.phenology.smoothers import Smoother, smooth
 from deepcrop.sources.phenocam.summary_files import read_series
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    import xarray as xr
+    from numpy.typing import NDArray
 
 _SCENE_CLASSES = (
     "no data",

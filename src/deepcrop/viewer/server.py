@@ -9,11 +9,10 @@ from __future__ import annotations
 import gzip
 import socket
 import warnings
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -28,6 +27,9 @@ from deepcrop.viewer import map_tiles
 from deepcrop.viewer.pixel_distribution import prediction_json
 from deepcrop.viewer.pixel_series import series_json
 from deepcrop.viewer.viewed_map import ViewedMap
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 HOST = "127.0.0.1"
 """Only requests from this machine are answered."""

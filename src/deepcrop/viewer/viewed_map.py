@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
-import xarray as xr
 from matplotlib.colors import to_hex
 from pyproj import Transformer
 
@@ -26,6 +24,11 @@ from deepcrop.viewer import map_tiles, pixel_series
 from deepcrop.viewer.cube_images import CubeImages
 from deepcrop.viewer.pixel_distribution import PixelNetwork, PixelPrediction, prediction_rows
 from deepcrop.viewer.views import METHODS, View, variables_of, views_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import xarray as xr
 
 
 class ViewedMap:

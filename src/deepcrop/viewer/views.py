@@ -7,9 +7,10 @@ seasons. A *view* is a variable of one stage and season: the content of one set 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deepcrop.products.results import Result, ResultLayer
+if TYPE_CHECKING:
+    from deepcrop.products.results import Result, ResultLayer
 
 METHODS = {"curve": "curve", "deepcrop": "network", "difference": "network − curve"}
 """Names of the methods on the page."""
