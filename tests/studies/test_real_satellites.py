@@ -8,19 +8,21 @@ from matplotlib.figure import Figure
 from tests.helpers import real_series as made
 
 from deepcrop.errors import DeepCropError
-from deepcrop.evaluation.scores import Answers, Truth
+from deepcrop.evaluation.scores import Predictions, ReferenceDates
 from deepcrop.network import CONFIGS, build, save
 from deepcrop.network.weights import shipped
 from deepcrop.stages import STAGES
 from deepcrop.studies import real_cameras, real_satellites, scene_thinning, thinning_tables
-from deepcrop.studies.thinning_tables import Table
 from deepcrop.training.real_excerpts import SOURCES
 
 
 def test_places_that_taught_a_network_are_named():
-    assert real_satellites._taught({}) == "taught none of these places."
+    assert real_satellites._training_places({}) == "trained on none of these places."
     card = {"places": [SOURCES["france"]]}
-    assert "taught France 2023: its numbers there are no test" in real_satellites._taught(card)
+    assert (
+        "trained on France 2023: its numbers there are no test"
+        in real_satellites._training_places(card)
+    )
 
 
 def test_missing_data_are_named(tmp_path):
@@ -36,7 +38,7 @@ def site_years():
     shift = [-made.FIFTH, -made.HALF, made.HALF, made.FIFTH]
     day[:, 0] = np.add.outer(peaks, shift)
     sites = np.array(["a", "b", "c"])
-    truth = Truth(
+    truth = ReferenceDates(
         sites, sites, sites, np.full(3, "corn"), np.full(3, made.YEAR), day,
         np.zeros(day.shape, bool), np.zeros(day.shape, int), False,
     )  # fmt: skip
@@ -53,19 +55,23 @@ def test_the_network_stands_among_the_camera_tables_whatever_weights_are_given(
 
     def answer(weights, late=1):
         asked.append(weights)
-        return Answers(years.truth.day + late, years.truth.day - 5, years.truth.day + 5)
+        return Predictions(
+            years.reference.day + late, years.reference.day - 5, years.reference.day + 5
+        )
 
     monkeypatch.setattr(real_cameras, "read_hls", lambda data: years)
-    monkeypatch.setattr(real_cameras, "network_answers", lambda weights, examples: answer(weights))
+    monkeypatch.setattr(
+        real_cameras, "network_predictions", lambda weights, examples: answer(weights)
+    )
     monkeypatch.setattr(
         real_cameras,
-        "fine_tuned_answers",
+        "fine_tuned_predictions",
         lambda years, weights, folder, seed: answer(weights, seed),
     )
-    for name in ("thinned_scores", "thinned_tables", "verdicts"):
+    for name in ("thinned_scores", "thinned_tables", "radar_tables"):
         monkeypatch.setattr(real_satellites, name, lambda given: [])
-    monkeypatch.setattr(real_satellites, "_thinned", lambda *given: {})
-    monkeypatch.setattr(real_satellites, "draw", lambda scores: Figure())
+    monkeypatch.setattr(real_satellites, "_predict_thinned", lambda *given: {})
+    monkeypatch.setattr(real_satellites, "draw_thinning", lambda scores: Figure())
     monkeypatch.setattr(
         real_satellites, "_chips_table", lambda *given: Table("Chips", ("a",), [("b",)], "")
     )
@@ -109,11 +115,11 @@ def test_the_network_stands_among_the_camera_tables_whatever_weights_are_given(
 
 def test_curves_and_the_network_date_the_chips(real_data, tmp_path):
     years = real_cameras.read_hls(real_data)
-    own, true = years.truth.site == "goodwater", years.truth.day
+    own, true = years.reference.site == "goodwater", years.reference.day
     late = true + np.where(own, 100, np.arange(len(own)))[:, None, None]
     off = dict(zip(STAGES, np.nanmedian((late - true)[~own, 0], axis=0), strict=True))
     names = ("EVI curve (savgol)", "EVI curve (whittaker)")
-    cameras = {name: [Answers(late, late, late)] for name in names}
+    cameras = {name: [Predictions(late, late, late)] for name in names}
     torch.manual_seed(0)
     table = real_satellites._chips_table(
         real_data, build(CONFIGS["transformer-only"]), years, cameras, tmp_path
@@ -165,15 +171,15 @@ def test_report(real_data, tmp_path, monkeypatch, capsys):
     def refuse(*_):
         raise AssertionError("answered twice")
 
-    monkeypatch.setattr(scene_thinning, "answer", refuse)  # all answers are on disk
+    monkeypatch.setattr(scene_thinning, "predict_case", refuse)  # all answers are on disk
     real_satellites.report(real_data, weights, out)
     html = (out / "report.html").read_text()
     assert "Evidence on real satellites" in html
     assert "data:image/png" in html
     assert "SIMULATED" not in html
     page = (out / "report.md").read_text()
-    assert "Does radar earn its place?" in page
-    assert "taught none of these places" in page
+    assert "Does radar help?" in page
+    assert "trained on none of these places" in page
     assert "network, fine-tuned" in page
     assert "network with radar, camera's dates" in page
     assert (out / "thinned.png").stat().st_size > 10_000

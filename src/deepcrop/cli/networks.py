@@ -141,10 +141,13 @@ def reproduce(
     """
     import deepcrop.network  # noqa: F401  (first: says what to install where PyTorch is missing)
     from deepcrop.studies.paper_experiment import reproduce as run
-    from deepcrop.studies.paper_samples import METHODS, Study
+    from deepcrop.studies.paper_samples import METHODS, PaperExperiment
 
     chosen = METHODS if methods is None else _names(methods)
-    _print(run(Study(archive, data, out, chosen, seeds, realisations, folds, workers, start)))
+    experiment = PaperExperiment(
+        archive, data, out, chosen, seeds, realisations, folds, workers, start
+    )
+    _print(run(experiment))
 
 
 def _names(text: str) -> tuple[str, ...]:
