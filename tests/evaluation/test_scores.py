@@ -16,7 +16,6 @@ from deepcrop.evaluation import scores
 from deepcrop.evaluation import tables as score_tables
 from deepcrop.evaluation.scores import (
     ALL,
-    ErrorSummary,
     MethodResult,
     Predictions,
     ReferenceDates,
@@ -84,6 +83,22 @@ def test_errors_by_hand():
     assert found.width == 10
     assert math.isnan(found.mae_snapped)
     assert all(math.isnan(value) for value in vars(row.spread).values())
+
+
+def test_a_histogram_of_errors_has_the_same_summary_as_the_errors():
+    errors = np.random.default_rng(0).integers(-9, 10, 501).astype(float)
+    errors[:40] = NAN  # not predicted
+    values = np.append(np.arange(-9, 10.0), NAN)
+    counts = [np.isnan(errors).sum() if np.isnan(v) else (errors == v).sum() for v in values]
+    listed, counted = summarize_errors(errors), summarize_errors(values, counts)
+    assert counted == listed
+    assert (listed.references, listed.detected) == (501, 461 / 501)
+    assert listed.median == np.median(np.abs(errors[40:]))
+    none = summarize_errors([NAN, NAN])
+    assert (none.references, none.detected) == (2, 0)
+    assert math.isnan(none.mae)
+    assert math.isnan(summarize_errors(values, np.zeros(20)).median)
+    assert math.isnan(summarize_errors([]).detected)
 
 
 def test_all_stages_are_pooled_not_averaged():

@@ -67,8 +67,8 @@ def test_scores_by_hand(archive):
     given = [predictions(archive, 4), predictions(archive, -10, lost=[0])]
     found = scene_thinning.errors(archive, given, "curve", "slot", pixels)["eos50"]
     assert found.error.shape == (2, 3)
-    curve = scene_thinning.errors(archive, [predictions(archive, 0), predictions(archive, 0, [1])], "curve",
-                            "slot", pixels)["eos50"]  # fmt: skip
+    curve_dates = [predictions(archive, 0), predictions(archive, 0, lost=[1])]
+    curve = scene_thinning.errors(archive, curve_dates, "curve", "slot", pixels)["eos50"]
     key = {"place": "a", "method": "b", "definition": "curve", "kept": "40 %", "pairing": "slot",
            "stage": "eos50"}  # fmt: skip
     score = scene_thinning.score(key, found, "all", curve, offset=2.0)

@@ -19,6 +19,9 @@ from deepcrop.phenology import REASONS, season_dates, smooth
 from deepcrop.sources.phenocam.summary_files import CameraSeries
 from deepcrop.stages import CALENDAR
 
+SMOOTHER, PRESET = "savgol", "phenocam"
+"""Smoother of camera series, the paper's, and its settings; independent of the default smoother."""
+
 STEP = 3
 """Days between the observations of a 3-day file; shares of what was observed count such steps."""
 
@@ -206,8 +209,8 @@ def label_series(
     seen = days[weights > 0]
     values = camera.greenness[column][None, weights > 0]
     kept = weights[None, weights > 0]
-    curve, curve_days = smooth(values, seen, kept, preset="phenocam")
-    found = season_dates(values, seen, kept, preset="phenocam", fractions=(0.2, 0.5))
+    curve, curve_days = smooth(values, seen, kept, smoother=SMOOTHER, preset=PRESET)
+    found = season_dates(values, seen, kept, smoother=SMOOTHER, preset=PRESET, fractions=(0.2, 0.5))
     order = [found.stages.index(name) for name in CALENDAR]
     dates, low, high = (part[0][:, order] for part in (found.dates, found.low, found.high))
     reasons = found.reason[0][:, order]

@@ -9,7 +9,8 @@ from matplotlib.lines import Line2D
 
 from deepcrop.evaluation.scores import NEAR_DATE, MethodResult, score
 from deepcrop.evaluation.tables import NO_LIMIT, data_kind, scores_by_images
-from deepcrop.figures.page import INK, Sheet
+from deepcrop.figures.page import INK, Page
+from deepcrop.figures.style import COMPARED_COLOURS, GRID, STAGE_COLOURS
 from deepcrop.stages import STAGES
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-_COLOURS = {"sos20": "#66c2a5", "sos50": "#00795a", "eos50": "#b35806", "eos20": "#f1a340"}
-_METHODS = ("#222222", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c")
-_GRID = "#e6e6e6"
 _PANEL = 1.9  # inches: width of a panel
 _NAMES = 2.3  # inches: room for the names of methods
 
@@ -27,16 +25,16 @@ _NAMES = 2.3  # inches: room for the names of methods
 def draw_errors(results: Sequence[MethodResult], title: str) -> Figure:
     """Draw the mean absolute error of each method by stage; small points are seeds."""
     height = 0.24 * len(results) + 0.1
-    sheet = _sheet(
+    page = _page(
         _NAMES + 4 * (_PANEL + 0.15), height + 0.75, "Error by stage and method", title, results
     )
     scored = [score(result) for result in results]
     largest = np.nanmax([row.mean.mae for rows in scored for row in rows])
     for k, stage in enumerate(STAGES):
-        left = sheet.left + _NAMES + k * (_PANEL + 0.15)
-        axes = sheet.chart(left, sheet.bottom + 0.55, _PANEL, height)
+        left = page.left + _NAMES + k * (_PANEL + 0.15)
+        axes = page.chart(left, page.bottom + 0.55, _PANEL, height)
         axes.set_title(stage.upper(), fontsize=8.5, color=INK, pad=3)
-        axes.grid(axis="x", color=_GRID, linewidth=0.6)
+        axes.grid(axis="x", color=GRID, linewidth=0.6)
         for row, (result, rows) in enumerate(zip(results, scored, strict=True)):
             colour = _colour(row)
             seeds = [
@@ -47,23 +45,23 @@ def draw_errors(results: Sequence[MethodResult], title: str) -> Figure:
                       color=colour, alpha=0.5, mew=0)  # fmt: skip
             axes.plot(rows[k].mean.mae, row, "D", ms=5, color=colour, mew=0)
             if k == 0:
-                y = sheet.bottom + 0.55 + height * (len(results) - row - 0.5) / len(results)
-                sheet.text(left - 0.1, y, result.method, size=8, ha="right")
+                y = page.bottom + 0.55 + height * (len(results) - row - 0.5) / len(results)
+                page.text(left - 0.1, y, result.method, size=8, ha="right")
         axes.set_ylim(len(results) - 0.5, -0.5)
         axes.set_xlim(0, 1.15 * largest)
         axes.set_yticks([])
-    sheet.text(
-        sheet.left + _NAMES,
-        sheet.bottom + 0.15,
+    page.text(
+        page.left + _NAMES,
+        page.bottom + 0.15,
         "Mean absolute error, days, main season; diamonds: mean over seeds, points: each seed.",
     )
-    return sheet.figure
+    return page.figure
 
 
 def draw_scatter(results: Sequence[MethodResult], title: str) -> Figure:
     """Draw predictions of methods against the camera's dates, main season, all seeds."""
     side = 2.4
-    sheet = _sheet(
+    page = _page(
         0.5 + (side + 0.45) * len(results),
         side + 0.95,
         "Predictions against cameras",
@@ -73,44 +71,45 @@ def draw_scatter(results: Sequence[MethodResult], title: str) -> Figure:
     known = results[0].reference.day[:, 0]
     low, high = float(np.nanmin(known)) - 25, float(np.nanmax(known)) + 25
     for column, result in enumerate(results):
-        left = sheet.left + 0.5 + column * (side + 0.45)
-        axes = sheet.chart(left, sheet.bottom + 0.75, side, side)
+        left = page.left + 0.5 + column * (side + 0.45)
+        axes = page.chart(left, page.bottom + 0.75, side, side)
         axes.set_title(result.method, fontsize=8.5, color=INK, pad=3)
-        axes.grid(color=_GRID, linewidth=0.6)
+        axes.grid(color=GRID, linewidth=0.6)
         axes.plot([low, high], [low, high], color=INK, lw=0.6)
         for k, stage in enumerate(STAGES):
             for run in result.runs:
                 shown = np.clip(run.day[:, 0, k], low, high)
                 axes.plot(result.reference.day[:, 0, k], shown, "o", ms=2.5, mew=0, clip_on=False,
-                          color=_COLOURS[stage], alpha=0.6)  # fmt: skip
+                          color=STAGE_COLOURS[stage], alpha=0.6)  # fmt: skip
         axes.set_xlim(low, high)
         axes.set_ylim(low, high)
         axes.set_xlabel("camera, days since 1 January", fontsize=7.5, color=INK)
         if not column:
             axes.set_ylabel("prediction", fontsize=7.5, color=INK)
     marks = [
-        Line2D([], [], ls="none", marker="o", ms=4, color=colour, mew=0, label=name.upper())
-        for name, colour in _COLOURS.items()
-    ]
-    _legend(sheet, marks, 0.22)
+        Line2D([], [], ls="none", marker="o", ms=4, color=STAGE_COLOURS[stage], mew=0,
+               label=stage.upper())
+        for stage in STAGES
+    ]  # fmt: skip
+    _legend(page, marks, 0.22)
     words = "Main season, all seeds. Predictions beyond the frame are drawn on its edge."
-    sheet.text(sheet.left + 0.5, sheet.bottom + 0.02, words, size=7)
-    return sheet.figure
+    page.text(page.left + 0.5, page.bottom + 0.02, words, size=7)
+    return page.figure
 
 
 def draw_errors_by_images(results: Sequence[MethodResult], title: str) -> Figure:
     """Draw the error by the number of clear images near the date, all stages, main season."""
     rows = -(-len(results) // 2)
-    sheet = _sheet(
+    page = _page(
         5.5,
         2.9 + 0.18 * rows,
         f"Error by clear optical images within {NEAR_DATE:.0f} days of the date",
         title,
         results,
     )
-    bottom = sheet.bottom + 0.55 + 0.18 * rows
-    axes = sheet.chart(sheet.left + 0.5, bottom, 4.9, 2.2)
-    axes.grid(axis="y", color=_GRID, linewidth=0.6)
+    bottom = page.bottom + 0.55 + 0.18 * rows
+    axes = page.chart(page.left + 0.5, bottom, 4.9, 2.2)
+    axes.grid(axis="y", color=GRID, linewidth=0.6)
     labels: dict[int, str] = {}
     marks = []
     for number, result in enumerate(results):
@@ -129,24 +128,24 @@ def draw_errors_by_images(results: Sequence[MethodResult], title: str) -> Figure
     axes.set_xlim(-0.5, len(labels) - 0.5)
     axes.set_ylim(0)
     axes.set_ylabel("mean absolute error, days", fontsize=7.5, color=INK)
-    _legend(sheet, marks, 0.09 * rows, columns=2)
-    return sheet.figure
+    _legend(page, marks, 0.09 * rows, columns=2)
+    return page.figure
 
 
-def _sheet(
+def _page(
     width: float, body: float, heading: str, title: str, results: Sequence[MethodResult]
-) -> Sheet:
+) -> Page:
     simulated = results[0].reference.simulated
-    return Sheet(width, body, 0, heading, f"{title}: {data_kind(simulated)}", simulated)
+    return Page(width, body, 0, heading, f"{title}: {data_kind(simulated)}", simulated)
 
 
-def _legend(sheet: Sheet, marks: list[Line2D], bottom: float, columns: int = 4) -> None:
-    legend = sheet.figure.legend(
+def _legend(page: Page, marks: list[Line2D], bottom: float, columns: int = 4) -> None:
+    legend = page.figure.legend(
         handles=marks,
         loc="center left",
         bbox_to_anchor=(
-            (sheet.left + 0.5) / sheet.width,
-            (sheet.bottom + bottom) / sheet.height,
+            (page.left + 0.5) / page.width,
+            (page.bottom + bottom) / page.height,
         ),
         ncols=columns,
         fontsize=7,
@@ -159,4 +158,4 @@ def _legend(sheet: Sheet, marks: list[Line2D], bottom: float, columns: int = 4) 
 
 
 def _colour(number: int) -> str:
-    return _METHODS[number % len(_METHODS)]
+    return COMPARED_COLOURS[number % len(COMPARED_COLOURS)]

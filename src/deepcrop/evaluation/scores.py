@@ -16,6 +16,7 @@ import numpy as np
 from deepcrop import grid, indices
 from deepcrop.errors import DeepCropError
 from deepcrop.phenology.slots import curve_dates
+from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER
 from deepcrop.stages import CALENDAR, SLOTS, STAGES
 from deepcrop.training.samples import Sample, site_year_of
 
@@ -285,7 +286,7 @@ def concatenate(results: Sequence[MethodResult]) -> MethodResult:
 
 
 def curve_predictions(
-    samples: Iterable[Sample], smoother: str = "whittaker", preset: str = "sentinel2"
+    samples: Iterable[Sample], smoother: str = DEFAULT_SMOOTHER, preset: str = "sentinel2"
 ) -> Predictions:
     """Date the NDVI curve at the pixel (9, 9) of each sample (`deepcrop.phenology.slots`)."""
     found = []

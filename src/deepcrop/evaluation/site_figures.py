@@ -15,8 +15,14 @@ from numpy.typing import NDArray
 
 from deepcrop import grid
 from deepcrop.evaluation.scores import MethodResult, score
-from deepcrop.figures.page import INK, Sheet
-from deepcrop.figures.style import date_axis
+from deepcrop.figures.page import INK, Page
+from deepcrop.figures.style import (
+    GRID,
+    METHOD_COLOURS,
+    SERIES_COLOURS,
+    STAGE_COLOURS,
+    date_axis,
+)
 from deepcrop.indices import ndvi_of
 from deepcrop.phenology import smooth
 from deepcrop.stages import CALENDAR, STAGES, to_days
@@ -30,15 +36,13 @@ if TYPE_CHECKING:
 
     from deepcrop.cameras.site_years import CameraYear
 
-STAGE_COLOURS = {"sos20": "#66c2a5", "sos50": "#00795a", "eos50": "#b35806", "eos20": "#f1a340"}
 ORDER = ("sos20", "eos20", "sos50", "eos50")
 """Stages in the order of the paper's bars and panels."""
 
 _Days = NDArray[np.floating]
 _WIDTH = 7.4  # inches of a page
-_GRID = "#e6e6e6"
 _MAX_YEARS = 6
-_PAIR = ("#d55e00", "#0072b2")  # with radar, without
+_PAIR = (METHOD_COLOURS["deepcrop"], METHOD_COLOURS["deepcrop without radar"])
 
 
 # Profiles (6, 9-11, 18) --------------------------------------------------------------------------
@@ -81,38 +85,43 @@ def draw_profiles(
     simulated = any(sample.simulated for sample in drawn.values())
     if simulated:
         title += ": satellites simulated, camera real"
-    sheet = Sheet(_WIDTH, step * len(drawn), 0.4, f"Profiles at {site}", title, simulated)
+    page = Page(_WIDTH, step * len(drawn), 0.4, f"Profiles at {site}", title, simulated)
     room = 0.5 + 0.068 * max(len(result.method) for result in results)
-    left, width = sheet.left + room, _WIDTH - room - 0.5
+    left, width = page.left + room, _WIDTH - room - 0.5
     for k, (name, sample) in enumerate(drawn.items()):
-        top = sheet.top - k * step - 0.3
-        sheet.text(sheet.left, top + 0.13, f"{sample.year}", size=9.5, weight="bold")
-        sheet.text(sheet.left + 0.5, top + 0.13, sample.crop or "crop unknown", size=8)
+        top = page.top - k * step - 0.3
+        page.text(page.left, top + 0.13, f"{sample.year}", size=9.5, weight="bold")
+        page.text(page.left + 0.5, top + 0.13, sample.crop or "crop unknown", size=8)
         rows = [(optical, top - optical), (radar, top - optical - radar - 0.06)]
         rows.append((dates, top - optical - radar - dates - 0.12))
-        axes = [sheet.chart(left, bottom, width, height) for height, bottom in rows]
+        axes = [page.chart(left, bottom, width, height) for height, bottom in rows]
         first, last = _span(sample)
         for ax in axes:
             ax.set_xlim(first, last)
-            ax.grid(axis="x", color=_GRID, linewidth=0.6)
+            ax.grid(axis="x", color=GRID, linewidth=0.6)
         _greenness(axes[0], sample, (cameras or {}).get(name))
         _backscatter(axes[1], sample)
-        _date_rows(sheet, axes[2], sample, name, results, left)
+        _date_rows(page, axes[2], sample, name, results, left)
         for ax in axes[:2]:
             date_axis(ax, first, last, sample.year)
             ax.tick_params(axis="x", labelbottom=False, length=0)
         date_axis(axes[2], first, last, sample.year)
         axes[2].tick_params(labelsize=7.5)
     handles: list[Line2D | Patch] = [
-        Line2D([], [], ls="none", marker="o", ms=3.5, color="#00795a", mew=0, label="NDVI"),
-        Line2D([], [], color="#00795a", lw=1.2, label="its curve"),
-        *([Line2D([], [], color="#8c8c8c", lw=1.2, label="camera, GCC")] if cameras else []),
-        Line2D([], [], color="#5e4fa2", lw=1, marker="o", ms=2.5, label="VV"),
-        Line2D([], [], color="#cc79a7", lw=1, marker="o", ms=2.5, label="VH"),
-        *(Patch(facecolor=c, label=stage.upper()) for stage, c in STAGE_COLOURS.items()),
-    ]
-    _legend(sheet, handles, 0.05, len(handles))
-    return sheet.figure
+        Line2D([], [], ls="none", marker="o", ms=3.5, color=SERIES_COLOURS["optical"], mew=0,
+               label="NDVI"),
+        Line2D([], [], color=SERIES_COLOURS["curve"], lw=1.2, label="its curve"),
+        *(
+            [Line2D([], [], color=SERIES_COLOURS["camera"], lw=1.2, label="camera, GCC")]
+            if cameras
+            else []
+        ),
+        Line2D([], [], color=SERIES_COLOURS["vv"], lw=1, marker="o", ms=2.5, label="VV"),
+        Line2D([], [], color=SERIES_COLOURS["vh"], lw=1, marker="o", ms=2.5, label="VH"),
+        *(Patch(facecolor=STAGE_COLOURS[stage], label=stage.upper()) for stage in STAGES),
+    ]  # fmt: skip
+    _legend(page, handles, 0.05, len(handles))
+    return page.figure
 
 
 def _span(sample: Sample) -> tuple[float, float]:
@@ -127,10 +136,18 @@ def _span(sample: Sample) -> tuple[float, float]:
 def _greenness(axes: Axes, sample: Sample, camera: CameraYear | None) -> None:
     centre = sample.patch.optical[:, :, grid.PATCH_CENTRE, grid.PATCH_CENTRE]
     ndvi = ndvi_of(centre[:, 3], centre[:, 2])
-    axes.plot(sample.patch.optical_days, ndvi, "o", ms=2.6, color="#00795a", mew=0, alpha=0.7)
+    axes.plot(
+        sample.patch.optical_days,
+        ndvi,
+        "o",
+        ms=2.6,
+        color=SERIES_COLOURS["optical"],
+        mew=0,
+        alpha=0.7,
+    )
     if np.isfinite(ndvi).sum() > 2:
-        curve, days = smooth(ndvi[None], sample.patch.optical_days, smoother="whittaker")
-        axes.plot(days, curve[0], color="#00795a", lw=1.2)
+        curve, days = smooth(ndvi[None], sample.patch.optical_days)
+        axes.plot(days, curve[0], color=SERIES_COLOURS["curve"], lw=1.2)
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.5, 1])
     axes.set_ylabel("NDVI", fontsize=7.5, color=INK)
@@ -138,7 +155,7 @@ def _greenness(axes: Axes, sample: Sample, camera: CameraYear | None) -> None:
         labels = camera.labels
         other = axes.twinx()
         offset = float(to_days(labels.camera.date[:1], sample.year)[0])
-        other.plot(offset + labels.curve_days, labels.curve, color="#8c8c8c", lw=1.2)
+        other.plot(offset + labels.curve_days, labels.curve, color=SERIES_COLOURS["camera"], lw=1.2)
         other.set_xlim(axes.get_xlim())
         other.tick_params(labelsize=7, color=INK, labelcolor=INK, width=0.6)
         other.set_ylabel("GCC", fontsize=7.5, color=INK)
@@ -159,17 +176,13 @@ def _backscatter(axes: Axes, sample: Sample) -> None:
     known = np.isfinite(power)
     mean = np.where(known, power, 0).sum((-1, -2)) / np.maximum(known.sum((-1, -2)), 1)
     decibel = np.where(mean > 0, 10 * np.log10(np.where(mean > 0, mean, 1)), np.nan)
-    for k, colour in enumerate(("#5e4fa2", "#cc79a7")):
+    for k, name in enumerate(("vv", "vh")):
+        colour = SERIES_COLOURS[name]
         axes.plot(patch.radar_days[here], decibel[:, k], "o-", ms=2, lw=0.8, color=colour, mew=0)
 
 
 def _date_rows(
-    sheet: Sheet,
-    axes: Axes,
-    sample: Sample,
-    name: str,
-    results: Sequence[MethodResult],
-    left: float,
+    page: Page, axes: Axes, sample: Sample, name: str, results: Sequence[MethodResult], left: float
 ) -> None:
     """Draw the dates of camera and methods below each other, each with its interval."""
     order = [CALENDAR.index(stage) for stage in STAGES]
@@ -194,9 +207,9 @@ def _date_rows(
                     axes.plot([low[k], high[k]], [y, y], color=colour, lw=3, alpha=0.45)
                 axes.plot(day[k], y, "D" if y == 0 else "o", ms=4.2, color=colour, mew=0)
         bottom = axes.get_position()
-        height = bottom.height * sheet.height
-        where = bottom.y0 * sheet.height + height * (len(rows) - y - 0.5) / len(rows)
-        sheet.text(left - 0.1, where, method, size=7.5, ha="right",
+        height = bottom.height * page.height
+        where = bottom.y0 * page.height + height * (len(rows) - y - 0.5) / len(rows)
+        page.text(left - 0.1, where, method, size=7.5, ha="right",
                    weight="bold" if y == 0 else "normal")  # fmt: skip
     for k, stage in enumerate(STAGES):  # the camera's dates through all rows
         if np.isfinite(rows[0][1][k]):
@@ -220,7 +233,7 @@ def draw_error_bars(results: Sequence[MethodResult], sites: Sequence[str]) -> Fi
     """
     height, gap = 1.05, 0.55
     simulated = results[0].reference.simulated
-    sheet = Sheet(
+    page = Page(
         _WIDTH,
         len(results) * (height + gap),
         0.3,
@@ -232,9 +245,9 @@ def draw_error_bars(results: Sequence[MethodResult], sites: Sequence[str]) -> Fi
     values = np.array([mae for rows in maes.values() for row in rows for mae, _ in row])
     largest = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
     for k, result in enumerate(results):
-        bottom = sheet.top - (k + 1) * (height + gap) + gap - 0.25
-        axes = sheet.chart(sheet.left + 0.45, bottom, _WIDTH - 0.5, height)
-        axes.grid(axis="y", color=_GRID, linewidth=0.6)
+        bottom = page.top - (k + 1) * (height + gap) + gap - 0.25
+        axes = page.chart(page.left + 0.45, bottom, _WIDTH - 0.5, height)
+        axes.grid(axis="y", color=GRID, linewidth=0.6)
         for place, row in enumerate(maes[result.method]):
             for number, (stage, (mae, deviation)) in enumerate(zip(ORDER, row, strict=True)):
                 x = place + (number - 1.5) * 0.19
@@ -247,11 +260,11 @@ def draw_error_bars(results: Sequence[MethodResult], sites: Sequence[str]) -> Fi
         axes.set_ylim(0, 1.15 * largest)
         axes.set_xticks(range(len(sites)), sites if k == len(results) - 1 else [""] * len(sites))
         axes.tick_params(axis="x", length=0)
-        sheet.text(sheet.left + 0.45, bottom + height + 0.1, result.method, size=8.5, weight="bold")
+        page.text(page.left + 0.45, bottom + height + 0.1, result.method, size=8.5, weight="bold")
     _legend(
-        sheet, [Patch(facecolor=STAGE_COLOURS[stage], label=stage.upper()) for stage in ORDER], 0, 4
+        page, [Patch(facecolor=STAGE_COLOURS[stage], label=stage.upper()) for stage in ORDER], 0, 4
     )
-    return sheet.figure
+    return page.figure
 
 
 def _maes(result: MethodResult, site: str) -> list[tuple[float, float]]:
@@ -279,7 +292,7 @@ def draw_radar_comparison(both: MethodResult, optical: MethodResult) -> Figure:
     simulated = both.reference.simulated
     room = 0.3 + 0.062 * max(len(name) for name in names)
     width = (_WIDTH - room - 0.3) / 2
-    sheet = Sheet(
+    page = Page(
         _WIDTH,
         height + 0.75,
         0.3,
@@ -288,9 +301,9 @@ def draw_radar_comparison(both: MethodResult, optical: MethodResult) -> Figure:
         simulated,
     )
     for panel, stages in enumerate((("sos20", "eos20"), ("sos50", "eos50"))):
-        left = sheet.left + room + panel * (width + 0.3)
-        axes = sheet.chart(left, sheet.bottom + 0.75, width, height)
-        axes.grid(axis="x", color=_GRID, linewidth=0.6)
+        left = page.left + room + panel * (width + 0.3)
+        axes = page.chart(left, page.bottom + 0.75, width, height)
+        axes.grid(axis="x", color=GRID, linewidth=0.6)
         for y, name in enumerate(names):
             for stage in stages:
                 k = STAGES.index(stage)
@@ -303,23 +316,23 @@ def draw_radar_comparison(both: MethodResult, optical: MethodResult) -> Figure:
                 axes.plot(with_radar, y - 0.13, "D", ms=3.8, color=_PAIR[0], mew=0)
                 axes.plot(alone, y + 0.13, "o", ms=3.8, color=_PAIR[1], mew=0)
             if not panel:
-                where = sheet.bottom + 0.75 + height * (len(names) - y - 0.5) / len(names)
-                sheet.text(left - 0.1, where, name, size=7, ha="right")
+                where = page.bottom + 0.75 + height * (len(names) - y - 0.5) / len(names)
+                page.text(left - 0.1, where, name, size=7, ha="right")
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_yticks([])
         first, last = axes.get_xlim()
         date_axis(axes, first, last, 2018)
         # Site-years are of several years: the day of the year is what they share.
         axes.set_xticklabels([label.get_text().split("\n")[0] for label in axes.get_xticklabels()])
-        sheet.text(
+        page.text(
             left,
-            sheet.bottom + 0.75 + height + 0.1,
+            page.bottom + 0.75 + height + 0.1,
             f"{'ab'[panel]}  {stages[0].upper()} and {stages[1].upper()}",
             size=9,
             weight="bold",
         )
     _legend(
-        sheet,
+        page,
         [
             Line2D([], [], ls="none", marker="|", ms=9, mew=1.6, color=INK, label="camera"),
             Line2D([], [], ls="none", marker="D", ms=4, color=_PAIR[0], mew=0, label=both.method),
@@ -330,7 +343,7 @@ def draw_radar_comparison(both: MethodResult, optical: MethodResult) -> Figure:
         0.1,
         3,
     )
-    return sheet.figure
+    return page.figure
 
 
 def _mean_day(result: MethodResult, name: str, stage: int, reference: bool = False) -> float:
@@ -348,11 +361,11 @@ def _pixels(simulated: bool) -> str:
     return ": simulated pixels, real camera labels" if simulated else ""
 
 
-def _legend(sheet: Sheet, handles: Sequence[Line2D | Patch], bottom: float, columns: int) -> None:
-    sheet.figure.legend(
+def _legend(page: Page, handles: Sequence[Line2D | Patch], bottom: float, columns: int) -> None:
+    page.figure.legend(
         handles=list(handles),
         loc="lower left",
-        bbox_to_anchor=(sheet.left / sheet.width, (sheet.bottom + bottom) / sheet.height),
+        bbox_to_anchor=(page.left / page.width, (page.bottom + bottom) / page.height),
         ncols=columns,
         fontsize=7,
         frameon=False,

@@ -20,6 +20,7 @@ from deepcrop.evaluation.scores import MethodResult, Predictions
 from deepcrop.network import Network, PaperDeepCrop, load
 from deepcrop.network.sensor_branch import Batch, image_dates
 from deepcrop.network.targets import snap
+from deepcrop.phenology import DEFAULT_SMOOTHER
 from deepcrop.stages import STAGES
 from deepcrop.storage.files import atomic_file
 from deepcrop.training import samples
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from deepcrop.report.tables import Table
 
 CURVES = {
-    "NDVI curve": ("whittaker", "sentinel2"),
+    "NDVI curve": (DEFAULT_SMOOTHER, "sentinel2"),
     "NDVI curve, Savitzky-Golay": ("savgol", "paper"),
 }
 """Smoother and preset of the curves that networks are compared with, by name of the method."""

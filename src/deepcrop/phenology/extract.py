@@ -20,7 +20,13 @@ from deepcrop._version import __version__
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.phenology.date_kernels import REASONS
 from deepcrop.phenology.seasons import Seasons, season_dates, stage_names
-from deepcrop.phenology.smoothers import SeasonRule, choose, name_of
+from deepcrop.phenology.smoothers import (
+    DEFAULT_SMOOTHER,
+    SeasonRule,
+    Smoother,
+    choose,
+    name_of,
+)
 
 _VARIABLES: dict[str, tuple[tuple[str, ...], type, str]] = {
     "date": (("season", "stage"), np.float32, "date"),
@@ -44,7 +50,7 @@ def extract(
     *,
     index: str = "ndvi",
     year: int | None = None,
-    smoother: Any = "savgol",
+    smoother: str | Smoother = DEFAULT_SMOOTHER,
     preset: str = "sentinel2",
     fractions: tuple[float, ...] = (0.2, 0.5),
     rule: SeasonRule | None = None,

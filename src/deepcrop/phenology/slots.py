@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from deepcrop import stages
 from deepcrop.phenology import season_dates
-from deepcrop.phenology.smoothers import Smoother
+from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ def curve_dates(
     days: ArrayLike,
     year: int,
     latitude: float,
-    smoother: str | Smoother = "whittaker",
+    smoother: str | Smoother = DEFAULT_SMOOTHER,
     preset: str = "sentinel2",
 ) -> CurveDates:
     """Season dates of greenness series by the project's curve method.

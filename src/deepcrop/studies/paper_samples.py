@@ -119,7 +119,9 @@ def camera_network(experiment: PaperExperiment) -> list[CameraYear]:
     return read_cameras(experiment.data)
 
 
-def load_sample_set(experiment: PaperExperiment, years: Sequence[CameraYear], place: str) -> SampleSet:
+def load_sample_set(
+    experiment: PaperExperiment, years: Sequence[CameraYear], place: str
+) -> SampleSet:
     """Read the samples of all site-years; the first time, simulate or cut them.
 
     Raises

@@ -19,7 +19,7 @@ from pyproj import Transformer
 
 from deepcrop import stages
 from deepcrop.cameras.crop_table import read_crops
-from deepcrop.cameras.labels import SiteYear, label_series
+from deepcrop.cameras.labels import PRESET, SMOOTHER, SiteYear, label_series
 from deepcrop.cameras.spatial_split import taught_sites
 from deepcrop.errors import DeepCropError
 from deepcrop.evaluation.scores import (
@@ -240,7 +240,7 @@ def _camera_dates(
     gcc: NDArray[np.float32], days: NDArray[np.float32], year: int
 ) -> list[NDArray[np.float32]]:
     """Date a camera's main season as labels do: days, low and high (5,), by `CALENDAR`."""
-    found = season_dates(gcc[None], days, preset="phenocam")
+    found = season_dates(gcc[None], days, smoother=SMOOTHER, preset=PRESET)
     order = [found.stages.index(name) for name in CALENDAR]
     index, _ = stages.select_slots(
         found.dates[:, :, order[2]], found.amplitude, year, LATITUDE

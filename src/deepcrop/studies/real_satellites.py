@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import logging
-
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from deepcrop.evaluation.scores import (
 from deepcrop.grid import PATCH_CENTRE
 from deepcrop.network.weights import Network, load, shipped
 from deepcrop.phenology.slots import curve_dates
+from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER
 from deepcrop.report.page import Picture, Section, write_page
 from deepcrop.report.tables import Spread, Table, cell_text, percent_text
 from deepcrop.stages import CALENDAR, STAGES
@@ -344,7 +344,7 @@ def _chip_curves(
     """Date the main season with curves through the pixel in the middle of the chips."""
     blue, _, red, nir = example.optical[:, :, PATCH_CENTRE, PATCH_CENTRE].T
     evi = indices.evi_of(nir, red, blue)
-    series = {CURVE: (indices.ndvi_of(nir, red), "whittaker")}
+    series = {CURVE: (indices.ndvi_of(nir, red), DEFAULT_SMOOTHER)}
     series |= {name: (evi, smoother) for name, smoother in EVI_CURVES.items()}
     order = [CALENDAR.index(name) for name in STAGES]
     dates: dict[str, NDArray[np.floating]] = {}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from deepcrop.figures.page import INK, Sheet
+from deepcrop.figures.page import INK, Page
+from deepcrop.figures.style import GRID, METHOD_COLOURS
 from deepcrop.report.tables import Table, cell_text, percent_text
 from deepcrop.stages import STAGES
 from deepcrop.studies import scene_thinning
@@ -31,7 +32,12 @@ PAIRING = {"flanders": "slot", "france": "slot", "angiang": "season"}
 """How seasons are paired in the tables: by slot, and where two to three seasons of one crop are
 equally strong by the time they share. The file of scores has both."""
 
-_COLOURS = {CURVE: "#222222", WITHOUT: "#d55e00", WITH: "#0072b2", OPTICAL: "#cc79a7"}
+_COLOURS = {
+    CURVE: METHOD_COLOURS["curve"],
+    WITHOUT: METHOD_COLOURS["deepcrop without radar"],
+    WITH: METHOD_COLOURS["deepcrop"],
+    OPTICAL: METHOD_COLOURS["trained without radar"],
+}
 _ALL_FOUR = "all four"
 _LOST_DATES = 0.01  # share of the dates that radar may cost where it is said to help
 
@@ -227,21 +233,21 @@ def draw_thinning(scores: Sequence[ThinningScore]) -> Figure:
     """Draw error and share dated against the share of scenes kept, by method and place."""
     width, height, room = 2.3, 1.7, 0.55
     methods = [name for name in _COLOURS if any(s.method == name for s in scores)]
-    sheet = Sheet(
+    page = Page(
         3 * (width + room) + 0.1, 2 * height + 1.05, 0.35, "Dates when optical scenes are missing",
         "Real images. Mean over the four stages; bars: standard deviation between random draws; "
         "open marks: no scene for 60 days around green-up.", simulated=False,
     )  # fmt: skip
     for column, (place, title) in enumerate(PLACES.items()):
         here = [s for s in scores if s.place == place and s.pairing == PAIRING[place]]
-        left = sheet.left + 0.45 + column * (width + room)
+        left = page.left + 0.45 + column * (width + room)
         for row, (value, label) in enumerate(
             (("mae", "mean absolute error, days"), ("dated", "share of dates given, %"))
         ):
-            bottom = sheet.bottom + 0.75 + (1 - row) * (height + 0.35)
-            axes = sheet.figure.add_axes(sheet.place(left, bottom, width, height))
+            bottom = page.bottom + 0.75 + (1 - row) * (height + 0.35)
+            axes = page.figure.add_axes(page.place(left, bottom, width, height))
             axes.tick_params(labelsize=7, color=INK, labelcolor=INK, width=0.6)
-            axes.grid(color="#e6e6e6", linewidth=0.6)
+            axes.grid(color=GRID, linewidth=0.6)
             axes.set_axisbelow(True)
             for name in methods:
                 means = {
@@ -266,6 +272,6 @@ def draw_thinning(scores: Sequence[ThinningScore]) -> Figure:
                 axes.set_ylabel(label, fontsize=7.5, color=INK)
             if row == column == 0:
                 handles = axes.get_legend_handles_labels()
-    sheet.figure.legend(*handles, loc="lower left", ncols=4, fontsize=7, frameon=False,
-                        bbox_to_anchor=(sheet.left / sheet.width, 0.02))  # fmt: skip
-    return sheet.figure
+    page.figure.legend(*handles, loc="lower left", ncols=4, fontsize=7, frameon=False,
+                        bbox_to_anchor=(page.left / page.width, 0.02))  # fmt: skip
+    return page.figure
