@@ -151,7 +151,6 @@ def test_exchanged_slots_are_errors_and_counted():
     swapped = day.copy()
     swapped[0] = day[0, ::-1] + 3
     result = MethodResult("m", reference(day), [predictions(swapped)])
-    assert scores.slots_exchanged(swapped, day).tolist() == [True, False]
     for number in (1, 2):
         found = scored(result, season=number).mean
         assert found.crossed == 0.5
@@ -164,8 +163,6 @@ def test_exchanged_slots_are_errors_and_counted():
     other[:, 0], other[:, 1] = SEASON - 200, SEASON
     found = scored(MethodResult("m", reference(single), [predictions(other)])).mean
     assert (found.crossed, found.mae, found.mae_paired) == (1, 200, 0)
-    nothing = np.full_like(single, NAN)
-    assert not scores.slots_exchanged(nothing, single).any()
 
 
 def test_score_against_the_nearest_image():

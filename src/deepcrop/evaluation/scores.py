@@ -15,6 +15,7 @@ import numpy as np
 
 from deepcrop import grid, indices
 from deepcrop.errors import DeepCropError
+from deepcrop.phenology.season_matching import exchanged
 from deepcrop.phenology.slots import curve_dates
 from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER
 from deepcrop.stages import CALENDAR, SLOTS, STAGES
@@ -481,8 +482,10 @@ def _metrics(
     # What the exchange of slots costs: where main and second season are the other way round, the
     # predictions of both slots are exchanged, and the error is computed again.
     both_slots = _with_both_slots(run.day)
-    exchanged = slots_exchanged(both_slots, reference.day)[:, None, None]
-    paired = np.where(exchanged, both_slots[:, ::-1], both_slots)[:, slot, stages]
+    # (n, slots, stages) -> (slots, stages, n)
+    swap = exchanged(np.moveaxis(reference.day, 0, -1), np.moveaxis(both_slots, 0, -1))
+    swap = swap[:, None, None]
+    paired = np.where(swap, both_slots[:, ::-1], both_slots)[:, slot, stages]
     snapped = np.full(label.shape, np.nan) if run.snapped is None else run.snapped[:, slot, stages]
     return Metrics(
         detected=errors.detected,
@@ -494,7 +497,7 @@ def _metrics(
         coverage=mean_of_finite(inside),
         width=mean_of_finite((high - low)[bounded]),
         false=mean_of_finite(np.isfinite(day)[gone]),
-        crossed=mean_of_finite(np.broadcast_to(exchanged[:, 0], here.shape)[here]),
+        crossed=mean_of_finite(np.broadcast_to(swap[:, 0], here.shape)[here]),
         mae_paired=summarize_errors((paired - label)[here]).mae,
         mae_snapped=summarize_errors((day - snapped)[here]).mae,
     )
@@ -504,24 +507,3 @@ def _with_both_slots(day: NDArray[np.floating]) -> NDArray[np.floating]:
     """Add an empty second slot where there is only one."""
     empty = np.full((day.shape[0], SLOTS - day.shape[1], day.shape[2]), np.nan, day.dtype)
     return np.concatenate([day, empty], axis=1)
-
-
-def slots_exchanged(
-    predicted: NDArray[np.floating], reference: NDArray[np.floating]
-) -> NDArray[np.bool_]:
-    """Whether the seasons of samples (n,) overlap the camera's longer the other way round."""
-    first_p, last_p = _extent(predicted)
-    first_r, last_r = _extent(reference)
-    shared = np.minimum(last_p[:, :, None], last_r[:, None]) - np.maximum(
-        first_p[:, :, None], first_r[:, None]
-    )
-    shared = np.maximum(shared, 0)  # (n, slot of the prediction, slot of the reference), days
-    exchanged = shared[:, 0, 1] + shared[:, 1, 0]
-    return np.asarray(exchanged > shared[:, 0, 0] + shared[:, 1, 1])
-
-
-def _extent(days: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """First and last known day of each season (n, 2); an empty range where nothing is known."""
-    known = np.isfinite(days)
-    wide = days.astype(np.float64)
-    return np.where(known, wide, 1e6).min(axis=2), np.where(known, wide, -1e6).max(axis=2)

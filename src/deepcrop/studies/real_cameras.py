@@ -30,7 +30,6 @@ from deepcrop.evaluation.scores import (
 )
 from deepcrop.grid import PATCH_CENTRE, PATCH_SIZE
 from deepcrop.network.weights import Network, load
-from deepcrop.phenology import season_dates
 from deepcrop.phenology.slots import curve_dates
 from deepcrop.sources.phenocam.summary_files import read_series
 from deepcrop.stages import CALENDAR, STAGES
@@ -240,16 +239,8 @@ def _camera_dates(
     gcc: NDArray[np.float32], days: NDArray[np.float32], year: int
 ) -> list[NDArray[np.float32]]:
     """Date a camera's main season as labels do: days, low and high (5,), by `CALENDAR`."""
-    found = season_dates(gcc[None], days, smoother=SMOOTHER, preset=PRESET)
-    order = [found.stages.index(name) for name in CALENDAR]
-    index, _ = stages.select_slots(
-        found.dates[:, :, order[2]], found.amplitude, year, LATITUDE
-    )  # fmt: skip
-    arrays = [
-        array[0][max(index[0, 0], 0), order] for array in (found.dates, found.low, found.high)
-    ]
-    # A negative index: no season peaks in the year.
-    return arrays if index[0, 0] >= 0 else [np.full_like(array, np.nan) for array in arrays]
+    found = curve_dates(gcc[None], days, year, LATITUDE, smoother=SMOOTHER, preset=PRESET)
+    return [array[0, 0] for array in (found.day, found.low, found.high)]
 
 
 # Methods -----------------------------------------------------------------------------------------
