@@ -20,7 +20,7 @@ from deepcrop.errors import DeepCropError
 from deepcrop.phenology.season_matching import exchanged
 from deepcrop.phenology.slots import curve_dates
 from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER
-from deepcrop.stages import CALENDAR, SLOTS, STAGES
+from deepcrop.stages import CALENDAR, SLOTS, STAGES, Dates
 from deepcrop.training.samples import Sample, site_year_of
 
 ALL = "all"
@@ -71,7 +71,7 @@ class Truth:
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Answers(Dates[NDArray[np.floating]]):
     """What one method says of the same samples, of one slot or two.
 
     Attributes
@@ -84,17 +84,7 @@ class Answers:
         The camera's dates moved to the nearest image, of methods that learned them so.
     """
 
-    day: NDArray[np.floating]
-    low: NDArray[np.floating]
-    high: NDArray[np.floating]
-    probability: NDArray[np.floating] | None = None
     snapped: NDArray[np.floating] | None = None
-
-    def part(self, chosen: NDArray) -> Answers:
-        """Return those of some of the samples, by index or mask."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
-        kept: dict[str, Any] = {k: v if v is None else v[chosen] for k, v in arrays.items()}
-        return Answers(**kept)
 
 
 @dataclass(frozen=True, eq=False)
