@@ -188,7 +188,9 @@ def network_tile(
     return found, [valid[name].sum(axis=(1, 2)) for name in images]
 
 
-def network_layers(dates: Dates, names: tuple[str, ...], seen: NDArray[np.bool_]) -> Layers:
+def network_layers(
+    dates: Dates[NDArray[np.float32]], names: tuple[str, ...], seen: NDArray[np.bool_]
+) -> Layers:
     """Put a network's answers into layers: Int16 days, UInt8 percent; and count its seasons.
 
     A slot counts as a season if any of its dates is reported.
