@@ -12,19 +12,20 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepcrop import grid, indices
 from deepcrop.errors import DeepCropError
 from deepcrop.phenology.season_matching import exchanged
 from deepcrop.phenology.slots import curve_dates
 from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER
-from deepcrop.stages import CALENDAR, SLOTS, STAGES
+from deepcrop.stages import CALENDAR, SLOTS, STAGES, Dates
 from deepcrop.training.samples import Sample, site_year_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
 ALL = "all"
 """Group of all samples, and stage of all four stages together."""
@@ -180,7 +181,7 @@ class ReferenceDates:
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
+class Predictions(Dates[NDArray[np.floating]]):
     """Dates that one method predicts for the same samples, in one slot or two.
 
     Attributes
@@ -193,17 +194,7 @@ class Predictions:
         The camera's dates moved to the nearest image, for methods that were trained on such dates.
     """
 
-    day: NDArray[np.floating]
-    low: NDArray[np.floating]
-    high: NDArray[np.floating]
-    probability: NDArray[np.floating] | None = None
     snapped: NDArray[np.floating] | None = None
-
-    def subset(self, chosen: NDArray[Any]) -> Predictions:
-        """Select samples by index or mask."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
-        selected: dict[str, Any] = {k: v if v is None else v[chosen] for k, v in arrays.items()}
-        return Predictions(**selected)
 
 
 @dataclass(frozen=True, eq=False)

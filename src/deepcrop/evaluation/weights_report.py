@@ -73,9 +73,9 @@ def network_predictions(network: Network, chosen: Sequence[Sample], batch: int =
     config = network.config
     stages = [config.stages.index(name) for name in STAGES]
     dates = predict(network, Mapped(chosen, from_sample), batch)
-    arrays = {name: array[..., stages] for name, array in dates._asdict().items()}
+    dates = dates.map(lambda array: array[..., stages])
     if config.targets != "snapped":
-        return Predictions(**arrays)
+        return Predictions(*dates)
     device = next(network.parameters()).device
     snapped = []
     with torch.inference_mode():
@@ -90,7 +90,7 @@ def network_predictions(network: Network, chosen: Sequence[Sample], batch: int =
             else:
                 days, present = image_dates(series)
             snapped.append(snap(labels, days.cpu(), present.cpu()).day.numpy())
-    return Predictions(**arrays, snapped=np.concatenate(snapped)[..., stages])
+    return Predictions(*dates, np.concatenate(snapped)[..., stages])
 
 
 def curve_results(

@@ -281,7 +281,7 @@ def subtract_offset_elsewhere(predictions: Predictions, reference: ReferenceDate
 def camera_dates(network: Network, examples: Sequence[Example]) -> Predictions:
     """Predict dates with a network, in the camera definition."""
     places = [network.config.stages.index(name) for name in STAGES]
-    return Predictions(*(array[:, :, places] for array in predict(network, examples)))
+    return Predictions(*predict(network, examples).map(lambda array: array[:, :, places]))
 
 
 def network_predictions(weights: Path, examples: Sequence[Example]) -> Predictions:
