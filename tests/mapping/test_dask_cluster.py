@@ -94,6 +94,7 @@ def test_workers_give_the_same_bytes_and_one_that_is_killed_costs_only_its_tiles
     assert not any(f'"process": "{socket.gethostname()}:{os.getpid()}"' in line for line in lines)
 
 
+@pytest.mark.slow
 def test_both_methods_give_the_same_bytes_on_a_worker(tmp_path, monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.setattr(contract, "CHUNK", 16)
@@ -196,7 +197,7 @@ if __name__ == "__main__":
 """The command with small tiles that take their time; workers run all but the last line."""
 
 
-@pytest.mark.parametrize("workers", [[], ["--workers", "2"]])
+@pytest.mark.parametrize("workers", [[], pytest.param(["--workers", "2"], marks=pytest.mark.slow)])
 def test_ctrl_c_keeps_what_is_done(cube, alone, tmp_path, workers):
     """A terminal interrupts every process of the command, workers too."""
     (tmp_path / "slow.py").write_text(SLOW)
@@ -220,6 +221,7 @@ def test_ctrl_c_keeps_what_is_done(cube, alone, tmp_path, workers):
     assert set(made) < set((result.path / MANIFEST).read_text().splitlines())
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_a_tile_is_let_go_is_not_lost(cube, alone, tmp_path, monkeypatch):
     """Python drops what is raised in a finalizer, which is where Dask lets go of a tile."""
     from distributed import Future

@@ -188,12 +188,12 @@ def test_mask_and_parcels_both_limit(cube, tmp_path):
     assert shapely.from_wkb(outline)[0].equals(NORTH)
 
 
-def test_parcels_without_a_pixel_keep_their_row(cube, tmp_path, capsys):
+def test_parcels_without_a_pixel_keep_their_row(cube, tmp_path, caplog):
     thin = shapely.box(500051, 5600051, 500053, 5600053)  # holds no pixel's centre
     far = shapely.box(700000, 5600100, 700100, 5600200)
     farms = geojson(tmp_path / "farms.geojson", [thin, far, SOUTH])
     result = map_without_pictures(cube, 2018, tmp_path / "maps", parcels_path=farms)
-    assert "farms.geojson: 1 of 3 shapes are no polygons within the map" in capsys.readouterr().err
+    assert "farms.geojson: 1 of 3 shapes are no polygons within the map" in caplog.text
     assert [(r["field"], r["parcel_farm"], r["pixels"]) for r in rows_of(result)] == [
         ("1", "farm 0", "0"), ("2", "farm 2", "50")
     ]  # fmt: skip

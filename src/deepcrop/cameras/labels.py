@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepcrop import stages
 from deepcrop.phenology import REASONS, season_dates, smooth
+from deepcrop.phenology.slots import choose_slots, sunlight
 from deepcrop.sources.phenocam.summary_files import CameraSeries
 from deepcrop.stages import CALENDAR
 
@@ -221,14 +221,12 @@ def label_series(
     years = []
     for year in range(first, last + 1):
         start = _start_of_year(camera, year)
-        index, _count = stages.select_slots(
-            (peaks - start)[None], found.amplitude, year, camera.latitude
-        )
+        slots = choose_slots(found, year, camera.latitude, first_day=start).index[0].tolist()
         length = _start_of_year(camera, year + 1) - start
         rows = np.flatnonzero((peaks >= start) & (peaks < start + length))
         seasons = []
         for number, row in enumerate(rows, 1):
-            slot = 1 + list(index[0]).index(row) if row in index[0] else 0
+            slot = 1 + slots.index(row) if row in slots else 0
             events = {
                 name: Event(
                     day=float(dates[row, k] - start),
@@ -270,7 +268,7 @@ def growing_window(latitude: float, length: int = 365) -> NDArray[np.int64]:
     February to mid-October at 41° N, the whole year in the tropics.
     """
     days = np.arange(length)
-    light = stages.sunlight(days.astype(np.float64), latitude)
+    light = sunlight(days.astype(np.float64), latitude)
     return days[light >= 0.5 * light.max()]
 
 

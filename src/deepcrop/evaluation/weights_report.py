@@ -70,10 +70,9 @@ def network_answers(network: Network, chosen: Sequence[Sample], batch: int = 32)
     """
     config = network.config
     stages = [config.stages.index(name) for name in STAGES]
-    dates = predict(network, Mapped(chosen, from_sample), batch)
-    parts = {name: part[..., stages] for name, part in dates._asdict().items()}
+    dates = predict(network, Mapped(chosen, from_sample), batch).map(lambda a: a[..., stages])
     if config.targets != "snapped":
-        return Answers(**parts)
+        return Answers(*dates)
     device = next(network.parameters()).device
     snapped = []
     with torch.inference_mode():
@@ -87,7 +86,7 @@ def network_answers(network: Network, chosen: Sequence[Sample], batch: int = 32)
             else:
                 days, there = image_dates(seen)
             snapped.append(snap(labels, days.cpu(), there.cpu()).day.numpy())
-    return Answers(**parts, snapped=np.concatenate(snapped)[..., stages])
+    return Answers(*dates, snapped=np.concatenate(snapped)[..., stages])
 
 
 def curves(

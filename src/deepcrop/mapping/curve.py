@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcrop import grid, stages
 from deepcrop.errors import CubeError, DeepCropError
@@ -14,9 +13,13 @@ from deepcrop.indices import INDICES
 from deepcrop.mapping.inputs import Images, InputCube, Layers, Plan, images_of, period
 from deepcrop.mapping.quality import encode_bound, length_of, pixel_layers
 from deepcrop.phenology import PRESETS, SeasonRule, Seasons, season_dates
+from deepcrop.phenology.slots import REACH, fill_slots
 from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother
 from deepcrop.products.layers import NO_PERCENT, layer_name
 from deepcrop.stages import CALENDAR
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class CurveMethod:
             raise CubeError(
                 f"{cube.path} has no 'optical' group; the curve method needs reflectance."
             )
-        images = {"optical": images_of(cube.data, "optical", bands, year, stages.REACH)}
+        images = {"optical": images_of(cube.data, "optical", bands, year, REACH)}
         if not images["optical"].days.size:
             raise CubeError(
                 f"{cube.path} has no optical observation around {year}: "
@@ -166,21 +169,14 @@ def slot_layers(seasons: Seasons, year: int, latitude: float) -> Layers:
     Int16 day numbers per pixel: dates, the ends of their 90 % intervals, lengths in days; and how
     many seasons peak in the year.
     """
-    peaks = seasons.dates[:, :, seasons.stages.index("peak")]
-    index, count = stages.select_slots(peaks, seasons.amplitude, year, latitude)
+    dates, count = fill_slots(seasons, year, latitude)
     found: Layers = {}
-    missing, at = index < 0, np.maximum(index, 0)
-    rows = np.arange(len(index))
     for slot in range(stages.SLOTS):
-        chosen = rows, at[:, slot]
-        days, low, high = (part[chosen] for part in (seasons.dates, seasons.low, seasons.high))
-        days[missing[:, slot]] = np.nan  # a copy, by the indexing
-        for stage in CALENDAR:
-            k = seasons.stages.index(stage)
-            whole = stages.encode(days[:, k])
+        for k, stage in enumerate(CALENDAR):
+            whole = stages.encode(dates.day[:, slot, k])
             found[layer_name(stage, slot + 1)] = whole
-            for part, bound in (("low", low), ("high", high)):
-                found[layer_name(stage, slot + 1, part)] = encode_bound(bound[:, k], whole)
+            for part, bound in (("low", dates.low), ("high", dates.high)):
+                found[layer_name(stage, slot + 1, part)] = encode_bound(bound[:, slot, k], whole)
         found[layer_name("length", slot + 1)] = length_of(found, slot + 1)
     found["n_cycles"] = count
     return found
