@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from deepcrop.report.tables import Table
+
 FIGURES = "figures"
 """Folder of the figures, beside the page."""
 
@@ -50,27 +52,6 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Grid:
-    """A table of a page; cells are text that is ready to be shown.
-
-    Attributes
-    ----------
-    title, note : str
-        Above and below it.
-    columns : sequence of str
-    rows : sequence of sequence of str
-    words : int
-        So many columns at the left are text; the others are numbers and stand at the right.
-    """
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    words: int = 1
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class Section:
     """A section of a page: heading, paragraphs, figures, tables, and folded sections.
 
@@ -82,7 +63,7 @@ class Section:
     paragraphs : sequence of str
         Plain text.
     pictures : sequence of Picture
-    tables : sequence of Grid
+    tables : sequence of Table
     folded : sequence of Section
         Sections that open on a click.
     """
@@ -91,7 +72,7 @@ class Section:
     title: str
     paragraphs: Sequence[str] = ()
     pictures: Sequence[Picture] = ()
-    tables: Sequence[Grid] = ()
+    tables: Sequence[Table] = ()
     folded: Sequence[Section] = ()
 
 
