@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,7 +20,7 @@ from deepcrop.mapping.curve import slot_layers
 from deepcrop.phenology import season_dates, smooth
 from deepcrop.phenology.season_matching import match_seasons
 from deepcrop.products.write import DAY_LAYERS
-from deepcrop.storage.files import atomic_file
+from deepcrop.storage.files import write_csv
 
 _SPAN = stages.DAY_MAX - stages.DAY_MIN  # largest possible error in days
 
@@ -163,14 +162,12 @@ def _scores(
 
 def write_scores(scores: list[StageScore], path: Path) -> None:
     """Write scores as CSV, days with one decimal."""
-    with atomic_file(path) as part, part.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(field.name for field in fields(StageScore))
-        for s in scores:
-            writer.writerow(
-                [s.group, s.stage, s.true_dates, f"{s.detected:.3f}", f"{s.unmatched:.3f}"]
-                + [f"{v:.1f}" for v in (s.mae, s.bias, s.median)]
-            )
+    rows = (
+        [s.group, s.stage, s.true_dates, f"{s.detected:.3f}", f"{s.unmatched:.3f}"]
+        + [f"{v:.1f}" for v in (s.mae, s.bias, s.median)]
+        for s in scores
+    )
+    write_csv(path, [field.name for field in fields(StageScore)], rows, line_end="\r\n")
 
 
 def draw_comparison(map_dir: Path, cube_path: Path, stage: str, out: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 
 from deepcrop.evaluation.scores import ALL, METRICS, NEAR_DATE, Entry, Score, mean, score, spread
 from deepcrop.stages import STAGES
-from deepcrop.storage.files import atomic_file
+from deepcrop.storage.files import atomic_file, write_csv
 
 SIMULATED, REAL = "simulated pixels, real camera labels", "real pixels, real camera labels"
 """What every title says of its data."""
@@ -256,11 +255,8 @@ def write(tables: Iterable[Table], folder: Path, simulated: bool) -> None:
     for table in tables:
         with atomic_file(folder / f"{table.name}.md") as part:
             part.write_text(markdown(table, simulated), encoding="utf-8")
-        with (
-            atomic_file(folder / f"{table.name}.csv") as part,
-            part.open("w", newline="", encoding="utf-8") as file,
-        ):
-            csv.writer(file, lineterminator="\n").writerows(_csv(table, simulated))
+        header, *rows = _csv(table, simulated)
+        write_csv(folder / f"{table.name}.csv", header, rows)
 
 
 def markdown(table: Table, simulated: bool) -> str:

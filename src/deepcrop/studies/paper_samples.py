@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from deepcrop.network import CONFIGS
 from deepcrop.sources.phenocam import service as phenocam
 from deepcrop.sources.phenocam.summary_files import acknowledgement_beside
 from deepcrop.stages import DAY_MAX, DAY_MIN
-from deepcrop.storage.files import atomic_file
+from deepcrop.storage.files import write_csv
 from deepcrop.training import samples
 from deepcrop.training import simulated_cameras as simulated
 from deepcrop.training.materials import PLACES, read_cameras, up_to_date
@@ -185,11 +184,7 @@ def _cut_samples(study: Study, years: Sequence[CameraYear], place: str) -> Sampl
         sources |= {str(cube[name].attrs["source"]) for name in _MEASURED if name in cube.children}
         if "sar" in cube.children:
             radiometry.add(str(cube["sar"].attrs["radiometry"]))
-    with (
-        atomic_file(study.out / f"left_out_{place}.csv") as part,
-        part.open("w", newline="") as file,
-    ):
-        csv.writer(file, lineterminator="\n").writerows([("site_year", "why"), *left])
+    write_csv(study.out / f"left_out_{place}.csv", ("site_year", "why"), left)
     provenance = {
         "pixels": "real",
         # What the cubes say of themselves: they may have been there before, from elsewhere.

@@ -6,8 +6,6 @@ helps where most optical scenes are missing. Docs: ``docs/real.md``.
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +24,7 @@ from deepcrop.phenology.slots import curve_dates
 from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER
 from deepcrop.report.page import Grid, Picture, Section, write_page
 from deepcrop.stages import CALENDAR, STAGES
-from deepcrop.storage.files import atomic_file
+from deepcrop.storage.files import content_hash, write_csv
 from deepcrop.storage.progress import progress_bar
 from deepcrop.storage.staging import Staging, staging
 from deepcrop.studies import real_cameras, scene_thinning
@@ -101,7 +99,7 @@ def report(
     settings = {
         "content": "evidence on real satellites",
         "data": str(data.resolve()),
-        "networks": {name: _fingerprint(Path(path)) for name, path in known.items()},
+        "networks": {name: content_hash([Path(path).read_bytes()]) for name, path in known.items()},
         "cases": [case.name for case in scene_thinning.cases()],
     }
     with staging(out, settings, overwrite) as stage:
@@ -124,10 +122,6 @@ def report(
         "chips.csv",
     ):  # fmt: skip
         print(f"wrote {out / name}")
-
-
-def _fingerprint(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 # Optical scenes taken away -----------------------------------------------------------------------
@@ -348,11 +342,8 @@ def _write_csv(
     path: Path, columns: Sequence[str], rows: Iterable[Sequence[str | int | float]]
 ) -> None:
     """Write rows as CSV, numbers with three decimals."""
-    with atomic_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        for row in rows:
-            writer.writerow(f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row)
+    texts = ([f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row] for row in rows)
+    write_csv(path, columns, texts, line_end="\r\n")
 
 
 # The page ----------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ scenes are then removed, radar is kept, and each method dates what is left.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from deepcrop.network.config import CURVE
 from deepcrop.network.weights import Network
 from deepcrop.phenology.season_matching import match_seasons
 from deepcrop.stages import CALENDAR
-from deepcrop.storage.files import atomic_file
+from deepcrop.storage.files import write_csv
 from deepcrop.training.curve_labels import curve_of
 from deepcrop.training.examples import EVENTS, SPREAD_OF_INTERVAL, Example, predict
 from deepcrop.training.real_excerpts import Archive
@@ -336,12 +335,10 @@ def _mean(values: NDArray) -> float:
 
 def write_scores(scores: Iterable[Score], path: Path) -> None:
     """Write scores as CSV, days with one decimal."""
-    with atomic_file(path) as part, part.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(field.name for field in fields(Score))
-        for one in scores:
-            row = asdict(one)
-            row["dated"] = f"{one.dated:.3f}"
-            writer.writerow(
-                f"{value:.1f}" if isinstance(value, float) else value for value in row.values()
-            )
+    rows = []
+    for score in scores:
+        row = asdict(score) | {"dated": f"{score.dated:.3f}"}
+        rows.append(
+            [f"{value:.1f}" if isinstance(value, float) else value for value in row.values()]
+        )
+    write_csv(path, [field.name for field in fields(Score)], rows, line_end="\r\n")

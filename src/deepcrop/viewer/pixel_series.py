@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from deepcrop.mapping.inputs import images_of
 from deepcrop.phenology.slots import REACH, near_year
 from deepcrop.phenology.smoothers import Smoother, smooth
 from deepcrop.sources.phenocam.summary_files import read_series
+from deepcrop.storage.files import csv_text
 
 _SCENE_CLASSES = (
     "no data",
@@ -250,12 +249,9 @@ def track_json(track: Track) -> dict[str, Any]:
 
 def write_csv(rows: Iterable[Sequence[Any]], simulated: bool) -> str:
     """One row for each value: what, season, day, date, value, unit, note, simulated or not."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("variable", "season", "day", "date", "value", "unit", "note", "data"))
+    header = ("variable", "season", "day", "date", "value", "unit", "note", "data")
     data = "simulated" if simulated else "observed"
-    writer.writerows((*row, data) for row in rows)
-    return text.getvalue()
+    return csv_text(header, ((*row, data) for row in rows))
 
 
 def track_rows(track: Track, year: int) -> Iterable[tuple[Any, ...]]:
