@@ -48,9 +48,7 @@ def viewed(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("viewed")
     simulate(Region(rows=40, cols=48), folder / "region.zarr")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("deepcrop.figures.style.DPI", 20)  # nobody looks at the pictures
-        map_region(folder / "region.zarr", 2018, folder / "maps", method="both")
+    map_region(folder / "region.zarr", 2018, folder / "maps", method="both", pictures=False)
     return folder
 
 

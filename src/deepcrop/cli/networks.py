@@ -1,6 +1,6 @@
-"""The commands `deepcrop evaluate` and `deepcrop reproduce`: how good the network is.
+"""Commands on networks: train, evaluate, reproduce.
 
-PyTorch is imported when a command runs, not before: the rest of the command line works without.
+PyTorch is imported when a command runs, so that the other commands work without it.
 """
 
 from __future__ import annotations

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcrop import grid, stages
 from deepcrop.errors import CubeError, DeepCropError
@@ -18,6 +17,9 @@ from deepcrop.phenology.slots import REACH, fill_slots
 from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother
 from deepcrop.products.layers import NO_PERCENT, layer_name
 from deepcrop.stages import CALENDAR
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcrop import grid, stages
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS
@@ -28,6 +26,10 @@ from deepcrop.products.layers import NO_PERCENT, layer_name
 from deepcrop.stages import CALENDAR
 
 if TYPE_CHECKING:  # PyTorch is there only for those who use the network
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
     from deepcrop.network import Dates, Network
 
 _BANDS = {"optical": OPTICAL_BANDS, "sar": SAR_BANDS}

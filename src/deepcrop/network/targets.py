@@ -161,7 +161,9 @@ def quantile(cumulative: Tensor, edges: Tensor, share: float) -> Tensor:
     return torch.lerp(edges[right - 1], edges[right], inside)[..., 0]
 
 
-def decode_positions(logits: Tensor, dates: Tensor, seen: Tensor, threshold: float) -> Dates[Tensor]:
+def decode_positions(
+    logits: Tensor, dates: Tensor, seen: Tensor, threshold: float
+) -> Dates[Tensor]:
     """Date of the largest probability (the paper's); it gives no interval.
 
     Our reading: there is no event where the largest of the per-date probabilities lies below

@@ -244,7 +244,9 @@ class Shown:
 
     def _smoother(self) -> Smoother:
         """Return that of the map's curve, or the usual one where the map has none."""
-        used = self.result.summary.get("source", {}).get("smoother", {}).get("name", DEFAULT_SMOOTHER)
+        used = (
+            self.result.summary.get("source", {}).get("smoother", {}).get("name", DEFAULT_SMOOTHER)
+        )
         return PRESETS["sentinel2"][0][used]
 
     def _field(self, row: int, col: int) -> int:
