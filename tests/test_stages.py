@@ -133,7 +133,7 @@ def test_dates_hold_day_interval_and_probability():
     assert dates.probability is None
     for array, expected in zip(dates, (day, day - 2, day + 3, None), strict=True):
         assert array is None if expected is None else (array == expected).all()
-    some = dates.part([2, 0])
+    some = dates.subset([2, 0])
     np.testing.assert_array_equal(some.high, day[[2, 0]] + 3)
     assert some.probability is None
     likely = stages.Dates(*dates.map(lambda array: array[..., :1]))

@@ -67,8 +67,8 @@ class Dates(Generic[Array]):
             self, **{name: function(array) for name, array in arrays.items() if array is not None}
         )
 
-    def part(self, chosen: Any) -> Self:
-        """Choose some of the n, by index, slice or mask."""
+    def subset(self, chosen: Any) -> Self:
+        """Select series or pixels by index, slice or mask."""
         return self.map(lambda array: array[chosen])
 
 

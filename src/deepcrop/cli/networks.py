@@ -118,7 +118,7 @@ def reproduce(
         typer.Option(help="Networks to train, with commas  [default and its ablations]"),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Trainings of each network.", min=1)] = 5,
-    realisations: Annotated[int, typer.Option(help="Simulations of each site-year.", min=1)] = 1,
+    repeats: Annotated[int, typer.Option(help="Simulations of each site-year.", min=1)] = 1,
     folds: Annotated[
         int | None,
         typer.Option(help="Also leave so many groups of site clusters out in turn  [none]"),
@@ -141,10 +141,11 @@ def reproduce(
     """
     import deepcrop.network  # noqa: F401  (first: says what to install where PyTorch is missing)
     from deepcrop.studies.paper_experiment import reproduce as run
-    from deepcrop.studies.paper_samples import METHODS, Study
+    from deepcrop.studies.paper_samples import METHODS, PaperExperiment
 
     chosen = METHODS if methods is None else _names(methods)
-    _print(run(Study(archive, data, out, chosen, seeds, realisations, folds, workers, start)))
+    experiment = PaperExperiment(archive, data, out, chosen, seeds, repeats, folds, workers, start)
+    _print(run(experiment))
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ from deepcrop.products.layers import LEFT_OUT
 from deepcrop.products.results import Result, ResultLayer, open_result
 from deepcrop.report import map_figures as figures
 from deepcrop.report.map_figures import METHODS, ORDER
-from deepcrop.report.page import Grid, Picture, Section, write_page
+from deepcrop.report.page import Picture, Section, write_page
+from deepcrop.report.tables import Table
 from deepcrop.sources.phenocam.summary_files import CITATION as PHENOCAM
 from deepcrop.stages import TITLES
 from deepcrop.storage.staging import staging
@@ -230,7 +231,7 @@ def _dated(result: Result, method: str, season: int) -> Iterator[int]:
         yield layers[layer.key.rsplit("/", 1)[-1]]["detected"]
 
 
-def _stage_table(result: Result, season: int) -> Grid:
+def _stage_table(result: Result, season: int) -> Table:
     rows = []
     for method in result.methods:
         numbers = result.summary_of(method)["layers"]
@@ -248,13 +249,13 @@ def _stage_table(result: Result, season: int) -> Grid:
                 )
             )
     which = "main" if season == 1 else "second"
-    return Grid(
+    return Table(
         f"Dates of the {which} season, all pixels",
         ("method", "stage", "", "dated", "5 %", "median", "95 %"),
         rows,
-        3,
         "5 % and 95 %: dates before which so many of the dated pixels lie. They show how the "
         "fields differ, not how uncertain a date is.",
+        text_columns=3,
     )
 
 
@@ -292,7 +293,7 @@ def _differences(result: Result) -> Section:
             )
         ],
         [
-            Grid(
+            Table(
                 "Differences of the main season, days",
                 ("stage", "both dated", "5 %", "median", "95 %", "within 10 days"),
                 rows,
@@ -337,11 +338,11 @@ def _crops(result: Result) -> Section:
         (),
         [Picture("by_crop", "Dates by crop and method", caption, figure)],
         [
-            Grid(
+            Table(
                 "Median dates of the main season by crop",
                 ("crop", "method", "area, ha", "SOS50 dated", *(stage.upper() for stage in ORDER)),
                 rows,
-                2,
+                text_columns=2,
             )
         ],
     )
@@ -375,7 +376,7 @@ def _quality(result: Result) -> Section:
     return Section("quality", "Quality", paragraphs, pictures, tables)
 
 
-def _flag_table(layer: ResultLayer, result: Result, method: str) -> Grid:
+def _flag_table(layer: ResultLayer, result: Result, method: str) -> Table:
     with rasterio.open(layer.path) as file:
         counts = np.zeros(256, np.int64)
         for _, window in file.block_windows(1):
@@ -391,12 +392,12 @@ def _flag_table(layer: ResultLayer, result: Result, method: str) -> Grid:
         )
         for bit, words in layer.flags.items()
     ]
-    return Grid(
+    return Table(
         f"Quality flags, {METHODS[method]}",
         ("bit", "meaning", "of mapped pixels"),
         rows,
-        2,
         f"A pixel may have several. {layer.key}.tif",
+        text_columns=2,
     )
 
 
@@ -411,7 +412,7 @@ def _methods(result: Result) -> Section:
             "a winter crop and the end of a late one both belong to the year in which it peaks.",
         ],
         (),
-        [Grid("Settings", ("setting", "value"), settings, 2)],
+        [Table("Settings", ("setting", "value"), settings, text_columns=2)],
     )
 
 
@@ -459,11 +460,11 @@ def _provenance(result: Result) -> Section:
         ],
         (),
         [
-            Grid(
+            Table(
                 "What the maps were made from",
                 ("of the cube", "value"),
                 [(name, _text(value)) for name, value in about.items()],
-                2,
+                text_columns=2,
             )
         ],
         [
@@ -472,7 +473,7 @@ def _provenance(result: Result) -> Section:
                 "Files of the map",
                 (),
                 (),
-                [Grid("", ("file", "content", "unit", "type", "no data"), layers, 4)],
+                [Table("", ("file", "content", "unit", "type", "no data"), layers, text_columns=4)],
             )
         ],
     )

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import matplotlib
-from matplotlib.figure import Figure
 
 from deepcrop._version import __version__
 from deepcrop.figures.page import DPI
 from deepcrop.storage.files import atomic_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+
+    from deepcrop.report.tables import Table
 
 FIGURES = "figures"
 """Folder of the pictures, beside the page."""
@@ -47,27 +52,6 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Grid:
-    """A table of a page; cells are text that is ready to be shown.
-
-    Attributes
-    ----------
-    title, note : str
-        Above and below it.
-    columns : sequence of str
-    rows : sequence of sequence of str
-    words : int
-        So many columns at the left are text; the others are numbers and stand at the right.
-    """
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    words: int = 1
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class Section:
     """A part of a page: a heading, paragraphs, pictures, tables, and what is folded away.
 
@@ -79,7 +63,7 @@ class Section:
     paragraphs : sequence of str
         Plain text.
     pictures : sequence of Picture
-    tables : sequence of Grid
+    tables : sequence of Table
     folded : sequence of Section
         Shown when asked for.
     """
@@ -88,7 +72,7 @@ class Section:
     title: str
     paragraphs: Sequence[str] = ()
     pictures: Sequence[Picture] = ()
-    tables: Sequence[Grid] = ()
+    tables: Sequence[Table] = ()
     folded: Sequence[Section] = ()
 
 
