@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +16,7 @@ from deepcrop.mapping.inputs import images_of
 from deepcrop.phenology.slots import REACH, near_year
 from deepcrop.phenology.smoothers import Smoother, smooth
 from deepcrop.sources.phenocam.summary_files import read_series
+from deepcrop.storage.files import csv_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -258,12 +257,9 @@ def series_json(series: PixelSeries) -> dict[str, Any]:
 
 def write_csv(rows: Iterable[Sequence[Any]], simulated: bool) -> str:
     """Write a CSV with one row for each value, each marked as simulated or observed."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("variable", "season", "day", "date", "value", "unit", "note", "data"))
+    header = ("variable", "season", "day", "date", "value", "unit", "note", "data")
     data = "simulated" if simulated else "observed"
-    writer.writerows((*row, data) for row in rows)
-    return text.getvalue()
+    return csv_text(header, ((*row, data) for row in rows))
 
 
 def series_rows(series: PixelSeries, year: int) -> Iterable[tuple[Any, ...]]:
