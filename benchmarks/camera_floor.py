@@ -20,9 +20,9 @@ from deepcrop.phenology.slots import curve_dates
 from deepcrop.simulation import camera_inversion, canopy
 from deepcrop.stages import CALENDAR
 from deepcrop.training.materials import camera_years
-from deepcrop.training.simulated_cameras import field_before
+from deepcrop.training.simulated_cameras import field_of_camera
 
-REALISATIONS = 2  # as in docs/evaluation.md
+REPEATS = 2  # as in docs/evaluation.md
 NOMINAL = camera_inversion.Relation(0.0, 1.0, 1.0, np.zeros(len(canopy.DAYS)))
 COLUMNS = [CALENDAR.index(name) for name in stages.STAGES]
 VIEWS = {
@@ -35,12 +35,12 @@ VIEWS = {
 }
 
 
-def errors(years, realisations):
+def errors(years, repeats):
     """Dates of each view less the camera's, main season: (views, samples, stages) days."""
     found = []
     for year in years:
-        for realisation in range(realisations):
-            field, _, _ = field_before(year, realisation)
+        for repeat in range(repeats):
+            field, _, _ = field_of_camera(year, repeat)
             seen = np.stack([view(field.state) for view in VIEWS.values()]).astype(np.float32)
             dates = curve_dates(
                 seen, canopy.DAYS, year.year, year.latitude, smoother="savgol", preset="phenocam"
@@ -53,11 +53,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parts = split(camera_years(parser.parse_args().data))
-    train, test = (errors(some, REALISATIONS) for some in (parts.train, parts.test))
+    train, test = (errors(some, REPEATS) for some in (parts.train, parts.test))
     names = " | ".join(name.upper() for name in stages.STAGES)
     lines = [
         f"SIMULATED canopies, real camera labels; {len(parts.test)} site-years at the test sites, "
-        f"{REALISATIONS} times each. Mean / median absolute error, days, less the median "
+        f"{REPEATS} times each. Mean / median absolute error, days, less the median "
         "error at the training sites.",
         "",
         f"| what is known of the canopy | {names} |",

@@ -79,7 +79,7 @@ def test_options_become_a_study(tmp_path, monkeypatch):
     assert "the table" in shown.output
     assert "report.md" in shown.output
     more = ["--methods", "paper, default,paper", "--seeds", "2", "--folds", "8", "--archive", "pc"]
-    CliRunner().invoke(cli.app, [*start, *more, "--realisations", "3", "--workers", "2"])
+    CliRunner().invoke(cli.app, [*start, *more, "--repeats", "3", "--workers", "2"])
     assert asked == [
         paper_samples.Study("simulated", tmp_path, tmp_path),
         paper_samples.Study("pc", tmp_path, tmp_path, ("paper", "default"), 2, 3, 8, 2),

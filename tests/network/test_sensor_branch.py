@@ -8,7 +8,7 @@ import torch
 from tests.helpers.network_batches import at, make_batch, small
 
 from deepcrop import indices
-from deepcrop.network import CONFIGS, Series
+from deepcrop.network import CONFIGS, SensorFeatures
 from deepcrop.network.sensor_branch import LIMIT, SCALES, SWING, Branch, Branches, Trunk, fourier
 
 
@@ -21,7 +21,7 @@ def series_equal(one, other, tolerance=1e-5):
     one, other = (
         [part * s.seen[..., None] if part.dim() == 4 else part for part in s] for s in (one, other)
     )
-    for name, a, b in zip(Series._fields, one, other, strict=True):
+    for name, a, b in zip(SensorFeatures._fields, one, other, strict=True):
         torch.testing.assert_close(a, b, atol=tolerance, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
 
 

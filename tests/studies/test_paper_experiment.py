@@ -28,6 +28,7 @@ from deepcrop.studies import paper_experiment, paper_samples
 from deepcrop.studies.paper_experiment import train_method
 from deepcrop.studies.paper_samples import Study, sample_set
 from deepcrop.training import samples
+from deepcrop.training.experiment import Phase
 from deepcrop.training.fit import Training
 from deepcrop.training.samples import VIEW_DISTANCE, Part
 
@@ -35,7 +36,7 @@ PLACES = {"one": "one", "two": "one", "three": "three", "four": "four", "near": 
 PROVENANCE = {
     "simulator": REVISION,
     "pixels": "simulated",
-    "realisations": [0, 1],
+    "repeats": 2,
     "view_distance": VIEW_DISTANCE,
 }
 
@@ -121,7 +122,7 @@ def experiment(years, made, tmp_path, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
     samples.save(made, out / "samples_field.npz")
-    return Study("simulated", tmp_path, out, ("radar-only",), seeds=2, realisations=2), taught
+    return Study("simulated", tmp_path, out, ("radar-only",), seeds=2, repeats=2), taught
 
 
 def read(path):
@@ -242,8 +243,10 @@ def test_results_of_other_settings_are_refused(experiment, years, monkeypatch):
     settings, _ = experiment
     settings = replace(settings, seeds=1)
     paper_experiment.reproduce(settings)
-    with pytest.raises(DeepCropError, match=r"samples_field\.npz was made with other settings"):
-        paper_experiment.reproduce(replace(settings, realisations=1))
+    with pytest.raises(
+        DeepCropError, match=r"_field\.npz was simulated with other settings"
+    ):
+        paper_experiment.reproduce(replace(settings, repeats=1))
     moved = [replace(years[0], day=years[0].day + 1), *years[1:]]
     with pytest.raises(DeepCropError, match="cameras or labels"):
         sample_set(settings, moved, "field")
@@ -470,7 +473,7 @@ def archive(years, tmp_path, monkeypatch):
     monkeypatch.setattr(
         paper_experiment,
         "recipe",
-        lambda config, seed, start: Training(steps=1, check=1, seed=seed),
+        lambda config, start: Phase("cameras", Training(steps=1, eval_interval=1), cameras=1),
     )
     monkeypatch.setattr(paper_samples, "_fetch", lambda settings, years: None)
     monkeypatch.setattr(paper_experiment, "camera_network", lambda study: there)
@@ -539,11 +542,11 @@ def test_too_few_real_pixels(archive, kept, words):
 # --- a real training ------------------------------------------------------------------------------
 
 
-def test_a_method_is_taught(made, tmp_path, monkeypatch):
+def test_a_method_is_trained(made, tmp_path, monkeypatch):
     monkeypatch.setattr(
         paper_experiment,
         "recipe",
-        lambda config, seed, start: Training(steps=2, check=1, seed=seed),
+        lambda config, start: Phase("cameras", Training(steps=2, eval_interval=1), cameras=1),
     )
     config = small("transformer-only")
     one, two = (
@@ -560,17 +563,21 @@ def test_a_method_is_taught(made, tmp_path, monkeypatch):
     assert weights_report.load(one)[1]["inputs"]["radiometry"] == ["sigma0"]
 
 
-def test_the_published_network_is_taught_in_its_own_way(made, tmp_path, monkeypatch):
-    how = paper_experiment.recipe(CONFIGS["paper"], 1)
-    assert (how.rate, how.steps, how.seed, how.bfloat16) == (1e-4, 3000, 1, True)
-    assert paper_experiment.recipe(CONFIGS["default"], 1).rate == 3e-3
-    batches = []
+def test_the_published_network_has_its_own_recipe(made, tmp_path, monkeypatch):
+    calls = []
     monkeypatch.setattr(
-        paper_experiment, "fit", lambda network, sources, *more: batches.append(sources[0].batch)
-    )
+        paper_experiment,
+        "fit",
+        lambda network, sources, held_out, training, *more: calls.append(
+            (sources[0].batch, training.learning_rate, training.steps, training.seed,
+             training.bfloat16)
+        ),
+    )  # fmt: skip
     for name in ("paper-transformer", "transformer-only"):
-        train_method(name, small(name), Part(made, [0]), Part(made, [1]), 1, tmp_path)
-    assert batches == [50, 24]
+        train_method(name, small(name), Part(made, [0]), Part(made, [1]), 7, tmp_path)
+    assert calls == [(50, 1e-4, 3000, 7, True), (24, 3e-3, 600, 7, False)]
+    started = paper_experiment.recipe(CONFIGS["default"], tmp_path / "start.safetensors").training
+    assert (started.learning_rate, started.steps, started.eval_interval) == (1e-3, 300, 50)
 
 
 @pytest.mark.slow
@@ -578,7 +585,7 @@ def test_the_experiment_over_real_cameras(real_data, tmp_path, monkeypatch):
     monkeypatch.setattr(
         paper_experiment,
         "recipe",
-        lambda config, seed, start: Training(steps=2, check=1, seed=seed),
+        lambda config, start: Phase("cameras", Training(steps=2, eval_interval=1), cameras=1),
     )
     wanted = (*TEST_SITES, "silverton", "arsltarmdcr", "harvardfarmsouth")
     series = [

@@ -148,7 +148,8 @@ def test_report(real_data, tmp_path, monkeypatch, capsys):
     places = {"france": "France 2023"}
     monkeypatch.setattr(real_satellites, "PLACES", places)
     monkeypatch.setattr(thinning_tables, "PLACES", places)
-    short = replace(real_cameras.FINE_TUNING, steps=2, check=1)
+    recipe = real_cameras.FINE_TUNING
+    short = replace(recipe, training=replace(recipe.training, steps=2, eval_interval=1))
     monkeypatch.setattr(real_cameras, "FINE_TUNING", short)
     out = tmp_path / "out"
     stopped = real_satellites._chips_table

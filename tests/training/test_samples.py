@@ -136,7 +136,7 @@ def two(year):
     cube["optical"]["red"].values[3, :, :20] = np.nan
     second = make_cube(rows=40, cols=40, optical_scenes=3, sar_scenes=9, seed=1)
     second["sar"].attrs["simulated"] = 1
-    second.attrs["realisation"] = 4
+    second.attrs["repeat"] = 4
     other = replace(year, year=2017, crop="corn")
     return [sample(cube, year), sample(second, other)]
 

@@ -16,7 +16,9 @@ from deepcrop.errors import DeepCropError
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="Experiment, for example experiments/tiny.yaml.")],
+    config: Annotated[
+        Path, typer.Argument(help="Experiment file, or name of a recipe, for example tiny.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for weights, logs, checkpoints.")],
     data: Annotated[
         Path | None, typer.Option(help="Folder of real data, where the experiment needs it.")
@@ -28,14 +30,14 @@ def train(
     workers: Annotated[int, typer.Option(help="Processes that simulate.", min=1)] = 1,
     device: Annotated[str | None, typer.Option(help="cpu or cuda  [cuda where there is]")] = None,
     network: Annotated[
-        str | None, typer.Option(help="Teach this configuration instead of the experiment's.")
+        str | None, typer.Option(help="Configuration to train instead of the experiment's.")
     ] = None,
 ) -> None:
-    """Teach a network what an experiment's file says.
+    """Train a network from an experiment file or recipe.
 
-    Interrupted, the same command goes on to the same result.
+    After an interruption the same command continues to the same result.
 
-    Example: deepcrop train experiments/tiny.yaml --data DATA --out runs/tiny
+    Example: deepcrop train tiny --data DATA --out runs/tiny
     """
     import deepcrop.network  # noqa: F401  (first: says what to install where PyTorch is missing)
     from deepcrop.training.experiment import read_experiment
@@ -68,7 +70,7 @@ def evaluate(
     ] = None,
     without_radar: Annotated[
         Path | None,
-        typer.Option(help="With --real: weights taught without radar, to stand beside."),
+        typer.Option(help="With --real: weights trained without radar, for comparison."),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="With --real: replace an existing --out.")
@@ -118,7 +120,7 @@ def reproduce(
         typer.Option(help="Networks to train, with commas  [default and its ablations]"),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Trainings of each network.", min=1)] = 5,
-    realisations: Annotated[int, typer.Option(help="Simulations of each site-year.", min=1)] = 1,
+    repeats: Annotated[int, typer.Option(help="Simulations of each site-year.", min=1)] = 1,
     folds: Annotated[
         int | None,
         typer.Option(help="Also leave so many groups of site clusters out in turn  [none]"),
@@ -127,7 +129,7 @@ def reproduce(
     start: Annotated[
         Path | None,
         typer.Option(
-            help="Weights to start from, taught on simulated tiles alone; {method} in the path "
+            help="Weights to start from, trained on simulated tiles alone; {method} in the path "
             "stands for the method's name  [none]"
         ),
     ] = None,
@@ -144,7 +146,7 @@ def reproduce(
     from deepcrop.studies.paper_samples import METHODS, Study
 
     chosen = METHODS if methods is None else _names(methods)
-    _print(run(Study(archive, data, out, chosen, seeds, realisations, folds, workers, start)))
+    _print(run(Study(archive, data, out, chosen, seeds, repeats, folds, workers, start)))
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -79,10 +79,10 @@ def network_answers(network: Network, chosen: Sequence[Sample], batch: int = 32)
         for start in range(0, len(chosen), batch):
             some = range(start, min(start + batch, len(chosen)))
             images, labels = collate([from_sample(chosen[k]) for k in some], config)
-            seen = network.look(Batch(*(part.to(device) for part in images)))
+            seen = network.encode(Batch(*(part.to(device) for part in images)))
             if isinstance(network, PaperDeepCrop):
                 tokens = network.tokens(seen)
-                days, there = tokens.days, tokens.seen
+                days, there = tokens.days, tokens.valid
             else:
                 days, there = image_dates(seen)
             snapped.append(snap(labels, days.cpu(), there.cpu()).day.numpy())

@@ -60,12 +60,12 @@ def plan_network(
         If the weights cannot be read.
     """
     from deepcrop.network import check_cube, load
-    from deepcrop.network.inference import of_camera, put_on
+    from deepcrop.network.inference import camera_stages_only, put_on
     from deepcrop.network.weights import shipped
 
     file = shipped() if weights is None else Path(weights)
     network, about = load(file)
-    network = of_camera(network)
+    network = camera_stages_only(network)
     put_on(network, device, precision)
     read = [
         group

@@ -7,7 +7,7 @@ while the season rises, after it while the season falls. Leaves, colour, ears, w
 keep the order and the relation to each other that the crop gives them, while their dates are the
 real ones. At harvest the dead plants go, and what is green stays.
 
-How a real camera's greenness follows from the canopy is not known. Each realisation draws its own
+How a real camera's greenness follows from the canopy is not known. Each repeat draws its own
 `Relation`: how green the barest and the fullest field look, how soon plants hide the soil, and a
 slow drift of colours that no canopy explains.
 """
@@ -72,7 +72,7 @@ class _Season:
 
 @dataclass(frozen=True)
 class Relation:
-    """What one realisation believes of a camera: greenness = offset + gain·simulated + drift.
+    """What one repeat believes of a camera: greenness = offset + gain·simulated + drift.
 
     Attributes
     ----------

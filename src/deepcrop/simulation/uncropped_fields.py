@@ -36,7 +36,7 @@ _DRY = (110, 290)  # days of the year on which droughts may begin
 _YEARS = range(-1, 3)
 
 
-def field(rng: np.random.Generator) -> Field:
+def draw_field(rng: np.random.Generator) -> Field:
     """Draw a field's history; its cycles carry the names of crops only for their radar traits."""
     state = np.zeros((len(DAYS), len(STATE)))
     state[:, ROUGHNESS] = rng.normal(0, 1)

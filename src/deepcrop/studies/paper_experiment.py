@@ -13,7 +13,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -42,29 +42,30 @@ from deepcrop.storage.files import atomic_file
 from deepcrop.studies.paper_samples import Study, camera_network, sample_set
 from deepcrop.training import samples
 from deepcrop.training.examples import from_sample
-from deepcrop.training.experiment import BATCH
-from deepcrop.training.fit import Source, Training, fit
+from deepcrop.training.experiment import Phase, read_experiment
+from deepcrop.training.fit import Source, fit
 from deepcrop.training.materials import FIRST_YEAR, Mapped, held_out, place_of
 from deepcrop.training.samples import Part, Sample, SampleSet
 
 # One method --------------------------------------------------------------------------------------
 
 
-def recipe(config: Config, seed: int, start: Path | None = None) -> Training:
-    """How a method of the comparison is taught; the published one at its own rate.
+def recipe(config: Config, start: Path | None = None) -> Phase:
+    """Read the phase that trains a method of the comparison on cameras, from its recipe.
 
-    What starts from weights that know much already learns for a shorter time, at a lower rate.
+    Parameters
+    ----------
+    config : Config
+        Configuration of the method; the published network has a recipe of its own.
+    start : Path, optional
+        Weights to start from; they need fewer steps than random weights.
     """
     if config.variant == "paper":
-        return Training(steps=3000, rate=1e-4, check=300, seed=seed, bfloat16=True)
-    if start is not None:
-        return Training(steps=300, rate=1e-3, check=50, seed=seed)
-    return Training(steps=600, rate=3e-3, check=100, seed=seed)
-
-
-def batch_size(config: Config) -> int:
-    """How many examples of cameras are in a batch: of the published network as many as it had."""
-    return 50 if config.variant == "paper" else BATCH
+        name = "paper"
+    else:
+        name = "comparison" if start is None else "fine-tuning"
+    (phase,) = read_experiment(name).phases
+    return phase
 
 
 def train_method(
@@ -107,6 +108,7 @@ def train_method(
         If the weights to start from are of another network, or learned from cameras: a test site
         could be among them.
     """
+    phase = recipe(config, start)
     torch.manual_seed(seed)
     network = build(config) if start is None else _started(start, config)
     network = network.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -120,9 +122,9 @@ def train_method(
     }
     return fit(
         network,
-        [Source("cameras", Mapped(train_samples, from_sample), batch=batch_size(config))],
+        [Source("cameras", Mapped(train_samples, from_sample), batch=phase.batch)],
         [Source("cameras", Mapped(valid_samples, from_sample), batch=32)],
-        recipe(config, seed, start),
+        replace(phase.training, seed=seed),
         out,
         {"method": name, "cameras": cameras},
         INPUTS | ({"radiometry": list(radiometry)} if radiometry else {}),
@@ -313,7 +315,7 @@ def _identity(job: Job, made: SampleSet) -> dict[str, Any]:
         "method": job.method,
         "seed": job.seed,
         "config": config.to_dict(),
-        "training": asdict(recipe(config, job.seed, job.start)),
+        "training": asdict(replace(recipe(config, job.start).training, seed=job.seed)),
         "start": job.start and hashlib.sha256(job.start.read_bytes()).hexdigest(),
         "samples": made.provenance,
         "learned": hashlib.sha256(learned.encode()).hexdigest(),

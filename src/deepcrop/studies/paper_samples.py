@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,9 +24,9 @@ from deepcrop.sources.phenocam.summary_files import acknowledgement_beside
 from deepcrop.stages import DAY_MAX, DAY_MIN
 from deepcrop.storage.files import atomic_file
 from deepcrop.training import samples
-from deepcrop.training import simulated_cameras as simulated
-from deepcrop.training.materials import PLACES, read_cameras, up_to_date
+from deepcrop.training.materials import PLACES, read_cameras
 from deepcrop.training.samples import Sample, SampleSet
+from deepcrop.training.simulated_cameras import has_labels_of, simulated_samples
 
 METHODS = (
     "default", "optical-only", "radar-only", "cnn-only", "transformer-only", "no-fusion",
@@ -57,7 +56,7 @@ class Study:
         Configurations of networks.
     seeds : int
         Trainings of each.
-    realisations : int
+    repeats : int
         Simulations of each site-year.
     folds : int, optional
         Leave groups of clusters out in turn, so many; as many as there are clusters leaves one out
@@ -65,8 +64,8 @@ class Study:
     workers : int
         Processes that simulate.
     start : Path, optional
-        Weights to start from that have seen simulated tiles only (`deepcrop.training.run_experiment`). With
-        ``{method}`` in its path each method has its own.
+        Weights to start from, trained on simulated tiles only (`deepcrop.training.run_experiment`).
+        With ``{method}`` in its path each method has its own.
     """
 
     archive: str
@@ -74,7 +73,7 @@ class Study:
     out: Path
     methods: tuple[str, ...] = METHODS
     seeds: int = 5
-    realisations: int = 1
+    repeats: int = 1
     folds: int | None = None
     workers: int = 1
     start: Path | None = None
@@ -88,8 +87,8 @@ class Study:
             raise DeepCropError(
                 f"Methods {', '.join(unknown)} are unknown; expected some of {', '.join(CONFIGS)}."
             )
-        if not self.methods or min(self.seeds, self.realisations) < 1:
-            raise DeepCropError("At least one method, one seed and one realisation are needed.")
+        if not self.methods or min(self.seeds, self.repeats) < 1:
+            raise DeepCropError("At least one method, one seed and one repeat are needed.")
         if self.folds is not None and self.folds < 3:
             raise DeepCropError(f"{self.folds} folds: at least 3 are needed, of which one decides.")
 
@@ -118,25 +117,20 @@ def sample_set(study: Study, years: Sequence[CameraYear], place: str) -> SampleS
     """
     path = study.out / f"samples_{place}.npz"
     distance = PLACES[place]
-    if not path.exists() and study.archive == "simulated":
-        runs = range(study.realisations)
-        simulated.make_samples(years, runs, path, distance, workers=study.workers)
-    elif not path.exists():
+    if study.archive == "simulated":
+        return simulated_samples(years, path, study.repeats, distance, workers=study.workers)
+    if not path.exists():
         _fetch(study, years)
         samples.save(_cut_samples(study, years, place), path)
-    made = samples.load(path)
-    wanted: dict[str, Any] = {"view_distance": distance}
-    if study.archive == "simulated":
-        wanted |= {"realisations": list(range(study.realisations)), "pixels": "simulated"}
-    else:
-        wanted["archive"] = study.archive
-    fits = all(made.provenance.get(key) == value for key, value in wanted.items())
-    if not fits or not up_to_date(made, years):
+    stored = samples.load(path)
+    expected = {"view_distance": distance, "archive": study.archive}
+    same_settings = all(stored.provenance.get(key) == value for key, value in expected.items())
+    if not same_settings or not has_labels_of(stored, years):
         raise DeepCropError(
-            f"{path} was made with other settings, cameras or labels, or by another version of the "
-            "simulator. Delete the folder, or choose another --out."
+            f"{path} was made with other settings, cameras or labels. Delete the folder, or choose "
+            "another --out."
         )
-    return made
+    return stored
 
 
 def _fetch(study: Study, years: Sequence[CameraYear]) -> None:

@@ -31,10 +31,10 @@ from deepcrop.phenology import season_dates
 from deepcrop.phenology.slots import curve_dates
 from deepcrop.sources.phenocam.summary_files import read_series
 from deepcrop.stages import CALENDAR, STAGES
-from deepcrop.training.augment import Augmentation
 from deepcrop.training.curve_labels import as_patch, unlabelled
 from deepcrop.training.examples import SPREAD_OF_INTERVAL, Example, predict
-from deepcrop.training.fit import Source, Training, fit
+from deepcrop.training.experiment import read_experiment
+from deepcrop.training.fit import Source, fit
 
 SOURCE = (
     "daily camera greenness and gap-filled HLS EVI (30 m) of 29 US maize and soya site-years, 2021 "
@@ -81,10 +81,8 @@ BLUE, GREEN, RED = 0.03, 0.06, 0.05
 FIELD = (39.2316, -92.15217)
 """Latitude and longitude of the middle of what the camera goodwaterbau sees (`phenocam_fov`)."""
 
-FINE_TUNING = Training(
-    steps=120, rate=5e-4, check=20, patience=2, augmentation=Augmentation(window=0.9, gap=0.1)
-)
-"""A few seconds: a single pixel, two dozen examples."""
+(FINE_TUNING,) = read_experiment("evi-cameras").phases
+"""Recipe of the fine-tuning."""
 
 CHIPS = "goodwaterbau"
 """Camera of the image chips."""
@@ -311,9 +309,9 @@ def fine_tune(
     }
     return fit(
         network,
-        [Source("cameras", [years.examples[k] for k in train], batch=24)],
+        [Source("cameras", [years.examples[k] for k in train], batch=FINE_TUNING.batch)],
         [Source("held out", [years.examples[k] for k in valid])],
-        replace(FINE_TUNING, seed=seed),
+        replace(FINE_TUNING.training, seed=seed),
         out,
         about["card"] | {"cameras": cameras},
     )

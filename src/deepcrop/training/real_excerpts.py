@@ -45,7 +45,7 @@ SOURCES = {
 }
 """Each excerpt by name, with its licence."""
 
-TEACHING = ("flanders", "france")
+LICENSED = ("flanders", "france")
 """Those whose licence allows weights trained on them to be shipped."""
 
 _FLANDERS_CROPS = {
@@ -138,7 +138,7 @@ def _flanders(data: Path) -> Archive:
         stages.to_days(fine["timestamp"].values, year),
         radar.astype(np.float32),
         stages.to_days(times, year),
-        orbits_of(times),
+        orbits_by_time_of_day(times),
     )
     groups = crop.reshape(-1).astype(np.str_)
     return Archive("flanders", SOURCES["flanders"], year, 50.8, (example,), groups, inside)
@@ -214,7 +214,7 @@ def _angiang(data: Path) -> Archive:
                 stages.to_days(times, year),
                 _centred(sigma0(power, np.full((), _INCIDENCE, np.float32))),
                 stages.to_days(sar_times, year),
-                orbits_of(sar_times),
+                orbits_by_time_of_day(sar_times),
             )
         )
     return Archive(
@@ -229,7 +229,7 @@ def _seen_only(example: Example) -> Example:
     return replace(example, optical=example.optical[seen], optical_days=example.optical_days[seen])
 
 
-def orbits_of(times: NDArray[np.datetime64]) -> NDArray[np.int64]:
+def orbits_by_time_of_day(times: NDArray[np.datetime64]) -> NDArray[np.int64]:
     """Tell the relative orbits of passes over one place apart by the time of day; from 0.
 
     A satellite passes a place at the same minute on each of its orbits; two orbits lie at least
@@ -281,7 +281,7 @@ def _open(path: Path) -> xr.Dataset:
 # Teaching ---------------------------------------------------------------------------------------
 
 
-def fine_tune_examples(data: Path, places: Iterable[str] = TEACHING) -> list[Example]:
+def training_examples(data: Path, places: Iterable[str] = LICENSED) -> list[Example]:
     """Labelled examples for training weights that may be shipped.
 
     Flanders is cut into overlapping tiles of 30 x 30 pixels, whose inner 13 x 13 are labelled;
@@ -293,7 +293,7 @@ def fine_tune_examples(data: Path, places: Iterable[str] = TEACHING) -> list[Exa
     data : Path
         Folder of the real excerpts.
     places : iterable of str
-        Some of `TEACHING`.
+        Some of `LICENSED`.
 
     Raises
     ------
@@ -302,10 +302,10 @@ def fine_tune_examples(data: Path, places: Iterable[str] = TEACHING) -> list[Exa
     """
     examples: list[Example] = []
     for place in places:
-        if place not in TEACHING:
+        if place not in LICENSED:
             raise DeepCropError(
                 f"{place!r} may not teach weights that are shipped; expected some of "
-                f"{', '.join(TEACHING)}."
+                f"{', '.join(LICENSED)}."
             )
         archive = read(place, data)
         if archive.dense:

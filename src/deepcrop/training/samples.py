@@ -69,7 +69,7 @@ class Sample:
     Attributes
     ----------
     name : str
-        Region of interest and year, and the realisation where the pixels are simulated.
+        Region of interest and year, and the repeat where the pixels are simulated.
     site, cluster, crop : str
     year : int
     latitude, longitude : float
@@ -188,7 +188,7 @@ def sample(cube: xr.DataTree, year: CameraYear, distance: float = VIEW_DISTANCE)
     moved = distance if math.isfinite(year.direction) else 0.0
     direction = year.direction if moved else 0.0
     simulated = is_simulated(cube)
-    realisation = cube.attrs.get("realisation")
+    repeat = cube.attrs.get("repeat")
     try:
         box = grid_of(cube)
         cell = cell_seen(box, year.latitude, year.longitude, direction, moved)
@@ -196,7 +196,7 @@ def sample(cube: xr.DataTree, year: CameraYear, distance: float = VIEW_DISTANCE)
     except DeepCropError as error:
         raise type(error)(f"{year.name}: {error}") from None
     return Sample(
-        name=year.name if realisation is None else f"{year.name}_{realisation}",
+        name=year.name if repeat is None else f"{year.name}_{repeat}",
         site=year.site,
         cluster=year.cluster,
         crop=year.crop,

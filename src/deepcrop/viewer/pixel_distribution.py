@@ -134,7 +134,7 @@ class PixelNetwork:
         )
         network = self._network
         with _ONE_AT_A_TIME, torch.inference_mode():
-            seen = network.look(batch)
+            seen = network.encode(batch)
             logits = network.head(seen)
             dates = network.decode(logits, seen)
             shares = network.distributions(logits)[0, ..., :-1]
