@@ -5,7 +5,7 @@ import torch
 from tests.helpers.network_batches import at, make_batch, small
 
 from deepcrop.network import CONFIGS, Labels, SensorFeatures, build
-from deepcrop.network.paper import choose
+from deepcrop.network.paper import select_dates
 
 PAPER = [name for name, config in CONFIGS.items() if config.variant == "paper"]
 
@@ -37,7 +37,7 @@ def test_dates_are_chosen_evenly_by_rank_among_those_seen():
     """Eight seen of nine; of ranks 0 ... 7 four even ones: 0, 2.33, 4.67, 7."""
     days = [50.0, 10, 20, 30, 40, 60, 70, 80, 90]
     seen = [True, True, True, False, True, True, True, True, True]
-    tokens = choose(series(days, seen), 4, sensor=1)
+    tokens = select_dates(series(days, seen), 4, sensor=1)
     assert tokens.days.tolist() == [[10, 40, 70, 90]]
     assert tokens.branch[0, :, 0].tolist() == [10, 40, 70, 90]
     assert tokens.valid.all()
@@ -45,7 +45,7 @@ def test_dates_are_chosen_evenly_by_rank_among_those_seen():
 
 
 def test_fewer_dates_are_all_taken_and_the_rest_is_missing():
-    tokens = choose(series([30.0, 10, 20], [True, True, False]), 4, sensor=0)
+    tokens = select_dates(series([30.0, 10, 20], [True, True, False]), 4, sensor=0)
     assert tokens.days[0, :2].tolist() == [10, 30]
     assert tokens.valid.tolist() == [[True, True, False, False]]
     assert tokens.branch[0, :, 0].tolist() == [10, 30, 0, 0]

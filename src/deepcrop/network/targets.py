@@ -77,9 +77,9 @@ def distribution_loss(logits: Tensor, labels: Labels, edges: Tensor) -> Tensor:
 
 
 def position_loss(logits: Tensor, labels: Labels, dates: Tensor, valid: Tensor) -> Tensor:
-    """Binary cross-entropy of each valid date (the paper's).
+    """Binary cross-entropy of each valid date (the paper's), target 1 at the nearest image.
 
-    The target is 1 at the image nearest to the label. ``logits`` are (B, slots, stages, T); summed over dates, mean over the known labels.
+    ``logits`` are (B, slots, stages, T); summed over dates, mean over the known labels.
     """
     target = F.one_hot(nearest(labels.day, dates, valid), dates.shape[1]).to(logits)
     target = target.masked_fill(labels.none[..., None], 0)
