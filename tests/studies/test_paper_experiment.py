@@ -30,7 +30,7 @@ from deepcrop.studies.paper_samples import Study, sample_set
 from deepcrop.training import samples
 from deepcrop.training.experiment import Phase
 from deepcrop.training.fit import Training
-from deepcrop.training.samples import VIEW_DISTANCE, Part
+from deepcrop.training.samples import VIEW_DISTANCE, Subset
 
 PLACES = {"one": "one", "two": "one", "three": "three", "four": "four", "near": "mead2"}
 PROVENANCE = {
@@ -217,7 +217,7 @@ def test_folds_ask_every_sample_once_of_a_network_that_never_saw_its_cluster(exp
 
 def test_two_folds_with_samples_are_too_few(experiment, years, made):
     settings = replace(experiment[0], folds=8)
-    one_cluster = samples.collect(Part(made, [0, 1]), PROVENANCE)
+    one_cluster = samples.collect(Subset(made, [0, 1]), PROVENANCE)
     with pytest.raises(DeepCropError, match="Only 1 of 8 folds have a sample; at least 3"):
         paper_experiment._fold_jobs(settings, one_cluster, years)
 
@@ -312,13 +312,13 @@ def test_names_in_tables():
 def test_answers_are_of_the_four_stages_and_of_any_batch(made):
     torch.manual_seed(0)
     network = build(small("transformer-only"))
-    part = Part(made, [3, 0, 5])
+    part = Subset(made, [3, 0, 5])
     found = network_answers(network, part)
     assert found.day.shape == found.probability.shape == (3, 2, 4)
     assert found.snapped is None
     backward = build(small("transformer-only", stages=STAGES[::-1]))
     assert network_answers(backward, part).day.shape == (3, 2, 4)
-    one = network_answers(network, Part(made, [5]), batch=1)
+    one = network_answers(network, Subset(made, [5]), batch=1)
     np.testing.assert_allclose(one.probability[0], found.probability[2], rtol=1e-4)
     # The order of a network's stages is its own affair.
     state = network.state_dict()
@@ -337,7 +337,7 @@ def test_answers_are_of_the_four_stages_and_of_any_batch(made):
 def test_the_camera_at_the_nearest_image(made, name):
     changes = {} if name.startswith("paper") else {"trunk": (), "fusion": False}
     network = build(small(name, **changes)).eval()
-    part = Part(made, [0, 7, 13])
+    part = Subset(made, [0, 7, 13])
     found = network_answers(network, part, batch=2)
     assert found.snapped.shape == found.day.shape == (3, network.config.slots, 4)
     for row, one in enumerate(part):
@@ -400,7 +400,7 @@ def test_weights_are_not_scored_where_they_learned(made, years, weights, tmp_pat
     with pytest.raises(DeepCropError, match="at or near mead2"):  # a neighbour is enough
         evaluate(weights, path, tmp_path / "scores")
     others = [k for k, fact in enumerate(made.facts) if fact["site"] not in TEST_SITES]
-    samples.save(samples.collect(Part(made, others), {}), path, overwrite=True)
+    samples.save(samples.collect(Subset(made, others), {}), path, overwrite=True)
     with pytest.raises(DeepCropError, match=r"no sample of the test sites .* --all-sites"):
         evaluate(weights, path, tmp_path / "scores")
 
@@ -550,7 +550,7 @@ def test_a_method_is_trained(made, tmp_path, monkeypatch):
     )
     config = small("transformer-only")
     one, two = (
-        train_method("x", config, Part(made, [0, 1, 2]), Part(made, [3]), 1, tmp_path / name)
+        train_method("x", config, Subset(made, [0, 1, 2]), Subset(made, [3]), 1, tmp_path / name)
         for name in "ab"
     )
     first, second = (weights_report.load(path)[0].state_dict() for path in (one, two))
@@ -574,7 +574,7 @@ def test_the_published_network_has_its_own_recipe(made, tmp_path, monkeypatch):
         ),
     )  # fmt: skip
     for name in ("paper-transformer", "transformer-only"):
-        train_method(name, small(name), Part(made, [0]), Part(made, [1]), 7, tmp_path)
+        train_method(name, small(name), Subset(made, [0]), Subset(made, [1]), 7, tmp_path)
     assert calls == [(50, 1e-4, 3000, 7, True), (24, 3e-3, 600, 7, False)]
     started = paper_experiment.recipe(CONFIGS["default"], tmp_path / "start.safetensors").training
     assert (started.learning_rate, started.steps, started.eval_interval) == (1e-3, 300, 50)

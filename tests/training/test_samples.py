@@ -90,9 +90,9 @@ def test_orbits_that_nobody_knows_are_one(cube):
 
 def test_the_mast_and_the_field_it_looks_at(cube, year):
     box = grid_of(cube)
-    assert cell_seen(box, year.latitude, year.longitude, 0, 0) == (ROW, COL)
+    assert cell_at(box, year.latitude, year.longitude, 0, 0) == (ROW, COL)
     at = {
-        direction: cell_seen(box, year.latitude, year.longitude, direction, 60)
+        direction: cell_at(box, year.latitude, year.longitude, direction, 60)
         for direction in (0, 90, 180, 225, 270)
     }
     assert at == {
@@ -107,7 +107,7 @@ def test_the_mast_and_the_field_it_looks_at(cube, year):
 def test_samples_of_both_kinds(year):
     cube = make_cube(rows=40, cols=40)
     box = grid_of(cube)
-    mast = cell_seen(box, year.latitude, year.longitude, 0, 0)
+    mast = cell_at(box, year.latitude, year.longitude, 0, 0)
     paper, ours = sample(cube, year, distance=0), sample(cube, year)
     assert (paper.moved, ours.moved) == (0, VIEW_DISTANCE)
     assert np.array_equal(paper.patch.radar, cut(cube, *mast, 2018).radar)

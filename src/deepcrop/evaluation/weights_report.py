@@ -35,7 +35,7 @@ from deepcrop.storage.files import atomic_file
 from deepcrop.training import samples
 from deepcrop.training.examples import collate, from_sample, predict
 from deepcrop.training.materials import Mapped
-from deepcrop.training.samples import Part, Sample, SampleSet, WithoutRadar
+from deepcrop.training.samples import Subset, Sample, SampleSet, WithoutRadar
 
 SMOOTHERS = {
     "NDVI curve": ("whittaker", "sentinel2"),
@@ -103,17 +103,17 @@ def curves(
         "field", or "mast": there only the smoother of the paper, and its name says so.
     """
     entries = {}
-    truth = scores.truth_of(Part(made, test))
-    learned = scores.truth_of(Part(made, train)) if train else None
+    truth = scores.truth_of(Subset(made, test))
+    learned = scores.truth_of(Subset(made, train)) if train else None
     for name, curve in SMOOTHERS.items():
         if place == "mast":
             if curve != ("savgol", "paper"):
                 continue
             name = f"{name}, mast"
-        answers = scores.curve_answers(Part(made, test), *curve)
+        answers = scores.curve_answers(Subset(made, test), *curve)
         entries[name] = Entry(name, truth, [answers])
         if learned is not None:
-            off = scores.offsets(scores.curve_answers(Part(made, train), *curve), learned)
+            off = scores.offsets(scores.curve_answers(Subset(made, train), *curve), learned)
             both = f"{name}, calibrated"
             entries[both] = Entry(both, truth, [scores.shifted(answers, off)])
     return entries
@@ -269,9 +269,9 @@ def evaluate(weights: Path, sample_path: Path, out: Path, everything: bool = Fal
     curve = list(curves(made, train, test, "field").values())
     truth = curve[0].truth
     name = f"Deep-CroP ({weights.name})"
-    own = [Entry(name, truth, [network_answers(network, Part(made, test))])]
+    own = [Entry(name, truth, [network_answers(network, Subset(made, test))])]
     if network.config.sensors == ("optical", "radar"):
-        alone = network_answers(network, WithoutRadar(Part(made, test)))
+        alone = network_answers(network, WithoutRadar(Subset(made, test)))
         own.append(Entry(f"{name}, radar kept away", truth, [alone]))
     every = [*curve, *own]
     out.mkdir(parents=True, exist_ok=True)
@@ -292,6 +292,6 @@ def evaluate(weights: Path, sample_path: Path, out: Path, everything: bool = Fal
         "images": ("Error by clear images", score_figures.images(every, what)),
     }
     radar = (own[0], own[1]) if len(own) > 1 else None
-    figures |= site_pictures(Part(made, test), pair, radar)
+    figures |= site_pictures(Subset(made, test), pair, radar)
     head = f"Weights: {weights.name}. Samples: {sample_path.name}, {len(test)} of {len(made)}."
     return write(out, tables, figures, head, truth.simulated)

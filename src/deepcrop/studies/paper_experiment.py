@@ -45,7 +45,7 @@ from deepcrop.training.examples import from_sample
 from deepcrop.training.experiment import Phase, read_experiment
 from deepcrop.training.fit import Source, fit
 from deepcrop.training.materials import FIRST_YEAR, Mapped, held_out, place_of
-from deepcrop.training.samples import Part, Sample, SampleSet
+from deepcrop.training.samples import Subset, Sample, SampleSet
 
 # One method --------------------------------------------------------------------------------------
 
@@ -291,7 +291,7 @@ def _run_all(jobs: Sequence[Job], sets: dict[str, SampleSet]) -> None:
 
 
 def _run(job: Job, made: SampleSet) -> None:
-    train, valid, test = (Part(made, some) for some in (job.train, job.valid, job.test))
+    train, valid, test = (Subset(made, some) for some in (job.train, job.valid, job.test))
     weights = train_method(
         job.method, CONFIGS[job.method], train, valid, job.seed, job.folder, job.start,
         made.provenance.get("radiometry", ()),
@@ -368,7 +368,7 @@ def write_report(study: Study, sets: dict[str, SampleSet], years: Sequence[Camer
     for place, made in sets.items():
         train, test = _numbers(made, parts.train), _numbers(made, parts.test)
         curves |= weights_report.curves(made, train, test, place)
-        truth = scores.truth_of(Part(made, test))
+        truth = scores.truth_of(Subset(made, test))
         for method in (name for name in CONFIGS if place_of(CONFIGS[name]) == place):
             jobs = _jobs(study, method, _seeds(study.out / "runs" / method), made, years)
             if runs := [_answers(job) for job in jobs if _done(job, made)]:
@@ -393,7 +393,7 @@ def write_report(study: Study, sets: dict[str, SampleSet], years: Sequence[Camer
     radar = [networks[name] for name in ("default", "optical-only") if name in networks]
     place = place_of(CONFIGS["default"])
     figures |= weights_report.site_pictures(
-        Part(sets[place], _numbers(sets[place], parts.test)),
+        Subset(sets[place], _numbers(sets[place], parts.test)),
         pictured,
         (radar[0], radar[1]) if len(radar) == 2 else None,
         {year.name: year for year in parts.test},

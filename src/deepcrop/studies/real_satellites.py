@@ -48,7 +48,7 @@ from deepcrop.studies.thinning_tables import (
 )
 from deepcrop.training import real_excerpts
 from deepcrop.training.examples import Example
-from deepcrop.training.real_excerpts import Archive
+from deepcrop.training.real_excerpts import Excerpt
 
 EVI_CURVES = {f"EVI curve ({name})": name for name in ("savgol", "whittaker")}
 """Smoothers of the curves through EVI, by name of the method."""
@@ -133,7 +133,7 @@ def _fingerprint(path: Path) -> str:
 
 
 def methods(
-    archive: Archive, networks: Mapping[str, tuple[Network, Any]]
+    archive: Excerpt, networks: Mapping[str, tuple[Network, Any]]
 ) -> dict[str, scene_thinning.Method]:
     """Return what is compared, by name."""
     network = networks["weights"][0]
@@ -150,7 +150,7 @@ def methods(
 
 def _thinned(
     data: Path, networks: Mapping[str, tuple[Network, Any]], stage: Staging
-) -> dict[Key, tuple[Archive, Given]]:
+) -> dict[Key, tuple[Excerpt, Given]]:
     """Answers of all methods in all cases; each is a file, so that a run can go on."""
     folder = stage.path / "answers"
     folder.mkdir(exist_ok=True)
@@ -161,7 +161,7 @@ def _thinned(
         for name, method in methods(archive, networks).items()
         for case in scene_thinning.cases()
     ]
-    answers: dict[Key, tuple[Archive, Given]] = {}
+    answers: dict[Key, tuple[Excerpt, Given]] = {}
     with progress_bar() as bar:
         for archive, name, method, case in bar.track(jobs, description="thinned scenes"):
             item = f"{archive.name}_{name.replace(' ', '_')}_{case.name}"

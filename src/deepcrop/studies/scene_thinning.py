@@ -1,6 +1,6 @@
 """How much of a season's dates is left when most optical scenes are taken away.
 
-The reference are the dates of the NDVI curve through all clear scenes of an `Archive`. Optical
+The reference are the dates of the NDVI curve through all clear scenes of an `Excerpt`. Optical
 scenes are then removed, radar is kept, and each method dates what is left.
 """
 
@@ -22,7 +22,7 @@ from deepcrop.stages import CALENDAR
 from deepcrop.storage.files import atomic_file
 from deepcrop.training.curve_labels import curve_of
 from deepcrop.training.examples import EVENTS, SPREAD_OF_INTERVAL, Example, predict
-from deepcrop.training.real_excerpts import Archive
+from deepcrop.training.real_excerpts import Excerpt
 
 SHARES = (1.0, 0.6, 0.4, 0.25, 0.15)
 """Shares of the optical scenes that are kept."""
@@ -87,13 +87,13 @@ def cases(shares: Sequence[float] = SHARES, draws: int = DRAWS) -> tuple[Case, .
 # Thinning ---------------------------------------------------------------------------------------
 
 
-def reference(archive: Archive) -> NDArray[np.float32]:
+def reference(archive: Excerpt) -> NDArray[np.float32]:
     """All dates of the curve of all scenes (pixels, 2, 5); NaN where there is no crop or date."""
     day = np.concatenate([one.day for one in archive.examples])
     return np.where((archive.groups != "")[:, None, None], of_ruler(day, "curve"), np.nan)
 
 
-def trusted(archive: Archive) -> NDArray[np.bool_]:
+def trusted(archive: Excerpt) -> NDArray[np.bool_]:
     """Which of them are known well enough to be a reference (`WIDEST`)."""
     spread = np.concatenate([one.spread for one in archive.examples])
     width = of_ruler(spread, "curve") / SPREAD_OF_INTERVAL
@@ -106,7 +106,7 @@ def of_ruler(values: NDArray, ruler: str) -> NDArray:
     return values[..., first : first + len(CALENDAR)]
 
 
-def inputs(archive: Archive, case: Case) -> Iterator[tuple[list[Example], NDArray[np.bool_]]]:
+def inputs(archive: Excerpt, case: Case) -> Iterator[tuple[list[Example], NDArray[np.bool_]]]:
     """Thinned examples, and the pixels (pixels,) that are judged by them.
 
     Around green-up, patches lose the scenes around their own SOS50. A tile is given once for each
@@ -155,7 +155,7 @@ def without_radar(example: Example) -> Example:
 # Methods ----------------------------------------------------------------------------------------
 
 
-def curve_method(archive: Archive) -> Method:
+def curve_method(archive: Excerpt) -> Method:
     """Return the curve through what optical scenes are left."""
 
     def dates(examples: Sequence[Example]) -> NDArray[np.float32]:
@@ -165,7 +165,7 @@ def curve_method(archive: Archive) -> Method:
     return dates
 
 
-def network_method(archive: Archive, network: Network, radar: bool) -> Method:
+def network_method(archive: Excerpt, network: Network, radar: bool) -> Method:
     """Return a network, with or without the radar images."""
 
     def dates(examples: Sequence[Example]) -> NDArray[np.float32]:
@@ -179,7 +179,7 @@ def network_method(archive: Archive, network: Network, radar: bool) -> Method:
     return dates
 
 
-def answer(archive: Archive, case: Case, method: Method) -> NDArray[np.float32]:
+def answer(archive: Excerpt, case: Case, method: Method) -> NDArray[np.float32]:
     """Dates (pixels, 2, 10) that a method gives in one case; NaN also where it is not judged."""
     result = np.full((archive.groups.size, stages.SLOTS, len(EVENTS)), np.nan, np.float32)
     for examples, pixels in inputs(archive, case):
@@ -187,7 +187,7 @@ def answer(archive: Archive, case: Case, method: Method) -> NDArray[np.float32]:
     return result
 
 
-def judged(archive: Archive, case: Case) -> NDArray[np.bool_]:
+def judged(archive: Excerpt, case: Case) -> NDArray[np.bool_]:
     """Pixels (pixels,) that count in a case."""
     result = np.zeros(archive.groups.size, np.bool_)
     for _, pixels in inputs(archive, case):
@@ -264,7 +264,7 @@ class Score:
 
 
 def errors(
-    archive: Archive,
+    archive: Excerpt,
     answers: Sequence[NDArray[np.float32]],
     ruler: str,
     pairing: str,

@@ -14,7 +14,7 @@ from deepcrop.figures.page import INK, Sheet
 from deepcrop.stages import STAGES
 from deepcrop.studies import scene_thinning
 from deepcrop.studies.scene_thinning import Case, Errors
-from deepcrop.training.real_excerpts import Archive
+from deepcrop.training.real_excerpts import Excerpt
 
 CURVE = "NDVI curve"
 WITHOUT, WITH = "network without radar", "network with radar"
@@ -50,7 +50,7 @@ Key = tuple[str, str]  # place, method
 Given = dict[Case, NDArray[np.float32]]
 
 
-def thinned_scores(answers: Mapping[Key, tuple[Archive, Given]]) -> list[scene_thinning.Score]:
+def thinned_scores(answers: Mapping[Key, tuple[Excerpt, Given]]) -> list[scene_thinning.Score]:
     """Score every method of every place, by case, pairing, ruler, crop and stage.
 
     The offset that is taken off is the mean of the median errors in the other places.
