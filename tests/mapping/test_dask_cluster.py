@@ -19,7 +19,7 @@ from deepcrop.cube import contract
 from deepcrop.cube.io import save_cube
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping import tiles as map_tiles
-from deepcrop.mapping.dask_cluster import _no_slip_of_dask, cluster
+from deepcrop.mapping.dask_cluster import ClusterOptions, _no_slip_of_dask, cluster
 from deepcrop.mapping.region import Staging, map_region
 from deepcrop.mapping.work_store import MANIFEST
 
@@ -166,22 +166,25 @@ def test_a_full_disk_and_a_local_error_are_no_lost_scheduler(cube, here, tmp_pat
         map_region(cube, 2018, tmp_path / "maps", address=here)
 
 
-def test_a_scheduler_without_workers_is_named(capsys):
+def test_a_scheduler_without_workers_is_named(caplog):
     from distributed import LocalCluster
 
     with LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as empty:
         address = empty.scheduler_address
-        with cluster(address, None):
+        with cluster(ClusterOptions(address)):
             pass
-    assert f"No workers yet at {address}" in capsys.readouterr().err
+    assert f"No workers yet at {address}" in caplog.text
 
 
 SLOW = """
 import time
-from deepcrop import cli, observations, products, tiles
+from deepcrop import cli
+from deepcrop.cube import contract
+from deepcrop.mapping import tiles
+from deepcrop.products import write as product_writer
 
-observations.CHUNK = 8
-products._write_picture = lambda *args: None
+contract.CHUNK = 8
+product_writer._write_picture = lambda *args: None
 write = tiles.write_tile
 tiles.write_tile = lambda *args: time.sleep(0.3) or write(*args)
 if __name__ == "__main__":
@@ -209,7 +212,7 @@ def test_ctrl_c_keeps_what_is_done(cube, alone, tmp_path, workers):
     assert "Traceback" not in said, said
     made = (tmp_path / "maps.part" / MANIFEST).read_text().split("\n")[1:]
     assert 1 <= len(made) < 12
-    result = map_region(cube, 2018, tmp_path / "maps", resume=True)
+    result = map_region(cube, 2018, tmp_path / "maps")
     assert files(result) == files(alone)
     assert set(made) < set((result.path / MANIFEST).read_text().splitlines())
 
@@ -230,7 +233,7 @@ def test_ctrl_c_while_a_tile_is_let_go_is_not_lost(cube, alone, tmp_path, monkey
     with pytest.raises(KeyboardInterrupt):
         map_region(cube, 2018, tmp_path / "maps", workers=1)
     assert len(pressed) == 1
-    result = map_region(cube, 2018, tmp_path / "maps", resume=True)
+    result = map_region(cube, 2018, tmp_path / "maps")
     assert files(result) == files(alone)
 
 
@@ -293,7 +296,7 @@ def test_a_lost_scheduler_loses_nothing(cube, alone, tmp_path):
     assert not (tmp_path / "maps").exists()
     made = (tmp_path / "maps.part" / MANIFEST).read_text().split("\n")[1:]
     assert 1 <= len(made) < 12
-    result = map_region(cube, 2018, tmp_path / "maps", resume=True)
+    result = map_region(cube, 2018, tmp_path / "maps")
     assert files(result) == files(alone)
     assert set(made) < set((result.path / MANIFEST).read_text().splitlines())
 

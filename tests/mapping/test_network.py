@@ -17,6 +17,8 @@ from deepcrop.cube.contract import OPTICAL_BANDS
 from deepcrop.cube.io import open_cube, save_cube
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.mapping import network as map_network
+from deepcrop.mapping.inputs import InputCube
+from deepcrop.mapping.network import NetworkMethod
 from deepcrop.mapping.region import map_region
 from deepcrop.network import Batch, load
 from deepcrop.products import layers
@@ -55,7 +57,7 @@ def run(cube, out, weights, **options):
 
 def layers_of(cube, weights, size=100, radar=True):
     """Layers as they go into the files, which take longer."""
-    plan = map_network.plan_network(open_cube(cube), cube, 2018, weights, radar)
+    plan = NetworkMethod(weights, radar).plan(InputCube.open(cube), 2018)
     found = {}
     for tile in grid.tiles((ROWS, COLS), size, plan.halo):
         for name, values in plan.run(plan.images, tile)[0].items():

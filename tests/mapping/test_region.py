@@ -14,7 +14,6 @@ from deepcrop.cube.io import open_cube, save_cube
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.ingest import ingest
 from deepcrop.mapping import curve as map_curve
-from deepcrop.mapping import region as map_region_module
 from deepcrop.mapping.region import map_region
 from deepcrop.products import layers
 from deepcrop.products import write as product_writer

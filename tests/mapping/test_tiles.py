@@ -14,8 +14,8 @@ from deepcrop.cube import contract
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping import tiles as map_tiles
 from deepcrop.mapping.region import map_region
-from deepcrop.products import write as product_writer
 from deepcrop.mapping.work_store import MANIFEST
+from deepcrop.products import write as product_writer
 from deepcrop.stages import NO_DAY
 
 
@@ -72,7 +72,7 @@ def test_a_full_disk_ends_the_run_at_once(cube, tmp_path, monkeypatch, code):
     assert len(made) <= 3  # what was under way
     (note,) = caught.value.__notes__
     assert re.search(r"kept in .*maps\.part: .*make room.*the same command goes on", note)
-    map_region(cube, 2018, tmp_path / "maps", resume=True)
+    map_region(cube, 2018, tmp_path / "maps")
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["at first", "tried again"])
@@ -108,7 +108,7 @@ def test_a_tile_that_goes_on_failing_is_named_and_the_others_are_kept(cube, tmp_
     monkeypatch.setattr(contract, "CHUNK", 16)
     made, real = [], map_tiles.compute_tile
     monkeypatch.setattr(map_tiles, "compute_tile", lambda *a: made.append(a[2]) or real(*a))
-    map_region(cube, 2018, tmp_path / "maps", resume=True)
+    map_region(cube, 2018, tmp_path / "maps")
     assert made == [(slice(0, 16), slice(16, 30))]
 
 
@@ -126,7 +126,7 @@ def test_the_manifest_has_a_line_for_each_tile(cube, tmp_path):
 
 def test_a_chunk_that_is_lost_reads_as_no_date(cube, tmp_path, monkeypatch):
     """Not as 1 January, which is day 0."""
-    real = products.write_products
+    real = product_writer.write_products
 
     def lose(maps, out, *args):
         for chunk in (out / "work.zarr" / "curve" / "sos50" / "c").rglob("0"):
@@ -138,9 +138,3 @@ def test_a_chunk_that_is_lost_reads_as_no_date(cube, tmp_path, monkeypatch):
     days = read(result.path / "sos50.tif")
     assert (days[:, :16] == NO_DAY).all()
     assert (days[1:, 16:] != NO_DAY).all()
-
-
-def test_there_must_be_something_to_resume(cube, tmp_path):
-    with pytest.raises(DeepCropError, match="no interrupted run of these settings to resume"):
-        map_region(cube, 2018, tmp_path / "maps", resume=True)
-    assert not list(tmp_path.iterdir())

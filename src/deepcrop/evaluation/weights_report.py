@@ -30,6 +30,7 @@ from deepcrop.evaluation.tables import Table
 from deepcrop.network import Network, PaperDeepCrop, load
 from deepcrop.network.sensor_branch import Batch, image_dates
 from deepcrop.network.targets import snap
+from deepcrop.phenology import DEFAULT_SMOOTHER
 from deepcrop.stages import STAGES
 from deepcrop.storage.files import atomic_file
 from deepcrop.training import samples
@@ -38,7 +39,7 @@ from deepcrop.training.materials import Mapped
 from deepcrop.training.samples import Subset, Sample, SampleSet, WithoutRadar
 
 SMOOTHERS = {
-    "NDVI curve": ("whittaker", "sentinel2"),
+    "NDVI curve": (DEFAULT_SMOOTHER, "sentinel2"),
     "NDVI curve, Savitzky-Golay": ("savgol", "paper"),
 }
 

@@ -1,7 +1,7 @@
 """Maps without files: a cube in, season dates out, lazily on Dask.
 
-The numbers are those that `deepcrop.mapping.region.map_region` writes, tile by tile by the same code; here
-they get names, units and coordinates, and NaN where there is none.
+The numbers are those that `deepcrop.mapping.region.map_region` writes, tile by tile by the same
+code; here they get names, units and coordinates, and NaN where there is none.
 """
 
 from __future__ import annotations
@@ -20,10 +20,8 @@ from deepcrop._version import __version__
 from deepcrop.cube import contract
 from deepcrop.cube.contract import grid_of, is_simulated
 from deepcrop.errors import DeepCropError
-from deepcrop.mapping.curve import plan_curve
-from deepcrop.mapping.inputs import Images, Plan
-from deepcrop.mapping.network import plan_network
-from deepcrop.mapping.options import check_options
+from deepcrop.mapping.inputs import Images, InputCube, Plan
+from deepcrop.mapping.options import resolve_options
 from deepcrop.products import layers
 from deepcrop.products.layers import Layer
 
@@ -33,10 +31,10 @@ def map_seasons(
     year: int,
     *,
     method: str = "curve",
-    index: str = "ndvi",
-    smoother: str = "whittaker",
+    index: str | None = None,
+    smoother: str | None = None,
     weights: str | Path | None = None,
-    radar: bool = True,
+    radar: bool | None = None,
 ) -> xr.Dataset:
     """Season dates of every pixel of a cube in a target year.
 
@@ -80,14 +78,11 @@ def map_seasons(
         raise DeepCropError(
             f"Cannot map a {type(cube).__name__}; expected a cube: deepcrop.open_cube(path)."
         )
-    check_options(method, index, smoother, weights, radar)
-    if method not in layers.METHODS:
+    options = resolve_options(method, index=index, smoother=smoother, weights=weights, radar=radar)
+    if len(options.methods) > 1:
         raise DeepCropError(f"Method {method!r} gives two maps; ask for one method at a time.")
-    if method == "curve":
-        plan = plan_curve(cube, "The cube", year, index, smoother)
-    else:
-        plan = plan_network(cube, "The cube", year, weights, radar)
     box = grid_of(cube)
+    plan = options.methods[0].plan(InputCube(cube, "The cube", box), year)
     shape = (box.shape[0], box.shape[1])
     described = layers.describe(method, year)
     lazy = any(images.data.chunks for images in plan.images.values())

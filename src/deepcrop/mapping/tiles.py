@@ -23,12 +23,11 @@ from numpy.typing import NDArray
 
 from deepcrop import grid
 from deepcrop.cube import io as cube_io
-from deepcrop.cube.io import open_cube
 from deepcrop.mapping.difference import difference_layers
-from deepcrop.mapping.inputs import Images, Layers, Plan
-from deepcrop.mapping.options import Recipe
-from deepcrop.mapping.work_store import WANTED
-from deepcrop.products.layers import DIFFERENCE, LEFT_OUT, describe
+from deepcrop.mapping.inputs import Images, InputCube, Layers, Plan
+from deepcrop.mapping.options import TileJob
+from deepcrop.mapping.work_store import SELECTED
+from deepcrop.products.layers import DIFFERENCE, LEFT_OUT, describe, layer_groups
 from deepcrop.storage.progress import is_interruption
 
 TRIES = 3
@@ -66,17 +65,17 @@ _Made = tuple[dict[str, Layers], dict[str, list[int]], int]
 
 
 @lru_cache(maxsize=1)
-def plans_of(recipe: Recipe) -> dict[str, Plan]:
-    """How each method maps the recipe's cube; made once in a process."""
-    return recipe.plans(open_cube(recipe.cube))
+def plans_of(job: TileJob) -> dict[str, Plan]:
+    """Plan each method for the job's cube, once in a process."""
+    return job.plans(InputCube.open(Path(job.cube)))
 
 
-def make_tile(recipe: Recipe, work: str, core: tuple[slice, slice]) -> dict[str, Any]:
+def make_tile(job: TileJob, work: str, core: tuple[slice, slice]) -> dict[str, Any]:
     """Make one tile from beginning to end.
 
     Parameters
     ----------
-    recipe : Recipe
+    job : TileJob
     work : str
         The work store.
     core : tuple of slice
@@ -87,13 +86,13 @@ def make_tile(recipe: Recipe, work: str, core: tuple[slice, slice]) -> dict[str,
     dict
         The tile's line of the manifest.
     """
-    plans, start = plans_of(recipe), time.monotonic()
-    answer = compute_tile(recipe, plans, core, *read_tile(plans, work, core))
+    plans, start = plans_of(job), time.monotonic()
+    answer = compute_tile(job, plans, core, *read_tile(plans, work, core))
     return write_tile(work, core, answer, start)
 
 
 def make_tiles(
-    recipe: Recipe,
+    job: TileJob,
     work: str,
     cores: list[tuple[slice, slice]],
     done: Callable[[dict[str, Any]], None],
@@ -102,7 +101,7 @@ def make_tiles(
 
     Parameters
     ----------
-    recipe : Recipe
+    job : TileJob
     work : str
         The work store.
     cores : list of tuple of slice
@@ -120,7 +119,7 @@ def make_tiles(
     OSError
         If the disk is full, or may not be written.
     """
-    plans = plans_of(recipe)
+    plans = plans_of(job)
     failed: list[tuple[slice, slice]] = []
 
     def write(core: tuple[slice, slice], start: float, answer: _Made) -> None:
@@ -142,7 +141,7 @@ def make_tiles(
             if k + 1 < len(cores):
                 ahead.append(reader.submit(read_tile, plans, work, cores[k + 1]))
             try:
-                answer = compute_tile(recipe, plans, core, *ahead.popleft().result())
+                answer = compute_tile(job, plans, core, *ahead.popleft().result())
             except Exception as error:
                 if is_interruption(error):
                     raise
@@ -155,7 +154,7 @@ def make_tiles(
             writing.result()  # a journal that cannot be written ends the run
     failures = []
     for core in failed:
-        line = _again(recipe, work, core)
+        line = _again(job, work, core)
         if isinstance(line, Failure):
             failures.append(line)
         else:
@@ -168,17 +167,17 @@ def no_room(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in _NO_ROOM
 
 
-def _again(recipe: Recipe, work: str, core: tuple[slice, slice]) -> dict[str, Any] | Failure:
+def _again(job: TileJob, work: str, core: tuple[slice, slice]) -> dict[str, Any] | Failure:
     """Try a tile again that has failed once."""
     for _ in range(TRIES - 2):
         try:
-            return make_tile(recipe, work, core)
+            return make_tile(job, work, core)
         except Exception as error:
             if no_room(error) or is_interruption(error):
                 raise
             time.sleep(0.1)  # a moment for what passes
     try:
-        return make_tile(recipe, work, core)
+        return make_tile(job, work, core)
     except Exception as error:
         if no_room(error) or is_interruption(error):
             raise
@@ -194,43 +193,45 @@ def read_tile(
     plans: dict[str, Plan], work: str, core: tuple[slice, slice]
 ) -> tuple[dict[str, dict[str, Images]], NDArray[np.bool_] | None]:
     """Images of a tile for each method, and the pixels asked for: None is all."""
-    wanted = None
-    if (Path(work) / WANTED).exists():
-        wanted = np.asarray(zarr.open_array(Path(work) / WANTED / WANTED, mode="r")[core], bool)
-        if not wanted.any():
-            return {}, wanted
+    selected = None
+    if (Path(work) / SELECTED).exists():
+        selected = np.asarray(
+            zarr.open_array(Path(work) / SELECTED / SELECTED, mode="r")[core], bool
+        )
+        if not selected.any():
+            return {}, selected
     shape = _shape(plans)
     return {
         method: plan.load(grid.tile_at(core, shape, plan.halo)) for method, plan in plans.items()
-    }, wanted
+    }, selected
 
 
 def compute_tile(
-    recipe: Recipe,
+    job: TileJob,
     plans: dict[str, Plan],
     core: tuple[slice, slice],
     images: dict[str, dict[str, Images]],
-    wanted: NDArray[np.bool_] | None,
+    selected: NDArray[np.bool_] | None,
 ) -> _Made:
     """Layers by method, valid pixels of each scene by group, number of pixels left out."""
     shape = core[0].stop - core[0].start, core[1].stop - core[1].start
     if not images:
-        methods = [*plans, *([DIFFERENCE] if len(plans) > 1 else [])]
-        return {m: _left_out(m, recipe.year, shape) for m in methods}, {}, shape[0] * shape[1]
-    if wanted is not None and wanted.all():
-        wanted = None
+        groups = layer_groups(plans)
+        return {g: _left_out(g, job.year, shape) for g in groups}, {}, shape[0] * shape[1]
+    if selected is not None and selected.all():
+        selected = None
     found: dict[str, Layers] = {}
     valid: dict[str, list[int]] = {}
     for method, plan in plans.items():
         tile = grid.tile_at(core, _shape(plans), plan.halo)
-        found[method], scenes = plan.run(images[method], tile.inside, wanted)
+        found[method], scenes = plan.run(images[method], tile.inside, selected)
         valid |= {
             f"{method} {name}": counts.tolist()
             for name, counts in zip(plan.images, scenes, strict=True)
         }
     if len(found) > 1:
         found[DIFFERENCE] = difference_layers(found["curve"], found["deepcrop"])
-    return found, valid, 0 if wanted is None else int((~wanted).sum())
+    return found, valid, 0 if selected is None else int((~selected).sum())
 
 
 def _left_out(method: str, year: int, shape: tuple[int, int]) -> Layers:

@@ -44,7 +44,7 @@ class Groups:
         Edges of the bands, degrees, from south to north.
     box : GeoBox
         Grid of the map.
-    wanted : DataArray or None
+    selected : DataArray or None
         Pixels that were asked for (y, x); None: all.
     """
 
@@ -53,7 +53,7 @@ class Groups:
     names: dict[int, str]
     latitudes: NDArray[np.float64]
     box: GeoBox
-    wanted: xr.DataArray | None = None
+    selected: xr.DataArray | None = None
 
     @property
     def count(self) -> int:
@@ -65,8 +65,8 @@ class Groups:
         group = np.searchsorted(self.latitudes[1:-1], _latitudes(self.box, rows, cols), "right")
         if self.crop_type is not None:
             group += np.searchsorted(self.codes, self.crop_type[rows, cols].values) * BANDS
-        if self.wanted is not None:
-            group[self.wanted[rows, cols].values == 0] = self.count
+        if self.selected is not None:
+            group[self.selected[rows, cols].values == 0] = self.count
         return group
 
 
@@ -74,7 +74,7 @@ def groups_of(
     crop_type: xr.DataArray | None,
     box: GeoBox,
     windows: list[tuple[slice, slice]],
-    wanted: xr.DataArray | None = None,
+    selected: xr.DataArray | None = None,
 ) -> Groups:
     """Prepare to count the pixels of a map."""
     codes = np.zeros(1, np.int64)
@@ -82,12 +82,14 @@ def groups_of(
         found = []
         for window in windows:
             crops = crop_type[window].values
-            found.append(np.unique(crops if wanted is None else crops[wanted[window].values > 0]))
+            found.append(
+                np.unique(crops if selected is None else crops[selected[window].values > 0])
+            )
         codes = np.unique(np.concatenate(found)).astype(np.int64)
     names = crop_names(crop_type) if crop_type is not None else {}
     edge = [_latitudes(box, rows, cols) for rows, cols in windows]
     south, north = min(part.min() for part in edge), max(part.max() for part in edge)
-    return Groups(crop_type, codes, names, np.linspace(south, north, BANDS + 1), box, wanted)
+    return Groups(crop_type, codes, names, np.linspace(south, north, BANDS + 1), box, selected)
 
 
 def _latitudes(box: GeoBox, rows: slice, cols: slice) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from matplotlib.colors import Colormap, to_hex
 from numpy.typing import NDArray
 
 from deepcrop.figures import count_classes, date_range, date_ticks
-from deepcrop.figures.style import date_colours
+from deepcrop.figures.style import date_colours, layer_colours
 from deepcrop.products.histograms import first_of, quantile
 from deepcrop.products.layers import FLAGS, Layer
 from deepcrop.stages import DAY_MIN, to_dates
@@ -50,19 +50,19 @@ def write_style(
         ends = np.arange(-_APART, _APART + 1, 10)
         labels = [f"{day:+d} days".replace("-", "−") if day else "no difference" for day in ends]
         labels[0], labels[-1] = f"≤ {labels[0]}", f"≥ {labels[-1]}"
-        renderer = _ramp(ends, labels, matplotlib.colormaps["RdBu_r"])
+        renderer = _ramp(ends, labels, layer_colours("difference"))
     elif layer.kind == "class" and crops is not None:
         renderer = _classes(present, crops)
     elif layer.kind == "flags":
         renderer = _flags(present)
     elif layer.kind == "percent":
         ends = np.arange(0, 101, 20)
-        renderer = _ramp(ends, [f"{end} %" for end in ends], matplotlib.colormaps["YlGnBu"])
+        renderer = _ramp(ends, [f"{end} %" for end in ends], layer_colours("percent"))
     else:
         low, high = (int(present[0]), int(present[-1])) if present.size else (0, 1)
         edges = np.array(count_classes(low, high)[0])
         labels = [f"{edge} {layer.unit}".removesuffix(" 1") for edge in edges]
-        renderer = _ramp(edges, labels, matplotlib.colormaps["YlGnBu"])
+        renderer = _ramp(edges, labels, layer_colours("count"))
     root = ET.Element("qgis", {"version": "3.28", "styleCategories": "Symbology"})
     pipe = ET.SubElement(root, "pipe")
     provider = ET.SubElement(pipe, "provider")

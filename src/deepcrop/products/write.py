@@ -89,7 +89,8 @@ def write_products(
     out: Path,
     info: MapInfo,
     crop_type: xr.DataArray | None = None,
-    wanted: xr.DataArray | None = None,
+    selected: xr.DataArray | None = None,
+    pictures: bool = True,
 ) -> dict[str, Any]:
     """Write all files of a map.
 
@@ -100,17 +101,20 @@ def write_products(
     Parameters
     ----------
     maps : mapping of str to Dataset
-        By method (`deepcrop.products.layers.METHODS`), and where there are both, their ``"difference"``.
-        Dims ``(y, x)``; the layers of `deepcrop.products.layers.describe`. May be lazy: each core loads one
-        window at a time.
+        By method (`deepcrop.products.layers.METHODS`), and where there are both, their
+        ``"difference"``. Dims ``(y, x)``; the layers of `deepcrop.products.layers.describe`. May be
+        lazy: each core loads one window at a time.
     out : Path
         An existing directory. Nothing written names it.
     info : MapInfo
         What the files are to say about the map.
     crop_type : DataArray, optional
         Crop codes on the same grid, with CF ``flag_values`` and ``flag_meanings``; 0 is unknown.
-    wanted : DataArray, optional
-        Not 0 where pixels were asked for: shares, medians and counts are of these. By default all.
+    selected : DataArray, optional
+        Not 0 where pixels were to be mapped: shares, medians and counts are of these. By default
+        all.
+    pictures : bool
+        Whether to draw the pictures.
 
     Returns
     -------
@@ -124,7 +128,7 @@ def write_products(
         percent, or if ``crop_type`` lies on another grid.
     """
     box = _check(maps, info.year, crop_type)
-    groups = histograms.groups_of(crop_type, box, list(windows(box)), wanted)
+    groups = histograms.groups_of(crop_type, box, list(windows(box)), selected)
     jobs = [
         _Job(_key(maps, method, layer), method, layer, data[layer.name])
         for method, data in maps.items()
@@ -142,7 +146,9 @@ def write_products(
         shared = _count_shared(maps, info.year, box, groups)
         for job, each in zip(jobs, written, strict=True):
             counts[job.method or "", job.layer.name] = each.result()
-            assets |= _describe(job, box, out, info, counts[job.method or "", job.layer.name])
+            assets |= _describe(
+                job, box, out, info, counts[job.method or "", job.layer.name], pictures
+            )
     finally:
         pool.shutdown(cancel_futures=True)
     summary = _summary(maps, counts, groups, box, info)
@@ -244,9 +250,9 @@ def _write_layer(
 
 
 def _describe(
-    job: _Job, box: GeoBox, out: Path, info: MapInfo, counts: NDArray[np.int64]
+    job: _Job, box: GeoBox, out: Path, info: MapInfo, counts: NDArray[np.int64], pictures: bool
 ) -> dict[str, pystac.Asset]:
-    """Style and picture of a written layer; its assets."""
+    """Write style and picture of a written layer; return its STAC assets."""
     crops = job.array if job.layer.kind == "class" else None
     write_style(out / f"{job.key}.qml", job.layer, info.year, counts.sum(axis=0), crops)
     assets = {
@@ -255,7 +261,7 @@ def _describe(
             f"./{job.key}.qml", f"QGIS style: {job.layer.title}", roles=["metadata"]
         ),
     }
-    if job.layer.kind in PICTURED:
+    if pictures and job.layer.kind in PICTURED:
         _write_picture(job, box, out, info)
         assets[f"{job.key}_overview"] = pystac.Asset(
             f"./{job.key}.png",
