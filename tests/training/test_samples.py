@@ -12,7 +12,7 @@ from deepcrop import grid
 from deepcrop.cameras.site_years import site_years
 from deepcrop.cube.contract import OPTICAL_BANDS, grid_of
 from deepcrop.errors import CubeError, DeepCropError
-from deepcrop.training.samples import VIEW_DISTANCE, cell_seen, collect, cut, load, sample, save
+from deepcrop.training.samples import VIEW_DISTANCE, cell_at, collect, cut, load, sample, save
 
 ROW, COL = 10, 15
 
