@@ -298,7 +298,7 @@ def evi(state):
     values = np.empty(len(state), np.float32)
     for k, s in enumerate(state.astype(np.float64)):
         hidden = 0.15 * s[canopy.HEADS]
-        green, brown = surface.top_seen(s[0] * (1 - hidden), s[1] + s[0] * hidden)
+        green, brown = surface.leaf_area_in_view(s[0] * (1 - hidden), s[1] + s[0] * hidden)
         b, _, r, n = (
             optical.reflectance(band, green, brown, s[2], s[RESIDUE], 1.0, 0.3, 0.8)
             for band in range(4)

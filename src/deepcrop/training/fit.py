@@ -432,7 +432,7 @@ class _Log:
         kept = []
         if step and path.exists():
             with path.open(newline="") as file:
-                kept = [row for row in csv.reader(file)][1:]
+                kept = list(csv.reader(file))[1:]
         with path.open("w", newline="") as file:
             csv.writer(file).writerows(
                 [self.header, *(row for row in kept if row and int(row[0]) <= step)]

@@ -100,8 +100,8 @@ def simulate(year: CameraYear, repeat: int = 0, seed: int = 1) -> xr.DataTree:
     optical = region.optical_images(plan, land, 0, 0, lambda scene: swath)
     sar = region.radar_images(plan, land, 0, 0, np.zeros(box.shape[1] + 2))
     orbits = (
-        region.passes(plan.optical, overpasses.S2_ORBITS, year.year),
-        region.passes(plan.sar, overpasses.S1_ORBITS, year.year),
+        region.overpass_coords(plan.optical, overpasses.S2_ORBITS, year.year),
+        region.overpass_coords(plan.sar, overpasses.S1_ORBITS, year.year),
     )
     return build(
         _group(optical, orbits[0], region.OPTICAL_ATTRS, box),
@@ -212,13 +212,13 @@ def draw_plan(rng: np.random.Generator, seed: int, year: CameraYear, place: str)
     """Draw overpasses and soil moisture; each sensor passes on one relative orbit or on two."""
     first, last = stages.DAY_MIN, stages.DAY_MAX
     rain = radar.rain(seed, canopy.DAYS, place)
-    passes = overpasses.optical_scenes(
+    passes = overpasses.optical_overpasses(
         seed, first, last, rain, canopy.FIRST_DAY, place, year.latitude, year.longitude
     )
     second = int(stages.to_days([_SECOND_SATELLITE], year.year)[0])
     # Before the second satellite an orbit is repeated every 10 days.
     passes = [scene for scene in passes if scene.day >= second or scene.day // 5 % 2 == 0]
-    echoes = overpasses.radar_scenes(seed, first, last, 12, year.longitude)
+    echoes = overpasses.radar_overpasses(seed, first, last, 12, year.longitude)
     optical_orbit, radar_orbit = rng.integers(0, 4, 2)  # 2 and 3: both orbits
     return region.Plan(
         place,

@@ -116,10 +116,10 @@ def _draw_plan(
     """Draw overpasses and soil moisture; each sensor passes on one relative orbit or on two."""
     first, last = stages.DAY_MIN, stages.DAY_MAX
     rain = radar.rain(seed, DAYS, place)
-    passes = overpasses.optical_scenes(
+    passes = overpasses.optical_overpasses(
         seed, first, last, rain, canopy.FIRST_DAY, place, latitude, longitude
     )
-    echoes = overpasses.radar_scenes(seed, first, last, int(rng.choice([6, 12])), longitude)
+    echoes = overpasses.radar_overpasses(seed, first, last, int(rng.choice([6, 12])), longitude)
     optical_orbit, radar_orbit = rng.integers(0, 4, 2)  # 2 and 3: both orbits
     return region.Plan(
         place,
