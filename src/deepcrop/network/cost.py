@@ -72,7 +72,7 @@ def _trunk(branch: Branch, side: int, dense: bool) -> int:
         return 0
     with FlopCounterMode(display=False) as counter:
         branch.trunk(torch.empty(1, branch.channels, side, side), dense)
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops() // 2)
 
 
 def _empty_features(branch: Branch, dates: int) -> SensorFeatures:

@@ -22,7 +22,7 @@ def check_device(device: str) -> None:
 def has_bfloat16(device: torch.device) -> bool:
     """Whether a device computes in bfloat16; emulation is many times slower."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # Older versions of PyTorch do not report the capabilities of a CPU.
     able: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return able.get("amx_bf16", False) or able.get("avx512_bf16", False)

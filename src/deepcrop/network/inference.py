@@ -207,7 +207,7 @@ def _piece_dates(
         pixels = pixels[torch.from_numpy(wanted[core].reshape(-1))]
     step = PIXELS if device.type == "cpu" else GPU_PIXELS
     predictions = []
-    for numbers in pixels.split(step):
+    for numbers in pixels.split(step):  # type: ignore[no-untyped-call]
         # A slice makes a view, an index copies.
         chosen = slice(numbers[0], numbers[-1] + 1) if wanted is None else numbers.to(device)
         selected = {name: sensor.select(chosen) for name, sensor in features.items()}

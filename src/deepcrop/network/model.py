@@ -85,7 +85,8 @@ class Reading(nn.Module):
         y = torch.einsum("bkgt,bptkc->bpgkc", kernel, weight[..., None] * value)
         y = y / (total + NOTHING)[..., None]  # (B, p, G, k, d / k)
         y = y.flatten(0, 1) if gate is None else y.flatten(0, 1) * gate[..., None]
-        return self.out(y.flatten(2))  # (P, G, d)
+        z: Tensor = self.out(y.flatten(2))  # (P, G, d)
+        return z
 
 
 class Fusion(nn.Module):
@@ -132,7 +133,8 @@ class Attention(nn.Module):
         # q, k, v: (P, heads, G, d / heads). A bias of four dimensions, (1, heads, G, G), is what
         # PyTorch's fast kernel for CPUs needs.
         y = F.scaled_dot_product_attention(q, k, v, self.nearness[None, :, self.distance])
-        return self.out(y.transpose(1, 2).flatten(2))
+        z: Tensor = self.out(y.transpose(1, 2).flatten(2))
+        return z
 
 
 class Convolution(nn.Module):
@@ -144,7 +146,8 @@ class Convolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(P, G, d) -> (P, G, d)."""
-        return self.conv(x.transpose(1, 2)).transpose(1, 2)
+        y: Tensor = self.conv(x.transpose(1, 2))
+        return y.transpose(1, 2)
 
 
 class Block(nn.Module):
@@ -161,7 +164,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(P, G, d) -> (P, G, d)."""
         x = x + self.mix(self.norm1(x))
-        return x + self.out(self.wide(self.norm2(x)).relu_())
+        y: Tensor = x + self.out(self.wide(self.norm2(x)).relu_())
+        return y
 
 
 class DeepCrop(nn.Module):
@@ -201,7 +205,9 @@ class DeepCrop(nn.Module):
 
     def encode(self, batch: Batch, dense: bool = False) -> dict[str, SensorFeatures]:
         """Run the branches of the sensors, the part that the pixels of a tile share."""
-        return self.branches(self._drop_sensors(batch) if self.training else batch, dense)
+        batch = self._drop_sensors(batch) if self.training else batch
+        features: dict[str, SensorFeatures] = self.branches(batch, dense)
+        return features
 
     def head(self, features: dict[str, SensorFeatures]) -> Tensor:
         """Run the temporal part: features (B, p, ...) -> logits (P, slots, stages, bins + 1)."""

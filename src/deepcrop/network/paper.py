@@ -46,7 +46,8 @@ class Encoder(nn.Module):
         hidden = torch.zeros_like(x[:, :, 0]).masked_fill(~valid, -1e9)[:, None, None]
         y = F.scaled_dot_product_attention(q, k, v, hidden)  # (P, 30 heads, 40, 30)
         x = x + self.merge(y.transpose(1, 2).flatten(2))
-        return x + self.out(F.relu(self.wide(self.norm2(x))))
+        mixed: Tensor = x + self.out(F.relu(self.wide(self.norm2(x))))
+        return mixed
 
 
 class PaperDeepCrop(nn.Module):
@@ -81,7 +82,8 @@ class PaperDeepCrop(nn.Module):
 
     def encode(self, batch: Batch, dense: bool = False) -> dict[str, SensorFeatures]:
         """Run the branches of the sensors over all dates."""
-        return self.branches(batch, dense)
+        features: dict[str, SensorFeatures] = self.branches(batch, dense)
+        return features
 
     def head(self, features: dict[str, SensorFeatures]) -> Tensor:
         """Run the temporal part: features (B, p, ...) -> logits (P, 1, stages, 40), P = B·p."""
@@ -97,7 +99,8 @@ class PaperDeepCrop(nn.Module):
         x = (self.norm(x) * tokens.valid[..., None]).flatten(1)  # (P, 36 000)
         for layer in self.mlp:
             x = F.relu(layer(x))  # (P, 10 000), (P, 5 000), (P, 1 000), (P, 500)
-        return self.out(x).unflatten(-1, (1, len(self.config.stages), -1))
+        logits: Tensor = self.out(x).unflatten(-1, (1, len(self.config.stages), -1))
+        return logits
 
     def tokens(self, features: dict[str, SensorFeatures]) -> Tokens:
         """Select the dates of each sensor, and merge them in order of time."""

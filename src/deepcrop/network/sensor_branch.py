@@ -170,7 +170,7 @@ class Branch(nn.Module):
         features = x.new_zeros(*has_data.shape, sum(self.widths), *valid_inner.shape[2:])
         features[has_data] = torch.cat(parts, 1)  # (B, T, features, h, w)
         features = features.permute(0, 3, 4, 1, 2).flatten(1, 2)  # (B, p, T, features)
-        branch, middle, centre = features.split(self.widths, -1)
+        branch, middle, centre = features.split(self.widths, -1)  # type: ignore[no-untyped-call]
         return SensorFeatures(
             branch,
             middle,
@@ -237,7 +237,7 @@ def _subtract_own_median(db: Tensor, orbits: Tensor) -> Tensor:
     This cancels a gain offset, the level of a field and most of the effect of the incidence angle.
     """
     result = db
-    for orbit in orbits.unique():
+    for orbit in orbits.unique():  # type: ignore[no-untyped-call]
         of_orbit = (orbits == orbit)[:, :, None, None, None]
         result = torch.where(of_orbit, db - _median(db.where(of_orbit, torch.nan)), result)
     return result

@@ -309,7 +309,7 @@ def _follow(
         )
     index = np.minimum(moment.astype(np.int64), len(course) - 2)
     fraction = (moment - index)[:, None]
-    return course[index] + fraction * (course[index + 1] - course[index])
+    return np.asarray(course[index] + fraction * (course[index + 1] - course[index]))
 
 
 def _as_green_as(

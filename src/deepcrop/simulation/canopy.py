@@ -103,7 +103,7 @@ def grow(seed: int, number: int, place: str, latitude: float) -> Field:
 
 def logistic(x: NDArray[np.floating]) -> NDArray[np.floating]:
     """1 / (1 + exp(-x)), without overflow."""
-    return 0.5 * (1 + np.tanh(0.5 * x))
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * x)))
 
 
 class _Growth:

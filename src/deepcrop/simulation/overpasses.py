@@ -208,8 +208,8 @@ def clearest(
 def in_swath(
     scene: OpticalOverpass, row0: int, col0: int, shape: tuple[int, int], cols: int
 ) -> NDArray[np.bool_]:
-    """Return the pixels in the swath: orbit 0 covers the west, orbit 1 the east, with an overlap."""
-    row = row0 + np.arange(shape[0])[:, None]
+    # Over a small region many scenes are equally clear; a shuffle breaks ties, so that those
+    # kept are not the first of the year.
     col = col0 + np.arange(shape[1])[None, :]
     col = (
         col + 0.2 * row

@@ -85,8 +85,8 @@ def smooth3(padded: NDArray[np.floating], side: float) -> NDArray[np.float32]:
     padded = padded.astype(np.float32, copy=False)
     centre = 1 - 2 * side
     rows = side * (padded[..., :-2, :] + padded[..., 2:, :]) + centre * padded[..., 1:-1, :]
-    smooth: NDArray[np.float32] = side * (rows[..., :-2] + rows[..., 2:]) + centre * rows[..., 1:-1]
-    return smooth
+    smooth = side * (rows[..., :-2] + rows[..., 2:]) + centre * rows[..., 1:-1]
+    return np.asarray(smooth, np.float32)
 
 
 def rain(seed: int, days: NDArray[np.integer], place: str) -> NDArray[np.float32]:
@@ -107,7 +107,7 @@ def rain(seed: int, days: NDArray[np.integer], place: str) -> NDArray[np.float32
 
 
 def soil_moisture(rain_mm: NDArray[np.floating], days: NDArray[np.integer]) -> NDArray[np.float32]:
-    """Compute soil moisture (top 5 cm, volume percent): a bucket that rain fills and sun empties."""
+    """Compute soil moisture (top 5 cm, volume percent): a bucket, filled by rain, that dries."""
     moisture = np.empty(len(days), np.float32)
     now = 22.0
     evaporation = 0.085 + 0.045 * np.cos(2 * np.pi * (days - 190) / 365)

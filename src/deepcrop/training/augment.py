@@ -286,7 +286,7 @@ def _coarsen(
 
 def _mean_power(decibels: NDArray[np.float32], **over: Any) -> NDArray[np.float32]:
     """Mean in power, as a radar with larger pixels measures it, in dB."""
-    return 10 * np.log10(np.mean(10 ** (decibels / 10), **over))
+    return np.asarray(10 * np.log10(np.mean(10 ** (decibels / 10), **over)))
 
 
 def _transposed(example: Example) -> Example:

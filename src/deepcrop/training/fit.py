@@ -186,7 +186,7 @@ def fit(
             network.train()
             loss = _loss(network, batch, labels, pixels, device, training.bfloat16)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(network.parameters(), training.grad_clip)
             optimizer.step()
             losses.append(loss.detach())

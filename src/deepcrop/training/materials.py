@@ -214,7 +214,7 @@ def held_out(years: Sequence[CameraYear]) -> NDArray[np.bool_]:
             f"other and from the test sites: one to train on, one to be held out for early "
             f"stopping. There {'is 1' if clusters else 'is none'}."
         )
-    return folds(years, min(FOLDS, clusters)) == 0
+    return np.asarray(folds(years, min(FOLDS, clusters)) == 0)
 
 
 def place_of(config: Config) -> str:

@@ -138,10 +138,13 @@ def field_of_camera(
 
 
 def _group(
-    images: Mapping[str, NDArray], passes: Mapping[str, Any], attrs: Mapping[str, Any], box: GeoBox
+    images: Mapping[str, NDArray[Any]],
+    overpass_coords: Mapping[str, Any],
+    attrs: Mapping[str, Any],
+    box: GeoBox,
 ) -> xr.Dataset:
     data = {name: (("time", "y", "x"), values) for name, values in images.items()}
-    return grid.assign_grid(xr.Dataset(data, dict(passes), dict(attrs)), box)
+    return grid.assign_grid(xr.Dataset(data, dict(overpass_coords), dict(attrs)), box)
 
 
 def camera_curve(labels: CameraLabels, year: int) -> NDArray[np.float64]:

@@ -87,7 +87,7 @@ def simulate_shard(job: tuple[Path, int, int]) -> None:
     for name, days in _LENGTHS.items():
         content[f"{name}_count"] = np.array([len(getattr(tile, days)) for tile in tiles])
     with atomic_file(path) as part:
-        np.savez(part, about=np.array(json.dumps(_ABOUT)), **content)
+        np.savez(part, **{"about": np.array(json.dumps(_ABOUT)), **content})  # type: ignore[arg-type]
 
 
 class StoredTiles(Sequence[SimulatedTile]):
