@@ -48,15 +48,13 @@ def viewed(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("viewed")
     simulate(Region(rows=40, cols=48), folder / "region.zarr")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("deepcrop.figures.style.DPI", 20)  # nobody looks at the pictures
-        map_region(folder / "region.zarr", 2018, folder / "maps", method="both")
+    map_region(folder / "region.zarr", 2018, folder / "maps", method="both", pictures=False)
     return folder
 
 
 @pytest.fixture(scope="session")
-def shown(viewed):
-    """The same, as the viewer has it."""
-    from deepcrop.viewer.viewed_map import Shown
+def viewed_map(viewed):
+    """The same, opened by the viewer."""
+    from deepcrop.viewer.viewed_map import ViewedMap
 
-    return Shown(viewed / "maps", viewed / "region.zarr")
+    return ViewedMap(viewed / "maps", viewed / "region.zarr")

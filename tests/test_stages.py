@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -123,3 +125,18 @@ def test_encoding_moves_a_day_by_half_a_day_at_most_and_agrees_with_to_dates(day
     if stored != stages.NO_DAY:  # 548 is rounded from below only
         assert abs(float(stored) - day) <= 0.5
         assert stages.to_dates(stored, year) == stages.to_dates(day, year)
+
+
+def test_dates_hold_day_interval_and_probability():
+    day = np.arange(24.0).reshape(3, 2, 4)
+    dates = stages.Dates(day, day - 2, day + 3)
+    assert dates.probability is None
+    for array, expected in zip(dates, (day, day - 2, day + 3, None), strict=True):
+        assert array is None if expected is None else (array == expected).all()
+    some = dates.subset([2, 0])
+    np.testing.assert_array_equal(some.high, day[[2, 0]] + 3)
+    assert some.probability is None
+    likely = stages.Dates(*dates.map(lambda array: array[..., :1]))
+    assert likely.low.shape == (3, 2, 1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        dates.day = day

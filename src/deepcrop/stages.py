@@ -10,8 +10,14 @@ Nothing else in the package defines a date convention.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, Generic, Self, TypeVar
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+Array = TypeVar("Array")
 
 STAGES = ("sos20", "sos50", "eos50", "eos20")
 """Names of the four stages in the order in which a season passes them."""
@@ -25,6 +31,45 @@ STAGE_TITLES = {
 
 DAY_MIN, DAY_MAX = -181, 548
 NO_DAY = 32767
+
+
+@dataclass(frozen=True, eq=False)
+class Dates(Generic[Array]):
+    """Season dates with their 90 % interval and the probability of the event.
+
+    Whatever dates n series or pixels returns them in this record: the curve, the network (PyTorch
+    tensors while it computes, NumPy arrays afterwards), a camera. All arrays are
+    (n, slots, stages); of a tile, its rows and columns stand in place of n.
+
+    Attributes
+    ----------
+    day : array (n, slots, stages)
+        Fractional days since 1 January of the target year; NaN where no event is reported.
+    low, high : array (n, slots, stages)
+        Ends of the 90 % interval of each date; NaN where none is reported.
+    probability : array (n, slots, stages), optional
+        Probability of each event; None of methods that give none.
+    """
+
+    day: Array
+    low: Array
+    high: Array
+    probability: Array | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over day, low, high and probability."""
+        return iter((self.day, self.low, self.high, self.probability))
+
+    def map(self, function: Callable[[Any], Any]) -> Self:
+        """Apply a function to each array that is there."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(
+            self, **{name: function(array) for name, array in arrays.items() if array is not None}
+        )
+
+    def subset(self, chosen: Any) -> Self:
+        """Select series or pixels by index, slice or mask."""
+        return self.map(lambda array: array[chosen])
 
 
 def to_days(times: ArrayLike, year: int) -> NDArray[np.float32]:

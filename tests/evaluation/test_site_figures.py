@@ -7,7 +7,7 @@ import pytest
 from tests.helpers.figure_checks import assert_all_inside, words
 
 from deepcrop.evaluation import site_figures
-from deepcrop.evaluation.scores import Answers, Entry, truth_of
+from deepcrop.evaluation.scores import MethodResult, Predictions, reference_dates
 from deepcrop.training.samples import Patch, Sample
 
 CAMERA = np.array([[110.0, 120, 170, 220, 230], [np.nan] * 5])
@@ -34,11 +34,14 @@ def chosen():
     return [sample("mead", 2018), sample("mead", 2019), sample("usof", 2018)]
 
 
-def entry(name, chosen, *late):
-    """A method that answers some days late, a seed for each number."""
-    truth = truth_of(chosen)
-    runs = [Answers(truth.day + days, truth.day + days - 9, truth.day + days + 9) for days in late]
-    return Entry(name, truth, runs)
+def result(name, chosen, *late):
+    """A method whose dates are late by some days, a seed for each number."""
+    reference = reference_dates(chosen)
+    runs = [
+        Predictions(reference.day + days, reference.day + days - 9, reference.day + days + 9)
+        for days in late
+    ]
+    return MethodResult(name, reference, runs)
 
 
 def drawn(axes):
@@ -51,7 +54,7 @@ def drawn(axes):
 
 
 def test_profiles_show_pixel_radar_and_dates(chosen):
-    figure = site_figures.profiles("mead", chosen, [entry("late", chosen, 4, 6)])
+    figure = site_figures.draw_profiles("mead", chosen, [result("late", chosen, 4, 6)])
     text = words(figure)
     assert "Profiles at mead" in text
     assert "SIMULATED DATA" in text
@@ -74,7 +77,7 @@ def test_profiles_with_the_camera_and_without_radar():
         camera=series, curve_days=np.arange(300.0), curve=np.linspace(0.3, 0.4, 300)
     )
     cameras = {"mead_AG_1000_2018": SimpleNamespace(labels=labels)}
-    figure = site_figures.profiles("mead", [one], [entry("late", [one], 4)], cameras)
+    figure = site_figures.draw_profiles("mead", [one], [result("late", [one], 4)], cameras)
     text = words(figure)
     assert "no radar" in text
     assert "SIMULATED DATA" not in text
@@ -83,8 +86,8 @@ def test_profiles_with_the_camera_and_without_radar():
 
 
 def test_error_bars_are_the_errors(chosen):
-    figure = site_figures.error_bars(
-        [entry("late", chosen, 4, 6), entry("right", chosen, 0)], ["mead", "usof", "nowhere"]
+    figure = site_figures.draw_error_bars(
+        [result("late", chosen, 4, 6), result("right", chosen, 0)], ["mead", "usof", "nowhere"]
     )
     first, second = figure.axes[1:3]
     assert [bar.get_height() for bar in first.patches] == pytest.approx([5] * 8)
@@ -94,8 +97,8 @@ def test_error_bars_are_the_errors(chosen):
 
 
 def test_with_and_without_radar(chosen):
-    figure = site_figures.with_and_without_radar(
-        entry("both", chosen, 1), entry("optical alone", chosen, 8)
+    figure = site_figures.draw_radar_comparison(
+        result("both", chosen, 1), result("optical alone", chosen, 8)
     )
     left = figure.axes[1]
     places = drawn(left)

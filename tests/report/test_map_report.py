@@ -6,12 +6,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from tests.helpers.cubes import season_cube
+from tests.helpers.maps import map_without_pictures
 from tests.helpers.small_result import small_result
 
 from deepcrop.cube.io import save_cube
 from deepcrop.errors import DeepCropError
-from deepcrop.mapping.region import map_region
-from deepcrop.products import write as product_writer
 from deepcrop.report import map_report
 from deepcrop.report.map_report import report
 
@@ -48,8 +47,7 @@ def page(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(map_report, "open_result", lambda path: result)
         patch.setattr("deepcrop.report.page.DPI", 40)
-        made = report(folder / "maps")
-    return made
+        return report(folder / "maps")
 
 
 def test_the_page_holds_all_it_shows(page):
@@ -72,19 +70,19 @@ def test_the_page_holds_all_it_shows(page):
 def test_the_page_says_what_the_map_is(page):
     text = page.read_text(encoding="utf-8")
     said = " ".join(" ".join(Loads(text).text).split())
-    assert "SIMULATED DATA The observations behind these maps were simulated" in said
+    assert "SIMULATED DATA The observations of these maps were simulated" in said
     assert "Season dates 2018: two <fields>" in said  # and no tag of its own: it is escaped
     for words in (
         "36 × 24 pixels",
         "median",
-        "Deep-CroP less",
+        "Deep-CroP minus",
         "winter crop",
         "smoother.x",
         "fields.zarr",
         "soybean",
         "no date",
         "Zhao, W.",
-        "no satellite data is to be acknowledged",
+        "there is no satellite data to acknowledge",
         "25 % of the pixels with several dates are out of order",
     ):
         assert words in said
@@ -104,10 +102,9 @@ def test_real_data_is_acknowledged_and_not_called_simulated(tmp_path, monkeypatc
 
 
 def test_a_map_becomes_a_report(tmp_path, monkeypatch):
-    monkeypatch.setattr(product_writer, "_write_picture", lambda *args: None)
     monkeypatch.setattr("deepcrop.report.page.DPI", 40)
     save_cube(season_cube(), tmp_path / "cube.zarr")
-    map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+    map_without_pictures(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
     made = report(tmp_path / "maps")
     assert made == tmp_path / "maps" / "report" / "report.html"
     text = made.read_text(encoding="utf-8")
@@ -115,7 +112,7 @@ def test_a_map_becomes_a_report(tmp_path, monkeypatch):
     assert "whittaker" in text
     assert "scenes.svg" in text
     assert "8 Sep" in text  # day 250, as the cube was made
-    assert np.all([word in text for word in ("maize", "98 of use")])
+    assert np.all([word in text for word in ("maize", "98 usable")])
     with pytest.raises(DeepCropError, match="overwrite"):
         report(tmp_path / "maps")
     assert report(tmp_path / "maps", overwrite=True) == made

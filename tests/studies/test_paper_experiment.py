@@ -20,22 +20,27 @@ from deepcrop.cube.contract import grid_of
 from deepcrop.cube.io import open_cube, save_cube
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.evaluation import weights_report
-from deepcrop.evaluation.weights_report import evaluate, network_answers, title_of
+from deepcrop.evaluation.weights_report import evaluate, method_title, network_predictions
+from deepcrop.fetch import camera_sites
 from deepcrop.network import CONFIGS, build, save
 from deepcrop.simulation import REVISION
 from deepcrop.stages import STAGES
 from deepcrop.studies import paper_experiment, paper_samples
 from deepcrop.studies.paper_experiment import train_method
-from deepcrop.studies.paper_samples import Study, sample_set
+from deepcrop.studies.paper_samples import PaperExperiment, load_sample_set
 from deepcrop.training import samples
 from deepcrop.training.experiment import Phase
 from deepcrop.training.fit import Training
 from deepcrop.training.samples import VIEW_DISTANCE, Subset
+from deepcrop.training.simulated_cameras import STATEMENT
 
 PLACES = {"one": "one", "two": "one", "three": "three", "four": "four", "near": "mead2"}
 PROVENANCE = {
     "simulator": REVISION,
     "pixels": "simulated",
+    "labels": "PhenoCam network",
+    "statement": STATEMENT,
+    "seed": 1,
     "repeats": 2,
     "view_distance": VIEW_DISTANCE,
 }
@@ -45,7 +50,7 @@ PROVENANCE = {
 def _small_pictures(monkeypatch):
     """Large ones take the time; tests of the figures look at them."""
     monkeypatch.setattr("deepcrop.report.page.DPI", 30)
-    monkeypatch.setattr(weights_report, "MOST_PROFILES", 1)
+    monkeypatch.setattr(weights_report, "MAX_PROFILES", 1)
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +123,11 @@ def experiment(years, made, tmp_path, monkeypatch):
         return out / "weights.safetensors"
 
     monkeypatch.setattr(paper_experiment, "train_method", fake)
-    monkeypatch.setattr(paper_experiment, "camera_network", lambda study: years)
+    monkeypatch.setattr(paper_experiment, "camera_network", lambda experiment: years)
     out = tmp_path / "out"
     out.mkdir()
     samples.save(made, out / "samples_field.npz")
-    return Study("simulated", tmp_path, out, ("radar-only",), seeds=2, repeats=2), taught
+    return PaperExperiment("simulated", tmp_path, out, ("radar-only",), seeds=2, repeats=2), taught
 
 
 def read(path):
@@ -136,8 +141,8 @@ def test_what_is_done_is_not_done_again_and_more_can_be_added(experiment):
     assert [(name, seed) for name, seed, *_ in taught] == [("radar-only", 1), ("radar-only", 2)]
     names = sorted(str(path.relative_to(settings.out)) for path in settings.out.rglob("*.npz"))
     assert names == [
-        "runs/radar-only/seed1/answers.npz",
-        "runs/radar-only/seed2/answers.npz",
+        "runs/radar-only/seed1/predictions.npz",
+        "runs/radar-only/seed2/predictions.npz",
         "samples_field.npz",
     ]
     assert not list(settings.out.rglob("checkpoint.pt"))
@@ -197,9 +202,9 @@ def test_folds_ask_every_sample_once_of_a_network_that_never_saw_its_cluster(exp
     every = {(fact["site"], fact["cluster"]) for fact in made.facts}
     asked = []
     for fold, (_, _, train, valid) in enumerate(taught[1:]):
-        path = settings.out / "folds" / "4" / "radar-only" / f"fold{fold}" / "answers.npz"
+        path = settings.out / "folds" / "4" / "radar-only" / f"fold{fold}" / "predictions.npz"
         with np.load(path) as file:
-            names = json.loads(str(file["about"]))["asked"]
+            names = json.loads(str(file["about"]))["test"]
         asked += names
         of = {f["name"]: (f["site"], f["cluster"]) for f in made.facts}
         test = {of[name] for name in names}
@@ -243,21 +248,19 @@ def test_results_of_other_settings_are_refused(experiment, years, monkeypatch):
     settings, _ = experiment
     settings = replace(settings, seeds=1)
     paper_experiment.reproduce(settings)
-    with pytest.raises(
-        DeepCropError, match=r"_field\.npz was simulated with other settings"
-    ):
+    with pytest.raises(DeepCropError, match=r"_field\.npz was simulated with other settings"):
         paper_experiment.reproduce(replace(settings, repeats=1))
     moved = [replace(years[0], day=years[0].day + 1), *years[1:]]
     with pytest.raises(DeepCropError, match="cameras or labels"):
-        sample_set(settings, moved, "field")
+        load_sample_set(settings, moved, "field")
     with pytest.raises(DeepCropError, match="cameras or labels"):
-        sample_set(settings, years[1:], "field")
+        load_sample_set(settings, years[1:], "field")
     with pytest.raises(DeepCropError, match="cameras or labels"):
-        sample_set(replace(settings, archive="pc"), years, "field")
+        load_sample_set(replace(settings, archive="pc"), years, "field")
     monkeypatch.setattr(paper_experiment, "recipe", lambda config, seed, start: Training(steps=3))
-    with pytest.raises(DeepCropError, match=r"answers\.npz .*\(training differ\)"):
+    with pytest.raises(DeepCropError, match=r"predictions\.npz .*\(training differ\)"):
         paper_experiment.reproduce(settings)
-    path = settings.out / "runs" / "radar-only" / "seed1" / "answers.npz"
+    path = settings.out / "runs" / "radar-only" / "seed1" / "predictions.npz"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DeepCropError, match="cannot be read"):
         paper_experiment.reproduce(settings)
@@ -275,7 +278,7 @@ def test_each_method_starts_from_its_own_weights(experiment):
     paper_experiment.reproduce(settings)
     for name in settings.methods:
         wanted = hashlib.sha256((tiles / name / "w.safetensors").read_bytes()).hexdigest()
-        with np.load(settings.out / "runs" / name / "seed1" / "answers.npz") as file:
+        with np.load(settings.out / "runs" / name / "seed1" / "predictions.npz") as file:
             assert json.loads(str(file["about"]))["start"] == wanted
     (tiles / "optical-only" / "w.safetensors").write_bytes(
         (tiles / "radar-only" / "w.safetensors").read_bytes()
@@ -296,14 +299,14 @@ def test_each_method_starts_from_its_own_weights(experiment):
 )
 def test_settings_that_cannot_be(tmp_path, changes, words):
     with pytest.raises(DeepCropError, match=words):
-        Study(**({"archive": "simulated", "data": tmp_path, "out": tmp_path} | changes))
+        PaperExperiment(**({"archive": "simulated", "data": tmp_path, "out": tmp_path} | changes))
 
 
 def test_names_in_tables():
-    assert title_of("default") == "Deep-CroP"
-    assert title_of("optical-only") == "Deep-CroP, optical only"
-    assert title_of("paper") == "Deep-CroP as published"
-    assert title_of("paper-cnn") == "Deep-CroP as published, cnn"
+    assert method_title("default") == "Deep-CroP"
+    assert method_title("optical-only") == "Deep-CroP, optical only"
+    assert method_title("paper") == "Deep-CroP as published"
+    assert method_title("paper-cnn") == "Deep-CroP as published, cnn"
 
 
 # --- answers --------------------------------------------------------------------------------------
@@ -313,12 +316,12 @@ def test_answers_are_of_the_four_stages_and_of_any_batch(made):
     torch.manual_seed(0)
     network = build(small("transformer-only"))
     part = Subset(made, [3, 0, 5])
-    found = network_answers(network, part)
+    found = network_predictions(network, part)
     assert found.day.shape == found.probability.shape == (3, 2, 4)
     assert found.snapped is None
     backward = build(small("transformer-only", stages=STAGES[::-1]))
-    assert network_answers(backward, part).day.shape == (3, 2, 4)
-    one = network_answers(network, Subset(made, [5]), batch=1)
+    assert network_predictions(backward, part).day.shape == (3, 2, 4)
+    one = network_predictions(network, Subset(made, [5]), batch=1)
     np.testing.assert_allclose(one.probability[0], found.probability[2], rtol=1e-4)
     # The order of a network's stages is its own affair.
     state = network.state_dict()
@@ -329,7 +332,7 @@ def test_answers_are_of_the_four_stages_and_of_any_batch(made):
         state[name] = rows
     turned.load_state_dict(state)
     np.testing.assert_allclose(
-        network_answers(turned, part).probability, found.probability, rtol=1e-4
+        network_predictions(turned, part).probability, found.probability, rtol=1e-4
     )
 
 
@@ -338,7 +341,7 @@ def test_the_camera_at_the_nearest_image(made, name):
     changes = {} if name.startswith("paper") else {"trunk": (), "fusion": False}
     network = build(small(name, **changes)).eval()
     part = Subset(made, [0, 7, 13])
-    found = network_answers(network, part, batch=2)
+    found = network_predictions(network, part, batch=2)
     assert found.snapped.shape == found.day.shape == (3, network.config.slots, 4)
     for row, one in enumerate(part):
         dates = np.concatenate([one.patch.optical_days, one.patch.radar_days])
@@ -369,7 +372,7 @@ def test_weights_on_the_test_sites(made, weights, tmp_path):
     report = evaluate(weights, tmp_path / "set.npz", tmp_path / "new" / "scores")
     tables = report.parent / "tables"
     rows = read(tables / "methods.csv")
-    names = ["Deep-CroP (w.safetensors)", "Deep-CroP (w.safetensors), radar kept away"]
+    names = ["Deep-CroP (w.safetensors)", "Deep-CroP (w.safetensors), without radar"]
     assert [row["method"] for row in rows][-2:] == names
     assert {row["site-years"] for row in rows} == {"5"}
     assert len(rows) == 6  # two curves, plain and calibrated
@@ -395,7 +398,7 @@ def test_weights_are_not_scored_where_they_learned(made, years, weights, tmp_pat
     path = tmp_path / "set.npz"
     samples.save(made, path)
     with pytest.raises(DeepCropError, match="trained at or near one, two: scores there"):
-        evaluate(weights, path, tmp_path / "scores", everything=True)
+        evaluate(weights, path, tmp_path / "scores", all_sites=True)
     save(build(small("transformer-only")), weights, card={"cameras": {"sites": {"near": (0, 0)}}})
     with pytest.raises(DeepCropError, match="at or near mead2"):  # a neighbour is enough
         evaluate(weights, path, tmp_path / "scores")
@@ -426,14 +429,14 @@ def test_real_pixels_come_from_cubes_that_are_fetched_once(years, tmp_path, monk
         wanted = request(grid_of(cube))
         asked.append((name, str(wanted.start), str(wanted.end), wanted.archive))
         if name == some[2].site:
-            return [paper_samples.site_fetch.SiteFetched(name, why="nobody knows it")]
+            return [camera_sites.SiteFetched(name, why="nobody knows it")]
         save_cube(cube, out / f"{name}.zarr")
-        return [paper_samples.site_fetch.SiteFetched(name)]
+        return [camera_sites.SiteFetched(name)]
 
-    monkeypatch.setattr(paper_samples.site_fetch, "fetch_sites", fetch_sites)
+    monkeypatch.setattr(camera_sites, "fetch_sites", fetch_sites)
     (tmp_path / "phenocam").mkdir()
-    settings = Study("pc", tmp_path, tmp_path)
-    made = sample_set(settings, some, "mast")
+    settings = PaperExperiment("pc", tmp_path, tmp_path)
+    made = load_sample_set(settings, some, "mast")
     assert [fact["site"] for fact in made.facts] == [some[0].site]
     assert not made.simulated
     assert made.provenance["radiometry"] == ["sigma0"]
@@ -443,7 +446,7 @@ def test_real_pixels_come_from_cubes_that_are_fetched_once(years, tmp_path, monk
     assert "does not exist" in left[some[2].name]
     (tmp_path / "samples_mast.npz").unlink()
     shutil.rmtree(tmp_path / "phenocam" / f"{some[1].site}.zarr")
-    sample_set(settings, some, "mast")
+    load_sample_set(settings, some, "mast")
     assert [name for name, *_ in asked[3:]] == [some[1].site, some[2].site]
 
 
@@ -475,10 +478,10 @@ def archive(years, tmp_path, monkeypatch):
         "recipe",
         lambda config, start: Phase("cameras", Training(steps=1, eval_interval=1), cameras=1),
     )
-    monkeypatch.setattr(paper_samples, "_fetch", lambda settings, years: None)
-    monkeypatch.setattr(paper_experiment, "camera_network", lambda study: there)
+    monkeypatch.setattr(paper_samples, "_fetch_cubes", lambda settings, years: None)
+    monkeypatch.setattr(paper_experiment, "camera_network", lambda experiment: there)
     methods = ("transformer-only", "paper-transformer")
-    return Study("pc", tmp_path, tmp_path / "out", methods, seeds=1, folds=4), there
+    return PaperExperiment("pc", tmp_path, tmp_path / "out", methods, seeds=1, folds=4), there
 
 
 def test_the_experiment_on_real_pixels_of_which_some_are_missing(archive, capsys):
@@ -515,7 +518,7 @@ def test_a_simulated_cube_is_no_sample_of_an_archive(archive):
     cube["optical"].attrs |= {"simulated": 1}
     save_cube(cube, path, overwrite=True)
     settings.out.mkdir()
-    made = sample_set(settings, years, "field")
+    made = load_sample_set(settings, years, "field")
     assert years[0].site not in {fact["site"] for fact in made.facts}
     assert made.provenance["sources"] == ["random numbers"]
     left = read(settings.out / "left_out_field.csv")
@@ -595,8 +598,8 @@ def test_the_experiment_over_real_cameras(real_data, tmp_path, monkeypatch):
     ]
     every = read_network(series, real_data / "phenocam/sites.csv")
     first = {year.site: year for year in every if year.accepted and year.year >= 2018}
-    monkeypatch.setattr(paper_experiment, "camera_network", lambda study: list(first.values()))
-    settings = Study("simulated", real_data, tmp_path, ("transformer-only",), seeds=1)
+    monkeypatch.setattr(paper_experiment, "camera_network", lambda experiment: list(first.values()))
+    settings = PaperExperiment("simulated", real_data, tmp_path, ("transformer-only",), seeds=1)
     report = paper_experiment.reproduce(settings)
     rows = {row["method"]: row for row in read(tmp_path / "tables" / "methods.csv")}
     assert float(rows["NDVI curve"]["detected, %"]) > 80

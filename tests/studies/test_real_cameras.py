@@ -8,7 +8,7 @@ from tests.helpers.cubes import make_cube
 
 from deepcrop.cameras.spatial_split import TEST_PLACES
 from deepcrop.errors import DeepCropError
-from deepcrop.evaluation.scores import Answers, Truth
+from deepcrop.evaluation.scores import Predictions, ReferenceDates
 from deepcrop.evaluation.weights_report import evaluate
 from deepcrop.network import CONFIGS, build, save
 from deepcrop.network.sensor_branch import SCALES
@@ -36,9 +36,11 @@ def test_an_offset_is_learned_at_other_sites():
     sites = np.array(["a", "a", "b", "b", "c"])
     none = np.zeros((5, 2, 4), bool)
     zero = np.zeros((5, 2, 4))
-    truth = Truth(sites, sites, sites, sites, np.full(5, 2021), zero, none, zero.astype(int), False)
+    truth = ReferenceDates(
+        sites, sites, sites, sites, np.full(5, 2021), zero, none, zero.astype(int), False
+    )
     late = np.array([10, 10, 4, 4, 7.0])[:, None, None] + zero
-    moved = real_cameras.leave_one_site_out_offset(Answers(late, late - 1, late + 1), truth)
+    moved = real_cameras.subtract_offset_elsewhere(Predictions(late, late - 1, late + 1), truth)
     # median of 4, 4, 7; of 10, 10, 7; of 10, 10, 4, 4
     assert moved.day[:, 0, 0].tolist() == [6, 6, -6, -6, 0]
     assert (moved.high - moved.low == 2).all()
@@ -50,7 +52,7 @@ def years(request):
 
 
 def test_site_years(years):
-    truth = years.truth
+    truth = years.reference
     assert len(truth) == 29
     assert "mandani2_2021" not in truth.site_year
     assert np.unique(truth.site).size == 13
@@ -71,10 +73,10 @@ def test_site_years(years):
 
 def test_the_curve_comes_near_the_cameras(years):
     answers = real_cameras.evi_curve(years, "savgol")
-    error = np.abs(answers.day[:, 0] - years.truth.day[:, 0])
+    error = np.abs(answers.day[:, 0] - years.reference.day[:, 0])
     assert (np.nanmean(error, axis=0) < 14).all()
-    moved = real_cameras.leave_one_site_out_offset(answers, years.truth)
-    better = np.abs(moved.day[:, 0] - years.truth.day[:, 0])
+    moved = real_cameras.subtract_offset_elsewhere(answers, years.reference)
+    better = np.abs(moved.day[:, 0] - years.reference.day[:, 0])
     assert np.nanmean(better) < np.nanmean(error)
 
 
@@ -107,24 +109,28 @@ def test_fine_tuning_leaves_the_site_out(years, tmp_path, monkeypatch):
         return start
 
     monkeypatch.setattr(real_cameras, "fine_tune", tune)
-    answers = real_cameras.fine_tuned_answers(years, weights, tmp_path)
+    answers = real_cameras.fine_tuned_predictions(years, weights, tmp_path)
     assert answers.day.shape == (29, 2, 4)
     assert len(seen) == 13
     for site, rows, held in seen:
-        own = set(np.flatnonzero(years.truth.site == site))
+        own = set(np.flatnonzero(years.reference.site == site))
         assert not own & set(rows)
         assert len(rows) == len(set(rows)) == 29 - len(own)
         assert held >= 2
 
 
 def test_every_camera_has_a_place(years):
-    assert {name.rpartition("_")[0] for name in years.truth.site_year} == set(real_cameras.PLACES)
+    assert {name.rpartition("_")[0] for name in years.reference.site_year} == set(
+        real_cameras.PLACES
+    )
 
 
 def test_fine_tuned_weights_are_refused_where_they_learned(tmp_path, monkeypatch):
     names = np.array(["mead1_2021", "goodwater_2022", "ecb1_2022"])
     zero = np.zeros((3, 2, 4))
-    truth = Truth(names, names, names, names, names, zero, zero == 1, zero.astype(int), False)
+    truth = ReferenceDates(
+        names, names, names, names, names, zero, zero == 1, zero.astype(int), False
+    )
     rng = np.random.default_rng(0)
     examples = tuple(training_examples.example(rng, radar_dates=0) for _ in names)
     years = real_cameras.SiteYears(truth, (), (), examples, zero, zero)

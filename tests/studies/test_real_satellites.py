@@ -4,23 +4,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
+from tests.helpers import hls_camera
 from tests.helpers import real_series as made
 
 from deepcrop.errors import DeepCropError
-from deepcrop.evaluation.scores import Answers, Truth
+from deepcrop.evaluation.scores import Predictions, ReferenceDates
 from deepcrop.network import CONFIGS, build, save
-from deepcrop.network.weights import shipped
 from deepcrop.stages import STAGES
 from deepcrop.studies import real_cameras, real_satellites, scene_thinning, thinning_tables
-from deepcrop.studies.thinning_tables import Table
+from deepcrop.training import real_excerpts
 from deepcrop.training.real_excerpts import SOURCES
 
 
 def test_places_that_taught_a_network_are_named():
-    assert real_satellites._taught({}) == "taught none of these places."
+    assert real_satellites._training_places({}) == "trained on none of these places."
     card = {"places": [SOURCES["france"]]}
-    assert "taught France 2023: its numbers there are no test" in real_satellites._taught(card)
+    assert (
+        "trained on France 2023: its numbers there are no test"
+        in real_satellites._training_places(card)
+    )
 
 
 def test_missing_data_are_named(tmp_path):
@@ -36,7 +38,7 @@ def site_years():
     shift = [-made.FIFTH, -made.HALF, made.HALF, made.FIFTH]
     day[:, 0] = np.add.outer(peaks, shift)
     sites = np.array(["a", "b", "c"])
-    truth = Truth(
+    truth = ReferenceDates(
         sites, sites, sites, np.full(3, "corn"), np.full(3, made.YEAR), day,
         np.zeros(day.shape, bool), np.zeros(day.shape, int), False,
     )  # fmt: skip
@@ -46,74 +48,91 @@ def site_years():
     )
 
 
-def test_the_network_stands_among_the_camera_tables_whatever_weights_are_given(
-    tmp_path, monkeypatch
-):
-    years, asked = site_years(), []
+def read(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
-    def answer(weights, late=1):
-        asked.append(weights)
-        return Answers(years.truth.day + late, years.truth.day - 5, years.truth.day + 5)
 
-    monkeypatch.setattr(real_cameras, "read_hls", lambda data: years)
-    monkeypatch.setattr(real_cameras, "network_answers", lambda weights, examples: answer(weights))
-    monkeypatch.setattr(
-        real_cameras,
-        "fine_tuned_answers",
-        lambda years, weights, folder, seed: answer(weights, seed),
-    )
-    for name in ("thinned_scores", "thinned_tables", "verdicts"):
-        monkeypatch.setattr(real_satellites, name, lambda given: [])
-    monkeypatch.setattr(real_satellites, "_thinned", lambda *given: {})
-    monkeypatch.setattr(real_satellites, "draw", lambda scores: Figure())
-    monkeypatch.setattr(
-        real_satellites, "_chips_table", lambda *given: Table("Chips", ("a",), [("b",)], "")
-    )
-    torch.manual_seed(0)
-    weights = tmp_path / "weights.safetensors"
-    save(build(CONFIGS["transformer-only"]), weights)
-    methods = {
-        *(f"EVI curve ({name}){more}" for name in ("savgol", "whittaker")
-          for more in ("", ", less an offset")),
-        "network, not fine-tuned", "network, not fine-tuned, less an offset",
-        "network, fine-tuned",
+def test_camera_table_has_mean_and_spread_over_fine_tunings(tmp_path):
+    years = site_years()
+    day = years.reference.day
+    late = {"curve": [5], "network, fine-tuned": [1, 2, 3, 4, 5]}  # days, by run
+    runs = {
+        name: [Predictions(day + days, day + days - 6, day + days + 6) for days in lateness]
+        for name, lateness in late.items()
+    }
+    table = real_satellites.camera_table(years, runs, tmp_path)
+    rows = [row for row in read(tmp_path / "camera.csv") if row["method"] != "curve"]
+    spread = f"{np.std([1, 2, 3, 4, 5], ddof=1):.3f}"
+    assert {(row["seeds"], row["mae"], row["mae_sd"]) for row in rows} == {("5", "3.000", spread)}
+    assert {row["crop"] for row in rows} == {"all", "corn"}
+    assert table.title == "Real EVI against real cameras, days: 3 site-years at 3 sites"
+    assert len(table.rows) == 2 * len(STAGES)
+    assert table.rows[-1] == (
+        "network, fine-tuned", "EOS20", "3", "100 %", "3.0 ± 1.6", "3.0 ± 1.6", "+3.0", "100 %",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Fewer cases, one place, fewer and shorter fine-tunings; everything else as it is."""
+    few = scene_thinning.cases((1.0, 0.25), 1)
+    monkeypatch.setattr(scene_thinning, "cases", lambda: few)
+    for module in (real_satellites, thinning_tables):
+        monkeypatch.setattr(module, "PLACES", {"france": "France 2023"})
+    recipe = real_cameras.FINE_TUNING
+    brief = replace(recipe, training=replace(recipe.training, steps=2, eval_interval=1))
+    monkeypatch.setattr(real_cameras, "FINE_TUNING", brief)
+    monkeypatch.setattr(real_satellites, "TUNINGS", 2)
+    monkeypatch.setattr("deepcrop.report.page.DPI", 30)
+
+
+def test_a_small_report_on_simulated_data(tmp_path, short, monkeypatch):
+    """Weights are those of the package; only the reader of the real excerpt is replaced."""
+    data = tmp_path / "data"
+    hls_camera.write_hls_camera(data)
+    monkeypatch.setattr(real_excerpts, "read", lambda name, folder: made.archive())
+    real_satellites.report(data, None, tmp_path / "out")
+    rows = read(tmp_path / "out" / "camera.csv")
+    curves = {f"EVI curve ({name})" for name in ("savgol", "whittaker")}
+    plain = {*curves, "network, not fine-tuned"}
+    methods = {*plain, *(f"{name}, less an offset" for name in plain), "network, fine-tuned"}
+    assert {row["method"] for row in rows} == methods
+    assert {row["seeds"] for row in rows if row["method"] == "network, fine-tuned"} == {"2"}
+    for row in rows:  # EVI follows the camera by a known number of days, at all sites
+        if row["method"] in curves and row["stage"] in ("sos50", "eos50"):
+            assert float(row["bias"]) == pytest.approx(hls_camera.LATE, abs=1.5)
+        if row["method"].removesuffix(", less an offset") in curves - {row["method"]}:
+            assert float(row["mae"]) < 1.5
+    observed = {(row["dates_of"], row["event"]): row for row in read(tmp_path / "out/observed.csv")}
+    assert {name for name, _ in observed} == {"camera", *methods}
+    assert observed["camera", "emergence"]["site_years"] == "3"
+    # SOS20 is a few days before half of green-up, EOS20 a few days after half of senescence.
+    assert 0 < float(observed["camera", "emergence"]["mean"]) < hls_camera.EMERGENCE
+    assert -hls_camera.HARVEST < float(observed["camera", "harvest"]["mean"]) < 0
+    assert {row["kept"] for row in read(tmp_path / "out/thinned.csv")} == {
+        "100 %", "25 %", "gap of 60 days",
     }  # fmt: skip
-    for given in (weights, None):
-        real_satellites.report(tmp_path, given, tmp_path / "out", overwrite=True)
-        with (tmp_path / "out" / "camera.csv").open() as file:
-            rows = list(csv.DictReader(file))
-        assert {row["method"] for row in rows} == methods
-        tuned = [row for row in rows if row["method"] == "network, fine-tuned"]
-        spread = f"{np.std([1, 2, 3, 4, 5], ddof=1):.3f}"  # seeds are that many days late
-        assert {(row["seeds"], row["mae"], row["mae_sd"]) for row in tuned} == {
-            ("5", "3.000", spread)
-        }
-        with (tmp_path / "out" / "observed.csv").open() as file:
-            rows = list(csv.DictReader(file))
-        assert {row["dates_of"] for row in rows} == {"camera", *methods}
-        assert [(row["stage"], row["event"], row["site_years"]) for row in rows[:2]] == [
-            ("sos20", "emergence", "3"), ("eos20", "harvest", "3"),
-        ]  # fmt: skip
-        late = {row["dates_of"]: row for row in rows if row["event"] == "emergence"}
-        for name, mean in (("camera", "10.000"), ("network, fine-tuned", "11.000")):
-            assert (late[name]["mean"], late[name]["median"]) == (mean, mean)
-            assert late[name]["sd"] == "0.000"
-        for name in ("report.md", "report.html"):
-            page = (tmp_path / "out" / name).read_text()
-            assert "Real EVI against real cameras, days: 3 site-years at 3 sites" in page
-            assert "network, fine-tuned" in page
-            assert "3.0 ± 1.6" in page
-            assert "First and last date against emergence and harvest" in page
-    assert set(asked) == {shipped("evi")}
+    for name in ("report.md", "report.html"):
+        page = (tmp_path / "out" / name).read_text()
+        for words in (
+            "Real EVI against real cameras, days: 3 site-years at 3 sites",
+            "First and last date against emergence and harvest",
+            f"{len(hls_camera.CHIP_DAYS)} clear images",
+            "Does radar help?",
+            "network, fine-tuned",
+            "evi: deepcrop",
+        ):
+            assert words in page
 
 
 def test_curves_and_the_network_date_the_chips(real_data, tmp_path):
     years = real_cameras.read_hls(real_data)
-    own, true = years.truth.site == "goodwater", years.truth.day
+    own, true = years.reference.site == "goodwater", years.reference.day
     late = true + np.where(own, 100, np.arange(len(own)))[:, None, None]
     off = dict(zip(STAGES, np.nanmedian((late - true)[~own, 0], axis=0), strict=True))
     names = ("EVI curve (savgol)", "EVI curve (whittaker)")
-    cameras = {name: [Answers(late, late, late)] for name in names}
+    cameras = {name: [Predictions(late, late, late)] for name in names}
     torch.manual_seed(0)
     table = real_satellites._chips_table(
         real_data, build(CONFIGS["transformer-only"]), years, cameras, tmp_path
@@ -139,18 +158,11 @@ def test_curves_and_the_network_date_the_chips(real_data, tmp_path):
 
 
 @pytest.mark.slow
-def test_report(real_data, tmp_path, monkeypatch, capsys):
+def test_report(real_data, tmp_path, short, monkeypatch, caplog):
+    caplog.set_level("INFO", "deepcrop")
     torch.manual_seed(0)
     weights = tmp_path / "weights.safetensors"
     save(build(CONFIGS["default"]), weights)
-    few = scene_thinning.cases((1.0, 0.25), 1)
-    monkeypatch.setattr(scene_thinning, "cases", lambda: few)
-    places = {"france": "France 2023"}
-    monkeypatch.setattr(real_satellites, "PLACES", places)
-    monkeypatch.setattr(thinning_tables, "PLACES", places)
-    recipe = real_cameras.FINE_TUNING
-    short = replace(recipe, training=replace(recipe.training, steps=2, eval_interval=1))
-    monkeypatch.setattr(real_cameras, "FINE_TUNING", short)
     out = tmp_path / "out"
     stopped = real_satellites._chips_table
 
@@ -166,15 +178,15 @@ def test_report(real_data, tmp_path, monkeypatch, capsys):
     def refuse(*_):
         raise AssertionError("answered twice")
 
-    monkeypatch.setattr(scene_thinning, "answer", refuse)  # all answers are on disk
+    monkeypatch.setattr(scene_thinning, "predict_case", refuse)  # all answers are on disk
     real_satellites.report(real_data, weights, out)
     html = (out / "report.html").read_text()
     assert "Evidence on real satellites" in html
     assert "data:image/png" in html
     assert "SIMULATED" not in html
     page = (out / "report.md").read_text()
-    assert "Does radar earn its place?" in page
-    assert "taught none of these places" in page
+    assert "Does radar help?" in page
+    assert "trained on none of these places" in page
     assert "network, fine-tuned" in page
     assert "network with radar, camera's dates" in page
     assert (out / "thinned.png").stat().st_size > 10_000
@@ -183,4 +195,4 @@ def test_report(real_data, tmp_path, monkeypatch, capsys):
     with (out / "thinned.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["kept"] for row in rows} == {"100 %", "25 %", "gap of 60 days"}
-    assert "wrote" in capsys.readouterr().out
+    assert f"wrote {out / 'report.html'}" in caplog.messages

@@ -20,13 +20,13 @@ def labels(
         Path | None, typer.Option(help="Crop table, a CSV with site, year, ct  [none]")
     ] = None,
     column: Annotated[
-        str, typer.Option(help="Greenness: gcc_90, gcc_75, gcc_50, gcc_mean.")
+        str, typer.Option(help="Greenness statistic: gcc_90, gcc_75, gcc_50 or gcc_mean.")
     ] = "gcc_90",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing table and figures.")
     ] = False,
 ) -> None:
-    """Read season dates off cameras' greenness, and screen them.
+    """Extract season dates from camera greenness, and screen them.
 
     Example: deepcrop labels phenocam/*_3day.csv --out labels.csv --plot figures
     """

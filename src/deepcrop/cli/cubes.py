@@ -29,21 +29,31 @@ def simulate(
     year: Annotated[int, typer.Option(help="Target year.")] = 2018,
     size: Annotated[str, typer.Option(help="Columns x rows, 10 m pixels.")] = "400x300",
     centre: Annotated[str, typer.Option(help="Latitude,longitude in degrees.")] = "41.6,-93.6",
-    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the random numbers.")] = 1,
     start: Annotated[
-        str | None, typer.Option(help="First day of observations  [1 September before the year]")
+        str | None,
+        typer.Option(help="First date of observations  [1 September of the year before]"),
     ] = None,
     end: Annotated[
-        str | None, typer.Option(help="Last day of observations  [end of February after the year]")
+        str | None,
+        typer.Option(help="Last date of observations  [end of February of the year after]"),
     ] = None,
     optical_scenes: Annotated[
-        int | None, typer.Option(help="Keep so many, the clearest  [all under 90 % cloud]")
+        int | None,
+        typer.Option(
+            help="Maximum number of optical scenes; the clearest are kept  [all under 90 % cloud]"
+        ),
     ] = None,
     sar_scenes: Annotated[
-        int | None, typer.Option(help="Keep so many, of one orbit  [all of two orbits]")
+        int | None,
+        typer.Option(
+            help="Maximum number of radar scenes, all of one orbit  [all scenes of two orbits]"
+        ),
     ] = None,
-    sar_revisit: Annotated[int, typer.Option(help="Days between passes of an orbit: 6, 12.")] = 12,
-    field_size: Annotated[float, typer.Option(help="Median field size, hectares.")] = 6.0,
+    sar_revisit: Annotated[
+        int, typer.Option(help="Days between passes of a radar orbit: 6 or 12.")
+    ] = 12,
+    field_size: Annotated[float, typer.Option(help="Median field size in hectares.")] = 6.0,
     overwrite: Overwrite = False,
 ) -> None:
     """Simulate a region with known truth.
@@ -94,11 +104,13 @@ def _centre(text: str) -> tuple[float, float]:
 
 
 def ingest(
-    spec: Annotated[Path, typer.Argument(help="What to read, a YAML file: see docs/ingest.md.")],
+    spec: Annotated[
+        Path, typer.Argument(help="Specification of the input files, YAML (docs/ingest.md).")
+    ],
     out: Annotated[Path, typer.Option(help="Zarr store to write.")],
     overwrite: Overwrite = False,
 ) -> None:
-    """Bring your own data into an observation cube.
+    """Convert your own files into an observation cube.
 
     Example: deepcrop ingest examples/flanders_2018.yaml --out flanders.zarr
     """
@@ -126,7 +138,9 @@ def fetch(
     orbits: Annotated[
         str, typer.Option(help="Relative orbits of the radar: best, all, or a number.")
     ] = "best",
-    max_cloud: Annotated[float, typer.Option(help="Most cloud of an optical product, %.")] = 90.0,
+    max_cloud: Annotated[
+        float, typer.Option(help="Maximum cloud cover of an optical product, %.")
+    ] = 90.0,
     keep: Annotated[
         str | None,
         typer.Option(help="Scene classes of Sentinel-2 to keep  [4,5,6,7; ee: Cloud Score+]"),
@@ -136,16 +150,16 @@ def fetch(
         typer.Option(help="Crop types: cropscape or pc (USDA CDL), or a raster file  [none]"),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what there is and how long it would take.")
+        bool, typer.Option("--dry-run", help="Only list the scenes and estimate size and time.")
     ] = False,
-    threads: Annotated[int, typer.Option(help="Scenes read at once.", min=1)] = 4,
+    threads: Annotated[int, typer.Option(help="Number of scenes read in parallel.", min=1)] = 4,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what deepcrop wrote under this name.")
     ] = False,
 ) -> None:
     """Fetch observation cubes of an area, or of camera sites, from an archive.
 
-    Started again after an interruption, it goes on where it stopped.
+    An interrupted run resumes where it stopped when the same command is given again.
 
     Example: deepcrop fetch solano.zarr --area=-121.56,38.34,-121.54,38.36 --years 2018
     """
@@ -158,7 +172,7 @@ def fetch(
     from deepcrop.grid import areas
     from deepcrop.sources.phenocam import service as phenocam
 
-    # They tell of every request that is tried again; what fails for good is named at the end.
+    # These libraries log every retried request; what fails for good is named at the end.
     for library in ("rasterio", "odc"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     if (area is None) == (sites is None):
@@ -209,11 +223,11 @@ def doctor(
     folder: Annotated[Path, typer.Argument(help="Where cubes will be written.")] = Path(),
     timeout: Annotated[float, typer.Option(help="Seconds to wait for an archive.", min=0.1)] = 10.0,
 ) -> None:
-    """Look at what is installed, which archives answer, and which credentials are missing.
+    """Check what is installed, which archives answer, and which credentials are missing.
 
     Example: deepcrop doctor
     """
-    from deepcrop.fetch.doctor import (  # it looks at every package, which takes a second
+    from deepcrop.fetch.doctor import (  # imports every package, which takes a second
         FAILED,
         examine,
     )
@@ -249,7 +263,7 @@ def _classes(text: str) -> tuple[int, ...]:
 
 
 def _fetch_cameras(box: GeoBox, network: PhenoCam, folder: Path) -> list[str]:
-    """Fetch the series of the cameras in an area; returns what is missing."""
+    """Fetch the series of the cameras in an area; return what is missing."""
     from deepcrop.fetch import camera_sites
     from deepcrop.sources.archive import ArchiveError
 
@@ -303,7 +317,7 @@ def _report(result: Fetched) -> None:
     rows = read_manifest(result.path)
     counts = Counter(f"{row['sensor']} {row['state']}" for row in rows)
     typer.echo(f"{result.path}: " + ", ".join(f"{n} {key}" for key, n in counts.items()))
-    typer.echo(f"each scene, and what became of it: {result.manifest}")
+    typer.echo(f"state of each scene: {result.manifest}")
 
 
 def _report_sites(done: list[SiteFetched], out: Path) -> None:
@@ -321,7 +335,7 @@ def _report_sites(done: list[SiteFetched], out: Path) -> None:
 
 
 def _complain(missing: list[str], advice: str) -> None:
-    """Name all that is missing, at the very end, where it is read."""
+    """Raise an error that lists all that is missing, as the last thing printed."""
     if missing:
         lines = "\n".join(missing)
         raise DeepCropError(f"{len(missing)} missing; all else is there. {advice}\n{lines}")

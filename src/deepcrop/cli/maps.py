@@ -146,9 +146,9 @@ def _report(result: MapResult) -> None:
 def score(
     maps: Annotated[
         Path,
-        typer.Argument(help="Directory made by 'deepcrop map', or the folder of one method in it."),
+        typer.Argument(help="Directory made by 'deepcrop map', or one method's folder in it."),
     ],
-    region: Annotated[Path, typer.Argument(help="The simulated region, with its truth.")],
+    region: Annotated[Path, typer.Argument(help="Simulated region, which holds the true dates.")],
     out: Annotated[Path, typer.Option(help="CSV to write.")],
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing CSV.")
@@ -243,11 +243,11 @@ def view(
     result: Annotated[Path, typer.Argument(help="Directory made by 'deepcrop map'.")],
     cube: Annotated[
         Path | None,
-        typer.Option(help="The cube that was mapped: pictures and time series  [none]"),
+        typer.Option(help="The mapped cube, for its images and time series  [none]"),
     ] = None,
-    port: Annotated[int, typer.Option(help="Port of this machine.", min=1, max=65535)] = 8765,
+    port: Annotated[int, typer.Option(help="Port on this computer.", min=1, max=65535)] = 8765,
 ) -> None:
-    """Look at a map in the browser, on this machine alone.
+    """View a map in the browser, served to this computer only.
 
     Example: deepcrop view demo/maps --cube demo/region.zarr
     """
@@ -269,7 +269,7 @@ def report(
 ) -> None:
     """Write a finished map as one HTML page, with its figures as PNG and SVG.
 
-    The page needs no network and no other file.
+    The page is self-contained and works offline.
 
     Example: deepcrop report maps
     """

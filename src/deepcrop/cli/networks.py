@@ -1,6 +1,6 @@
-"""The commands `deepcrop evaluate` and `deepcrop reproduce`: how good the network is.
+"""Commands on networks: train, evaluate, reproduce.
 
-PyTorch is imported when a command runs, not before: the rest of the command line works without.
+PyTorch is imported when a command runs, so that the other commands work without it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def train(
     ] = None,
     store: Annotated[
         Path | None,
-        typer.Option(help="Folder of what is simulated; experiments can share it  [OUT/simulated]"),
+        typer.Option(help="Folder of simulated data; experiments can share it  [OUT/simulated]"),
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that simulate.", min=1)] = 1,
     device: Annotated[str | None, typer.Option(help="cpu or cuda  [cuda where there is]")] = None,
@@ -143,10 +143,11 @@ def reproduce(
     """
     import deepcrop.network  # noqa: F401  (first: says what to install where PyTorch is missing)
     from deepcrop.studies.paper_experiment import reproduce as run
-    from deepcrop.studies.paper_samples import METHODS, Study
+    from deepcrop.studies.paper_samples import METHODS, PaperExperiment
 
     chosen = METHODS if methods is None else _names(methods)
-    _print(run(Study(archive, data, out, chosen, seeds, repeats, folds, workers, start)))
+    experiment = PaperExperiment(archive, data, out, chosen, seeds, repeats, folds, workers, start)
+    _print(run(experiment))
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -1,1 +1,1 @@
-"""Scores of dates against cameras and simulated truth."""
+"""Score season dates against cameras and against simulated truth."""

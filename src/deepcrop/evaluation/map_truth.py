@@ -1,34 +1,38 @@
-"""Maps against known truth: errors in days, and how much was found."""
+"""Score maps of a simulated region against its true dates, and draw both."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
-import xarray as xr
-from numpy.typing import NDArray
 
 from deepcrop import figures, grid, indices, stages
 from deepcrop.cube import contract
 from deepcrop.cube.contract import grid_of, is_simulated
 from deepcrop.cube.io import open_cube
 from deepcrop.errors import CubeError, DeepCropError
+from deepcrop.evaluation.scores import summarize_errors
 from deepcrop.mapping.curve import slot_layers
 from deepcrop.phenology import season_dates, smooth
 from deepcrop.phenology.season_matching import match_seasons
 from deepcrop.products.write import DAY_LAYERS
-from deepcrop.storage.files import atomic_file
+from deepcrop.storage.files import write_csv
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import xarray as xr
+    from numpy.typing import NDArray
 
 _SPAN = stages.DAY_MAX - stages.DAY_MIN  # largest possible error in days
 
 
 @dataclass(frozen=True)
 class StageScore:
-    """Errors of one stage over one group of pixels.
+    """Score of one stage over one group of pixels.
 
     Attributes
     ----------
@@ -36,14 +40,12 @@ class StageScore:
         Crop (or "all seasons"), and stage.
     true_dates : int
         True dates in the group: pixels times seasons.
-    detected : float
-        Share of them for which the map gives a date of the same season.
+    detected, mae, bias, median : float
+        As in `deepcrop.evaluation.scores.ErrorSummary`. A true date is detected where the map gives
+        a date of the same season.
     unmatched : float
         Share of the mapped dates that belong to no true season (of roads and water, all of them;
         of a field cut more than twice, also those of the cuts that the truth does not keep).
-    mae, bias, median : float
-        Mean absolute error, mean error (positive = mapped too late) and median absolute error in
-        days, over the detected ones; NaN where there is none.
     """
 
     group: str
@@ -86,25 +88,29 @@ def score_map(map_dir: Path, cube_path: Path) -> list[StageScore]:
     names = dict(
         zip(crop_type.attrs["flag_values"], crop_type.attrs["flag_meanings"].split(), strict=True)
     )
-    errors = np.zeros((len(names), 4, 2 * _SPAN + 1), np.int64)  # pixels by crop, stage and error
-    true = np.zeros((len(names), 4), np.int64)
-    given = np.zeros((len(names), 4), np.int64)
     codes = np.array(list(names))
+    # Counted tile by tile, so that a region of any size can be scored: pixels by crop, stage and
+    # error, and by crop and stage the true and the mapped dates.
+    errors = np.zeros((len(names), len(stages.STAGES), 2 * _SPAN + 1), np.int64)
+    true = np.zeros(errors.shape[:2], np.int64)
+    mapped = np.zeros(errors.shape[:2], np.int64)
     for tile in grid.tiles((truth.sizes["y"], truth.sizes["x"]), contract.CHUNK):
         rows, cols = tile.core
-        real = _truth_block(truth, rows, cols)
-        drawn = _map_block(map_dir, rows, cols, truth)
-        mapped = match_seasons(real, drawn)
+        true_days = _truth_block(truth, rows, cols)
+        map_days = _map_block(map_dir, rows, cols, truth)
+        # A map may call the second season of the truth its main one. That is no error of a date:
+        # seasons are compared that overlap in time, whatever their slots.
+        matched = match_seasons(true_days, map_days)
         crop = np.searchsorted(codes, crop_type.isel(y=rows, x=cols).values.reshape(-1))
         for slot in range(stages.SLOTS):
-            for k in range(4):
-                known = real[slot, k] != stages.NO_DAY
+            for k in range(len(stages.STAGES)):
+                known = true_days[slot, k] != stages.NO_DAY
                 np.add.at(true[:, k], crop[known], 1)
-                np.add.at(given[:, k], crop[drawn[slot, k] != stages.NO_DAY], 1)
-                both = known & (mapped[slot, k] != stages.NO_DAY)
-                error = mapped[slot, k, both].astype(np.int32) - real[slot, k, both]
+                np.add.at(mapped[:, k], crop[map_days[slot, k] != stages.NO_DAY], 1)
+                both = known & (matched[slot, k] != stages.NO_DAY)
+                error = matched[slot, k, both].astype(np.int32) - true_days[slot, k, both]
                 np.add.at(errors[:, k], (crop[both], error + _SPAN), 1)
-    return list(_scores(list(names.values()), true, given, errors))
+    return list(_scores(list(names.values()), true, mapped, errors))
 
 
 def _truth_block(truth: xr.Dataset, rows: slice, cols: slice) -> NDArray[np.int16]:
@@ -133,64 +139,61 @@ def _map_block(map_dir: Path, rows: slice, cols: slice, truth: xr.Dataset) -> ND
 
 
 def _scores(
-    names: list[str], true: NDArray, given: NDArray, errors: NDArray
-) -> Iterable[StageScore]:
-    groups = [("all seasons", np.arange(len(names)))]
-    groups += [(name, np.array([k])) for k, name in enumerate(names) if given[k].any()]
-    size = np.abs(np.arange(-_SPAN, _SPAN + 1))
-    for group, members in groups:
+    names: list[str], true: NDArray[np.int64], mapped: NDArray[np.int64], errors: NDArray[np.int64]
+) -> Iterator[StageScore]:
+    """Sum the counts of each group of crops, and summarise the errors."""
+    groups = {"all seasons": np.arange(len(names))}
+    # A crop without any mapped date is left out: buildings and water, mostly.
+    groups |= {name: np.array([k]) for k, name in enumerate(names) if mapped[k].any()}
+    # NaN stands for the true dates that were not detected.
+    values = np.append(np.arange(-_SPAN, _SPAN + 1), np.nan)
+    for group, members in groups.items():
         for k, stage in enumerate(stages.STAGES):
-            count = errors[members, k].sum(axis=0)
-            found, expected = int(count.sum()), int(true[members, k].sum())
-            mae = bias = median = float("nan")
-            if found:
-                mae = float((count * size).sum() / found)
-                bias = float((count * np.arange(-_SPAN, _SPAN + 1)).sum() / found)
-                cumulated = np.cumsum(np.bincount(size, weights=count))
-                median = float(np.searchsorted(cumulated, found / 2))
-            mapped = int(given[members, k].sum())
+            counts = errors[members, k].sum(axis=0)
+            detected = int(counts.sum())
+            missed = int(true[members, k].sum()) - detected
+            summary = summarize_errors(values, np.append(counts, missed))
+            all_mapped = int(mapped[members, k].sum())
             yield StageScore(
                 group=group,
                 stage=stage,
-                true_dates=expected,
-                detected=found / expected if expected else float("nan"),
-                unmatched=1 - found / mapped if mapped else 0.0,
-                mae=mae,
-                bias=bias,
-                median=median,
+                true_dates=summary.references,
+                detected=summary.detected,
+                unmatched=1 - detected / all_mapped if all_mapped else 0.0,
+                mae=summary.mae,
+                bias=summary.bias,
+                median=summary.median,
             )
 
 
 def write_scores(scores: list[StageScore], path: Path) -> None:
     """Write scores as CSV, days with one decimal."""
-    with atomic_file(path) as part, part.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(field.name for field in fields(StageScore))
-        for s in scores:
-            writer.writerow(
-                [s.group, s.stage, s.true_dates, f"{s.detected:.3f}", f"{s.unmatched:.3f}"]
-                + [f"{v:.1f}" for v in (s.mae, s.bias, s.median)]
-            )
+    rows = (
+        [row.group, row.stage, row.true_dates, f"{row.detected:.3f}", f"{row.unmatched:.3f}",
+         *(f"{days:.1f}" for days in (row.mae, row.bias, row.median))]
+        for row in scores
+    )  # fmt: skip
+    write_csv(path, [field.name for field in fields(StageScore)], rows, line_end="\r\n")
 
 
 def draw_comparison(map_dir: Path, cube_path: Path, stage: str, out: Path) -> None:
-    """Picture of one stage of the true main season: truth, map, difference (1000 pixels wide)."""
+    """Draw one stage of the true main season: truth, map, difference (at most 1000 pixels wide)."""
     cube = open_cube(cube_path)
     truth = cube["truth"].to_dataset()
     step = max(1, -(-max(truth.sizes["y"], truth.sizes["x"]) // 1000))
-    every = slice(None, None, step)
-    real = truth[list(stages.STAGES)].isel(y=every, x=every)
-    shape = (real.sizes["y"], real.sizes["x"])
-    real_dates = _truth_block(real, slice(None), slice(None))
+    thinned = slice(None, None, step)
+    truth = truth[list(stages.STAGES)].isel(y=thinned, x=thinned)
+    shape = (truth.sizes["y"], truth.sizes["x"])
+    true_days = _truth_block(truth, slice(None), slice(None))
     mapped = []
     for name in DAY_LAYERS:
         with rasterio.open(map_dir / f"{name}.tif") as layer:
             mapped.append(layer.read(1)[::step, ::step].reshape(-1))
-    matched = match_seasons(real_dates, np.stack(mapped).reshape(real_dates.shape))
+    matched = match_seasons(true_days, np.stack(mapped).reshape(true_days.shape))
     k = stages.STAGES.index(stage)
     figures.save(
         figures.truth_comparison(
-            real_dates[0, k].reshape(shape),
+            true_days[0, k].reshape(shape),
             matched[0, k].reshape(shape),
             year=int(truth.attrs["year"]),
             stage=stage,
@@ -202,7 +205,7 @@ def draw_comparison(map_dir: Path, cube_path: Path, stage: str, out: Path) -> No
 
 
 def draw_series(cube_path: Path, year: int, out: Path) -> None:
-    """Picture of one pixel's NDVI, its curve and its dates: the middle of the commonest crop."""
+    """Draw NDVI, curve and dates of one pixel: the middle one of the commonest crop."""
     cube = open_cube(cube_path)
     landcover = cube["landcover"].to_dataset()["crop_type"]
     names = dict(

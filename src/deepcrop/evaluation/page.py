@@ -1,20 +1,26 @@
-"""The page of scores: tables and figures of `deepcrop evaluate` and `reproduce` in one file."""
+"""Write the scores of `deepcrop evaluate` and `deepcrop reproduce` as one HTML page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
+from deepcrop.evaluation.tables import data_kind
+from deepcrop.report.page import Picture, Section, write_page
 
-from deepcrop.evaluation.tables import Table, kind, shown
-from deepcrop.report.page import Grid, Picture, Section, write_page
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-_PAPER = ("table", "differences")  # names of tables of the paper's, and those like them, begin so
-_SITES = ("error_bars", "radar", "profiles")
+    from matplotlib.figure import Figure
+
+    from deepcrop.report.tables import Table
+
+_PAPER_TABLES = ("table", "differences")  # beginnings of the names of the paper's tables
+_SITE_FIGURES = ("error_bars", "radar", "profiles")
 _CAPTIONS = {
     "errors": "Diamonds: mean over seeds; points: each seed.",
-    "scatter": "Main season, all seeds; answers beyond the frame are drawn on its edge.",
+    "scatter": "Main season, all seeds; predictions beyond the frame are drawn on its edge.",
     "images": "Lines at the points: standard deviation over seeds.",
     "error_bars": "Bars of a site, from left to right: SOS20, EOS20, SOS50, EOS50.",
     "radar": "A row for each site-year of the test sites.",
@@ -24,28 +30,29 @@ _CAPTIONS = {
         "are the camera's dates."
     ),
 }
-_WORDS = ("method", "site", "group", "stage", "crop", "site-year", "data")
 
 
-def write(
+def write_html(
     out: Path,
     tables: Sequence[Table],
     figures: Mapping[str, tuple[str, Figure]],
     head: str,
     simulated: bool,
 ) -> Path:
-    """Write ``report.html``; parameters as of `deepcrop.evaluation.weights_report.write`."""
-    paper = [table for table in tables if table.name.startswith(_PAPER)]
+    """Write ``report.html``; parameters as in `deepcrop.evaluation.weights_report.write_report`."""
+    paper = [table for table in tables if table.name.startswith(_PAPER_TABLES)]
     main = [table for table in tables if table.name in ("methods", "sensors")]
-    rest = [table for table in tables if table not in paper and table not in main]
+    others = [table for table in tables if table not in paper and table not in main]
     pictures = {
-        name: Picture(name, title, _CAPTIONS.get(name.split("_")[0], _CAPTIONS.get(name, "")), one)
-        for name, (title, one) in figures.items()
+        name: Picture(
+            name, title, _CAPTIONS.get(name.split("_")[0], _CAPTIONS.get(name, "")), figure
+        )
+        for name, (title, figure) in figures.items()
     }
-    sites = [one for name, one in pictures.items() if name.startswith(_SITES)]
-    others = [one for name, one in pictures.items() if not name.startswith(_SITES)]
+    by_site = [picture for name, picture in pictures.items() if name.startswith(_SITE_FIGURES)]
+    overall = [picture for name, picture in pictures.items() if not name.startswith(_SITE_FIGURES)]
     sections = [
-        Section("methods", "Methods compared", [head], others, [_grid(one) for one in main]),
+        Section("methods", "Methods compared", [head], overall, main),
         Section(
             "paper",
             "The tables of the paper",
@@ -54,18 +61,21 @@ def write(
                 "paper's own numbers seem to be of the latter."
             ],
             (),
-            [_grid(one) for one in paper],
+            paper,
         ),
-        Section("sites", "Site by site", (), sites),
+        Section("sites", "Site by site", (), by_site),
         Section(
             "all", "All numbers", ["The same as CSV: folder tables."], (), (),
-            [Section(one.name, one.title, (), (), [_grid(one, title=False)]) for one in rest],
+            [
+                Section(table.name, table.title, (), (), [replace(table, title="")])
+                for table in others
+            ],
         ),
     ]  # fmt: skip
     return write_page(
         out,
-        "How near the dates come to cameras",
-        f"Scores of methods against PhenoCam cameras: {kind(simulated)}.",
+        "Distance of the dates from cameras",
+        f"Scores of methods against PhenoCam cameras: {data_kind(simulated)}.",
         "The satellites' pixels were simulated; the labels are real cameras. Scores on real "
         "pixels are other scores." * simulated,
         [],
@@ -74,19 +84,4 @@ def write(
             for section in sections
             if any((section.pictures, section.tables, section.folded))
         ],
-    )
-
-
-def _grid(table: Table, title: bool = True) -> Grid:
-    words = 0
-    for name in table.columns:
-        if name not in _WORDS:
-            break
-        words += 1
-    return Grid(
-        table.title if title else "",
-        table.columns,
-        [[shown(cell) for cell in row] for row in table.rows],
-        max(words, 1),
-        table.note,
     )

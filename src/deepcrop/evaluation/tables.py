@@ -1,61 +1,41 @@
-"""Score tables: those of the paper, and ours, each as CSV for machines and Markdown for people."""
+"""Make score tables: those of the paper, and further ones with every metric."""
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcrop.evaluation.scores import ALL, METRICS, NEAR_DATE, Entry, Score, mean, score, spread
+from deepcrop.evaluation.scores import (
+    ALL,
+    METRICS,
+    NEAR_DATE,
+    MethodResult,
+    Score,
+    deviation_of_finite,
+    mean_of_finite,
+    score,
+)
+from deepcrop.report.tables import Cell, Spread, Table
 from deepcrop.stages import STAGES
-from deepcrop.storage.files import atomic_file
+from deepcrop.storage.files import atomic_file, write_csv
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 SIMULATED, REAL = "simulated pixels, real camera labels", "real pixels, real camera labels"
-"""What every title says of its data."""
+"""Which data a table is of; every title contains it."""
 
-IMAGES = ((0, 2), (3, 5), (6, 8), (9, 11), (12, 999))
-"""Bins of clear optical observations near a date, both ends included."""
+NO_LIMIT = 999
 
-
-class Spread(NamedTuple):
-    """A number, and its standard deviation over seeds."""
-
-    mean: float
-    deviation: float
+IMAGE_BINS = ((0, 2), (3, 5), (6, 8), (9, 11), (12, NO_LIMIT))
+"""Bins of the number of clear optical observations near a date, both ends included."""
 
 
-Cell = str | int | float | Spread
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table.
-
-    Attributes
-    ----------
-    name : str
-        Of its files.
-    title, note : str
-        Above and below it.
-    columns : tuple of str
-    rows : list of tuple
-        A cell of a column is text, or a number, or a number with its spread.
-    """
-
-    name: str
-    title: str
-    columns: tuple[str, ...]
-    rows: list[tuple[Cell, ...]]
-    note: str = ""
-
-
-def kind(simulated: bool) -> str:
-    """Say what the data are."""
+def data_kind(simulated: bool) -> str:
+    """Return which data a table is of."""
     return SIMULATED if simulated else REAL
 
 
@@ -66,147 +46,159 @@ _ERRORS = "Mean absolute error in days against continuous camera dates, main sea
 _SEEDS = "± is the standard deviation over seeds."
 
 
-def by_site(entries: Iterable[Entry], sites: Sequence[str]) -> Table:
+def by_site(results: Iterable[MethodResult], sites: Sequence[str]) -> Table:
     """Table 2: error of each method by site and stage, and the mean of the sites."""
     rows: list[tuple[Cell, ...]] = []
-    for entry in entries:
-        each = [entry.part(entry.truth.site == site) for site in sites]
-        scored = {
-            site: score(part) for site, part in zip(sites, each, strict=True) if len(part.truth)
-        }
-        for site, scores in scored.items():
-            first = scores[0]
-            found = Spread(scores[-1].mean.detected, scores[-1].spread.detected)
+    for result in results:
+        at_site = {site: result.subset(result.reference.site == site) for site in sites}
+        # A site without a sample has no row and does not count in the mean.
+        at_site = {site: part for site, part in at_site.items() if len(part.reference)}
+        for site, part in at_site.items():
+            scores = score(part)
             rows.append(
-                (entry.method, site, first.site_years, *_maes(scores[:-1]), _percent(found))
-            )
-        rows.append((entry.method, "mean of sites", len(scored), *_site_means(each), math.nan))
-        every = score(entry.part(np.isin(entry.truth.site, sites)))
+                (result.method, site, scores[0].site_years, *_maes(scores[:-1]),
+                 _detected(scores[-1]))
+            )  # fmt: skip
+        # Two kinds of mean: each site counts the same, or each date does.
+        means = _site_means(list(at_site.values()))
+        rows.append((result.method, "mean of sites", len(at_site), *means, math.nan))
+        scores = score(result.subset(np.isin(result.reference.site, sites)))
         rows.append(
-            (entry.method, "all site-years", every[0].site_years, *_maes(every[:-1]),
-             _percent(Spread(every[-1].mean.detected, every[-1].spread.detected)))
+            (result.method, "all site-years", scores[0].site_years, *_maes(scores[:-1]),
+             _detected(scores[-1]))
         )  # fmt: skip
     return Table(
-        "table2_sites",
         "Table 2. Error by site and stage",
         ("method", "site", "site-years", *_UPPER, "detected, %"),
         rows,
         f"{_ERRORS}. {_SEEDS} In the row of the mean, the number is that of sites.",
+        name="table2_sites",
+        text_columns=2,
     )
 
 
-def _site_means(parts: Sequence[Entry]) -> list[Spread]:
-    """Of each stage the mean over sites of the error, and its spread over seeds."""
-    parts = [part for part in parts if len(part.truth)]
+def _site_means(parts: Sequence[MethodResult]) -> list[Spread]:
+    """Mean over sites of the error of each stage, and its spread over seeds."""
     cells = []
     for k in range(len(STAGES)):
-        of_seed = []
+        by_seed = []
         for run in range(len(parts[0].runs)):
-            alone = [Entry(part.method, part.truth, [part.runs[run]]) for part in parts]
-            of_seed.append(mean([score(one)[k].mean.mae for one in alone]))
-        cells.append(Spread(mean(of_seed), spread(of_seed)))
+            single = [MethodResult(part.method, part.reference, [part.runs[run]]) for part in parts]
+            by_seed.append(mean_of_finite([score(part)[k].mean.mae for part in single]))
+        cells.append(Spread(mean_of_finite(by_seed), deviation_of_finite(by_seed)))
     return cells
 
 
-def differences(entries: Sequence[Entry], site: str, name: str, title: str) -> Table:
-    """Tables 3 and 4: answer minus camera of each site-year of a site, by stage and method."""
-    truth = entries[0].truth
+def differences(results: Sequence[MethodResult], site: str, name: str, title: str) -> Table:
+    """Tables 3 and 4: prediction minus camera of each site-year of a site, by stage and method."""
+    reference = results[0].reference
     rows: list[tuple[Cell, ...]] = []
-    for one in np.unique(truth.site_year[truth.site == site]):
-        at = truth.site_year == one
-        crop = str(truth.crop[at][0])
+    for site_year in np.unique(reference.site_year[reference.site == site]):
+        at = reference.site_year == site_year
+        crop = str(reference.crop[at][0])
         for k, stage in enumerate(_UPPER):
-            date = truth.day[at, 0, k][0]
+            date = reference.day[at, 0, k][0]
             cells: list[Cell] = []
-            for entry in entries:
-                here = entry.truth.site_year == one
-                errors = [run.day[here, 0, k] - entry.truth.day[here, 0, k] for run in entry.runs]
-                cells.append(Spread(mean(errors), spread([mean(error) for error in errors])))
-            rows.append((str(one), int(truth.year[at][0]), crop, stage, date, *cells))
+            for result in results:
+                here = result.reference.site_year == site_year
+                errors = [
+                    run.day[here, 0, k] - result.reference.day[here, 0, k] for run in result.runs
+                ]
+                by_seed = [mean_of_finite(error) for error in errors]
+                cells.append(Spread(mean_of_finite(errors), deviation_of_finite(by_seed)))
+            rows.append((str(site_year), int(reference.year[at][0]), crop, stage, date, *cells))
     return Table(
-        name,
         f"{title}. Differences at {site}",
-        ("site-year", "year", "crop", "stage", "camera", *(entry.method for entry in entries)),
+        ("site-year", "year", "crop", "stage", "camera", *(result.method for result in results)),
         rows,
-        "Answer minus camera in days, main season; camera in days since 1 January. Mean over "
+        "Prediction minus camera in days, main season; camera in days since 1 January. Mean over "
         f"seeds and simulations; {_SEEDS}",
+        name=name,
     )
 
 
-def comparison(entries: Iterable[Entry], name: str, title: str, site: str | None = None) -> Table:
-    """Table 5 and the optical-only comparison: error of some methods by stage, at a site or all."""
+def comparison(
+    results: Iterable[MethodResult], name: str, title: str, site: str | None = None
+) -> Table:
+    """Table 5 and the optical-only comparison: error of methods by stage, at a site or all."""
     rows: list[tuple[Cell, ...]] = []
-    for entry in entries:
-        part = entry if site is None else entry.part(entry.truth.site == site)
-        if scores := score(part) if len(part.truth) else []:
-            found = Spread(scores[-1].mean.detected, scores[-1].spread.detected)
-            rows.append((entry.method, scores[-1].site_years, *_maes(scores), _percent(found)))
+    for result in results:
+        part = result if site is None else result.subset(result.reference.site == site)
+        if scores := score(part) if len(part.reference) else []:
+            rows.append(
+                (result.method, scores[-1].site_years, *_maes(scores), _detected(scores[-1]))
+            )
     return Table(
-        name,
         f"{title}{f' at {site}' if site else ''}",
         ("method", "site-years", *_UPPER, "all", "detected, %"),
         rows,
         f"{_ERRORS}. {_SEEDS}",
+        name=name,
     )
 
 
 def _maes(scores: Iterable[Score]) -> list[Spread]:
-    return [Spread(one.mean.mae, one.spread.mae) for one in scores]
+    return [Spread(row.mean.mae, row.spread.mae) for row in scores]
+
+
+def _detected(row: Score) -> Spread:
+    return _percent(Spread(row.mean.detected, row.spread.detected))
 
 
 def _percent(share: Spread) -> Spread:
     return Spread(100 * share.mean, 100 * share.deviation)
 
 
-# Ours --------------------------------------------------------------------------------------------
+# Tables of all metrics ---------------------------------------------------------------------------
 
 
-def everything(entries: Iterable[Entry]) -> Table:
+def all_scores(results: Iterable[MethodResult]) -> Table:
     """All metrics of all methods, of both seasons."""
-    scores = [one for entry in entries for season in (1, 2) for one in score(entry, season=season)]
-    return _full("scores", "All scores", scores)
+    rows = [row for result in results for season in (1, 2) for row in score(result, season=season)]
+    return _metrics_table("scores", "All scores", rows)
 
 
-def by_crop(entries: Iterable[Entry]) -> Table:
+def by_crop(results: Iterable[MethodResult]) -> Table:
     """All metrics by crop, main season."""
-    scores = [
-        one
-        for entry in entries
-        for crop in np.unique(entry.truth.crop)
-        for one in score(entry, str(crop), entry.truth.crop == crop)
+    rows = [
+        row
+        for result in results
+        for crop in np.unique(result.reference.crop)
+        for row in score(result, str(crop), result.reference.crop == crop)
     ]
-    return _full("by_crop", "Scores by crop", scores)
+    return _metrics_table("by_crop", "Scores by crop", rows)
 
 
-def by_images(entries: Iterable[Entry]) -> Table:
+def by_images(results: Iterable[MethodResult]) -> Table:
     """All metrics by the number of clear optical observations near the date, main season."""
-    scores = [one for entry in entries for _, some in of_images(entry) for one in some]
-    return _full(
+    rows = [row for result in results for _, scores in scores_by_images(result) for row in scores]
+    return _metrics_table(
         "by_images",
         f"Scores by the number of clear optical images within {NEAR_DATE:.0f} days of the date",
-        scores,
+        rows,
     )
 
 
-def of_images(entry: Entry) -> Iterator[tuple[tuple[int, int], list[Score]]]:
-    """Scores of the main season in each bin of `IMAGES`."""
-    for least, most in IMAGES:
-        here = (entry.truth.clear >= least) & (entry.truth.clear <= most)
-        group = f"{least}-{most} images" if most < 999 else f"{least} images or more"
-        yield (least, most), score(entry, group, here)
+def scores_by_images(result: MethodResult) -> Iterator[tuple[tuple[int, int], list[Score]]]:
+    """Scores of the main season in each bin of `IMAGE_BINS`."""
+    clear = result.reference.clear
+    for least, most in IMAGE_BINS:
+        # Bins are of dates, not of samples: each date has its own number of images nearby.
+        group = f"{least}-{most} images" if most < NO_LIMIT else f"{least} images or more"
+        yield (least, most), score(result, group, (clear >= least) & (clear <= most))
 
 
-def by_cluster(entries: Iterable[Entry], folds: int) -> Table:
-    """All metrics where every cluster of sites was once left out, together and by cluster."""
-    scores: list[Score] = []
-    for entry in entries:
-        scores += [one for season in (1, 2) for one in score(entry, season=season)]
-        for cluster in np.unique(entry.truth.cluster):
-            scores += score(entry, f"cluster {cluster}", entry.truth.cluster == cluster)
-    return _full("clusters", f"Clusters of sites left out in turn, {folds} folds", scores)
+def by_cluster(results: Iterable[MethodResult], folds: int) -> Table:
+    """All metrics where every cluster of sites was left out once, together and by cluster."""
+    rows: list[Score] = []
+    for result in results:
+        rows += [row for season in (1, 2) for row in score(result, season=season)]
+        for cluster in np.unique(result.reference.cluster):
+            rows += score(result, f"cluster {cluster}", result.reference.cluster == cluster)
+    return _metrics_table("clusters", f"Clusters of sites left out in turn, {folds} folds", rows)
 
 
-_SHOWN = {
+_HEADINGS = {
     "detected": "detected, %",
     "mae": "MAE",
     "median": "median",
@@ -222,98 +214,52 @@ _SHOWN = {
 }  # in the order of METRICS
 
 
-def _full(name: str, title: str, scores: Sequence[Score]) -> Table:
+def _metrics_table(name: str, title: str, scores: Sequence[Score]) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    for one in scores:
+    for row in scores:
         cells = []
         for metric in METRICS:
-            cell = Spread(getattr(one.mean, metric), getattr(one.spread, metric))
-            cells.append(_percent(cell) if _SHOWN[metric].endswith("%") else cell)
+            cell = Spread(getattr(row.mean, metric), getattr(row.spread, metric))
+            cells.append(_percent(cell) if _HEADINGS[metric].endswith("%") else cell)
+        stage = row.stage if row.stage == ALL else row.stage.upper()
         rows.append(
-            (one.method, one.group, one.season, one.stage.upper() if one.stage != ALL else ALL,
-             one.site_years, one.dates, one.absent, one.seeds, *cells)
+            (row.method, row.group, row.season, stage, row.site_years, row.dates, row.absent,
+             row.seeds, *cells)
         )  # fmt: skip
     return Table(
-        name,
         title,
         ("method", "group", "season", "stage", "site-years", "dates", "no event", "seeds",
-         *_SHOWN.values()),
+         *_HEADINGS.values()),
         rows,
-        "Days, against continuous camera dates. detected: share of the camera's dates that have an "
-        "answer, all errors are of these. coverage, width: of the 90 % interval. false: share of "
-        "the events known not to be that were reported. crossed: share of dates whose sample has "
-        "main and second season exchanged; MAE paired: with seasons paired by the time they share. "
-        f"MAE snapped: against the date of the nearest image. {_SEEDS}",
+        "Days, against continuous camera dates. detected: share of the camera's dates that have a "
+        "prediction, all errors are of these. coverage, width: of the 90 % interval. false: share "
+        "of the events known to be absent that were predicted. crossed: share of dates whose "
+        "sample has main and second season exchanged; MAE paired: with seasons paired by the time "
+        f"they share. MAE snapped: against the date of the nearest image. {_SEEDS}",
+        name=name,
+        text_columns=2,
     )  # fmt: skip
 
 
 # Files -------------------------------------------------------------------------------------------
 
 
-def write(tables: Iterable[Table], folder: Path, simulated: bool) -> None:
-    """Write each table as ``<name>.csv`` and ``<name>.md``; both say what the data are."""
+def write_tables(tables: Iterable[Table], folder: Path, simulated: bool) -> None:
+    """Write each table as ``<name>.csv`` and ``<name>.md``; both name the kind of data."""
     folder.mkdir(parents=True, exist_ok=True)
     for table in tables:
         with atomic_file(folder / f"{table.name}.md") as part:
-            part.write_text(markdown(table, simulated), encoding="utf-8")
-        with (
-            atomic_file(folder / f"{table.name}.csv") as part,
-            part.open("w", newline="", encoding="utf-8") as file,
-        ):
-            csv.writer(file, lineterminator="\n").writerows(_csv(table, simulated))
+            part.write_text(table.to_markdown(data_kind(simulated)), encoding="utf-8")
+        header, *rows = table.to_csv(data_kind(simulated))
+        write_csv(folder / f"{table.name}.csv", header, rows)
 
 
-def markdown(table: Table, simulated: bool) -> str:
-    """Return a table as Markdown, its title in bold above it."""
-    texts = [table.columns, *([shown(cell) for cell in row] for row in table.rows)]
-    right = [
-        bool(table.rows) and not isinstance(table.rows[0][k], str)
-        for k in range(len(table.columns))
-    ]
-    lines = [" | ".join(row) for row in texts]
-    lines.insert(1, " | ".join("--:" if one else "---" for one in right))
-    body = "\n".join(f"| {line} |" for line in lines)
-    if not table.rows:
-        body = "Nothing to show."
-    return f"**{table.title}: {kind(simulated)}**\n\n{body}\n\n{table.note}\n"
-
-
-def shown(cell: Cell) -> str:
-    """Return a cell as people read it."""
-    if isinstance(cell, Spread):
-        whole = shown(cell.mean)
-        return f"{whole} ± {cell.deviation:.1f}" if math.isfinite(cell.deviation) else whole
-    if isinstance(cell, float):
-        return f"{cell:.1f}" if math.isfinite(cell) else "–"
-    return str(cell)
-
-
-def _csv(table: Table, simulated: bool) -> Iterator[list[str]]:
-    """Rows of a CSV; a column with spreads becomes two."""
-    two = [any(isinstance(row[k], Spread) for row in table.rows) for k in range(len(table.columns))]
-    head = ["data"]
-    for name, wide in zip(table.columns, two, strict=True):
-        head += [name, f"{name} sd"] if wide else [name]
-    yield head
-    for row in table.rows:
-        line = [kind(simulated)]
-        for cell, wide in zip(row, two, strict=True):
-            parts = cell if isinstance(cell, Spread) else (cell, math.nan)
-            line += [_exact(part) for part in parts[: 1 + wide]]
-        yield line
-
-
-def _exact(cell: str | int | float) -> str:
-    if isinstance(cell, float):
-        return f"{cell:.3f}" if math.isfinite(cell) else ""
-    return str(cell)
-
-
-def report(tables: Iterable[Table], figures: Mapping[str, str], head: str, simulated: bool) -> str:
+def markdown_report(
+    tables: Iterable[Table], figures: Mapping[str, str], head: str, simulated: bool
+) -> str:
     """Return all tables and figures as one page of Markdown; ``figures`` are titles by file."""
-    parts = [f"# Scores: {kind(simulated)}", head]
-    parts += [markdown(table, simulated) for table in tables]
-    parts += [
-        f"**{title}: {kind(simulated)}**\n\n![{title}]({file})\n" for file, title in figures.items()
-    ]
+    data = data_kind(simulated)
+    parts = [f"# Scores: {data}", head]
+    parts += [table.to_markdown(data) for table in tables]
+    parts += [f"**{title}: {data}**\n\n![{title}]({file})\n" for file, title in figures.items()]
     return "\n\n".join(part.strip() for part in parts) + "\n"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcrop import grid, stages
 from deepcrop.errors import CubeError, DeepCropError
@@ -18,6 +17,9 @@ from deepcrop.phenology.slots import REACH, fill_slots
 from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother
 from deepcrop.products.layers import NO_PERCENT, layer_name
 from deepcrop.stages import CALENDAR
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def slot_layers(seasons: Seasons, year: int, latitude: float) -> Layers:
     Int16 day numbers per pixel: dates, the ends of their 90 % intervals, lengths in days; and how
     many seasons peak in the year.
     """
-    dates = fill_slots(seasons, year, latitude)
+    dates, count = fill_slots(seasons, year, latitude)
     found: Layers = {}
     for slot in range(stages.SLOTS):
         for k, stage in enumerate(CALENDAR):
@@ -176,5 +178,5 @@ def slot_layers(seasons: Seasons, year: int, latitude: float) -> Layers:
             for part, bound in (("low", dates.low), ("high", dates.high)):
                 found[layer_name(stage, slot + 1, part)] = encode_bound(bound[:, slot, k], whole)
         found[layer_name("length", slot + 1)] = length_of(found, slot + 1)
-    found["n_cycles"] = dates.count
+    found["n_cycles"] = count
     return found

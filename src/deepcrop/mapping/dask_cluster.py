@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deepcrop.errors import DeepCropError
-from deepcrop.mapping.options import TileJob
-from deepcrop.mapping.tiles import TRIES, Failure, make_tile, no_room
+from deepcrop.mapping.tiles import TRIES, Failure, is_disk_full, make_tile
 
 if TYPE_CHECKING:  # Dask is there only for those who use it
+    from collections.abc import Callable, Iterator
+
     from distributed import Client
+
+    from deepcrop.mapping.options import TileJob
 
 logger = logging.getLogger(__name__)
 
@@ -173,6 +175,6 @@ def _on_worker(job: TileJob, work: str, core: tuple[slice, slice]) -> dict[str, 
     try:
         return make_tile(job, work, core)
     except OSError as error:
-        if no_room(error):
+        if is_disk_full(error):
             return error
         raise

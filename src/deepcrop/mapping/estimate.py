@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepcrop.cube import contract
 from deepcrop.mapping.dask_cluster import ClusterOptions
@@ -15,6 +15,9 @@ from deepcrop.mapping.selection import PixelSelection
 from deepcrop.mapping.tiles import compute_tile, plans_of, read_tile
 from deepcrop.products import layers
 from deepcrop.products.write import PICTURED, cores
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _PROBE = 128
 """Side of the part that is made, pixels."""

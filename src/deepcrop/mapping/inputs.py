@@ -1,22 +1,25 @@
-"""How a method reads a cube: images of a target year, tile by tile with their halo."""
+"""What a method reads of a cube: the images of a target year, tile by tile with their halo."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
 from deepcrop import grid, stages
 from deepcrop.cube.contract import grid_of
 from deepcrop.cube.io import open_cube
 
-Layers = dict[str, NDArray]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
+
+Layers = dict[str, NDArray[Any]]
 """Map layers by name, each (y, x)."""
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcrop import grid, stages
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS
@@ -28,6 +26,10 @@ from deepcrop.products.layers import NO_PERCENT, layer_name
 from deepcrop.stages import CALENDAR
 
 if TYPE_CHECKING:  # PyTorch is there only for those who use the network
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
     from deepcrop.network import Dates, Network
 
 _BANDS = {"optical": OPTICAL_BANDS, "sar": SAR_BANDS}
@@ -186,7 +188,9 @@ def network_tile(
     return found, [valid[name].sum(axis=(1, 2)) for name in images]
 
 
-def network_layers(dates: Dates, names: tuple[str, ...], seen: NDArray[np.bool_]) -> Layers:
+def network_layers(
+    dates: Dates[NDArray[np.float32]], names: tuple[str, ...], seen: NDArray[np.bool_]
+) -> Layers:
     """Put a network's answers into layers: Int16 days, UInt8 percent; and count its seasons.
 
     A slot counts as a season if any of its dates is reported.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping.curve import CurveMethod
-from deepcrop.mapping.inputs import InputCube, Plan
 from deepcrop.mapping.network import NetworkMethod
 from deepcrop.products.layers import METHODS
 from deepcrop.storage.files import fingerprint
+
+if TYPE_CHECKING:
+    from deepcrop.mapping.inputs import InputCube, Plan
 
 Method = CurveMethod | NetworkMethod
 """How dates are found: each has a ``name`` and makes a ``plan`` for a cube and a year."""

@@ -1,17 +1,22 @@
-"""Layers that both methods make in the same way: lengths, counts, the longest gap, flags."""
+"""Quality layers, made alike for both methods: lengths, counts, the longest gap, flags."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcrop import stages
-from deepcrop.mapping.inputs import Layers
 from deepcrop.products import layers
 from deepcrop.products.layers import layer_name
 from deepcrop.stages import CALENDAR
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from deepcrop.mapping.inputs import Layers
 
 
 def encode_bound(bound: NDArray[np.floating], whole: NDArray[np.int16]) -> NDArray[np.int16]:

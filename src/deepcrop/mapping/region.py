@@ -7,11 +7,9 @@ import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
-from odc.geo.geobox import GeoBox
 
 from deepcrop import grid
 from deepcrop.cube import contract
@@ -37,6 +35,10 @@ from deepcrop.products.write import MapInfo
 from deepcrop.storage.files import fingerprint
 from deepcrop.storage.progress import progress_bar
 from deepcrop.storage.staging import Staging, staging
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
 
 
 @dataclass(frozen=True)

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
 import shapely
 import xarray as xr
 import zarr
-from numpy.typing import NDArray
 
 from deepcrop import grid
 from deepcrop.cube import contract
 from deepcrop.cube import io as cube_io
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping import parcels
-from deepcrop.mapping.inputs import InputCube
-from deepcrop.mapping.options import MapOptions
 from deepcrop.mapping.work_store import FIELDS, SELECTED, open_group
 from deepcrop.products.cog import crs_name, windows
 from deepcrop.products.fields import field_shapes, field_table, write_fields
-from deepcrop.products.write import MapInfo
 from deepcrop.storage.files import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from deepcrop.mapping.inputs import InputCube
+    from deepcrop.mapping.options import MapOptions
+    from deepcrop.products.write import MapInfo
 
 
 class PixelSelection:
@@ -145,7 +149,7 @@ class PixelSelection:
             f"{' and '.join(within)}; nothing would be mapped."
         )
 
-    def _array(self, work: Path, name: str, dtype: np.dtype) -> zarr.Array:
+    def _array(self, work: Path, name: str, dtype: np.dtype) -> zarr.Array[Any]:
         form = xr.Dataset({name: (("y", "x"), np.broadcast_to(dtype.type(0), self.box.shape))})
         cube_io.create_group(work, name, grid.assign_grid(form, self.box))
         return zarr.open_array(work / name / name, mode="r+")

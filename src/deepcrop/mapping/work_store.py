@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from odc.geo.geobox import GeoBox
 
 from deepcrop import grid
 from deepcrop.cube import io as cube_io
 from deepcrop.cube.io import create_store
-from deepcrop.mapping.inputs import Plan
 from deepcrop.products import layers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from odc.geo.geobox import GeoBox
+
+    from deepcrop.mapping.inputs import Plan
 
 MANIFEST = "manifest.jsonl"
 """In a finished map: a line for each tile, in the order of rows."""
@@ -48,7 +52,10 @@ def lay_out(work: Path, plans: dict[str, Plan], year: int, box: GeoBox) -> None:
 
 def open_group(work: Path, group: str) -> xr.Dataset:
     """Open a group of the work store, lazily."""
-    return xr.open_zarr(work, group=group, consolidated=False, chunks=None, decode_coords="all")
+    opened: xr.Dataset = xr.open_zarr(
+        work, group=group, consolidated=False, chunks=None, decode_coords="all"
+    )
+    return opened
 
 
 def read_manifest(folder: Path) -> list[dict[str, Any]]:

@@ -116,7 +116,7 @@ class PaperDeepCrop(nn.Module):
         tokens = self.tokens(features)
         return position_loss(logits, labels, tokens.days, tokens.valid)
 
-    def decode(self, logits: Tensor, features: dict[str, SensorFeatures]) -> Dates:
+    def decode(self, logits: Tensor, features: dict[str, SensorFeatures]) -> Dates[Tensor]:
         """Date of the largest probability, each (P, 1, stages); no interval."""
         tokens = self.tokens(features)
         return decode_positions(logits, tokens.days, tokens.valid, self.config.threshold)

@@ -6,14 +6,13 @@ compared with all choose by these functions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from deepcrop.phenology.seasons import Seasons, season_dates
 from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother
-from deepcrop.stages import CALENDAR, DAY_MAX, DAY_MIN, SLOTS
+from deepcrop.stages import CALENDAR, DAY_MAX, DAY_MIN, SLOTS, Dates
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -132,25 +131,9 @@ def choose_slots(
     return select_slots(peaks - np.float32(first_day), seasons.amplitude, year, latitude)
 
 
-@dataclass(frozen=True, eq=False)
-class CurveDates:
-    """Dates of n series: slot by the dates of `deepcrop.stages.CALENDAR`, NaN where there is none.
-
-    Attributes
-    ----------
-    day, low, high : ndarray of float32 (n, 2, 5)
-        Fractional days on the origin of the target year, and their 90 % interval.
-    count : ndarray of uint8 (n,)
-        Seasons that peak in the year.
-    """
-
-    day: NDArray[np.float32]
-    low: NDArray[np.float32]
-    high: NDArray[np.float32]
-    count: NDArray[np.uint8]
-
-
-def fill_slots(seasons: Seasons, year: int, latitude: float | NDArray[np.floating]) -> CurveDates:
+def fill_slots(
+    seasons: Seasons, year: int, latitude: float | NDArray[np.floating]
+) -> tuple[Dates[NDArray[np.float32]], NDArray[np.uint8]]:
     """Put the seasons of a target year into its two slots.
 
     Parameters
@@ -161,13 +144,20 @@ def fill_slots(seasons: Seasons, year: int, latitude: float | NDArray[np.floatin
         Target year.
     latitude : float or ndarray (n, 1)
         Degrees, south negative; decides which season is the main one.
+
+    Returns
+    -------
+    dates : Dates
+        Arrays (n, 2, 5), by the dates of `deepcrop.stages.CALENDAR`.
+    count : ndarray of uint8 (n,)
+        Seasons that peak in the year, kept or not.
     """
     choice = choose_slots(seasons, year, latitude)
     order = [seasons.stages.index(name) for name in CALENDAR]
     day, low, high = (
         choice.gather(dates[:, :, order]) for dates in (seasons.dates, seasons.low, seasons.high)
     )
-    return CurveDates(day, low, high, choice.count)
+    return Dates(day, low, high), choice.count
 
 
 def curve_dates(
@@ -177,7 +167,7 @@ def curve_dates(
     latitude: float,
     smoother: str | Smoother = DEFAULT_SMOOTHER,
     preset: str = "sentinel2",
-) -> CurveDates:
+) -> Dates[NDArray[np.float32]]:
     """Season dates of greenness series by the curve method, in the two slots of a target year.
 
     Parameters
@@ -193,6 +183,11 @@ def curve_dates(
     smoother : str or settings
     preset : str
         As of `deepcrop.phenology.season_dates`.
+
+    Returns
+    -------
+    Dates
+        Arrays (n, 2, 5), by the dates of `deepcrop.stages.CALENDAR`.
     """
     seasons = season_dates(values, days, smoother=smoother, preset=preset)
-    return fill_slots(seasons, year, latitude)
+    return fill_slots(seasons, year, latitude)[0]

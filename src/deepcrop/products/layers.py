@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deepcrop.stages import CALENDAR, NO_DAY, SLOTS, STAGES, TITLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 SEASONS = tuple(range(1, SLOTS + 1))
 

@@ -208,12 +208,11 @@ def clearest(
 def in_swath(
     scene: OpticalOverpass, row0: int, col0: int, shape: tuple[int, int], cols: int
 ) -> NDArray[np.bool_]:
-    # Over a small region many scenes are equally clear; a shuffle breaks ties, so that those
-    # kept are not the first of the year.
+    """Return the pixels in the swath: orbit 0 covers the west, orbit 1 the east; they overlap."""
+    row = row0 + np.arange(shape[0])[:, None]
     col = col0 + np.arange(shape[1])[None, :]
-    col = (
-        col + 0.2 * row
-    )  # descending orbit: the edge of the swath runs 11° off north, to the south-west
+    # Descending orbit: the edge of the swath runs 11° off north, to the south-west.
+    col = col + 0.2 * row
     return col < 0.85 * cols if scene.orbit == 0 else col >= 0.35 * cols
 
 

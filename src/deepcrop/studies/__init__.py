@@ -1,1 +1,1 @@
-"""Whole experiments: the paper's, and evidence on real satellites."""
+"""Studies: the paper's experiment, and scores on real satellite images."""

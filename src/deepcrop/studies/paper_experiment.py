@@ -1,22 +1,20 @@
-"""The paper's experiment, whole: camera network, satellites, split, training, tables and figures.
+"""Run the paper's experiment: cameras, satellites, split, training, tables and figures.
 
-What each trained network answers is a file under the output folder, written whole or not at all,
-so that the same command goes on where it was stopped, also with more seeds or other methods. Tables
-are made of all that is there.
+The predictions of each trained network are a file in the output folder, written completely or not
+at all. The same command therefore continues where it was stopped, also with more seeds or other
+methods. Tables are made of all results in the folder.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sys
+import logging
 import time
 import zipfile
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, pairwise
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,27 +23,25 @@ from deepcrop.cameras import spatial_split
 from deepcrop.cameras.site_years import CameraYear, write_table
 from deepcrop.cameras.spatial_split import TEST_SITES, split
 from deepcrop.errors import DeepCropError
-from deepcrop.evaluation import (
-    figures as score_figures,
-)
-from deepcrop.evaluation import (
-    scores,
-    weights_report,
-)
-from deepcrop.evaluation import (
-    tables as score_tables,
-)
-from deepcrop.evaluation.scores import Answers, Entry
-from deepcrop.evaluation.weights_report import network_answers, title_of
+from deepcrop.evaluation import scores, weights_report
+from deepcrop.evaluation import tables as score_tables
+from deepcrop.evaluation.scores import MethodResult, Predictions
+from deepcrop.evaluation.weights_report import method_title, network_predictions
 from deepcrop.network import CONFIGS, INPUTS, Config, Network, build, load
 from deepcrop.storage.files import atomic_file
-from deepcrop.studies.paper_samples import Study, camera_network, sample_set
+from deepcrop.studies.paper_samples import PaperExperiment, camera_network, load_sample_set
 from deepcrop.training import samples
 from deepcrop.training.examples import from_sample
 from deepcrop.training.experiment import Phase, read_experiment
 from deepcrop.training.fit import Source, fit
 from deepcrop.training.materials import FIRST_YEAR, Mapped, held_out, place_of
-from deepcrop.training.samples import Subset, Sample, SampleSet
+from deepcrop.training.samples import Sample, SampleSet, Subset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+_LOGGER = logging.getLogger(__name__)
 
 # One method --------------------------------------------------------------------------------------
 
@@ -78,7 +74,7 @@ def train_method(
     start: Path | None = None,
     radiometry: Sequence[str] = (),
 ) -> Path:
-    """Teach one method; a training that was interrupted goes on.
+    """Train one method; an interrupted training continues.
 
     Parameters
     ----------
@@ -87,15 +83,16 @@ def train_method(
     config : Config
         Of the network.
     train_samples, valid_samples : sequence of Sample
-        What it learns from, and what decides when to stop: other clusters, never a test site.
+        Samples to train on, and those that decide when to stop: of other clusters, never of a test
+        site.
     seed : int
-        Everything random follows from it.
+        Determines everything random.
     out : Path
         Folder for the log, the checkpoint and the weights.
     start : Path, optional
         Weights of the same configuration to start from; by default random ones.
     radiometry : sequence of str
-        Of the samples' radar, where their provenance says it: what the weights then expect.
+        Of the samples' radar, where their provenance states it: what the weights then expect.
 
     Returns
     -------
@@ -105,20 +102,21 @@ def train_method(
     Raises
     ------
     DeepCropError
-        If the weights to start from are of another network, or learned from cameras: a test site
+        If the weights to start from are of another network, or were trained on cameras: a test site
         could be among them.
     """
     phase = recipe(config, start)
     torch.manual_seed(seed)
-    network = build(config) if start is None else _started(start, config)
+    network = build(config) if start is None else _load_start(start, config)
     network = network.to("cuda" if torch.cuda.is_available() else "cpu")
-    every = [
-        (one.site, (one.latitude, one.longitude), one.simulated)
-        for one in chain(train_samples, valid_samples)
+    sites = [
+        (sample.site, (sample.latitude, sample.longitude), sample.simulated)
+        for sample in chain(train_samples, valid_samples)
     ]
+    # The card names also the sites that only decided when to stop: they are no test either.
     cameras = {
-        "pixels": score_tables.kind(any(simulated for *_, simulated in every)),
-        "sites": {site: place for site, place, _ in sorted(every)},
+        "pixels": score_tables.data_kind(any(simulated for *_, simulated in sites)),
+        "sites": {site: place for site, place, _ in sorted(sites)},
     }
     return fit(
         network,
@@ -131,25 +129,25 @@ def train_method(
     )
 
 
-def _started(start: Path, config: Config) -> Network:
+def _load_start(start: Path, config: Config) -> Network:
     """Read weights to start from."""
     network, about = load(start)
     if network.config != config:
         raise DeepCropError(f"{start} holds another network than the one to train.")
     if "cameras" in about["card"]:
         raise DeepCropError(
-            f"{start} has learned from cameras, perhaps from test sites; start from weights that "
-            "have only seen simulated tiles."
+            f"{start} was trained on cameras, perhaps on test sites; start from weights that were "
+            "trained on simulated tiles only."
         )
     return network
 
 
-# The whole ---------------------------------------------------------------------------------------
+# The whole experiment ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Job:
-    """One network to train and ask; numbers of samples."""
+    """One network to train and to test; samples are given by their numbers."""
 
     method: str
     seed: int
@@ -160,8 +158,8 @@ class Job:
     start: Path | None
 
 
-def reproduce(study: Study) -> Path:
-    """Run the experiment as far as it has not been run, and make its tables and figures.
+def reproduce(experiment: PaperExperiment) -> Path:
+    """Run what of the experiment is missing, and make its tables and figures.
 
     Returns
     -------
@@ -171,188 +169,223 @@ def reproduce(study: Study) -> Path:
     Raises
     ------
     DeepCropError
-        If data is missing, or the folder holds results of other settings.
+        If data is missing, or the folder has results of other settings.
     """
-    for method in study.methods:  # before hours of training, not after
-        if start := study.start_of(method):
-            _started(start, CONFIGS[method])
-    study.out.mkdir(parents=True, exist_ok=True)
-    every = camera_network(study)
-    write_table(every, study.out / "site_years.csv")
-    every = [year for year in every if year.accepted and year.year >= FIRST_YEAR]
-    places = {place_of(CONFIGS[name]): None for name in ("default", *study.methods)}
-    sets = {place: sample_set(study, every, place) for place in places}
-    seeds = range(1, study.seeds + 1)
+    # Unfit weights are rejected before hours of training, not after.
+    for method in experiment.methods:
+        if start := experiment.start_of(method):
+            _load_start(start, CONFIGS[method])
+    experiment.out.mkdir(parents=True, exist_ok=True)
+    years = camera_network(experiment)
+    write_table(years, experiment.out / "site_years.csv")
+    years = [year for year in years if year.accepted and year.year >= FIRST_YEAR]
+    # Samples of the default network's place are always made: the curve is scored on them.
+    places = {place_of(CONFIGS[name]): None for name in ("default", *experiment.methods)}
+    sets = {place: load_sample_set(experiment, years, place) for place in places}
+    seeds = range(1, experiment.seeds + 1)
     jobs = [
         job
-        for name in study.methods
-        for job in _jobs(study, name, seeds, sets[place_of(CONFIGS[name])], every)
+        for name in experiment.methods
+        for job in _jobs(experiment, name, seeds, sets[place_of(CONFIGS[name])], years)
     ]
-    first = sets[place_of(CONFIGS[study.methods[0]])]
-    if words := _empty_folds(study, first, every):
-        print(words, file=sys.stderr)
-    _run_all([*jobs, *_fold_jobs(study, first, every)], sets)
-    return write_report(study, sets, every)
+    first = sets[place_of(CONFIGS[experiment.methods[0]])]
+    if message := _empty_folds(experiment, first, years):
+        _LOGGER.warning(message)
+    _run_missing([*jobs, *_fold_jobs(experiment, first, years)], sets)
+    return write_report(experiment, sets, years)
 
 
 # Jobs --------------------------------------------------------------------------------------------
 
 
 def _jobs(
-    study: Study,
+    experiment: PaperExperiment,
     method: str,
     seeds: Iterable[int],
-    made: SampleSet,
+    sample_set: SampleSet,
     years: Sequence[CameraYear],
 ) -> list[Job]:
-    """One job for each seed of a method: train on training sites, test on the test sites.
+    """List a job for each seed of a method: train on training sites, test on the test sites.
 
     Raises
     ------
     DeepCropError
-        If no test site has a sample, or those that train are of a single cluster.
+        If no test site has a sample, or those of the training sites are of a single cluster.
     """
     parts = split(years)
-    train = _sampled(made, parts.train)
-    held = held_out(train)
-    learn, check = (
-        _numbers(made, (year for year, use in zip(train, which, strict=True) if use))
-        for which in (~held, held)
+    train_years = _with_sample(sample_set, parts.train)
+    held = held_out(train_years)
+    train, valid = (
+        _sample_numbers(
+            sample_set, (year for year, use in zip(train_years, mask, strict=True) if use)
+        )
+        for mask in (~held, held)
     )
-    ask = _numbers(made, parts.test)
-    if not ask:
+    test = _sample_numbers(sample_set, parts.test)
+    if not test:
         raise DeepCropError(
             f"No site-year of the test sites {', '.join(TEST_SITES)} has a sample; the "
-            f"tables left_out_*.csv in {study.out} say why."
+            f"tables left_out_*.csv in {experiment.out} say why."
         )
-    folder = study.out / "runs" / method
-    start = study.start_of(method)
-    return [Job(method, seed, folder / f"seed{seed}", learn, check, ask, start) for seed in seeds]
+    folder = experiment.out / "runs" / method
+    start = experiment.start_of(method)
+    return [Job(method, seed, folder / f"seed{seed}", train, valid, test, start) for seed in seeds]
 
 
-def _fold_jobs(study: Study, made: SampleSet, years: Sequence[CameraYear]) -> list[Job]:
-    """One job for each fold of all clusters that has samples; the next decides when to stop."""
-    method = study.methods[0]
-    folder = study.out / "folds" / str(study.folds) / method
-    folds = {fold: some for fold, some in _folds(study, made, years).items() if some}
+def _fold_jobs(
+    experiment: PaperExperiment, sample_set: SampleSet, years: Sequence[CameraYear]
+) -> list[Job]:
+    """List a job for each fold that has samples: test on it, the next fold decides when to stop."""
+    method = experiment.methods[0]
+    folder = experiment.out / "folds" / str(experiment.folds) / method
+    folds = _folds(experiment, sample_set, years)
+    folds = {fold: numbers for fold, numbers in folds.items() if numbers}
+    # Three at least: one to test, one that decides when to stop, one to train on.
     if folds and len(folds) < 3:
         raise DeepCropError(
-            f"Only {len(folds)} of {study.folds} folds have a sample; at least 3 are needed, of "
-            f"which one decides. The tables left_out_*.csv in {study.out} say what is missing."
+            f"Only {len(folds)} of {experiment.folds} folds have a sample; at least 3 are needed, "
+            "one of which decides when to stop. The tables left_out_*.csv in "
+            f"{experiment.out} say what is missing."
         )
     jobs = []
     for fold, held in pairwise([*folds, *list(folds)[:1]]):
-        train = [k for other, some in folds.items() if other not in (fold, held) for k in some]
-        parts = sorted(train), folds[held], folds[fold]
-        jobs.append(Job(method, 1, folder / f"fold{fold}", *parts, study.start_of(method)))
+        train = sorted(
+            k for other, numbers in folds.items() if other not in (fold, held) for k in numbers
+        )
+        jobs.append(
+            Job(
+                method,
+                seed=1,
+                folder=folder / f"fold{fold}",
+                train=train,
+                valid=folds[held],
+                test=folds[fold],
+                start=experiment.start_of(method),
+            )
+        )
     return jobs
 
 
-def _folds(study: Study, made: SampleSet, years: Sequence[CameraYear]) -> dict[int, list[int]]:
-    """Deal all clusters into folds: the samples of each; there may be none, of real pixels."""
-    if study.folds is None:
+def _folds(
+    experiment: PaperExperiment, sample_set: SampleSet, years: Sequence[CameraYear]
+) -> dict[int, list[int]]:
+    """Distribute all clusters into folds; return the samples of each.
+
+    A fold may have no sample where pixels are real.
+    """
+    if experiment.folds is None:
         return {}
-    dealt = spatial_split.folds(years, study.folds)
+    fold_of_year = spatial_split.folds(years, experiment.folds)
     return {
-        fold: _numbers(made, (year for year, of in zip(years, dealt, strict=True) if of == fold))
-        for fold in range(study.folds)
+        fold: _sample_numbers(
+            sample_set,
+            (year for year, number in zip(years, fold_of_year, strict=True) if number == fold),
+        )
+        for fold in range(experiment.folds)
     }
 
 
-def _empty_folds(study: Study, made: SampleSet, years: Sequence[CameraYear]) -> str:
-    """Say how many folds are left out because they have no sample, if any."""
-    folds = _folds(study, made, years)
-    empty = sum(not some for some in folds.values())
+def _empty_folds(
+    experiment: PaperExperiment, sample_set: SampleSet, years: Sequence[CameraYear]
+) -> str:
+    """State how many folds are left out because they have no sample, if any."""
+    folds = _folds(experiment, sample_set, years)
+    empty = sum(not numbers for numbers in folds.values())
     return f"{empty} of {len(folds)} folds have no sample and are left out." if empty else ""
 
 
-def _sampled(made: SampleSet, years: Iterable[CameraYear]) -> list[CameraYear]:
-    """Site-years of which there is a sample."""
-    there = {samples.site_year_of(fact) for fact in made.facts}
-    return [year for year in years if year.name in there]
+def _with_sample(sample_set: SampleSet, years: Iterable[CameraYear]) -> list[CameraYear]:
+    """Select the site-years that have a sample."""
+    names = {samples.site_year_of(fact) for fact in sample_set.facts}
+    return [year for year in years if year.name in names]
 
 
-def _numbers(made: SampleSet, years: Iterable[CameraYear]) -> list[int]:
-    """Numbers of the samples of some site-years."""
+def _sample_numbers(sample_set: SampleSet, years: Iterable[CameraYear]) -> list[int]:
+    """Return the numbers of the samples of site-years."""
     names = {year.name for year in years}
-    return [k for k, fact in enumerate(made.facts) if samples.site_year_of(fact) in names]
+    return [k for k, fact in enumerate(sample_set.facts) if samples.site_year_of(fact) in names]
 
 
-def _run_all(jobs: Sequence[Job], sets: dict[str, SampleSet]) -> None:
-    """Do the jobs that are not done, and say how long it will take."""
-    missing = [job for job in jobs if not _done(job, sets[place_of(CONFIGS[job.method])])]
+def _run_missing(jobs: Sequence[Job], sets: dict[str, SampleSet]) -> None:
+    """Run the jobs that are not finished, and report the time that is left."""
+    missing = [job for job in jobs if not _finished(job, sets[place_of(CONFIGS[job.method])])]
     begun = time.monotonic()
     for number, job in enumerate(missing):
         left = (time.monotonic() - begun) / number * (len(missing) - number) if number else None
-        words = "" if left is None else f", about {left / 60:.0f} min left"
-        what = f"{job.method}, {job.folder.name}"
-        print(f"training {number + 1} of {len(missing)}: {what}{words}", file=sys.stderr)
+        remaining = "" if left is None else f", about {left / 60:.0f} min left"
+        _LOGGER.info(
+            "training %d of %d: %s, %s%s",
+            number + 1, len(missing), job.method, job.folder.name, remaining,
+        )  # fmt: skip
         _run(job, sets[place_of(CONFIGS[job.method])])
 
 
-def _run(job: Job, made: SampleSet) -> None:
-    train, valid, test = (Subset(made, some) for some in (job.train, job.valid, job.test))
+def _run(job: Job, sample_set: SampleSet) -> None:
+    train, valid, test = (Subset(sample_set, part) for part in (job.train, job.valid, job.test))
     weights = train_method(
         job.method, CONFIGS[job.method], train, valid, job.seed, job.folder, job.start,
-        made.provenance.get("radiometry", ()),
+        sample_set.provenance.get("radiometry", ()),
     )  # fmt: skip
-    answers = network_answers(load(weights)[0], test)
-    content = {k: v for k in _ARRAYS if (v := getattr(answers, k)) is not None}
-    with atomic_file(job.folder / "answers.npz") as part:
-        np.savez_compressed(part, about=np.array(json.dumps(_identity(job, made))), **content)
-    (job.folder / "checkpoint.pt").unlink(missing_ok=True)  # gigabytes, of the published network
+    predictions = network_predictions(load(weights)[0], test)
+    arrays = {k: v for k in _ARRAYS if (v := getattr(predictions, k)) is not None}
+    with atomic_file(job.folder / _PREDICTIONS) as part:
+        np.savez_compressed(part, about=np.array(json.dumps(_identity(job, sample_set))), **arrays)
+    # The published network's checkpoint has gigabytes, and is of no use any more.
+    (job.folder / "checkpoint.pt").unlink(missing_ok=True)
 
 
+_PREDICTIONS = "predictions.npz"
 _ARRAYS = ("day", "low", "high", "probability", "snapped")
 
 
-def _identity(job: Job, made: SampleSet) -> dict[str, Any]:
-    """All that decides what a job gives, in JSON types."""
+def _identity(job: Job, sample_set: SampleSet) -> dict[str, Any]:
+    """Return everything that determines the predictions of a job, in JSON types."""
     config = CONFIGS[job.method]
-    name_of = [fact["name"] for fact in made.facts]
-    learned = "\n".join(name_of[k] for k in (*job.train, -1, *job.valid))
+    names = [fact["name"] for fact in sample_set.facts]
+    # The same samples in other roles are another job: -1 stands between training and validation.
+    train = "\n".join(names[k] for k in (*job.train, -1, *job.valid))
     identity = {
         "method": job.method,
         "seed": job.seed,
         "config": config.to_dict(),
         "training": asdict(replace(recipe(config, job.start).training, seed=job.seed)),
         "start": job.start and hashlib.sha256(job.start.read_bytes()).hexdigest(),
-        "samples": made.provenance,
-        "learned": hashlib.sha256(learned.encode()).hexdigest(),
-        "asked": [name_of[k] for k in job.test],
+        "samples": sample_set.provenance,
+        "train": hashlib.sha256(train.encode()).hexdigest(),
+        "test": [names[k] for k in job.test],
     }
-    return json.loads(json.dumps(identity))
+    return dict(json.loads(json.dumps(identity)))
 
 
-def _done(job: Job, made: SampleSet) -> bool:
-    """Whether the answers are there.
+def _finished(job: Job, sample_set: SampleSet) -> bool:
+    """Whether the predictions of a job are in its folder.
 
     Raises
     ------
     DeepCropError
-        If they are of something else.
+        If they are of other settings.
     """
-    path = job.folder / "answers.npz"
+    path = job.folder / _PREDICTIONS
     if not path.exists():
         return False
-    found, wanted = _read(path)[1], _identity(job, made)
-    if wrong := [key for key in wanted if found.get(key) != wanted[key]]:
+    found, expected = _read(path)[1], _identity(job, sample_set)
+    if different := [key for key in expected if found.get(key) != expected[key]]:
         raise DeepCropError(
-            f"{path} was made with other settings ({', '.join(wrong)} differ). Delete it, or "
+            f"{path} was made with other settings ({', '.join(different)} differ). Delete it, or "
             "choose another --out."
         )
     return True
 
 
-def _answers(job: Job) -> Answers:
-    return _read(job.folder / "answers.npz")[0]
+def _predictions(job: Job) -> Predictions:
+    return _read(job.folder / _PREDICTIONS)[0]
 
 
-def _read(path: Path) -> tuple[Answers, dict[str, Any]]:
+def _read(path: Path) -> tuple[Predictions, dict[str, Any]]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in _ARRAYS if name in file}
-            return Answers(**arrays), json.loads(str(file["about"]))
+            return Predictions(**arrays), json.loads(str(file["about"]))
     except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise DeepCropError(f"{path} cannot be read ({error}); delete it.") from None
 
@@ -360,84 +393,102 @@ def _read(path: Path) -> tuple[Answers, dict[str, Any]]:
 # Tables ------------------------------------------------------------------------------------------
 
 
-def write_report(study: Study, sets: dict[str, SampleSet], years: Sequence[CameraYear]) -> Path:
-    """Make all tables and figures of what is there, also of methods and seeds of earlier runs."""
+def write_report(
+    experiment: PaperExperiment, sets: dict[str, SampleSet], years: Sequence[CameraYear]
+) -> Path:
+    """Make all tables and figures of the results in the folder, also those of earlier runs."""
     parts = split(years)
-    curves: dict[str, Entry] = {}
-    networks: dict[str, Entry] = {}
-    for place, made in sets.items():
-        train, test = _numbers(made, parts.train), _numbers(made, parts.test)
-        curves |= weights_report.curves(made, train, test, place)
-        truth = scores.truth_of(Subset(made, test))
+    curves: dict[str, MethodResult] = {}
+    networks: dict[str, MethodResult] = {}
+    for place, sample_set in sets.items():
+        train, test = (_sample_numbers(sample_set, part) for part in (parts.train, parts.test))
+        curves |= weights_report.curve_results(sample_set, train, test, place)
+        reference = scores.reference_dates(Subset(sample_set, test))
         for method in (name for name in CONFIGS if place_of(CONFIGS[name]) == place):
-            jobs = _jobs(study, method, _seeds(study.out / "runs" / method), made, years)
-            if runs := [_answers(job) for job in jobs if _done(job, made)]:
-                networks[method] = Entry(title_of(method), truth, runs)
-    every = [*curves.values(), *networks.values()]
+            seeds = _finished_seeds(experiment.out / "runs" / method)
+            jobs = _jobs(experiment, method, seeds, sample_set, years)
+            if runs := [_predictions(job) for job in jobs if _finished(job, sample_set)]:
+                networks[method] = MethodResult(method_title(method), reference, runs)
+    results = [*curves.values(), *networks.values()]
     tables = [
         *weights_report.paper_tables(curves, networks),
-        score_tables.everything(every),
-        score_tables.by_crop(every),
-        score_tables.by_images(every),
+        score_tables.all_scores(results),
+        score_tables.by_crop(results),
+        score_tables.by_images(results),
     ]
-    if study.folds is not None:
-        tables.append(score_tables.by_cluster(_fold_entries(study, sets, years), study.folds))
-    pictured = [*list(curves.values())[:2], *list(networks.values())[-1:]]
+    if experiment.folds is not None:
+        fold_results = _fold_results(experiment, sets, years)
+        tables.append(score_tables.by_cluster(fold_results, experiment.folds))
+    # Figures of single dates show the curve, plain and calibrated, and one network: ours if it was
+    # trained, otherwise the last.
+    main = [*list(curves.values())[:2], *list(networks.values())[-1:]]
     if "default" in networks:
-        pictured[2:] = [networks["default"]]
-    figures = {
-        "errors": ("Error by stage and method", score_figures.errors(every, "Test sites")),
-        "scatter": ("Answers against cameras", score_figures.scatter(pictured, "Test sites")),
-        "images": ("Error by clear images", score_figures.images(pictured, "Test sites")),
-    }
+        main[2:] = [networks["default"]]
+    figures = weights_report.draw_scores(results, main, "Test sites")
     radar = [networks[name] for name in ("default", "optical-only") if name in networks]
-    place = place_of(CONFIGS["default"])
-    figures |= weights_report.site_pictures(
-        Subset(sets[place], _numbers(sets[place], parts.test)),
-        pictured,
+    default_set = sets[place_of(CONFIGS["default"])]
+    figures |= weights_report.draw_sites(
+        Subset(default_set, _sample_numbers(default_set, parts.test)),
+        main,
         (radar[0], radar[1]) if len(radar) == 2 else None,
         {year.name: year for year in parts.test},
     )
+    head = _head(experiment, sets, years)
+    return weights_report.write_report(
+        experiment.out, tables, figures, head, results[0].reference.simulated
+    )
+
+
+def _head(
+    experiment: PaperExperiment, sets: dict[str, SampleSet], years: Sequence[CameraYear]
+) -> str:
+    """State the archive, and how many site-years are used for what."""
+    parts = split(years)
+    place = place_of(CONFIGS["default"])
     used = {
-        what: _sampled(sets[place], some)
-        for what, some in (
+        use: _with_sample(sets[place], part)
+        for use, part in (
             ("train and decide when to stop", parts.train),
             ("test", parts.test),
             ("near a test site are left out", parts.left_out),
         )
     }
     counts = "; ".join(
-        f"{len(some)} site-years of {len({year.site for year in some})} sites {what}"
-        for what, some in used.items()
+        f"{len(part)} site-years of {len({year.site for year in part})} sites {use}"
+        for use, part in used.items()
     )
-    archive = "; ".join([study.archive, *sets[place].provenance.get("sources", [])])
+    archive = "; ".join([experiment.archive, *sets[place].provenance.get("sources", [])])
     head = (
         f"Archive: {archive}. {counts}. Site-years are those that the screening accepted, "
         f"from {FIRST_YEAR} on; verdicts are in site_years.csv."
     )
     if missing := len(years) - sum(map(len, used.values())):
         head += f" {missing} more have no sample: left_out_{place}.csv."
-    if words := _empty_folds(study, sets[place_of(CONFIGS[study.methods[0]])], years):
-        head += f" {words}"
-    return weights_report.write(study.out, tables, figures, head, every[0].truth.simulated)
+    first = sets[place_of(CONFIGS[experiment.methods[0]])]
+    if message := _empty_folds(experiment, first, years):
+        head += f" {message}"
+    return head
 
 
-def _seeds(folder: Path) -> list[int]:
-    """Seeds of a method that are done."""
-    return sorted(int(path.parent.name[4:]) for path in folder.glob("seed*/answers.npz"))
+def _finished_seeds(folder: Path) -> list[int]:
+    """List the finished seeds of a method."""
+    return sorted(int(path.parent.name[4:]) for path in folder.glob(f"seed*/{_PREDICTIONS}"))
 
 
-def _fold_entries(
-    study: Study, sets: dict[str, SampleSet], years: Sequence[CameraYear]
-) -> list[Entry]:
-    """Put the folds together: each sample is answered by what was learned without its cluster."""
-    place = place_of(CONFIGS[study.methods[0]])
-    made = sets[place]
-    together: dict[str, list[Entry]] = {}
-    for job in _fold_jobs(study, made, years):
-        found = weights_report.curves(made, [*job.train, *job.valid], job.test, place)
-        truth = next(iter(found.values())).truth
-        found["network"] = Entry(title_of(job.method), truth, [_answers(job)])
-        for name, entry in found.items():
-            together.setdefault(name, []).append(entry)
-    return [scores.joined(some) for some in together.values()]
+def _fold_results(
+    experiment: PaperExperiment, sets: dict[str, SampleSet], years: Sequence[CameraYear]
+) -> list[MethodResult]:
+    """Join the folds: each sample is dated by a network that was trained without its cluster."""
+    place = place_of(CONFIGS[experiment.methods[0]])
+    sample_set = sets[place]
+    by_method: dict[str, list[MethodResult]] = {}
+    for job in _fold_jobs(experiment, sample_set, years):
+        # The curve's offset comes from the same samples as the network's training.
+        results = weights_report.curve_results(
+            sample_set, [*job.train, *job.valid], job.test, place
+        )
+        reference = next(iter(results.values())).reference
+        results["network"] = MethodResult(method_title(job.method), reference, [_predictions(job)])
+        for name, result in results.items():
+            by_method.setdefault(name, []).append(result)
+    return [scores.concatenate(results) for results in by_method.values()]

@@ -1,22 +1,20 @@
-"""Real satellites against real cameras: 29 site-years of EVI, and one year of image chips.
+"""Score dates from real satellites against real cameras: 29 site-years of EVI, a year of chips.
 
-The archives are of doi 10.34133/remotesensing.0878 (BSD-style licence); of their 30 site-years one
-is left out (`DROPPED`). Labels are the project's own dates of the cameras' greenness; what was
-observed in the fields stands beside them.
+The data are those of doi 10.34133/remotesensing.0878 (BSD-style licence); of their 30 site-years
+one is left out (`DROPPED`). Labels are the project's own dates of the cameras' greenness; dates of
+emergence and harvest that were observed in the fields are read as well.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
 import torch
-from numpy.typing import NDArray
 from pyproj import Transformer
 
 from deepcrop import stages
@@ -24,7 +22,12 @@ from deepcrop.cameras.crop_table import read_crops
 from deepcrop.cameras.labels import PRESET, SMOOTHER, SiteYear, label_series
 from deepcrop.cameras.spatial_split import taught_sites
 from deepcrop.errors import DeepCropError
-from deepcrop.evaluation.scores import Answers, Truth, offsets, shifted
+from deepcrop.evaluation.scores import (
+    Predictions,
+    ReferenceDates,
+    median_offsets,
+    subtract_offsets,
+)
 from deepcrop.grid import PATCH_CENTRE, PATCH_SIZE
 from deepcrop.network.weights import Network, load
 from deepcrop.phenology.slots import curve_dates
@@ -34,6 +37,12 @@ from deepcrop.training.curve_labels import as_patch, unlabelled
 from deepcrop.training.examples import SPREAD_OF_INTERVAL, Example, predict
 from deepcrop.training.experiment import read_experiment
 from deepcrop.training.fit import Source, fit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 SOURCE = (
     "daily camera greenness and gap-filled HLS EVI (30 m) of 29 US maize and soya site-years, 2021 "
@@ -69,19 +78,20 @@ PLACES = {
 """Latitude and longitude of the cameras, as the archive lists them (`phenocams`)."""
 
 LATITUDE = 41.0
-"""Degrees, of the US corn belt; decides only which season of a year is the main one."""
+"""Degrees, of the US corn belt; it only decides which season of a year is the main one."""
 
-EVERY = 5
-"""Days between the values of the gap-filled EVI that a network is given: as a satellite passes."""
+STEP = 5
+"""Days between the values of the gap-filled EVI that a network reads: the revisit of Sentinel-2."""
 
 BLUE, GREEN, RED = 0.03, 0.06, 0.05
-"""Reflectances that are made up for EVI; near infrared follows from them."""
+"""Invented reflectances for an EVI value; near infrared follows from them and from EVI."""
 
 FIELD = (39.2316, -92.15217)
-"""Latitude and longitude of the middle of what the camera goodwaterbau sees (`phenocam_fov`)."""
+"""Latitude and longitude of the middle of the field of view of the camera goodwaterbau
+(`phenocam_fov`)."""
 
 (FINE_TUNING,) = read_experiment("evi-cameras").phases
-"""Recipe of the fine-tuning."""
+"""Recipe of the fine-tuning: it takes a few seconds, with two dozen examples of one pixel."""
 
 CHIPS = "goodwaterbau"
 """Camera of the image chips."""
@@ -98,17 +108,17 @@ class SiteYears:
 
     Attributes
     ----------
-    truth : Truth
+    reference : ReferenceDates
         The cameras' dates by the project's own labels, main season in slot 1.
     days, evi : tuple of ndarray (times,)
         Daily gap-filled EVI, by days since 1 January.
     examples : tuple of Example
-        Every fifth value (`EVERY`), with the camera's dates as labels.
+        Every fifth value (`STEP`), with the camera's dates as labels.
     emergence, harvest : ndarray of float (n,)
         Observed in the field, days since 1 January; NaN where not known.
     """
 
-    truth: Truth
+    reference: ReferenceDates
     days: tuple[NDArray[np.float32], ...]
     evi: tuple[NDArray[np.float32], ...]
     examples: tuple[Example, ...]
@@ -117,16 +127,16 @@ class SiteYears:
 
 
 def site_of(site_year: str) -> str:
-    """Name without year and number of the camera: neighbours count as one site."""
+    """Return the name without year and number of the camera: neighbours count as one site."""
     camera = re.sub(r"_\d{4}$", "", site_year)
     return SIBLINGS.get(camera, re.sub(r"\d+$", "", camera))
 
 
 def evi_bands(evi: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Reflectances (times, 4) whose EVI is the given one; below 2.5."""
+    """Invent reflectances (times, 4) that have a given EVI, below 2.5."""
     nir = (2.5 * RED + evi * (6 * RED - 7.5 * BLUE + 1)) / (2.5 - evi)
-    made = [np.full_like(nir, value) for value in (BLUE, GREEN, RED)]
-    return np.stack([*made, nir], 1).astype(np.float32)
+    visible = [np.full_like(nir, value) for value in (BLUE, GREEN, RED)]
+    return np.stack([*visible, nir], 1).astype(np.float32)
 
 
 def read_hls(data: Path) -> SiteYears:
@@ -137,78 +147,83 @@ def read_hls(data: Path) -> SiteYears:
     DeepCropError
         If a file is missing.
     """
-    series = _series(data / "hls_camera" / "gcc_evi_daily_2021_2022.csv")
-    seen = _observed(data / "hls_camera" / "observed_stages_2021_2022.csv")
+    series = _read_series(data / "hls_camera" / "gcc_evi_daily_2021_2022.csv")
+    observed = _read_observed(data / "hls_camera" / "observed_stages_2021_2022.csv")
     names = [name for name in sorted(series) if name not in DROPPED]
     years = np.array([int(name[-4:]) for name in names])
     days, evi, day, examples = [], [], [], []
     for name, year in zip(names, years, strict=True):
-        dates, gcc, green = series[name]
+        dates, gcc, daily_evi = series[name]
         time = stages.to_days(dates, int(year))
         main, low, high = _camera_dates(gcc, time, int(year))
-        pick = slice(None, None, EVERY)
-        example = unlabelled(as_patch(evi_bands(green[pick])), time[pick])
+        pick = slice(None, None, STEP)
+        example = unlabelled(as_patch(evi_bands(daily_evi[pick])), time[pick])
+        # Labels by the camera's definition only; the curve's dates stay unknown, the second season
+        # too: it is neither dated nor ruled out.
         camera = slice(0, len(CALENDAR))
         example.day[0, 0, camera] = main
         example.spread[0, 0, camera] = (high - low) * SPREAD_OF_INTERVAL
         days.append(time)
-        evi.append(green)
+        evi.append(daily_evi)
         day.append(main)
         examples.append(example)
     known = np.full((len(names), stages.SLOTS, len(STAGES)), np.nan)
     known[:, 0] = np.array(day)[:, _CAMERA]
-    facts = [seen.get(name, ("", np.nan, np.nan)) for name in names]
+    facts = [observed.get(name, ("", np.nan, np.nan)) for name in names]
+    crop, emergence, harvest = (np.array(column) for column in zip(*facts, strict=True))
+    # Neighbouring cameras are one site, and one cluster: what is fitted at one is not tested there.
     sites = np.array([site_of(name) for name in names])
-    truth = Truth(
+    reference = ReferenceDates(
         site_year=np.array(names),
         site=sites,
         cluster=sites,
-        crop=np.array([fact[0] or "unknown" for fact in facts]),
+        crop=np.where(crop == "", "unknown", crop),
         year=years,
         day=known,
         none=np.zeros(known.shape, np.bool_),
         clear=np.zeros(known.shape, np.int64),
         simulated=False,
     )
-    return SiteYears(
-        truth, tuple(days), tuple(evi), tuple(examples),
-        np.array([fact[1] for fact in facts]), np.array([fact[2] for fact in facts]),
-    )  # fmt: skip
+    return SiteYears(reference, tuple(days), tuple(evi), tuple(examples), emergence, harvest)
 
 
-def _series(path: Path) -> dict[str, tuple[NDArray, NDArray[np.float32], NDArray[np.float32]]]:
+def _read_series(
+    path: Path,
+) -> dict[str, tuple[NDArray[np.datetime64], NDArray[np.float32], NDArray[np.float32]]]:
     """Read dates, camera greenness and EVI by site-year, in order of time."""
     points: dict[str, dict[np.datetime64, tuple[float, float]]] = {}
-    for row in _rows(path):
+    for row in _read_rows(path):
         month, day, year = (int(part) for part in row["date"].split("/"))
         date = np.datetime64(f"{year:04d}-{month:02d}-{day:02d}")
         values = (float(row["gcc_mean"] or "nan"), float(row["evi"] or "nan"))
         points.setdefault(row["source_file"], {})[date] = values
     series = {}
-    for name, of_date in points.items():
-        dates = np.array(sorted(of_date))
-        gcc, evi = np.array([of_date[date] for date in dates], np.float32).T
+    for name, by_date in points.items():
+        dates = np.array(sorted(by_date))
+        gcc, evi = np.array([by_date[date] for date in dates], np.float32).T
         series[name] = (dates, gcc, evi)
     return series
 
 
-def _observed(path: Path) -> dict[str, tuple[str, float, float]]:
-    """Read crop, emergence and harvest by site-year; dates of another year are slips, left out."""
-    found = {}
-    for row in _rows(path):
+def _read_observed(path: Path) -> dict[str, tuple[str, float, float]]:
+    """Read crop, emergence and harvest by site-year."""
+    observed = {}
+    for row in _read_rows(path):
         year = int(row["Ano"])
         days = []
         for name in ("Emergence phenocam", "harvest Phenocam"):
             text = row[name].strip()
             date = f"{text[:4]}-{text[4:6]}-{text[6:]}"
-            right = text.startswith(str(year))
-            days.append(float(stages.to_days([np.datetime64(date)], year)[0]) if right else np.nan)
+            # A date of another year than its row is a slip of the table and is left out.
+            same_year = text.startswith(str(year))
+            day = float(stages.to_days([np.datetime64(date)], year)[0]) if same_year else np.nan
+            days.append(day)
         crop = row["Crop"].strip().lower()
-        found[f"{row['Phenocam'].strip()}_{year}"] = (crop, days[0], days[1])
-    return found
+        observed[f"{row['Phenocam'].strip()}_{year}"] = (crop, days[0], days[1])
+    return observed
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _read_rows(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return list(csv.DictReader(file))
@@ -218,49 +233,57 @@ def _rows(path: Path) -> list[dict[str, str]]:
         ) from None
 
 
-def _camera_dates(gcc: NDArray[np.float32], days: NDArray, year: int) -> list[NDArray[np.float32]]:
-    """Dates of a camera's main season by `CALENDAR`, and their 90 % interval, as labels have it."""
+def _camera_dates(
+    gcc: NDArray[np.float32], days: NDArray[np.float32], year: int
+) -> list[NDArray[np.float32]]:
+    """Date a camera's main season as labels do: days, low and high (5,), by `CALENDAR`."""
     found = curve_dates(gcc[None], days, year, LATITUDE, smoother=SMOOTHER, preset=PRESET)
-    return [part[0, 0] for part in (found.day, found.low, found.high)]
+    return [array[0, 0] for array in (found.day, found.low, found.high)]
 
 
-def evi_curve(years: SiteYears, smoother: str) -> Answers:
-    """Dates of the curve through daily EVI, settings as for Sentinel-2."""
+# Methods -----------------------------------------------------------------------------------------
+
+
+def evi_curve(years: SiteYears, smoother: str) -> Predictions:
+    """Date the curve through daily EVI, with the settings for Sentinel-2."""
     found = [
         curve_dates(evi[None], days, int(year), LATITUDE, smoother)
-        for evi, days, year in zip(years.evi, years.days, years.truth.year, strict=True)
+        for evi, days, year in zip(years.evi, years.days, years.reference.year, strict=True)
     ]
-    return Answers(*(
-        np.concatenate([getattr(one, name) for one in found])[:, :, _CAMERA]
+    return Predictions(*(
+        np.concatenate([getattr(dates, name) for dates in found])[:, :, _CAMERA]
         for name in ("day", "low", "high")
     ))  # fmt: skip
 
 
-def offset_elsewhere(answers: Answers, truth: Truth, site: str) -> NDArray[np.float64]:
-    """Median error of each stage (4,) at all sites but one."""
-    others = truth.site != site
-    return offsets(answers.part(others), truth.part(others))
+def offset_elsewhere(
+    predictions: Predictions, reference: ReferenceDates, site: str
+) -> NDArray[np.float64]:
+    """Compute the median error of each stage (4,) at all other sites."""
+    others = reference.site != site
+    return median_offsets(predictions.subset(others), reference.subset(others))
 
 
-def leave_one_site_out_offset(answers: Answers, truth: Truth) -> Answers:
-    """Answers less the median error of each stage at all other sites."""
-    parts = np.full((3, *answers.day.shape), np.nan)
-    for site in np.unique(truth.site):
-        here = truth.site == site
-        moved = shifted(answers.part(here), offset_elsewhere(answers, truth, str(site)))
-        for part, name in zip(parts, ("day", "low", "high"), strict=True):
-            part[here] = getattr(moved, name)
-    return Answers(*parts)
+def subtract_offset_elsewhere(predictions: Predictions, reference: ReferenceDates) -> Predictions:
+    """Subtract from each stage its median error at all other sites."""
+    arrays = {name: np.full(predictions.day.shape, np.nan) for name in ("day", "low", "high")}
+    for site in np.unique(reference.site):
+        here = reference.site == site
+        offsets = offset_elsewhere(predictions, reference, str(site))
+        moved = subtract_offsets(predictions.subset(here), offsets)
+        for name, array in arrays.items():
+            array[here] = getattr(moved, name)
+    return Predictions(**arrays)
 
 
-def camera_dates(network: Network, examples: Sequence[Example]) -> Answers:
-    """Dates of a network, by the camera's ruler."""
+def camera_dates(network: Network, examples: Sequence[Example]) -> Predictions:
+    """Predict dates with a network, in the camera definition."""
     places = [network.config.stages.index(name) for name in STAGES]
-    return Answers(*(part[:, :, places] for part in predict(network, examples)))
+    return Predictions(*predict(network, examples).map(lambda array: array[:, :, places]))
 
 
-def network_answers(weights: Path, examples: Sequence[Example]) -> Answers:
-    """Dates of a network in a file, by the camera's ruler."""
+def network_predictions(weights: Path, examples: Sequence[Example]) -> Predictions:
+    """Predict dates with the network of a file, in the camera definition."""
     return camera_dates(load(weights)[0], examples)
 
 
@@ -272,18 +295,19 @@ def fine_tune(
     out: Path,
     seed: int,
 ) -> Path:
-    """Teach a network that is already taught a little more, for this experiment alone.
+    """Fine-tune a trained network for this study alone.
 
-    Some of the cameras stand at test sites of the paper, or near one. The card names all that
-    taught or decided, so that the weights are refused there (`deepcrop.cameras.spatial_split.taught_clusters`).
+    Some of the cameras stand at test sites of the paper, or near one. The card names all cameras of
+    ``train`` and ``valid``, so that the weights are rejected at those sites
+    (`deepcrop.cameras.spatial_split.taught_clusters`).
 
     Parameters
     ----------
     weights : Path
-        Where it starts.
+        Weights to start from.
     years : SiteYears
     train, valid : ndarray of int
-        Numbers of the site-years to learn from, and of those that decide when to stop.
+        Numbers of the site-years to train on, and of those that decide when to stop.
     out : Path
         Folder for weights and log.
     seed : int
@@ -295,7 +319,7 @@ def fine_tune(
     """
     torch.manual_seed(seed)
     network, about = load(weights)
-    names = [years.truth.site_year[k].rpartition("_")[0] for k in (*train, *valid)]
+    names = [years.reference.site_year[k].rpartition("_")[0] for k in (*train, *valid)]
     cameras = {
         **(about["card"].get("cameras") or {}),
         "sites": taught_sites(about["card"]) | {name: PLACES[name] for name in sorted(names)},
@@ -311,8 +335,10 @@ def fine_tune(
     )
 
 
-def fine_tuned_answers(years: SiteYears, weights: Path, folder: Path, seed: int = 1) -> Answers:
-    """Dates of every site by a network that was fine-tuned without that site.
+def fine_tuned_predictions(
+    years: SiteYears, weights: Path, folder: Path, seed: int = 1
+) -> Predictions:
+    """Date every site with a network that was fine-tuned without that site.
 
     Every sixth of the other sites decides when to stop.
 
@@ -320,27 +346,27 @@ def fine_tuned_answers(years: SiteYears, weights: Path, folder: Path, seed: int 
     ----------
     years : SiteYears
     weights : Path
-        A network that reads EVI, taught before (`CONFIGS["evi-only"]`).
+        A trained network that reads EVI (`CONFIGS["evi-only"]`).
     folder : Path
-        Takes a folder for each site; what is finished there is not done again.
+        Gets a folder for each site; a site that is finished there is not trained again.
     seed : int
     """
-    site = years.truth.site
+    site = years.reference.site
     shape = (len(site), stages.SLOTS, len(STAGES))
-    parts = {name: np.full(shape, np.nan) for name in ("day", "low", "high", "probability")}
-    for one in np.unique(site):
-        others = np.random.default_rng(seed).permutation(np.unique(site[site != one]))
-        held = np.isin(site, others[::6])
-        out = folder / str(one)
+    arrays = {name: np.full(shape, np.nan) for name in ("day", "low", "high", "probability")}
+    for tested in np.unique(site):
+        others = np.random.default_rng(seed).permutation(np.unique(site[site != tested]))
+        held_out = np.isin(site, others[::6])
+        out = folder / str(tested)
         tuned = out / "weights.safetensors"
         if not tuned.exists():
-            train = np.flatnonzero((site != one) & ~held)
-            tuned = fine_tune(weights, years, train, np.flatnonzero(held), out, seed)
-        here = np.flatnonzero(site == one)
-        answers = network_answers(tuned, [years.examples[k] for k in here])
-        for name, part in parts.items():
-            part[here] = getattr(answers, name)
-    return Answers(**parts)
+            train = np.flatnonzero((site != tested) & ~held_out)
+            tuned = fine_tune(weights, years, train, np.flatnonzero(held_out), out, seed)
+        here = np.flatnonzero(site == tested)
+        predictions = network_predictions(tuned, [years.examples[k] for k in here])
+        for name, array in arrays.items():
+            array[here] = getattr(predictions, name)
+    return Predictions(**arrays)
 
 
 # Image chips ------------------------------------------------------------------------------------
@@ -349,8 +375,8 @@ def fine_tuned_answers(years: SiteYears, weights: Path, folder: Path, seed: int 
 def read_chips(data: Path) -> tuple[Example, SiteYear]:
     """Read the chips of 2023 around the field that the camera `CHIPS` sees, and its labels.
 
-    Pixels of 30 m are repeated to 10 m. Clear is what Fmask calls neither cloud, nor next to cloud,
-    nor shadow, nor snow.
+    Pixels of 30 m are repeated to 10 m. A pixel is clear if Fmask calls it neither cloud, nor next
+    to cloud, nor shadow, nor snow.
     """
     year = 2023
     folder = data / "hls_camera" / f"{CHIPS}_{year}_hls30"
@@ -361,6 +387,7 @@ def read_chips(data: Path) -> tuple[Example, SiteYear]:
     for path in masks:
         with rasterio.open(path) as file:
             mask, box, crs = file.read(1), file.transform, file.crs
+        # Bits 1 to 4 of Fmask: cloud, next to cloud or shadow, shadow, snow; 255 is no data.
         clear = ((mask & 0b11110) == 0) & (mask != 255)
         bands = []
         for band in ("B02", "B03", "B04", "NIR"):
@@ -374,19 +401,20 @@ def read_chips(data: Path) -> tuple[Example, SiteYear]:
     top, left = row - PATCH_CENTRE, col - PATCH_CENTRE
     patches = np.stack(images)[:, :, top : top + PATCH_SIZE, left : left + PATCH_SIZE]
     dates = np.array([f"{p.name[:4]}-{p.name[4:6]}-{p.name[6:8]}" for p in masks], "datetime64[D]")
+    # Scenes in which the pixel of the camera's field is cloudy date nothing.
     centre = patches[:, :, PATCH_CENTRE, PATCH_CENTRE]
-    seen = np.isfinite(centre).all(1)
-    example = unlabelled(patches[seen], stages.to_days(dates, year)[seen])
+    clear = np.isfinite(centre).all(1)
+    example = unlabelled(patches[clear], stages.to_days(dates, year)[clear])
     crops = data / "phenocam" / "crop_type_by_site_year.csv"
     camera = label_series(
         read_series(data / "phenocam" / "series" / f"{CHIPS}_AG_1000_3day.csv"),
         crops=read_crops(crops) if crops.exists() else None,
     )
-    return example, next(one for one in camera.years if one.year == year)
+    return example, next(site_year for site_year in camera.years if site_year.year == year)
 
 
 def main_season(year: SiteYear) -> NDArray[np.float64]:
-    """Days of the main season of a camera (4,), by `STAGES`; NaN where there is none."""
+    """Return the days of a camera's main season (4,), by `STAGES`; NaN where there is none."""
     for season in year.seasons:
         if season.slot == 1:
             return np.array([season.events[name].day for name in STAGES])

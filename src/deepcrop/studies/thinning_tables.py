@@ -1,25 +1,30 @@
-"""Scores, tables and a figure of `deepcrop.studies.scene_thinning`: every method, place and case."""
+"""Tables and a figure of the scores of `deepcrop.studies.scene_thinning`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from deepcrop.figures.page import INK, Page
 from deepcrop.figures.style import GRID, METHOD_COLOURS
+from deepcrop.report.tables import Table, cell_text, percent_text
 from deepcrop.stages import STAGES
 from deepcrop.studies import scene_thinning
-from deepcrop.studies.scene_thinning import Case, Errors
-from deepcrop.training.real_excerpts import Excerpt
+from deepcrop.studies.scene_thinning import Case, Errors, ThinningScore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from matplotlib.figure import Figure
+
+    from deepcrop.training.real_excerpts import Excerpt
 
 CURVE = "NDVI curve"
 WITHOUT, WITH = "network without radar", "network with radar"
-OPTICAL = "network taught without radar"
+OPTICAL = "network trained without radar"
 
 PLACES = {"flanders": "Flanders 2018", "france": "France 2023", "angiang": "An Giang 2022"}
 
@@ -34,78 +39,67 @@ _COLOURS = {
     OPTICAL: METHOD_COLOURS["trained without radar"],
 }
 _ALL_FOUR = "all four"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of a page: cells are text already."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    note: str = ""
-
-    def markdown(self) -> str:
-        """Return it with its title in bold above."""
-        lines = [self.columns, tuple("---" for _ in self.columns), *self.rows]
-        body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        return "\n\n".join(part for part in (f"**{self.title}**", body, self.note) if part)
-
+_LOST_DATES = 0.01  # share of the dates that radar may cost where it is said to help
 
 Key = tuple[str, str]  # place, method
-Given = dict[Case, NDArray[np.float32]]
+DatesByCase = dict[Case, NDArray[np.float32]]
 
 
-def thinned_scores(answers: Mapping[Key, tuple[Excerpt, Given]]) -> list[scene_thinning.Score]:
-    """Score every method of every place, by case, pairing, ruler, crop and stage.
+def thinned_scores(
+    predictions: Mapping[Key, tuple[Excerpt, DatesByCase]],
+) -> list[ThinningScore]:
+    """Score every method of every place, by case, pairing, date definition, crop and stage.
 
-    The offset that is taken off is the mean of the median errors in the other places.
+    The offset that is subtracted is the mean of the median errors in the other places.
     """
-    found: dict[tuple[str, ...], Errors] = {}  # by place, method, ruler, kept, pairing, stage
-    for (place, method), (archive, given) in answers.items():
-        kinds: dict[str, list[Case]] = {}
-        for case in given:
-            kinds.setdefault(case.kind, []).append(case)
-        for kept, cases in kinds.items():
-            pixels = scene_thinning.judged(archive, cases[0])
-            for ruler in ("curve",) if method == CURVE else tuple(scene_thinning.RULERS):
+    # By place, method, definition, kept, pairing, stage.
+    found: dict[tuple[str, ...], Errors] = {}
+    for (place, method), (archive, dates) in predictions.items():
+        by_kind: dict[str, list[Case]] = {}
+        for case in dates:
+            by_kind.setdefault(case.kind, []).append(case)
+        # The curve has no dates by the camera's definition.
+        definitions = ("curve",) if method == CURVE else tuple(scene_thinning.DEFINITIONS)
+        for kept, cases in by_kind.items():
+            pixels = scene_thinning.scored_pixels(archive, cases[0])
+            for definition in definitions:
                 for pairing in scene_thinning.PAIRINGS:
                     errors = scene_thinning.errors(
-                        archive, [given[case] for case in cases], ruler, pairing, pixels
+                        archive, [dates[case] for case in cases], definition, pairing, pixels
                     )
                     for stage, error in errors.items():
-                        found[place, method, ruler, kept, pairing, stage] = error
+                        found[place, method, definition, kept, pairing, stage] = error
     scores = []
     for key, error in found.items():
         place, _, _, kept, pairing, stage = key
+        # An offset from the same place would be fitted to what it is tested on.
         elsewhere = [
-            scene_thinning.middle(other)
+            scene_thinning.median_error(other)
             for name, other in found.items()
             if name[0] != place and name[1:] == key[1:]
         ]
         known = [value for value in elsewhere if math.isfinite(value)]
         offset = float(np.mean(known)) if known else math.nan
+        # Whatever a network's definition, it is compared where the curve has a date of its own.
         curve = found[place, CURVE, "curve", kept, pairing, stage]
         names = dict(
-            zip(("place", "method", "ruler", "kept", "pairing", "stage"), key, strict=True)
+            zip(("place", "method", "definition", "kept", "pairing", "stage"), key, strict=True)
         )
         groups = ["all", *map(str, np.unique(error.group))]
         if error.inside.any():
             groups += [group + scene_thinning.INSIDE for group in groups]
-        for group in groups:
-            scores.append(scene_thinning.score(names, error, group, curve, offset))
+        scores += [scene_thinning.score(names, error, group, curve, offset) for group in groups]
     return scores
 
 
-def thinned_tables(scores: Sequence[scene_thinning.Score]) -> list[Table]:
-    """Return tables of each place: error by stage, of all methods in all cases; then by crop."""
+def thinned_tables(scores: Sequence[ThinningScore]) -> list[Table]:
+    """Make tables of each place: error by stage, of all methods in all cases; then by crop."""
     tables = []
     for place, title in PLACES.items():
-        mine = [s for s in scores if s.place == place and s.pairing == PAIRING[place]]
+        here = [s for s in scores if s.place == place and s.pairing == PAIRING[place]]
         rows = [
-            (kept, _named(method, ruler), *cells)
-            for kept, method, ruler in _ordered(mine)
-            for cells in [_cells(mine, kept, method, ruler)]
+            (kept, _method_title(method, definition), *_cells(here, kept, method, definition))
+            for kept, method, definition in _row_keys(here)
         ]
         paired = "main season" if PAIRING[place] == "slot" else "both seasons, paired by time"
         tables.append(
@@ -116,155 +110,157 @@ def thinned_tables(scores: Sequence[scene_thinning.Score]) -> list[Table]:
                 rows,
                 f"Mean absolute error against the curve of all scenes, {paired}. All four: mean "
                 "over the four stages, as in all columns right of it. Dated: share of the "
-                "reference's dates with an answer. Offset: median error in the other places.",
+                "reference dates with a predicted date. Offset: median error in the other places.",
+                text_columns=2,
             )
         )  # fmt: skip
-        groups = sorted({s.group for s in mine} - {"all"})
+        groups = sorted({s.group for s in here} - {"all"})
         crops = [group for group in groups if not group.endswith(scene_thinning.INSIDE)]
+        # With a single crop the table would repeat the one above.
         if len(crops) > 1:
-            tables.append(_by_crop(mine, crops, f"{title}: by crop"))
+            tables.append(_crop_table(here, crops, f"{title}: by crop"))
         if inside := [group for group in groups if group.endswith(scene_thinning.INSIDE)]:
-            tables.append(_by_crop(mine, inside, f"{title}: without the edges of fields"))
+            tables.append(_crop_table(here, inside, f"{title}: without the edges of fields"))
     return tables
 
 
-def _by_crop(scores: Sequence[scene_thinning.Score], groups: Sequence[str], title: str) -> Table:
+def _crop_table(scores: Sequence[ThinningScore], groups: Sequence[str], title: str) -> Table:
     rows = []
-    for kept, method, ruler in _ordered(scores):
-        each = [_four(scores, kept, method, ruler, group) for group in groups]
-        cells = (f"{day(mean['mae'])} ({percent(mean['dated'])})" for mean in each)
-        rows.append((kept, _named(method, ruler), *cells))
+    for kept, method, definition in _row_keys(scores):
+        means = [_mean_of_stages(scores, kept, method, definition, group) for group in groups]
+        cells = (f"{cell_text(mean['mae'])} ({percent_text(mean['dated'])})" for mean in means)
+        rows.append((kept, _method_title(method, definition), *cells))
     return Table(
         f"{title} (real images)",
         ("scenes kept", "method", *groups),
         rows,
         "Mean absolute error in days, mean over the four stages; in brackets the share dated.",
+        text_columns=2,
     )
 
 
-def verdicts(scores: Sequence[scene_thinning.Score]) -> list[Table]:
-    """Say for each place and case whether radar earns its place."""
+def radar_tables(scores: Sequence[ThinningScore]) -> list[Table]:
+    """Make the table that says for each place and case whether radar helps; none without radar."""
     rows: list[tuple[str, ...]] = []
     for place, title in PLACES.items():
-        mine = [s for s in scores if s.place == place and s.pairing == PAIRING[place]]
-        names = {s.method for s in mine}
-        if WITH not in names:
+        here = [s for s in scores if s.place == place and s.pairing == PAIRING[place]]
+        methods = {s.method for s in here}
+        if WITH not in methods:
             continue
-        for kept in dict.fromkeys(s.kept for s in mine):
-            radar = _four(mine, kept, WITH, "curve")
-            curve = _four(mine, kept, CURVE, "curve")
-            rivals = [_four(mine, kept, one, "curve") for one in (WITHOUT, OPTICAL) if one in names]
-            best = min((one["mae"] for one in rivals), default=math.nan)
+        for kept in dict.fromkeys(s.kept for s in here):
+            radar = _mean_of_stages(here, kept, WITH, "curve")
+            curve = _mean_of_stages(here, kept, CURVE, "curve")
+            optical = [
+                _mean_of_stages(here, kept, method, "curve")
+                for method in (WITHOUT, OPTICAL)
+                if method in methods
+            ]
+            # The better of the networks without radar, so that radar has to beat both.
+            best = min((mean["mae"] for mean in optical), default=math.nan)
             share = radar["mae"] / curve["mae"] if curve["mae"] > 0 else math.nan
-            earns = radar["mae"] < best and radar["dated"] >= max(r["dated"] for r in rivals) - 0.01
+            # A smaller error is no help if it comes from dating fewer, easier pixels.
+            enough = radar["dated"] >= max(mean["dated"] for mean in optical) - _LOST_DATES
+            helps = radar["mae"] < best and enough
             rows.append(
-                (title, kept, day(radar["mae"]), day(best), day(curve["mae"]),
-                 percent(share), percent(radar["dated"]),
-                 percent(curve["dated"]), "yes" if earns else "no")
+                (title, kept, cell_text(radar["mae"]), cell_text(best), cell_text(curve["mae"]),
+                 percent_text(share), percent_text(radar["dated"]),
+                 percent_text(curve["dated"]), "yes" if helps else "no")
             )  # fmt: skip
     if not rows:
         return []
     return [
         Table(
-            "Does radar earn its place? (real images)",
+            "Does radar help? (real images)",
             ("place", "scenes kept", "with radar", "without", "curve", "with radar / curve",
              "dated with radar", "dated by the curve", "radar helps"),
             rows,
-            "Mean absolute error in days, mean over the four stages, the network's dates by the "
-            "curve's ruler. Without: the better network that sees no radar. Radar helps where the "
-            "error is smaller and no more than 1 % fewer dates are given.",
+            "Mean absolute error in days, mean over the four stages, the network's dates in the "
+            "NDVI-curve definition. Without: the better network that sees no radar. Radar helps "
+            "where the error is smaller and no more than 1 % fewer dates are given.",
+            text_columns=2,
         )
     ]  # fmt: skip
 
 
-def _ordered(scores: Iterable[scene_thinning.Score]) -> list[tuple[str, str, str]]:
-    """Cases, in each the methods, in the order in which they were scored."""
-    keys = list(dict.fromkeys((s.kept, s.method, s.ruler) for s in scores))
+def _row_keys(scores: Iterable[ThinningScore]) -> list[tuple[str, str, str]]:
+    """List kept, method and definition: by case, then in the order in which they were scored."""
+    keys = list(dict.fromkeys((s.kept, s.method, s.definition) for s in scores))
     kinds = list(dict.fromkeys(key[0] for key in keys))
     return sorted(keys, key=lambda key: kinds.index(key[0]))
 
 
-def _named(method: str, ruler: str) -> str:
-    return method if ruler == "curve" else f"{method}, camera's dates"
+def _method_title(method: str, definition: str) -> str:
+    return method if definition == "curve" else f"{method}, camera's dates"
 
 
 def _cells(
-    scores: Sequence[scene_thinning.Score], kept: str, method: str, ruler: str
-) -> tuple[str, ...]:  # fmt: skip
-    each = _stages(scores, kept, method, ruler, "all")
-    four = _four(scores, kept, method, ruler)
+    scores: Sequence[ThinningScore], kept: str, method: str, definition: str
+) -> tuple[str, ...]:
+    by_stage = _stage_scores(scores, kept, method, definition, "all")
+    mean = _mean_of_stages(scores, kept, method, definition)
     return (
-        *(day(one.mae) for one in each),
-        *(day(four[name]) for name in ("mae", "median", "between_draws")),
-        percent(four["dated"]),
-        *(day(four[name]) for name in ("mae_offset", "mae_common")),
+        *(cell_text(score.mae) for score in by_stage),
+        *(cell_text(mean[name]) for name in ("mae", "median", "between_draws")),
+        percent_text(mean["dated"]),
+        *(cell_text(mean[name]) for name in ("mae_offset", "mae_common")),
     )
 
 
-def _stages(
-    scores: Sequence[scene_thinning.Score], kept: str, method: str, ruler: str, group: str
-) -> list[scene_thinning.Score]:
-    named = {
+def _stage_scores(
+    scores: Sequence[ThinningScore], kept: str, method: str, definition: str, group: str
+) -> list[ThinningScore]:
+    by_stage = {
         s.stage: s
         for s in scores
-        if (s.kept, s.method, s.ruler, s.group) == (kept, method, ruler, group)
+        if (s.kept, s.method, s.definition, s.group) == (kept, method, definition, group)
     }
-    return [named[stage] for stage in STAGES if stage in named]
+    return [by_stage[stage] for stage in STAGES if stage in by_stage]
 
 
-def _four(
-    scores: Sequence[scene_thinning.Score], kept: str, method: str, ruler: str, group: str = "all"
+def _mean_of_stages(
+    scores: Sequence[ThinningScore], kept: str, method: str, definition: str, group: str = "all"
 ) -> dict[str, float]:
-    """Mean over the four stages of each number; NaN if a stage has no answer at all."""
-    each = _stages(scores, kept, method, ruler, group)
+    """Mean over the four stages of each number; NaN if a stage has no date at all."""
+    by_stage = _stage_scores(scores, kept, method, definition, group)
     names = ("dated", "mae", "median", "between_draws", "mae_offset", "mae_common")
     return {
-        name: float(np.mean([getattr(one, name) for one in each])) if each else math.nan
+        name: float(np.mean([getattr(s, name) for s in by_stage])) if by_stage else math.nan
         for name in names
     }
 
 
-def day(value: float) -> str:
-    """Days with one decimal; a dash for NaN."""
-    return f"{value:.1f}" if math.isfinite(value) else "–"
-
-
-def percent(value: float) -> str:
-    """Share in whole percent; a dash for NaN."""
-    return f"{100 * value:.0f} %" if math.isfinite(value) else "–"
-
-
-def draw(scores: Sequence[scene_thinning.Score]) -> Figure:
-    """Error, and share dated, against the share of scenes kept, by method and place."""
+def draw_thinning(scores: Sequence[ThinningScore]) -> Figure:
+    """Draw error and share dated against the share of scenes kept, by method and place."""
     width, height, room = 2.3, 1.7, 0.55
-    names = [name for name in _COLOURS if any(s.method == name for s in scores)]
-    sheet = Page(
+    methods = [name for name in _COLOURS if any(s.method == name for s in scores)]
+    page = Page(
         3 * (width + room) + 0.1, 2 * height + 1.05, 0.35, "Dates when optical scenes are missing",
         "Real images. Mean over the four stages; bars: standard deviation between random draws; "
         "open marks: no scene for 60 days around green-up.", simulated=False,
     )  # fmt: skip
     for column, (place, title) in enumerate(PLACES.items()):
-        mine = [s for s in scores if s.place == place and s.pairing == PAIRING[place]]
-        left = sheet.left + 0.45 + column * (width + room)
+        here = [s for s in scores if s.place == place and s.pairing == PAIRING[place]]
+        left = page.left + 0.45 + column * (width + room)
         for row, (value, label) in enumerate(
             (("mae", "mean absolute error, days"), ("dated", "share of dates given, %"))
         ):
-            bottom = sheet.bottom + 0.75 + (1 - row) * (height + 0.35)
-            axes = sheet.figure.add_axes(sheet.place(left, bottom, width, height))
+            bottom = page.bottom + 0.75 + (1 - row) * (height + 0.35)
+            axes = page.figure.add_axes(page.place(left, bottom, width, height))
             axes.tick_params(labelsize=7, color=INK, labelcolor=INK, width=0.6)
             axes.grid(color=GRID, linewidth=0.6)
             axes.set_axisbelow(True)
-            for name in names:
-                line = {
-                    s: _four(mine, f"{100 * s:.0f} %", name, "curve") for s in scene_thinning.SHARES
+            for name in methods:
+                means = {
+                    share: _mean_of_stages(here, Case(share).kind, name, "curve")
+                    for share in scene_thinning.SHARES
                 }
-                xs = [100 * share for share in line]
+                xs = [100 * share for share in means]
                 unit = 100 if value == "dated" else 1
-                ys = [unit * four[value] for four in line.values()]
-                bars = [four["between_draws"] if value == "mae" else 0 for four in line.values()]
+                ys = [unit * mean[value] for mean in means.values()]
+                bars = [mean["between_draws"] if value == "mae" else 0 for mean in means.values()]
                 axes.errorbar(xs, ys, np.nan_to_num(bars), fmt="o-", ms=3, lw=1, elinewidth=0.6,
                               color=_COLOURS[name], label=name)  # fmt: skip
-                gap = unit * _four(mine, Case(gap=True).kind, name, "curve")[value]
+                gap = unit * _mean_of_stages(here, Case(gap=True).kind, name, "curve")[value]
                 axes.plot(104, gap, "o", ms=4, mfc="white", color=_COLOURS[name], clip_on=False)
             axes.set_xlim(108, 8)
             axes.set_ylim(0)
@@ -276,6 +272,6 @@ def draw(scores: Sequence[scene_thinning.Score]) -> Figure:
                 axes.set_ylabel(label, fontsize=7.5, color=INK)
             if row == column == 0:
                 handles = axes.get_legend_handles_labels()
-    sheet.figure.legend(*handles, loc="lower left", ncols=4, fontsize=7, frameon=False,
-                        bbox_to_anchor=(sheet.left / sheet.width, 0.02))  # fmt: skip
-    return sheet.figure
+    page.figure.legend(*handles, loc="lower left", ncols=4, fontsize=7, frameon=False,
+                        bbox_to_anchor=(page.left / page.width, 0.02))  # fmt: skip
+    return page.figure

@@ -12,7 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from deepcrop import indices, stages
 from deepcrop.grid import PATCH_SIZE, inner
 from deepcrop.network.config import CURVE
-from deepcrop.phenology.slots import CurveDates, curve_dates
+from deepcrop.phenology import season_dates
+from deepcrop.phenology.slots import curve_dates, fill_slots
+from deepcrop.stages import Dates
 from deepcrop.training.examples import EVENTS, SPREAD_OF_INTERVAL, Example
 
 MAX_GAP = 45.0
@@ -41,7 +43,7 @@ def common_series(examples: Sequence[Example]) -> tuple[NDArray[np.float32], NDA
     return np.concatenate(aligned), days
 
 
-def curve_of(examples: Sequence[Example], year: int, latitude: float) -> CurveDates:
+def curve_of(examples: Sequence[Example], year: int, latitude: float) -> Dates[NDArray[np.float32]]:
     """Date the curve through the NDVI of every labelled pixel."""
     values, days = common_series(examples)
     return curve_dates(values, days, year, latitude)
@@ -56,9 +58,9 @@ def with_curve_labels(
     year, without a gap longer than `MAX_GAP`. A date that the curve does not support is unknown.
     """
     values, days = common_series(examples)
-    curve = curve_dates(values, days, year, latitude)
+    curve, count = fill_slots(season_dates(values, days), year, latitude)
     observed = _observed_all_year(np.isfinite(values), days, year)
-    empty = np.arange(stages.SLOTS) >= curve.count[:, None]  # (pixels, slots)
+    empty = np.arange(stages.SLOTS) >= count[:, None]  # (pixels, slots)
     events = slice(EVENTS.index(CURVE[0]), EVENTS.index(CURVE[0]) + len(CURVE))
     shape = (len(values), stages.SLOTS, len(EVENTS))
     day, spread = (np.full(shape, np.nan, np.float32) for _ in range(2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +15,9 @@ from deepcrop import stages
 from deepcrop.errors import DeepCropError
 from deepcrop.network.config import CURVE, Config
 from deepcrop.network.sensor_branch import Batch
-from deepcrop.network.targets import Dates, Labels
+from deepcrop.network.targets import Labels
 from deepcrop.network.weights import Network
-from deepcrop.stages import CALENDAR
+from deepcrop.stages import CALENDAR, Dates
 from deepcrop.training.samples import Sample
 from deepcrop.training.simulated_tiles import SimulatedTile
 
@@ -122,18 +122,9 @@ def collate(examples: Sequence[Example], config: Config) -> tuple[Batch, Labels]
     return batch, Labels(labels("day"), labels("spread"), labels("none"))
 
 
-class Answers(NamedTuple):
-    """Predictions of a network, float32 (pixels, slots, stages); NaN where there is no event."""
-
-    day: NDArray[np.float32]
-    low: NDArray[np.float32]
-    high: NDArray[np.float32]
-    probability: NDArray[np.float32]
-
-
 def predict(
     network: Network, examples: Iterable[Example], batch: int = 32, dense: bool = False
-) -> Answers:
+) -> Dates[NDArray[np.float32]]:
     """Predict the dates of all pixels of examples.
 
     Parameters
@@ -149,12 +140,12 @@ def predict(
 
     Returns
     -------
-    Answers
-        Pixels of one example after another.
+    Dates
+        Arrays (pixels, slots, stages), pixels of one example after another.
     """
     network.eval()
     device = next(network.parameters()).device
-    predictions: list[Dates] = []
+    predictions: list[Dates[Tensor]] = []
     waiting: list[Example] = []
 
     def predict_waiting() -> None:
@@ -176,4 +167,4 @@ def predict(
     day, low, high, probability = (
         torch.cat(arrays).float().cpu().numpy() for arrays in zip(*predictions, strict=True)
     )
-    return Answers(day, low, high, probability)
+    return Dates(day, low, high, probability)
