@@ -15,8 +15,9 @@ from deepcrop.network.config import CONFIGS, Config
 from deepcrop.network.model import DeepCrop
 from deepcrop.network.paper import PaperDeepCrop
 from deepcrop.network.sensor_branch import Batch, SensorFeatures
-from deepcrop.network.targets import Dates, Labels
+from deepcrop.network.targets import Labels
 from deepcrop.network.weights import INPUTS, Network, build, check_cube, load, save
+from deepcrop.stages import Dates
 
 __all__ = [
     "CONFIGS",

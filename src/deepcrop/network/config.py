@@ -5,12 +5,14 @@ These are the published network, ours, and both without one of their parts (abla
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepcrop.errors import DeepCropError
 from deepcrop.stages import CALENDAR, SLOTS, STAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 BANDS = ("blue", "green", "red", "nir")
 CHANNELS = ("ndvi", "gcc", "evi", *BANDS)

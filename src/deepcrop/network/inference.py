@@ -13,10 +13,10 @@ import ctypes
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from deepcrop import grid
@@ -26,6 +26,9 @@ from deepcrop.network.devices import check_device
 from deepcrop.network.sensor_branch import Batch
 from deepcrop.network.weights import Network, build
 from deepcrop.stages import Dates
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PIECE = 64
 """Side of a piece, pixels. Slower: twice the side exceeds the caches, half reads more halo."""

@@ -17,14 +17,14 @@ season, bins 5-day bins of the two years.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepcrop.network.config import Config
 from deepcrop.network.sensor_branch import Batch, Branches, SensorFeatures, fourier, image_dates
 from deepcrop.network.targets import (
-    Dates,
     Labels,
     decode_distribution,
     distribution_loss,
@@ -32,7 +32,10 @@ from deepcrop.network.targets import (
     one_season,
     snap,
 )
-from deepcrop.stages import CALENDAR, DAY_MAX, DAY_MIN
+from deepcrop.stages import CALENDAR, DAY_MAX, DAY_MIN, Dates
+
+if TYPE_CHECKING:
+    from deepcrop.network.config import Config
 
 WIDTHS = (6.0, 15.0, 40.0, 100.0)
 """Kernel widths at the start of training, days."""

@@ -8,7 +8,7 @@ heads x 30.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,10 @@ from torch import Tensor, nn
 
 from deepcrop.network.config import SENSORS, Config
 from deepcrop.network.sensor_branch import Batch, Branches, SensorFeatures, fourier
-from deepcrop.network.targets import Dates, Labels, decode_positions, position_loss
+from deepcrop.network.targets import Labels, decode_positions, position_loss
+
+if TYPE_CHECKING:
+    from deepcrop.stages import Dates
 
 
 class Tokens(NamedTuple):

@@ -11,14 +11,16 @@ around them (1 x 1 for a patch), p = h·w, n images of all samples that have dat
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepcrop.grid import PATCH_SIZE, inner
-from deepcrop.network.config import Config
+
+if TYPE_CHECKING:
+    from deepcrop.network.config import Config
 
 SCALES = {
     "ndvi": (0.5, 0.25),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from deepcrop.stages import DAY_MAX, DAY_MIN, Dates
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NARROWEST = 1.5
 """Minimum standard deviation of a label, days: that of a camera's date."""

@@ -7,12 +7,10 @@ and how it was trained.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-import xarray as xr
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -22,6 +20,11 @@ from deepcrop.network.config import Config
 from deepcrop.network.model import DeepCrop
 from deepcrop.network.paper import PaperDeepCrop
 from deepcrop.storage.files import atomic_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import xarray as xr
 
 Network = DeepCrop | PaperDeepCrop
 
@@ -88,6 +91,14 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> tuple[Network,
     DeepCropError
         If the file is missing or was not written by `save`, its configuration has an unknown key,
         or its tensors do not fit the configuration.
+
+    Examples
+    --------
+    >>> network, about = load(shipped())
+    >>> network.config.sensors
+    ('optical', 'radar')
+    >>> about["card"]["experiment"]["simulated_tiles"]
+    4700
     """
     path = Path(path)
     if not path.is_file():

@@ -13,13 +13,16 @@ typical of PhenoCam archives: bare soil 0.33 - 0.34, full crop 0.42 - 0.46.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 from numba import njit
-from numpy.typing import NDArray
 
 from deepcrop.simulation import random_fields
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _GCC_SOIL, _GCC_DEAD, _GCC_HEADS = 0.334, 0.338, 0.365
 _GCC_PALE, _GCC_FULL = 0.355, 0.450

@@ -14,17 +14,21 @@ slow drift of colours that is not due to the canopy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from deepcrop.phenology.extrema import find_turns
 from deepcrop.simulation import camera, canopy
 from deepcrop.simulation.canopy import BROWN_LAI, CHLOROPHYLL, DAYS, GREEN_LAI, HEADS, STATE, WATER
 from deepcrop.simulation.crops import CROPS, Crop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
 
 _COLUMNS = (GREEN_LAI, BROWN_LAI, CHLOROPHYLL, HEADS, WATER, -1)
 _COURSE = ("green", "brown", "chlorophyll", "heads", "water", "height")

@@ -9,12 +9,15 @@ one day.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcrop.simulation import crops, random_fields
 from deepcrop.simulation.crops import CROPS, Crop
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FIRST_DAY, LAST_DAY = -330, 640
 """First and last simulated day, relative to 1 January of the target year."""

@@ -10,12 +10,15 @@ C-band studies they cite), roughness and incidence angle.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from deepcrop.simulation import random_fields
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LOOKS = 4.4
 """Equivalent number of looks of Sentinel-1 IW GRDH (product definition: 4.4 to 4.9)."""

@@ -8,10 +8,13 @@ et al. 2014, doi 10.1145/2714064.2660195).
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit, prange
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PIXEL = 10.0
 """Pixel size of simulated regions, metres."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
 from deepcrop import grid, stages
 from deepcrop._version import __version__
@@ -35,6 +32,12 @@ from deepcrop.simulation import (
 )
 from deepcrop.storage.progress import progress_bar
 from deepcrop.storage.staging import staging
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
 _PSF_SIDE = 0.12  # point spread: weight of each neighbour in a 10 m pixel of Sentinel-2
 MAX_CLOUD = 0.9
@@ -100,7 +103,13 @@ class Region:
     cameras: int = 5
 
     def days(self) -> tuple[int, int]:
-        """First and last day number of the observations."""
+        """Return the first and the last day number of the observations.
+
+        Examples
+        --------
+        >>> Region(year=2018).days()
+        (-122, 423)
+        """
         first = _date(self.start or f"{self.year - 1}-09-01")
         last = _date(self.end or f"{self.year + 1}-02-28")
         lo, hi = (int(d) for d in stages.to_days([first, last], self.year))

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit, prange
-from numpy.typing import NDArray
 
 from deepcrop.simulation import camera, canopy, crops, field_mosaic, optical, radar, random_fields
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 ROAD, WATER = -1, -2
 

@@ -8,17 +8,19 @@ Scores of a map made from NDVI against these dates contain the bias of NDVI agai
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numba import njit, prange
-from numpy.typing import NDArray
 
 from deepcrop import stages
 from deepcrop.phenology.slots import select_slots
 from deepcrop.simulation import canopy
 from deepcrop.simulation.surface import Surface, greenness_at
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MIN_AMPLITUDE = 0.02
 """Minimum amplitude of camera GCC of a season."""

@@ -9,9 +9,9 @@ course.
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcrop.simulation import canopy
 from deepcrop.simulation.canopy import (
@@ -29,6 +29,9 @@ from deepcrop.simulation.canopy import (
     logistic,
 )
 from deepcrop.simulation.crops import CROPS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _KINDS = ("annual", "several", "meadow", "paddy")
 _SHARES = (0.32, 0.24, 0.32, 0.12)

@@ -6,17 +6,21 @@ drawn, and simulated and real examples are augmented alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict
 
 from deepcrop import grid, stages
 from deepcrop.stages import DAY_MAX, DAY_MIN
-from deepcrop.training.examples import Example
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from deepcrop.training.examples import Example
 
 _YEAR = 365
 _PEAKS = [2, 7]  # of `examples.EVENTS`

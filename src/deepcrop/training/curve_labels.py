@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from deepcrop import indices, stages
 from deepcrop.grid import PATCH_SIZE, inner
 from deepcrop.network.config import CURVE
 from deepcrop.phenology import season_dates
 from deepcrop.phenology.slots import curve_dates, fill_slots
-from deepcrop.stages import Dates
 from deepcrop.training.examples import EVENTS, SPREAD_OF_INTERVAL, Example
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from deepcrop.stages import Dates
 
 MAX_GAP = 45.0
 """Maximum gap without a clear image within the year, days, for "no such season" to be a label."""

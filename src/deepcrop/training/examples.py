@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from deepcrop import stages
@@ -16,10 +14,16 @@ from deepcrop.errors import DeepCropError
 from deepcrop.network.config import CURVE, Config
 from deepcrop.network.sensor_branch import Batch
 from deepcrop.network.targets import Labels
-from deepcrop.network.weights import Network
 from deepcrop.stages import CALENDAR, Dates
-from deepcrop.training.samples import Sample
-from deepcrop.training.simulated_tiles import SimulatedTile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from deepcrop.network.weights import Network
+    from deepcrop.training.samples import Sample
+    from deepcrop.training.simulated_tiles import SimulatedTile
 
 EVENTS = CALENDAR + CURVE
 """Events of the labels of an example, along their last axis: dates of the camera definition, then

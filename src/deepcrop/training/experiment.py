@@ -16,7 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from deepcrop.errors import DeepCropError
 from deepcrop.network.config import CONFIGS
 from deepcrop.training import real_excerpts
-from deepcrop.training.fit import Training
+from deepcrop.training.fit import Training  # noqa: TC001  (pydantic reads the annotation)
 
 RECIPES = Path(__file__).with_name("recipes")
 """Folder of the experiment files in the package; ``deepcrop train`` knows them by name."""

@@ -9,20 +9,16 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import ConfigDict
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from deepcrop.errors import DeepCropError
-from deepcrop.network.config import Config
 from deepcrop.network.devices import has_bfloat16
 from deepcrop.network.model import DeepCrop
 from deepcrop.network.sensor_branch import Batch, SensorFeatures
@@ -32,6 +28,14 @@ from deepcrop.storage.files import atomic_file, content_hash
 from deepcrop.storage.progress import progress_bar
 from deepcrop.training.augment import Augmentation, augment
 from deepcrop.training.examples import Example, collate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from deepcrop.network.config import Config
 
 
 @dataclass(frozen=True)

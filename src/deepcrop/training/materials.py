@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcrop.cameras.clusters import NEAR
 from deepcrop.cameras.site_years import CameraYear, read_network
@@ -18,9 +16,15 @@ from deepcrop.grid import PATCH_SIZE
 from deepcrop.network.config import CONFIGS, Config
 from deepcrop.training import real_excerpts, simulated_cameras, tile_store
 from deepcrop.training.examples import Example, from_sample, from_simulated_tile
-from deepcrop.training.experiment import Experiment
 from deepcrop.training.fit import Source
 from deepcrop.training.samples import VIEW_DISTANCE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from deepcrop.training.experiment import Experiment
 
 TESTED_ELSEWHERE = {"goodwaterbau": (39.2312, -92.1522)}
 """Cameras whose real images test the weights, with latitude and longitude; their clusters are not

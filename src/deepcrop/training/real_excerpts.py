@@ -7,15 +7,12 @@ camera stood there: labels are the dates of the NDVI curve through all clear sce
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 from pyproj import Transformer
 
 from deepcrop import stages
@@ -23,7 +20,14 @@ from deepcrop.errors import DeepCropError
 from deepcrop.grid import PATCH_CENTRE, PATCH_SIZE, inner
 from deepcrop.sources.sentinel1 import sigma0
 from deepcrop.training.curve_labels import as_patch, unlabelled, with_curve_labels
-from deepcrop.training.examples import Example
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from deepcrop.training.examples import Example
 
 CLEAR = (4, 5, 6, 7)
 """Classes of Sentinel-2's scene classification that count as clear: vegetation, bare, water,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,9 +12,13 @@ from deepcrop.errors import DeepCropError
 from deepcrop.network.config import CONFIGS
 from deepcrop.network.devices import check_device
 from deepcrop.network.weights import build, load
-from deepcrop.training.experiment import Experiment
 from deepcrop.training.fit import fit
 from deepcrop.training.materials import Material, material
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from deepcrop.training.experiment import Experiment
 
 _COUNT_OF = {"simulated_tiles": "simulated_tiles", "cameras": "repeats", "places": "places"}
 """Setting of an experiment that says how much data of each kind there is."""

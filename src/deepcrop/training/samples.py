@@ -12,22 +12,26 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from pyproj import Geod
 
 from deepcrop import grid, stages
 from deepcrop._version import __version__
-from deepcrop.cameras.site_years import CameraYear
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, grid_of, is_simulated
 from deepcrop.cube.packing import pack, scale_of, unpack
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.storage.files import atomic_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import xarray as xr
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from deepcrop.cameras.site_years import CameraYear
 
 VIEW_DISTANCE = 65.0
 """Distance from the mast to the middle of a roadside camera's view of its field, metres: the centre

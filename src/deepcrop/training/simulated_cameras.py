@@ -14,20 +14,14 @@ import math
 import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
 from deepcrop import grid, stages
 from deepcrop._version import __version__
-from deepcrop.cameras.labels import CameraLabels
-from deepcrop.cameras.site_years import CameraYear
 from deepcrop.cube.contract import build
 from deepcrop.errors import DeepCropError
 from deepcrop.grid import areas
@@ -47,6 +41,16 @@ from deepcrop.simulation import (
 from deepcrop.storage.progress import progress_bar
 from deepcrop.training import samples
 from deepcrop.training.samples import VIEW_DISTANCE, SampleSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from deepcrop.cameras.labels import CameraLabels
+    from deepcrop.cameras.site_years import CameraYear
 
 STATEMENT = "pixels simulated, labels from a real camera"
 """Statement that every file and table made from these cubes must carry."""

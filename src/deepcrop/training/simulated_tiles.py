@@ -10,9 +10,9 @@ warped, and half of the fields are green between crops. Nearly half of the field
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcrop import grid, stages
 from deepcrop.indices import ndvi_of
@@ -28,6 +28,9 @@ from deepcrop.simulation import (
     uncropped_fields,
 )
 from deepcrop.simulation.canopy import DAYS, Cycle, Field
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SIDE = 30
 """Pixels on a side of a tile; the inner 13 x 13 have labels."""

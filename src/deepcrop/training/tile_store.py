@@ -12,11 +12,9 @@ import multiprocessing
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcrop._version import __version__
 from deepcrop.cube.packing import pack, scale_of, unpack
@@ -25,6 +23,11 @@ from deepcrop.simulation import REVISION
 from deepcrop.storage.files import atomic_file
 from deepcrop.storage.progress import progress_bar
 from deepcrop.training.simulated_tiles import SimulatedTile, simulate_tile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 SHARD = 100
 """Tiles in a file."""
