@@ -1,4 +1,4 @@
-"""The order of imports between the rooms of the package holds, and an import against it is found."""
+"""The order of imports between the rooms holds, and an import against the order is found."""
 
 import shutil
 import subprocess
