@@ -14,19 +14,20 @@ from pathlib import Path
 
 import numpy as np
 
-from deepcrop import sites, stages
-from deepcrop.baseline import curve_dates
-from deepcrop.experiment import camera_years
-from deepcrop.labels import CALENDAR
-from deepcrop.simulation import canopy, inversion
-from deepcrop.simulation.network import field_before
+from deepcrop import stages
+from deepcrop.cameras.spatial_split import split
+from deepcrop.phenology.slots import curve_dates
+from deepcrop.simulation import camera_inversion, canopy
+from deepcrop.stages import CALENDAR
+from deepcrop.training.materials import camera_years
+from deepcrop.training.simulated_cameras import field_before
 
 REALISATIONS = 2  # as in docs/evaluation.md
-NOMINAL = inversion.Relation(0.0, 1.0, 1.0, np.zeros(len(canopy.DAYS)))
+NOMINAL = camera_inversion.Relation(0.0, 1.0, 1.0, np.zeros(len(canopy.DAYS)))
 COLUMNS = [CALENDAR.index(name) for name in stages.STAGES]
 VIEWS = {
-    "leaves and their colour, as a nominal camera sees them": lambda state: inversion.observe(
-        state, NOMINAL
+    "leaves and their colour, as a nominal camera sees them": lambda state: (
+        camera_inversion.observe(state, NOMINAL)
     ),
     "leaf cover alone, which NDVI follows": lambda state: (
         1 - np.exp(-0.6 * state[:, canopy.GREEN_LAI])
@@ -51,7 +52,7 @@ def errors(years, realisations):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
-    parts = sites.split(camera_years(parser.parse_args().data))
+    parts = split(camera_years(parser.parse_args().data))
     train, test = (errors(some, REALISATIONS) for some in (parts.train, parts.test))
     names = " | ".join(name.upper() for name in stages.STAGES)
     lines = [

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from deepcrop.labels import observation_weights
+from deepcrop.cameras.labels import observation_weights
 from deepcrop.phenology import PRESETS, season_dates, smooth
-from deepcrop.sources.phenocam_files import read_series
+from deepcrop.sources.phenocam.summary_files import read_series
 
 REACH = 45  # days within which a reference date counts as found
 LARGE = 10  # days; larger disagreements are listed

@@ -53,7 +53,7 @@ def serve(size: int, folder: Path, pipe: Connection) -> None:
     sys.path.insert(0, str(ROOT))
     from tests.archive import phenocam, server, stac
 
-    from deepcrop import observations
+    from deepcrop.cube.io import open_cube
     from deepcrop.simulation import Region, simulate
 
     class Counting(server.Server):
@@ -77,7 +77,7 @@ def serve(size: int, folder: Path, pipe: Connection) -> None:
     west, south, east, north = region.geobox().geographic_extent.boundingbox.bbox
     (folder / "cameras").mkdir()
     with Counting() as loopback:
-        cube = observations.open_cube(path)
+        cube = open_cube(path)
         bed = stac.serve_region(loopback, folder / "files", cube, ("pc-05.10", "pc-rtc"))
         cameras = phenocam.serve(loopback, folder / "cameras")
         addresses = {"DEEPCROP_PC": bed.pc, "DEEPCROP_PHENOCAM": cameras}

@@ -48,8 +48,8 @@ class Empty(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 sys.meta_path.append(Empty())  # after the finders of what is installed
 sys.path.insert(0, str(ROOT / "src"))
 
-from deepcrop.network import dense  # noqa: E402
 from deepcrop.network.config import Config  # noqa: E402
+from deepcrop.network.inference import PRECISIONS, of_camera, put_on, tile_dates  # noqa: E402
 from deepcrop.network.weights import build  # noqa: E402
 
 HALO = 17
@@ -110,13 +110,13 @@ def make_tile(rng, core, optical=42, radar=28):
 
 
 def measure(network, tiles, precision, device):
-    dense.tile_dates(network, *tiles[0], precision=precision)  # warms up
+    tile_dates(network, *tiles[0], precision=precision)  # warms up
     if device != "cpu":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
     start, answers = time.perf_counter(), []
     for tile in tiles:
-        answers.append(dense.tile_dates(network, *tile, precision=precision))
+        answers.append(tile_dates(network, *tile, precision=precision))
     if device != "cpu":
         torch.cuda.synchronize()
     return time.perf_counter() - start, answers
@@ -144,13 +144,13 @@ def main():
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--pixels", type=int, default=1_048_576, help="mapped for each precision")
     parser.add_argument("--side", type=int, default=256, help="of a tile, pixels")
-    parser.add_argument("--precision", nargs="+", default=list(dense.PRECISIONS))
+    parser.add_argument("--precision", nargs="+", default=list(PRECISIONS))
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--out", type=Path, help="JSON to write")
     options = parser.parse_args()
     weights = options.weights or ROOT / "src" / "deepcrop" / "network" / "default.safetensors"
-    network = dense.of_camera(read_weights(weights))
-    dense.put_on(network, options.device, "float32")
+    network = of_camera(read_weights(weights))
+    put_on(network, options.device, "float32")
     rng = np.random.default_rng(1)
     count = max(options.pixels // options.side**2, 1)
     made = [make_tile(rng, options.side) for _ in range(min(4, count))]

@@ -32,7 +32,7 @@ import json, resource, runpy, sys, time
 start = time.time()
 sys.argv = ["deepcrop", *json.loads(sys.argv[1])]
 try:
-    runpy.run_module("deepcrop.cli", run_name="__main__")
+    runpy.run_module("deepcrop", run_name="__main__")
 except SystemExit as stop:
     assert not stop.code, stop.code
 own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -143,21 +143,24 @@ def linear(options):
 
 def tile_of(options):
     """Images of a square of the region with its halo, as the network reads them."""
-    from deepcrop import grid, map_network, observations, tiling
-    from deepcrop.network.shipped import shipped
+    from deepcrop import grid
+    from deepcrop.cube.io import open_cube
+    from deepcrop.mapping import inputs
+    from deepcrop.mapping import network as map_network
+    from deepcrop.network.weights import shipped
 
     size = f"{max(options.side + 17, 64)}x{max(options.side + 17, 64)}"
     path = region(options.folder, size)
-    plan = map_network.plan_network(observations.open_cube(path), path, 2018, shipped(), True)
+    plan = map_network.plan_network(open_cube(path), path, 2018, shipped(), True)
     core = slice(9, 9 + options.side)
     tile = grid.tile_at((core, core), (options.side + 17,) * 2, grid.PATCH_HALO)
     images = plan.images
     return (
-        tiling.padded(images["optical"].data, tile),
+        inputs.padded(images["optical"].data, tile),
         images["optical"].days,
-        tiling.padded(images["sar"].data, tile),
+        inputs.padded(images["sar"].data, tile),
         images["sar"].days,
-        tiling.orbits_of(images["sar"].data),
+        inputs.orbits_of(images["sar"].data),
     )
 
 
@@ -166,8 +169,8 @@ def patchwise(options):
     import torch
 
     from deepcrop.network import CONFIGS, Batch, build, load
-    from deepcrop.network.dense import of_camera, tile_dates
-    from deepcrop.network.shipped import shipped
+    from deepcrop.network.inference import of_camera, tile_dates
+    from deepcrop.network.weights import shipped
 
     torch.set_num_threads(options.cores)
     torch.manual_seed(0)
@@ -218,8 +221,8 @@ def precision(options):
     import torch
 
     from deepcrop.network import load
-    from deepcrop.network.dense import of_camera, tile_dates
-    from deepcrop.network.shipped import shipped
+    from deepcrop.network.inference import of_camera, tile_dates
+    from deepcrop.network.weights import shipped
 
     torch.set_num_threads(1)
     net, images = of_camera(load(shipped())[0]), tile_of(options)

@@ -27,7 +27,7 @@ import rasterio
 from morecantile import tms
 from pyproj import Transformer
 
-from deepcrop.layers import NO_PERCENT
+from deepcrop.products.layers import NO_PERCENT
 from deepcrop.stages import NO_DAY
 
 CRS, LEFT, TOP, SIDE = "EPSG:32615", 440_000, 4_660_000, 10
@@ -176,7 +176,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         keys = write_map(Path(folder) / "maps", rows, cols)
         bounds = (LEFT, TOP - rows * SIDE, LEFT + cols * SIDE, TOP)
-        command = [sys.executable, "-m", "deepcrop.cli", "view", f"{folder}/maps"]
+        command = [sys.executable, "-m", "deepcrop.cli.maps", "view", f"{folder}/maps"]
         server = subprocess.Popen(
             [*command, "--port", str(options.port)], stdout=subprocess.PIPE, text=True
         )

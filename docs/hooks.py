@@ -1,7 +1,7 @@
 """What mkdocs does beside its plugins: equations, the command reference, layers, notebooks.
 
 Equations become MathML when the pages are made, so that no script and no font is loaded. The
-command reference comes from the commands themselves, the tables of layers from `deepcrop.layers`,
+command reference comes from the commands themselves, the tables of layers from `deepcrop.products.layers`,
 so that neither can differ from what the program does. Each notebook page can be had as a Jupyter
 notebook.
 """
@@ -20,8 +20,8 @@ from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from deepcrop import layers
 from deepcrop.cli import app
+from deepcrop.products import layers
 
 YEAR = 2018
 

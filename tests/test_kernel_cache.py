@@ -3,16 +3,16 @@ import subprocess
 import sys
 import textwrap
 
-from deepcrop import kernel_cache
+from deepcrop import _kernel_cache
 
 
 def test_a_kernel_is_compiled_anew_when_what_it_calls_in_another_file_changes(tmp_path):
     """The trap this module is for, on a package of two files of its own."""
     package = tmp_path / "twofiles"
     package.mkdir()
-    shutil.copy(kernel_cache.__file__, package)
+    shutil.copy(_kernel_cache.__file__, package)
     (package / "__init__.py").write_text(
-        "from twofiles.kernel_cache import drop_stale_kernels\ndrop_stale_kernels()\n"
+        "from twofiles._kernel_cache import drop_stale_kernels\ndrop_stale_kernels()\n"
     )
     (package / "outer.py").write_text(
         textwrap.dedent(

@@ -11,18 +11,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0.dev0"
-
+from deepcrop._version import __version__
 from deepcrop.errors import CubeError, DeepCropError, SpecError
-from deepcrop.kernel_cache import drop_stale_kernels
-
-drop_stale_kernels()  # before the first module with kernels is imported
 
 if TYPE_CHECKING:
-    from deepcrop.map_arrays import map_seasons
-    from deepcrop.mapping import MapResult, map_region
-    from deepcrop.observations import open_cube, save_cube
-    from deepcrop.phenology import Seasons, season_dates
+    from deepcrop.cube.io import open_cube, save_cube
+    from deepcrop.mapping.lazy import map_seasons
+    from deepcrop.mapping.region import MapResult, map_region
+    from deepcrop.phenology import Seasons, extract, season_dates
 
 __all__ = [
     "CubeError",
@@ -30,6 +26,8 @@ __all__ = [
     "MapResult",
     "Seasons",
     "SpecError",
+    "__version__",
+    "extract",
     "map_region",
     "map_seasons",
     "open_cube",
@@ -39,28 +37,29 @@ __all__ = [
 
 # Imported when first asked for: xarray, numba and matplotlib take seconds to load.
 _HOMES = {
-    "MapResult": "mapping",
-    "Seasons": "phenology",
-    "map_region": "mapping",
-    "map_seasons": "map_arrays",
-    "open_cube": "observations",
-    "save_cube": "observations",
-    "season_dates": "phenology",
+    "MapResult": "deepcrop.mapping.region",
+    "Seasons": "deepcrop.phenology",
+    "extract": "deepcrop.phenology",
+    "map_region": "deepcrop.mapping.region",
+    "map_seasons": "deepcrop.mapping.lazy",
+    "open_cube": "deepcrop.cube.io",
+    "save_cube": "deepcrop.cube.io",
+    "season_dates": "deepcrop.phenology",
 }
-_MODULES = ("figures", "observations", "phenology", "stages")
+_ROOMS = ("cube", "figures", "grid", "phenology", "report", "stages")
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for."""
-    if name in _MODULES:
+    if name in _ROOMS:
         return importlib.import_module(f"deepcrop.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'deepcrop' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"deepcrop.{_HOMES[name]}"), name)
+    value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     """Names, also of what is not imported yet."""
-    return sorted({*globals(), *_HOMES, *_MODULES})
+    return sorted({*globals(), *_HOMES, *_ROOMS})

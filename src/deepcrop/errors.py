@@ -6,7 +6,7 @@ class DeepCropError(Exception):
 
 
 class CubeError(DeepCropError):
-    """An observation cube breaks the contract of :mod:`deepcrop.observations`."""
+    """An observation cube breaks the contract of :mod:`deepcrop.cube.contract`."""
 
 
 class SpecError(DeepCropError):

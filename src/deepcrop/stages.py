@@ -145,3 +145,11 @@ def select_slots(
     best = np.argsort(-strength, axis=1, kind="stable")[:, :SLOTS]
     index = np.where(np.arange(SLOTS) < count[:, None], best, -1)
     return index, count.astype(np.uint8)
+
+
+TITLES = STAGE_TITLES | {"peak": "peak of season"}
+"""Of all dates that a map can have."""
+
+
+CALENDAR = ("sos20", "sos50", "peak", "eos50", "eos20")
+"""The dates of a label, in order of time."""

@@ -14,7 +14,8 @@ from pathlib import Path
 from tests.archive import cropland, earthengine, phenocam, stac
 from tests.archive.server import Server
 
-from deepcrop import grid, observations
+from deepcrop import grid
+from deepcrop.cube.io import open_cube
 from deepcrop.simulation import Region, simulate
 
 REGION = Region(rows=120, cols=160, optical_scenes=42, sar_scenes=28)
@@ -45,7 +46,7 @@ def main() -> None:
 
 def serve(server: Server, path: Path, folder: Path) -> str:
     """Serve a simulated store from every archive, and say how to get there."""
-    cube = observations.open_cube(path)
+    cube = open_cube(path)
     box = grid.grid_of(cube["optical"].to_dataset())
     year = cube.attrs["simulation"]["year"]
     bed = stac.serve_region(

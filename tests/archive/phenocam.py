@@ -23,7 +23,7 @@ from pyproj import Transformer
 from tests.archive.server import Request, Response, Server, file_response, json_response
 
 from deepcrop import grid
-from deepcrop.sources.phenocam_files import write_series
+from deepcrop.sources.phenocam.summary_files import write_series
 
 _WINDS = ("N", "NE", "E", "SE", "S", "SW", "W", "NW")
 

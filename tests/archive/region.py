@@ -22,7 +22,7 @@ from pyproj import Transformer
 from rasterio.warp import Resampling, reproject
 
 from deepcrop import grid
-from deepcrop.simulation.scenes import S1_ORBITS
+from deepcrop.simulation.overpasses import S1_ORBITS
 
 BANDS = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir"}
 CLEAR_CLASSES = (4, 5, 6, 7)

@@ -17,6 +17,7 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from deepcrop.figures.page import INK, Sheet
 from deepcrop.figures.style import (
     DARK_GREY,
     GREY,
@@ -32,8 +33,7 @@ from deepcrop.figures.style import (
     signed,
     value_strip,
 )
-from deepcrop.layers import TITLES
-from deepcrop.sheet import INK, Sheet
+from deepcrop.stages import TITLES
 
 _COLUMN = 1.75  # inches: the legend's column beside a tall map
 _WIDE = 1.25  # a map this much wider than tall has its legend below

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from deepcrop.figures.page import INK, Sheet, spread
 from deepcrop.figures.style import INSET, date_axis, date_label, known_days, stage_label
-from deepcrop.sheet import INK, Sheet, spread
 from deepcrop.stages import to_dates
 
 

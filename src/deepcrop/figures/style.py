@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from numpy.typing import ArrayLike, NDArray
 
-from deepcrop.sheet import DPI, INK, MONTHS
+from deepcrop.figures.page import DPI, INK, MONTHS
 from deepcrop.stages import NO_DAY, to_dates
 
 LONG_SIDE = 1400

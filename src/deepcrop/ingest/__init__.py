@@ -6,6 +6,6 @@ not applied. The files are opened raw (`sources`), the grid and the times chosen
 onto the grid (`groups`, `resampling`), and the cube written tile by tile (`job`).
 """
 
-from deepcrop.ingest.job import ingest
+from deepcrop.ingest.run import ingest
 
 __all__ = ["ingest"]

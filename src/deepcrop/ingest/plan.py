@@ -10,9 +10,9 @@ from odc.geo.geobox import GeoBox
 
 from deepcrop.errors import DeepCropError, SpecError
 from deepcrop.grid import make_grid
-from deepcrop.ingest.groups import Band, Group
-from deepcrop.ingest.resampling import transformer
-from deepcrop.ingest.sources import NO_TIME, Files, Request, Source
+from deepcrop.grid.resampling import transformer
+from deepcrop.ingest.bands import Band, Group
+from deepcrop.ingest.raw_files import NO_TIME, Files, Request, Source
 from deepcrop.ingest.spec import ALL_BANDS, Landcover, Mask, Optical, Period, Sar, Spec
 
 

@@ -14,7 +14,7 @@ except ImportError as error:
 from deepcrop.network.config import CONFIGS, Config
 from deepcrop.network.model import DeepCrop
 from deepcrop.network.paper import PaperDeepCrop
-from deepcrop.network.sensors import Batch, Series
+from deepcrop.network.sensor_branch import Batch, Series
 from deepcrop.network.targets import Dates, Labels
 from deepcrop.network.weights import INPUTS, Network, build, check_cube, load, save
 

@@ -1,5 +1,5 @@
 """``python -m deepcrop.network``: size and cost of every configuration."""
 
-from deepcrop.network.count import table
+from deepcrop.network.cost import table
 
 print(table())

@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from deepcrop.errors import DeepCropError
-from deepcrop.labels import CALENDAR
-from deepcrop.stages import SLOTS, STAGES
+from deepcrop.stages import CALENDAR, SLOTS, STAGES
 
 BANDS = ("blue", "green", "red", "nir")
 CHANNELS = ("ndvi", "gcc", "evi", *BANDS)

@@ -18,9 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepcrop.labels import CALENDAR
 from deepcrop.network.config import Config
-from deepcrop.network.sensors import Batch, Branches, Series, fourier, image_dates
+from deepcrop.network.sensor_branch import Batch, Branches, Series, fourier, image_dates
 from deepcrop.network.targets import (
     Dates,
     Labels,
@@ -30,7 +29,7 @@ from deepcrop.network.targets import (
     one_season,
     snap,
 )
-from deepcrop.stages import DAY_MAX, DAY_MIN
+from deepcrop.stages import CALENDAR, DAY_MAX, DAY_MIN
 
 WIDTHS = (6.0, 15.0, 40.0, 100.0)
 """Widths of the kernels at the start of training, days."""

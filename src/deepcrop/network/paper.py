@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepcrop.network.config import SENSORS, Config
-from deepcrop.network.sensors import Batch, Branches, Series, fourier
+from deepcrop.network.sensor_branch import Batch, Branches, Series, fourier
 from deepcrop.network.targets import Dates, Labels, decode_positions, position_loss
 
 

@@ -15,12 +15,12 @@ import xarray as xr
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from deepcrop import __version__
+from deepcrop._version import __version__
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.network.config import Config
 from deepcrop.network.model import DeepCrop
 from deepcrop.network.paper import PaperDeepCrop
-from deepcrop.staging import atomic_file
+from deepcrop.storage.files import atomic_file
 
 Network = DeepCrop | PaperDeepCrop
 
@@ -138,3 +138,20 @@ def check_cube(cube: xr.DataTree, inputs: Mapping[str, Any], sensors: tuple[str,
             f"{' or '.join(map(repr, fitting))}. Fetch it in that form, leave the radar out, or "
             "use other weights."
         )
+
+
+def shipped(name: str = "default") -> Path:
+    """File of the weights of a network: "default", or "evi" for EVI of single pixels.
+
+    Raises
+    ------
+    DeepCropError
+        If this installation has none.
+    """
+    path = Path(__file__).with_name(f"{name}.safetensors")
+    if not path.is_file():
+        raise DeepCropError(
+            f"{path} does not exist: this installation has no weights. Install deepcrop anew, or "
+            "name a file of weights (--weights)."
+        )
+    return path

@@ -1,9 +1,9 @@
 """Season dates from one greenness curve: smoothing, seasons, thresholds, intervals."""
 
-from deepcrop.phenology.arrays import extract
-from deepcrop.phenology.dates import REASONS
+from deepcrop.phenology.date_kernels import REASONS
+from deepcrop.phenology.extract import extract
 from deepcrop.phenology.seasons import Seasons, season_dates, stage_names
-from deepcrop.phenology.smoothing import (
+from deepcrop.phenology.smoothers import (
     PRESETS,
     AsymmetricGaussian,
     DoubleLogistic,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from deepcrop.phenology.lanes import FAST, LANES, drop_spikes, lose_weight, span_of, steepness
+from deepcrop.phenology.blocks import FAST, LANES, drop_spikes, lose_weight, span_of, steepness
 
 _HOLD = np.float32(1e-3)
 """Share of the total weight that holds slope and curvature back where the observations of a window

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from deepcrop.errors import DeepCropError
-from deepcrop.phenology.dates import FOUND, INTERVAL, MEASURES, TOO_FEW, date_blocks
-from deepcrop.phenology.smoothing import (
+from deepcrop.phenology.date_kernels import FOUND, INTERVAL, MEASURES, TOO_FEW, date_blocks
+from deepcrop.phenology.smoothers import (
     Chunk,
     SavGol,
     SeasonRule,

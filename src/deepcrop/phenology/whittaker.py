@@ -6,7 +6,7 @@ After Eilers 2003 (Analytical Chemistry 75, doi 10.1021/ac034173t): the curve z 
 
 here z is given at the points of a regular grid and linear between them, so each observation acts
 on the two points around its true date and the equations stay five bands wide. Observations below
-the curve lose weight (:func:`deepcrop.phenology.lanes.lose_weight`) and it is solved again.
+the curve lose weight (:func:`deepcrop.phenology.blocks.lose_weight`) and it is solved again.
 
 Gaps need no rule of their own: where nothing was seen, the curve is the straightest there is.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from deepcrop.phenology.lanes import FAST, LANES, drop_spikes, lose_weight, span_of
+from deepcrop.phenology.blocks import FAST, LANES, drop_spikes, lose_weight, span_of
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

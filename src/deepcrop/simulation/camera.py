@@ -19,7 +19,7 @@ import xarray as xr
 from numba import njit
 from numpy.typing import NDArray
 
-from deepcrop.simulation import noise
+from deepcrop.simulation import random_fields
 
 _GCC_SOIL, _GCC_DEAD, _GCC_HEADS = 0.334, 0.338, 0.365
 _GCC_PALE, _GCC_FULL = 0.355, 0.450
@@ -131,4 +131,4 @@ def as_dataset(
 
 def stream(seed: int, index: int) -> int:
     """Stream of random numbers of a camera."""
-    return noise.stream(seed, "camera", index)
+    return random_fields.stream(seed, "camera", index)

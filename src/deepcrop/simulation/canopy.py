@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from deepcrop.simulation import crops, noise
+from deepcrop.simulation import crops, random_fields
 from deepcrop.simulation.crops import CROPS, Crop
 
 FIRST_DAY, LAST_DAY = -330, 640
@@ -87,7 +87,7 @@ def grow(seed: int, number: int, place: str, latitude: float) -> Field:
     latitude : float
         Degrees north.
     """
-    rng = noise.generator(seed, "field", number)
+    rng = random_fields.generator(seed, "field", number)
     names, weights = crops.shares(place)
     name = names[rng.choice(len(names), p=weights)]
     growth = _Growth(rng)
@@ -162,7 +162,7 @@ def soil(
 
 def _year_offset(seed: int, year: int) -> float:
     """Days by which the whole region is late in a year, common to all fields."""
-    return float(noise.generator(seed, "year", year).normal(0, 4))
+    return float(random_fields.generator(seed, "year", year).normal(0, 4))
 
 
 def _spring(seed: int, place: str, latitude: float, year: int) -> float:

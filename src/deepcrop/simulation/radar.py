@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from deepcrop.simulation import noise
+from deepcrop.simulation import random_fields
 
 LOOKS = 4.4
 """Equivalent number of looks of Sentinel-1 IW GRDH (product definition: 4.4 to 4.9)."""
@@ -76,7 +76,7 @@ def water_cloud(volume_db, attenuation, water, ground_db, cos_incidence):
 def speckle(seed: int, row0: int, col0: int, shape: tuple[int, int]) -> NDArray[np.float32]:
     """Multiplicative speckle of mean 1 and variance 1/4.4, float32, correlated over neighbours."""
     rows, cols = shape
-    white = noise.exponential(seed, row0 - 1, col0 - 1, rows + 2, cols + 2)
+    white = random_fields.exponential(seed, row0 - 1, col0 - 1, rows + 2, cols + 2)
     return smooth3(white, _SIDE)
 
 
@@ -93,7 +93,7 @@ def rain(seed: int, days: NDArray, place: str) -> NDArray[np.float32]:
 
     Wetter winters in Europe, wetter summers in North America.
     """
-    rng = noise.generator(seed, "rain")
+    rng = random_fields.generator(seed, "rain")
     season = np.cos(2 * np.pi * (days - (15 if place == "europe" else 166)) / 365)
     wet = False
     amounts = np.zeros(len(days), np.float32)

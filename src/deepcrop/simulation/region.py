@@ -13,21 +13,28 @@ import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from deepcrop import __version__, areas, grid, observations, stages
+from deepcrop import grid, stages
+from deepcrop._version import __version__
+from deepcrop.cube import contract
+from deepcrop.cube import io as cube_io
+from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, describe
+from deepcrop.cube.io import create_store
 from deepcrop.errors import DeepCropError
+from deepcrop.grid import areas
 from deepcrop.simulation import (
     camera,
     canopy,
     crops,
-    mosaic,
-    noise,
+    field_mosaic,
     optical,
+    overpasses,
     radar,
-    scenes,
+    random_fields,
     surface,
     truth,
 )
-from deepcrop.staging import progress_bar, staging
+from deepcrop.storage.progress import progress_bar
+from deepcrop.storage.staging import staging
 
 _PSF_SIDE = 0.12  # a 10 m pixel of Sentinel-2 sees something of its neighbours
 MAX_CLOUD = 0.9
@@ -36,7 +43,7 @@ MAX_CLOUD = 0.9
 OPTICAL_ATTRS = {
     "source": "deepcrop simulation of Sentinel-2 L2A",
     "offset": "none: reflectance is simulated as such",
-    "mask": f"scene classes {scenes.CLEAR_CLASSES} kept",
+    "mask": f"scene classes {overpasses.CLEAR_CLASSES} kept",
     "simulated": 1,
 }
 SAR_ATTRS = {
@@ -141,7 +148,7 @@ def check_region(region: Region) -> None:
 
 def mosaic_limit() -> float:
     """Pixels on a side for which field numbers fit in 32 bits."""
-    return mosaic.MAX_DISTRICTS * mosaic.DISTRICT / grid.RESOLUTION
+    return field_mosaic.MAX_DISTRICTS * field_mosaic.DISTRICT / grid.RESOLUTION
 
 
 @dataclass(frozen=True)
@@ -159,8 +166,8 @@ class Plan:
     """
 
     place: str
-    optical: list[scenes.OpticalScene]
-    sar: list[scenes.RadarScene]
+    optical: list[overpasses.OpticalScene]
+    sar: list[overpasses.RadarScene]
     moisture: NDArray[np.float32]
 
 
@@ -168,11 +175,11 @@ def _plan(region: Region) -> Plan:
     place = crops.continent(region.latitude, region.longitude)
     first, last = region.days()
     rain = radar.rain(region.seed, canopy.DAYS, place)
-    passes = scenes.optical_scenes(
+    passes = overpasses.optical_scenes(
         region.seed, first, last, rain, canopy.FIRST_DAY, place, region.latitude, region.longitude
     )
-    kept = scenes.clearest(passes, region.rows, region.cols, region.optical_scenes, MAX_CLOUD)
-    sar = scenes.radar_scenes(region.seed, first, last, region.sar_revisit, region.longitude)
+    kept = overpasses.clearest(passes, region.rows, region.cols, region.optical_scenes, MAX_CLOUD)
+    sar = overpasses.radar_scenes(region.seed, first, last, region.sar_revisit, region.longitude)
     if region.sar_scenes is not None:
         sar = [scene for scene in sar if scene.orbit == 1]
         if len(sar) < region.sar_scenes:
@@ -215,7 +222,7 @@ def simulate(region: Region, out: str | Path, overwrite: bool = False) -> None:
     out = Path(out)
     check_region(region)
     plan = _plan(region)
-    blocks = list(grid.tiles((region.rows, region.cols), observations.CHUNK))
+    blocks = list(grid.tiles((region.rows, region.cols), contract.CHUNK))
     with staging(out, {"simulate": asdict(region)}, overwrite) as stage, progress_bar() as bar:
         if not stage.done:
             _create(region, plan, stage.path)
@@ -239,21 +246,21 @@ def _create(region: Region, plan: Plan, path: Path) -> None:
         "software": f"deepcrop {__version__}",
         "simulation": {k: v for k, v in asdict(region).items() if v is not None},
     }
-    observations.create_store(path, attrs)
+    create_store(path, attrs)
 
     def empty(names: tuple[str, ...], n: int, dtype: type) -> dict:
         values = np.broadcast_to(dtype(0), (n, *shape))
-        return {name: (("time", "y", "x"), values, observations.describe(name)) for name in names}
+        return {name: (("time", "y", "x"), values, describe(name)) for name in names}
 
     optical_group = xr.Dataset(
-        empty(observations.OPTICAL_BANDS, len(plan.optical), np.float32)
+        empty(OPTICAL_BANDS, len(plan.optical), np.float32)
         | empty(("scl",), len(plan.optical), np.uint8),
-        coords=passes(plan.optical, scenes.S2_ORBITS, region.year),
+        coords=passes(plan.optical, overpasses.S2_ORBITS, region.year),
         attrs=OPTICAL_ATTRS,
     )
     sar_group = xr.Dataset(
-        empty(observations.SAR_BANDS, len(plan.sar), np.float32),
-        coords=passes(plan.sar, scenes.S1_ORBITS, region.year),
+        empty(SAR_BANDS, len(plan.sar), np.float32),
+        coords=passes(plan.sar, overpasses.S1_ORBITS, region.year),
         attrs=SAR_ATTRS,
     )
     flags = [0, *crops.CLASS_NAMES]
@@ -282,7 +289,7 @@ def _create(region: Region, plan: Plan, path: Path) -> None:
         "landcover": landcover,
         "truth": truth.template(*shape, region.year),
     }.items():
-        observations.create_group(path, name, grid.assign_grid(data, box))
+        cube_io.create_group(path, name, grid.assign_grid(data, box))
     if region.cameras:
         place_cameras(region, plan.place).to_zarr(
             path, group="camera", mode="w", consolidated=False, zarr_format=3
@@ -290,13 +297,13 @@ def _create(region: Region, plan: Plan, path: Path) -> None:
 
 
 def passes(
-    of: Sequence[scenes.OpticalScene] | Sequence[scenes.RadarScene],
+    of: Sequence[overpasses.OpticalScene] | Sequence[overpasses.RadarScene],
     orbits: tuple[int, int],
     year: int,
 ) -> dict[str, Any]:
     """Coordinates ``time`` and ``relative_orbit`` of the passes of one sensor."""
     numbers = np.array([orbits[scene.orbit] for scene in of], np.int16)
-    return {"time": scenes.times(of, year), "relative_orbit": ("time", numbers)}
+    return {"time": overpasses.times(of, year), "relative_orbit": ("time", numbers)}
 
 
 def _write_block(region: Region, plan: Plan, path: Path, tile: grid.Tile) -> None:
@@ -308,13 +315,13 @@ def _write_block(region: Region, plan: Plan, path: Path, tile: grid.Tile) -> Non
     )
     inner = (slice(1, -1), slice(1, -1))
 
-    def swath(scene: scenes.OpticalScene) -> NDArray[np.bool_]:
-        return scenes.seen(scene, rows.start, cols.start, tile.shape, region.cols)
+    def swath(scene: overpasses.OpticalScene) -> NDArray[np.bool_]:
+        return overpasses.seen(scene, rows.start, cols.start, tile.shape, region.cols)
 
     # Incidence rises across the swath: eastwards on the ascending orbit, westwards on the other.
     across = 0.0007 * (col0 + np.arange(shape[1]) - region.cols / 2)
     inner_land = surface.crop_to(land, inner)
-    write = observations.write_block
+    write = cube_io.write_block
     write(path, "optical", optical_images(plan, land, rows.start, cols.start, swath), rows, cols)
     write(path, "sar", radar_images(plan, land, rows.start, cols.start, across), rows, cols)
     ids: dict[str, NDArray] = {"crop_type": inner_land.codes(), "field_id": inner_land.number}
@@ -327,7 +334,7 @@ def optical_images(
     land: surface.Surface,
     row0: int,
     col0: int,
-    swath: Callable[[scenes.OpticalScene], NDArray[np.bool_]],
+    swath: Callable[[overpasses.OpticalScene], NDArray[np.bool_]],
 ) -> dict[str, NDArray]:
     """Show a block as Sentinel-2 does on each pass: bands and ``scl``, (time, rows, cols).
 
@@ -344,16 +351,15 @@ def optical_images(
     """
     rows, cols = land.which.shape[0] - 2, land.which.shape[1] - 2
     images: dict[str, NDArray] = {
-        name: np.empty((len(plan.optical), rows, cols), np.float32)
-        for name in observations.OPTICAL_BANDS
+        name: np.empty((len(plan.optical), rows, cols), np.float32) for name in OPTICAL_BANDS
     }
     images["scl"] = np.empty((len(plan.optical), rows, cols), np.uint8)
     for t, scene in enumerate(plan.optical):
         wetness = _wetness(plan, scene.day)
         ground = surface.reflectance(land, scene.day, wetness, scene.cos_sun)
         ground = radar.smooth3(ground, _PSF_SIDE)
-        product, scl = scenes.atmosphere(scene, ground, row0, col0, swath(scene))
-        clear = np.isin(scl, scenes.CLEAR_CLASSES)
+        product, scl = overpasses.atmosphere(scene, ground, row0, col0, swath(scene))
+        clear = np.isin(scl, overpasses.CLEAR_CLASSES)
         for band, name in enumerate(optical.BANDS):
             images[name][t] = np.where(clear, product[band], np.nan)
         images["scl"][t] = scl
@@ -370,15 +376,13 @@ def radar_images(
     """
     inner = (slice(None), slice(1, -1), slice(1, -1))
     shape = (land.which.shape[0] - 2, land.which.shape[1] - 2)
-    images = {
-        name: np.empty((len(plan.sar), *shape), np.float32) for name in observations.SAR_BANDS
-    }
+    images = {name: np.empty((len(plan.sar), *shape), np.float32) for name in SAR_BANDS}
     for t, pass_ in enumerate(plan.sar):
         moisture = float(plan.moisture[pass_.day - canopy.FIRST_DAY])
         incidence = pass_.incidence + (across if pass_.orbit else -across)
         power = surface.backscatter(land, pass_.day, moisture, incidence, pass_.wind)[inner]
-        for p, name in enumerate(observations.SAR_BANDS):
-            grain = radar.speckle(noise.stream(pass_.stream, name), row0, col0, shape)
+        for p, name in enumerate(SAR_BANDS):
+            grain = radar.speckle(random_fields.stream(pass_.stream, name), row0, col0, shape)
             images[name][t] = 10 * np.log10(power[p] * grain) + np.float32(pass_.gain)
     return images
 

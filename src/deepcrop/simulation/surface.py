@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from deepcrop.simulation import camera, canopy, crops, mosaic, noise, optical, radar
+from deepcrop.simulation import camera, canopy, crops, field_mosaic, optical, radar, random_fields
 
 ROAD, WATER = -1, -2
 
@@ -69,7 +69,7 @@ def make(
     field_size_ha: float, place: str, latitude: float,
 ) -> Surface:  # fmt: skip
     """Surface of a block of pixels; the same pixels whatever the block."""
-    land = mosaic.draw(seed, row0, col0, shape, field_size_ha)
+    land = field_mosaic.draw(seed, row0, col0, shape, field_size_ha)
     numbers, which = np.unique(land.field, return_inverse=True)
     which = which.reshape(shape).astype(np.int32)
     if numbers[0] == 0:
@@ -80,16 +80,16 @@ def make(
     slope = np.zeros(len(fields) + 2, np.float32)
     bright = np.ones(len(fields) + 2, np.float32)
     for k, number in enumerate(numbers):
-        rng = noise.generator(seed, "soil", int(number))
+        rng = random_fields.generator(seed, "soil", int(number))
         slope[k] = rng.normal(0, 2.5)
         bright[k] = np.exp(0.15 * rng.standard_normal())
 
     def texture(name: str, wavelength: float, octaves: int) -> NDArray[np.float32]:
-        return noise.smooth_noise(
-            noise.stream(seed, name), row0, col0, shape, wavelength, octaves, 0.6
+        return random_fields.smooth_noise(
+            random_fields.stream(seed, name), row0, col0, shape, wavelength, octaves, 0.6
         )
 
-    plants = noise.normal(noise.stream(seed, "plants"), row0, col0, *shape)
+    plants = random_fields.normal(random_fields.stream(seed, "plants"), row0, col0, *shape)
     soil = texture("soil", 1500, 4)
     return Surface(
         fields=fields,

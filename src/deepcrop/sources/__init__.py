@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from deepcrop.sources.scenes import Archive, ArchiveError
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from deepcrop.sources.archive import Archive
 
 ARCHIVES = ("pc", "earth-search", "earth-search-v0", "ee")
 """Satellite archives by name: Planetary Computer, Earth Search (collection 1 and the older one) and
@@ -36,12 +39,14 @@ def open_archive(
     ArchiveError
         If there is no such archive, or it cannot be used.
     """
-    from deepcrop.sources import earthengine, stac
+    from deepcrop.sources import earthengine
+    from deepcrop.sources.archive import ArchiveError
+    from deepcrop.sources.stac import archive as stac_archive
 
     makers: dict[str, Callable[..., Archive]] = {
-        "pc": stac.planetary_computer,
-        "earth-search": stac.earth_search,
-        "earth-search-v0": stac.earth_search_legacy,
+        "pc": stac_archive.planetary_computer,
+        "earth-search": stac_archive.earth_search,
+        "earth-search-v0": stac_archive.earth_search_legacy,
         "ee": earthengine.EarthEngine,
     }
     if name not in makers:

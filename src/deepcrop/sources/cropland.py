@@ -35,11 +35,11 @@ from rasterio.windows import Window
 
 from deepcrop import grid
 from deepcrop.errors import DeepCropError
-from deepcrop.ingest.resampling import place
-from deepcrop.sources.cogs import Cogs
-from deepcrop.sources.scenes import ArchiveError
-from deepcrop.sources.stac import PLANETARY_COMPUTER
-from deepcrop.sources.web import Web, shown
+from deepcrop.grid.resampling import place
+from deepcrop.sources.archive import ArchiveError
+from deepcrop.sources.http import Web, shown
+from deepcrop.sources.stac.archive import PLANETARY_COMPUTER
+from deepcrop.sources.stac.cog_reader import Cogs
 
 CITATION = (
     "USDA National Agricultural Statistics Service Cropland Data Layer. Published crop-specific "

@@ -31,8 +31,9 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry, polygon, unary_union
 from pyproj import Transformer
 
-from deepcrop import __version__, grid
-from deepcrop.sources.scenes import SENSORS, ArchiveError, Scene, SceneError
+from deepcrop import grid
+from deepcrop._version import __version__
+from deepcrop.sources.archive import SENSORS, ArchiveError, Scene, SceneError
 
 SENTINEL_2 = "COPERNICUS/S2_SR_HARMONIZED"
 CLOUD_SCORE = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"

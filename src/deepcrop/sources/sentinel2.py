@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepcrop.observations import OPTICAL_BANDS
-from deepcrop.sources.scenes import CLEAR_CLASSES, SceneError
+from deepcrop.cube.contract import OPTICAL_BANDS
+from deepcrop.sources.archive import CLEAR_CLASSES, SceneError
 
 FACTOR = 0.0001
 OFFSET = -0.1

@@ -24,10 +24,10 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from titiler.core.errors import DEFAULT_STATUS_CODES, add_exception_handlers
 
 from deepcrop.errors import DeepCropError
-from deepcrop.viewer import tiles
-from deepcrop.viewer.distribution import answer_json
-from deepcrop.viewer.series import track_json
-from deepcrop.viewer.shown import Shown
+from deepcrop.viewer import map_tiles
+from deepcrop.viewer.pixel_distribution import answer_json
+from deepcrop.viewer.pixel_series import track_json
+from deepcrop.viewer.viewed_map import Shown
 
 HOST = "127.0.0.1"
 """Nobody beyond this machine is served."""
@@ -79,7 +79,7 @@ def create_app(shown: Shown) -> FastAPI:
 
     @app.get("/tiles/{key:path}/{z:int}/{x:int}/{y:int}")
     def tile(key: str, z: int, x: int, y: int) -> Response:
-        values = tiles.tile(shown.view(key), x, y, z)
+        values = map_tiles.tile(shown.view(key), x, y, z)
         packed = gzip.compress(values.astype("<i4").tobytes(), compresslevel=1)
         return Response(packed, 200, {"Content-Encoding": "gzip"}, "application/octet-stream")
 

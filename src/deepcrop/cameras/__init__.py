@@ -1,0 +1,1 @@
+"""PhenoCam cameras: labels, site-years, clusters and spatial splits."""

@@ -1,0 +1,342 @@
+"""Season dates of a camera's greenness, screened: the labels that networks learn from.
+
+The paper's rule (section 3.1): raw 90th-percentile greenness, an adaptive Savitzky-Golay curve, and
+the dates at 20 % and 50 % of each season's amplitude. A label comes with its 90 % interval, and
+every year of every camera with a verdict in words, so that nothing is left out in silence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepcrop import stages
+from deepcrop.phenology import REASONS, season_dates, smooth
+from deepcrop.sources.phenocam.summary_files import CameraSeries
+from deepcrop.stages import CALENDAR
+
+STEP = 3
+"""Days between the observations of a 3-day file; shares of what was observed count such steps."""
+
+
+@dataclass(frozen=True)
+class Screening:
+    """What a site-year must have to be accepted.
+
+    Attributes
+    ----------
+    min_share : float
+        Share of 3-day steps observed, in the year's growing window and in the main season itself.
+    max_gap : float
+        Longest time without an observation around a date of the main season, days.
+    min_amplitude : float
+        Smallest amplitude of the main season, greenness.
+    """
+
+    min_share: float = 0.8
+    max_gap: float = 15.0
+    min_amplitude: float = 0.03
+
+
+@dataclass(frozen=True)
+class Event:
+    """One date of a season.
+
+    Attributes
+    ----------
+    day, low, high : float
+        Fractional day since 1 January of the target year, and its 90 % interval; NaN if unknown.
+    gap : float
+        Longest time without an observation within 3 days of it; NaN if the date is unknown.
+    reason : str
+        "found", or why there is no date.
+    """
+
+    day: float
+    low: float
+    high: float
+    gap: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Season:
+    """One season of one camera.
+
+    Attributes
+    ----------
+    number : int
+        1, 2, … in order of time within the year.
+    slot : int
+        1 for the main season of the year, 2 for the next, 0 for any other.
+    events : dict of str to Event
+        By the names of `CALENDAR`.
+    amplitude : float
+        Mean of rise and fall.
+    observations : int
+        Observations used between its first and its last date.
+    observed_share : float
+        Share of 3-day steps with one.
+    largest_gap : float
+        Longest time without an observation between its first and its last date, days.
+    """
+
+    number: int
+    slot: int
+    events: dict[str, Event]
+    amplitude: float
+    observations: int
+    observed_share: float
+    largest_gap: float
+
+    @property
+    def length(self) -> float:
+        """Days from SOS20 to EOS20; NaN if one of them is unknown."""
+        return self.events["eos20"].day - self.events["sos20"].day
+
+
+@dataclass(frozen=True)
+class SiteYear:
+    """One year of one camera.
+
+    Attributes
+    ----------
+    year : int
+        Target year; a season belongs to the year in which it peaks.
+    crop : str
+        From the crop table; empty if unknown.
+    seasons : tuple of Season
+        In order of time.
+    observed_share : float
+        Share of 3-day steps of the growing window that were observed.
+    accepted : bool
+        Whether the main season may be used as a label.
+    why : str
+        Why it was rejected, or what to know of it.
+    """
+
+    year: int
+    crop: str
+    seasons: tuple[Season, ...]
+    observed_share: float
+    accepted: bool
+    why: str
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in a word."""
+        return "accepted" if self.accepted else "rejected"
+
+
+@dataclass(frozen=True)
+class CameraLabels:
+    """All that was read off one series.
+
+    Attributes
+    ----------
+    camera : CameraSeries
+    column : str
+        The greenness that was used.
+    weights : ndarray of float32 (days,)
+        Weight of each day's value, 0 = not used.
+    curve_days, curve : ndarray of float (points,)
+        The smooth curve; days since the first date of the series.
+    years : tuple of SiteYear
+        Every year with a row in the file's observed span.
+    """
+
+    camera: CameraSeries
+    column: str
+    weights: NDArray[np.float32]
+    curve_days: NDArray[np.float64]
+    curve: NDArray[np.float32]
+    years: tuple[SiteYear, ...]
+
+
+def observation_weights(camera: CameraSeries, column: str = "gcc_90") -> NDArray[np.float32]:
+    """Weight of each day's greenness, from 0 (not used) to nearly 1.
+
+    - No value or no image: no observation.
+    - Snow flag: 0. Snow hides a crop, and what shows is not its greenness.
+    - Outlier flag of the column: 0. The network saw it far from its neighbours.
+    - n images: n / (n + 3). On the 109 agricultural series of `docs/labels.md` the variance about
+      the curve is four times as large with one image as with fifty, and hardly differs beyond ten:
+      most of the noise is the weather of the day, which more images do not average out.
+
+    Returns
+    -------
+    ndarray of float32 (days,)
+    """
+    images = np.nan_to_num(camera.image_count)
+    used = np.isfinite(camera.greenness[column]) & (images > 0)
+    used &= ~camera.snow & ~camera.outlier[column]
+    return np.where(used, images / (images + 3), 0).astype(np.float32)
+
+
+def label_series(
+    camera: CameraSeries,
+    column: str = "gcc_90",
+    crops: Mapping[tuple[str, int], str] | None = None,
+    screening: Screening | None = None,
+) -> CameraLabels:
+    """Season dates and verdicts of one camera series.
+
+    Parameters
+    ----------
+    camera : CameraSeries
+        Read with ``column`` among its columns.
+    column : str
+        Greenness to use.
+    crops : mapping, optional
+        Crop by (site, year), as `deepcrop.cameras.crop_table.read_crops` gives it.
+    screening : Screening, optional
+        What a site-year must have to be accepted.
+
+    Returns
+    -------
+    CameraLabels
+    """
+    screening = screening or Screening()
+    weights = observation_weights(camera, column)
+    days = (camera.date - camera.date[0]).astype(np.float32)
+    seen = days[weights > 0]
+    values = camera.greenness[column][None, weights > 0]
+    kept = weights[None, weights > 0]
+    curve, curve_days = smooth(values, seen, kept, preset="phenocam")
+    found = season_dates(values, seen, kept, preset="phenocam", fractions=(0.2, 0.5))
+    order = [found.stages.index(name) for name in CALENDAR]
+    dates, low, high = (part[0][:, order] for part in (found.dates, found.low, found.high))
+    reasons = found.reason[0][:, order]
+    peaks = dates[:, CALENDAR.index("peak")]
+    dated = camera.date[weights > 0] if seen.size else camera.date
+    first, last = (int(str(day)[:4]) for day in (dated[0], dated[-1]))
+
+    years = []
+    for year in range(first, last + 1):
+        start = _start_of_year(camera, year)
+        index, _count = stages.select_slots(
+            (peaks - start)[None], found.amplitude, year, camera.latitude
+        )
+        length = _start_of_year(camera, year + 1) - start
+        rows = np.flatnonzero((peaks >= start) & (peaks < start + length))
+        seasons = []
+        for number, row in enumerate(rows, 1):
+            slot = 1 + list(index[0]).index(row) if row in index[0] else 0
+            events = {
+                name: Event(
+                    day=float(dates[row, k] - start),
+                    low=float(low[row, k] - start),
+                    high=float(high[row, k] - start),
+                    gap=_gap_around(seen, float(dates[row, k])),
+                    reason=REASONS[reasons[row, k]],
+                )
+                for k, name in enumerate(CALENDAR)
+            }
+            begin, end = float(np.nanmin(dates[row])), float(np.nanmax(dates[row]))
+            seasons.append(
+                Season(
+                    number=number,
+                    slot=slot,
+                    events=events,
+                    amplitude=float(found.amplitude[0, row]),
+                    observations=int(((seen >= begin) & (seen <= end)).sum()),
+                    observed_share=_observed(seen, np.arange(begin, end + 1)),
+                    largest_gap=_largest_gap(seen, begin, end),
+                )
+            )
+        share = _observed(seen, start + growing_window(camera.latitude, length))
+        why_none = (
+            _why_none(found.dates[0], found.reason[0], year, first, last)
+            if share >= screening.min_share
+            else "too few observations"
+        )
+        accepted, why = _verdict(seasons, share, why_none, screening)
+        crop = (crops or {}).get((camera.site, year), "")
+        years.append(SiteYear(year, crop, tuple(seasons), share, accepted, why))
+    return CameraLabels(camera, column, weights, curve_days, curve[0], tuple(years))
+
+
+def growing_window(latitude: float, length: int = 365) -> NDArray[np.int64]:
+    """Days of a year on which crops are expected to grow, for the share that was observed.
+
+    They are those with at least half of the year's best sunlight above the atmosphere: late
+    February to mid-October at 41° N, the whole year in the tropics.
+    """
+    days = np.arange(length)
+    light = stages.sunlight(days.astype(np.float64), latitude)
+    return days[light >= 0.5 * light.max()]
+
+
+def _start_of_year(camera: CameraSeries, year: int) -> int:
+    """1 January of a year, in days since the first date of the series."""
+    return int((np.datetime64(f"{year:04d}-01-01", "D") - camera.date[0]).astype(np.int64))
+
+
+def _observed(seen: NDArray[np.float32], days: NDArray) -> float:
+    """Share of the 3-day steps of ``days`` with an observation."""
+    steps = np.unique(np.floor(days / STEP))
+    hit = np.isin(steps, np.floor(seen / STEP))
+    return float(hit.mean()) if steps.size else math.nan
+
+
+def _largest_gap(seen: NDArray[np.float32], begin: float, end: float) -> float:
+    """Longest time without an observation that touches a season."""
+    touches = (seen[1:] > begin) & (seen[:-1] < end)
+    return float(np.diff(seen)[touches].max(initial=0.0))
+
+
+def _gap_around(seen: NDArray[np.float32], day: float) -> float:
+    """Longest time without an observation within one step of a date.
+
+    A date at the very edge of a gap rests on one side of it only.
+    """
+    return _largest_gap(seen, day - STEP, day + STEP) if math.isfinite(day) else math.nan
+
+
+def _why_none(
+    dates: NDArray[np.float32], reasons: NDArray[np.uint8], year: int, first: int, last: int
+) -> str:
+    """Why a year has no season, as far as the curve tells."""
+    undated = np.asarray(np.isnan(dates).all(axis=1))
+    if undated.all():
+        return REASONS[reasons[0, 0]]
+    if year == first and undated[0]:
+        return REASONS[reasons[0].max()]
+    if year == last and undated[-1]:
+        return REASONS[reasons[-1].max()]
+    return "amplitude too small"
+
+
+def _verdict(
+    seasons: Sequence[Season], share: float, why_none: str, screening: Screening
+) -> tuple[bool, str]:
+    """Whether a site-year is accepted, and what to say of it."""
+    faults = []
+    if not share >= screening.min_share:
+        faults.append(
+            f"growing window {100 * share:.0f} % observed, {100 * screening.min_share:.0f} % needed"
+        )
+    main = next((season for season in seasons if season.slot == 1), None)
+    if main is None:
+        return False, "; ".join([f"no season: {why_none}", *faults])
+    if main.amplitude < screening.min_amplitude:
+        faults.append(
+            f"amplitude {main.amplitude:.3f} too small, {screening.min_amplitude:g} needed"
+        )
+    if main.observed_share < screening.min_share:
+        faults.append(
+            f"main season {100 * main.observed_share:.0f} % observed, "
+            f"{100 * screening.min_share:.0f} % needed"
+        )
+    for name, event in main.events.items():
+        if event.reason != "found":
+            faults.append(f"no {name.upper()}: {event.reason}")
+        elif event.gap > screening.max_gap:
+            faults.append(f"{event.gap:.0f} days without an observation around {name.upper()}")
+    if faults:
+        return False, "; ".join(faults)
+    return True, f"{len(seasons)} seasons, slot 1 is the main one" if len(seasons) > 1 else ""

@@ -1,0 +1,76 @@
+"""The command line: thin commands over typed functions.
+
+What a command needs is imported when it runs, so that ``deepcrop --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from deepcrop._version import __version__
+from deepcrop.cli import cameras, cubes, maps, networks
+from deepcrop.errors import DeepCropError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="When crops greened up and when they died down, field by field.",
+    rich_markup_mode=None,
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"deepcrop {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+for _command in (
+    cubes.simulate,
+    cubes.ingest,
+    maps.map_,
+    maps.score,
+    cameras.labels,
+    cubes.fetch,
+    cubes.doctor,
+    maps.report,
+    networks.train,
+    networks.evaluate,
+    networks.reproduce,
+    maps.view,
+    maps.demo,
+):
+    app.command(_command.__name__.rstrip("_"))(_command)
+
+
+def main() -> None:
+    """Run the command line; an error of ours is a message, not a traceback."""
+    try:
+        app()
+    except DeepCropError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # a full disk, a folder that may not be written
+        # GDAL's errors have neither a file name nor an error text of the system.
+        said = f"Error: {error.filename or 'file system'}: {error.strerror or error}"
+        print(said, *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
+        sys.exit(2)
+    except SystemError as error:
+        from deepcrop.storage.progress import is_interruption
+
+        if not is_interruption(error):
+            raise
+        sys.exit(130)  # as Typer answers any other Ctrl-C

@@ -1,0 +1,267 @@
+"""Commands on maps: map, score, report, view, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deepcrop.cli.options import Overwrite
+from deepcrop.errors import DeepCropError
+
+if TYPE_CHECKING:
+    from deepcrop.mapping.region import MapResult
+
+
+def map_(
+    region: Annotated[Path, typer.Argument(help="Observation cube, Zarr or NetCDF.")],
+    year: Annotated[int, typer.Option(help="Target year.")],
+    out: Annotated[Path, typer.Option(help="Directory to write.")],
+    method: Annotated[
+        str, typer.Option(help="How: curve, deepcrop (the network), both (docs/maps.md).")
+    ] = "curve",
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Weights of the network, .safetensors  [those of the package]"),
+    ] = None,
+    no_radar: Annotated[
+        bool, typer.Option("--no-radar", help="Keep the radar from the network.")
+    ] = False,
+    index: Annotated[str, typer.Option(help="Greenness of the curve: ndvi, gcc.")] = "ndvi",
+    smoother: Annotated[
+        str,
+        typer.Option(help="whittaker, savgol (the paper's), double_logistic, asymmetric_gaussian."),
+    ] = "whittaker",
+    mask: Annotated[
+        Path | None, typer.Option(help="Raster: map only where it has data that is not 0  [all]")
+    ] = None,
+    parcels: Annotated[
+        Path | None,
+        typer.Option(help="Polygons: map only within, and give dates for each  [all]"),
+    ] = None,
+    fields: Annotated[
+        bool, typer.Option("--fields", help="Give dates for each field of the cube's field_id.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="Where the network runs: cpu, cuda.")] = "cpu",
+    precision: Annotated[
+        str, typer.Option(help="Numbers of the network: float32, bfloat16, float16.")
+    ] = "float32",
+    cluster: Annotated[
+        str | None, typer.Option(help="Scheduler of a Dask cluster, tcp://HOST:PORT  [none]")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Map with so many Dask processes on this computer  [none]")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what memory and time it would take.")
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Insist on going on with an interrupted run (else done where it can)."
+        ),
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Map the season dates of a year.
+
+    Example: deepcrop map region.zarr --year 2018 --method both --out maps
+
+    An interrupted run goes on where it stopped when the same command is given again.
+    """
+    options: dict[str, Any] = {
+        "index": index,
+        "smoother": smoother,
+        "method": method,
+        "weights": weights,
+        "radar": not no_radar,
+        "device": device,
+        "precision": precision,
+        "mask": mask,
+        "parcels_path": parcels,
+        "fields": fields,
+        "address": cluster,
+        "workers": workers,
+    }
+    _warn_of_precision(method, device, precision)
+    if dry_run:
+        from deepcrop.mapping.estimate import estimate
+
+        typer.echo(str(estimate(region, year, **options)))
+        return
+    from deepcrop.mapping.region import map_region
+
+    _report(map_region(region, year, out, overwrite, resume=resume, **options))
+
+
+def _warn_of_precision(method: str, device: str, precision: str) -> None:
+    """Say so where shorter numbers take longer: a processor without them pretends to have them."""
+    if method == "curve" or (device, precision) != ("cpu", "bfloat16"):
+        return
+    try:
+        import torch
+
+        from deepcrop.network.devices import has_bfloat16
+    except ImportError:  # the mapping says what to install
+        return
+    if not has_bfloat16(torch.device(device)):
+        words = "This processor does not multiply in bfloat16; float32 is faster and exact."
+        typer.echo(words, err=True)
+
+
+def _report(result: MapResult) -> None:
+    """Print what was mapped."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from deepcrop.stages import CALENDAR
+
+    summary = result.summary
+    table = Table(title=f"{summary['title']}: main season of {summary['year']}")
+    for heading in ("method", "stage", "detected", "median"):
+        table.add_column(heading, justify="left" if heading in ("method", "stage") else "right")
+    for method in summary["methods"]:
+        for stage in CALENDAR:
+            layer = summary["maps"][method]["layers"][stage]
+            share, date = layer["detected_share"], layer["median_date"]
+            table.add_row(method, stage.upper(), f"{100 * share:.1f} %", date or "-")
+    Console().print(table)
+    scenes = ", ".join(f"{name} {number}" for name, number in summary["scenes"].items())
+    typer.echo(f"scenes: {scenes}\nmaps, pictures and summary.json: {result.path}/")
+
+
+def score(
+    maps: Annotated[
+        Path,
+        typer.Argument(help="Directory made by 'deepcrop map', or the folder of one method in it."),
+    ],
+    region: Annotated[Path, typer.Argument(help="The simulated region, with its truth.")],
+    out: Annotated[Path, typer.Option(help="CSV to write.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing CSV.")
+    ] = False,
+) -> None:
+    """Score the maps of a simulated region against its truth.
+
+    Example: deepcrop score maps/curve region.zarr --out accuracy.csv
+    """
+    if out.exists() and not overwrite:
+        raise DeepCropError(f"{out} exists. Choose another name, or add --overwrite.")
+    _score(maps, region, out)
+
+
+def _score(maps: Path, region: Path, out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from deepcrop.evaluation import map_truth
+
+    scores = map_truth.score_map(maps, region)
+    map_truth.write_scores(scores, out)
+    table = Table(
+        title="SIMULATED DATA: maps against true camera greenness, days; "
+        "unmatched: mapped dates without a true season"
+    )
+    for heading in (
+        "group",
+        "stage",
+        "true dates",
+        "detected",
+        "unmatched",
+        "MAE",
+        "bias",
+        "median",
+    ):
+        table.add_column(heading, justify="left" if heading in ("group", "stage") else "right")
+    for k, s in enumerate(scores):
+        table.add_row(
+            s.group if k % 4 == 0 else "",
+            s.stage.upper(),
+            f"{s.true_dates}",
+            f"{100 * s.detected:.1f} %" if s.true_dates else "-",
+            f"{100 * s.unmatched:.1f} %",
+            *((f"{s.mae:.1f}", f"{s.bias:+.1f}", f"{s.median:.0f}") if s.mae == s.mae else "---"),
+            end_section=k % 4 == 3,
+        )
+    Console().print(table)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Directory to write into.")] = Path("demo"),
+) -> None:
+    """Simulate a small region, map it, and compare with the truth.
+
+    Example: deepcrop demo --out demo
+    """
+    from deepcrop.evaluation import map_truth
+    from deepcrop.mapping.region import map_region
+    from deepcrop.report import report as write_report
+    from deepcrop.simulation import Region
+    from deepcrop.simulation import simulate as simulate_region
+    from deepcrop.stages import STAGES
+
+    out.mkdir(parents=True, exist_ok=True)
+    region, maps = out / "region.zarr", out / "maps"
+    year = 2018
+    simulate_region(Region(year=year), region, overwrite=True)
+    result = map_region(region, year, maps, overwrite=True)
+    _score(maps, region, out / "accuracy.csv")
+    for stage in STAGES:
+        map_truth.draw_comparison(maps, region, stage, out / f"truth_{stage}.png")
+    map_truth.draw_series(region, year, out / "series.png")
+    page = write_report(maps)
+    _report(result)
+    typer.echo(
+        f"""
+All of this is SIMULATED DATA with known truth.
+  region (observations and truth)  {region}
+  maps (COG, STAC item)            {maps}/sos20.tif ... eos20.tif item.json
+  pictures of the maps             {maps}/sos20.png ...
+  map against truth, pictures      {out}/truth_sos20.png ...
+  map against truth, numbers       {out}/accuracy.csv
+  one pixel's curve and dates      {out}/series.png
+  summary                          {maps}/summary.json
+  all of it as a page to read      {page}
+  and in the browser               deepcrop view {maps} --cube {region}"""
+    )
+
+
+def view(
+    result: Annotated[Path, typer.Argument(help="Directory made by 'deepcrop map'.")],
+    cube: Annotated[
+        Path | None,
+        typer.Option(help="The cube that was mapped: pictures and time series  [none]"),
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port of this machine.", min=1, max=65535)] = 8765,
+) -> None:
+    """Look at a map in the browser, on this machine alone.
+
+    Example: deepcrop view demo/maps --cube demo/region.zarr
+    """
+    try:
+        from deepcrop.viewer.server import serve
+    except ImportError as error:
+        raise DeepCropError(
+            f"The viewer needs 'pip install deepcrop[viewer]' ({error})."
+        ) from error
+    serve(result, cube, port, lambda address: typer.echo(f"{address}  (Ctrl-C ends the viewer)"))
+
+
+def report(
+    result: Annotated[Path, typer.Argument(help="Directory made by 'deepcrop map'.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write  [RESULT/report]")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing report.")
+    ] = False,
+) -> None:
+    """Write a finished map as one HTML page, with its figures as PNG and SVG.
+
+    The page needs no network and no other file.
+
+    Example: deepcrop report maps
+    """
+    from deepcrop.report import report as write_report
+
+    page = write_report(result, out, overwrite)
+    typer.echo(f"report: {page}\nfigures: {page.parent / 'figures'}/")

@@ -1,0 +1,158 @@
+"""The commands `deepcrop evaluate` and `deepcrop reproduce`: how good the network is.
+
+PyTorch is imported when a command runs, not before: the rest of the command line works without.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deepcrop.errors import DeepCropError
+
+# `train` ----------------------------------------------------------------------------------------
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="Experiment, for example experiments/tiny.yaml.")],
+    out: Annotated[Path, typer.Option(help="Folder for weights, logs, checkpoints.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of real data, where the experiment needs it.")
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Folder of what is simulated; experiments can share it  [OUT/simulated]"),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that simulate.", min=1)] = 1,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda  [cuda where there is]")] = None,
+    network: Annotated[
+        str | None, typer.Option(help="Teach this configuration instead of the experiment's.")
+    ] = None,
+) -> None:
+    """Teach a network what an experiment's file says.
+
+    Interrupted, the same command goes on to the same result.
+
+    Example: deepcrop train experiments/tiny.yaml --data DATA --out runs/tiny
+    """
+    import deepcrop.network  # noqa: F401  (first: says what to install where PyTorch is missing)
+    from deepcrop.training.experiment import read_experiment
+    from deepcrop.training.run_experiment import train as train_experiment
+
+    read = read_experiment(config, network)
+    weights = train_experiment(read, data, out, store or out / "simulated", workers, device)
+    typer.echo(f"weights: {weights}")
+
+
+# `evaluate` -------------------------------------------------------------------------------------
+
+
+def evaluate(
+    out: Annotated[Path, typer.Option(help="Folder for tables and figures.")],
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights, .safetensors  [those of the package]")
+    ] = None,
+    samples: Annotated[
+        Path | None, typer.Option(help="Samples, .npz, such as 'deepcrop reproduce' makes.")
+    ] = None,
+    all_sites: Annotated[
+        bool, typer.Option("--all-sites", help="Score all samples, not the test sites alone.")
+    ] = False,
+    real: Annotated[
+        bool, typer.Option("--real", help="Score on real satellites instead; needs --data.")
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option(help="With --real: folder of real data (docs/real.md).")
+    ] = None,
+    without_radar: Annotated[
+        Path | None,
+        typer.Option(help="With --real: weights taught without radar, to stand beside."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="With --real: replace an existing --out.")
+    ] = False,
+) -> None:
+    """Score weights against cameras, or on real satellites.
+
+    Example: deepcrop evaluate --samples reproduced/samples_field.npz --out scores
+    """
+    if real == (samples is not None):
+        raise DeepCropError("Give one of --samples SET.npz and --real.")
+    if real and data is None:
+        raise DeepCropError("--real needs --data, the folder of real data.")
+    if real and all_sites:
+        raise DeepCropError("--all-sites is for --samples; --real scores all that it has.")
+    only_real = {"--data": data, "--without-radar": without_radar, "--overwrite": overwrite}
+    if not real and (given := [name for name, value in only_real.items() if value]):
+        raise DeepCropError(f"{', '.join(given)}: only with --real. Leave it away, or add --real.")
+    import deepcrop.network  # noqa: F401  (first: says what to install where PyTorch is missing)
+
+    if data is not None and real:
+        from deepcrop.studies import real_satellites as real_archives
+
+        real_archives.report(data, weights, out, without_radar, overwrite=overwrite)
+        typer.echo(f"tables and figures: {out}/")
+        return
+    assert samples is not None
+    from deepcrop.evaluation.weights_report import evaluate as run
+    from deepcrop.network.weights import shipped
+
+    _print(run(weights or shipped(), samples, out, all_sites))
+
+
+# `reproduce` ------------------------------------------------------------------------------------
+
+
+def reproduce(
+    data: Annotated[
+        Path, typer.Option(help="Folder with phenocam/series; real cubes are fetched into it.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for samples, weights, tables and figures.")],
+    archive: Annotated[
+        str, typer.Option(help="Where the pixels come from: simulated, pc, ee.")
+    ] = "simulated",
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Networks to train, with commas  [default and its ablations]"),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Trainings of each network.", min=1)] = 5,
+    realisations: Annotated[int, typer.Option(help="Simulations of each site-year.", min=1)] = 1,
+    folds: Annotated[
+        int | None,
+        typer.Option(help="Also leave so many groups of site clusters out in turn  [none]"),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that simulate.", min=1)] = 1,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            help="Weights to start from, taught on simulated tiles alone; {method} in the path "
+            "stands for the method's name  [none]"
+        ),
+    ] = None,
+) -> None:
+    """Run the paper's experiment: train on cameras, test on five others, make the tables.
+
+    Started again, it goes on where it stopped; with other methods or more seeds it adds to what is
+    there.
+
+    Example: deepcrop reproduce --archive simulated --data DATA --out reproduced --seeds 5
+    """
+    import deepcrop.network  # noqa: F401  (first: says what to install where PyTorch is missing)
+    from deepcrop.studies.paper_experiment import reproduce as run
+    from deepcrop.studies.paper_samples import METHODS, Study
+
+    chosen = METHODS if methods is None else _names(methods)
+    _print(run(Study(archive, data, out, chosen, seeds, realisations, folds, workers, start)))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def _print(report: Path) -> None:
+    """Show the main table, and where the rest is."""
+    table = report.parent / "tables" / "methods.md"
+    typer.echo(table.read_text(encoding="utf-8"))
+    typer.echo(f"all tables and figures: {report}")

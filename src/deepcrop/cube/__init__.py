@@ -1,0 +1,1 @@
+"""The observation cube: its contract, packing, reading and writing."""

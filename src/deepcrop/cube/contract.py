@@ -1,0 +1,269 @@
+"""The observation cube: optical and radar time series of one area on one 10 m grid.
+
+A cube is an :class:`xarray.DataTree`:
+
+``/optical``, dims ``(time, y, x)``
+    ``blue, green, red, nir``: surface reflectance, unitless, any offset already applied once, NaN
+    where there is no data or the pixel is masked. Optional: ``rededge3`` (Sentinel-2 B07) and
+    ``scl`` (uint8, Sentinel-2 scene classes, 0 = no data).
+``/sar``, dims ``(time, y, x)``
+    ``vv, vh``: sigma0 in dB, NaN where there is no data; coordinate ``relative_orbit`` on time
+    where it is known.
+``/landcover``, dims ``(y, x)``, optional
+    ``crop_type``: uint16 with CF ``flag_values`` and ``flag_meanings``, 0 = unknown.
+    Optional ``field_id``: uint32, 0 = none.
+
+Either of the first two groups may be absent. All share one grid (`x`, `y` pixel centres in metres,
+``spatial_ref``); their times differ and are ``datetime64[ns]``, UTC, sorted, unique. In memory
+values are float32; on disk reflectance and sigma0 are packed as int16, in chunks that hold the
+whole time axis of a square of pixels. Other groups (a simulation's ``/truth``) are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from odc.geo.geobox import GeoBox
+
+from deepcrop import grid
+from deepcrop._version import __version__
+from deepcrop.errors import CubeError
+
+OPTICAL_BANDS = ("blue", "green", "red", "nir")
+SAR_BANDS = ("vv", "vh")
+RADIOMETRIES = ("sigma0", "sigma0 from gamma0, approximate")
+CHUNK = 256
+"""Side of a chunk on disk, pixels; also the natural tile."""
+_LONG_NAMES = {
+    "blue": "surface reflectance, blue (B02)",
+    "green": "surface reflectance, green (B03)",
+    "red": "surface reflectance, red (B04)",
+    "nir": "surface reflectance, near infrared (B08)",
+    "rededge3": "surface reflectance, red edge (B07)",
+    "scl": "scene classification (Sentinel-2 SCL)",
+    "vv": "backscatter sigma0, VV",
+    "vh": "backscatter sigma0, VH",
+    "crop_type": "crop type",
+    "field_id": "field number",
+}
+_REQUIRED = {"optical": OPTICAL_BANDS, "sar": SAR_BANDS, "landcover": ("crop_type",)}
+_OPTIONAL = {"optical": ("rededge3", "scl"), "sar": (), "landcover": ("field_id",)}
+_REQUIRED_ATTRS = {"optical": ("source", "offset"), "sar": ("source", "radiometry")}
+_DTYPES = {"scl": np.uint8, "crop_type": np.uint16, "field_id": np.uint32}
+
+
+def build(
+    optical: xr.Dataset | None = None,
+    sar: xr.Dataset | None = None,
+    landcover: xr.Dataset | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> xr.DataTree:
+    """Put groups together into a checked cube, with units and long names on every variable.
+
+    Parameters
+    ----------
+    optical, sar, landcover : Dataset, optional
+        The groups, as the module describes them. ``optical.attrs`` must have ``source`` and
+        ``offset`` (what was done about the processing baseline's reflectance offset), ``sar.attrs``
+        must have ``source`` and ``radiometry``.
+    attrs : mapping, optional
+        Provenance of the whole.
+
+    Raises
+    ------
+    CubeError
+        Naming everything that breaks the contract.
+    """
+    groups = {"optical": optical, "sar": sar, "landcover": landcover}
+    nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=dict(attrs or {}))}
+    nodes["/"].attrs.setdefault("software", f"deepcrop {__version__}")
+    for name, data in groups.items():
+        if data is None:
+            continue
+        data = data.copy()
+        for variable in set(_REQUIRED[name] + _OPTIONAL[name]) & set(data.data_vars):
+            # A unit that is already there stays, so that `check` can see a wrong one.
+            data[variable].attrs = describe(str(variable)) | data[variable].attrs
+        nodes[f"/{name}"] = data
+    cube = xr.DataTree.from_dict(nodes)
+    check(cube)
+    return cube
+
+
+def describe(variable: str) -> dict[str, str]:
+    """Attributes of a variable of the contract: its long name, and units where it is measured."""
+    described = {"long_name": _LONG_NAMES[variable]}
+    if variable not in _DTYPES:
+        described["units"] = unit_of(variable)
+    return described
+
+
+def unit_of(variable: str) -> str:
+    """Return the unit of a measured variable: reflectance is "1", backscatter "dB"."""
+    return "dB" if variable in SAR_BANDS else "1"
+
+
+def check(cube: xr.DataTree, path: Path | None = None) -> None:
+    """Verify the contract, values in a sample at the centre of the grid included.
+
+    Parameters
+    ----------
+    cube : DataTree
+        The cube.
+    path : Path, optional
+        Where it came from, for the message.
+
+    Raises
+    ------
+    CubeError
+        Listing every breach found: what is wrong, what was expected, what to do.
+    """
+    problems: list[str] = []
+    present = [name for name in ("optical", "sar") if name in cube.children]
+    if not present:
+        problems.append("There is neither an 'optical' nor a 'sar' group; expected at least one.")
+    grids: dict[str, GeoBox] = {}
+    for name in [*present, *(["landcover"] if "landcover" in cube.children else [])]:
+        data = cube[name].to_dataset()
+        problems += _check_variables(name, data)
+        if name != "landcover":
+            problems += _check_times(name, data)
+            problems += _check_attrs(name, data)
+        try:
+            grids[name] = grid.grid_of(data)
+        except CubeError as error:
+            problems.append(f"{name}: {error}")
+    for name, box in grids.items():
+        first_name, first = next(iter(grids.items()))
+        if box != first:
+            problems.append(
+                f"{name}: its grid differs from that of '{first_name}' ({_describe(box)} against "
+                f"{_describe(first)}); resample onto one grid with 'deepcrop ingest'."
+            )
+        if box.resolution.x != grid.RESOLUTION:
+            problems.append(
+                f"{name}: pixels are {box.resolution.x} m; expected {grid.RESOLUTION:g} m. "
+                "Resample with 'deepcrop ingest'."
+            )
+    if not problems:
+        for name in present:
+            problems += _check_values(name, cube[name].to_dataset())
+    if problems:
+        where = f"{path}: " if path else ""
+        listing = "\n".join(f"  - {text}" for text in problems)
+        raise CubeError(f"{where}this is not a valid observation cube:\n{listing}")
+
+
+def _describe(box: GeoBox) -> str:
+    return f"{box.shape[0]} x {box.shape[1]} at {tuple(box.boundingbox.bbox)}, {box.crs}"
+
+
+def _check_variables(name: str, data: xr.Dataset) -> list[str]:
+    problems = []
+    dims = ("y", "x") if name == "landcover" else ("time", "y", "x")
+    for variable in _REQUIRED[name]:
+        if variable not in data.data_vars:
+            problems.append(
+                f"{name}: variable '{variable}' is missing; found "
+                f"{', '.join(map(str, data.data_vars)) or 'none'}."
+            )
+    for variable in _REQUIRED[name] + _OPTIONAL[name]:
+        if variable not in data.data_vars:
+            continue
+        array = data[variable]
+        if array.dims != dims:
+            problems.append(f"{name}/{variable}: dimensions are {array.dims}; expected {dims}.")
+        expected = np.dtype(_DTYPES.get(variable, np.float32))
+        if array.dtype != expected:
+            problems.append(
+                f"{name}/{variable}: type is {array.dtype}; expected {expected}"
+                + (" (unpack integers with their scale first)." if expected.kind == "f" else ".")
+            )
+        if variable not in _DTYPES and array.attrs.get("units") != unit_of(variable):
+            problems.append(
+                f"{name}/{variable}: units are {array.attrs.get('units')!r}; expected "
+                f"{unit_of(variable)!r}."
+            )
+    return problems
+
+
+def _check_times(name: str, data: xr.Dataset) -> list[str]:
+    if "time" not in data.coords:
+        return [f"{name}: coordinate 'time' is missing."]
+    if data["time"].dims != ("time",):
+        return [f"{name}: coordinate 'time' must be one-dimensional; use .expand_dims('time')."]
+    times = data["time"].values
+    if times.size == 0:
+        return [f"{name}: the time axis is empty; expected at least one scene."]
+    if times.dtype != np.dtype("datetime64[ns]"):
+        return [f"{name}: time is {times.dtype}; expected datetime64[ns] in UTC."]
+    if np.isnat(times).any():
+        return [f"{name}: time holds missing values (NaT); give every scene its date."]
+    steps = np.diff(times)
+    if (steps == np.timedelta64(0)).any():
+        double = times[1:][steps == np.timedelta64(0)][0]
+        return [f"{name}: time {double} occurs twice; merge the scenes of one pass."]
+    if (steps < np.timedelta64(0)).any():
+        return [f"{name}: times are not sorted; use .sortby('time')."]
+    return []
+
+
+def _check_attrs(name: str, data: xr.Dataset) -> list[str]:
+    problems = [
+        f"{name}: attribute '{key}' is missing; it records where the numbers come from."
+        for key in _REQUIRED_ATTRS[name]
+        if key not in data.attrs
+    ]
+    radiometry = data.attrs.get("radiometry")
+    if name == "sar" and radiometry is not None and radiometry not in RADIOMETRIES:
+        problems.append(
+            f"sar: radiometry is {radiometry!r}; expected one of "
+            f"{', '.join(map(repr, RADIOMETRIES))}. Convert, or say 'approximate'."
+        )
+    return problems
+
+
+def _check_values(name: str, data: xr.Dataset) -> list[str]:
+    """Catch wrong units by the numbers themselves, on at most 32 x 32 pixels at the centre."""
+    middle = {
+        dim: slice(max(data.sizes[dim] // 2 - 16, 0), data.sizes[dim] // 2 + 16) for dim in "yx"
+    }
+    problems = []
+    for variable in _REQUIRED[name]:
+        values = data[variable].isel(middle).values
+        if np.isinf(values).any():
+            problems.append(f"{name}/{variable}: holds infinite values; use NaN for no data.")
+        values = values[np.isfinite(values)]
+        if values.size == 0:
+            continue
+        median = float(np.median(values))
+        if name == "optical" and median > 2:
+            problems.append(
+                f"optical/{variable}: the median is {median:g}, far above any reflectance; these "
+                "look like unscaled digital numbers (Sentinel-2: multiply by 0.0001)."
+            )
+        if name == "sar" and not -60 < median < 15:
+            problems.append(
+                f"sar/{variable}: the median is {median:g}, no backscatter in dB; check the scale."
+            )
+        if name == "sar" and (values >= 0).all() and (values < 1.5).mean() > 0.9:
+            problems.append(
+                f"sar/{variable}: all values are positive and small; these look like linear power, "
+                "expected dB. Convert with 10·log10."
+            )
+    return problems
+
+
+def grid_of(cube: xr.DataTree) -> GeoBox:
+    """Grid that all groups of a checked cube share."""
+    name = "optical" if "optical" in cube.children else "sar"
+    return grid.grid_of(cube[name].to_dataset())
+
+
+def is_simulated(cube: xr.DataTree) -> bool:
+    """Whether any measured group of the cube says that it was simulated."""
+    return any(cube[name].attrs.get("simulated", 0) for name in ("optical", "sar") if name in cube)

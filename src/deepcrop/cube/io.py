@@ -1,0 +1,219 @@
+"""Open, save and write an observation cube, whole or block by block."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec
+
+from deepcrop import grid
+from deepcrop._version import __version__
+from deepcrop.cube.contract import _REQUIRED, CHUNK, check
+from deepcrop.cube.packing import _packing, pack, plain
+from deepcrop.errors import CubeError
+from deepcrop.storage.files import atomic_file
+from deepcrop.storage.staging import refuse_missing, staging
+
+
+def open_cube(path: str | Path) -> xr.DataTree:
+    """Open a cube from a Zarr store or a NetCDF-4 file, lazily, and check it.
+
+    Raises
+    ------
+    CubeError
+        If nothing readable is there, an interrupted run left it unfinished, or it breaks the
+        contract.
+    """
+    path = Path(path)
+    refuse_missing(path, "a Zarr store or a NetCDF-4 file", CubeError)
+    if path.is_dir() and not (path / "zarr.json").exists():
+        raise CubeError(f"{path} is a folder but no Zarr version 3 store (it has no zarr.json).")
+    try:
+        if path.is_dir():
+            raw = xr.open_datatree(
+                path, engine="zarr", consolidated=False, chunks=None, decode_cf=False
+            )
+        else:
+            raw = xr.open_datatree(path, engine="netcdf4", chunks=None, decode_cf=False)
+        cube = xr.DataTree.from_dict(
+            {node.path: _decode(node.to_dataset(inherit=False)) for node in raw.subtree}
+        )
+        check(cube, path)  # reads a sample, so that a damaged file shows here
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise CubeError(f"{path} cannot be read as a cube: {error}") from error
+    return cube
+
+
+def _decode(raw: xr.Dataset) -> xr.Dataset:
+    """CF decoding, lazily, to float32: xarray takes the float type from that of the scale."""
+    for array in raw.variables.values():
+        for key in {"scale_factor", "add_offset"} & set(array.attrs):
+            array.attrs[key] = np.float32(array.attrs[key])
+    data = xr.decode_cf(raw, decode_coords="all")
+    data.attrs = plain(data.attrs)
+    for array in data.variables.values():
+        array.attrs = plain(array.attrs)
+        if "flag_values" in array.attrs:  # NetCDF turns a list of one into a number
+            array.attrs["flag_values"] = np.atleast_1d(array.attrs["flag_values"]).tolist()
+    if "time" in data.coords and data["time"].dtype.kind == "M":
+        data = data.assign_coords(time=data["time"].astype("datetime64[ns]"))
+    return data
+
+
+def save_cube(cube: xr.DataTree, path: str | Path, overwrite: bool = False) -> None:
+    """Write a cube to ``path``: NetCDF-4 where the name ends in ``.nc``, else a Zarr store.
+
+    Values are packed (reflectance to 0.0001, backscatter to 0.01 dB). The file appears under its
+    name only when it is complete.
+
+    Raises
+    ------
+    CubeError
+        If the cube breaks the contract.
+    DeepCropError
+        If ``path`` exists and ``overwrite`` is not given.
+    """
+    path = Path(path)
+    check(cube)
+    if path.suffix == ".nc":
+        if path.exists() and not overwrite:
+            raise CubeError(f"{path} exists. Choose another name, or overwrite it explicitly.")
+        with atomic_file(path) as part:
+            _to_netcdf(cube, part)
+        return
+    with staging(path, {"content": "observation cube"}, overwrite, resume=False) as stage:
+        create_store(stage.path, cube.attrs)
+        for node in cube.descendants:
+            name, data = node.path.strip("/"), node.to_dataset()
+            if name not in _REQUIRED:
+                data = data.drop_encoding()
+                data.to_zarr(stage.path, group=name, mode="w", consolidated=False, zarr_format=3)
+                continue
+            create_group(stage.path, name, data)
+            for tile in grid.tiles((data.sizes["y"], data.sizes["x"]), 2 * CHUNK):
+                rows, cols = tile.core
+                block = data.isel(y=rows, x=cols)
+                arrays = {str(v): block[v].values for v in data.data_vars}
+                write_block(stage.path, name, arrays, rows, cols)
+
+
+def _to_netcdf(cube: xr.DataTree, path: Path) -> None:
+    nodes = {"/": xr.Dataset(attrs=_netcdf_attrs(cube.attrs))}
+    encoding: dict[str, dict[str, Any]] = {}
+    for node in cube.descendants:
+        data = node.to_dataset().drop_encoding()
+        data.attrs = _netcdf_attrs(data.attrs)
+        if node.path.strip("/") in _REQUIRED:
+            encoding[node.path] = {}
+            for name, array in data.data_vars.items():
+                scale, _, fill = _packing(str(name), array.dtype)
+                if scale is not None:  # not by xarray: it lets values beyond int16 wrap around
+                    attrs = array.attrs | {"scale_factor": scale, "_FillValue": np.int16(fill)}
+                    data[name] = (array.dims, pack(array.values, scale), attrs)
+                encoding[node.path][str(name)] = {
+                    "zlib": True,
+                    "complevel": 1,
+                    "chunksizes": _chunks(array),
+                    "grid_mapping": "spatial_ref",
+                }
+            if "time" in data.coords:
+                encoding[node.path]["time"] = _time_encoding(data["time"].values)
+        nodes[node.path] = data
+    xr.DataTree.from_dict(nodes).to_netcdf(path, engine="netcdf4", encoding=encoding)
+
+
+def _netcdf_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    """Attributes as NetCDF can hold them: truth as 0 or 1, mappings as JSON, None left out."""
+    return {
+        key: int(value)
+        if isinstance(value, bool)
+        else json.dumps(value)
+        if isinstance(value, dict)
+        else value
+        for key, value in plain(attrs).items()
+        if value is not None
+    }
+
+
+def create_store(path: Path, attrs: Mapping[Any, Any]) -> None:
+    """Make a Zarr store with the attributes of the whole cube, or go on with one begun before."""
+    group = zarr.open_group(path, mode="a", zarr_format=3)
+    group.attrs.put({"software": f"deepcrop {__version__}"} | plain(attrs))
+
+
+def create_group(
+    path: Path, name: str, template: xr.Dataset, empty: Mapping[str, int] | None = None
+) -> None:
+    """Add a group to a Zarr store: coordinates and attributes written, arrays empty.
+
+    Parameters
+    ----------
+    path : Path
+        The store.
+    name : str
+        Group name, for example ``"optical"``.
+    template : Dataset
+        Coordinates, attributes, and data variables whose values are not read (only dimensions,
+        types and attributes count). float32 variables are stored packed.
+    empty : mapping of str to int, optional
+        What variables of whole numbers hold where nothing is written, or a chunk is lost; else 0.
+    """
+    coords = template.drop_vars(list(template.data_vars)).drop_encoding()
+    if "time" in coords.coords:
+        coords["time"].encoding = _time_encoding(coords["time"].values)
+    coords.to_zarr(path, group=name, mode="w", consolidated=False, zarr_format=3)
+    group = zarr.open_group(path, path=name, mode="r+")
+    for variable, array in template.data_vars.items():
+        scale, dtype, fill = _packing(str(variable), array.dtype)
+        attributes = plain(array.attrs) | {"grid_mapping": "spatial_ref"}
+        if scale is not None:
+            attributes |= {"scale_factor": scale, "_FillValue": fill}
+        group.create_array(
+            str(variable),
+            shape=array.shape,
+            chunks=_chunks(array),
+            dtype=dtype,
+            fill_value=(empty or {}).get(str(variable), fill),
+            dimension_names=[str(dim) for dim in array.dims],
+            attributes=attributes,
+            compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
+        )
+
+
+def _chunks(array: xr.DataArray) -> tuple[int, ...]:
+    """Sides of a chunk: a square of pixels with all its times."""
+    return tuple(min(CHUNK, n) if dim in ("y", "x") else n for dim, n in array.sizes.items())
+
+
+def _time_encoding(times: NDArray) -> dict[str, str]:
+    """Whole seconds where that loses nothing, else a finer unit."""
+    since = times.astype("datetime64[ns]").astype(np.int64)
+    units = {"seconds": 10**9, "microseconds": 10**3, "nanoseconds": 1}
+    unit = next(name for name, length in units.items() if not (since % length).any())
+    return {"units": f"{unit} since 1970-01-01", "dtype": "int64"}
+
+
+def write_block(
+    path: Path, name: str, arrays: Mapping[str, NDArray], rows: slice, cols: slice
+) -> None:
+    """Write a rectangle of every given variable into a group made by `create_group`.
+
+    ``arrays`` are in physical units, with y and x as their last two axes; other axes are complete.
+    Blocks whose edges lie on multiples of `CHUNK` can be written by several processes at once.
+    """
+    group = zarr.open_group(path, path=name, mode="r+")
+    for variable, values in arrays.items():
+        target = group.get(variable)
+        if not isinstance(target, zarr.Array):
+            raise CubeError(f"{path}: {name}/{variable} is not an array.")
+        scale = target.attrs.get("scale_factor")
+        if scale is not None:
+            values = pack(values, float(str(scale)))
+        target[(..., rows, cols)] = values

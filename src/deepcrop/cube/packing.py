@@ -1,0 +1,56 @@
+"""Pack reflectance and backscatter as int16 on disk, and unpack them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS
+
+PACKED_FILL = -32768
+"""What stands for NaN in packed arrays."""
+
+
+def pack(values: NDArray, scale: float) -> NDArray[np.int16]:
+    """Int16 of ``values / scale``, rounded; what is not finite becomes -32768, the rest is clipped.
+
+    An infinity (the dB of no power) is no measurement, so it is not clipped but dropped.
+    """
+    with np.errstate(invalid="ignore"):
+        packed = np.clip(np.rint(values / np.float32(scale)), PACKED_FILL + 1, -PACKED_FILL - 1)
+        return np.where(np.isfinite(values), packed, PACKED_FILL).astype(np.int16)
+
+
+def unpack(packed: NDArray[np.int16], scale: float) -> NDArray[np.float32]:
+    """Values that `pack` packed, rounded to ``scale``."""
+    return np.where(packed == PACKED_FILL, np.float32(np.nan), packed * np.float32(scale))
+
+
+def scale_of(variable: str) -> float:
+    """Scale of a packed variable: reflectance 0.0001, backscatter 0.01 dB."""
+    return 0.01 if variable in SAR_BANDS else 0.0001
+
+
+def _packing(variable: str, dtype: np.dtype) -> tuple[float | None, np.dtype, int | float]:
+    """Scale, type on disk and fill value of a variable."""
+    if variable in (*SAR_BANDS, *OPTICAL_BANDS, "rededge3"):
+        return scale_of(variable), np.dtype(np.int16), PACKED_FILL
+    if dtype.kind == "f":
+        return None, dtype, float("nan")
+    return None, dtype, 0
+
+
+def plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    """Attributes as JSON types: NumPy scalars and arrays become numbers and lists, nested too."""
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, np.ndarray | np.generic):
+            return value.tolist()
+        if isinstance(value, Mapping):
+            return plain(value)
+        return [convert(item) for item in value] if isinstance(value, list | tuple) else value
+
+    return {str(key): convert(value) for key, value in attrs.items()}

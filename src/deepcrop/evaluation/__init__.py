@@ -1,0 +1,1 @@
+"""Scores of dates against cameras and simulated truth."""

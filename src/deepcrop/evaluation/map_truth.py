@@ -1,0 +1,232 @@
+"""Maps against known truth: errors in days, and how much was found."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import xarray as xr
+from numpy.typing import NDArray
+
+from deepcrop import figures, grid, indices, stages
+from deepcrop.cube import contract
+from deepcrop.cube.contract import grid_of, is_simulated
+from deepcrop.cube.io import open_cube
+from deepcrop.errors import CubeError, DeepCropError
+from deepcrop.mapping.curve import slot_layers
+from deepcrop.phenology import season_dates, smooth
+from deepcrop.phenology.season_matching import match_seasons
+from deepcrop.products.write import DAY_LAYERS
+from deepcrop.storage.files import atomic_file
+
+_SPAN = stages.DAY_MAX - stages.DAY_MIN  # largest possible error in days
+
+
+@dataclass(frozen=True)
+class StageScore:
+    """Errors of one stage over one group of pixels.
+
+    Attributes
+    ----------
+    group, stage : str
+        Crop (or "all seasons"), and stage.
+    true_dates : int
+        True dates in the group: pixels times seasons.
+    detected : float
+        Share of them for which the map gives a date of the same season.
+    unmatched : float
+        Share of the mapped dates that belong to no true season (of roads and water, all of them;
+        of a field cut more than twice, also those of the cuts that the truth does not keep).
+    mae, bias, median : float
+        Mean absolute error, mean error (positive = mapped too late) and median absolute error in
+        days, over the detected ones; NaN where there is none.
+    """
+
+    group: str
+    stage: str
+    true_dates: int
+    detected: float
+    unmatched: float
+    mae: float
+    bias: float
+    median: float
+
+
+def score_map(map_dir: Path, cube_path: Path) -> list[StageScore]:
+    """Score a map of a simulated region against the region's truth.
+
+    Parameters
+    ----------
+    map_dir : Path
+        Directory made by ``deepcrop map``.
+    cube_path : Path
+        The simulated region, with its ``/truth``.
+
+    Returns
+    -------
+    list of StageScore
+        For all seasons together, then by crop.
+
+    Raises
+    ------
+    DeepCropError
+        If the cube has no truth, or grids or years differ.
+    """
+    cube = open_cube(cube_path)
+    if "truth" not in cube.children:
+        raise CubeError(f"{cube_path} has no 'truth' group; only simulated regions have one.")
+    truth = cube["truth"].to_dataset()
+    if "sos20" not in truth:
+        raise CubeError(f"{cube_path}: group 'truth' has no season dates.")
+    crop_type = cube["landcover"].to_dataset()["crop_type"]
+    names = dict(
+        zip(crop_type.attrs["flag_values"], crop_type.attrs["flag_meanings"].split(), strict=True)
+    )
+    errors = np.zeros((len(names), 4, 2 * _SPAN + 1), np.int64)  # pixels by crop, stage and error
+    true = np.zeros((len(names), 4), np.int64)
+    given = np.zeros((len(names), 4), np.int64)
+    codes = np.array(list(names))
+    for tile in grid.tiles((truth.sizes["y"], truth.sizes["x"]), contract.CHUNK):
+        rows, cols = tile.core
+        real = _truth_block(truth, rows, cols)
+        drawn = _map_block(map_dir, rows, cols, truth)
+        mapped = match_seasons(real, drawn)
+        crop = np.searchsorted(codes, crop_type.isel(y=rows, x=cols).values.reshape(-1))
+        for slot in range(stages.SLOTS):
+            for k in range(4):
+                known = real[slot, k] != stages.NO_DAY
+                np.add.at(true[:, k], crop[known], 1)
+                np.add.at(given[:, k], crop[drawn[slot, k] != stages.NO_DAY], 1)
+                both = known & (mapped[slot, k] != stages.NO_DAY)
+                error = mapped[slot, k, both].astype(np.int32) - real[slot, k, both]
+                np.add.at(errors[:, k], (crop[both], error + _SPAN), 1)
+    return list(_scores(list(names.values()), true, given, errors))
+
+
+def _truth_block(truth: xr.Dataset, rows: slice, cols: slice) -> NDArray[np.int16]:
+    block = truth.isel(y=rows, x=cols)
+    return np.stack([block[name].values.reshape(stages.SLOTS, -1) for name in stages.STAGES], 1)
+
+
+def _map_block(map_dir: Path, rows: slice, cols: slice, truth: xr.Dataset) -> NDArray[np.int16]:
+    window = ((rows.start, rows.stop), (cols.start, cols.stop))
+    year = int(truth.attrs["year"])
+    box = grid.grid_of(truth)
+    blocks = []
+    for name in DAY_LAYERS:
+        path = map_dir / f"{name}.tif"
+        if not path.is_file():
+            raise DeepCropError(f"{path} does not exist; expected a map by 'deepcrop map'.")
+        with rasterio.open(path) as layer:
+            if layer.shape != box.shape or not layer.transform.almost_equals(box.affine, 1e-3):
+                raise DeepCropError(f"{path} lies on another grid than the region's truth.")
+            if layer.tags().get("year", str(year)) != str(year):
+                raise DeepCropError(
+                    f"{path} is a map of {layer.tags()['year']}, the truth is of {year}."
+                )
+            blocks.append(layer.read(1, window=window).reshape(-1))
+    return np.stack(blocks).reshape(stages.SLOTS, 4, -1)
+
+
+def _scores(
+    names: list[str], true: NDArray, given: NDArray, errors: NDArray
+) -> Iterable[StageScore]:
+    groups = [("all seasons", np.arange(len(names)))]
+    groups += [(name, np.array([k])) for k, name in enumerate(names) if given[k].any()]
+    size = np.abs(np.arange(-_SPAN, _SPAN + 1))
+    for group, members in groups:
+        for k, stage in enumerate(stages.STAGES):
+            count = errors[members, k].sum(axis=0)
+            found, expected = int(count.sum()), int(true[members, k].sum())
+            mae = bias = median = float("nan")
+            if found:
+                mae = float((count * size).sum() / found)
+                bias = float((count * np.arange(-_SPAN, _SPAN + 1)).sum() / found)
+                cumulated = np.cumsum(np.bincount(size, weights=count))
+                median = float(np.searchsorted(cumulated, found / 2))
+            mapped = int(given[members, k].sum())
+            yield StageScore(
+                group=group,
+                stage=stage,
+                true_dates=expected,
+                detected=found / expected if expected else float("nan"),
+                unmatched=1 - found / mapped if mapped else 0.0,
+                mae=mae,
+                bias=bias,
+                median=median,
+            )
+
+
+def write_scores(scores: list[StageScore], path: Path) -> None:
+    """Write scores as CSV, days with one decimal."""
+    with atomic_file(path) as part, part.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(field.name for field in fields(StageScore))
+        for s in scores:
+            writer.writerow(
+                [s.group, s.stage, s.true_dates, f"{s.detected:.3f}", f"{s.unmatched:.3f}"]
+                + [f"{v:.1f}" for v in (s.mae, s.bias, s.median)]
+            )
+
+
+def draw_comparison(map_dir: Path, cube_path: Path, stage: str, out: Path) -> None:
+    """Picture of one stage of the true main season: truth, map, difference (1000 pixels wide)."""
+    cube = open_cube(cube_path)
+    truth = cube["truth"].to_dataset()
+    step = max(1, -(-max(truth.sizes["y"], truth.sizes["x"]) // 1000))
+    every = slice(None, None, step)
+    real = truth[list(stages.STAGES)].isel(y=every, x=every)
+    shape = (real.sizes["y"], real.sizes["x"])
+    real_dates = _truth_block(real, slice(None), slice(None))
+    mapped = []
+    for name in DAY_LAYERS:
+        with rasterio.open(map_dir / f"{name}.tif") as layer:
+            mapped.append(layer.read(1)[::step, ::step].reshape(-1))
+    matched = match_seasons(real_dates, np.stack(mapped).reshape(real_dates.shape))
+    k = stages.STAGES.index(stage)
+    figures.save(
+        figures.truth_comparison(
+            real_dates[0, k].reshape(shape),
+            matched[0, k].reshape(shape),
+            year=int(truth.attrs["year"]),
+            stage=stage,
+            resolution=step * grid.RESOLUTION,
+            title=str(cube.attrs.get("title", "")),
+        ),
+        out,
+    )
+
+
+def draw_series(cube_path: Path, year: int, out: Path) -> None:
+    """Picture of one pixel's NDVI, its curve and its dates: the middle of the commonest crop."""
+    cube = open_cube(cube_path)
+    landcover = cube["landcover"].to_dataset()["crop_type"]
+    names = dict(
+        zip(landcover.attrs["flag_values"], landcover.attrs["flag_meanings"].split(), strict=True)
+    )
+    crop = int(np.argmax(np.bincount(landcover.values.reshape(-1))))
+    rows, cols = np.nonzero(landcover.values == crop)
+    row, col = rows[len(rows) // 2], cols[len(rows) // 2]
+    pixel = cube["optical"].to_dataset()[["nir", "red"]].isel(y=[row], x=[col])
+    values = indices.ndvi_of(pixel["nir"].values, pixel["red"].values).reshape(1, -1)
+    days = stages.to_days(pixel["time"].values, year)
+    curve, grid_days = smooth(values, days)
+    layers = slot_layers(season_dates(values, days), year, grid.centre_latitude(grid_of(cube)))
+    figures.save(
+        figures.series_figure(
+            days,
+            values[0],
+            np.isfinite(values[0]),
+            grid_days,
+            curve[0],
+            {stage: float(layers[stage][0]) for stage in stages.STAGES},
+            year=year,
+            title=f"{names[crop].replace('_', ' ')}, row {row}, column {col}",
+            simulated=is_simulated(cube),
+        ),
+        out,
+    )

@@ -1,0 +1,1 @@
+"""Scenes of an archive into an observation cube."""

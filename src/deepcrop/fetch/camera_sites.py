@@ -1,0 +1,237 @@
+"""Fetch for PhenoCam sites: for each site one cube around the camera, and its series beside it."""
+
+from __future__ import annotations
+
+import csv
+import math
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from odc.geo.geobox import GeoBox
+
+from deepcrop.cameras.paper_sites import paper_sites
+from deepcrop.errors import DeepCropError
+from deepcrop.fetch.plan import Request
+from deepcrop.fetch.run import Fetched, fetch, is_there
+from deepcrop.grid import areas, cell_of
+from deepcrop.sources.archive import ArchiveError, SceneError
+from deepcrop.sources.http import NotFound
+from deepcrop.sources.phenocam.service import (
+    Camera,
+    PhenoCam,
+    paper_candidates,
+    write_acknowledgement,
+)
+from deepcrop.sources.phenocam.summary_files import ACKNOWLEDGEMENT_FILE
+
+SERIES = "series"
+"""Folder, beside the cubes, of the cameras' summary files."""
+
+
+@dataclass(frozen=True)
+class SiteFetched:
+    """What was fetched for one site.
+
+    Attributes
+    ----------
+    site : str
+    cube : Fetched or None
+        None if there was a cube already, or it failed.
+    series : tuple of Path
+        Summary files of the camera.
+    why : str
+        What failed; empty if all is there.
+    """
+
+    site: str
+    cube: Fetched | None = None
+    series: tuple[Path, ...] = ()
+    why: str = ""
+
+
+def site_names(text: str, phenocam: PhenoCam, folder: Path) -> list[str]:
+    """Names of the sites that a user means.
+
+    Parameters
+    ----------
+    text : str
+        Names with commas between them; the path of a file with one name a line, or of a CSV with a
+        column ``site``; or ``paper``: the paper's list, by the rule of `deepcrop.cameras.paper_sites`.
+    phenocam : PhenoCam
+        The network, asked only for ``paper``.
+    folder : Path
+        Takes the series that ``paper`` has to look at.
+
+    Raises
+    ------
+    DeepCropError
+        If there is no name.
+    ArchiveError
+        If the network does not answer.
+    """
+    path = Path(text)
+    if text == "paper":
+        regions = paper_candidates(phenocam.roi_lists(veg_type="AG"))
+        files = []
+        for region in regions:
+            try:
+                files.append(phenocam.download_series(region, folder / SERIES))
+            except (NotFound, SceneError) as error:
+                warnings.warn(f"{region.name} is left out: {error}", stacklevel=2)
+        names = [verdict.site for verdict in paper_sites(files) if verdict.taken]
+        if not names:
+            raise DeepCropError("The network has no site that the paper's rule would take.")
+        return names
+    names = _names_in(path) if path.is_file() else [name.strip() for name in text.split(",")]
+    names = list(dict.fromkeys(name for name in names if name))
+    if not names:
+        raise DeepCropError(
+            f"No site in {text!r}; expected names with commas, a file with one name a line or a "
+            "column 'site', or 'paper'."
+        )
+    return names
+
+
+def fetch_sites(
+    names: Iterable[str],
+    phenocam: PhenoCam,
+    request: Callable[[GeoBox], Request],
+    out: Path,
+    *,
+    overwrite: bool = False,
+    threads: int = 4,
+) -> list[SiteFetched]:
+    """Fetch a cube around each camera, its series, and what the network asks to be said.
+
+    Started again, it goes on where it stopped: sites whose cube is there are left alone.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Sites.
+    phenocam : PhenoCam
+        The network.
+    request : callable
+        Makes the request for the cube from the grid around a camera.
+    out : Path
+        Folder for ``<site>.zarr``, their manifests, the folder `SERIES` and `ACKNOWLEDGEMENT_FILE`.
+    overwrite : bool
+        Fetch cubes again that are there.
+    threads : int
+        Scenes read at once.
+
+    Returns
+    -------
+    list of SiteFetched
+        One per name. A site that fails is named with the reason, and the others go on.
+
+    Raises
+    ------
+    ArchiveError
+        If an archive does not serve any more; what was fetched stays for the next run.
+    """
+    if out.is_file():
+        raise DeepCropError(f"{out} is a file; with --sites, name a folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    cameras: list[Camera] = []
+    done = []
+    for name in names:
+        series: tuple[Path, ...] = ()
+        try:
+            camera = phenocam.camera(name)
+            box = grid_around(camera)
+            series = _series(phenocam, name, out / SERIES)
+            cameras.append(camera)
+            write_acknowledgement(out / ACKNOWLEDGEMENT_FILE, cameras)
+            target = out / f"{name}.zarr"
+            cube = None
+            wanted = request(box)
+            if overwrite or not is_there(target, wanted):
+                title = f"around PhenoCam {name}"
+                cube = fetch(wanted, target, title=title, overwrite=overwrite, threads=threads)
+        except NotFound as error:
+            done.append(SiteFetched(name, why=str(error)))
+        except ArchiveError:
+            raise
+        except DeepCropError as error:
+            done.append(SiteFetched(name, series=series, why=str(error)))
+        else:
+            done.append(SiteFetched(name, cube, series))
+    return done
+
+
+def fetch_cameras(box: GeoBox, phenocam: PhenoCam, out: Path) -> tuple[list[Camera], list[str]]:
+    """Fetch the series of all agricultural cameras that stand inside a grid.
+
+    Parameters
+    ----------
+    box : GeoBox
+        The grid.
+    phenocam : PhenoCam
+        The network.
+    out : Path
+        Folder for the series and `ACKNOWLEDGEMENT_FILE`; made only if there is a camera.
+
+    Returns
+    -------
+    cameras : list of Camera
+    missing : list of str
+        Cameras without a usable series, and why.
+
+    Raises
+    ------
+    ArchiveError
+        If the network does not answer.
+    """
+    agricultural = {region.site for region in phenocam.roi_lists(veg_type="AG")}
+    found, missing = [], []
+    for camera in phenocam.cameras():
+        if camera.site in agricultural and _inside(box, camera):
+            try:
+                _series(phenocam, camera.site, out)
+            except (NotFound, SceneError) as error:
+                missing.append(f"{camera.site}: {error}")
+            else:
+                found.append(camera)
+    if found:
+        write_acknowledgement(out / ACKNOWLEDGEMENT_FILE, found)
+    return found, missing
+
+
+def grid_around(camera: Camera) -> GeoBox:
+    """Grid of `areas.SITE_CELLS` on a side around a camera."""
+    if not math.isfinite(camera.latitude + camera.longitude):
+        raise DeepCropError(f"PhenoCam does not say where the camera of '{camera.site}' stands.")
+    return areas.around(camera.latitude, camera.longitude, areas.SITE_CELLS, areas.SITE_CELLS)
+
+
+def _inside(box: GeoBox, camera: Camera) -> bool:
+    try:
+        cell_of(box, camera.longitude, camera.latitude)
+    except DeepCropError:
+        return False
+    return True
+
+
+def _series(phenocam: PhenoCam, site: str, folder: Path) -> tuple[Path, ...]:
+    """Download the summary files of a site's fields."""
+    regions = phenocam.roi_lists(site, "AG")
+    if not regions:
+        raise NotFound(f"PhenoCam site '{site}' has no agricultural region of interest (AG).")
+    return tuple(phenocam.download_series(region, folder) for region in regions)
+
+
+def _names_in(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeepCropError(f"{path} cannot be read as a list of sites: {error}.") from None
+    lines = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    table = list(csv.DictReader(lines))
+    if table and "site" in table[0]:
+        return [row["site"].strip() for row in table]
+    if any("," in line for line in lines):
+        raise DeepCropError(f"{path} is a table without a column 'site'; name it so.")
+    return lines

@@ -1,0 +1,69 @@
+"""Estimate what fetching will take: scenes, bytes and time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from deepcrop import grid
+from deepcrop.errors import DeepCropError
+from deepcrop.fetch.plan import Request, _disk, _open, _search, _tiles
+from deepcrop.fetch.read import _in_threads
+from deepcrop.sources.archive import ArchiveError, Scene
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a request will take.
+
+    Attributes
+    ----------
+    scenes : dict of str to list of Scene
+        By sensor.
+    moved, disk : int
+        Bytes to read from the archive, and bytes of disk at most.
+    seconds : float
+        Time expected for search and reading, from a few scenes read to find out.
+    """
+
+    scenes: dict[str, list[Scene]]
+    moved: int
+    disk: int
+    seconds: float
+
+
+def estimate(request: Request, threads: int = 4) -> Estimate:
+    """Find out what a request would take, reading one tile of a few scenes of each sensor.
+
+    They are read at once, as in earnest, and are the least cloudy, which take longest.
+
+    Raises
+    ------
+    ArchiveError
+        If the archive does not serve.
+    DeepCropError
+        If there is no scene, or none of those tried can be read.
+    """
+    begin = time.perf_counter()
+    archive = _open(request)
+    scenes = _search(archive, request)
+    seconds = time.perf_counter() - begin
+    tile = _tiles(request.box)[0]  # no other is larger
+    share = tile.shape[0] * tile.shape[1] / (request.box.shape[0] * request.box.shape[1])
+    moved = 0
+    for found in scenes.values():
+        moved += sum(archive.size(scene, request.box) for scene in found)
+        tried = sorted(found, key=lambda scene: scene.cloud_cover or 0.0)[:threads]
+
+        def read(scene: Scene) -> None:
+            archive.read(scene, grid.crop(request.box, tile.core))
+
+        begin = time.perf_counter()
+        errors = [error for _, error in _in_threads(read, tried, threads)]
+        for error in errors:
+            if isinstance(error, ArchiveError):
+                raise error
+        if all(errors):
+            raise DeepCropError(f"None of {len(tried)} scenes that were tried: {errors[0]}")
+        seconds += (time.perf_counter() - begin) / len(tried) / share * len(found)
+    return Estimate(scenes, moved, _disk(request.box, scenes), seconds)

@@ -1,0 +1,143 @@
+"""A group of the cube, read from its sources tile by tile: in the cube's units, masked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from deepcrop.errors import SpecError
+from deepcrop.grid import assign_grid
+from deepcrop.grid.resampling import method_for, place
+from deepcrop.indices import to_db, to_power
+from deepcrop.ingest.raw_files import NO_TIME, Source
+from deepcrop.ingest.spec import Mask, OpticalMask
+
+_BATCH = 2**22
+"""Pixels read from one file at once."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """A variable of the cube and where its numbers come from."""
+
+    sources: list[Source]
+    kind: str  # reflectance, dB, power or class
+    scale: float = 1.0
+    offset: float = 0.0
+    nodata: float | None = None
+
+    def read(self, times: NDArray[np.datetime64], tile: GeoBox) -> NDArray[np.float32]:
+        """Values in the cube's unit, (time, y, x), NaN where there is no data.
+
+        Where several files hold one time, the first that has data counts, pixel by pixel.
+        """
+        result = np.full((times.size, tile.shape[0] * tile.shape[1]), np.nan, np.float32)
+        for source in self.sources:
+            method = "nearest" if self.kind == "class" else method_for(source.box, tile)
+            placement = place(source.box, tile, method)
+            if placement is None:
+                continue
+            rows, cols = placement.rows, placement.cols
+            goes_to = np.searchsorted(times, source.times)
+            goes_to[~np.isin(source.times, times)] = -1
+            size = max((rows.stop - rows.start) * (cols.stop - cols.start), result.shape[1])
+            step = max(_BATCH // size, 1)
+            for start in range(0, goes_to.size, step):
+                targets = goes_to[start : start + step]
+                if (targets < 0).all():
+                    continue
+                values = self._values(source.read(slice(start, start + targets.size), rows, cols))
+                if self.kind == "dB" and method != "nearest":
+                    values = to_db(placement.apply(to_power(values)))
+                else:
+                    values = placement.apply(values)
+                    values = to_db(values) if self.kind == "power" else values
+                for target, new in zip(targets, values, strict=True):
+                    if target >= 0:
+                        np.copyto(result[target], new, where=np.isnan(result[target]))
+        return result.reshape(times.size, *tile.shape)
+
+    def _values(self, stored: NDArray) -> NDArray[np.float32]:
+        """Numbers of a file in the unit that the specification says they have."""
+        values = stored.astype(np.float32)
+        if self.kind != "class":
+            values = values * np.float32(self.scale) + np.float32(self.offset)
+        empty = ~np.isfinite(values)
+        if self.nodata is not None:
+            exact = stored.dtype.type(self.nodata) if stored.dtype.kind == "f" else self.nodata
+            empty |= stored == exact
+        return np.where(empty, np.float32(np.nan), values)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of the cube, ready to read.
+
+    Attributes
+    ----------
+    name : str
+        ``"optical"``, ``"sar"`` or ``"landcover"``.
+    times : array of datetime64
+        Its scenes, sorted; `NO_TIME` for ``landcover``.
+    bands : dict
+        Variable of the cube -> `Band`.
+    attrs : dict
+        Attributes of the group.
+    masks : list
+        Class rasters, and what to make of them.
+    orbits : array of int, optional
+        Relative orbit of each time.
+    classes : dict
+        Code -> name of each crop.
+    """
+
+    name: str
+    times: NDArray[np.datetime64]
+    bands: dict[str, Band]
+    attrs: dict[str, str]
+    masks: list[tuple[Band, Mask]] = field(default_factory=list)
+    orbits: NDArray[np.int16] | None = None
+    classes: dict[int, str] = field(default_factory=dict)
+
+    def coords(self, box: GeoBox) -> xr.Dataset:
+        """Dataset of coordinates and attributes only."""
+        data = xr.Dataset(attrs=self.attrs)
+        if self.name != "landcover":
+            data = data.assign_coords(time=self.times)
+        if self.orbits is not None:
+            data = data.assign_coords(relative_orbit=("time", self.orbits))
+        return assign_grid(data, box)
+
+    def read(self, tile: GeoBox) -> Iterator[tuple[str, NDArray]]:
+        """Yield the variables over a tile, one after the other: (time, y, x), crops (y, x)."""
+        if self.name == "landcover":
+            yield "crop_type", self._crop_types(tile)
+            return
+        clear = np.ones((self.times.size, *tile.shape), bool)
+        for band, mask in self.masks:
+            classes = band.read(self.times, tile)
+            if mask.keep is not None:
+                clear &= np.isin(classes, mask.keep)
+            if mask.drop is not None:
+                clear &= ~np.isin(classes, mask.drop) & ~np.isnan(classes)
+            if isinstance(mask, OpticalMask) and mask.store_as is not None:
+                yield mask.store_as, np.nan_to_num(classes, nan=0).astype(np.uint8)
+        for name, band in self.bands.items():
+            yield name, np.where(clear, band.read(self.times, tile), np.float32(np.nan))
+
+    def _crop_types(self, tile: GeoBox) -> NDArray[np.uint16]:
+        codes = np.nan_to_num(self.bands["crop_type"].read(NO_TIME, tile)[0], nan=0)
+        unnamed = np.setdiff1d(codes, [0, *self.classes])
+        if unnamed.size:
+            raise SpecError(
+                f"landcover.classes: the files hold codes without a name: "
+                f"{', '.join(f'{code:g}' for code in unnamed)}; add a line for each, as "
+                f"'{unnamed[0]:g}: class_{unnamed[0]:g}', or name the one that means no data in "
+                "landcover.nodata."
+            )
+        return codes.astype(np.uint16)

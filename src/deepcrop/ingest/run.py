@@ -1,0 +1,167 @@
+"""The whole job: plan, check a sample, write the cube tile by tile, check the result.
+
+A tile is worked on with all its times, reading only the part of a file that it needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from zarr.errors import ZarrUserWarning
+
+from deepcrop import grid
+from deepcrop._version import __version__
+from deepcrop.cube import contract
+from deepcrop.cube import io as cube_io
+from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, build, grid_of
+from deepcrop.cube.io import create_store, open_cube
+from deepcrop.errors import CubeError, DeepCropError, SpecError
+from deepcrop.ingest.bands import Group
+from deepcrop.ingest.plan import plan
+from deepcrop.ingest.raw_files import Files, expand
+from deepcrop.ingest.spec import load_spec
+from deepcrop.storage.progress import progress_bar
+from deepcrop.storage.staging import Staging, check_target, staging
+
+TILE = contract.CHUNK
+"""Side of a tile of work, pixels: a chunk, so that no chunk is written twice."""
+
+
+def ingest(spec_path: Path, out: Path, overwrite: bool = False) -> None:
+    """Make an observation cube from the files that a specification describes.
+
+    Started again after an interruption, it goes on where it stopped.
+
+    Parameters
+    ----------
+    spec_path : Path
+        The specification, a YAML file as ``docs/ingest.md`` describes.
+    out : Path
+        Zarr store to make.
+    overwrite : bool
+        Replace an existing ``out``.
+
+    Raises
+    ------
+    SpecError
+        If the specification or a file it names cannot be used.
+    CubeError
+        If what it yields is no valid cube, for example because a scale is missing.
+    DeepCropError
+        If ``out`` exists and may not be replaced.
+    """
+    if out.suffix == ".nc":
+        raise DeepCropError(f"{out}: ingest writes a Zarr store; give a name such as region.zarr.")
+    check_target(out, overwrite)
+    try:
+        spec = load_spec(spec_path)
+        folder = spec_path.parent / expand("folder", spec.folder)
+        with contextlib.closing(Files(folder)) as files:
+            box, groups = plan(spec, files)
+            attrs = {"title": spec.name, "software": f"deepcrop {__version__}"}
+            sample = _sample(groups, box, attrs, spec_path)
+            settings = {
+                "content": "ingested cube",
+                # As text: a NaN in it would not equal itself when the journal is read again.
+                "specification": spec.model_dump_json(),
+                "files": files.signature(),
+                "tile": TILE,
+            }
+            with staging(out, settings, overwrite) as stage:
+                _write(stage, groups, box, sample)
+                _check_result(stage.path)
+    except SpecError as error:
+        raise SpecError(f"{spec_path}: {error}") from error
+
+
+def _sample(
+    groups: list[Group], box: GeoBox, attrs: dict[str, str], spec_path: Path
+) -> xr.DataTree:
+    """Cube of the middle of the grid, checked: wrong units show before the work begins."""
+    rows, cols = (slice(max(n // 2 - 16, 0), min(n // 2 + 16, n)) for n in box.shape)
+    tile = grid.crop(box, (rows, cols))
+    parts = {}
+    for group in groups:
+        _check_power(group, tile)
+        data = group.coords(tile)
+        for name, values in group.read(tile):
+            data[name] = (("time", "y", "x")[-values.ndim :], values)
+        if group.name == "landcover":
+            names = [name.replace(" ", "_") for name in group.classes.values()]
+            data["crop_type"].attrs = {
+                "flag_values": [0, *group.classes],
+                "flag_meanings": " ".join(["unknown", *names]),
+            }
+        parts[group.name] = data
+    try:
+        return build(**parts, attrs=attrs)
+    except CubeError as error:
+        raise CubeError(f"{spec_path}, in the middle of its grid: {error}") from error
+
+
+def _check_power(group: Group, tile: GeoBox) -> None:
+    """Tell decibels that are called power, which the cube would only show as no data."""
+    for name, band in group.bands.items():
+        if band.kind != "power":
+            continue
+        power = replace(band, kind="reflectance").read(group.times, tile)  # not made decibels
+        power = power[np.isfinite(power)]
+        if power.size and np.median(power) <= 0:
+            raise SpecError(
+                f"sar.units: 'power', but the median of '{name}' in the middle of the grid is "
+                f"{np.median(power):g}, and power is positive; these look like decibels, write "
+                "units: dB."
+            )
+
+
+def _write(stage: Staging, groups: list[Group], box: GeoBox, sample: xr.DataTree) -> None:
+    if "layout" not in stage.done:
+        _lay_out(stage.path, groups, box, sample)
+        stage.finish("layout")
+    work = [(group, tile) for group in groups for tile in grid.tiles(box.shape.yx, TILE)]
+    with progress_bar() as bar:
+        for group, tile in bar.track(work, description="ingest"):
+            item = f"{group.name} {tile.index[0]} {tile.index[1]}"
+            if item in stage.done:
+                continue
+            rows, cols = tile.core
+            for name, values in group.read(grid.crop(box, (rows, cols))):
+                cube_io.write_block(stage.path, group.name, {name: values}, rows, cols)
+            stage.finish(item)
+
+
+def _lay_out(path: Path, groups: list[Group], box: GeoBox, sample: xr.DataTree) -> None:
+    """Make the empty store, with the attributes of the sample and the size of the grid."""
+    create_store(path, sample.attrs)
+    for group in groups:
+        data = group.coords(box)
+        for name, array in sample[group.name].to_dataset().data_vars.items():
+            shape = (*array.shape[:-2], *box.shape)
+            empty = np.broadcast_to(np.zeros((), array.dtype), shape)  # takes no memory
+            data[name] = (array.dims, empty, array.attrs)
+        cube_io.create_group(path, group.name, data)
+
+
+def _check_result(path: Path) -> None:
+    """Check the finished store, and that every required band holds something."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ZarrUserWarning)  # the journal is still in the store
+        cube = open_cube(path)
+    parts = [tile.core for tile in grid.tiles(grid_of(cube).shape.yx, TILE)]
+    required = {"optical": OPTICAL_BANDS, "sar": SAR_BANDS}
+    for group, bands in required.items():
+        if group not in cube.children:
+            continue
+        data = cube[group].to_dataset()
+        for name in bands:
+            if not any(np.isfinite(data[name][:, y, x].values).any() for y, x in parts):
+                raise SpecError(
+                    f"{group}.bands.{name}: no pixel holds data at any time; check nodata, units, "
+                    "the masks and grid.bounds."
+                )

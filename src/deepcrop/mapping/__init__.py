@@ -1,0 +1,1 @@
+"""From an observation cube to season maps, tile by tile."""

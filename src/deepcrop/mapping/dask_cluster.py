@@ -1,0 +1,159 @@
+"""Tiles on a Dask cluster: the same function as on one computer, submitted tile by tile.
+
+Workers must see the cube and the folder of the map under the same paths. A worker that dies costs
+the tiles it was at, which others make again. If the scheduler is lost, what is done is kept and
+the same command goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from deepcrop.errors import DeepCropError
+from deepcrop.mapping.options import Recipe
+from deepcrop.mapping.tiles import TRIES, Failure, make_tile, no_room
+
+_KEEP_WORKING = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""Run by local workers: Ctrl-C reaches them too, but the command answers it, and ends them."""
+
+
+def check_cluster(address: str | None, workers: int | None) -> None:
+    """Raise `DeepCropError` unless Dask is installed and the number of workers is one."""
+    try:
+        import distributed  # noqa: F401
+    except ImportError as error:
+        raise DeepCropError(f"This needs 'pip install deepcrop[cluster]' ({error}).") from None
+    if address is None and (not workers or workers < 1):
+        raise DeepCropError(f"--workers {workers}: expected 1 or more.")
+
+
+@contextlib.contextmanager
+def cluster(address: str | None, workers: int | None) -> Iterator[Any]:
+    """Connect to a scheduler, or start workers on this computer, one core each.
+
+    Parameters
+    ----------
+    address : str or None
+        Of a scheduler, for example ``tcp://10.0.0.1:8786``.
+    workers : int or None
+        Processes to start where there is no address.
+
+    Raises
+    ------
+    DeepCropError
+        If Dask is not installed, or nobody answers.
+    """
+    check_cluster(address, workers)
+    from distributed import Client, LocalCluster
+
+    logging.getLogger("tornado.application").addFilter(_no_slip_of_dask)
+    if address is not None:
+        try:
+            client = Client(address, timeout="10s", set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise DeepCropError(
+                f"No Dask scheduler answers at {address} ({error}). Start one with 'dask "
+                "scheduler', or use --workers."
+            ) from None
+        with client:
+            if not client.scheduler_info()["workers"]:
+                print(f"No workers yet at {address}; tiles wait for the first.", file=sys.stderr)
+            yield client
+        return
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            preload=_KEEP_WORKING,
+            dashboard_address=":0",  # any free port: without one Dask still takes 8787, and warns
+        ) as local,
+        Client(local, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def _no_slip_of_dask(record: logging.LogRecord) -> bool:
+    """Keep quiet about what Dask trips over when a Ctrl-C meets it about to wait for an answer.
+
+    It cancels what it has not begun yet (`distributed.utils.sync`): a traceback, and no harm.
+    """
+    slip = record.exc_info is not None and record.exc_info[0] is NameError
+    return not (slip and "sync.<locals>.cancel" in record.getMessage())
+
+
+def make_tiles_on(
+    client: Any,
+    recipe: Recipe,
+    work: str,
+    cores: list[tuple[slice, slice]],
+    done: Callable[[dict[str, Any]], None],
+) -> list[Failure]:
+    """Make tiles on a cluster; otherwise as `deepcrop.mapping.tiles.make_tiles`.
+
+    Raises
+    ------
+    DeepCropError
+        If the scheduler is lost.
+    OSError
+        If the disk is full, or may not be written.
+    """
+    from concurrent.futures import CancelledError
+
+    from distributed import as_completed
+
+    where = {}
+    for core in cores:
+        future = client.submit(_on_worker, recipe, work, core, pure=False, retries=TRIES - 1)
+        where[future] = core
+    failures = []
+    finished = as_completed(list(where), loop=client.loop)
+    while where:
+        try:
+            future = next(finished)
+        except (OSError, RuntimeError, CancelledError) as error:
+            raise _lost() from error
+        core = where.pop(future)
+        try:
+            line = future.result()
+        except Exception as error:
+            if isinstance(error, CancelledError) or client.status != "running":
+                raise _lost() from error
+            failures.append(Failure(core, f"{type(error).__name__}: {error}"))
+            continue
+        finally:
+            future.release()  # left to its finalizer, a Ctrl-C in there would be lost
+        if isinstance(line, OSError):
+            raise line
+        done(line)  # its own errors are of this computer's disk
+    return failures
+
+
+def _lost() -> DeepCropError:
+    return DeepCropError(
+        "The Dask scheduler is lost. What is done is kept: start a scheduler, and the same command "
+        "(with its address) goes on."
+    )
+
+
+def _on_worker(recipe: Recipe, work: str, core: tuple[slice, slice]) -> dict[str, Any] | OSError:
+    """Make a tile on one core: a worker has as many threads as it is to use cores.
+
+    That the disk is full is returned, not raised, as Dask would try again.
+    """
+    import numba
+
+    numba.set_num_threads(1)
+    if recipe.method != "curve":
+        import torch
+
+        torch.set_num_threads(1)
+    try:
+        return make_tile(recipe, work, core)
+    except OSError as error:
+        if no_room(error):
+            return error
+        raise

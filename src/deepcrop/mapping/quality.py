@@ -1,0 +1,114 @@
+"""Layers that both methods make in the same way: lengths, counts, the longest gap, flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepcrop import stages
+from deepcrop.mapping.inputs import Layers
+from deepcrop.products import layers
+from deepcrop.products.layers import layer_name
+from deepcrop.stages import CALENDAR
+
+
+def encode_bound(bound: NDArray[np.floating], whole: NDArray[np.int16]) -> NDArray[np.int16]:
+    """End of a date's interval where there is the date, within the days that can be stored."""
+    near = np.clip(bound, stages.DAY_MIN, stages.DAY_MAX)
+    return stages.encode(np.where(whole == stages.NO_DAY, np.nan, near))
+
+
+def length_of(found: Layers, season: int) -> NDArray[np.int16]:
+    """Days from sos20 to eos20 of a season, 32767 where one of them is not known."""
+    first, last = (found[layer_name(stage, season)] for stage in ("sos20", "eos20"))
+    known = (first != stages.NO_DAY) & (last != stages.NO_DAY)
+    length = last.astype(np.int32) - first
+    return np.where(known, length, stages.NO_DAY).astype(np.int16)
+
+
+def pixel_layers(
+    found: Layers,
+    valid: Mapping[str, NDArray[np.bool_]],
+    days: Mapping[str, NDArray[np.float32]],
+    year: int,
+    wanted: NDArray[np.bool_] | None,
+    reads: tuple[str, ...],
+) -> Layers:
+    """Layers of a map that have no season.
+
+    Parameters
+    ----------
+    found : dict of ndarray (y, x)
+        Dates, intervals and ``n_cycles``, which becomes unknown where nothing was seen.
+    valid : mapping of str to ndarray of bool (time, y, x)
+        By group of the cube: where a scene has data. A group may be missing.
+    days : mapping of str to ndarray (time,)
+        Day numbers of the scenes.
+    year : int
+        Target year.
+    wanted : ndarray of bool (y, x) or None
+        Pixels that were asked for.
+    reads : tuple of str
+        Groups that the dates come from.
+
+    Returns
+    -------
+    dict of ndarray (y, x)
+        ``n_cycles``, ``n_obs_optical``, ``n_obs_sar``, ``max_gap_optical``, ``qflag``; counts of
+        observations are of the target year, like the gap.
+    """
+    cycles = found["n_cycles"]
+    length = _length(year)
+    inside = {}
+    for name in ("optical", "sar"):
+        when = days.get(name, np.zeros(0, np.float32))
+        of_year = (when >= 0) & (when < length)
+        there = valid.get(name, np.zeros((0, *cycles.shape), bool))
+        inside[name] = there[of_year], when[of_year]
+    counts = {name: there.sum(axis=0) for name, (there, _) in inside.items()}
+    unseen = ~np.any([valid[name].any(axis=0) for name in reads], axis=0)
+    gap = _longest_gap(*inside["optical"], length)
+    flags = np.zeros(cycles.shape, np.uint8)
+    dates = np.stack([found[layer_name(stage, 1)] for stage in CALENDAR])
+    flags[(dates == stages.NO_DAY).all(axis=0)] |= layers.NO_SEASON
+    flags[counts["optical"] < layers.FEW_OBSERVATIONS] |= layers.FEW_SEEN
+    flags[gap >= layers.LONG_GAP] |= layers.GAP
+    flags[counts["sar"] == 0] |= layers.NO_RADAR
+    flags[(cycles > stages.SLOTS) & (cycles != layers.NO_PERCENT)] |= layers.MANY_SEASONS
+    for stage in CALENDAR:
+        low, high = (found[layer_name(stage, 1, part)] for part in ("low", "high"))
+        wide = high.astype(np.int32) - low >= layers.WIDE_INTERVAL
+        flags[wide & (low != stages.NO_DAY)] |= layers.UNCERTAIN
+    flags[unseen] |= layers.UNSEEN
+    made = {
+        "n_cycles": np.where(unseen, layers.NO_PERCENT, cycles).astype(np.uint8),
+        "n_obs_optical": counts["optical"].astype(np.uint16),
+        "n_obs_sar": counts["sar"].astype(np.uint16),
+        "max_gap_optical": gap,
+        "qflag": flags,
+    }
+    if wanted is not None:
+        empty = {"n_cycles": layers.NO_PERCENT, "qflag": layers.LEFT_OUT}
+        for name, values in made.items():
+            values[~wanted] = empty.get(name, layers.NO_COUNT)
+    return made
+
+
+def _length(year: int) -> int:
+    """Days of a year."""
+    first, last = (np.datetime64(f"{y:04d}-01-01", "D") for y in (year, year + 1))
+    return int((last - first).astype(int))
+
+
+def _longest_gap(
+    seen: NDArray[np.bool_], days: NDArray[np.float32], length: int
+) -> NDArray[np.uint16]:
+    """Longest stretch of days without an observation, the ends of the year included (y, x)."""
+    last = np.full(seen.shape[1:], -1, np.int16)
+    gap = np.zeros(seen.shape[1:], np.int16)
+    for there, day in zip(seen, days.astype(np.int16), strict=True):
+        gap = np.where(there, np.maximum(gap, day - last - 1), gap)
+        last = np.where(there, day, last)
+    return np.maximum(gap, length - last - 1).astype(np.uint16)

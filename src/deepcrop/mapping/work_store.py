@@ -1,0 +1,65 @@
+"""The work store of an unfinished map: one chunk per tile and layer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from odc.geo.geobox import GeoBox
+
+from deepcrop import grid
+from deepcrop.cube import io as cube_io
+from deepcrop.cube.io import create_store
+from deepcrop.mapping.inputs import Plan
+from deepcrop.products import layers
+from deepcrop.products.layers import DIFFERENCE
+
+MANIFEST = "manifest.jsonl"
+"""In a finished map: a line for each tile, in the order of rows."""
+
+_WORK = "work.zarr"
+_FIELDS = "fields"
+
+
+def _groups(plans: dict[str, Plan]) -> list[str]:
+    return [*plans, *([DIFFERENCE] if len(plans) > 1 else [])]
+
+
+def _lay_out(work: Path, plans: dict[str, Plan], year: int, box: GeoBox) -> None:
+    """Make the work store: a group for each method, a chunk for each tile."""
+    shutil.rmtree(work, ignore_errors=True)
+    create_store(work, {})
+    for method in _groups(plans):
+        described = layers.describe(method, year)
+        form = xr.Dataset(
+            {
+                layer.name: (("y", "x"), np.broadcast_to(layer.dtype.type(0), box.shape))
+                for layer in described
+            }
+        )
+        empty = {layer.name: layer.nodata or 0 for layer in described}
+        cube_io.create_group(work, method, grid.assign_grid(form, box), empty)
+
+
+def _open(work: Path, group: str) -> xr.Dataset:
+    return xr.open_zarr(work, group=group, consolidated=False, chunks=None, decode_coords="all")
+
+
+def _manifest(folder: Path) -> list[dict[str, Any]]:
+    """Lines of the tiles made so far, in the order of rows; of a tile made twice the last."""
+    lines = {}
+    for text in (folder / MANIFEST).read_text().splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:  # cut by a kill, or empty
+            continue
+        lines[line["rows"][0], line["cols"][0]] = line
+    return [lines[place] for place in sorted(lines)]
+
+
+WANTED = "wanted"
+"""Group and array of the work store that say which pixels are asked for."""

@@ -1,0 +1,495 @@
+"""Season dates of labelled data: observation cubes, xarray objects (lazily on Dask), pandas series.
+
+The arithmetic is that of :func:`deepcrop.phenology.season_dates`; here times become days, pixels
+become rows, and the result gets its names, units and coordinates back.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from deepcrop import grid, indices, stages
+from deepcrop._version import __version__
+from deepcrop.errors import CubeError, DeepCropError
+from deepcrop.phenology.date_kernels import REASONS
+from deepcrop.phenology.seasons import Seasons, season_dates, stage_names
+from deepcrop.phenology.smoothers import SeasonRule, choose, name_of
+
+_VARIABLES: dict[str, tuple[tuple[str, ...], type, str]] = {
+    "date": (("season", "stage"), np.float32, "date"),
+    "low": (("season", "stage"), np.float32, "lower bound of the 90 % interval of the date"),
+    "high": (("season", "stage"), np.float32, "upper bound of the 90 % interval of the date"),
+    "reason": (("season", "stage"), np.uint8, "why a date is missing"),
+    "length": (("season",), np.float32, "length of the season between its outermost dates"),
+    "amplitude": (("season",), np.float32, "amplitude of the season, mean of rise and fall"),
+    "integral": (("season",), np.float32, "area under the curve of the season, above its base"),
+    "slope_up": (("season",), np.float32, "slope of the rise"),
+    "slope_down": (("season",), np.float32, "slope of the fall"),
+    "count": ((), np.uint16, "number of seasons found, kept here or not"),
+}
+"""What is returned: dimensions after those of the data, type, long name."""
+
+_DATES = ("date", "low", "high")
+
+
+def extract(
+    source: xr.DataTree | xr.Dataset | xr.DataArray | pd.Series,
+    *,
+    index: str = "ndvi",
+    year: int | None = None,
+    smoother: Any = "savgol",
+    preset: str = "sentinel2",
+    fractions: tuple[float, ...] = (0.2, 0.5),
+    rule: SeasonRule | None = None,
+    weights: xr.DataArray | pd.Series | None = None,
+    seasons: int | None = None,
+    latitude: float | xr.DataArray | None = None,
+) -> xr.Dataset | pd.DataFrame:
+    """Season dates of a cube, an array with a time axis, or one series.
+
+    Data on Dask stays on Dask: nothing is computed before it is asked for, every chunk is worked
+    on by itself, and the result is that of data in memory to the bit. Several chunks along time are
+    merged first. A cube opened by :func:`deepcrop.open_cube` is lazy but read as a whole;
+    ``cube.chunk(x=256, y=256)`` puts it on Dask.
+
+    Parameters
+    ----------
+    source : DataTree, Dataset, DataArray or pandas.Series
+        An observation cube or its optical group, from which ``index`` is computed; or greenness
+        itself, with a dimension ``time`` of dates in UTC and any others; or a series of greenness
+        over a DatetimeIndex. Dates may be in any order and occur twice; their time of day is
+        dropped. NaN is no observation.
+    index : str
+        Greenness to compute from a cube or Dataset: ``"ndvi"`` or ``"gcc"``; not read otherwise.
+    year : int, optional
+        Target year: gives its two season slots (:func:`deepcrop.stages.select_slots`) from the
+        observations that a map of that year would use. By default all seasons in order of time.
+    smoother : str or settings
+        As in :func:`season_dates`.
+    preset : str
+        As in :func:`season_dates`.
+    fractions : tuple of float
+        Shares of the amplitude, rising, each between 0 and 1.
+    rule : SeasonRule, optional
+        What counts as a season. For ``index="gcc"`` the default asks for less amplitude.
+    weights : DataArray or Series, optional
+        Weight of each observation, 0 = ignore, on the times of ``source`` and on all or some of
+        its other dimensions; by default all 1.
+    seasons : int, optional
+        Length of the ``season`` axis, which must be known before anything is computed: by default
+        two for every calendar year that the series touches. Where there are more, those of largest
+        amplitude are kept, in order of time; ``count`` tells. Not with ``year``; a pandas series
+        gives all its seasons.
+    latitude : float or DataArray, optional
+        Degrees, south negative, for ``year``: decides which season is the main one. By default a
+        coordinate ``latitude`` or ``lat``, else the centre of the grid.
+
+    Returns
+    -------
+    Dataset
+        Dimensions of ``source`` without ``time``, then ``season`` (1, 2, …; with ``year``, 1 is the
+        main season) and ``stage`` (``sos20, sos50, peak, eos50, eos20``).
+
+        ``date, low, high``
+            Date and its 90 % interval: datetime64[ns], NaT where there is none; with ``year``,
+            float32 days since its 1 January (fractions kept), NaN where there is none.
+        ``reason``
+            uint8 with CF ``flag_values`` and ``flag_meanings``. Of a series without any season the
+            first row says why; other rows without a season are 0.
+        ``amplitude``, ``integral``, ``slope_up``, ``slope_down``, ``length``
+            float32 per season; unit of the values, times days, per day, per day, days.
+        ``count``
+            uint16: seasons found, or with ``year`` those that peak in it.
+    pandas.DataFrame
+        For a pandas series: a row per season, a column per stage (Timestamps), then ``length``,
+        ``amplitude``, ``integral``, ``slope_up``, ``slope_down``, ``<stage>_low`` and
+        ``<stage>_high`` for each stage, and ``missing``: why which dates are, else empty. If there
+        is no season, no row, and ``.attrs["reason"]`` says why.
+
+    Raises
+    ------
+    DeepCropError
+        If there is no time axis of dates, nothing near the target year, no latitude for it, an
+        unknown index or dimension, or an option that :func:`season_dates` refuses.
+    CubeError
+        If a cube has no optical group or lacks a band.
+
+    Examples
+    --------
+    >>> cube = deepcrop.open_cube("region.zarr").chunk(x=256, y=256)
+    >>> extract(cube, year=2018)["date"].sel(season=1, stage="sos50").plot()
+    >>> extract(pd.read_csv("field.csv", index_col=0, parse_dates=True)["ndvi"])
+    """
+    if seasons is not None and (year is not None or seasons < 1):
+        raise DeepCropError(
+            f"seasons={seasons}: expected a positive number, and not with 'year', which has "
+            f"{stages.SLOTS} slots."
+        )
+    if isinstance(source, pd.Series):
+        values, weights = _from_pandas(source, weights)
+        seasons = max(values.size // 2, 1)  # room for all; empty rows are dropped
+    else:
+        values, rule = _greenness(source, index, rule)
+    values = _with_dates(values)
+    first, last = _span(values)
+    if year is None:
+        origin = _year(first)
+        seasons = seasons or 2 * (_year(last) - origin + 1)
+        place: Any = np.nan
+    else:
+        origin, seasons = year, stages.SLOTS
+        place = _latitude(values, latitude)
+    values, weights = _matched(values, weights, place)
+    days = stages.to_days(values["time"].values, origin)
+    if year is not None:
+        used = (days >= stages.DAY_MIN - stages.REACH) & (days <= stages.DAY_MAX + stages.REACH)
+        if not used.any():
+            raise DeepCropError(
+                f"There is no observation around {year}: the series runs from {first} to {last}. "
+                "Choose another year."
+            )
+        values, days = values.isel(time=used), days[used]
+        weights = None if weights is None else weights.isel(time=used)
+    options = {"smoother": smoother, "preset": preset, "fractions": fractions, "rule": rule}
+    season_dates(np.empty((0, days.size), np.float32), days, **options)  # refuses bad options now
+    names = stage_names(fractions)
+
+    arrays = [values, place] if weights is None else [values, place, weights]
+    results = xr.apply_ufunc(
+        _block,
+        *(_whole_series(array) for array in arrays),
+        input_core_dims=[["time"], [], ["time"]][: len(arrays)],
+        output_core_dims=[list(dims) for dims, _, _ in _VARIABLES.values()],
+        kwargs={"days": days, "year": year, "seasons": seasons, "options": options},
+        dask="parallelized",
+        output_dtypes=[dtype for _, dtype, _ in _VARIABLES.values()],
+        dask_gufunc_kwargs={"output_sizes": {"season": seasons, "stage": len(names)}},
+    )
+    data = xr.Dataset(dict(zip(_VARIABLES, results, strict=True)))
+    data = _labelled(data, values, names, origin, year)
+    data.attrs |= _provenance(source, index, options)
+    if year is None or isinstance(source, pd.Series):
+        data = _dated(data, origin)
+    return _table(data) if isinstance(source, pd.Series) else data
+
+
+# Inputs -----------------------------------------------------------------------------------------
+
+
+def _from_pandas(
+    series: pd.Series, weights: pd.Series | None
+) -> tuple[xr.DataArray, xr.DataArray | None]:
+    """Series as arrays over time, in UTC."""
+    times = series.index
+    if not isinstance(times, pd.DatetimeIndex):
+        raise DeepCropError(
+            f"The index of the series is a {type(times).__name__}; expected a DatetimeIndex (use "
+            "pd.to_datetime on it)."
+        )
+    if weights is not None and not (isinstance(weights, pd.Series) and weights.index.equals(times)):
+        raise DeepCropError("Weights of a series must be a series with the same index.")
+    if times.tz is not None:
+        times = times.tz_convert("UTC").tz_localize(None)
+    coords = {"time": times.values}
+    array = xr.DataArray(series.to_numpy(np.float32, na_value=np.nan), coords, dims="time")
+    if weights is None:
+        return array, None
+    return array, xr.DataArray(weights.to_numpy(np.float32, na_value=0), coords, dims="time")
+
+
+def _greenness(
+    source: xr.DataTree | xr.Dataset | xr.DataArray, index: str, rule: SeasonRule | None
+) -> tuple[xr.DataArray, SeasonRule | None]:
+    """Greenness of a cube or group, and the rule that suits it; an array is greenness itself."""
+    if isinstance(source, xr.DataArray):
+        return source, rule
+    if isinstance(source, xr.DataTree):
+        if "optical" in source.children:
+            source = source["optical"].to_dataset()
+        elif source.data_vars:
+            source = source.to_dataset()
+        else:
+            raise CubeError("The cube has no 'optical' group; greenness needs reflectance.")
+    if not isinstance(source, xr.Dataset):
+        raise DeepCropError(
+            f"Cannot read seasons from a {type(source).__name__}; expected a cube (DataTree), a "
+            "Dataset, a DataArray with a time dimension or a pandas Series (one column of a table)."
+        )
+    if index not in indices.INDICES:
+        raise DeepCropError(f"Index {index!r} is unknown; expected {' or '.join(indices.INDICES)}.")
+    _, _, min_amplitude = indices.INDICES[index]
+    values = getattr(indices, index)(source)
+    if source.attrs.get("simulated"):
+        values.attrs["simulated"] = 1
+    return values, rule or SeasonRule(min_amplitude=min_amplitude)
+
+
+def _with_dates(values: xr.DataArray) -> xr.DataArray:
+    """Check the time axis and the type of the values."""
+    if "time" not in values.dims or "time" not in values.coords:
+        raise DeepCropError(
+            f"There is no dimension 'time' with a coordinate; dimensions are {values.dims}. Rename "
+            "yours: array.rename(date='time')."
+        )
+    times = values["time"].values
+    if times.dtype.kind != "M":
+        raise DeepCropError(
+            f"Coordinate 'time' is of type {times.dtype}; expected datetime64 (pd.to_datetime, or "
+            "xr.decode_cf for a file opened undecoded)."
+        )
+    if times.size == 0:
+        raise DeepCropError("The time axis is empty; expected at least one observation.")
+    if np.isnat(times).any():
+        raise DeepCropError(
+            "Coordinate 'time' holds missing values (NaT); drop those observations."
+        )
+    if values.dtype.kind not in "fiu":
+        raise DeepCropError(f"Values are of type {values.dtype}; expected numbers.")
+    clash = {"season", "stage"} & set(values.dims)
+    if clash:
+        raise DeepCropError(f"Dimension {sorted(clash)} is one of the result's; rename yours.")
+    return values
+
+
+def _span(values: xr.DataArray) -> tuple[np.datetime64, np.datetime64]:
+    """First and last date."""
+    dates = values["time"].values.astype("datetime64[D]")
+    return dates.min(), dates.max()
+
+
+def _year(date: np.datetime64) -> int:
+    return int(date.astype("datetime64[Y]").astype(int)) + 1970
+
+
+def _latitude(values: xr.DataArray, latitude: float | xr.DataArray | None) -> Any:
+    """Latitude as given, as a coordinate says, or of the centre of the grid."""
+    if latitude is not None:
+        return latitude
+    for name in ("latitude", "lat"):
+        if name in values.coords and "time" not in values.coords[name].dims:
+            return values.coords[name].reset_coords(drop=True)
+    try:
+        return grid.centre_latitude(grid.grid_of(values))
+    except CubeError as error:
+        raise DeepCropError(
+            "Which season of a year is the main one depends on the latitude, and the data has "
+            f"neither a coordinate 'latitude' nor a grid ({error}) Give latitude=…"
+        ) from error
+
+
+def _matched(
+    values: xr.DataArray, weights: xr.DataArray | None, place: Any
+) -> tuple[xr.DataArray, xr.DataArray | None]:
+    """Check that weights and latitude lie on the coordinates of the values."""
+    given = {"weights": weights, "latitude": place}
+    for name, array in given.items():
+        if array is None or (name == "latitude" and np.isscalar(array)):
+            continue
+        if not isinstance(array, xr.DataArray):
+            raise DeepCropError(f"{name} is a {type(array).__name__}; expected a DataArray.")
+        allowed = [dim for dim in values.dims if name == "weights" or dim != "time"]
+        if not set(array.dims) <= set(allowed):
+            raise DeepCropError(
+                f"{name} has dimensions {array.dims}; expected only those of the data, "
+                f"{tuple(allowed)}."
+            )
+        try:
+            xr.align(values, array, join="exact", copy=False)
+        except ValueError as error:
+            raise DeepCropError(
+                f"{name} lies on other coordinates than the data; select or reindex it first "
+                f"({error})."
+            ) from error
+    if weights is not None and "time" not in weights.dims:
+        weights = weights.expand_dims(time=values["time"])
+    return values, weights
+
+
+def _whole_series(array: Any) -> Any:
+    """Put the whole time axis into each chunk of Dask; cut other axes so that chunks stay small."""
+    if not isinstance(array, xr.DataArray) or array.chunks is None or "time" not in array.dims:
+        return array
+    if len(array.chunksizes["time"]) == 1:
+        return array
+    return array.chunk({dim: -1 if dim == "time" else "auto" for dim in array.dims})
+
+
+# Arithmetic -------------------------------------------------------------------------------------
+
+
+def _block(
+    values: NDArray,
+    latitude: Any,
+    weights: NDArray | None = None,
+    *,
+    days: NDArray[np.float32],
+    year: int | None,
+    seasons: int,
+    options: dict[str, Any],
+) -> tuple[NDArray, ...]:
+    """Variables of one chunk, in the order of `_VARIABLES`: arrays (…, season, stage) and so on."""
+    shape = values.shape[:-1]
+    rows = np.ascontiguousarray(values.reshape(-1, days.size), np.float32)
+    if weights is not None:
+        weights = np.broadcast_to(weights, values.shape).reshape(rows.shape)
+    found = season_dates(rows, days, weights, **options)
+    chosen: NDArray
+    count: NDArray
+    if year is None:
+        chosen, count = _strongest(found, seasons), found.count
+    else:
+        place: Any = latitude  # one per pixel, or one for all
+        if np.ndim(latitude):
+            place = np.broadcast_to(latitude, shape).reshape(-1, 1)
+        peaks = found.dates[:, :, found.stages.index("peak")]
+        chosen, count = stages.select_slots(peaks, found.amplitude, year, place)
+
+    def pick(array: NDArray, empty: Any) -> NDArray:
+        index = chosen.reshape(*chosen.shape, *(1,) * (array.ndim - 2))
+        picked = np.take_along_axis(array, np.maximum(index, 0), axis=1)
+        return np.where(index < 0, np.asarray(empty, array.dtype), picked)
+
+    results: dict[str, NDArray] = {
+        "date": pick(found.dates, np.nan),
+        "low": pick(found.low, np.nan),
+        "high": pick(found.high, np.nan),
+        "reason": pick(found.reason, 0),
+        "length": pick(found.length, np.nan),
+        "amplitude": pick(found.amplitude, np.nan),
+        "integral": pick(found.integral, np.nan),
+        "slope_up": pick(found.slope_up, np.nan),
+        "slope_down": pick(found.slope_down, np.nan),
+        "count": count,
+    }
+    nothing = found.count == 0
+    results["reason"][nothing, 0] = found.reason[nothing, 0]
+    return tuple(
+        results[name].astype(dtype, copy=False).reshape((*shape, *results[name].shape[1:]))
+        for name, (_, dtype, _) in _VARIABLES.items()
+    )
+
+
+def _strongest(found: Seasons, number: int) -> NDArray[np.intp]:
+    """Find the ``number`` seasons of largest amplitude, in order of time; -1 = none.
+
+    Seasons whose peak was not seen have no amplitude and are left out.
+    """
+    missing = max(number - found.amplitude.shape[1], 0)
+    strength = np.pad(found.amplitude, ((0, 0), (0, missing)), constant_values=np.nan)
+    best = np.argsort(-strength, axis=1, kind="stable")[:, :number]  # NaN comes last
+    absent = strength.shape[1]
+    best = np.where(np.isnan(np.take_along_axis(strength, best, axis=1)), absent, best)
+    best = np.sort(best, axis=1)
+    return np.where(best == absent, -1, best)
+
+
+# Results ----------------------------------------------------------------------------------------
+
+
+def _labelled(
+    data: xr.Dataset, values: xr.DataArray, names: tuple[str, ...], origin: int, year: int | None
+) -> xr.Dataset:
+    """Give coordinates, units and long names."""
+    kept = {name: c for name, c in values.coords.items() if "time" not in c.dims}
+    data = data.assign_coords(
+        kept
+        | {
+            "season": np.arange(1, data.sizes["season"] + 1, dtype=np.int16),
+            "stage": np.array(names, object),  # fixed-length text has no Zarr specification
+        }
+    )
+    data["season"].attrs["long_name"] = (
+        "season, in order of time" if year is None else f"season of {year}, 1 = main season"
+    )
+    data["stage"].attrs["long_name"] = "stage of the season, per cent of its amplitude"
+    unit = values.attrs.get("units")
+    per_season = {"length": "d"}  # "days" would be read back as a duration
+    if unit is not None:
+        once = "" if unit == "1" else f"{unit} "
+        slope = f"{once}d-1"
+        per_season |= {"amplitude": unit, "integral": f"{once}d"}
+        per_season |= {"slope_up": slope, "slope_down": slope}
+    for name, (_, _, long_name) in _VARIABLES.items():
+        data[name].attrs = {"long_name": long_name}
+        if name in per_season:
+            data[name].attrs["units"] = per_season[name]
+        if name in _DATES:
+            data[name].attrs["units"] = f"days since {origin:04d}-01-01"
+        if "spatial_ref" in data.coords and {"y", "x"} <= set(data[name].dims):
+            data[name].encoding["grid_mapping"] = "spatial_ref"
+    data["count"].attrs["units"] = "1"
+    data["reason"].attrs |= {
+        "flag_values": np.arange(len(REASONS), dtype=np.uint8),
+        "flag_meanings": " ".join(text.replace(" ", "_") for text in REASONS),
+    }
+    if values.attrs.get("simulated"):
+        data.attrs["simulated"] = 1
+    return data
+
+
+def _provenance(source: Any, index: str, options: dict[str, Any]) -> dict[str, str]:
+    """How the dates were made, as text that any file format can hold."""
+    how = {"software": f"deepcrop {__version__}"}
+    if isinstance(source, xr.DataTree | xr.Dataset):
+        how["index"] = index
+    smoother, rule = choose(options["smoother"], options["preset"], options["rule"])
+    how |= {"smoother": name_of(smoother), "settings": json.dumps(asdict(smoother))}
+    return how | {"rule": json.dumps(asdict(rule))}
+
+
+def _dated(data: xr.Dataset, origin: int) -> xr.Dataset:
+    """Turn days of the year ``origin`` into datetime64[ns], to the second."""
+    for name in _DATES:
+        dates = xr.apply_ufunc(
+            _datetimes,
+            data[name],
+            kwargs={"origin": origin},
+            dask="parallelized",
+            output_dtypes=[np.dtype("datetime64[ns]")],
+        )
+        attrs = {key: value for key, value in data[name].attrs.items() if key != "units"}
+        encoding = data[name].encoding
+        dates.attrs = attrs
+        data[name] = dates
+        data[name].encoding = encoding
+    return data
+
+
+def _datetimes(days: NDArray[np.float32], origin: int) -> NDArray[np.datetime64]:
+    known = np.isfinite(days)
+    seconds = np.rint(np.where(known, days, 0).astype(np.float64) * 86400).astype("timedelta64[s]")
+    dates = (np.datetime64(f"{origin:04d}-01-01", "s") + seconds).astype("datetime64[ns]")
+    return np.where(known, dates, np.datetime64("NaT", "ns"))
+
+
+def _table(data: xr.Dataset) -> pd.DataFrame:
+    """One row per season of a single series."""
+    why = int(data["reason"][0].max())
+    data = data.isel(season=slice(0, min(int(data["count"]), data.sizes["season"])))
+    names = data["stage"].values.tolist()
+    columns: dict[str, Any] = {name: data["date"].sel(stage=name).values for name in names}
+    for name in ("length", "amplitude", "integral", "slope_up", "slope_down"):
+        columns[name] = data[name].values
+    for name in names:
+        columns[f"{name}_low"] = data["low"].sel(stage=name).values
+        columns[f"{name}_high"] = data["high"].sel(stage=name).values
+    columns["missing"] = [_why(row, names) for row in data["reason"].values]
+    table = pd.DataFrame(columns, index=pd.Index(data["season"].values, name="season"))
+    table.attrs = data.attrs | ({} if len(table) else {"reason": REASONS[why]})
+    return table
+
+
+def _why(codes: NDArray[np.uint8], names: list[str]) -> str:
+    """Reasons of one season in words: ``"sos20, sos50: not observed before"``."""
+    texts = []
+    for code in dict.fromkeys(codes[codes > 0].tolist()):
+        which = ", ".join(name for name, c in zip(names, codes, strict=True) if c == code)
+        texts.append(f"{which}: {REASONS[code]}")
+    return "; ".join(texts)

@@ -1,0 +1,396 @@
+"""Smooth greenness curves from irregular observations: four smoothers and their settings.
+
+- `SavGol`: adaptive Savitzky-Golay, the paper's (:mod:`deepcrop.phenology.savgol`);
+- `Whittaker`: penalised least squares with an upper envelope (:mod:`deepcrop.phenology.whittaker`);
+- `DoubleLogistic`, `AsymmetricGaussian`: one shape fitted per season
+  (:mod:`deepcrop.phenology.model_functions`).
+
+`PRESETS` holds settings for the paper's labels, for Sentinel-2 and for PhenoCam series.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+
+import numba
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from deepcrop.errors import DeepCropError
+from deepcrop.phenology.blocks import LANES, gather
+from deepcrop.phenology.model_functions import ASYMMETRIC_GAUSSIAN, DOUBLE_LOGISTIC, shapes_blocks
+from deepcrop.phenology.savgol import savgol_blocks
+from deepcrop.phenology.whittaker import whittaker_blocks
+
+_CHUNK = 512
+"""Series that a thread works on at a time: few, so that they stay in its cache and no thread waits
+long for the others; bounds the memory."""
+
+
+@dataclass(frozen=True)
+class SavGol:
+    """Settings of the adaptive Savitzky-Golay smoother.
+
+    Attributes
+    ----------
+    window : float
+        Half-width of the window, days.
+    steep_window : float
+        Half-width where the curve is steep; there two observations fewer are enough.
+    max_window : float
+        Widest half-width where observations are few.
+    min_points : int
+        Observations a window must hold.
+    stiffness : float
+        How firmly the curvature of a parabola is held, days to the third: over the cube of the
+        half-width, as a share of the total weight. 0 leaves it free.
+    envelope_passes : int
+        Times that observations below the fit lose weight; 0 for a symmetric fit.
+    spike : float
+        An observation is a spike if it is farther than this many standard deviations of the series
+        from the median of its neighbours, and beyond both neighbours.
+    step : float
+        Days between points of the smooth curve.
+    """
+
+    window: float = 28.0
+    steep_window: float = 20.0
+    max_window: float = 120.0
+    min_points: int = 8
+    stiffness: float = 65.0
+    envelope_passes: int = 1
+    spike: float = 0.8
+    step: float = 5.0
+
+
+@dataclass(frozen=True)
+class Whittaker:
+    """Settings of the Whittaker smoother.
+
+    Attributes
+    ----------
+    smoothness : float
+        Weight of the squared second derivative against the squared residuals, in days to the
+        third: larger is smoother.
+    envelope_passes : int
+        Times that observations below the curve lose weight; 0 for a symmetric fit.
+    spike : float
+        As of `SavGol`.
+    step : float
+        Days between points of the smooth curve.
+    """
+
+    smoothness: float = 200.0
+    envelope_passes: int = 1
+    spike: float = 1.0
+    step: float = 5.0
+
+
+@dataclass(frozen=True)
+class DoubleLogistic(Whittaker):
+    """Settings of the double logistic fit: those of the first curve, which finds the seasons."""
+
+
+@dataclass(frozen=True)
+class AsymmetricGaussian(Whittaker):
+    """Settings of the asymmetric Gaussian fit: those of the first curve."""
+
+
+Smoother = SavGol | Whittaker
+
+
+@dataclass(frozen=True)
+class SeasonRule:
+    """What counts as a season.
+
+    Attributes
+    ----------
+    min_amplitude : float
+        Smallest amplitude, in units of the values.
+    prominence : float
+        Smallest rise and fall around a peak, as a share of the whole amplitude of the series.
+    max_gap : float
+        Longest time without an observation around a date, days.
+    min_observations : int
+        Fewest observations of a series, at least 3.
+    base : str
+        ``"own"``: each side of a season has the base of the valley on its side. ``"mean"``: the
+        mean of both, as in one place of TIMESAT's manual.
+    """
+
+    min_amplitude: float = 0.12
+    prominence: float = 0.2
+    max_gap: float = 75.0
+    min_observations: int = 8
+    base: str = "own"
+
+
+_SENTINEL2: dict[str, Smoother] = {
+    "savgol": SavGol(),
+    "whittaker": Whittaker(),
+    "double_logistic": DoubleLogistic(),
+    "asymmetric_gaussian": AsymmetricGaussian(),
+}
+# A camera sees every day and no clouds: narrow windows, no envelope.
+_PHENOCAM: dict[str, Smoother] = {
+    "savgol": SavGol(18.0, 12.0, 60.0, 5, 0.0, envelope_passes=0, spike=2.0, step=1.0),
+    "whittaker": Whittaker(100.0, envelope_passes=0, spike=2.0, step=1.0),
+    "double_logistic": DoubleLogistic(100.0, envelope_passes=0, spike=2.0, step=1.0),
+    "asymmetric_gaussian": AsymmetricGaussian(100.0, envelope_passes=0, spike=2.0, step=1.0),
+}
+# The paper names TIMESAT, not its settings: one width and two fits to the envelope, as is usual.
+_PAPER: dict[str, Smoother] = {
+    "savgol": SavGol(window=30.0, steep_window=30.0, stiffness=0.0, envelope_passes=2),
+    "whittaker": Whittaker(envelope_passes=2),
+    "double_logistic": DoubleLogistic(envelope_passes=2),
+    "asymmetric_gaussian": AsymmetricGaussian(envelope_passes=2),
+}
+PRESETS: dict[str, tuple[dict[str, Smoother], SeasonRule]] = {
+    "paper": (_PAPER, SeasonRule()),
+    "sentinel2": (_SENTINEL2, SeasonRule()),
+    "phenocam": (_PHENOCAM, SeasonRule(min_amplitude=0.02, prominence=0.15, max_gap=45.0)),
+}
+"""Settings by name: of each smoother, and of the seasons."""
+
+
+_MAY_BE_ZERO = {
+    "envelope_passes": 0,
+    "stiffness": 0,
+    "spike": 0,
+    "min_amplitude": 0,
+    "prominence": 0,
+}
+
+
+def choose(
+    smoother: str | Smoother, preset: str, rule: SeasonRule | None
+) -> tuple[Smoother, SeasonRule]:
+    """Look up what is given by name.
+
+    Raises
+    ------
+    DeepCropError
+        If a name is unknown or a setting makes no sense.
+    """
+    if preset not in PRESETS:
+        raise DeepCropError(f"Preset {preset!r} is unknown; expected one of {list(PRESETS)}.")
+    smoothers, usual = PRESETS[preset]
+    if isinstance(smoother, str):
+        if smoother not in smoothers:
+            raise DeepCropError(
+                f"Smoother {smoother!r} is unknown; expected one of {list(smoothers)}."
+            )
+        smoother = smoothers[smoother]
+    if not isinstance(smoother, SavGol | Whittaker):
+        raise DeepCropError(
+            f"Smoother is a {type(smoother).__name__}; expected a name or a settings object."
+        )
+    rule = rule or usual
+    if rule.base not in ("own", "mean"):
+        raise DeepCropError(f"Base {rule.base!r} is unknown; expected 'own' or 'mean'.")
+    for settings in (smoother, rule):
+        for name, value in asdict(settings).items():
+            least = _MAY_BE_ZERO.get(name, math.ulp(0.0))
+            if not isinstance(value, str) and not least <= value < math.inf:
+                raise DeepCropError(
+                    f"{name}={value} of {type(settings).__name__} makes no sense; expected a "
+                    f"{'number from 0 up' if least == 0 else 'positive number'}."
+                )
+    return smoother, rule
+
+
+def name_of(smoother: Smoother) -> str:
+    """Name of the smoother that takes these settings, as in `PRESETS`."""
+    return next(name for name, usual in _SENTINEL2.items() if type(usual) is type(smoother))
+
+
+def smooth(
+    values: ArrayLike,
+    days: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    smoother: str | Smoother = "savgol",
+    preset: str = "sentinel2",
+    rule: SeasonRule | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Smooth many series.
+
+    Parameters
+    ----------
+    values : array_like (pixels, times)
+        Greenness; NaN and infinities are no observation.
+    days : array_like (times,)
+        Day of each observation on any origin, in any order; the same day may occur twice.
+    weights : array_like (pixels, times), optional
+        Weight of each observation relative to others of its series, 0 = ignore; by default all 1.
+    smoother : str or settings
+        ``"savgol"``, ``"whittaker"``, ``"double_logistic"``, ``"asymmetric_gaussian"``, or a
+        settings object.
+    preset : str
+        Settings to take where only the smoother's name is given: one of `PRESETS`.
+    rule : SeasonRule, optional
+        What counts as a season; of use to the shapes only, which are fitted per season.
+
+    Returns
+    -------
+    curve : ndarray of float32 (pixels, points)
+        NaN for a series with fewer than three observations.
+    grid : ndarray of float64 (points,)
+        Days of the curve, on the origin of ``days``.
+
+    Raises
+    ------
+    DeepCropError
+        If shapes do not fit, days are not finite, or a name is unknown.
+    """
+    smoother, rule = choose(smoother, preset, rule)
+    series = prepare(values, days, weights)
+    grid = curve_grid(series.t, smoother.step)
+    curves = np.full((len(series.values), grid.size), np.nan, np.float32)
+    if grid.size >= 3:
+
+        def keep(chunk: Chunk) -> None:
+            rows = chunk.pixels
+            absolute = chunk.curve + chunk.level[:, None]
+            absolute = np.where((chunk.counts < 3)[:, None], np.nan, absolute).swapaxes(1, 2)
+            curves[rows] = absolute.reshape(-1, grid.size)[: rows.stop - rows.start]
+
+        smooth_chunks(series, grid, smoother, rule, keep)
+    return curves, grid.astype(np.float64) + series.origin
+
+
+@dataclass(frozen=True)
+class Series:
+    """Checked input of the kernels."""
+
+    values: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    """Empty where all observations weigh the same."""
+    day_of: NDArray[np.int64]
+    t: NDArray[np.float32]
+    """Different days, rising, less `origin`."""
+    origin: float
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some series in blocks, with their curves; arrays (blocks, times or points, LANES)."""
+
+    pixels: slice
+    y: NDArray[np.float32]
+    w: NDArray[np.float32]
+    level: NDArray[np.float32]
+    counts: NDArray[np.float32]
+    curve: NDArray[np.float32]
+
+
+def prepare(values: ArrayLike, days: ArrayLike, weights: ArrayLike | None) -> Series:
+    """Check the input; nothing is copied that is float32 already."""
+    if isinstance(values, np.ma.MaskedArray):
+        values = np.ma.filled(values.astype(np.float32), np.nan)
+    with np.errstate(over="ignore"):  # what is too large for float32 is no greenness
+        values = np.asarray(values, np.float32)
+    days = np.asarray(days, np.float64)
+    if values.ndim != 2 or days.ndim != 1 or values.shape[1] != days.size:
+        raise DeepCropError(
+            f"Values of shape {values.shape} and days of shape {days.shape} do not fit: expected "
+            "(pixels, times) and (times,)."
+        )
+    if not np.isfinite(days).all():
+        raise DeepCropError("Days hold NaN or infinities; drop those observations.")
+    if weights is None:
+        weights = np.empty((0, 0), np.float32)
+    else:
+        with np.errstate(over="ignore"):
+            weights = np.asarray(weights, np.float32)
+        if weights.shape != values.shape:
+            raise DeepCropError(f"Weights have shape {weights.shape}; expected {values.shape}.")
+    t, day_of = np.unique(days, return_inverse=True)
+    origin = float(t[0]) if t.size else 0.0
+    return Series(values, weights, day_of, (t - origin).astype(np.float32), origin)
+
+
+def curve_grid(t: NDArray, step: float) -> NDArray[np.float32]:
+    """Days of the smooth curve: from the first to the last observation, every ``step`` days."""
+    if not t.size:
+        return np.empty(0, np.float32)
+    return (step * np.arange(math.floor((t[-1] - t[0]) / step) + 1)).astype(np.float32)
+
+
+def smooth_chunks(
+    series: Series,
+    grid: NDArray[np.float32],
+    smoother: Smoother,
+    rule: SeasonRule,
+    use: Callable[[Chunk], None],
+) -> None:
+    """Smooth chunk by chunk, in as many threads as numba may use, and hand each to ``use``.
+
+    The arrays of a chunk are used again for the next of its thread. Kernels release the
+    interpreter, and no chunk depends on another.
+    """
+    pixels = len(series.values)
+    firsts = iter(range(0, pixels, _CHUNK))
+    lock = threading.Lock()
+
+    def work() -> None:
+        blocks = -(-min(pixels, _CHUNK) // LANES)
+        y = np.empty((blocks, series.t.size, LANES), np.float32)
+        w = np.empty_like(y)
+        level = np.empty((blocks, LANES), np.float32)
+        counts = np.empty((blocks, LANES), np.float32)
+        curve = np.empty((blocks, grid.size, LANES), np.float32)
+        while True:
+            with lock:
+                first = next(firsts, pixels)
+            if first == pixels:
+                return
+            part = slice(first, min(first + _CHUNK, pixels))
+            n = -(-(part.stop - first) // LANES)
+            chunk = Chunk(part, y[:n], w[:n], level[:n], counts[:n], curve[:n])
+            gather(
+                series.values[part], series.weights[part], series.day_of,
+                chunk.y, chunk.w, chunk.level, chunk.counts,
+            )  # fmt: skip
+            _smooth_blocks(series.t, grid, smoother, rule, chunk)
+            use(chunk)
+
+    threads = min(numba.get_num_threads(), -(-pixels // _CHUNK))
+    if threads <= 1:
+        work()
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for done in [pool.submit(work) for _ in range(threads)]:
+                done.result()
+        finally:  # interrupted, the threads end after the chunk at hand
+            with lock:
+                firsts = iter(())
+
+
+def _smooth_blocks(
+    t: NDArray, grid: NDArray, smoother: Smoother, rule: SeasonRule, chunk: Chunk
+) -> None:
+    if isinstance(smoother, SavGol):
+        savgol_blocks(
+            t, chunk.y, chunk.w, grid,
+            np.float32(smoother.spike), int(smoother.envelope_passes),
+            np.float32(smoother.window), np.float32(smoother.steep_window),
+            np.float32(smoother.max_window), int(smoother.min_points),
+            np.float32(smoother.stiffness), chunk.curve,
+        )  # fmt: skip
+        return
+    whittaker_blocks(
+        t, chunk.y, chunk.w, grid, np.float32(smoother.spike), int(smoother.envelope_passes),
+        float(smoother.smoothness), chunk.curve,
+    )  # fmt: skip
+    if type(smoother) is not Whittaker:
+        shape = DOUBLE_LOGISTIC if isinstance(smoother, DoubleLogistic) else ASYMMETRIC_GAUSSIAN
+        shapes_blocks(
+            t, chunk.y, chunk.w, grid, shape, float(rule.min_amplitude), float(rule.prominence),
+            chunk.curve,
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""A map on disk: layers, Cloud-Optimized GeoTIFFs, STAC, styles, statistics."""

@@ -1,0 +1,99 @@
+"""One map layer as a Cloud-Optimized GeoTIFF, written window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import rasterio
+import rasterio.shutil
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import CRS
+from rasterio.crs import CRS as RasterioCRS
+from rasterio.windows import Window
+
+from deepcrop.cube.contract import CHUNK
+from deepcrop.products.layers import Layer
+
+_CACHE = 128 * 1024**2  # bytes of GDAL's cache, which by default takes a share of the machine
+_ACROSS = 16  # chunks of a window
+
+
+def windows(box: GeoBox) -> Iterator[tuple[slice, slice]]:
+    """Cover a grid with windows of whole chunks, in the order of rows."""
+    rows, cols = box.shape
+    for top in range(0, rows, CHUNK):
+        for left in range(0, cols, _ACROSS * CHUNK):
+            yield (
+                slice(top, min(top + CHUNK, rows)),
+                slice(left, min(left + _ACROSS * CHUNK, cols)),
+            )
+
+
+def write_cog(
+    path: Path,
+    layer: Layer,
+    box: GeoBox,
+    tags: Mapping[str, str],
+    blocks: Iterator[tuple[tuple[slice, slice], NDArray]],
+) -> None:
+    """Write a layer with overviews, statistics, description, unit and tags.
+
+    Parameters
+    ----------
+    path : Path
+        The file; nothing written names its folder.
+    layer : Layer
+    box : GeoBox
+    tags : mapping of str to str
+        Of the whole file.
+    blocks : iterator of (window, ndarray)
+        Values of the windows, of the layer's type.
+    """
+    plain = path.with_name(f".{path.stem}.plain.tif")
+    profile = {
+        "driver": "GTiff",
+        "height": box.shape[0],
+        "width": box.shape[1],
+        "count": 1,
+        "dtype": layer.dtype.name,
+        "nodata": layer.nodata,
+        "crs": RasterioCRS.from_user_input(crs_name(box)),
+        "transform": box.affine,
+        "tiled": True,
+        "blockxsize": 256,
+        "blockysize": 256,
+        "bigtiff": "if_safer",
+    }
+    try:
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE):
+            with rasterio.open(plain, "w", **profile) as dataset:
+                dataset.descriptions = (layer.title,)
+                dataset.units = (layer.unit,)
+                dataset.update_tags(**tags)
+                for (rows, cols), values in blocks:
+                    dataset.write(values, 1, window=Window.from_slices(rows, cols))
+            # Days are labels more than quantities at the coarse levels: no averaging across
+            # fields. Level 1 of deflate takes a quarter of the time of 6 for 5 % more bytes.
+            rasterio.shutil.copy(
+                plain,
+                path,
+                driver="COG",
+                compress="deflate",
+                level=1,
+                predictor="standard",
+                blocksize=512,
+                overview_resampling="nearest",
+                statistics="yes",
+                bigtiff="if_safer",
+            )
+    finally:
+        plain.unlink(missing_ok=True)
+
+
+def crs_name(box: GeoBox) -> str:
+    """EPSG code of the grid's reference system where it has one, else its WKT."""
+    crs = CRS.from_user_input(str(box.crs))
+    epsg = crs.to_epsg()
+    return f"EPSG:{epsg}" if epsg else crs.to_wkt()

@@ -1,0 +1,194 @@
+"""Dates of each field, as CSV and GeoParquet."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+import xarray as xr
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import CRS
+from rasterio.features import shapes
+
+from deepcrop import grid
+from deepcrop._version import __version__
+from deepcrop.products.cog import crs_name, windows
+from deepcrop.products.histograms import crop_names, weighted_quantile
+from deepcrop.products.layers import Layer, describe
+from deepcrop.stages import to_dates
+
+# What a map says of each field -------------------------------------------------------------------
+
+
+def field_table(
+    maps: Mapping[str, xr.Dataset],
+    numbers: xr.DataArray,
+    year: int,
+    crop_type: xr.DataArray | None = None,
+    fields: NDArray[np.integer] | None = None,
+) -> dict[str, list[Any]]:
+    """Dates of each field: median, spread and share detected, column by column.
+
+    Parameters
+    ----------
+    maps : mapping of str to Dataset
+        Layers by method, as of `deepcrop.products.write.write_products`.
+    numbers : DataArray of uint32 (y, x)
+        Field of each pixel, 0 = none.
+    year : int
+        Target year.
+    crop_type : DataArray, optional
+        For the commonest crop of a field.
+    fields : ndarray of int, optional
+        Numbers to give a row, in order, with pixels or without. By default those with pixels.
+
+    Returns
+    -------
+    dict of str to list
+        ``field`` (its number), ``pixels``, maybe ``crop``; for each date ``X_median`` (day number),
+        ``X_date``, ``X_spread`` (days between its quartiles) and ``X_share`` (of the pixels that
+        have the date), for a difference median, spread and share. Of a map by several methods
+        names begin with the method.
+    """
+    box = grid.grid_of(numbers)
+    jobs = [
+        ("" if len(maps) == 1 else f"{method}_", data[layer.name], layer)
+        for method, data in maps.items()
+        for layer in describe(method, year)
+        if layer.kind in ("day", "difference")
+    ]
+    if crop_type is not None:
+        jobs.append(("", crop_type, _CROPS))
+    counted: list[list[tuple[NDArray, NDArray]]] = [[] for _ in jobs]
+    for rows, cols in windows(box):
+        field = numbers[rows, cols].values.astype(np.int64)
+        inside = field > 0
+        if inside.any():
+            for kept, (_, array, _) in zip(counted, jobs, strict=True):
+                values = array[rows, cols].values[inside].astype(np.int64) + _SHIFT
+                kept.append(np.unique(field[inside] * _ROOM + values, return_counts=True))
+    nothing = np.zeros(0, np.int64)
+    if fields is None:
+        fields = np.unique(np.concatenate([nothing, *(keys // _ROOM for keys, _ in counted[0])]))
+    table: dict[str, list[Any]] = {"field": fields.astype(int).tolist()}
+    for (prefix, array, layer), parts in zip(jobs, counted, strict=True):
+        each = list(_split(parts, fields))
+        if layer is _CROPS:
+            names = crop_names(array)
+            commonest = [int(v[counts.argmax()]) if v.size else 0 for v, counts in each]
+            table["crop"] = [
+                names.get(code, f"code {code}") if code else None for code in commonest
+            ]
+            continue
+        table.setdefault("pixels", [int(counts.sum()) for _, counts in each])
+        table |= _columns(prefix + layer.name, layer, each, year)
+    return table
+
+
+_SHIFT, _ROOM = 1024, 1 << 17
+"""Added to values so that none is negative; larger than any value then is."""
+_CROPS = Layer("crop", "", "", np.dtype(np.uint16), 0, "class")
+"""Stands for the crop types among the layers that are counted."""
+
+
+def _split(
+    parts: list[tuple[NDArray, NDArray]], fields: NDArray
+) -> Iterator[tuple[NDArray, NDArray]]:
+    """Values and how often each occurs, field by field."""
+    nothing = np.zeros(0, np.int64)
+    keys = np.concatenate([nothing, *(keys for keys, _ in parts)])
+    counts = np.concatenate([nothing, *(counts for _, counts in parts)])
+    keys, place = np.unique(keys, return_inverse=True)  # a field may lie in several windows
+    counts = np.bincount(place, counts, keys.size).astype(np.int64)
+    of = keys // _ROOM
+    edges = (np.searchsorted(of, fields, side).tolist() for side in ("left", "right"))
+    for first, last in zip(*edges, strict=True):
+        yield keys[first:last] % _ROOM - _SHIFT, counts[first:last]
+
+
+def _columns(
+    name: str, layer: Layer, each: list[tuple[NDArray, NDArray]], year: int
+) -> dict[str, list[Any]]:
+    median, spread, share = [], [], []
+    for values, counts in each:
+        known = values != layer.nodata
+        low, middle, high = (
+            weighted_quantile(values[known], counts[known], q) for q in (0.25, 0.5, 0.75)
+        )
+        median.append(middle)
+        spread.append(None if low is None or high is None else high - low)
+        pixels = int(counts.sum())
+        share.append(round(int(counts[known].sum()) / pixels, 4) if pixels else None)
+    columns: dict[str, list[Any]] = {f"{name}_median": median}
+    if layer.kind == "day":
+        columns[f"{name}_date"] = [None if m is None else str(to_dates(m, year)) for m in median]
+    return columns | {f"{name}_spread": spread, f"{name}_share": share}
+
+
+def field_shapes(numbers: xr.DataArray, fields: list[int]) -> NDArray[np.object_]:
+    """Outline of fields along the edges of their pixels, in the reference system of the map.
+
+    Reads the whole grid, four bytes a pixel.
+    """
+    box = grid.grid_of(numbers)
+    values = numbers.values.astype(np.int32)
+    parts: dict[int, list[Any]] = {field: [] for field in fields}
+    for shape, number in shapes(values, np.isin(values, fields), transform=box.affine):
+        parts[int(number)].append(shapely.geometry.shape(shape))
+    return np.array([shapely.union_all(parts[field]) for field in fields], object)
+
+
+def write_fields(
+    out: Path,
+    table: dict[str, list[Any]],
+    geometry: NDArray[np.object_],
+    box: GeoBox,
+    about: str,
+    simulated: bool,
+) -> None:
+    """Write ``fields.csv``, and with the outlines ``fields.parquet`` (GeoParquet 1.1).
+
+    Parameters
+    ----------
+    out : Path
+        An existing directory.
+    table : dict of str to list
+        From `field_table`.
+    geometry : ndarray of shapely geometries (fields,)
+    box : GeoBox
+        Grid of the map, whose reference system the outlines are in.
+    about : str
+        Name of the map.
+    simulated : bool
+        Whether the observations were simulated; the files then say so.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with (out / "fields.csv").open("w", newline="", encoding="utf-8") as file:
+        if simulated:
+            file.write("# SIMULATED DATA\n")
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(table)
+        writer.writerows(zip(*table.values(), strict=True))
+    columns = {name: pa.array(values) for name, values in table.items()}
+    columns["geometry"] = pa.array(shapely.to_wkb(geometry).tolist(), pa.binary())
+    column = {
+        "encoding": "WKB",
+        "geometry_types": sorted({one.geom_type for one in geometry}),
+        "crs": CRS.from_user_input(crs_name(box)).to_json_dict(),
+    }
+    geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
+    told = {
+        "geo": json.dumps(geo),
+        "title": about,
+        "simulated": str(simulated),
+        "software": f"deepcrop {__version__}",
+    }
+    pq.write_table(pa.table(columns).replace_schema_metadata(told), out / "fields.parquet")

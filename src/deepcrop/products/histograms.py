@@ -1,0 +1,267 @@
+"""Numbers of a map: shares found, medians and spreads of dates, by crop and by latitude.
+
+Layers hold whole numbers, so a count of pixels per value (and per group of pixels) holds all there
+is to know: medians and quantiles are exact, whatever the size of the region.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+
+from deepcrop.errors import DeepCropError
+from deepcrop.products.layers import LEFT_OUT, Layer
+from deepcrop.stages import DAY_MAX, DAY_MIN, to_dates
+
+BANDS = 10
+"""Bands of latitude that a region is cut into."""
+
+_SPAN = DAY_MAX - DAY_MIN  # longest difference of two day numbers
+
+
+@dataclass(frozen=True)
+class Groups:
+    """What pixels are counted by: their crop and their band of latitude.
+
+    Pixels that are left out are of no group.
+
+    Attributes
+    ----------
+    crop_type : DataArray or None
+        Crop codes (y, x).
+    codes : ndarray of int
+        Those that occur, in order; ``[0]`` without crop types.
+    names : dict of int to str
+        Names of the codes.
+    latitudes : ndarray (BANDS + 1,)
+        Edges of the bands, degrees, from south to north.
+    box : GeoBox
+        Grid of the map.
+    wanted : DataArray or None
+        Pixels that were asked for (y, x); None: all.
+    """
+
+    crop_type: xr.DataArray | None
+    codes: NDArray[np.int64]
+    names: dict[int, str]
+    latitudes: NDArray[np.float64]
+    box: GeoBox
+    wanted: xr.DataArray | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of groups: that of crop c and band b is ``c * BANDS + b``."""
+        return len(self.codes) * BANDS
+
+    def of(self, rows: slice, cols: slice) -> NDArray[np.intp]:
+        """Group of each pixel of a window; `count` where it is left out."""
+        group = np.searchsorted(self.latitudes[1:-1], _latitudes(self.box, rows, cols), "right")
+        if self.crop_type is not None:
+            group += np.searchsorted(self.codes, self.crop_type[rows, cols].values) * BANDS
+        if self.wanted is not None:
+            group[self.wanted[rows, cols].values == 0] = self.count
+        return group
+
+
+def groups_of(
+    crop_type: xr.DataArray | None,
+    box: GeoBox,
+    windows: list[tuple[slice, slice]],
+    wanted: xr.DataArray | None = None,
+) -> Groups:
+    """Prepare to count the pixels of a map."""
+    codes = np.zeros(1, np.int64)
+    if crop_type is not None:
+        found = []
+        for window in windows:
+            crops = crop_type[window].values
+            found.append(np.unique(crops if wanted is None else crops[wanted[window].values > 0]))
+        codes = np.unique(np.concatenate(found)).astype(np.int64)
+    names = crop_names(crop_type) if crop_type is not None else {}
+    edge = [_latitudes(box, rows, cols) for rows, cols in windows]
+    south, north = min(part.min() for part in edge), max(part.max() for part in edge)
+    return Groups(crop_type, codes, names, np.linspace(south, north, BANDS + 1), box, wanted)
+
+
+def _latitudes(box: GeoBox, rows: slice, cols: slice) -> NDArray[np.float64]:
+    """Latitude of each pixel of a window, linear between its corners (tens of metres in 40 km)."""
+    a, _, c, _, e, f = box.affine[:6]
+    x = c + a * (np.array([cols.start, cols.stop - 1]) + 0.5)
+    y = f + e * (np.array([rows.start, rows.stop - 1]) + 0.5)
+    to_degrees = Transformer.from_crs(str(box.crs), "EPSG:4326", always_xy=True)
+    corners = to_degrees.transform(*np.meshgrid(x, y))[1]
+    down = np.linspace(0, 1, rows.stop - rows.start)[:, None]
+    across = np.linspace(0, 1, cols.stop - cols.start)
+    left, right = (corners[0, k] + down * (corners[1, k] - corners[0, k]) for k in (0, 1))
+    return left + across * (right - left)
+
+
+def crop_names(crop_type: xr.DataArray) -> dict[int, str]:
+    """Name of each crop code, from the CF flag attributes; 0 (unknown) is left out."""
+    values = np.atleast_1d(crop_type.attrs.get("flag_values", [])).astype(int).tolist()
+    meanings = str(crop_type.attrs.get("flag_meanings", "")).split()
+    if len(values) != len(meanings):
+        raise DeepCropError(
+            f"Crop types have {len(values)} 'flag_values' but {len(meanings)} 'flag_meanings'; "
+            "give one word for each value."
+        )
+    return {value: name for value, name in zip(values, meanings, strict=True) if value != 0}
+
+
+# Counting ----------------------------------------------------------------------------------------
+
+
+def first_of(layer: Layer) -> int:
+    """Value of the first bin of a layer's histogram."""
+    return {"day": DAY_MIN, "bound": DAY_MIN, "length": -_SPAN, "difference": -_SPAN}.get(
+        layer.kind, 0
+    )
+
+
+def count(layer: Layer, values: NDArray, groups: NDArray[np.intp], number: int) -> NDArray:
+    """Pixels (number, bins + 1) of a window by group and value; the last bin is "nothing known".
+
+    Pixels of group ``number``, those left out, are checked but not counted.
+
+    Raises
+    ------
+    DeepCropError
+        If a value is no day number or no percent.
+    """
+    first = first_of(layer)
+    if layer.kind in ("day", "bound", "length", "difference"):
+        bins = DAY_MAX - DAY_MIN + 1 if layer.kind in ("day", "bound") else 2 * _SPAN + 1
+        words = f"no day number: expected {first} to {first + bins - 1}"
+    elif layer.kind == "percent":
+        bins, words = 101, "no percent: expected 0 to 100"
+    else:
+        known = values if layer.nodata is None else values[values != layer.nodata]
+        bins, words = int(known.max(initial=0)) + 1, ""
+    index = values.astype(np.intp) - first
+    wrong = (index < 0) | (index >= bins)
+    if layer.nodata is not None:
+        missing = values == layer.nodata
+        index[missing] = bins
+        wrong &= ~missing
+    if wrong.any():
+        raise DeepCropError(
+            f"Map layer '{layer.name}' holds {values[wrong][0]}, which is {words}, or "
+            f"{layer.nodata} for none. Run the mapping again."
+        )
+    index += groups * (bins + 1)
+    counted = np.bincount(index.reshape(-1), minlength=(number + 1) * (bins + 1))
+    return counted.reshape(number + 1, -1)[:number]
+
+
+def add(total: NDArray | None, part: NDArray) -> NDArray:
+    """Sum of two counts that may differ in their number of bins."""
+    if total is None:
+        return part
+    if total.shape[1] < part.shape[1]:
+        total, part = part, total
+    missing = total.shape[1] - part.shape[1]
+    wide = np.pad(part[:, :-1], ((0, 0), (0, missing)))
+    return total + np.concatenate([wide, part[:, -1:]], axis=1)
+
+
+# What counts say ---------------------------------------------------------------------------------
+
+
+def quantile(histogram: NDArray[np.int64], share: float, first: int) -> float | None:
+    """Quantile of whole numbers counted from ``first``, as ``numpy.quantile`` gives it."""
+    return weighted_quantile(np.arange(first, first + histogram.size), histogram, share)
+
+
+def weighted_quantile(
+    values: NDArray[np.integer], counts: NDArray[np.int64], share: float
+) -> float | None:
+    """Quantile of sorted values that occur so often, as ``numpy.quantile`` gives it."""
+    cumulated = np.cumsum(counts)
+    number = int(cumulated[-1]) if cumulated.size else 0
+    if number == 0:
+        return None
+    rank = (number - 1) * share
+    at = np.searchsorted(cumulated, (np.floor(rank), np.ceil(rank)), side="right")
+    below, above = values[at].tolist()
+    return round(float(below + (above - below) * (rank - np.floor(rank))), 2)
+
+
+def of_days(histogram: NDArray[np.int64], year: int) -> dict[str, Any]:
+    """Count detected pixels and give percentiles of their days; None where there are none."""
+    detected = histogram[:-1]
+    number = int(detected.sum())
+    result: dict[str, Any] = {
+        "detected": number,
+        "detected_share": round(number / int(histogram.sum()), 6),
+    }
+    for name, share in (("median", 0.5), ("p05", 0.05), ("p95", 0.95)):
+        day = quantile(detected, share, DAY_MIN)
+        result[f"{name}_day"] = day
+        result[f"{name}_date"] = None if day is None else str(to_dates(day, year))
+    return result
+
+
+def of_numbers(histogram: NDArray[np.int64], first: int = 0) -> dict[str, Any]:
+    """Smallest, median and largest number; None where nothing is known."""
+    present = np.flatnonzero(histogram[:-1])
+    if not present.size:
+        return {"min": None, "median": None, "max": None}
+    return {
+        "min": int(present[0]) + first,
+        "median": quantile(histogram[:-1], 0.5, first),
+        "max": int(present[-1]) + first,
+    }
+
+
+def of_percent(histogram: NDArray[np.int64]) -> dict[str, Any]:
+    """Mean and median percent of the pixels of which anything is known; None without any."""
+    known = histogram[:-1]
+    number = int(known.sum())
+    mean = round(float((known * np.arange(known.size)).sum() / number), 2) if number else None
+    return {"known": number, "mean": mean, "median": quantile(known, 0.5, 0)}
+
+
+def of_flags(histogram: NDArray[np.int64], bits: Mapping[int, str]) -> dict[str, float]:
+    """Share of the mapped pixels that have each bit set; of `LEFT_OUT`, of all pixels."""
+    values, known = np.arange(histogram.size - 1), histogram[:-1]
+    number = {bit: int(known[(values & bit) > 0].sum()) for bit in bits}
+    total = int(histogram.sum())
+    mapped = total - number[LEFT_OUT]
+    return {
+        words: round(number[bit] / (total if bit == LEFT_OUT else mapped), 6)
+        for bit, words in bits.items()
+    }
+
+
+def of_spread(histogram: NDArray[np.int64], first: int) -> dict[str, Any]:
+    """Give what a box plot shows: number, 5, 25, 50, 75, 95 % and mean of the known values."""
+    known = histogram[:-1]
+    number = int(known.sum())
+    mean = float((known * np.arange(known.size)).sum() / number) + first if number else None
+    shares = {"p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
+    return {
+        "pixels": int(histogram.sum()),
+        "known": number,
+        "share": round(number / int(histogram.sum()), 6) if histogram.sum() else None,
+        **{name: quantile(known, share, first) for name, share in shares.items()},
+        "mean": None if mean is None else round(mean, 2),
+    }
+
+
+def by_crop(groups: Groups, histogram: NDArray) -> dict[str, NDArray[np.int64]]:
+    """Sum counts by crop, in the order of the codes; unknown crops are left out."""
+    per_code = histogram.reshape(len(groups.codes), BANDS, -1).sum(axis=1)
+    result: dict[str, NDArray[np.int64]] = {}
+    for code, counts in zip(groups.codes.tolist(), per_code, strict=True):
+        if code == 0:
+            continue
+        name = groups.names.get(code, f"code {code}")  # several codes of one name are one crop
+        result[name] = result[name] + counts if name in result else counts
+    return result

@@ -1,0 +1,156 @@
+"""What layers a map has, by method: names, titles, units, types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepcrop.stages import CALENDAR, NO_DAY, SLOTS, STAGES, TITLES
+
+SEASONS = tuple(range(1, SLOTS + 1))
+
+NO_PERCENT = 255
+"""Stands for "nothing known" in layers of percent."""
+
+NO_COUNT = 65535
+"""Stands for "left out" in counts of observations and gaps, of which 0 says something."""
+
+PARTS = {
+    "low": "5 % quantile of the date",
+    "high": "95 % quantile of the date",
+    "probability": "probability of the event",
+}
+"""What is said of each date beside the date itself; the curve knows no probability."""
+
+METHODS = ("curve", "deepcrop")
+"""Names of the methods that make maps."""
+
+DIFFERENCE = "difference"
+"""Name of the maps of deepcrop less curve, beside those of both methods."""
+
+FEW_OBSERVATIONS = 10
+"""Optical observations of the target year below which a pixel is flagged."""
+
+LONG_GAP = 60
+"""Days of the target year without any optical observation from which on a pixel is flagged."""
+
+WIDE_INTERVAL = 60
+"""Days from the low to the high end of a date from which on a pixel is flagged."""
+
+FLAGS = {
+    1: "no date of the main season",
+    2: f"fewer than {FEW_OBSERVATIONS} optical observations in the target year",
+    4: f"{LONG_GAP} days or more of the target year without an optical observation",
+    8: "no radar observation in the target year",
+    16: "more seasons than are kept",
+    32: f"an interval of {WIDE_INTERVAL} days or more in the main season",
+    64: "left out: outside the mask or the parcels",
+    128: "never seen by any sensor that the method reads",
+}
+"""Bits of ``qflag``; 0 is a pixel of which there is nothing to say."""
+(
+    NO_SEASON, FEW_SEEN, GAP, NO_RADAR, MANY_SEASONS, UNCERTAIN, LEFT_OUT, UNSEEN
+) = FLAGS  # fmt: skip
+
+_CYCLES = {
+    "curve": "seasons whose peak lies in {year}",
+    "deepcrop": f"seasons of {{year}} with an event more likely than not, at most {SLOTS}",
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One map layer: what it is called and how its numbers are to be read.
+
+    Attributes
+    ----------
+    name, title, unit : str
+    dtype : dtype
+    nodata : int or None
+        Stands for "nothing known".
+    kind : str
+        "day" (a date), "bound" (an end of its interval), "length", "difference", "percent",
+        "count", "flags" or "class".
+    stage : str or None
+        Of a season; counts have none.
+    season : int or None
+        1 for the main season.
+    part : str or None
+        One of `PARTS`.
+    """
+
+    name: str
+    title: str
+    unit: str
+    dtype: np.dtype
+    nodata: int | None
+    kind: str
+    stage: str | None = None
+    season: int | None = None
+    part: str | None = None
+
+
+CROP_TYPE = Layer("crop_type", "crop type", "1", np.dtype(np.uint16), 0, "class")
+"""The crop raster of a cube, copied into its maps."""
+
+
+def layer_name(stage: str, season: int, part: str = "") -> str:
+    """Name of a layer: the stage alone for season 1, the main season; one of `PARTS` follows."""
+    name = stage if season == 1 else f"{stage}_season{season}"
+    return f"{name}_{part}" if part else name
+
+
+DAY_LAYERS = tuple(layer_name(stage, season) for season in SEASONS for stage in STAGES)
+"""Names of the dates at thresholds, season by season: what truth is compared with."""
+
+
+def describe(method: str, year: int) -> list[Layer]:
+    """All layers of a map by one of `METHODS`, or of their `DIFFERENCE`, in their order."""
+    described: list[Layer] = []
+    for season in SEASONS:
+        described += _differences(season) if method == DIFFERENCE else _dates(method, year, season)
+    if method != DIFFERENCE:
+        described += _of_pixels(method, year)
+    return described
+
+
+def _dates(method: str, year: int, season: int) -> Iterator[Layer]:
+    """Dates of a season, each with its interval, and the season's length."""
+    days, int16, uint8 = f"days since {year:04d}-01-01", np.dtype(np.int16), np.dtype(np.uint8)
+    for stage in CALENDAR:
+        title = f"{TITLES[stage]}, season {season}"
+        yield Layer(layer_name(stage, season), title, days, int16, NO_DAY, "day", stage, season)
+        for part, words in PARTS.items():
+            if part == "probability" and method == "curve":
+                continue
+            name, of_part = layer_name(stage, season, part), f"{title}: {words}"
+            if part == "probability":
+                yield Layer(name, of_part, "%", uint8, NO_PERCENT, "percent", stage, season, part)
+            else:
+                yield Layer(name, of_part, days, int16, NO_DAY, "bound", stage, season, part)
+    title = f"length of season {season}, from sos20 to eos20"
+    name = layer_name("length", season)
+    yield Layer(name, title, "days", int16, NO_DAY, "length", None, season)
+
+
+def _differences(season: int) -> Iterator[Layer]:
+    for stage in CALENDAR:
+        title = f"{TITLES[stage]}, season {season}: deepcrop less curve"
+        name, int16 = layer_name(stage, season), np.dtype(np.int16)
+        yield Layer(name, title, "days", int16, NO_DAY, "difference", stage, season)
+
+
+def _of_pixels(method: str, year: int) -> Iterator[Layer]:
+    uint8, uint16 = np.dtype(np.uint8), np.dtype(np.uint16)
+    often = f"observations in {year}"
+    gap = f"longest stretch of {year} without an optical observation"
+    for name, title, unit, dtype, nodata, kind in (
+        ("n_cycles", _CYCLES[method].format(year=year), "1", uint8, NO_PERCENT, "count"),
+        ("n_obs_optical", f"usable optical {often}", "1", uint16, NO_COUNT, "count"),
+        ("n_obs_sar", f"usable radar {often}", "1", uint16, NO_COUNT, "count"),
+        ("max_gap_optical", gap, "days", uint16, NO_COUNT, "count"),
+        ("qflag", "quality flags", "1", uint8, None, "flags"),
+    ):
+        yield Layer(name, title, unit, dtype, nodata, kind)

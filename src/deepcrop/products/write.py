@@ -1,0 +1,407 @@
+"""Map layers as files others can open: COGs, styles, pictures, STAC, a summary, statistics.
+
+Layers are read window by window from wherever they lie, so a region may be far larger than memory.
+A map by one method lies at the top of its folder; one by several has a folder for each.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pystac
+import rasterio
+import xarray as xr
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from deepcrop import figures, grid
+from deepcrop._version import __version__
+from deepcrop.errors import DeepCropError
+from deepcrop.products import histograms, landscape
+from deepcrop.products.cog import crs_name, windows, write_cog
+from deepcrop.products.histograms import Groups
+from deepcrop.products.landscape import Counts
+from deepcrop.products.layers import CROP_TYPE, DIFFERENCE, FLAGS, METHODS, SEASONS, Layer, describe
+from deepcrop.products.layers import DAY_LAYERS as DAY_LAYERS
+from deepcrop.products.qgis import write_style
+from deepcrop.products.stac import layer_asset, stac_item, write_stac
+from deepcrop.stages import DAY_MIN, NO_DAY
+from deepcrop.storage.files import write_json
+
+PICTURED = ("day", "count")
+"""Kinds of layers of which there is a picture; every layer has a style."""
+
+
+@dataclass(frozen=True)
+class MapInfo:
+    """What a reader of the map must know beside the layers.
+
+    Attributes
+    ----------
+    year : int
+        Target year: day 0 is its 1 January.
+    simulated : bool
+        Whether the observations were simulated.
+    title : str
+        Name of the region, one line.
+    start, end : datetime64
+        Time of the first and the last observation that was used.
+    scenes : mapping
+        Numbers of scenes, for example ``{"optical": 42, "optical_usable": 40}``.
+    seen : mapping
+        By sensor, each scene's date and the share of the mapped pixels that it shows:
+        ``{"optical": [{"date": "2018-04-11", "share": 0.83}, …]}``.
+    source : mapping
+        Provenance: settings and attributes of the cube, as JSON types.
+    left_out : int
+        Pixels that mask or parcels leave out.
+    """
+
+    year: int
+    simulated: bool
+    title: str
+    start: np.datetime64
+    end: np.datetime64
+    scenes: Mapping[str, int] = field(default_factory=dict)
+    seen: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One layer to write."""
+
+    key: str
+    method: str | None
+    layer: Layer
+    array: xr.DataArray
+
+
+def write_products(
+    maps: Mapping[str, xr.Dataset],
+    out: Path,
+    info: MapInfo,
+    crop_type: xr.DataArray | None = None,
+    wanted: xr.DataArray | None = None,
+) -> dict[str, Any]:
+    """Write all files of a map.
+
+    For each layer ``NAME.tif`` and its QGIS style ``NAME.qml``, of dates and counts a picture
+    ``NAME.png``; ``item.json`` and ``collection.json`` (STAC), ``summary.json``, and the statistics
+    ``landscape.json`` and ``landscape.csv``.
+
+    Parameters
+    ----------
+    maps : mapping of str to Dataset
+        By method (`deepcrop.products.layers.METHODS`), and where there are both, their ``"difference"``.
+        Dims ``(y, x)``; the layers of `deepcrop.products.layers.describe`. May be lazy: each core loads one
+        window at a time.
+    out : Path
+        An existing directory. Nothing written names it.
+    info : MapInfo
+        What the files are to say about the map.
+    crop_type : DataArray, optional
+        Crop codes on the same grid, with CF ``flag_values`` and ``flag_meanings``; 0 is unknown.
+    wanted : DataArray, optional
+        Not 0 where pixels were asked for: shares, medians and counts are of these. By default all.
+
+    Returns
+    -------
+    dict
+        The content of ``summary.json``.
+
+    Raises
+    ------
+    DeepCropError
+        If a layer is missing, has another type, or holds values that are no day numbers or no
+        percent, or if ``crop_type`` lies on another grid.
+    """
+    box = _check(maps, info.year, crop_type)
+    groups = histograms.groups_of(crop_type, box, list(windows(box)), wanted)
+    jobs = [
+        _Job(_key(maps, method, layer), method, layer, data[layer.name])
+        for method, data in maps.items()
+        for layer in describe(method, info.year)
+    ]
+    if crop_type is not None:
+        jobs.append(_Job(CROP_TYPE.name, None, CROP_TYPE, crop_type))
+    for job in jobs:
+        (out / job.key).parent.mkdir(exist_ok=True)
+    counts: Counts = {}
+    assets: dict[str, pystac.Asset] = {}
+    pool = ThreadPoolExecutor(cores())
+    try:
+        written = [pool.submit(_write_layer, job, box, out, info, groups) for job in jobs]
+        shared = _count_shared(maps, info.year, box, groups)
+        for job, each in zip(jobs, written, strict=True):
+            counts[job.method or "", job.layer.name] = each.result()
+            assets |= _describe(job, box, out, info, counts[job.method or "", job.layer.name])
+    finally:
+        pool.shutdown(cancel_futures=True)
+    summary = _summary(maps, counts, groups, box, info)
+    if "deepcrop" in maps:
+        disorder = _out_of_order(maps["deepcrop"], describe("deepcrop", info.year), box)
+        summary["maps"]["deepcrop"]["out_of_order"] = disorder
+    write_json(out / "summary.json", summary)
+    landscape.write(out, landscape.statistics(counts, shared, groups, info.year), info.simulated)
+    for name, title, kind in (
+        ("summary.json", "detected shares and median dates", pystac.MediaType.JSON),
+        ("landscape.json", "statistics by crop and latitude", pystac.MediaType.JSON),
+        ("landscape.csv", "statistics by crop and latitude", "text/csv"),
+    ):
+        key = name.removesuffix(".json").replace(".", "_")
+        assets[key] = pystac.Asset(f"./{name}", title, media_type=kind, roles=["metadata"])
+    properties = {
+        "deepcrop:simulated": info.simulated,
+        "deepcrop:observations": summary["observations"],
+        "deepcrop:scenes": dict(info.scenes),
+        "deepcrop:source": dict(info.source),
+    }
+    item = stac_item(info.title, info.year, summary["methods"], assets, box, properties)
+    write_stac(item, out, info.simulated)
+    return summary
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # on Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _key(maps: Mapping[str, xr.Dataset], method: str, layer: Layer) -> str:
+    return layer.name if len(maps) == 1 else f"{method}/{layer.name}"
+
+
+def _check(maps: Mapping[str, xr.Dataset], year: int, crop_type: xr.DataArray | None) -> GeoBox:
+    """Refuse layers that would give wrong files; return their grid."""
+    for method, data in maps.items():
+        described = describe(method, year)
+        missing = [layer.name for layer in described if layer.name not in data.data_vars]
+        if missing:
+            raise DeepCropError(
+                f"The map has no layer {', '.join(missing)}; run the mapping again."
+            )
+        for layer in described:
+            array = data[layer.name]
+            if array.dims != ("y", "x") or array.dtype != layer.dtype:
+                raise DeepCropError(
+                    f"Map layer '{layer.name}' is {array.dtype} over {array.dims}; expected "
+                    f"{layer.dtype} over ('y', 'x'). Run the mapping again."
+                )
+    box = grid.grid_of(next(iter(maps.values())))
+    if crop_type is not None:
+        if crop_type.dims != ("y", "x"):
+            raise DeepCropError(f"Crop types lie over {crop_type.dims}; expected ('y', 'x').")
+        crop_box = grid.grid_of(crop_type)
+        if crop_box != box:
+            raise DeepCropError(
+                f"Crop types lie on another grid ({crop_box.shape[0]} x {crop_box.shape[1]} at "
+                f"{tuple(crop_box.boundingbox.bbox)}) than the map ({box.shape[0]} x "
+                f"{box.shape[1]} at {tuple(box.boundingbox.bbox)}); use those of the mapped cube."
+            )
+    return box
+
+
+def _write_layer(
+    job: _Job, box: GeoBox, out: Path, info: MapInfo, groups: Groups
+) -> NDArray[np.int64]:
+    """Write one layer; return its pixels (groups, values), of flags and classes all in one."""
+    tags = {
+        "title": info.title,
+        "year": info.year,
+        "method": job.method,
+        "stage": job.layer.stage,
+        "season": job.layer.season,
+        "software": f"deepcrop {__version__}",
+        "simulated": str(info.simulated).lower(),
+    }
+    counted = None
+
+    def blocks() -> Iterator[tuple[tuple[slice, slice], NDArray]]:
+        nonlocal counted
+        for rows, cols in windows(box):
+            values = job.array[rows, cols].values
+            if job.layer.kind in ("flags", "class"):  # of all pixels: flags say what is left out
+                group, number = np.zeros(values.shape, np.intp), 1
+            else:
+                group, number = groups.of(rows, cols), groups.count
+            part = histograms.count(job.layer, values, group, number)
+            counted = histograms.add(counted, part)
+            yield (rows, cols), values
+
+    known = {name: str(value) for name, value in tags.items() if value is not None}
+    write_cog(out / f"{job.key}.tif", job.layer, box, known, blocks())
+    assert counted is not None
+    return counted
+
+
+def _describe(
+    job: _Job, box: GeoBox, out: Path, info: MapInfo, counts: NDArray[np.int64]
+) -> dict[str, pystac.Asset]:
+    """Style and picture of a written layer; its assets."""
+    crops = job.array if job.layer.kind == "class" else None
+    write_style(out / f"{job.key}.qml", job.layer, info.year, counts.sum(axis=0), crops)
+    assets = {
+        job.key: layer_asset(f"./{job.key}.tif", job.layer, job.method, box, crops),
+        f"{job.key}_style": pystac.Asset(
+            f"./{job.key}.qml", f"QGIS style: {job.layer.title}", roles=["metadata"]
+        ),
+    }
+    if job.layer.kind in PICTURED:
+        _write_picture(job, box, out, info)
+        assets[f"{job.key}_overview"] = pystac.Asset(
+            f"./{job.key}.png",
+            title=f"picture: {job.layer.title}",
+            media_type=pystac.MediaType.PNG,
+            roles=["overview"],
+        )
+    return assets
+
+
+def _write_picture(job: _Job, box: GeoBox, out: Path, info: MapInfo) -> None:
+    """Picture of one layer from the overviews of its COG."""
+    layer = job.layer
+    shrink = max(1.0, max(box.shape) / figures.LONG_SIDE)
+    shape = tuple(max(round(side / shrink), 1) for side in box.shape)
+    with rasterio.open(out / f"{job.key}.tif") as dataset:
+        values = dataset.read(1, out_shape=shape)
+    resolution = float(box.resolution.x) * box.shape[1] / shape[1]
+    title = f"{info.title} · method {job.method}"
+    if layer.kind == "day" and layer.stage is not None and layer.season is not None:
+        figure = figures.stage_map(
+            values,
+            year=info.year,
+            stage=layer.stage,
+            season=layer.season,
+            resolution=resolution,
+            simulated=info.simulated,
+            title=title,
+            left_out=info.left_out / (box.shape[0] * box.shape[1]),
+        )
+    else:
+        figure = figures.count_map(
+            values,
+            heading=layer.title[0].upper() + layer.title[1:] + ", days" * (layer.unit == "days"),
+            resolution=resolution,
+            simulated=info.simulated,
+            title=title,
+            nodata=layer.nodata,
+        )
+    figures.save(figure, out / f"{job.key}.png")
+
+
+def _count_shared(maps: Mapping[str, xr.Dataset], year: int, box: GeoBox, groups: Groups) -> Counts:
+    """Pixels by date of both methods, of those that both of them date (Fig. 22 of the paper)."""
+    if DIFFERENCE not in maps:
+        return {}
+    counts: Counts = {}
+    for layer in (d for d in describe("deepcrop", year) if d.kind == "day" and d.season == 1):
+        for rows, cols in windows(box):
+            ours = maps["deepcrop"][layer.name][rows, cols].values
+            apart = maps[DIFFERENCE][layer.name][rows, cols].values
+            both = apart != NO_DAY
+            group = groups.of(rows, cols)
+            for method, days in (("deepcrop", ours), ("curve", ours - apart)):
+                days = np.where(both, days, np.int16(NO_DAY))
+                part = histograms.count(layer, days, group, groups.count)
+                counts[method, layer.name] = histograms.add(counts.get((method, layer.name)), part)
+    return counts
+
+
+def _summary(
+    maps: Mapping[str, xr.Dataset], counts: Counts, groups: Groups, box: GeoBox, info: MapInfo
+) -> dict[str, Any]:
+    left, bottom, right, top = box.boundingbox.bbox
+    methods = [method for method in METHODS if method in maps]
+    return {
+        "title": info.title,
+        "year": info.year,
+        "methods": methods,
+        "simulated": info.simulated,
+        "software": f"deepcrop {__version__}",
+        "observations": {"start": _iso(info.start), "end": _iso(info.end)},
+        "scenes": dict(info.scenes),
+        "seen": dict(info.seen),
+        "grid": {
+            "crs": crs_name(box),
+            "shape": [box.shape[0], box.shape[1]],
+            "resolution": float(box.resolution.x),
+            "bounds": [left, bottom, right, top],
+        },
+        "pixels": box.shape[0] * box.shape[1],
+        "mapped": int(counts[methods[0], "n_cycles"].sum()),
+        "maps": {method: _numbers(method, counts, groups, info.year) for method in maps},
+        "source": dict(info.source),
+    }
+
+
+def _numbers(method: str, counts: Counts, groups: Groups, year: int) -> dict[str, Any]:
+    """Numbers of one method, for the summary."""
+    described = describe(method, year)
+    whole = {layer.name: counts[method, layer.name].sum(axis=0) for layer in described}
+
+    def of(*kinds: str) -> list[Layer]:
+        return [layer for layer in described if layer.kind in kinds]
+
+    if method == DIFFERENCE:
+        return {
+            "layers": {
+                layer.name: histograms.of_spread(whole[layer.name], histograms.first_of(layer))
+                for layer in described
+            }
+        }
+    days = of("day")
+    per_layer = {d.name: histograms.by_crop(groups, counts[method, d.name]) for d in days}
+    crops = {
+        name: {
+            "pixels": int(per_layer[days[0].name][name].sum()),
+            "layers": {
+                layer: histograms.of_days(per_layer[layer][name], year) for layer in per_layer
+            },
+        }
+        for name in per_layer[days[0].name]
+    }
+    percent = {layer.name: histograms.of_percent(whole[layer.name]) for layer in of("percent")}
+    return {
+        "layers": {layer.name: histograms.of_days(whole[layer.name], year) for layer in days},
+        "lengths": {
+            layer.name: histograms.of_numbers(whole[layer.name], histograms.first_of(layer))
+            for layer in of("length")
+        },
+        **({"probabilities": percent} if percent else {}),
+        "counts": {layer.name: histograms.of_numbers(whole[layer.name]) for layer in of("count")},
+        "flags": histograms.of_flags(whole["qflag"], FLAGS),
+        "crops": crops,
+    }
+
+
+def _out_of_order(layers: xr.Dataset, described: list[Layer], box: GeoBox) -> dict[str, Any]:
+    """Of the pixels with two dates of a season or more: the share whose dates are out of order."""
+    result = {}
+    for season in SEASONS:
+        names = [d.name for d in described if d.kind == "day" and d.season == season]
+        several = wrong = 0
+        for rows, cols in windows(box):
+            days = np.stack([layers[name][rows, cols].values for name in names])
+            known = days != NO_DAY
+            # The latest date of the stages before, and whether any known one lies before it.
+            latest = np.maximum.accumulate(np.where(known, days, DAY_MIN), axis=0)
+            several += int((known.sum(axis=0) > 1).sum())
+            wrong += int((known & (days < latest)).any(axis=0).sum())
+        result[f"season{season}"] = {
+            "pixels": several,
+            "share": round(wrong / several, 6) if several else None,
+        }
+    return result
+
+
+def _iso(time: np.datetime64) -> str:
+    return f"{np.asarray(time).astype('datetime64[s]')}Z"

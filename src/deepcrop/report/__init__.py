@@ -1,0 +1,5 @@
+"""A finished map as one page to read."""
+
+from deepcrop.report.map_report import report
+
+__all__ = ["report"]

@@ -1,0 +1,566 @@
+"""Figures of a finished map: scenes, stages by method, differences, histograms, crops, quality.
+
+Letters in brackets are the panels, numbers those of the paper's figures that they follow. Rasters
+are read from their overviews, at most `LONG_SIDE` pixels on the long side of the region; numbers
+written in a picture are those of all pixels, from the summary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import matplotlib.ticker
+import numpy as np
+import rasterio
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from deepcrop.figures.page import INK, Sheet
+from deepcrop.figures.style import (
+    DARK_GREY,
+    GREY,
+    INSET,
+    LONG_SIDE,
+    date_axis,
+    date_colours,
+    date_label,
+    date_range,
+    date_strip,
+    percent,
+    show,
+    value_strip,
+)
+from deepcrop.products.results import Result, ResultLayer
+
+METHODS = {"curve": "NDVI curve", "deepcrop": "Deep-CroP"}
+"""Methods as the figures call them."""
+
+COLOURS = {"curve": "#0072b2", "deepcrop": "#d55e00"}
+
+ORDER = ("sos20", "eos20", "sos50", "eos50")
+"""Stages in the order of the paper's panels."""
+
+_WIDTH = 7.4  # inches of a page
+_GAP = 0.3  # inches between panels
+_CAPTION = 0.24  # inches above a panel
+_LEGEND = 0.56  # inches below a panel
+_LIMIT = 30  # days: differences beyond have the last colour
+_CROPS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#4d4d4d")
+_MOST_CROPS = len(_CROPS)
+_LEAST_SHARE = 0.005  # of the pixels that have a crop, below which a crop is not drawn
+
+
+# Reading -----------------------------------------------------------------------------------------
+
+
+def read(layer: ResultLayer, result: Result) -> NDArray[np.float64]:
+    """Values of a layer at the size of a picture, NaN where nothing is known."""
+    values = _raw(layer, result).astype(np.float64)
+    return values if layer.nodata is None else np.where(values == layer.nodata, np.nan, values)
+
+
+def _raw(layer: ResultLayer, result: Result) -> NDArray:
+    shrink = max(1.0, max(result.grid.shape) / LONG_SIDE)
+    shape = tuple(max(round(side / shrink), 1) for side in result.grid.shape)
+    with rasterio.open(layer.path) as file:
+        return file.read(1, out_shape=shape)  # nearest: dates are never averaged across fields
+
+
+def _layer(
+    result: Result, method: str, kind: str, stage: str, season: int, part: str | None = None
+) -> ResultLayer | None:
+    found = [
+        one
+        for one in result.find(method=method, kind=kind, stage=stage, season=season)
+        if part is None or one.part == part
+    ]
+    return found[0] if found else None
+
+
+def _crops(result: Result) -> ResultLayer | None:
+    found = result.find(kind="class")
+    return found[0] if found else None
+
+
+# Pages of panels ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """Where a map of a page lies, and how wide its column is, inches."""
+
+    left: float
+    bottom: float
+    width: float
+    height: float
+    room: float
+
+
+def _page(
+    result: Result, number: int, heading: str, words: str = ""
+) -> tuple[Sheet, list[_Panel], float]:
+    """Make a page with room for some maps of the region; returns also metres per inch."""
+    rows, cols = result.grid.shape
+    across = 1 if cols > 2.2 * rows else min(2, number)
+    room = (_WIDTH - (across - 1) * _GAP) / across
+    width = room
+    height = width * rows / cols
+    if height > 5:  # a tall region
+        height, width = 5.0, 5.0 * cols / rows
+    down = -(-number // across)
+    step = _CAPTION + height + _LEGEND
+    title = f"{result.title}{f' · {words}' if words else ''}"
+    sheet = Sheet(_WIDTH, down * step, 0.3, heading, title, result.simulated)
+    panels = [
+        _Panel(
+            sheet.left + (k % across) * ((_WIDTH + _GAP) / across),
+            sheet.top - (k // across) * step - _CAPTION - height,
+            width,
+            height,
+            room,
+        )
+        for k in range(number)
+    ]
+    metres = float(result.grid.resolution.x) * cols / width
+    sheet.scale_bar(sheet.left, sheet.bottom, metres, 1.4)
+    return sheet, panels, metres
+
+
+def _caption(sheet: Sheet, panel: _Panel, number: int | None, name: str, right: str = "") -> None:
+    """Write a panel's letter and name above it, and a few words at the right."""
+    y = panel.bottom + panel.height + 0.11
+    words = name if number is None else f"{'abcdefghij'[number]}  {name}"
+    sheet.text(panel.left, y, words, size=9, weight="bold")
+    sheet.text(panel.left + panel.room, y, right, size=7.5, ha="right")
+
+
+def _draw(sheet: Sheet, panel: _Panel, values: NDArray, cmap: Colormap, norm: Normalize) -> None:
+    axes = sheet.axes(panel.left, panel.bottom, panel.width, panel.height)
+    show(axes, values, cmap, norm)
+    axes.set_aspect("auto")
+
+
+def _bar(sheet: Sheet, panel: _Panel) -> Axes:
+    """Room of a panel's colour bar."""
+    return sheet.axes(panel.left + INSET, panel.bottom - 0.2, panel.room - 2 * INSET, 0.12)
+
+
+def _number_bar(
+    sheet: Sheet,
+    panel: _Panel,
+    values: NDArray,
+    first: float,
+    last: float,
+    cmap: Colormap,
+    unit: str,
+) -> None:
+    axes = _bar(sheet, panel)
+    value_strip(axes, values[np.isfinite(values)], first, last, cmap, upright=True)
+    ticks = np.linspace(first, last, 5)
+    labels = [f"{tick:g}".replace("-", "−") for tick in ticks]
+    axes.set_xticks(ticks, [*labels[:-1], f"{labels[-1]} {unit}".strip()])
+    axes.tick_params(axis="x", labelsize=7)
+
+
+def _missing(sheet: Sheet, words: str, colour: str = GREY) -> None:
+    """Say what grey means, at the foot of the page."""
+    right = sheet.left + _WIDTH
+    sheet.text(right, sheet.bottom + 0.06, words, ha="right", size=7.5)
+    sheet.patch(right - 0.056 * len(words) - 0.32, sheet.bottom - 0.01, 0.2, 0.14, colour)
+
+
+# Scenes over time (4) ----------------------------------------------------------------------------
+
+
+def scenes(result: Result, seen: Mapping[str, Sequence[tuple[np.datetime64, float]]]) -> Figure:
+    """When the satellites passed, and how much of the region each scene shows (Fig. 4).
+
+    Parameters
+    ----------
+    result : Result
+    seen : mapping
+        For "optical" and "sar" the date of each scene and the share of pixels it shows.
+    """
+    names = {"optical": "optical (Sentinel-2)", "sar": "radar (Sentinel-1)"}
+    colours = {"optical": "#00795a", "sar": "#5e4fa2"}
+    height, gap = 0.75, 0.68
+    sheet = Sheet(
+        _WIDTH,
+        len(seen) * (height + gap) - 0.05,
+        0,
+        f"Scenes that were read for {result.year}",
+        f"{result.title} · height: share of the region in clear sight",
+        result.simulated,
+    )
+    start = np.datetime64(f"{result.year:04d}-01-01", "D")
+    days = {
+        name: np.array([(date.astype("datetime64[D]") - start).astype(int) for date, _ in some])
+        for name, some in seen.items()
+    }
+    every = np.concatenate(list(days.values()))
+    first, last = float(every.min()) - 6, float(every.max()) + 6
+    for k, (name, some) in enumerate(seen.items()):
+        bottom = sheet.top - (k + 1) * (height + gap) + gap - 0.27
+        axes = sheet.axes(sheet.left + 0.4, bottom, _WIDTH - 0.6, height)
+        _plain(axes)
+        share = np.array([share for _, share in some])
+        axes.set_xlim(first, last)
+        axes.set_ylim(0, 1.05)
+        axes.vlines(days[name], 0, share, color=colours[name], lw=1.6)
+        axes.plot(days[name], share, "o", ms=2.6, color=colours[name], mew=0)
+        axes.axvspan(0, 365, color="#f3f3f3", lw=0, zorder=-2)
+        date_axis(axes, first, last, result.year)
+        axes.set_yticks([0, 0.5, 1], ["0", "50", "100 %"])
+        axes.tick_params(labelsize=7.5, color=INK, labelcolor=INK)
+        sheet.text(sheet.left + 0.4, bottom + height + 0.1, f"{'ab'[k]}  {names[name]}", size=9,
+                   weight="bold")  # fmt: skip
+        sheet.text(
+            sheet.left + _WIDTH - 0.2,
+            bottom + height + 0.1,
+            f"{len(some)} scenes, {int((share > 0).sum())} of any use",
+            size=7.5,
+            ha="right",
+        )
+    return sheet.figure
+
+
+# Stages by method (12, 13, 15, 16) ---------------------------------------------------------------
+
+
+def stage_maps(result: Result, method: str, season: int = 1) -> Figure:
+    """Draw the four stages by one method (Figs. 12, 13, 15, 16).
+
+    The colours of a stage mean the same dates in the figure of each method.
+    """
+    title = f"Dates by {METHODS[method]}, {_season(result, season)}"
+    sheet, panels, _ = _page(result, len(ORDER), title)
+    for k, (stage, panel) in enumerate(zip(ORDER, panels, strict=True)):
+        layer = _layer(result, method, "day", stage, season)
+        if layer is None:
+            continue
+        days, cmap = read(layer, result), date_colours(stage)
+        first, last = _common_range(result, stage, season)
+        _draw(sheet, panel, days, cmap, Normalize(first, last))
+        date_strip(
+            _bar(sheet, panel), days[np.isfinite(days)], first, last, result.year, cmap, True
+        )
+        numbers = result.summary_of(method)["layers"][_name(layer)]
+        words = f"{percent(numbers['detected_share'])} dated"
+        if numbers["median_day"] is not None:
+            median = date_label(np.datetime64(numbers["median_date"]), result.year)
+            words = f"median {median}, {words}"
+        _caption(sheet, panel, k, stage.upper(), words)
+    _missing(sheet, "no date")
+    return sheet.figure
+
+
+def _common_range(result: Result, stage: str, season: int) -> tuple[int, int]:
+    """Dates between which the colours of a stage run, the same for every method."""
+    found = [
+        read(layer, result)
+        for method in result.methods
+        if (layer := _layer(result, method, "day", stage, season)) is not None
+    ]
+    dated = np.concatenate([days[np.isfinite(days)] for days in found])
+    return date_range(dated, result.year) if dated.size else (0, 365)
+
+
+# Differences (14, 17) ----------------------------------------------------------------------------
+
+
+def difference_maps(result: Result, season: int = 1) -> Figure:
+    """Deep-CroP less curve for the four stages, and crop types where known (Figs. 14, 17)."""
+    crops = _crops(result)
+    title = f"Deep-CroP less NDVI curve, days, {_season(result, season)}"
+    sheet, panels, _ = _page(
+        result, len(ORDER) + (crops is not None), title, "negative: Deep-CroP is earlier"
+    )
+    cmap = matplotlib.colormaps["RdBu_r"].with_extremes(bad=DARK_GREY)
+    for k, (stage, panel) in enumerate(zip(ORDER, panels, strict=False)):
+        layer = _layer(result, "difference", "difference", stage, season)
+        if layer is None:
+            continue
+        days = read(layer, result)
+        _draw(sheet, panel, days, cmap, Normalize(-_LIMIT, _LIMIT))
+        known = days[np.isfinite(days)]
+        _number_bar(sheet, panel, days, -_LIMIT, _LIMIT, cmap, "d")
+        words = f"both dated {percent(known.size / days.size)}"
+        if known.size:
+            words = f"median {np.median(known):+.0f} d, {words}".replace("-", "−")
+        _caption(sheet, panel, k, stage.upper(), words)
+    if crops is not None:
+        _crop_panel(sheet, panels[-1], len(ORDER), crops, result)
+    _missing(sheet, "a method gives no date", DARK_GREY)
+    return sheet.figure
+
+
+def _crop_panel(
+    sheet: Sheet, panel: _Panel, number: int | None, layer: ResultLayer, result: Result
+) -> None:
+    codes = _raw(layer, result)
+    kept = main_crops(result)
+    names = [name for name, _, _ in kept]
+    index = np.full(codes.shape, np.nan)
+    for k, (_, values, _) in enumerate(kept):
+        index[np.isin(codes, values)] = k
+    colours = [colour for _, _, colour in kept]
+    cmap = ListedColormap(colours or [GREY]).with_extremes(bad=GREY)
+    norm = BoundaryNorm(np.arange(-0.5, max(len(names), 1) + 0.5), max(len(names), 1))
+    _draw(sheet, panel, index, cmap, norm)
+    _caption(sheet, panel, number, "crop type", "grey: other or unknown")
+    # Beside the map where there is room, as in a page of two columns.
+    beside = panel.room < 0.6 * _WIDTH
+    x, y = (
+        (panel.left + panel.room + _GAP, panel.bottom + panel.height)
+        if beside
+        else (panel.left, panel.bottom - 0.05)
+    )
+    sheet.figure.legend(
+        handles=[
+            Patch(facecolor=colour, edgecolor=INK, linewidth=0.4, label=name)
+            for name, colour in zip(names, colours, strict=True)
+        ],
+        loc="upper left",
+        bbox_to_anchor=(x / sheet.width, y / sheet.height),
+        ncols=1 if beside else int(panel.room / 1.15),
+        fontsize=8 if beside else 7,
+        frameon=False,
+        borderpad=0,
+        borderaxespad=0.1,
+        columnspacing=1.0,
+        handlelength=1.2,
+        labelcolor=INK,
+    )
+
+
+def crop_map(result: Result) -> Figure | None:
+    """Map of the main crops; None where the map has no crop types."""
+    layer = _crops(result)
+    if layer is None:
+        return None
+    sheet, panels, _ = _page(result, 1, "Crop types")
+    _crop_panel(sheet, panels[0], None, layer, result)
+    return sheet.figure
+
+
+def main_crops(result: Result) -> list[tuple[str, list[int], str]]:
+    """Name, codes and colour of the crops that cover most of a map, the largest first.
+
+    At most eight, each of more than half a percent of the pixels that have a crop.
+    """
+    layer = _crops(result)
+    if layer is None:
+        return []
+    codes = _raw(layer, result)
+    values, counts = np.unique(codes[codes != (layer.nodata or 0)], return_counts=True)
+    number = dict(zip(values.tolist(), counts.tolist(), strict=True))
+    together: dict[str, list[int]] = {}
+    given: dict[str, str] = {}
+    for one in layer.classes:
+        if number.get(one.value, 0):
+            together.setdefault(one.name.replace("_", " "), []).append(one.value)
+            given.setdefault(one.name.replace("_", " "), one.colour)
+    total = max(sum(number.values()), 1)
+    sizes = {name: sum(number[code] for code in codes) for name, codes in together.items()}
+    names = sorted(together, key=lambda name: -sizes[name])
+    names = [name for name in names if sizes[name] > _LEAST_SHARE * total][:_MOST_CROPS]
+    return [(name, together[name], given[name] or _CROPS[k]) for k, name in enumerate(names)]
+
+
+# Histograms --------------------------------------------------------------------------------------
+
+
+def histograms(result: Result, season: int = 1) -> Figure:
+    """Share of the pixels by date, for the four stages and every method."""
+    span, height, gap = 5, 1.25, 0.72
+    width = (_WIDTH - 0.55 - 0.55) / 2
+    sheet = Sheet(
+        _WIDTH,
+        2 * (height + gap),
+        0.1,
+        f"Dates of all pixels, {_season(result, season)}",
+        f"{result.title} · share of all pixels per {span} days",
+        result.simulated,
+    )
+    for k, stage in enumerate(ORDER):
+        left = sheet.left + 0.45 + (k % 2) * (width + 0.55)
+        bottom = sheet.top - (k // 2 + 1) * (height + gap) + gap - 0.2
+        axes = sheet.axes(left, bottom, width, height)
+        _plain(axes)
+        axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
+        first, last = _common_range(result, stage, season)
+        edges = np.arange(first - 15, last + 15 + span, span)
+        for method in result.methods:
+            layer = _layer(result, method, "day", stage, season)
+            if layer is None:
+                continue
+            days = read(layer, result)
+            share = np.histogram(days[np.isfinite(days)], edges)[0] / days.size
+            axes.stairs(100 * share, edges, color=COLOURS[method], fill=True, alpha=0.25, lw=0)
+            axes.stairs(100 * share, edges, color=COLOURS[method], lw=1.3)
+        axes.set_xlim(edges[0], edges[-1])
+        axes.set_ylim(0)
+        date_axis(axes, edges[0], edges[-1], result.year)
+        axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4))
+        axes.tick_params(labelsize=7.5, color=INK, labelcolor=INK)
+        sheet.text(left, bottom + height + 0.1, f"{'abcd'[k]}  {stage.upper()}", size=9,
+                   weight="bold")  # fmt: skip
+        axes.set_ylabel("%", fontsize=7.5, color=INK, labelpad=1)
+    _method_legend(sheet, result)
+    return sheet.figure
+
+
+def _method_legend(sheet: Sheet, result: Result) -> None:
+    sheet.figure.legend(
+        handles=[
+            Line2D([], [], color=COLOURS[method], lw=4, alpha=0.8, label=METHODS[method])
+            for method in result.methods
+        ],
+        loc="lower right",
+        bbox_to_anchor=((sheet.left + _WIDTH) / sheet.width, 0.08 / sheet.height),
+        ncols=len(result.methods),
+        fontsize=8,
+        frameon=False,
+        borderpad=0,
+        borderaxespad=0,
+        labelcolor=INK,
+    )
+
+
+# By crop (22) ------------------------------------------------------------------------------------
+
+
+def by_crop(result: Result, season: int = 1) -> Figure | None:
+    """Dates by main crop and method, of the pixels that every method dates (Fig. 22).
+
+    Boxes reach from the first to the third quartile, whiskers from the 5th to the 95th percentile.
+
+    Returns
+    -------
+    Figure or None
+        None where the map has no crop types.
+    """
+    layer, kept = _crops(result), main_crops(result)
+    if layer is None or not kept:
+        return None
+    codes = _raw(layer, result)
+    row, gap = 0.2 * len(result.methods) + 0.12, 0.7
+    height = row * len(kept)
+    name_room = 0.35 + 0.065 * max(len(name) for name, _, _ in kept)
+    width = (_WIDTH - name_room - 0.35) / 2
+    sheet = Sheet(
+        _WIDTH,
+        2 * (height + gap),
+        0.12,
+        f"Dates by crop, {_season(result, season)}",
+        f"{result.title} · box: quartiles, whiskers: 5–95 %",
+        result.simulated,
+    )
+    for k, stage in enumerate(ORDER):
+        left = sheet.left + name_room + (k % 2) * (width + 0.35)
+        bottom = sheet.top - (k // 2 + 1) * (height + gap) + gap - 0.2
+        axes = sheet.axes(left, bottom, width, height)
+        _plain(axes)
+        axes.grid(axis="x", color="#e6e6e6", linewidth=0.6)
+        days = {
+            method: read(found, result)
+            for method in result.methods
+            if (found := _layer(result, method, "day", stage, season)) is not None
+        }
+        both = np.all([np.isfinite(one) for one in days.values()], axis=0)
+        ends: list[float] = []
+        for place, (name, values, _) in enumerate(kept):
+            here = both & np.isin(codes, values)
+            for number, (method, one) in enumerate(days.items()):
+                y = place + (number - (len(days) - 1) / 2) * 0.36
+                if here.sum() >= 20:
+                    ends += _box(axes, one[here], y, COLOURS[method])
+            if not k % 2:
+                y_name = bottom + height * (len(kept) - place - 0.5) / len(kept)
+                sheet.text(left - 0.12, y_name, name, size=7.5, ha="right")
+        axes.set_ylim(len(kept) - 0.5, -0.5)
+        first, last = (min(ends) - 8, max(ends) + 8) if ends else (0, 365)
+        axes.set_xlim(first, last)
+        date_axis(axes, first, last, result.year)
+        axes.tick_params(labelsize=7.5, color=INK, labelcolor=INK)
+        sheet.text(left, bottom + height + 0.1, f"{'abcd'[k]}  {stage.upper()}", size=9,
+                   weight="bold")  # fmt: skip
+    _method_legend(sheet, result)
+    return sheet.figure
+
+
+def _box(axes: Axes, days: NDArray, y: float, colour: str) -> tuple[float, float]:
+    """Draw a box of quartiles; returns the ends of its whiskers."""
+    low, first, middle, third, high = np.percentile(days, (5, 25, 50, 75, 95))
+    axes.plot([low, high], [y, y], color=colour, lw=1)
+    axes.barh(y, third - first, 0.28, first, color=colour, alpha=0.45, edgecolor=colour, lw=0.8)
+    axes.plot([middle, middle], [y - 0.14, y + 0.14], color=INK, lw=1.2)
+    return float(low), float(high)
+
+
+# Quality -----------------------------------------------------------------------------------------
+
+
+def quality_maps(result: Result, method: str, season: int = 1) -> Figure | None:
+    """How far to trust the dates: observations, width of the 90 % interval, probability.
+
+    Returns
+    -------
+    Figure or None
+        None where the method says nothing of this.
+    """
+    drawn: list[tuple[str, NDArray, float, str, str]] = []
+    for layer in result.find(method=method, kind="count"):
+        if _name(layer).startswith("n_obs"):
+            drawn.append((layer.title, read(layer, result), 0, "", "YlGnBu"))
+    for stage in ("sos50", "eos50"):
+        low, high = (_layer(result, method, "bound", stage, season, p) for p in ("low", "high"))
+        if low is not None and high is not None:
+            width = read(high, result) - read(low, result)
+            drawn.append((f"{stage.upper()}: width of the 90 % interval", width, 60, "d", "magma"))
+    for stage in ("sos50", "eos50"):
+        sure = _layer(result, method, "percent", stage, season)
+        if sure is not None:
+            drawn.append((f"{stage.upper()}: probability", read(sure, result), 100, "%", "cividis"))
+    if not drawn:
+        return None
+    title = f"Quality of the dates by {METHODS[method]}, {_season(result, season)}"
+    sheet, panels, _ = _page(result, len(drawn), title)
+    for k, ((name, values, top, unit, colours), panel) in enumerate(
+        zip(drawn, panels, strict=True)
+    ):
+        cmap = matplotlib.colormaps[colours].with_extremes(bad=GREY)
+        known = values[np.isfinite(values)]
+        last = top or 4 * max(math.ceil((np.max(known) if known.size else 1) / 4), 1)
+        _draw(sheet, panel, values, cmap, Normalize(0, last))
+        _number_bar(sheet, panel, values, 0, last, cmap, unit)
+        words = f"median {np.median(known):.0f}{f' {unit}' if unit else ''}" if known.size else ""
+        _caption(sheet, panel, k, name, words)
+    _missing(sheet, "nothing known")
+    return sheet.figure
+
+
+# Parts -------------------------------------------------------------------------------------------
+
+
+def _plain(axes: Axes) -> None:
+    """Axes without a box."""
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _name(layer: ResultLayer) -> str:
+    """Name of a layer without the folder of its method."""
+    return layer.key.rsplit("/", 1)[-1]
+
+
+def _season(result: Result, season: int) -> str:
+    return f"{'main' if season == 1 else 'second'} season of {result.year}"

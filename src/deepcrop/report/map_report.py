@@ -1,0 +1,497 @@
+"""`deepcrop report`: a finished map as one page to read, with its figures for papers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from pyproj import Transformer
+
+from deepcrop.figures.style import date_label, percent
+from deepcrop.products.layers import LEFT_OUT
+from deepcrop.products.results import Result, ResultLayer, open_result
+from deepcrop.report import map_figures as figures
+from deepcrop.report.map_figures import METHODS, ORDER
+from deepcrop.report.page import Grid, Picture, Section, write_page
+from deepcrop.sources.phenocam.summary_files import CITATION as PHENOCAM
+from deepcrop.stages import TITLES
+from deepcrop.storage.staging import staging
+
+PAPER = (
+    "Zhao, W., Qu, Y., Zhang, L., Li, K. (2022). Spatial-aware SAR-optical time-series deep "
+    "integration for crop phenology tracking. Remote Sensing of Environment, 113046. "
+    "https://doi.org/10.1016/j.rse.2022.113046"
+)
+_HOW = {
+    "curve": (
+        "The NDVI curve: a smooth curve is drawn through the clear optical observations of each "
+        "pixel; a season runs from valley to peak to valley, and its dates are those on which the "
+        "curve passes 20 and 50 % of its amplitude, rising (SOS) and falling (EOS). It reads one "
+        "pixel at a time and no radar. NDVI lags the camera's greenness, on annual crops by half a "
+        "week at SOS20 and one to three weeks at EOS20."
+    ),
+    "deepcrop": (
+        "Deep-CroP: a network reads the optical and radar images of an 18 × 18 pixel patch around "
+        "each pixel and gives, for each stage, a distribution over days and a probability that "
+        "there is such a date. A pixel is dated where that probability is one half or more; the "
+        "date is the median of the distribution, the interval reaches from its 5 to its 95 % "
+        "quantile. Its dates are those that a roadside camera would give; what it was taught by, "
+        "the card of its weights says (docs/model_card.md for those of the package). No rule "
+        "holds its dates in the order of the season."
+    ),
+}
+_SIMULATED = (
+    "The observations behind these maps were simulated. Nothing on this page is a measurement of "
+    "a real field."
+)
+
+
+def report(path: str | Path, out: str | Path | None = None, overwrite: bool = False) -> Path:
+    """Write the report of a finished map.
+
+    Parameters
+    ----------
+    path : str or Path
+        Directory made by ``deepcrop map``.
+    out : str or Path, optional
+        Folder to make; by default ``report`` within the map's.
+    overwrite : bool
+        Replace an existing ``out``.
+
+    Returns
+    -------
+    Path
+        ``report.html``: one file that holds all it shows. Its pictures lie in ``figures``.
+
+    Raises
+    ------
+    DeepCropError
+        If there is no finished map, or ``out`` exists and may not be replaced.
+    """
+    result = open_result(path)
+    folder = result.path / "report" if out is None else Path(out)
+    settings = {"content": "report", "map": str(result.path.resolve())}
+    with staging(folder, settings, overwrite, resume=False) as stage:
+        write_page(
+            stage.path,
+            f"Season dates {result.year}: {result.title}",
+            _lead(result),
+            _SIMULATED if result.simulated else "",
+            _facts(result),
+            list(_sections(result)),
+        )
+    return folder / "report.html"
+
+
+def _sections(result: Result) -> Iterator[Section]:
+    yield _area(result)
+    yield _scenes(result)
+    yield _maps(result)
+    if result.find(kind="difference", season=1):
+        yield _differences(result)
+    yield _crops(result)
+    yield _quality(result)
+    yield _methods(result)
+    yield _provenance(result)
+    yield _citations(result)
+
+
+# What a reader wants to know first ----------------------------------------------------------------
+
+
+def _lead(result: Result) -> str:
+    names = " and ".join(METHODS[method] for method in result.methods)
+    return (
+        "When crops greened up and when they died down, pixel by pixel at "
+        f"{result.grid.resolution.x:g} m, by {names}."
+    )
+
+
+def _facts(result: Result) -> Iterator[tuple[str, str]]:
+    rows, cols = result.grid.shape
+    side = float(result.grid.resolution.x)
+    yield "Target year", str(result.year)
+    yield "Area", f"{rows * cols * side**2 / 1e6:,.1f} km²".replace(",", "\u2009")
+    scenes = result.summary["scenes"]
+    for name, words in (("optical", "Optical scenes"), ("sar", "Radar scenes")):
+        if name in scenes:
+            yield words, f"{scenes[name]}, {scenes[f'{name}_usable']} of use"
+    for method in result.methods:
+        date = result.summary_of(method)["layers"]["sos50"]["median_date"]
+        yield f"Median SOS50, {METHODS[method]}", _date(date, result.year)
+
+
+# Sections ----------------------------------------------------------------------------------------
+
+
+def _area(result: Result) -> Section:
+    rows, cols = result.grid.shape
+    left, bottom, right, top = result.grid.boundingbox.bbox
+    to_degrees = Transformer.from_crs(str(result.grid.crs), "EPSG:4326", always_xy=True)
+    lon, lat = to_degrees.transform((left + right) / 2, (bottom + top) / 2)
+    side = float(result.grid.resolution.x) / 1000
+    observed = result.summary["observations"]
+    share = result.summary.get("mapped", rows * cols) / (rows * cols)
+    mapped = (
+        "" if share == 1 else f" Of its pixels {percent(share)} were mapped; shares are of these."
+    )
+    pictures = []
+    figure = figures.crop_map(result)
+    if figure is not None:
+        pictures.append(
+            Picture("crops", "Crop types", "As the cube gives them; see provenance.", figure)
+        )
+    return Section(
+        "area",
+        "Area",
+        [
+            f"The map has {cols} × {rows} pixels of {result.grid.resolution.x:g} m: "
+            f"{cols * side:.1f} km from west to east, {rows * side:.1f} km from south to north. "
+            "Its centre lies at "
+            f"{abs(lat):.3f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.3f}° "
+            f"{'E' if lon >= 0 else 'W'} ({result.grid.crs}). Observations from "
+            f"{observed['start'][:10]} to {observed['end'][:10]} were read." + mapped
+        ],
+        pictures,
+    )
+
+
+def _scenes(result: Result) -> Section:
+    scenes = result.summary["scenes"]
+    words = [
+        f"{scenes[name]} {what} scenes, of which {scenes[f'{name}_usable']} show any of the area"
+        for name, what in (("optical", "optical"), ("sar", "radar"))
+        if name in scenes
+    ]
+    seen = {
+        name: [(np.datetime64(one["date"]), one["share"]) for one in some]
+        for name, some in result.summary.get("seen", {}).items()
+    }
+    pictures = []
+    if seen:
+        caption = (
+            "Each stem is a scene, its height the share of the region in clear sight. The target "
+            "year is shaded."
+        )
+        pictures.append(
+            Picture("scenes", "Scenes over time", caption, figures.scenes(result, seen))
+        )
+    return Section("scenes", "Scenes over time", ["; ".join(words) + "."], pictures)
+
+
+def _maps(result: Result) -> Section:
+    pictures, folded = [], []
+    caption = (
+        "Share of pixels with a date, and their median, above each map. The colours of a stage "
+        "mean the same dates for every method."
+    )
+    for method in result.methods:
+        pictures.append(
+            Picture(
+                f"maps_{method}",
+                f"Main season, {METHODS[method]}",
+                caption,
+                figures.stage_maps(result, method),
+            )
+        )
+        if any(_dated(result, method, 2)):
+            folded.append(
+                Picture(
+                    f"maps_{method}_season2",
+                    f"Second season, {METHODS[method]}",
+                    caption,
+                    figures.stage_maps(result, method, 2),
+                )
+            )
+    bins = "Pixels without a date are in no bar, so that bars add up to the share that is dated."
+    pictures.append(Picture("histograms", "Dates of all pixels", bins, figures.histograms(result)))
+    return Section(
+        "maps",
+        "Dates",
+        [
+            "The main season is the one of largest amplitude weighted by sunlight; the second is "
+            "another season of the same year, such as a second crop or a cut."
+        ],
+        pictures,
+        [_stage_table(result, 1)],
+        [Section("second", "The second season", (), folded, [_stage_table(result, 2)])]
+        if folded
+        else [],
+    )
+
+
+def _dated(result: Result, method: str, season: int) -> Iterator[int]:
+    layers = result.summary_of(method)["layers"]
+    for layer in result.find(method=method, kind="day", season=season):
+        yield layers[layer.key.rsplit("/", 1)[-1]]["detected"]
+
+
+def _stage_table(result: Result, season: int) -> Grid:
+    rows = []
+    for method in result.methods:
+        numbers = result.summary_of(method)["layers"]
+        for layer in result.find(method=method, kind="day", season=season):
+            one = numbers[layer.key.rsplit("/", 1)[-1]]
+            dates = (_date(one[f"{name}_date"], result.year) for name in ("p05", "median", "p95"))
+            stage = str(layer.stage)
+            rows.append(
+                (
+                    METHODS[method],
+                    stage.upper(),
+                    TITLES[stage],
+                    percent(one["detected_share"]),
+                    *dates,
+                )
+            )
+    which = "main" if season == 1 else "second"
+    return Grid(
+        f"Dates of the {which} season, all pixels",
+        ("method", "stage", "", "dated", "5 %", "median", "95 %"),
+        rows,
+        3,
+        "5 % and 95 %: dates before which so many of the dated pixels lie. They show how the "
+        "fields differ, not how uncertain a date is.",
+    )
+
+
+def _date(text: str | None, year: int) -> str:
+    return "–" if text is None else date_label(np.datetime64(text), year)
+
+
+def _differences(result: Result) -> Section:
+    rows = []
+    for stage in ORDER:
+        for layer in result.find(kind="difference", season=1, stage=stage):
+            days = figures.read(layer, result)
+            known = days[np.isfinite(days)]
+            if known.size:
+                low, middle, high = (_signed(v) for v in np.percentile(known, (5, 50, 95)))
+                near = percent(float((np.abs(known) <= 10).mean()))
+                rows.append(
+                    (stage.upper(), percent(known.size / days.size), low, middle, high, near)
+                )
+    return Section(
+        "differences",
+        "Differences between the methods",
+        [
+            "Where both methods date a pixel, the date of Deep-CroP less that of the NDVI curve. A "
+            "difference says that the methods disagree, not which of them is right: NDVI and a "
+            "camera see different things."
+        ],
+        [
+            Picture(
+                "differences",
+                "Deep-CroP less NDVI curve",
+                "Days; negative where Deep-CroP is earlier. Differences beyond 30 days have "
+                "the last colour.",
+                figures.difference_maps(result),
+            )
+        ],
+        [
+            Grid(
+                "Differences of the main season, days",
+                ("stage", "both dated", "5 %", "median", "95 %", "within 10 days"),
+                rows,
+            )
+        ],
+    )
+
+
+def _signed(days: float) -> str:
+    return f"{round(days):+d}".replace("-", "−") if round(days) else "0"
+
+
+def _crops(result: Result) -> Section:
+    figure = figures.by_crop(result)
+    if figure is None:
+        return Section(
+            "crops", "By crop", ["The cube has no crop types; add them with --crops when fetching."]
+        )
+    rows = []
+    for method in result.methods:
+        for name, one in result.summary_of(method)["crops"].items():
+            dates = (_date(one["layers"][stage]["median_date"], result.year) for stage in ORDER)
+            share = percent(one["layers"]["sos50"]["detected_share"])
+            hectares = one["pixels"] * float(result.grid.resolution.x) ** 2 / 1e4
+            rows.append(
+                (
+                    name.replace("_", " "),
+                    METHODS[method],
+                    f"{hectares:,.0f}".replace(",", "\u2009"),
+                    share,
+                    *dates,
+                )
+            )
+    rows.sort(key=lambda row: -float(row[2].replace("\u2009", "")))
+    caption = (
+        "Boxes reach from the first to the third quartile, whiskers from the 5th to the 95th "
+        "percentile, of pixels that every method dates."
+    )
+    return Section(
+        "crops",
+        "By crop",
+        (),
+        [Picture("by_crop", "Dates by crop and method", caption, figure)],
+        [
+            Grid(
+                "Median dates of the main season by crop",
+                ("crop", "method", "area, ha", "SOS50 dated", *(stage.upper() for stage in ORDER)),
+                rows,
+                2,
+            )
+        ],
+    )
+
+
+def _quality(result: Result) -> Section:
+    pictures = []
+    tables = []
+    for method in result.methods:
+        figure = figures.quality_maps(result, method)
+        if figure is not None:
+            caption = (
+                "Few observations and wide intervals go together. An interval says how well the "
+                "date of the method is known from what was observed, not how far the method itself "
+                "may be wrong."
+            )
+            pictures.append(
+                Picture(f"quality_{method}", f"Quality, {METHODS[method]}", caption, figure)
+            )
+        for layer in result.find(method=method, kind="flags"):
+            tables.append(_flag_table(layer, result, method))
+    paragraphs = []
+    for method in result.methods:
+        order = result.summary_of(method).get("out_of_order", {})
+        for season, one in order.items():
+            if one["share"] is not None:
+                paragraphs.append(
+                    f"{METHODS[method]}, season {season.removeprefix('season')}: the dates of "
+                    f"{percent(one['share'])} of the pixels with several dates are out of order."
+                )
+    return Section("quality", "Quality", paragraphs, pictures, tables)
+
+
+def _flag_table(layer: ResultLayer, result: Result, method: str) -> Grid:
+    with rasterio.open(layer.path) as file:
+        counts = np.zeros(256, np.int64)
+        for _, window in file.block_windows(1):
+            counts += np.bincount(file.read(1, window=window).reshape(-1), minlength=256)[:256]
+    values, total = np.arange(256), max(counts.sum(), 1)
+    mapped = max(counts[(values & LEFT_OUT) == 0].sum(), 1)
+    rows = [("0", "nothing to say", percent(counts[0] / mapped))]
+    rows += [
+        (
+            str(bit),
+            words,
+            percent(counts[(values & bit) > 0].sum() / (total if bit == LEFT_OUT else mapped)),
+        )
+        for bit, words in layer.flags.items()
+    ]
+    return Grid(
+        f"Quality flags, {METHODS[method]}",
+        ("bit", "meaning", "of mapped pixels"),
+        rows,
+        2,
+        f"A pixel may have several. {layer.key}.tif",
+    )
+
+
+def _methods(result: Result) -> Section:
+    settings = [(name, _text(value)) for name, value in sorted(_settings(result).items())]
+    return Section(
+        "methods",
+        "Methods and settings",
+        [
+            *(_HOW[method] for method in result.methods),
+            "Days are counted from 1 January of the target year, −181 … 548, so that the start of "
+            "a winter crop and the end of a late one both belong to the year in which it peaks.",
+        ],
+        (),
+        [Grid("Settings", ("setting", "value"), settings, 2)],
+    )
+
+
+_GROUPS = ("cube", "optical", "sar", "landcover")
+
+
+def _settings(result: Result) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    _flatten({k: v for k, v in result.summary["source"].items() if k not in _GROUPS}, "", found)
+    return found
+
+
+def _flatten(values: Mapping[str, Any], above: str, found: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            _flatten(value, f"{above}{name}.", found)
+        else:
+            found[above + name] = value
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _provenance(result: Result) -> Section:
+    about: dict[str, Any] = {}
+    source = result.summary["source"]
+    _flatten({name: source[name] for name in _GROUPS if name in source}, "", about)
+    layers = [
+        (
+            f"{layer.key}.tif",
+            layer.title,
+            layer.unit,
+            layer.dtype.name,
+            "–" if layer.nodata is None else str(layer.nodata),
+        )
+        for layer in result.layers.values()
+    ]
+    return Section(
+        "provenance",
+        "Provenance",
+        [
+            f"Made by {result.summary['software']} from {source['cube']}. The map directory says "
+            "the same for machines: item.json (STAC), summary.json, deepcrop.json."
+        ],
+        (),
+        [
+            Grid(
+                "What the maps were made from",
+                ("of the cube", "value"),
+                [(name, _text(value)) for name, value in about.items()],
+                2,
+            )
+        ],
+        [
+            Section(
+                "files",
+                "Files of the map",
+                (),
+                (),
+                [Grid("", ("file", "content", "unit", "type", "no data"), layers, 4)],
+            )
+        ],
+    )
+
+
+def _citations(result: Result) -> Section:
+    words = [f"Please cite the method: {PAPER}"]
+    source = json.dumps(result.summary["source"])
+    if "deepcrop" in result.methods:
+        words.append(f"The network of the package learned from PhenoCam cameras. {PHENOCAM}")
+    if result.simulated:
+        words.append("The observations were simulated: no satellite data is to be acknowledged.")
+    else:
+        words.append(
+            f"Contains modified Copernicus Sentinel data {result.year - 1}–{result.year + 1}, "
+            "processed as the provenance says."
+        )
+        if "Cropland" in source or "CDL" in source:
+            words.append(
+                "Crop types: USDA National Agricultural Statistics Service, Cropland Data Layer."
+            )
+    return Section("citations", "Acknowledgements and citations", words)

@@ -1,0 +1,1 @@
+"""The PhenoCam network: its service, summary files and images."""

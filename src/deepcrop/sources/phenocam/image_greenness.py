@@ -1,0 +1,407 @@
+"""Greenness from the images of a field camera, as the PhenoCam network computes it.
+
+A folder of JPEGs and the mask of a region of interest become a summary file in the network's own
+format, which `deepcrop.sources.phenocam.summary_files.read_series` reads like any other. The rules are
+those of Richardson et al. 2018 (doi 10.1038/sdata.2018.28) and of the network's own program,
+vegindex:
+
+- of each image, the mean red, green and blue (digital numbers) inside the mask, and
+  GCC = green / (red + green + blue);
+- an image counts if the sun is high enough and the region neither too dark nor too bright;
+- each 1 or 3 days, mean and percentiles of GCC over the images that count. 3-day periods begin on
+  days 1, 4, 7, … of the year and bear the date of their middle day; the last one of a common year
+  takes 1 January in.
+
+Times in file names are the camera's local standard time, without summer time.
+"""
+
+from __future__ import annotations
+
+import calendar
+import csv
+import math
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deepcrop.errors import DeepCropError
+from deepcrop.sources.phenocam.summary_files import write_series
+from deepcrop.storage.files import atomic_file
+
+_NAME = re.compile(r"(?P<site>.+)_(?P<time>\d{4}_\d{2}_\d{2}_\d{6})\.jpe?g", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A camera's region of interest.
+
+    Attributes
+    ----------
+    site, veg_type : str
+        For example ``mead2``, ``AG``; image files are called ``{site}_YYYY_MM_DD_HHMMSS.jpg``.
+    number : int
+        Number of the region, for example 1000.
+    latitude, longitude : float
+        Degrees, north and east positive.
+    utc_offset : float
+        Hours from UTC to the camera's standard time.
+    elevation : float
+        Metres; NaN if unknown.
+    """
+
+    site: str
+    veg_type: str
+    number: int
+    latitude: float
+    longitude: float
+    utc_offset: float
+    elevation: float = math.nan
+
+    @property
+    def name(self) -> str:
+        """Site, vegetation and number as in the network's file names."""
+        return f"{self.site}_{self.veg_type}_{self.number:04d}"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Which images count; the network's own values.
+
+    Attributes
+    ----------
+    min_elevation : float
+        Lowest sun, degrees above the horizon.
+    min_brightness, max_brightness : float
+        Of the region: mean red + green + blue, 0 to 765.
+    """
+
+    min_elevation: float = 10.0
+    min_brightness: float = 100
+    max_brightness: float = 665
+
+
+@dataclass(frozen=True)
+class ImageColour:
+    """What one image shows inside the region.
+
+    Attributes
+    ----------
+    path : Path
+    time : datetime
+        Local standard time; `datetime.min` if the name does not tell.
+    elevation : float
+        Sun above the horizon, degrees; NaN without a time.
+    red, green, blue : float
+        Mean digital numbers, 0 to 255; NaN if the image was not read.
+    fault : str
+        Why it does not count; empty if it does.
+    """
+
+    path: Path
+    time: datetime = datetime.min
+    elevation: float = math.nan
+    red: float = math.nan
+    green: float = math.nan
+    blue: float = math.nan
+    fault: str = ""
+
+    @property
+    def brightness(self) -> float:
+        """Sum of the three means."""
+        return self.red + self.green + self.blue
+
+    @property
+    def gcc(self) -> float:
+        """Green chromatic coordinate."""
+        return self.green / self.brightness if self.brightness else math.nan
+
+    @property
+    def rcc(self) -> float:
+        """Red chromatic coordinate."""
+        return self.red / self.brightness if self.brightness else math.nan
+
+
+@dataclass(frozen=True)
+class ImageRun:
+    """Result of `summarize_folder`: the files written, and all images with their verdicts."""
+
+    series: Path
+    table: Path
+    images: tuple[ImageColour, ...]
+
+    @property
+    def skipped(self) -> tuple[ImageColour, ...]:
+        """Images that do not count."""
+        return tuple(image for image in self.images if image.fault)
+
+
+def summarize_folder(
+    folder: Path,
+    mask: Path,
+    region: Region,
+    out: Path,
+    period: int = 3,
+    limits: Limits | None = None,
+) -> ImageRun:
+    """Turn a folder of camera images into a summary file.
+
+    Writes ``{site}_{VEG}_{number}_{1day|3day}.csv`` and, beside it, ``…_images.csv`` with every
+    image, its colour and, if it does not count, why.
+
+    Parameters
+    ----------
+    folder : Path
+        Searched with its subfolders for files ending in .jpg or .jpeg.
+    mask : Path
+        TIFF or PNG of the size of the images; black is inside, as the network has it.
+    region : Region
+    out : Path
+        Folder to write into.
+    period : int
+        Days that a value stands for: 1 or 3.
+    limits : Limits, optional
+        Which images count.
+
+    Raises
+    ------
+    DeepCropError
+        If the mask cannot be used, there are no images, or none counts.
+    """
+    limits = limits or Limits()
+    inside = read_mask(mask)
+    if not folder.is_dir():
+        raise DeepCropError(f"{folder} is no folder; expected one with camera images.")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    if not paths:
+        raise DeepCropError(f"{folder}: no images; expected {region.site}_YYYY_MM_DD_HHMMSS.jpg.")
+    with ThreadPoolExecutor() as pool:
+        images = tuple(pool.map(lambda path: measure(path, inside, region, limits), paths))
+    if all(image.fault for image in images):
+        raise DeepCropError(
+            f"{folder}: none of {len(images)} images counts. The first, {images[0].path.name}: "
+            f"{images[0].fault}."
+        )
+    series = out / f"{region.name}_{period}day.csv"
+    table = out / f"{region.name}_images.csv"
+    _write_images(table, images)
+    write_series(
+        series,
+        f"{period}-day summary product time series for {region.site}",
+        _about(region, period, limits),
+        summary_rows([image for image in images if not image.fault], period),
+    )
+    return ImageRun(series, table, images)
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Read a mask of a region of interest; True (rows, cols) inside, where it is black.
+
+    Raises
+    ------
+    DeepCropError
+        If it is no image, or nothing in it is black.
+    """
+    try:
+        with Image.open(path) as image:
+            inside = np.asarray(image.convert("L")) == 0
+    except OSError as error:
+        raise DeepCropError(
+            f"{path}: {error}; expected a TIFF or PNG mask, black inside the region."
+        ) from None
+    if not inside.any():
+        raise DeepCropError(f"{path}: nothing is black; the region of interest must be.")
+    return inside
+
+
+def measure(path: Path, inside: NDArray[np.bool_], region: Region, limits: Limits) -> ImageColour:
+    """Measure the colour of one image inside the mask, and say whether the image counts."""
+    name = _NAME.fullmatch(path.name)
+    try:
+        taken = datetime.strptime(name["time"] if name else "", "%Y_%m_%d_%H%M%S")
+    except ValueError:
+        name = None
+    if name is None:
+        return ImageColour(path, fault=f"is not called {region.site}_YYYY_MM_DD_HHMMSS.jpg")
+    if name["site"] != region.site:
+        return ImageColour(path, taken, fault=f"is of '{name['site']}', not '{region.site}'")
+    utc = np.datetime64(taken, "s") - np.timedelta64(round(3600 * region.utc_offset), "s")
+    elevation = float(solar_elevation(utc, region.latitude, region.longitude))
+    if elevation < limits.min_elevation:
+        fault = f"sun at {elevation:.1f}°, {limits.min_elevation:g}° needed"
+        return ImageColour(path, taken, elevation, fault=fault)
+    try:
+        with Image.open(path) as image:
+            mode, pixels = image.mode, np.asarray(image)
+    except OSError as error:
+        return ImageColour(path, taken, elevation, fault=f"cannot be read: {error}")
+    if mode != "RGB":
+        return ImageColour(path, taken, elevation, fault=f"is not in colour (mode {mode})")
+    if pixels.shape[:2] != inside.shape:
+        size, expected = (f"{cols} x {rows}" for rows, cols in (pixels.shape[:2], inside.shape))
+        return ImageColour(path, taken, elevation, fault=f"is {size} pixels, the mask {expected}")
+    red, green, blue = pixels[inside].mean(axis=0, dtype=np.float64).tolist()
+    brightness = red + green + blue
+    fault = ""
+    if brightness < limits.min_brightness:
+        fault = f"too dark: {brightness:.0f}, {limits.min_brightness:g} needed"
+    elif brightness > limits.max_brightness:
+        fault = f"too bright: {brightness:.0f}, at most {limits.max_brightness:g}"
+    return ImageColour(path, taken, elevation, red, green, blue, fault)
+
+
+def solar_elevation(
+    time: NDArray[np.datetime64] | np.datetime64, latitude: float, longitude: float
+) -> NDArray[np.float64]:
+    """Height of the sun above the horizon as it appears, refraction included.
+
+    Parameters
+    ----------
+    time : datetime64 array
+        UTC.
+    latitude, longitude : float
+        Degrees, north and east positive.
+
+    Returns
+    -------
+    ndarray of float64
+        Degrees, of the shape of ``time``. Within 0.02° of the almanac from 1900 to 2100.
+
+    Notes
+    -----
+    Position: Meeus, Astronomical Algorithms (1998), chapter 25, lower accuracy. Refraction:
+    Sæmundsson's formula (chapter 16).
+    """
+    days = (np.asarray(time) - np.datetime64("2000-01-01T12:00")) / np.timedelta64(1, "D")
+    century = days / 36525
+    mean_longitude = 280.46646 + century * (36000.76983 + century * 0.0003032)
+    anomaly = np.radians(357.52911 + century * (35999.05029 - 0.0001537 * century))
+    centre = (
+        (1.914602 - century * (0.004817 + 0.000014 * century)) * np.sin(anomaly)
+        + (0.019993 - 0.000101 * century) * np.sin(2 * anomaly)
+        + 0.000289 * np.sin(3 * anomaly)
+    )
+    node = np.radians(125.04 - 1934.136 * century)
+    ecliptic = np.radians(mean_longitude + centre - 0.00569 - 0.00478 * np.sin(node))
+    tilt = np.radians(23.4392911 - 0.0130042 * century + 0.00256 * np.cos(node))
+    ascension = np.arctan2(np.cos(tilt) * np.sin(ecliptic), np.cos(ecliptic))
+    declination = np.arcsin(np.sin(tilt) * np.sin(ecliptic))
+    sidereal = 280.46061837 + 360.98564736629 * days
+    hour_angle = np.radians(sidereal + longitude) - ascension
+    north = math.radians(latitude)
+    height = np.degrees(
+        np.arcsin(
+            math.sin(north) * np.sin(declination)
+            + math.cos(north) * np.cos(declination) * np.cos(hour_angle)
+        )
+    )
+    above = np.maximum(height, -1.0)  # the formula knows nothing lower
+    refraction = 1.02 / 60 / np.tan(np.radians(above + 10.3 / (above + 5.11)))
+    return height + np.where(height > -1.0, refraction, 0.0)
+
+
+# Summaries ----------------------------------------------------------------------------------------
+
+
+def summary_rows(images: Sequence[ImageColour], period: int) -> Iterator[dict[str, Any]]:
+    """Rows of a summary file: one for each period from the first image to the last.
+
+    Parameters
+    ----------
+    images : sequence of ImageColour
+        Those that count.
+    period : int
+        1 or 3 days.
+    """
+    groups: dict[date, list[ImageColour]] = {}
+    for image in images:
+        groups.setdefault(middle_day(image.time.date(), period), []).append(image)
+    day, last = min(groups), max(groups)
+    while day <= last:
+        if day == middle_day(day, period):
+            yield _row(day, groups.get(day, []))
+        day += timedelta(days=1)
+
+
+def middle_day(day: date, period: int) -> date:
+    """Date that stands for the period in which a day lies."""
+    if period == 1:
+        return day
+    if (day.month, day.day) == (1, 1) and not calendar.isleap(day.year - 1):
+        return day - timedelta(days=1)
+    new_year = date(day.year, 1, 1)
+    return new_year + timedelta(days=(day - new_year).days // 3 * 3 + 1)
+
+
+def _row(day: date, images: list[ImageColour]) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "date": day,
+        "year": day.year,
+        "doy": day.timetuple().tm_yday,
+        "image_count": len(images),
+    }
+    if not images:
+        return row
+    noon = datetime.combine(day, time(12))
+    midday = min(images, key=lambda image: (abs(image.time - noon), image.time))
+    row |= {
+        "midday_filename": midday.path.name,
+        "midday_r": midday.red,
+        "midday_g": midday.green,
+        "midday_b": midday.blue,
+        "midday_gcc": midday.gcc,
+        "midday_rcc": midday.rcc,
+        "max_solar_elev": max(image.elevation for image in images),
+    }
+    for name, key in (("r", "red"), ("g", "green"), ("b", "blue"), ("gcc", "gcc"), ("rcc", "rcc")):
+        values = np.array([getattr(image, key) for image in images])
+        row |= {f"{name}_mean": float(values.mean()), f"{name}_std": float(values.std())}
+        if len(name) == 3:
+            for percent, value in zip(
+                (50, 75, 90), np.percentile(values, (50, 75, 90)), strict=True
+            ):
+                row[f"{name}_{percent}"] = float(value)
+    return row
+
+
+def _about(region: Region, period: int, limits: Limits) -> dict[str, Any]:
+    now = datetime.now()
+    return {
+        "Site": region.site,
+        "Veg Type": region.veg_type,
+        "ROI ID Number": f"{region.number:04d}",
+        "Lat": region.latitude,
+        "Lon": region.longitude,
+        "Elev": f"{region.elevation:g}" if math.isfinite(region.elevation) else "",
+        "UTC Offset": f"{region.utc_offset:g}",
+        "Image Count Threshold": 1,
+        "Aggregation Period": period,
+        "Solar Elevation Min": limits.min_elevation,
+        "Time of Day Min": "00:00:00",
+        "Time of Day Max": "23:59:59",
+        "ROI Brightness Min": limits.min_brightness,
+        "ROI Brightness Max": limits.max_brightness,
+        "Creation Date": f"{now:%Y-%m-%d}",
+        "Creation Time": f"{now:%H:%M:%S}",
+        "Update Date": f"{now:%Y-%m-%d}",
+        "Update Time": f"{now:%H:%M:%S}",
+    }
+
+
+def _write_images(path: Path, images: Sequence[ImageColour]) -> None:
+    heading = ("filename", "local_std_time", "solar_elev", "r_mean", "g_mean", "b_mean", "gcc")
+    with atomic_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow((*heading, "why_not_used"))
+        for image in images:
+            numbers = (image.elevation, image.red, image.green, image.blue, image.gcc)
+            texts = (f"{value:.5f}" if math.isfinite(value) else "" for value in numbers)
+            when = "" if image.time == datetime.min else image.time
+            writer.writerow((image.path.name, when, *texts, image.fault))

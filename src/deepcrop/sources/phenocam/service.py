@@ -1,0 +1,481 @@
+"""The PhenoCam network: its cameras, regions of interest, midday images and summary files.
+
+Everything comes from the network's web service, `API`, which `DEEPCROP_PHENOCAM` in the environment
+or an argument replaces. Lists come in pages ``{count, next, previous, results}``. The service is
+asked at most once a second, and what it sent is kept in a cache and asked for again only if it has
+changed; see `deepcrop.sources.http`.
+
+Data are CC BY 4.0. The network asks everyone who publishes them, or what was made from them, to
+include its acknowledgement and that of each site: `acknowledgement` puts them together.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from deepcrop.errors import DeepCropError
+from deepcrop.sources.archive import ArchiveError, SceneError
+from deepcrop.sources.http import NotFound, Web, shown
+from deepcrop.sources.phenocam.summary_files import (
+    ACKNOWLEDGEMENT,
+    CITATION,
+    CameraSeries,
+    read_series,
+)
+from deepcrop.storage.files import atomic_file
+
+API = "https://phenocam.nau.edu/api/"
+"""Address of the network's web service."""
+
+INTERVAL = 1.0
+"""Least time from one request to the next, seconds."""
+
+PAPER_YEARS = range(2017, 2021)
+"""Years that the paper scores at its test sites."""
+
+PAPER_MIN_YEARS = 2
+"""Years out of `PAPER_YEARS` that a site of the paper's list must have. Our reading: the paper
+gives no number."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One camera of the network.
+
+    Attributes
+    ----------
+    site : str
+        Name of the site, which is that of the camera, for example ``mead2``.
+    latitude, longitude : float
+        Degrees, north and east positive; NaN if unknown.
+    elevation, utc_offset : float
+        Metres; hours from UTC to the camera's standard time. NaN if unknown.
+    active : bool
+        Whether it still sends images.
+    first, last : date or None
+        First and last image.
+    description : str
+        Where it stands.
+    orientation : str
+        Where it looks, for example ``NE``; empty if unknown.
+    veg_type, secondary_veg_type : str
+        Vegetation in view, for example ``AG``; empty if unknown.
+    acknowledgement : str
+        What the site asks to be thanked for; empty if nothing.
+    """
+
+    site: str
+    latitude: float
+    longitude: float
+    elevation: float
+    utc_offset: float
+    active: bool
+    first: date | None
+    last: date | None
+    description: str
+    orientation: str
+    veg_type: str
+    secondary_veg_type: str
+    acknowledgement: str
+
+
+@dataclass(frozen=True)
+class RoiList:
+    """One region of interest of a camera: masks through time, and the greenness inside them.
+
+    Attributes
+    ----------
+    site, veg_type : str
+        For example ``mead2``, ``AG``.
+    number : int
+        Sequence number, for example 1000.
+    description : str
+        What is inside.
+    active : bool
+        Whether it is still extended.
+    first, last : date or None
+        First and last image.
+    site_years : float
+        Length, years; NaN if unknown.
+    missing_percent : float
+        Share of days without data; NaN if unknown.
+    one_day, three_day : str
+        Addresses of the summary files; empty if the service names none.
+    """
+
+    site: str
+    veg_type: str
+    number: int
+    description: str
+    active: bool
+    first: date | None
+    last: date | None
+    site_years: float
+    missing_percent: float
+    one_day: str
+    three_day: str
+
+    @property
+    def name(self) -> str:
+        """Site, vegetation and number as in the network's file names."""
+        return f"{self.site}_{self.veg_type}_{self.number:04d}"
+
+
+@dataclass(frozen=True)
+class MiddayImage:
+    """The image nearest to noon of a day, and its address."""
+
+    day: date
+    url: str
+
+
+@contextmanager
+def connect(cache: Path | None = None, api: str | None = None) -> Iterator[PhenoCam]:
+    """Open the network for reading, at one request a second.
+
+    Parameters
+    ----------
+    cache : Path, optional
+        Folder that keeps what was fetched.
+    api : str, optional
+        Address of the service; by default that in ``DEEPCROP_PHENOCAM``, else `API`.
+    """
+    with Web(cache, interval=INTERVAL) as web:
+        yield PhenoCam(web, api)
+
+
+class PhenoCam:
+    """The network's web service.
+
+    Parameters
+    ----------
+    web : Web
+        Sets cache and pace; `connect` makes one as the network wants it.
+    api : str, optional
+        Address of the service; by default that in ``DEEPCROP_PHENOCAM``, else `API`.
+    """
+
+    def __init__(self, web: Web, api: str | None = None) -> None:
+        self.web = web
+        self.api = (api or os.environ.get("DEEPCROP_PHENOCAM") or API).rstrip("/") + "/"
+        try:
+            self._base = httpx.URL(self.api)
+        except httpx.InvalidURL as error:
+            raise ArchiveError(f"The address of the PhenoCam service is wrong: {error}.") from None
+
+    def cameras(self) -> list[Camera]:
+        """List all cameras.
+
+        Raises
+        ------
+        ArchiveError
+            If the service does not answer, or not as expected.
+        """
+        return [_camera(record, where) for record, where in self._records("cameras/")]
+
+    def camera(self, site: str) -> Camera:
+        """Look one camera up by its site's name.
+
+        Raises
+        ------
+        NotFound
+            If the network has no such site.
+        ArchiveError
+            As `cameras`.
+        """
+        url = f"{self.api}cameras/{_checked(site)}/"
+        return _camera(self._of_site(site, lambda: self.web.json(url)), url)
+
+    def roi_lists(self, site: str | None = None, veg_type: str | None = None) -> list[RoiList]:
+        """List regions of interest, all or those of a site or a vegetation type (``AG``, …).
+
+        Raises
+        ------
+        ArchiveError
+            As `cameras`.
+        """
+        return [
+            roi
+            for roi in self._all_roi_lists
+            if site in (None, roi.site) and veg_type in (None, roi.veg_type)
+        ]
+
+    @cached_property
+    def _all_roi_lists(self) -> list[RoiList]:
+        return [_roi_list(record, where) for record, where in self._records("roilists/")]
+
+    def midday_images(self, site: str) -> list[MiddayImage]:
+        """List the colour images of a site nearest to noon, one per day, in order of time.
+
+        Raises
+        ------
+        NotFound, ArchiveError
+            As `camera`.
+        """
+        path = f"middayimages/{_checked(site)}/"
+        images = {}
+        for record, where in self._of_site(site, lambda: list(self._records(path))):
+            name = _get(record, "imgpath", str, where)
+            if "_IR_" not in name:  # cameras with an infrared twin list that as well
+                day = _get(record, "imgdate", date.fromisoformat, where)
+                images[day] = MiddayImage(day, str(self._base.join(name)))
+        return [images[day] for day in sorted(images)]
+
+    def series_urls(self, roi: RoiList, period: int = 3) -> list[str]:
+        """Addresses where a summary file may be: as the service says, then by the usual pattern."""
+        listed = {1: roi.one_day, 3: roi.three_day}[period]
+        pattern = f"/data/archive/{roi.site}/ROI/{roi.name}_{period}day.csv"
+        # The archive stands beside the service, also where a proxy gives both a prefix.
+        usual = str(self._base.join(".." + pattern))
+        return [usual] if listed in ("", usual) else [listed, usual]
+
+    def download_series(self, roi: RoiList, folder: Path, period: int = 3) -> Path:
+        """Fetch a summary file, check it, and put it into a folder under its official name.
+
+        A file that cannot be read is fetched once more, in case it was cut short on the way.
+
+        Parameters
+        ----------
+        roi : RoiList
+        folder : Path
+            Made if need be. A file of the same name is replaced.
+        period : int
+            Days that a value stands for: 1 or 3.
+
+        Raises
+        ------
+        NotFound
+            If the network has no such file.
+        SceneError
+            If this file is not what it should be; others may be fine.
+        ArchiveError
+            If the service does not answer.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / f"{roi.name}_{period}day.csv"
+        tried = []
+        for url in self.series_urls(roi, period):
+            try:
+                try:
+                    self._download(url, roi, period, target)
+                except _BadFile:
+                    self._download(url, roi, period, target)
+                return target
+            except NotFound:
+                tried.append(shown(url))
+        raise NotFound(
+            f"PhenoCam has no {period}-day summary file of {roi.name}: nothing at "
+            f"{' nor '.join(tried)}. The region may be too young, or not processed yet."
+        )
+
+    def _download(self, url: str, roi: RoiList, period: int, target: Path) -> None:
+        content = self.web.bytes(url)
+        with atomic_file(target) as part:
+            part.write_bytes(content)
+            try:
+                series = read_series(part)
+            except DeepCropError as error:
+                raise _BadFile(f"{shown(url)}: {error}".replace(str(part), target.name)) from None
+            _check_series(series, roi, period, url)
+
+    def _of_site(self, site: str, ask: Callable[[], T]) -> T:
+        try:
+            return ask()
+        except NotFound:
+            raise NotFound(
+                f"PhenoCam has no site '{site}'. Names are those of {self.api}cameras/, small and "
+                "capital letters as there."
+            ) from None
+
+    def _records(self, path: str) -> Iterator[tuple[dict[str, Any], str]]:
+        """Give the records of a list, and the address of each, from all its pages.
+
+        The service sends some lists whole, without pages.
+        """
+        base = self._base
+        url = str(base.join(path).copy_merge_params({"limit": 1000}))
+        asked: set[str] = set()
+        found = 0
+        while url:
+            asked.add(url)
+            page = self.web.json(url)
+            if isinstance(page, list):
+                page = {"count": len(page), "next": None, "results": page}
+            results = _get(page, "results", list, url)
+            found += len(results)
+            yield from ((record, url) for record in results)
+            following = page.get("next")
+            if not following:
+                break
+            # Behind a proxy the server may not know by which scheme and name it was called.
+            url = str(
+                httpx.URL(url)
+                .join(following)
+                .copy_with(scheme=base.scheme, host=base.host, port=base.port)
+            )
+            if url in asked:
+                raise ArchiveError(f"{shown(url)}: this page is said to follow itself.")
+        count = _get(page, "count", int, url)
+        if found != count:
+            raise ArchiveError(
+                f"{shown(url)}: the list has {count} entries, {found} came. Try again."
+            )
+
+
+class _BadFile(SceneError):
+    """A summary file that cannot be read."""
+
+
+def _check_series(series: CameraSeries, roi: RoiList, period: int, url: str) -> None:
+    got, wanted = f"{series.name}_{series.period}day", f"{roi.name}_{period}day"
+    if got != wanted:
+        raise SceneError(f"{shown(url)}: the file is {got}, expected {wanted}.")
+
+
+def _checked(site: str) -> str:
+    if not re.fullmatch(r"[\w.-]+", site):
+        raise NotFound(f"'{site}' is no name of a PhenoCam site, such as mead2.")
+    return site
+
+
+# Records ----------------------------------------------------------------------------------------
+
+
+def _camera(record: dict[str, Any], where: str) -> Camera:
+    _require(record, ("Sitename", "Lat", "Lon"), where)
+    about = record.get("sitemetadata") or {}
+    return Camera(
+        site=_get(record, "Sitename", str, where),
+        latitude=_get(record, "Lat", float, where, math.nan),
+        longitude=_get(record, "Lon", float, where, math.nan),
+        elevation=_get(record, "Elev", float, where, math.nan),
+        utc_offset=_get(record, "utc_offset", float, where, math.nan),
+        active=_get(record, "active", bool, where, False),
+        first=_get(record, "date_first", date.fromisoformat, where, None),
+        last=_get(record, "date_last", date.fromisoformat, where, None),
+        description=_get(about, "site_description", str, where, ""),
+        orientation=_get(about, "camera_orientation", str, where, ""),
+        veg_type=_get(about, "primary_veg_type", str, where, ""),
+        secondary_veg_type=_get(about, "secondary_veg_type", str, where, ""),
+        acknowledgement=_get(about, "site_acknowledgements", str, where, "").strip(),
+    )
+
+
+def _roi_list(record: dict[str, Any], where: str) -> RoiList:
+    _require(record, ("site", "roitype", "sequence_number"), where)
+    return RoiList(
+        site=_get(record, "site", str, where),
+        veg_type=_get(record, "roitype", str, where),
+        number=_get(record, "sequence_number", int, where),
+        description=_get(record, "description", str, where, ""),
+        active=_get(record, "active", bool, where, True),
+        first=_get(record, "first_date", date.fromisoformat, where, None),
+        last=_get(record, "last_date", date.fromisoformat, where, None),
+        site_years=_get(record, "site_years", float, where, math.nan),
+        missing_percent=_get(record, "missing_data_pct", float, where, math.nan),
+        one_day=_get(record, "one_day_summary", str, where, ""),
+        three_day=_get(record, "three_day_summary", str, where, ""),
+    )
+
+
+_REQUIRED: Any = object()
+
+
+def _require(record: Any, keys: Sequence[str], where: str) -> None:
+    """Raise `ArchiveError` unless a record has these fields, were they null."""
+    missing = [key for key in keys if not isinstance(record, dict) or key not in record]
+    if missing:
+        raise ArchiveError(
+            f"{shown(where)}: an entry without '{missing[0]}'. The service may have changed, or "
+            "this is not the address of a PhenoCam service."
+        )
+
+
+def _get(
+    record: dict[str, Any],
+    key: str,
+    convert: Callable[[Any], T],
+    where: str,
+    default: T = _REQUIRED,
+) -> T:
+    """Field of a record; ``default`` where it is absent, null or empty, unless it must be there."""
+    if default is _REQUIRED:
+        _require(record, (key,), where)
+    value = record.get(key)
+    if value in (None, "") and default is not _REQUIRED:
+        return default
+    try:
+        return convert(value)
+    except (TypeError, ValueError):
+        raise ArchiveError(
+            f"{shown(where)}: '{key}' is {value!r}, which is no such value."
+        ) from None
+
+
+# Credit -----------------------------------------------------------------------------------------
+
+
+def acknowledgement(cameras: Iterable[Camera]) -> str:
+    """Compose the text that goes with anything made from these cameras.
+
+    The network's own acknowledgement, those of the sites, and what to cite.
+    """
+    return _composed(_wishes(cameras))
+
+
+def write_acknowledgement(path: Path, cameras: Iterable[Camera]) -> None:
+    """Write `acknowledgement` to a text file, whole or not at all.
+
+    Sites that the file names already stay: their series are still beside it.
+    """
+    told = {}
+    if path.is_file():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        told = dict(line.split(": ", 1) for line in lines if re.match(r"[\w.-]+: ", line))
+    with atomic_file(path) as part:
+        part.write_text(_composed(told | _wishes(cameras)), encoding="utf-8")
+
+
+def _wishes(cameras: Iterable[Camera]) -> dict[str, str]:
+    """Say in one line what each site asks for."""
+    return {
+        camera.site: " ".join(camera.acknowledgement.split()) or "no acknowledgement of its own."
+        for camera in cameras
+    }
+
+
+def _composed(wishes: Mapping[str, str]) -> str:
+    lines = [f"{site}: {wish}" for site, wish in sorted(wishes.items())]
+    return "\n".join([ACKNOWLEDGEMENT, "", *lines, "", CITATION, ""])
+
+
+# The paper's sites ------------------------------------------------------------------------------
+
+
+def paper_candidates(roi_lists: Sequence[RoiList]) -> list[RoiList]:
+    """Regions of interest that the paper's list of 60 sites can come from, by metadata alone.
+
+    Crops (``AG``) with images in at least `PAPER_MIN_YEARS` of `PAPER_YEARS`. The paper names no
+    region, so none is asked for. `deepcrop.cameras.paper_sites` screens their series.
+    """
+    return [
+        roi
+        for roi in roi_lists
+        if roi.veg_type == "AG"
+        and roi.first is not None
+        and roi.last is not None
+        and sum(roi.first.year <= year <= roi.last.year for year in PAPER_YEARS) >= PAPER_MIN_YEARS
+    ]

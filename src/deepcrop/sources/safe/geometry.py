@@ -1,0 +1,242 @@
+"""Where points of the earth lie in a Sentinel-1 image.
+
+The orbit is that of a precise (or restituted) orbit file of ESA, else that of the annotation. A
+point is sought on it by zero Doppler (sarsen), which gives the line and the slant range; the
+annotation's polynomials lead from slant to ground range, along which the pixels lie. Positions are
+(line, pixel), 0-based, with integers at pixel centres.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from deepcrop.errors import DeepCropError
+from deepcrop.sources.archive import SceneError
+from deepcrop.sources.safe.product import Product, file_of, reading, text_of
+
+if TYPE_CHECKING:
+    from sarsen.orbit import OrbitPolyfitInterpolator
+
+_EDGE = np.timedelta64(60, "s")  # of the orbit, before and after the image
+_SPEED_OF_LIGHT = 299_792_458.0
+_ORBIT_FILE = re.compile(r"(S1[A-D])_OPER_AUX_(POE|RES)ORB_\w+_V(\d{8}T\d{6})_(\d{8}T\d{6})")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How the lines and pixels of an image lie along the orbit.
+
+    Attributes
+    ----------
+    first : datetime64[ns]
+        Time of line 0.
+    interval : float
+        Seconds from line to line.
+    shape : tuple of int
+        Lines and pixels.
+    spacing : float
+        Ground range from pixel to pixel, metres.
+    orbit : OrbitPolyfitInterpolator
+        Positions of the satellite, earth-fixed.
+    orbit_source : str
+        Name of the orbit file, or where the annotation's state vectors come from.
+    conversion : Dataset
+        Polynomials from slant to ground range, as xarray-sentinel reads them.
+    delay : ndarray (2,)
+        Zero-Doppler time minus line time, seconds, as a line in slant range time: the geolocation
+        grid's correction of the bistatic delay, which is right at mid-swath only (up to 0.2 lines).
+    """
+
+    first: np.datetime64
+    interval: float
+    shape: tuple[int, int]
+    spacing: float
+    orbit: OrbitPolyfitInterpolator
+    orbit_source: str
+    conversion: xr.Dataset
+    delay: NDArray[np.float64]
+
+
+def read_geometry(product: Product, polarization: str, orbit: Path | None = None) -> Geometry:
+    """Read how an image lies along the orbit, from its annotation and an orbit file.
+
+    Raises
+    ------
+    SceneError
+        If the annotation is missing or damaged, or the orbit file does not fit the product.
+    """
+    _need_libraries()
+    from sarsen.orbit import OrbitPolyfitInterpolator
+    from xarray_sentinel import sentinel1
+
+    annotation = file_of(product, "annotation/*.xml", polarization)
+    with reading(annotation):
+        root = ElementTree.parse(annotation).getroot()
+        first = np.datetime64(text_of(root, ".//productFirstLineUtcTime"), "ns")
+        last = np.datetime64(text_of(root, ".//productLastLineUtcTime"), "ns")
+        shape = (int(text_of(root, ".//numberOfLines")), int(text_of(root, ".//numberOfSamples")))
+        interval = _seconds(last - first) / (shape[0] - 1)
+        points = [
+            (
+                _seconds(np.datetime64(text_of(point, "azimuthTime"), "ns") - first)
+                - int(text_of(point, "line")) * interval,
+                float(text_of(point, "slantRangeTime")),
+            )
+            for point in root.iter("geolocationGridPoint")
+        ]
+        delays, ranges = np.transpose(points)
+        if orbit is None:
+            states = sentinel1.open_orbit_dataset(annotation)
+            source = f"annotation ({text_of(root, './/orbitSource').lower()})"
+        conversion = sentinel1.open_coordinate_conversion_dataset(annotation)
+        spacing = float(text_of(root, ".//rangePixelSpacing"))
+    if orbit is not None:
+        states, source = _read_orbit(orbit, product, first, last), Path(orbit).name
+    return Geometry(
+        first=first,
+        interval=interval,
+        shape=shape,
+        spacing=spacing,
+        orbit=OrbitPolyfitInterpolator.from_position(states["position"]),
+        orbit_source=source,
+        conversion=conversion,
+        delay=np.polyfit(ranges, delays, 1),
+    )
+
+
+def _read_orbit(
+    orbit: Path, product: Product, first: np.datetime64, last: np.datetime64
+) -> xr.Dataset:
+    """State vectors around an image from an orbit file of ESA (Earth Explorer XML)."""
+    from xarray_sentinel import sentinel1
+
+    orbit = Path(orbit)
+    with reading(orbit, "an orbit file of ESA, '….EOF'"):
+        root = ElementTree.parse(orbit).getroot()
+        mission = text_of(root, ".//Mission").replace("Sentinel-", "S")
+        times, positions, velocities = [], [], []
+        for state in root.iter("OSV"):
+            time = np.datetime64(text_of(state, "UTC").removeprefix("UTC="), "ns")
+            if first - _EDGE <= time <= last + _EDGE:
+                times.append(time)
+                positions.append([float(text_of(state, axis)) for axis in ("X", "Y", "Z")])
+                velocities.append([float(text_of(state, axis)) for axis in ("VX", "VY", "VZ")])
+    if mission != product.mission:
+        raise SceneError(f"{orbit} is of {mission}; {product.path.name} is of {product.mission}.")
+    if not times or times[0] > first or times[-1] < last:
+        raise SceneError(
+            f"{orbit} does not cover {product.path.name} ({_short(first)} to {_short(last)} UTC); "
+            "give the orbit file of that day, or none to use the annotation."
+        )
+    return sentinel1.make_orbit(
+        times, np.transpose(positions).tolist(), np.transpose(velocities).tolist()
+    )
+
+
+def orbit_of(product: Product, orbits: Sequence[Path]) -> Path | None:
+    """Choose the orbit file of a product by name; None if there are no orbit files at all.
+
+    Precise files are preferred to restituted ones.
+
+    Raises
+    ------
+    DeepCropError
+        If a file has another name than ESA's.
+    SceneError
+        If none of the files fits the product.
+    """
+    if not orbits:
+        return None
+    fitting = []
+    for path in map(Path, orbits):
+        name = _ORBIT_FILE.match(path.name)
+        if name is None:
+            raise DeepCropError(
+                f"{path}: expected an orbit file under its original name, for example "
+                "'S1B_OPER_AUX_POEORB_OPOD_20220112T111837_V20211222T225942_20211224T005942.EOF'."
+            )
+        mission, kind, start, stop = name.groups()
+        covers = _stamp(start) <= product.start and product.stop <= _stamp(stop)
+        if mission == product.mission and covers:
+            fitting.append((kind, path))
+    if not fitting:
+        raise SceneError(
+            f"None of the {len(orbits)} orbit files is of {product.mission} and covers "
+            f"{product.path.name}; add its file, or give none at all to use the annotations."
+        )
+    return min(fitting)[1]  # POE, precise, comes before RES, restituted
+
+
+def _stamp(text: str) -> np.datetime64:
+    """Time as it is written in file names."""
+    return np.datetime64(datetime.strptime(text, "%Y%m%dT%H%M%S"), "ns")
+
+
+def locate(
+    geometry: Geometry, ecef: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Find points of the earth in an image.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Of the image.
+    ecef : ndarray (3, rows, cols)
+        Earth-centred, earth-fixed coordinates (EPSG:4978), metres.
+
+    Returns
+    -------
+    line, pixel : ndarray (rows, cols)
+        May lie outside the image; NaN where the image cannot see the point: on the left of the
+        track, or beyond the times for which the annotation has ground range polynomials.
+    """
+    _need_libraries()
+    from sarsen.geocoding import backward_geocode
+    from xarray_sentinel import slant_range_time_to_ground_range
+
+    target = xr.DataArray(ecef, dims=("axis", "y", "x"), coords={"axis": [0, 1, 2]})
+    # The default tolerance, a metre along the track, would be a tenth of a line.
+    seen = backward_geocode(target, geometry.orbit, zero_doppler_distance=0.01)
+    distance, velocity = (
+        seen[name].transpose("axis", "y", "x").values
+        for name in ("dem_distance", "satellite_velocity")
+    )
+    range_time = 2 / _SPEED_OF_LIGHT * np.sqrt((distance**2).sum(axis=0))
+    ground_range = slant_range_time_to_ground_range(
+        seen["azimuth_time"], xr.DataArray(range_time, dims=("y", "x")), geometry.conversion
+    )
+    time = _seconds(seen["azimuth_time"].values - geometry.first)
+    line = (time - np.polyval(geometry.delay, range_time)) / geometry.interval
+    # Sentinel-1 looks to the right; a mirrored point on the left has the same range and time.
+    right = np.cross(velocity, ecef - distance, axis=0)
+    visible = (distance * right).sum(axis=0) > 0
+    pixel = np.where(visible, ground_range.transpose("y", "x").values / geometry.spacing, np.nan)
+    return np.where(np.isfinite(pixel), line, np.nan), pixel
+
+
+def _need_libraries() -> None:
+    try:
+        import sarsen  # noqa: F401
+        import xarray_sentinel  # noqa: F401
+    except ImportError as error:
+        raise DeepCropError(
+            f"Sentinel-1 SAFE products need 'pip install deepcrop[safe]' ({error})."
+        ) from error
+
+
+def _seconds(duration: Any) -> Any:
+    return duration / np.timedelta64(10**9, "ns")
+
+
+def _short(time: np.datetime64) -> str:
+    return str(time.astype("datetime64[s]"))

@@ -1,0 +1,255 @@
+"""Sentinel-1 GRD products in ESA's SAFE format: the manifest, and the tables of an image.
+
+A product is a folder with a manifest and, for each polarization, a measurement (GeoTIFF of DN), an
+annotation, and a table each of calibration and of thermal noise (XML). Lines and pixels of an image
+are 0-based, with integers at pixel centres.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+
+from deepcrop.sources.archive import SceneError
+
+
+@dataclass(frozen=True)
+class Product:
+    """What the manifest of a product says.
+
+    Attributes
+    ----------
+    path : Path
+        The SAFE folder.
+    mission : str
+        For example ``S1B``.
+    start, stop : datetime64[ns]
+        Times of the first and last line, UTC.
+    relative_orbit : int
+        At the start.
+    polarizations : tuple of str
+        In lower case, for example ``("vv", "vh")``.
+    """
+
+    path: Path
+    mission: str
+    start: np.datetime64
+    stop: np.datetime64
+    relative_orbit: int
+    polarizations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """A quantity given along range at some lines of the image.
+
+    Attributes
+    ----------
+    lines : ndarray (n,)
+        Rising.
+    pixels, values : tuple of ndarray
+        One array each per line; their lengths may differ from line to line.
+    """
+
+    lines: NDArray[np.float64]
+    pixels: tuple[NDArray[np.float64], ...]
+    values: tuple[NDArray[np.float64], ...]
+
+    def at(self, lines: NDArray[np.intp], pixels: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Interpolate bilinearly at every line and pixel: (lines, pixels)."""
+        along = [np.interp(pixels, *pair) for pair in zip(self.pixels, self.values, strict=True)]
+        weights = [np.interp(lines, self.lines, unit) for unit in np.eye(self.lines.size)]
+        return np.stack(weights, axis=1) @ np.stack(along)
+
+
+@dataclass(frozen=True)
+class AzimuthNoise:
+    """Factor of the noise along azimuth within a block of one swath; all bounds are included."""
+
+    first_line: int
+    last_line: int
+    first_pixel: int
+    last_pixel: int
+    lines: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Thermal noise of an image, in DN²: along range, times a factor along azimuth.
+
+    Products of processors before IPF 2.90 have no factor along azimuth.
+    """
+
+    along_range: Vectors
+    along_azimuth: tuple[AzimuthNoise, ...]
+
+    def at(self, lines: NDArray[np.intp], pixels: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Noise at every line and pixel: (lines, pixels), DN²."""
+        power = self.along_range.at(lines, pixels)
+        for block in self.along_azimuth:
+            rows = (lines >= block.first_line) & (lines <= block.last_line)
+            cols = (pixels >= block.first_pixel) & (pixels <= block.last_pixel)
+            factor = np.interp(lines[rows], block.lines, block.values)
+            power[np.ix_(rows, cols)] *= factor[:, None]
+        return power
+
+
+def open_product(safe: Path) -> Product:
+    """Read the manifest of a product.
+
+    Raises
+    ------
+    SceneError
+        If the folder is no SAFE product or no GRD.
+    """
+    safe = Path(safe)
+    manifest = safe / "manifest.safe"
+    if not manifest.is_file():
+        raise SceneError(
+            f"{safe} is no SAFE product: it has no 'manifest.safe'; expected the unpacked folder "
+            "'S1…_GRD…_….SAFE'."
+        )
+    with reading(manifest):
+        root = ElementTree.parse(manifest).getroot()
+        kind = text_of(root, ".//{*}productType")
+        product = Product(
+            path=safe,
+            mission="S1" + text_of(root, ".//{*}platform/{*}number"),
+            start=np.datetime64(text_of(root, ".//{*}startTime"), "ns"),
+            stop=np.datetime64(text_of(root, ".//{*}stopTime"), "ns"),
+            relative_orbit=int(text_of(root, ".//{*}relativeOrbitNumber[@type='start']")),
+            polarizations=tuple(
+                (node.text or "").lower()
+                for node in root.iterfind(".//{*}transmitterReceiverPolarisation")
+            ),
+        )
+    if kind != "GRD":
+        raise SceneError(f"{safe} is a Sentinel-1 {kind} product; expected GRD.")
+    return product
+
+
+def read_calibration(product: Product, polarization: str) -> Vectors:
+    """Read the sigmaNought vectors of an image.
+
+    Raises
+    ------
+    SceneError
+        If the file is missing or damaged.
+    """
+    path = file_of(product, "annotation/calibration/calibration-*.xml", polarization)
+    with reading(path):
+        return _vectors(ElementTree.parse(path).getroot(), "calibrationVector", "sigmaNought")
+
+
+def noise_removed(product: Product, polarization: str) -> bool:
+    """Say whether the processor of the product has removed the thermal noise already.
+
+    Raises
+    ------
+    SceneError
+        If the annotation is missing or damaged.
+    """
+    annotation = file_of(product, "annotation/*.xml", polarization)
+    with reading(annotation):
+        root = ElementTree.parse(annotation).getroot()
+        return root.findtext(".//thermalNoiseCorrectionPerformed") == "true"
+
+
+def read_noise(product: Product, polarization: str) -> Noise:
+    """Read the noise vectors of an image.
+
+    xarray-sentinel gives the azimuth noise of the first swath only.
+
+    Raises
+    ------
+    SceneError
+        If the file is missing or damaged, or its numbers are no DN² (products before July 2015).
+    """
+    path = file_of(product, "annotation/calibration/noise-*.xml", polarization)
+    with reading(path):
+        root = ElementTree.parse(path).getroot()
+        if root.find(".//noiseRangeVector") is not None:
+            along_range = _vectors(root, "noiseRangeVector", "noiseRangeLut")
+        else:  # before IPF 2.90
+            along_range = _vectors(root, "noiseVector", "noiseLut")
+        along_azimuth = tuple(
+            AzimuthNoise(
+                first_line=int(text_of(node, "firstAzimuthLine")),
+                last_line=int(text_of(node, "lastAzimuthLine")),
+                first_pixel=int(text_of(node, "firstRangeSample")),
+                last_pixel=int(text_of(node, "lastRangeSample")),
+                lines=_numbers(node, "line"),
+                values=_numbers(node, "noiseAzimuthLut"),
+            )
+            for node in root.iter("noiseAzimuthVector")
+        )
+    largest = max(float(values.max()) for values in along_range.values)
+    if largest < 1:
+        raise SceneError(
+            f"{path}: the noise vectors reach {largest:g} only, expected hundreds of DN²; products "
+            "processed before July 2015 have them on another scale. Get the reprocessed product."
+        )
+    return Noise(along_range, along_azimuth)
+
+
+def _vectors(root: ElementTree.Element, tag: str, quantity: str) -> Vectors:
+    nodes = list(root.iter(tag))
+    if not nodes:
+        raise ValueError(f"no '{tag}'")
+    pixels = tuple(_numbers(node, "pixel") for node in nodes)
+    values = tuple(_numbers(node, quantity) for node in nodes)
+    lines = np.array([float(text_of(node, "line")) for node in nodes])
+    return Vectors(lines, pixels, values)
+
+
+def _numbers(node: ElementTree.Element, tag: str) -> NDArray[np.float64]:
+    return np.array(text_of(node, tag).split(), np.float64)
+
+
+def file_of(product: Product, pattern: str, polarization: str) -> Path:
+    """Find the file of a polarization, under ESA's name or a short one (``iw-vv.xml``).
+
+    Raises
+    ------
+    SceneError
+        If there is none, or more than one.
+    """
+    marked = re.compile(rf"-{polarization}[-.]")
+    found = [path for path in sorted(product.path.glob(pattern)) if marked.search(path.name)]
+    if len(found) != 1:
+        raise SceneError(
+            f"{product.path}: {len(found) or 'no'} files '{pattern}' of {polarization.upper()}; "
+            "expected one. Unpack the product again, completely."
+        )
+    return found[0]
+
+
+@contextmanager
+def reading(
+    path: Path, what: str = "a file of a complete Sentinel-1 GRD product"
+) -> Iterator[None]:
+    """Name a file whose reading fails, in a `SceneError`; ``what`` it was expected to be."""
+    try:
+        yield
+    except (
+        *(OSError, RasterioError, ElementTree.ParseError),
+        *(ValueError, TypeError, KeyError, IndexError, AssertionError),
+    ) as error:
+        raise SceneError(f"{path} cannot be read ({error}); expected {what}.") from error
+
+
+def text_of(node: ElementTree.Element, tag: str) -> str:
+    """Text of a part of an XML tree; a ValueError that names the part if there is none."""
+    text = node.findtext(tag)
+    if not text:
+        raise ValueError(f"no '{tag.removeprefix('.//')}'")
+    return text

@@ -1,0 +1,1 @@
+"""STAC archives: search, products, reading of Cloud-Optimized GeoTIFFs."""

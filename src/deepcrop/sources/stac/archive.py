@@ -1,0 +1,429 @@
+"""Sentinel-2 and Sentinel-1 from STAC archives: Planetary Computer and Earth Search.
+
+A search lists the products over an area, keeps the newest version of each, decides what their
+numbers mean, and puts those of one solar day and one relative orbit together as a scene. All that
+reading takes is then in the scene, so that it can be read tile by tile, by other threads and other
+processes, and always comes out the same.
+
+Pixels come through odc-stac onto the grid that is asked for. Where a product lies on that grid, its
+pixels are taken as they are. From another UTM zone, scene classes are those of the nearest pixel;
+reflectance and power are bilinear, which stays within the values around it, between pixels that
+have data. Each product becomes reflectance by its own offset, or sigma0 by its own angles, before
+products are put side by side.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import Any
+
+import numpy as np
+import odc.stac
+import pystac
+import rasterio
+from numpy.typing import NDArray
+from odc.geo import CRS
+from odc.geo.geobox import GeoBox
+
+from deepcrop.cube.contract import OPTICAL_BANDS, RADIOMETRIES, SAR_BANDS
+from deepcrop.sources.archive import CLEAR_CLASSES, SENSORS, ArchiveError, Scene, SceneError
+from deepcrop.sources.http import NotFound, Refused, Web
+from deepcrop.sources.sentinel1 import (
+    Angles,
+    AnnotationError,
+    angles_from_annotation,
+    angles_from_footprint,
+    sigma0,
+)
+from deepcrop.sources.sentinel2 import (
+    Sample,
+    Scaling,
+    scaling_by_baseline,
+    scaling_by_flag,
+    scaling_by_raster_bands,
+)
+from deepcrop.sources.stac.cog_reader import Cogs
+from deepcrop.sources.stac.products import (
+    Product,
+    best_orbit,
+    newest,
+    on_grid,
+    outline,
+    passes,
+    product_of,
+)
+from deepcrop.sources.stac.search import search_items
+
+PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
+"""STAC API of Planetary Computer; the environment variable DEEPCROP_PC names another."""
+
+EARTH_SEARCH = "https://earth-search.aws.element84.com/v1"
+"""STAC API of Earth Search; the environment variable DEEPCROP_EARTH_SEARCH names another."""
+
+_PIXELS = {"scl": ("uint8", 0), "vv": ("float32", -32768), "vh": ("float32", -32768)}
+_BAND_PIXELS = ("uint16", 0)  # type and nodata
+_SAMPLE_SIDE = 512  # pixels of a whole product that its offset is checked on
+_BLOCK = 512  # side of a block of a file, pixels
+_BYTES = {"scl": 0.015, "vv": 4.0, "vh": 4.0}  # per 10 m pixel in real products, compressed
+_BAND_BYTES = 1.6
+
+
+@dataclass
+class StacArchive:
+    """Satellite images behind a STAC API; an `Archive`.
+
+    Attributes
+    ----------
+    name : str
+        Name on the command line.
+    title : str
+        Name for people.
+    address : str
+        Root of the API.
+    collections : dict of str to str
+        Collection of each sensor that the archive has.
+    scaling : callable
+        Decides the offset of a Sentinel-2 product.
+    signed : bool
+        Whether files need a token of Planetary Computer.
+    orbits : str or int
+        Relative orbits of the radar: ``"best"``, the one that covers most of the area most often;
+        ``"all"``; or a number. One orbit sees a field always under the same angle.
+    max_cloud : float
+        Most cloud cover of a Sentinel-2 product, percent. A product that does not state it stays,
+        unless the server leaves it out.
+    keep : tuple of int
+        Scene classes that are not masked.
+    tries : int
+        How often anything is tried.
+    pause : float
+        Seconds before the second try; doubles from try to try.
+    """
+
+    name: str
+    title: str
+    address: str
+    collections: dict[str, str]
+    scaling: Callable[[Mapping[str, Any], Sample], Scaling]
+    signed: bool = False
+    orbits: str | int = "best"
+    max_cloud: float = 100.0
+    keep: tuple[int, ...] = CLEAR_CLASSES
+    tries: int = 5
+    pause: float = 1.0
+    _cogs: Cogs = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.address = self.address.rstrip("/")
+        self._cogs = Cogs(self.signed, self.tries, self.pause)
+
+    # Search ---------------------------------------------------------------------------------------
+
+    def search(self, box: GeoBox, start: date, end: date, sensor: str) -> list[Scene]:
+        """Scenes that touch ``box`` from ``start`` to ``end`` (both included), in order of time.
+
+        Of products of the same acquisition only the newest version is kept. Sentinel-1 is that of
+        the IW mode with VV and VH.
+
+        Raises
+        ------
+        ArchiveError
+            If the archive does not answer, refuses, or does not have the sensor.
+
+        Warns
+        -----
+        OffsetWarning
+            If the offset that the archive states for a product is not what its pixels show.
+        """
+        self._check_sensor(sensor)
+        optical = sensor == "optical"
+        items = search_items(
+            self.address,
+            self.collections[sensor],
+            box,
+            start,
+            end,
+            max_cloud=self.max_cloud if optical else 100.0,
+            tries=self.tries,
+            pause=self.pause,
+        )
+        found = (product_of(item, sensor, box) for item in items)
+        products = [p for p in found if p and (p.cloud_cover or 0) <= self.max_cloud]
+        groups = passes(newest(products), box)
+        if not optical and self.orbits != "all":
+            orbit = best_orbit(groups, box) if self.orbits == "best" else self.orbits
+            groups = [group for group in groups if group[0].relative_orbit == orbit]
+        prepare = self._prepare_optical if optical else self._prepare_radar
+        pool = ThreadPoolExecutor(8)
+        try:
+            every = (product for group in groups for product in group)
+            sources = pool.map(prepare, every)
+            scenes = [_scene(sensor, group, [next(sources) for _ in group]) for group in groups]
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error nothing new begins
+        return sorted(scenes, key=lambda scene: scene.time)
+
+    def _check_sensor(self, sensor: str) -> None:
+        if sensor in self.collections:
+            return
+        if sensor not in SENSORS:
+            raise ArchiveError(f"Sensor '{sensor}'; expected {' or '.join(SENSORS)}.")
+        raise ArchiveError(
+            f"{self.title} ({self.name}) has no Sentinel-1 that fits the cube. Planetary Computer "
+            "(pc) and Google Earth Engine (ee) have it: fetch from one of them, or fetch only "
+            "optical images."
+        )
+
+    def _prepare_optical(self, product: Product) -> dict[str, Any]:
+        """Collect what reading a Sentinel-2 product takes: its files and its scaling."""
+        try:
+            scaling = self.scaling(product.item, lambda: self._sample(product.item))
+        except (SceneError, Refused) as error:  # of this product; raised when it is read
+            return {"item": product.item, "problem": str(error), "why": "unknown"}
+        return {"item": product.item, "scaling": scaling.bands, "why": scaling.why}
+
+    def _sample(self, item: Mapping[str, Any]) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+        """Read the blue band and the classes of a whole product from its overviews."""
+
+        def read(path: str) -> NDArray:
+            with rasterio.open(path) as raster:
+                return raster.read(1, out_shape=(_SAMPLE_SIDE, _SAMPLE_SIDE))
+
+        blue, classes = (
+            self._cogs.read(item["assets"][band]["href"], _label(item, band), read)
+            for band in ("blue", "scl")
+        )
+        return blue, classes
+
+    def _prepare_radar(self, product: Product) -> dict[str, Any]:
+        """Collect what reading a Sentinel-1 product takes: its files and its angles."""
+        source = product.item["id"].removesuffix("_rtc")
+        try:
+            with Web(tries=self.tries, pause=self.pause) as web:
+                item = web.json(f"{self.address}/collections/sentinel-1-grd/items/{source}")
+            annotation = self._cogs.text(item["assets"]["schema-product-vv"]["href"])
+            angles = angles_from_annotation(annotation)
+            why = f"annotation of {source}"
+        except (NotFound, Refused, KeyError, AnnotationError) as error:
+            angles = angles_from_footprint(outline(product.item), product.ascending)
+            reason = "the archive has none"
+            if isinstance(error, Refused):
+                reason = "the archive refuses it"
+            elif isinstance(error, AnnotationError):
+                reason = str(error)
+            why = f"approximate, from the footprint; annotation of {source}: {reason}"
+        return {"item": product.item, "angles": angles.to_json(), "why": why}
+
+    # Read -----------------------------------------------------------------------------------------
+
+    def read(self, scene: Scene, box: GeoBox) -> dict[str, NDArray]:
+        """Pixels of a scene on ``box``, as `Archive.read` has them, ``scl`` among the optical.
+
+        Where products overlap, a pixel is that of the first with data there: products of the
+        grid's own UTM zone before others, the newest first.
+
+        Raises
+        ------
+        SceneError
+            If a file is missing or damaged, or a product does not say what its numbers mean.
+        ArchiveError
+            If the archive does not serve any more.
+        """
+        products = scene.source["products"]
+        for product in products:
+            if "problem" in product:
+                raise SceneError(product["problem"])
+        read = self._read_optical if scene.sensor == "optical" else self._read_radar
+        return read(sorted(products, key=lambda product: _lies_elsewhere(product, box)), box)
+
+    def _read_optical(
+        self, products: Sequence[Mapping[str, Any]], box: GeoBox
+    ) -> dict[str, NDArray]:
+        bands = {name: np.full(box.shape, np.nan, np.float32) for name in OPTICAL_BANDS}
+        scl = np.zeros(box.shape, np.uint8)
+        for product in products:
+            classes = self._load(product["item"], "scl", box)
+            new = (scl == 0) & (classes != 0)
+            if np.isin(classes[new], self.keep).any():  # else there is nothing else to read
+                scaling = Scaling(product["scaling"], product["why"])
+                numbers = {name: self._load(product["item"], name, box) for name in bands}
+                new &= np.logical_and.reduce([values != 0 for values in numbers.values()])
+                for name, values in numbers.items():
+                    bands[name][new] = scaling.reflectance(name, values[new])
+            scl[new] = classes[new]
+        masked = ~np.isin(scl, self.keep)
+        for values in bands.values():
+            values[masked] = np.nan
+        return {**bands, "scl": scl}
+
+    def _read_radar(self, products: Sequence[Mapping[str, Any]], box: GeoBox) -> dict[str, NDArray]:
+        bands = {name: np.full(box.shape, np.nan, np.float32) for name in SAR_BANDS}
+        taken = np.zeros(box.shape, bool)
+        for product in products:
+            power = {name: self._load(product["item"], name, box) for name in bands}
+            new = ~taken
+            for name, values in power.items():
+                new &= np.isfinite(values) & (values != _PIXELS[name][1])
+            if not new.any():
+                continue
+            angles = Angles.from_json(product["angles"]).on(box)[new]
+            for name, values in power.items():
+                bands[name][new] = sigma0(values[new], angles)
+            taken |= new
+        return bands
+
+    def _load(self, item: Mapping[str, Any], band: str, box: GeoBox) -> NDArray:
+        """Read a band of a product on a grid; a file that lies beside it is not asked for."""
+        kind, nodata = _PIXELS.get(band, _BAND_PIXELS)
+        only = pystac.Item.from_dict(dict(item) | {"assets": {band: item["assets"][band]}})
+
+        def read(path: str) -> NDArray:
+            data = odc.stac.load(
+                [only],
+                bands=[band],
+                geobox=box,
+                groupby="id",
+                resampling="nearest" if band == "scl" else "bilinear",
+                dtype=kind,
+                nodata=nodata,
+                stac_cfg={"*": {"assets": {"*": {"data_type": kind, "nodata": nodata}}}},
+                patch_url=lambda _: path,
+            )
+            return data[band].values[0]
+
+        return self._cogs.read(item["assets"][band]["href"], _label(item, band), read)
+
+    # What it takes, and what it is ----------------------------------------------------------------
+
+    def size(self, scene: Scene, box: GeoBox) -> int:
+        """Bytes that `read` will about move.
+
+        Files are read in blocks, so half a block is added to each side of the area. Where the
+        archive states the size of a file, the part of its footprint that is read counts; else
+        1.6 bytes for a 10 m pixel (4 for radar), as real products have.
+        """
+        around = box.pad(_BLOCK // 2).extent
+        total = 0.0
+        for product in scene.source["products"]:
+            footprint = on_grid(product["item"]["geometry"], box)
+            area = (footprint & around).area
+            for band, asset in product["item"]["assets"].items():
+                if "file:size" in asset:
+                    total += asset["file:size"] * area / footprint.area
+                else:
+                    total += _BYTES.get(band, _BAND_BYTES) * area / 100
+        return round(total)
+
+    def attrs(self, sensor: str, scenes: Sequence[Scene]) -> dict[str, Any]:
+        """Attributes of a group of the cube; ``attribution`` is what Copernicus asks to be said."""
+        years = sorted({str(scene.time)[:4] for scene in scenes})
+        attrs = {
+            "source": self.title,
+            "collection": self.collections[sensor],
+            "attribution": f"contains modified Copernicus Sentinel data {', '.join(years)}",
+        }
+        if sensor == "optical":
+            return attrs | {
+                "processing_baseline": _joined(s.notes["processing_baseline"] for s in scenes),
+                "offset": _joined(scene.notes["offset"] for scene in scenes),
+                "mask": f"scene classes {', '.join(map(str, self.keep))} kept",
+            }
+        rough = sum("approximate" in scene.notes["incidence"] for scene in scenes)
+        return attrs | {
+            "processing_baseline": "not stated by the archive",
+            "radiometry": RADIOMETRIES[rough > 0],
+            "incidence": "annotation of the source products"
+            + (f", approximate for {rough} of {len(scenes)} scenes" if rough else ""),
+        }
+
+
+def planetary_computer(address: str | None = None, **options: Any) -> StacArchive:
+    """Microsoft Planetary Computer: Sentinel-2 L2A, and Sentinel-1 RTC.
+
+    Files are read with tokens that it gives to everybody. The settings of planetary-computer hold:
+    ``PC_SDK_SAS_URL`` for another token service, ``PC_SDK_SUBSCRIPTION_KEY`` for a key.
+
+    Parameters
+    ----------
+    address : str, optional
+        Root of the STAC API; by default that in ``DEEPCROP_PC``, else `PLANETARY_COMPUTER`.
+    **options
+        ``orbits``, ``max_cloud``, ``keep``, ``tries`` and ``pause`` of `StacArchive`.
+    """
+    return StacArchive(
+        "pc",
+        "Microsoft Planetary Computer",
+        address or os.environ.get("DEEPCROP_PC") or PLANETARY_COMPUTER,
+        {"optical": "sentinel-2-l2a", "sar": "sentinel-1-rtc"},
+        scaling_by_baseline,
+        signed=True,
+        **options,
+    )
+
+
+def earth_search(address: str | None = None, **options: Any) -> StacArchive:
+    """Earth Search: Sentinel-2 L2A, collection 1.
+
+    Parameters
+    ----------
+    address : str, optional
+        Root of the STAC API; by default that in ``DEEPCROP_EARTH_SEARCH``, else `EARTH_SEARCH`.
+    **options
+        ``orbits``, ``max_cloud``, ``keep``, ``tries`` and ``pause`` of `StacArchive`.
+    """
+    return StacArchive(
+        "earth-search",
+        "Earth Search",
+        address or os.environ.get("DEEPCROP_EARTH_SEARCH") or EARTH_SEARCH,
+        {"optical": "sentinel-2-c1-l2a"},
+        scaling_by_raster_bands,
+        **options,
+    )
+
+
+def earth_search_legacy(address: str | None = None, **options: Any) -> StacArchive:
+    """Earth Search: Sentinel-2 L2A, the collection before collection 1; as `earth_search`.
+
+    What it states of the offset is checked against the pixels of each product made since 2022, so
+    a search takes longer.
+    """
+    return replace(
+        earth_search(address, **options),
+        name="earth-search-v0",
+        collections={"optical": "sentinel-2-l2a"},
+        scaling=scaling_by_flag,
+    )
+
+
+def _scene(sensor: str, products: Sequence[Product], sources: list[dict[str, Any]]) -> Scene:
+    clouds = [p.cloud_cover for p in products if p.cloud_cover is not None]
+    notes = {"offset" if sensor == "optical" else "incidence": _joined(s["why"] for s in sources)}
+    if sensor == "optical":
+        baselines = (p.version[0] for p in products)
+        notes["processing_baseline"] = _joined(f"{b:05.2f}" if b else "unknown" for b in baselines)
+    return Scene(
+        sensor,
+        min(product.time for product in products),
+        tuple(product.item["id"] for product in products),
+        products[0].relative_orbit,
+        float(np.mean(clouds)) if clouds else None,
+        notes,
+        {"products": sources},
+    )
+
+
+def _lies_elsewhere(product: Mapping[str, Any], box: GeoBox) -> bool:
+    code = product["item"]["properties"].get("proj:code")
+    return code is None or CRS(code) != box.crs
+
+
+def _label(item: Mapping[str, Any], band: str) -> str:
+    return f"{item['id']}, asset {item['assets'][band]['name']}"
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(texts))

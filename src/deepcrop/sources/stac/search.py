@@ -1,0 +1,174 @@
+"""Searching a STAC API: all items of a collection over a grid and a period, each once."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pystac
+import tenacity
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from pystac_client import Client
+from pystac_client.errors import ClientTypeError
+from pystac_client.exceptions import APIError
+from pystac_client.stac_api_io import StacApiIO
+from pystac_client.warnings import PystacClientWarning
+from urllib3 import Retry
+from urllib3.exceptions import MaxRetryError, ResponseError
+
+from deepcrop.sources.archive import ArchiveError
+from deepcrop.sources.http import LONGEST_PAUSE, USER_AGENT, shown
+
+_PAGE = 100  # items; a server may give fewer at a time
+_UNUSABLE = (  # what pystac-client makes of an answer that is an error, or is not STAC
+    APIError,
+    ClientTypeError,
+    PystacClientWarning,
+    pystac.STACError,
+    ValueError,
+    KeyError,
+)
+
+
+def search_items(
+    address: str,
+    collection: str,
+    box: GeoBox,
+    start: date,
+    end: date,
+    *,
+    max_cloud: float = 100.0,
+    tries: int = 5,
+    pause: float = 1.0,
+) -> list[dict[str, Any]]:
+    """List the items whose bounding box touches that of a grid.
+
+    Parameters
+    ----------
+    address : str
+        Root of the API.
+    collection : str
+        Name of the collection.
+    box : GeoBox
+        The grid.
+    start, end : date
+        First and last day, UTC, both included.
+    max_cloud : float
+        Percent. The server is asked to leave out what is cloudier only if it says that it can; the
+        answer may hold cloudier items.
+    tries, pause : int, float
+        How often a request is made if the server is busy or the connection breaks, and seconds
+        before the second; doubles from try to try.
+
+    Returns
+    -------
+    list of dict
+        As the server gave them.
+
+    Raises
+    ------
+    ArchiveError
+        If the server does not answer, refuses, or is no STAC API.
+    """
+    items: dict[str, dict[str, Any]] = {}
+    try:
+        client = Client.open(address, stac_io=_PatientIO(tries, pause))
+        cloud = {} if max_cloud >= 100 else _cloud_filter(client, max_cloud)
+        for bounds in bounds_in_degrees(box):
+            search = client.search(
+                collections=[collection],
+                bbox=bounds,
+                datetime=f"{start}/{end}",
+                limit=_PAGE,
+                **cloud,
+            )
+            items |= {item["id"]: item for item in search.items_as_dicts()}
+    except _UNUSABLE as error:
+        status = getattr(error, "status_code", None)
+        reason = f"status {status}" if status else type(error).__name__
+        raise ArchiveError(
+            f"{shown(address)} does not serve a search of '{collection}' ({reason}). Check the "
+            "address and the connection, or try again later."
+        ) from None
+    return list(items.values())
+
+
+def bounds_in_degrees(box: GeoBox) -> list[tuple[float, float, float, float]]:
+    """West, south, east, north of a grid: two of them where it crosses the date line."""
+    left, bottom, right, top = box.boundingbox.bbox
+    xs, ys = np.linspace(left, right, 21), np.linspace(bottom, top, 21)
+    x = np.concatenate([xs, xs, np.full(21, left), np.full(21, right)])
+    y = np.concatenate([np.full(21, bottom), np.full(21, top), ys, ys])
+    to_degrees = Transformer.from_crs(str(box.crs), "EPSG:4326", always_xy=True)
+    longitude, latitude = to_degrees.transform(x, y)
+    longitude = longitude[0] + (longitude - longitude[0] + 180) % 360 - 180
+    west, east = float(longitude.min()), float(longitude.max())
+    south, north = float(latitude.min()), float(latitude.max())
+    if west < -180:
+        return [(west + 360, south, 180.0, north), (-180.0, south, east, north)]
+    if east > 180:
+        return [(west, south, 180.0, north), (-180.0, south, east - 360, north)]
+    return [(west, south, east, north)]
+
+
+def _cloud_filter(client: Client, max_cloud: float) -> dict[str, Any]:
+    """Ask for the less cloudy in a language that the server says it speaks."""
+    if client.conforms_to("QUERY"):
+        return {"query": {"eo:cloud_cover": {"lte": max_cloud}}}
+    # Under an older name of the language, or with its form as text only, nothing is asked for.
+    if client.conforms_to("FILTER") and any(
+        name.endswith("cql2-json") for name in client.get_conforms_to()
+    ):
+        cover = {"op": "<=", "args": [{"property": "eo:cloud_cover"}, max_cloud]}
+        return {"filter": cover, "filter_lang": "cql2-json"}
+    return {}
+
+
+class _PatientIO(StacApiIO):
+    """Requests of the API, made again where the server is busy or the connection breaks."""
+
+    def __init__(self, tries: int, pause: float) -> None:
+        busy = _Retry(
+            total=tries,
+            connect=0,
+            read=0,
+            status=tries,
+            backoff_factor=pause,
+            status_forcelist=(429, 500, 502, 503, 504),
+            allowed_methods=None,  # a search is a POST, and may be made again
+            raise_on_status=False,
+        )
+        super().__init__(max_retries=busy, headers={"User-Agent": USER_AGENT})
+        self._again = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(tries),
+            wait=tenacity.wait_exponential(multiplier=pause, max=60),
+            retry=tenacity.retry_if_exception(_is_broken),
+            reraise=True,
+        )
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Keep a limit to the server's silence, which `Client.open` would take away."""
+        super().update(*args, **kwargs)
+        self.timeout = 60.0
+
+    def request(self, *args: Any, **kwargs: Any) -> str:
+        """Make a request, again and again if need be."""
+        return self._again(super().request, *args, **kwargs)
+
+
+class _Retry(Retry):
+    """As urllib3's, which waits as long as it is asked to, were it for hours; this one does not."""
+
+    def increment(self, method: str | None = None, url: str | None = None, *rest: Any, **more: Any):
+        """Count a try; an answer that is not worth waiting for is the last."""
+        response = more.get("response")
+        if response is not None and (self.get_retry_after(response) or 0) > LONGEST_PAUSE:
+            raise MaxRetryError(more["_pool"], url or "", ResponseError("too long a pause"))
+        return super().increment(method, url, *rest, **more)
+
+
+def _is_broken(error: BaseException) -> bool:
+    """Whether there was no whole answer, as against one that refuses."""
+    return isinstance(error, APIError) and getattr(error, "status_code", None) is None

@@ -1,0 +1,1 @@
+"""Files on disk: resumable folders, atomic files, progress."""

@@ -1,0 +1,29 @@
+"""Progress bar with time left, and Ctrl-C."""
+
+from __future__ import annotations
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+try:
+    import fcntl
+except ImportError:  # Windows: two runs at once are not noticed there
+    fcntl = None  # type: ignore[assignment]
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether an error is Ctrl-C: one that comes within a compiled function is a SystemError."""
+    return isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
+
+
+def progress_bar() -> Progress:
+    """Progress bar with counts and the time left, as all long commands show it (on stderr)."""
+    from rich.console import Console
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("time left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )

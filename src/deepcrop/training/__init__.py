@@ -1,0 +1,1 @@
+"""Train the network: samples, augmentation, fitting, experiments."""

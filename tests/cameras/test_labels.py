@@ -1,0 +1,133 @@
+import math
+
+import numpy as np
+import pytest
+from tests.helpers.camera_files import camera_file, greenness, row, season_file
+
+from deepcrop.cameras.crop_table import read_crops
+from deepcrop.cameras.label_figure import camera_figure
+from deepcrop.cameras.labels import growing_window, label_series, observation_weights
+from deepcrop.sources.phenocam.summary_files import read_series
+
+
+def of_year(result, year):
+    return next(site_year for site_year in result.years if site_year.year == year)
+
+
+def main_season(site_year):
+    return next(season for season in site_year.seasons if season.slot == 1)
+
+
+def test_weights(tmp_path):
+    rows = [
+        row("2020-01-01", count="57"),
+        row("2020-01-02", count="1"),
+        row("2020-01-03", count="0"),
+        row("2020-01-04", "NA", "NA"),
+        row("2020-01-05", snow="1"),
+        row("2020-01-06", outlier="1"),
+    ]
+    weights = observation_weights(read_series(camera_file(tmp_path, rows)))
+    np.testing.assert_allclose(weights, [0.95, 0.25, 0, 0, 0, 0])
+
+
+def test_dates_of_a_known_season(tmp_path):
+    result = label_series(read_series(season_file(tmp_path)), crops={("field", 2019): "corn"})
+    assert [site_year.year for site_year in result.years] == [2018, 2019, 2020]
+    site_year = of_year(result, 2019)
+    assert (site_year.accepted, site_year.crop, site_year.why) == (True, "corn", "")
+    season = main_season(site_year)
+    shift = 4 * math.log(4)  # from 50 % to 20 % of a logistic of width 4
+    truth = {"sos20": 150 - shift, "sos50": 150, "eos50": 260, "eos20": 260 + shift}
+    for name, day in truth.items():
+        event = season.events[name]
+        assert event.day == pytest.approx(day, abs=1.5)
+        assert event.low < event.day < event.high
+        assert event.reason == "found"
+    assert season.amplitude == pytest.approx(0.12, abs=0.005)
+    assert season.length == pytest.approx(110 + 2 * shift, abs=2)
+    assert season.largest_gap == 3
+    assert season.observed_share == 1
+    assert season.observations == pytest.approx(season.length / 3, abs=1)
+
+
+def test_a_season_across_new_year_belongs_to_the_year_of_its_peak(tmp_path):
+    path = season_file(tmp_path, ups=[340.0], downs=[480.0], last=700)
+    result = label_series(read_series(path))
+    assert not of_year(result, 2019).seasons
+    [season] = of_year(result, 2020).seasons
+    assert season.events["sos50"].day == pytest.approx(340 - 365, abs=1.5)
+
+
+def test_several_seasons_are_kept_and_said(tmp_path):
+    path = season_file(tmp_path, ups=[60, 140, 220], downs=[110, 190, 290])
+    site_year = of_year(label_series(read_series(path)), 2019)
+    assert [season.number for season in site_year.seasons] == [1, 2, 3]
+    assert sorted(season.slot for season in site_year.seasons) == [0, 1, 2]
+    assert site_year.accepted
+    assert "3 seasons" in site_year.why
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"shape": {"high": 0.335}}, ["no season", "amplitude too small"]),
+        ({"shape": {"high": 0.356}}, ["amplitude 0.02", "0.03 needed"]),
+        ({"drop": [(140, 162)]}, ["27 days without an observation around SOS50"]),
+        ({"drop": [(125, 177)]}, ["no SOS50: gap over the event"]),
+        ({"drop": [(60, 110), (190, 240)]}, ["growing window", "80 % needed"]),
+        ({"first": 100, "drop": [(100, 360)]}, ["too few observations"]),
+        ({"last": 262}, ["no EOS50: not observed after"]),
+        ({"first": 154}, ["no SOS50: not observed before"]),
+    ],
+)
+def test_a_rejection_says_why(tmp_path, options, words):
+    result = label_series(read_series(season_file(tmp_path, **options)))
+    site_year = of_year(result, 2019)
+    assert not site_year.accepted
+    for word in words:
+        assert word in site_year.why
+
+
+def test_a_gap_in_winter_does_not_matter(tmp_path):
+    path = season_file(tmp_path, drop=[(-60, 20)])
+    assert of_year(label_series(read_series(path)), 2019).accepted
+
+
+def test_one_day_files_and_nothing_at_all(tmp_path):
+    daily = [
+        row(str(np.datetime64("2019-01-01") + day), f"{greenness([day])[0]:.5f}")
+        for day in range(365)
+    ]
+    result = label_series(read_series(camera_file(tmp_path, daily, period=1)))
+    assert main_season(result.years[0]).events["sos50"].day == pytest.approx(150, abs=1.5)
+    empty = [row("2020-12-31", "NA", "NA"), row("2021-01-01", "NA", "NA")]
+    result = label_series(read_series(camera_file(tmp_path, empty, name="empty")))
+    assert [site_year.why[:31] for site_year in result.years] == 2 * [
+        "no season: too few observations"
+    ]
+    camera_figure(result)
+
+
+def test_growing_window_follows_the_sun():
+    assert growing_window(41)[[0, -1]].tolist() == pytest.approx([51, 291], abs=2)
+    assert growing_window(5).size == 365
+    south = growing_window(-41)
+    assert 0 in south
+    assert 364 in south
+    assert 180 not in south
+
+
+def test_real_cameras(real_data):
+    """Mead, Nebraska: maize and soybean; dates seen in the figure."""
+    folder = real_data / "phenocam"
+    crops = read_crops(folder / "crop_type_by_site_year.csv")
+    result = label_series(read_series(folder / "series/mead2_AG_1000_3day.csv"), crops=crops)
+    verdicts = {site_year.year: site_year.accepted for site_year in result.years}
+    assert verdicts[2016] is False  # begins in July
+    assert all(verdicts[year] for year in range(2017, 2023))
+    assert of_year(result, 2018).crop == "soybean"
+    events = main_season(of_year(result, 2018)).events
+    expected = {"sos20": 154, "sos50": 163, "eos50": 266, "eos20": 276}
+    for name, day in expected.items():
+        assert events[name].day == pytest.approx(day, abs=2)

@@ -1,0 +1,26 @@
+"""What tests of maps in many small tiles share."""
+
+import contextlib
+
+import pytest
+from tests.helpers.cubes import season_cube
+
+from deepcrop.cube import contract
+from deepcrop.cube.io import save_cube
+from deepcrop.products import write as product_writer
+
+
+@contextlib.contextmanager
+def small_tiles(side):
+    """Tiles of so many pixels on a side, and no pictures, which take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(product_writer, "_write_picture", lambda *args: None)
+        patch.setattr(contract, "CHUNK", side)
+        yield
+
+
+def saved_cube(tmp_path_factory):
+    """Where `season_cube` lies."""
+    path = tmp_path_factory.mktemp("cube") / "cube.zarr"
+    save_cube(season_cube(), path)
+    return path

@@ -1,0 +1,93 @@
+import numpy as np
+
+from deepcrop.mapping.quality import encode_bound, length_of, pixel_layers
+from deepcrop.products import layers
+from deepcrop.products.layers import layer_name
+from deepcrop.stages import CALENDAR, NO_DAY
+
+
+def found(pixels=1, **given):
+    """Dates and intervals of one row of pixels, empty but for those given."""
+    every = {
+        layer_name(stage, 1, part): np.full((1, pixels), NO_DAY, np.int16)
+        for stage in CALENDAR
+        for part in ("", "low", "high")
+    }
+    every["n_cycles"] = np.ones((1, pixels), np.uint8)
+    return every | {k: np.array([v], every[k].dtype) for k, v in given.items()}
+
+
+def run(dates, seen, days, year=2018, **options):
+    options = {"wanted": None, "reads": ("optical",)} | options
+    valid = {"optical": np.array(seen, bool).T[:, None]}  # (time, 1, pixels)
+    return pixel_layers(dates, valid, {"optical": np.array(days, np.float32)}, year, **options)
+
+
+def test_the_longest_gap_counts_the_days_without_observation():
+    days = [-5, 9, 100, 364, 400]
+    made = run(found(3), [[1, 1, 1, 1, 1], [0, 0, 0, 0, 0], [1, 0, 0, 1, 0]], days)
+    # From day 101 to 363; the whole year; from 0 to 363.
+    assert made["max_gap_optical"].tolist() == [[263, 365, 364]]
+    assert made["n_obs_optical"].tolist() == [[3, 0, 1]]  # of the year alone
+    leap = run(found(1), [[0, 0, 0, 0, 0]], days, year=2020)
+    assert leap["max_gap_optical"].tolist() == [[366]]
+
+
+def test_flags_by_hand():
+    days = np.arange(0, 365, 30)  # 13 observations, 29 days apart
+    dates = found(
+        4,
+        n_cycles=[1, 3, 0, 1],
+        sos50=[120, 120, NO_DAY, 120],
+        sos50_low=[100, 90, NO_DAY, 100],
+        sos50_high=[159, 150, NO_DAY, 140],
+    )
+    seen = np.ones((4, days.size))
+    seen[2] = 0
+    seen[3, :5] = 0
+    made = run(dates, seen, days)
+    assert made["qflag"].tolist() == [
+        [
+            layers.NO_RADAR,
+            layers.NO_RADAR | layers.MANY_SEASONS | layers.UNCERTAIN,
+            layers.NO_RADAR | layers.NO_SEASON | layers.FEW_SEEN | layers.GAP | layers.UNSEEN,
+            layers.NO_RADAR | layers.FEW_SEEN | layers.GAP,
+        ]
+    ]
+    assert made["n_cycles"].tolist() == [[1, 3, 255, 1]]
+
+
+def test_what_is_left_out_says_only_so():
+    made = run(found(2), np.ones((2, 2)), [10, 20], wanted=np.array([[True, False]]))
+    assert made["qflag"][0, 1] == layers.LEFT_OUT
+    assert made["n_cycles"][0, 1] == 255
+    for name in ("n_obs_optical", "n_obs_sar", "max_gap_optical"):
+        assert made[name][0, 1] == layers.NO_COUNT
+    assert made["qflag"][0, 0] != layers.LEFT_OUT
+    assert made["n_obs_optical"][0, 0] == 2
+
+
+def test_both_methods_count_the_observations_of_the_year():
+    """Whatever they read beside: the curve reads further than the network."""
+    optical, radar = [-200, -1, 0, 364, 365, 600], [-30, 40, 80, 400]
+    made = pixel_layers(
+        found(2),
+        {
+            "optical": np.ones((6, 1, 2), bool),
+            "sar": np.array([[[1, 1]], [[1, 0]], [[1, 0]], [[1, 1]]]),
+        },
+        {"optical": np.array(optical, np.float32), "sar": np.array(radar, np.float32)},
+        2018,
+        wanted=None,
+        reads=("optical", "sar"),
+    )
+    assert made["n_obs_optical"].tolist() == [[2, 2]]
+    assert made["n_obs_sar"].tolist() == [[2, 0]]
+    assert ((made["qflag"] & layers.NO_RADAR) > 0).tolist() == [[False, True]]
+
+
+def test_lengths_and_bounds():
+    dates = found(3, sos20=[-10, 5, NO_DAY], eos20=[300, NO_DAY, 9])
+    assert length_of(dates, 1).tolist() == [[310, NO_DAY, NO_DAY]]
+    whole = np.array([5, NO_DAY, 540], np.int16)
+    assert encode_bound(np.array([-500.0, 3.0, 600.0]), whole).tolist() == [-181, NO_DAY, 548]

@@ -1,0 +1,127 @@
+"""The page of a finished map: what it says, and that it holds all it shows."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from tests.helpers.cubes import season_cube
+from tests.helpers.small_result import small_result
+
+from deepcrop.cube.io import save_cube
+from deepcrop.errors import DeepCropError
+from deepcrop.mapping.region import map_region
+from deepcrop.products import write as product_writer
+from deepcrop.report import map_report
+from deepcrop.report.map_report import report
+
+
+class Loads(HTMLParser):
+    """What a browser would load of a page, and what it would show."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.sources, self.links, self.text = [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        assert tag not in ("script", "iframe", "object", "embed")
+        if tag == "img":
+            assert attrs["alt"]
+            self.sources.append(attrs["src"])
+        if tag == "link":
+            self.sources.append(attrs["href"])
+        if tag == "a":
+            self.links.append(attrs["href"])
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The page of the small result, and its folder."""
+    folder = tmp_path_factory.mktemp("report")
+    result = small_result(folder / "maps")
+    result.summary["seen"] = {"optical": [{"date": "2018-04-11", "share": 0.8}]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(map_report, "open_result", lambda path: result)
+        patch.setattr("deepcrop.report.page.DPI", 40)
+        made = report(folder / "maps")
+    return made
+
+
+def test_the_page_holds_all_it_shows(page):
+    text = page.read_text(encoding="utf-8")
+    loads = Loads(text)
+    assert len(loads.sources) > 9
+    assert all(source.startswith("data:") for source in loads.sources)
+    style = re.search(r"<style>(.*?)</style>", text, re.S).group(1)
+    assert "url(" not in style
+    assert "@import" not in style
+    files = [link for link in loads.links if not link.startswith("#")]
+    assert all((page.parent / link).is_file() for link in files)
+    names = {path.name for path in (page.parent / "figures").iterdir()}
+    assert {"maps_curve.png", "maps_curve.svg", "differences.png", "scenes.svg"} <= names
+    assert {link.split("/")[-1] for link in files} == names
+    anchors = [link[1:] for link in loads.links if link.startswith("#")]
+    assert all(f'id="{anchor}"' in text for anchor in anchors)
+
+
+def test_the_page_says_what_the_map_is(page):
+    text = page.read_text(encoding="utf-8")
+    said = " ".join(" ".join(Loads(text).text).split())
+    assert "SIMULATED DATA The observations behind these maps were simulated" in said
+    assert "Season dates 2018: two <fields>" in said  # and no tag of its own: it is escaped
+    for words in (
+        "36 × 24 pixels",
+        "median",
+        "Deep-CroP less",
+        "winter crop",
+        "smoother.x",
+        "fields.zarr",
+        "soybean",
+        "no date",
+        "Zhao, W.",
+        "no satellite data is to be acknowledged",
+        "25 % of the pixels with several dates are out of order",
+    ):
+        assert words in said
+    assert "Copernicus" not in said
+
+
+def test_real_data_is_acknowledged_and_not_called_simulated(tmp_path, monkeypatch):
+    result = small_result(tmp_path / "maps", methods=("curve",), simulated=False, crops=False)
+    monkeypatch.setattr(map_report, "open_result", lambda path: result)
+    monkeypatch.setattr("deepcrop.report.page.DPI", 40)
+    made = report(tmp_path / "maps", tmp_path / "page")
+    text = made.read_text(encoding="utf-8")
+    assert "SIMULATED" not in text
+    assert "modified Copernicus Sentinel data" in text
+    assert "Differences between" not in text
+    assert "no crop types" in text
+
+
+def test_a_map_becomes_a_report(tmp_path, monkeypatch):
+    monkeypatch.setattr(product_writer, "_write_picture", lambda *args: None)
+    monkeypatch.setattr("deepcrop.report.page.DPI", 40)
+    save_cube(season_cube(), tmp_path / "cube.zarr")
+    map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+    made = report(tmp_path / "maps")
+    assert made == tmp_path / "maps" / "report" / "report.html"
+    text = made.read_text(encoding="utf-8")
+    assert "made-up fields" in text
+    assert "whittaker" in text
+    assert "scenes.svg" in text
+    assert "8 Sep" in text  # day 250, as the cube was made
+    assert np.all([word in text for word in ("maize", "98 of use")])
+    with pytest.raises(DeepCropError, match="overwrite"):
+        report(tmp_path / "maps")
+    assert report(tmp_path / "maps", overwrite=True) == made
+
+
+def test_what_is_no_map_is_refused(tmp_path):
+    with pytest.raises(DeepCropError, match="does not exist"):
+        report(tmp_path / "nothing")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,207 @@
+import json
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from tests.archive.server import Response, Server, json_response
+
+from deepcrop._version import __version__
+from deepcrop.sources.archive import ArchiveError
+from deepcrop.sources.http import NotFound, Web, shown
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        server.route("GET", "/data/file.csv", lambda request: Response(server.content))
+        server.route("GET", "/api", lambda request: json_response({"asked": request.query}))
+        server.route("GET", "/page", lambda request: Response(b"<html>no JSON</html>"))
+        server.content = b"a,b\n1,2\n" * 5000
+        yield server
+
+
+@pytest.fixture
+def web(tmp_path):
+    with Web(tmp_path / "cache", pause=0.01) as web:
+        yield web
+
+
+def cached_files(web):
+    return [path for path in web.cache.rglob("*") if path.is_file()]
+
+
+def test_json_and_text_say_who_asks(server):
+    with Web() as web:
+        answer = web.json(server.url + "/api?a=1", b="x y", c=2)
+        assert web.text(server.url + "/data/file.csv").startswith("a,b")
+    assert answer == {"asked": {"a": ["1"], "b": ["x y"], "c": ["2"]}}
+    assert server.log[0].headers["user-agent"] == f"deepcrop/{__version__}"
+
+
+def test_cache_asks_whether_it_is_current(server, web):
+    url = server.url + "/data/file.csv"
+    path = web.file(url)
+    assert path.read_bytes() == server.content
+    assert path.name.startswith("data_file.")
+    assert path.suffix == ".csv"
+    assert web.file(url) == path
+    assert "if-none-match" not in server.log[0].headers
+    assert "if-none-match" in server.log[1].headers  # answered 304, without a body
+    server.content = b"new"
+    assert web.bytes(url) == b"new"
+    assert len(cached_files(web)) == 2  # the file and what is known of it
+
+
+def test_cache_is_used_by_the_next_program_but_not_if_damaged(server, web):
+    path = web.file(server.url + "/data/file.csv")
+    with Web(web.cache) as later:
+        later.file(server.url + "/data/file.csv")
+        assert "if-none-match" in server.log[-1].headers
+        path.write_bytes(server.content[:100])
+        assert later.bytes(server.url + "/data/file.csv") == server.content
+        assert "if-none-match" not in server.log[-1].headers
+
+
+def test_last_modified_where_there_is_no_etag(web):
+    seen = []
+
+    def answer(request):
+        seen.append(request.headers.get("if-modified-since"))
+        if seen[-1]:
+            return Response(b"", 304)
+        return Response(b"old", headers={"Last-Modified": "Mon, 1 Jan 2024"})
+
+    with Server() as server:
+        server.route("GET", "/f", answer)
+        for _ in range(2):
+            assert web.bytes(server.url + "/f") == b"old"
+    assert seen == [None, "Mon, 1 Jan 2024"]
+
+
+@pytest.mark.parametrize("kind", ["429", "500", "502", "503", "504", "drop"])
+def test_busy_servers_and_broken_connections_are_tried_again(server, web, kind):
+    server.fail("file.csv", kind, times=3)
+    assert web.bytes(server.url + "/data/file.csv") == server.content
+    assert len(server.log) == 4
+    assert not [path for path in cached_files(web) if "part" in path.name]
+
+
+def test_patience_ends_with_a_clear_error(server, tmp_path):
+    url = server.url + "/data/file.csv?site=mead2&token=SECRET"
+    with Web(tmp_path, tries=2, pause=0.01) as web:
+        server.fail("file.csv", "503", times=2)
+        with pytest.raises(ArchiveError, match=r"site=mead2.*status 503.*later") as error:
+            web.bytes(url)
+        assert "SECRET" not in str(error.value)
+        server.fail("file.csv", "drop", times=2)
+        with pytest.raises(ArchiveError, match="no complete answer") as error:
+            web.bytes(url)
+        assert "SECRET" not in str(error.value)
+        assert cached_files(web) == []
+        server.fail("file.csv", "403")
+        with pytest.raises(ArchiveError, match=r"refused.*credentials"):
+            web.bytes(url)
+        server.fail("file.csv", "400")
+        with pytest.raises(ArchiveError, match="status 400"):
+            web.bytes(url)
+    assert len(server.log) == 6  # refusals are not tried again
+
+
+def test_no_server_and_no_address():
+    with Server() as server:
+        url = server.url
+    with Web(tries=2, pause=0.01) as web, pytest.raises(ArchiveError, match="ConnectError"):
+        web.json(url)
+    with Web() as web:
+        for wrong in ("ftp://example.org/x", "phenocam", "http:///x", "http://here:port/"):
+            with pytest.raises(ArchiveError, match="address"):
+                web.json(wrong)
+
+
+def test_retry_after_is_honoured(web):
+    times = []
+
+    def answer(request, wait):
+        times.append(time.monotonic())
+        if len(times) > 1:
+            return Response(b"here")
+        until = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
+        return Response(b"", 429, {"Retry-After": until if wait == "date" else wait})
+
+    with Server() as server:
+        server.route("GET", "/(?P<wait>.*)", answer)
+        for wait, least in (("1", 1.0), ("date", 0.9), ("not a date", 0.0)):
+            times.clear()
+            assert web.bytes(server.url + "/" + wait) == b"here"
+            assert least <= times[1] - times[0] < least + 2.5
+        times.clear()
+        with pytest.raises(ArchiveError, match="asks for a pause of 3600 s"):
+            web.bytes(server.url + "/3600")
+        assert len(times) == 1
+
+
+def test_not_found_and_not_json(server, web):
+    with pytest.raises(NotFound, match=r"/nothing.*404"):
+        web.bytes(server.url + "/nothing")
+    with pytest.raises(ArchiveError, match=r"not JSON.*<html>"):
+        web.json(server.url + "/page")
+    server.content = b"\xff\xd8\xff"
+    with pytest.raises(ArchiveError, match="not text"):
+        web.text(server.url + "/data/file.csv")
+    assert len(server.log) == 3
+
+
+def test_redirects_are_followed_and_paced(server):
+    server.route("GET", "/old", lambda request: Response(b"", 302, {"Location": "/data/file.csv"}))
+    with Web(interval=0.2) as web:
+        start = time.monotonic()
+        assert web.bytes(server.url + "/old") == server.content
+        assert time.monotonic() - start >= 0.2
+
+
+def test_one_request_per_interval_from_all_threads(server, tmp_path):
+    with Web(tmp_path, interval=0.1) as web:
+        start = time.monotonic()
+        threads = [
+            threading.Thread(target=web.json, args=(server.url + f"/api?thread={k}",))
+            for k in range(5)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert time.monotonic() - start >= 0.4
+    assert len(server.log) == 5
+
+
+def test_threads_share_one_file(server, web):
+    url, got = server.url + "/data/file.csv", []
+    threads = [threading.Thread(target=lambda: got.append(web.bytes(url))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [server.content] * 8
+    assert sum("if-none-match" not in request.headers for request in server.log) == 1
+
+
+def test_secrets_are_neither_shown_nor_stored(server, web):
+    assert shown("https://user:pw@a.org/f.tif?sig=abc&b=1&X-Amz-Security-Token=q#x") == (
+        "https://a.org/f.tif?sig=…&b=1&X-Amz-Security-Token=…"
+    )
+    first = web.file(server.url + "/data/file.csv?sig=abc&b=1")
+    again = web.file(server.url + "/data/file.csv?sig=other&b=1")
+    assert first == again
+    assert first != web.file(server.url + "/data/file.csv?sig=abc&b=2")
+    record = json.loads(first.with_name(first.name + ".json").read_text())
+    assert record["url"].endswith("/data/file.csv?sig=…&b=1")
+    for path in cached_files(web):
+        assert "abc" not in path.name
+        assert b"abc" not in path.read_bytes()
+
+
+def test_a_file_needs_a_cache(server):
+    with Web() as web, pytest.raises(ValueError, match="cache"):
+        web.file(server.url + "/data/file.csv")

@@ -1,0 +1,280 @@
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tests.helpers.cubes import make_cube
+from tests.helpers.site_years import accepted, labels, season
+from typer.testing import CliRunner
+
+from deepcrop.cameras.clusters import clusters
+from deepcrop.cameras.site_years import site_years
+from deepcrop.cameras.spatial_split import TEST_SITES
+from deepcrop.cli import app
+from deepcrop.errors import DeepCropError
+from deepcrop.network import CONFIGS, load
+from deepcrop.network.weights import shipped
+from deepcrop.simulation import REVISION
+from deepcrop.studies import paper_experiment
+from deepcrop.training import materials, run_experiment, samples, simulated_cameras, tile_store
+from deepcrop.training.experiment import Experiment, read_experiment
+from deepcrop.training.fit import Source
+from deepcrop.training.materials import (
+    TESTED_ELSEWHERE,
+    Material,
+    camera_samples,
+    camera_years,
+    training_sites,
+)
+from deepcrop.training.run_experiment import _same, train
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = ROOT / "experiments"
+
+TINY = {
+    "network": "transformer-only",
+    "lessons": 4,
+    "phases": [
+        {"name": "one", "lessons": 1, "training": {"steps": 2, "check": 1}},
+        {"name": "two", "lessons": 1, "training": {"steps": 1, "check": 1}},
+    ],
+}
+
+
+def written(tmp_path, **changes):
+    path = tmp_path / "experiment.yaml"
+    path.write_text(yaml.safe_dump(TINY | changes))
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_experiment_can_be_read_and_says_its_command(path):
+    read = read_experiment(path)
+    assert read.phases
+    head = path.read_text().split("\nnetwork:")[0]
+    assert f"\n#   deepcrop train experiments/{path.name} " in head
+    assert f"`experiments/{path.name}`" in (ROOT / "docs" / "training.md").read_text()
+
+
+def test_experiments_are_in_the_source_distribution():
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    assert EXPERIMENTS.name in build["targets"]["sdist"]["include"]
+
+
+def test_the_published_network_is_taught_as_in_the_comparison():
+    read = read_experiment(EXPERIMENTS / "paper.yaml")
+    (phase,) = read.phases
+    config = CONFIGS[read.network]
+    assert config == CONFIGS["paper"]
+    assert phase.training == paper_experiment.recipe(config, read.seed)
+    assert phase.batch == paper_experiment.batch_size(config) == 50
+    assert (phase.cameras, phase.lessons, phase.places) == (1, 0, 0)
+
+
+def test_the_rival_without_radar_is_taught_as_the_default_network():
+    rival, ours = (
+        read_experiment(EXPERIMENTS / f"{name}.yaml") for name in ("optical-only", "default")
+    )
+    assert rival == replace(ours, network="optical-only")
+
+
+@pytest.mark.parametrize("name", ["default", "evi"])
+def test_the_weights_in_the_package_are_of_their_experiment(name):
+    read = read_experiment(EXPERIMENTS / f"{name}.yaml")
+    _same(shipped(name), read, len(read.phases))
+    other = replace(read.phases[0], batch=read.phases[0].batch + 1)
+    with pytest.raises(DeepCropError, match="is of another experiment"):
+        _same(shipped(name), replace(read, phases=(other, *read.phases[1:])), 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": "nothing"}, "network 'nothing' is unknown; expected one of paper"),
+        ({"lesons": 3}, "lesons: Extra inputs|lesons: Unexpected"),
+        ({"phases": []}, "has no phase"),
+        ({"phases": [{"name": "a", "training": {}}]}, "'a' learns nothing"),
+        ({"phases": [{"name": "a", "places": 1, "training": {}}]}, "'a' has places alone"),
+        (
+            {"phases": [{"name": "a", "places": 1, "lessons": 1, "training": {}}]},
+            "'a' has places, but none is named",
+        ),
+        ({"places": ["atlantis"]}, "places atlantis are unknown; expected some of flanders"),
+        ({"phases": [{"name": "a", "lessons": 1, "training": {"step": 1}}]}, "training.step"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, changes, message):
+    with pytest.raises(DeepCropError, match=message):
+        read_experiment(written(tmp_path, **changes))
+
+
+def test_another_network_can_be_taught_the_same(tmp_path):
+    path = written(tmp_path)
+    read = read_experiment(path)
+    assert read_experiment(path, "cnn-only") == replace(read, network="cnn-only")
+    with pytest.raises(DeepCropError, match="network 'cnn' is unknown"):
+        read_experiment(path, "cnn")
+
+
+def test_files_that_are_none(tmp_path):
+    with pytest.raises(DeepCropError, match=r"none.yaml: No such file"):
+        read_experiment(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [")
+    with pytest.raises(DeepCropError, match=r"bad.yaml is not valid YAML"):
+        read_experiment(tmp_path / "bad.yaml")
+
+
+def test_train_runs_its_phases_and_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(tile_store, "SHARD", 3)
+    monkeypatch.setattr(materials, "HELD_LESSONS", 2)
+    path, out = written(tmp_path), tmp_path / "out"
+    command = ["train", str(path), "--out", str(out)]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "2_two/weights.safetensors" in result.output.replace("\n", "")
+    card = load(out / "2_two" / "weights.safetensors")[1]["card"]
+    assert card["phase"] == "two"
+    assert card["lessons"] == "4 simulated tiles, seed 1"
+    assert len(list((out / "simulated" / "lessons").iterdir())) == 2
+    before = (out / "1_one" / "weights.safetensors").stat().st_mtime_ns
+    (out / "2_two" / "weights.safetensors").unlink()
+    (out / "2_two" / "checkpoint.pt").unlink()
+    assert CliRunner().invoke(app, command, catch_exceptions=False).exit_code == 0
+    assert (out / "1_one" / "weights.safetensors").stat().st_mtime_ns == before
+    written(tmp_path, seed=2)
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, DeepCropError)
+    assert "1_one/weights.safetensors is of another experiment" in str(result.exception)
+
+
+def test_a_phase_says_how_many_examples_are_in_a_batch(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        run_experiment, "fit", lambda network, sources, *more, **names: seen.append(sources)
+    )
+    monkeypatch.setattr(
+        materials,
+        "material",
+        lambda kind, *more: Material([Source(kind, [0]), Source(kind, [1])], [], ""),
+    )
+    for given in ({}, {"batch": 7}):
+        phase = {"name": "a", "lessons": 0.4, "cameras": 0.6, "training": {}}
+        read = read_experiment(written(tmp_path, phases=[phase | given]))
+        train(read, None, tmp_path, tmp_path)
+    usual, seven = ([(one.name, one.batch, one.weight) for one in sources] for sources in seen)
+    assert usual == [*[("lessons", 24, 0.2)] * 2, *[("cameras", 24, 0.3)] * 2]
+    assert seven == [*[("lessons", 7, 0.2)] * 2, *[("cameras", 7, 0.3)] * 2]
+
+
+def test_a_device_that_is_not_there_is_named_before_anything_is_simulated(tmp_path):
+    out = tmp_path / "out"
+    path = written(tmp_path)
+    command = ["train", str(path), "--out", str(out), "--device", "abacus"]
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, DeepCropError)
+    assert "Device 'abacus' cannot be used" in str(result.exception)
+    assert not out.exists()
+    if not torch.cuda.is_available():
+        read = read_experiment(path)
+        with pytest.raises(DeepCropError, match="Device 'cuda' cannot be used"):
+            train(read, None, out, out, device="cuda")
+
+
+def cameras(tmp_path, **places):
+    """Accepted site-years of cameras, each a cluster of its own but for those that are near."""
+    made = site_years([labels(tmp_path, site, accepted(2018, season(1, 150))) for site in places])
+    near = clusters(places)
+    return [
+        replace(
+            year, cluster=near[year.site], latitude=places[year.site][0],
+            longitude=places[year.site][1],
+        )
+        for year in made
+    ]  # fmt: skip
+
+
+def test_what_lies_near_a_tested_place_stays_out_though_its_camera_is_not_there(tmp_path):
+    years = cameras(
+        tmp_path, goodwater=(39.22848, -92.11936), mead1=(41.1651, -96.4766), far=(40.0, -90.0),
+        away=(42.0, -90.0), away2=(42.01, -90.0),
+    )  # fmt: skip
+    learned, held = training_sites(years)
+    assert sorted([sorted(learned), sorted(held)]) == [["away", "away2"], ["far"]]
+
+
+def test_cameras_of_one_cluster_are_too_few(tmp_path):
+    years = cameras(tmp_path, a=(42.0, -90.0), b=(42.01, -90.0), mead1=(41.1651, -96.4766))
+    with pytest.raises(DeepCropError, match=r"at least two clusters are needed.*There is 1\."):
+        training_sites(years)
+    with pytest.raises(DeepCropError, match=r"at least two clusters are needed.*There is none\."):
+        training_sites([])
+
+
+def test_samples_of_other_labels_or_another_simulator_are_refused(tmp_path):
+    years = cameras(tmp_path, a=(42.0, -90.0), b=(40.0, -90.0))
+    patch = samples.cut(make_cube(), 10, 14, 2018)
+    read = read_experiment(written(tmp_path, realisations=1))
+
+    def stored(**provenance):
+        made = (
+            samples.Sample(
+                f"{one.name}_0", one.site, one.cluster, "corn", 2018, one.latitude, one.longitude,
+                0.0, True, patch, one.day, one.low, one.high, one.none,
+            )
+            for one in years
+        )  # fmt: skip
+        samples.save(samples.collect(made, provenance), tmp_path / "cameras_1_1.npz", True)
+
+    stored(simulator=REVISION)
+    assert len(camera_samples(read, years, tmp_path)) == 2
+    moved = [years[0], replace(years[1], day=years[1].day + 1)]
+    for others in (moved, years[:1], [*years, replace(years[0], year=2019)]):
+        with pytest.raises(DeepCropError, match=r"cameras_1_1.npz was made .* labels.*delete it"):
+            camera_samples(read, others, tmp_path)
+    stored(simulator=REVISION + 1)
+    with pytest.raises(DeepCropError, match="by another version"):
+        camera_samples(read, years, tmp_path)
+
+
+def test_the_published_network_sees_the_mast_and_ours_the_field(tmp_path, monkeypatch):
+    made = {}
+
+    def make_samples(years, runs, path, distance, seed, workers):
+        made[path.name] = (list(runs), distance, seed, workers)
+        path.touch()
+
+    monkeypatch.setattr(simulated_cameras, "make_samples", make_samples)
+    monkeypatch.setattr(samples, "load", lambda path: path)
+    monkeypatch.setattr(materials, "up_to_date", lambda made, years: True)
+    for name in ("paper", "paper-transformer", "default", "cnn-only"):
+        read = Experiment(name, (), seed=3, realisations=2)
+        camera_samples(read, [], tmp_path, 5)
+    assert made == {
+        "cameras_mast_2_3.npz": ([0, 1], 0.0, 3, 5),
+        "cameras_2_3.npz": ([0, 1], samples.VIEW_DISTANCE, 3, 5),
+    }
+
+
+def test_real_data_is_asked_for(tmp_path):
+    phases = [{"name": "a", "cameras": 1, "training": {}}]
+    path = written(tmp_path, phases=phases)
+    read = read_experiment(path)
+    with pytest.raises(DeepCropError, match="with --data"):
+        train(read, None, tmp_path / "out", tmp_path / "store")
+    with pytest.raises(DeepCropError, match="no PhenoCam series"):
+        train(read, tmp_path, tmp_path / "out", tmp_path / "store")
+
+
+def test_no_test_site_and_no_cluster_is_on_both_sides(real_data):
+    years = camera_years(real_data)
+    learned, held = training_sites(years)
+    cluster = {year.site: year.cluster for year in years}
+    kept_out = (*TEST_SITES, *TESTED_ELSEWHERE)
+    parts = [{cluster[site] for site in some} for some in (learned, held, kept_out)]
+    assert all(parts)
+    assert len(parts[2]) == 5  # mead2 and mead3 are neighbours
+    assert not parts[0] & parts[1]
+    assert not parts[0] & parts[2]
+    assert not parts[1] & parts[2]
