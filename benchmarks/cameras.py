@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepcrop.cameras.labels import observation_weights
+from deepcrop.cameras.labels import PRESET, SMOOTHER, observation_weights
 from deepcrop.phenology import PRESETS, season_dates, smooth
 from deepcrop.sources.phenocam.summary_files import read_series
 
@@ -92,15 +92,15 @@ def read_camera(path: Path) -> Camera:
     days = (series.date[used] - series.date[0]).astype(np.float32)
     values, kept = series.greenness["gcc_90"][None, used], weights[None, used]
     fractions = tuple(t / 100 for t in THRESHOLDS)
-    found = season_dates(values, days, kept, preset="phenocam", fractions=fractions)
+    found = season_dates(values, days, kept, smoother=SMOOTHER, preset=PRESET, fractions=fractions)
     dates = {}
     for direction, side in (("rising", "sos"), ("falling", "eos")):
         for threshold in THRESHOLDS:
             column = found.dates[0, :, found.stages.index(f"{side}{threshold}")]
             dates[direction, threshold] = column[np.isfinite(column)].astype(float)
     peaks = found.dates[0, :, found.stages.index("peak")]
-    curve, grid = smooth(values, days, kept, preset="phenocam")
-    rule = PRESETS["phenocam"][1]
+    curve, grid = smooth(values, days, kept, smoother=SMOOTHER, preset=PRESET)
+    rule = PRESETS[PRESET][1]
     span = float(np.ptp(curve)) if curve.size else 0.0
     swing = max(rule.min_amplitude, rule.prominence * span)
     return Camera(

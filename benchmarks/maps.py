@@ -144,14 +144,13 @@ def linear(options):
 def tile_of(options):
     """Images of a square of the region with its halo, as the network reads them."""
     from deepcrop import grid
-    from deepcrop.cube.io import open_cube
     from deepcrop.mapping import inputs
-    from deepcrop.mapping import network as map_network
-    from deepcrop.network.weights import shipped
+    from deepcrop.mapping.inputs import InputCube
+    from deepcrop.mapping.network import NetworkMethod
 
     size = f"{max(options.side + 17, 64)}x{max(options.side + 17, 64)}"
     path = region(options.folder, size)
-    plan = map_network.plan_network(open_cube(path), path, 2018, shipped(), True)
+    plan = NetworkMethod().plan(InputCube.open(path), 2018)
     core = slice(9, 9 + options.side)
     tile = grid.tile_at((core, core), (options.side + 17,) * 2, grid.PATCH_HALO)
     images = plan.images

@@ -2,11 +2,13 @@ import os
 from pathlib import Path
 
 import pytest
-import xarray as xr
-from tests.helpers.cubes import make_cube
 
-from deepcrop.mapping.region import map_region
-from deepcrop.simulation import Region, simulate
+# Test files run side by side, a process on each core, so that kernels and sums of a process share
+# one core. More threads than cores wait for each other in busy loops: four times the work. Set
+# before numba, torch and NumPy are imported, so fixtures import what they need themselves. Tests of
+# threads ask for theirs.
+for _variable in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
 
 REAL_DATA = Path(
     os.environ.get("DEEPCROP_REAL_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")
@@ -22,13 +24,17 @@ def real_data() -> Path:
 
 
 @pytest.fixture
-def cube() -> xr.DataTree:
+def cube():
+    from tests.helpers.cubes import make_cube
+
     return make_cube()
 
 
 @pytest.fixture(scope="session")
 def region_path(tmp_path_factory) -> Path:
     """A simulated region of 96 x 128 pixels, made once; read only."""
+    from deepcrop.simulation import Region, simulate
+
     path = tmp_path_factory.mktemp("region") / "region.zarr"
     simulate(Region(rows=96, cols=128), path)
     return path
@@ -37,11 +43,12 @@ def region_path(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def viewed(tmp_path_factory) -> Path:
     """Folder with ``region.zarr``, simulated, and its ``maps`` by both methods; read only."""
+    from deepcrop.mapping.region import map_region
+    from deepcrop.simulation import Region, simulate
+
     folder = tmp_path_factory.mktemp("viewed")
     simulate(Region(rows=40, cols=48), folder / "region.zarr")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("deepcrop.figures.style.DPI", 20)  # nobody looks at the pictures
-        map_region(folder / "region.zarr", 2018, folder / "maps", method="both")
+    map_region(folder / "region.zarr", 2018, folder / "maps", method="both", pictures=False)
     return folder
 
 

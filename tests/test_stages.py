@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -125,47 +127,16 @@ def test_encoding_moves_a_day_by_half_a_day_at_most_and_agrees_with_to_dates(day
         assert stages.to_dates(stored, year) == stages.to_dates(day, year)
 
 
-@pytest.mark.parametrize(
-    ("peaks", "amplitudes", "slots", "count"),
-    [
-        ([np.nan, np.nan], [1, 1], [-1, -1], 0),
-        ([180], [1], [0, -1], 1),
-        ([-1, 0, 364, 365], [9, 1, 1, 9], [1, 2], 2),  # only 2018 itself
-        ([100, 200, 300], [1, 3, 2], [1, 2], 3),  # the two largest
-        ([300, 200, 100], [2, 1, 3], [2, 0], 3),  # the larger first, whatever their order in time
-        ([200, 200], [1, 1], [0, 1], 2),  # of equal ones the first
-        ([], [], [-1, -1], 0),
-    ],
-)
-def test_golden_slots(peaks, amplitudes, slots, count):
-    index, found = stages.select_slots(np.array([peaks], float), np.array([amplitudes]), 2018, 0)
-    np.testing.assert_array_equal(index, [slots])
-    assert found == [count]
-
-
-def test_a_leap_year_is_a_day_longer():
-    for year, count in [(2018, 0), (2020, 1)]:
-        assert stages.select_slots(np.array([[365.5]]), np.ones((1, 1)), year, 50)[1] == [count]
-
-
-def test_the_main_season_is_the_one_under_the_summer_sun():
-    peaks, amplitudes = np.array([[10.0, 200.0, 340.0]]), np.array([[0.8, 0.6, 0.7]])
-    assert stages.select_slots(peaks, amplitudes, 2018, 51)[0][0, 0] == 1
-    assert stages.select_slots(peaks, amplitudes, 2018, -35)[0].tolist() == [[0, 2]]
-
-
-def test_sunlight_is_that_of_fao_56_example_8():
-    # 20° S on 3 September: 32.2 MJ per square metre and day, of a solar constant of 118.08.
-    assert stages.sunlight(np.array([245.0]), -20) * 118.08 == pytest.approx(32.2, abs=0.1)
-
-
-def test_there_is_no_sun_in_the_polar_night():
-    assert stages.sunlight(np.array([0.0, 171.0]), 80)[0] == 0
-
-
-def test_a_season_without_a_known_amplitude_never_gives_its_slot_away():
-    index, count = stages.select_slots(
-        np.array([[400.0, 100.0]]), np.array([[1, np.nan]]), 2018, 50
-    )
-    assert index.tolist() == [[1, -1]]
-    assert count == [1]
+def test_dates_hold_day_interval_and_probability():
+    day = np.arange(24.0).reshape(3, 2, 4)
+    dates = stages.Dates(day, day - 2, day + 3)
+    assert dates.probability is None
+    for array, expected in zip(dates, (day, day - 2, day + 3, None), strict=True):
+        assert array is None if expected is None else (array == expected).all()
+    some = dates.part([2, 0])
+    np.testing.assert_array_equal(some.high, day[[2, 0]] + 3)
+    assert some.probability is None
+    likely = stages.Dates(*dates.map(lambda array: array[..., :1]))
+    assert likely.low.shape == (3, 2, 1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        dates.day = day

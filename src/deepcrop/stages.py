@@ -10,8 +10,14 @@ Nothing else in the package defines a date convention.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, Generic, Self, TypeVar
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+Array = TypeVar("Array")
 
 STAGES = ("sos20", "sos50", "eos50", "eos20")
 """Names of the four stages in the order in which a season passes them."""
@@ -25,6 +31,45 @@ STAGE_TITLES = {
 
 DAY_MIN, DAY_MAX = -181, 548
 NO_DAY = 32767
+
+
+@dataclass(frozen=True, eq=False)
+class Dates(Generic[Array]):
+    """Season dates with their 90 % interval and the probability of the event.
+
+    Whatever dates n series or pixels returns them in this record: the curve, the network (PyTorch
+    tensors while it computes, NumPy arrays afterwards), a camera. All arrays are
+    (n, slots, stages); of a tile, its rows and columns stand in place of n.
+
+    Attributes
+    ----------
+    day : array (n, slots, stages)
+        Fractional days since 1 January of the target year; NaN where no event is reported.
+    low, high : array (n, slots, stages)
+        Ends of the 90 % interval of each date; NaN where none is reported.
+    probability : array (n, slots, stages), optional
+        Probability of each event; None of methods that give none.
+    """
+
+    day: Array
+    low: Array
+    high: Array
+    probability: Array | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over day, low, high and probability."""
+        return iter((self.day, self.low, self.high, self.probability))
+
+    def map(self, function: Callable[[Any], Any]) -> Self:
+        """Apply a function to each array that is there."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(
+            self, **{name: function(array) for name, array in arrays.items() if array is not None}
+        )
+
+    def part(self, chosen: Any) -> Self:
+        """Choose some of the n, by index, slice or mask."""
+        return self.map(lambda array: array[chosen])
 
 
 def to_days(times: ArrayLike, year: int) -> NDArray[np.float32]:
@@ -77,74 +122,7 @@ def decode(stored: ArrayLike) -> NDArray[np.float32]:
 
 
 SLOTS = 2
-"""Seasons of a target year that are kept."""
-
-
-def sunlight(
-    days: NDArray[np.floating], latitude: float | NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """Daily sunlight above the atmosphere, in units of the solar constant (FAO-56, Eq. 21-25).
-
-    Parameters
-    ----------
-    days : ndarray
-        Day numbers (a year has 365.25 days here); NaN gives NaN.
-    latitude : float
-        Degrees, south negative.
-    """
-    angle = 2 * np.pi * (np.asarray(days, np.float64) + 1) / 365.25
-    phi = np.radians(latitude)
-    declination = 0.409 * np.sin(angle - 1.39)
-    sunset = np.arccos(np.clip(-np.tan(phi) * np.tan(declination), -1, 1))
-    height = sunset * np.sin(phi) * np.sin(declination)
-    height = height + np.cos(phi) * np.cos(declination) * np.sin(sunset)
-    return (1 + 0.033 * np.cos(angle)) * height / np.pi
-
-
-REACH = 60
-"""Days beyond the range of day numbers from which observations still help a target year."""
-
-
-def select_slots(
-    peaks: NDArray[np.floating],
-    amplitudes: NDArray[np.floating],
-    year: int,
-    latitude: float | NDArray[np.floating],
-) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
-    """Choose which seasons of a series fill the two slots of a target year.
-
-    A season belongs to the year in which it peaks. Slot 1 is the main season: that of largest
-    amplitude times `sunlight` on the day of its peak; slot 2 is the next. Amplitude alone would
-    take a catch crop that is green at Christmas for the main crop of a maize field.
-
-    Parameters
-    ----------
-    peaks : ndarray (pixels, seasons)
-        Day numbers of the peaks, NaN where there is no season.
-    amplitudes : ndarray (pixels, seasons)
-        Amplitudes in any unit; not read where there is no season.
-    year : int
-        Target year.
-    latitude : float or ndarray (pixels, 1)
-        Degrees, south negative.
-
-    Returns
-    -------
-    index : ndarray of int (pixels, 2)
-        Season in each slot, -1 where the slot is empty.
-    count : ndarray of uint8 (pixels,)
-        Seasons that peak in the year, kept or not.
-    """
-    start = np.datetime64(f"{year:04d}-01-01", "D")
-    length = int((np.datetime64(f"{year + 1:04d}-01-01", "D") - start).astype(int))
-    inside = (peaks >= 0) & (peaks < length)
-    count = inside.sum(axis=1)
-    strength = np.where(inside, np.nan_to_num(amplitudes) * sunlight(peaks, latitude), -np.inf)
-    missing = max(SLOTS - peaks.shape[1], 0)
-    strength = np.pad(strength, ((0, 0), (0, missing)), constant_values=-np.inf)
-    best = np.argsort(-strength, axis=1, kind="stable")[:, :SLOTS]
-    index = np.where(np.arange(SLOTS) < count[:, None], best, -1)
-    return index, count.astype(np.uint8)
+"""Seasons of a target year that are kept; `deepcrop.phenology.slots` chooses them."""
 
 
 TITLES = STAGE_TITLES | {"peak": "peak of season"}

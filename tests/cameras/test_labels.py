@@ -1,4 +1,6 @@
+import json
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -6,7 +8,9 @@ from tests.helpers.camera_files import camera_file, greenness, row, season_file
 
 from deepcrop.cameras.crop_table import read_crops
 from deepcrop.cameras.label_figure import camera_figure
+from deepcrop.cameras.label_table import label_files
 from deepcrop.cameras.labels import growing_window, label_series, observation_weights
+from deepcrop.phenology import PRESETS, season_dates, smooth
 from deepcrop.sources.phenocam.summary_files import read_series
 
 
@@ -131,3 +135,29 @@ def test_real_cameras(real_data):
     expected = {"sos20": 154, "sos50": 163, "eos50": 266, "eos20": 276}
     for name, day in expected.items():
         assert events[name].day == pytest.approx(day, abs=2)
+
+
+@pytest.mark.parametrize("spoilt", [(), [(190, 215)]])
+def test_labels_name_their_smoother_whatever_the_default(tmp_path, spoilt):
+    """The paper's smoother and the camera settings, through screening, to the last bit."""
+    camera = read_series(season_file(tmp_path, drop=spoilt))
+    weights = observation_weights(camera)
+    days = (camera.date - camera.date[0]).astype(np.float32)[weights > 0]
+    values, kept = camera.greenness["gcc_90"][None, weights > 0], weights[None, weights > 0]
+    expected = season_dates(values, days, kept, smoother="savgol", preset="phenocam")
+    other = season_dates(values, days, kept, preset="phenocam")
+    assert not np.array_equal(expected.dates, other.dates)
+
+    result = label_series(camera)
+    curve, _ = smooth(values, days, kept, smoother="savgol", preset="phenocam")
+    np.testing.assert_array_equal(result.curve, curve[0])
+    season = main_season(of_year(result, 2019))
+    start = int((np.datetime64("2019-01-01", "D") - camera.date[0]).astype(int))
+    for name, event in season.events.items():
+        k = expected.stages.index(name)
+        for bound in ("day", "low", "high"):
+            dates = getattr(expected, "dates" if bound == "day" else bound)[0, 0, k]
+            np.testing.assert_equal(getattr(event, bound), float(dates - start))
+    record = tmp_path / "labels.csv.json"
+    label_files([camera.path], tmp_path / "labels.csv")
+    assert json.loads(record.read_text())["smoother"] == asdict(PRESETS["phenocam"][0]["savgol"])

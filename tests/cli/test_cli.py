@@ -1,4 +1,4 @@
-"""The command line as a user runs it: a process of its own."""
+"""The command line as a user types it; where the process itself is tested, in one of its own."""
 
 import json
 import os
@@ -11,22 +11,24 @@ from unittest import mock
 
 import pytest
 from rasterio.errors import RasterioIOError
+from tests.helpers.command_line import run
 from tests.helpers.cubes import make_cube, season_cube
 
 from deepcrop import cli
 from deepcrop.cli import maps as cli_maps
 from deepcrop.cube.io import open_cube, save_cube
+from deepcrop.mapping.options import resolve_options
 from deepcrop.simulation import Region, simulate
 
 
-def run(*arguments, **options):
+def run_process(*arguments):
+    """Run the command line in a process of its own, as a user does."""
     return subprocess.run(
         [sys.executable, "-m", "deepcrop", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
-        **options,
     )
 
 
@@ -39,7 +41,7 @@ def fails(result, *words):
 
 
 def test_help_names_every_command_with_an_example():
-    overview = run("--help").stdout
+    overview = run_process("--help").stdout
     for command in ("simulate", "ingest", "map", "score", "demo"):
         assert command in overview
         assert f"deepcrop {command}" in run(command, "--help").stdout
@@ -64,10 +66,10 @@ def test_errors_of_the_file_system_say_what_and_what_is_kept(monkeypatch, capsys
 def test_shorter_numbers_that_take_longer_are_warned_of(monkeypatch, capsys, able, said):
     pytest.importorskip("torch")
     monkeypatch.setattr("deepcrop.network.devices.has_bfloat16", lambda device: able)
-    cli_maps._warn_of_precision("curve", "cpu", "bfloat16")
-    cli_maps._warn_of_precision("both", "cpu", "float32")
+    cli_maps._warn_of_precision(resolve_options("curve"))
+    cli_maps._warn_of_precision(resolve_options("both"))
     assert capsys.readouterr().err == ""
-    cli_maps._warn_of_precision("both", "cpu", "bfloat16")
+    cli_maps._warn_of_precision(resolve_options("both", precision="bfloat16"))
     warned = capsys.readouterr().err
     assert warned == "" if able else said in warned
 
@@ -122,7 +124,8 @@ def test_a_missing_band_is_named(tmp_path):
 
 
 def test_a_missing_cube_and_a_half_written_one_are_told_apart(tmp_path):
-    fails(run("map", tmp_path / "no.zarr", "--year", "2018", "--out", tmp_path / "m"), "not exist")
+    missing = ["map", tmp_path / "no.zarr", "--year", "2018", "--out", tmp_path / "m"]
+    fails(run_process(*missing), "not exist")
     (tmp_path / "half.zarr.part").mkdir()
     result = run("map", tmp_path / "half.zarr", "--year", "2018", "--out", tmp_path / "m")
     fails(result, "unfinished", "goes on")
@@ -160,8 +163,8 @@ def test_ctrl_c_within_compiled_code_is_no_traceback(monkeypatch, capsys):
 
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path):
-    period = ["--start", "2018-05-01", "--end", "2018-07-31"]
-    arguments = ["simulate", tmp_path / "region.zarr", "--size", "2000x40", *period]
+    period = ["--start", "2018-05-01", "--end", "2018-06-30"]
+    arguments = ["simulate", tmp_path / "region.zarr", "--size", "1300x24", *period]
     # A test run in the background ignores Ctrl-C, and what it starts would inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(

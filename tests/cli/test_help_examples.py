@@ -68,7 +68,7 @@ def short_training(monkeypatch):
     monkeypatch.setattr(run_experiment, "fit", fit)
     monkeypatch.setattr(paper_experiment, "fit", fit)
     monkeypatch.setattr(paper_samples, "METHODS", ("optical-only",))
-    for module in ("report_page", "figures.style"):
+    for module in ("report.page", "figures.style"):
         monkeypatch.setattr(f"deepcrop.{module}.DPI", 40)
 
 

@@ -10,36 +10,11 @@ from deepcrop.cube.io import open_cube, save_cube
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.evaluation import map_truth
 from deepcrop.mapping.region import map_region
+from deepcrop.phenology.season_matching import match_seasons
 from deepcrop.products.write import DAY_LAYERS
 from deepcrop.simulation import Region, simulate
 
 NO = stages.NO_DAY
-
-
-def pairs(*seasons):
-    """Dates (2, 4, 1) of one pixel."""
-    return np.array(seasons, np.int16)[:, :, None]
-
-
-A, B = [100, 110, 200, 210], [230, 240, 300, 310]
-NONE = [NO] * 4
-
-
-@pytest.mark.parametrize(
-    ("truth", "mapped", "matched"),
-    [
-        ((A, B), (A, B), (A, B)),
-        ((A, B), (B, A), (A, B)),  # the other way round
-        ((A, NONE), (NONE, A), (A, NONE)),
-        ((A, NONE), (B, NONE), (NONE, NONE)),  # another season of the year
-        ((A, B), ([90, 95, NO, NO], NONE), (NONE, NONE)),  # ends before A starts
-        ((A, B), ([NO, NO, 190, 195], NONE), ([NO, NO, 190, 195], NONE)),
-        ((A, B), ([105, 120, 290, 320], NONE), ([105, 120, 290, 320], NONE)),  # merged: once only
-    ],
-)
-def test_golden_matches(truth, mapped, matched):
-    result = map_truth.match_seasons(pairs(*truth), pairs(*mapped))
-    np.testing.assert_array_equal(result, pairs(*matched))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +33,7 @@ def test_scores_agree_with_a_slow_count(scored):
     for name in DAY_LAYERS:
         with rasterio.open(folder / "maps" / f"{name}.tif") as layer:
             layers.append(layer.read(1).reshape(-1))
-    mapped = map_truth.match_seasons(real, np.stack(layers).reshape(2, 4, -1))
+    mapped = match_seasons(real, np.stack(layers).reshape(2, 4, -1))
     for k, score in enumerate(scores[:4]):
         known = real[:, k] != NO
         both = known & (mapped[:, k] != NO)

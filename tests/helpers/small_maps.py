@@ -7,14 +7,12 @@ from tests.helpers.cubes import season_cube
 
 from deepcrop.cube import contract
 from deepcrop.cube.io import save_cube
-from deepcrop.products import write as product_writer
 
 
 @contextlib.contextmanager
 def small_tiles(side):
-    """Tiles of so many pixels on a side, and no pictures, which take most of the time."""
+    """Tiles of so many pixels on a side."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(product_writer, "_write_picture", lambda *args: None)
         patch.setattr(contract, "CHUNK", side)
         yield
 

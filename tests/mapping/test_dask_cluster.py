@@ -13,14 +13,15 @@ import time
 
 import pytest
 from tests.helpers.cubes import season_cube
+from tests.helpers.maps import map_without_pictures
 from tests.helpers.small_maps import saved_cube, small_tiles
 
 from deepcrop.cube import contract
 from deepcrop.cube.io import save_cube
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping import tiles as map_tiles
-from deepcrop.mapping.dask_cluster import _no_slip_of_dask, cluster
-from deepcrop.mapping.region import Staging, map_region
+from deepcrop.mapping.dask_cluster import ClusterOptions, _no_slip_of_dask, cluster
+from deepcrop.mapping.region import Staging
 from deepcrop.mapping.work_store import MANIFEST
 
 pytest.importorskip("distributed")
@@ -51,7 +52,7 @@ def files(result):
 
 @pytest.fixture(scope="module")
 def alone(cube, tmp_path_factory):
-    return map_region(cube, 2018, tmp_path_factory.mktemp("alone") / "maps")
+    return map_without_pictures(cube, 2018, tmp_path_factory.mktemp("alone") / "maps")
 
 
 def when_begun(folder, act):
@@ -82,7 +83,9 @@ def test_workers_give_the_same_bytes_and_one_that_is_killed_costs_only_its_tiles
         workers = client.run(os.getpid)
         victim = next(iter(workers.values()))
         thread = when_begun(tmp_path / "maps.part", lambda: os.kill(victim, signal.SIGKILL))
-        result = map_region(cube, 2018, tmp_path / "maps", address=local.scheduler_address)
+        result = map_without_pictures(
+            cube, 2018, tmp_path / "maps", address=local.scheduler_address
+        )
         thread.join()
         assert victim not in client.run(os.getpid).values()
     assert files(result) == files(alone)
@@ -91,6 +94,7 @@ def test_workers_give_the_same_bytes_and_one_that_is_killed_costs_only_its_tiles
     assert not any(f'"process": "{socket.gethostname()}:{os.getpid()}"' in line for line in lines)
 
 
+@pytest.mark.slow
 def test_both_methods_give_the_same_bytes_on_a_worker(tmp_path, monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.setattr(contract, "CHUNK", 16)
@@ -100,8 +104,8 @@ def test_both_methods_give_the_same_bytes_on_a_worker(tmp_path, monkeypatch):
 
     weights = write_weights(tmp_path / "random.safetensors", tiny())
     options = {"method": "both", "weights": weights}
-    alone = map_region(cube, 2018, tmp_path / "alone", **options)
-    result = map_region(cube, 2018, tmp_path / "maps", workers=1, **options)
+    alone = map_without_pictures(cube, 2018, tmp_path / "alone", **options)
+    result = map_without_pictures(cube, 2018, tmp_path / "maps", workers=1, **options)
     assert files(result) == files(alone)
     assert alone.summary["maps"]["deepcrop"]["layers"]["sos20"]["detected"] > 0
 
@@ -134,11 +138,11 @@ def test_a_tile_that_fails_on_a_worker_is_tried_again_then_named(
     monkeypatch.setattr(map_tiles, "compute_tile", fail)
     words = r"1 of 12 tiles failed 3 times each:\n  rows 8 to 15, columns 0 to 7: .*odd\nAll others"
     with pytest.raises(DeepCropError, match=words):
-        map_region(cube, 2018, tmp_path / "maps", address=here)
+        map_without_pictures(cube, 2018, tmp_path / "maps", address=here)
     assert (tries.count(once), tries.count(always), len(set(tries))) == (3, 3, 12)
     del tries[:]
     monkeypatch.setattr(map_tiles, "compute_tile", lambda *a: tries.append(place(a)) or real(*a))
-    result = map_region(cube, 2018, tmp_path / "maps", address=here)
+    result = map_without_pictures(cube, 2018, tmp_path / "maps", address=here)
     assert tries == [always]
     assert files(result) == files(alone)
 
@@ -153,7 +157,7 @@ def test_a_full_disk_and_a_local_error_are_no_lost_scheduler(cube, here, tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr(map_tiles, "write_tile", write)
         with pytest.raises(OSError, match="No space left"):
-            map_region(cube, 2018, tmp_path / "maps", address=here)
+            map_without_pictures(cube, 2018, tmp_path / "maps", address=here)
         assert len(full) == len(set(full))  # no tile twice
 
     def finish(stage, item):
@@ -163,25 +167,28 @@ def test_a_full_disk_and_a_local_error_are_no_lost_scheduler(cube, here, tmp_pat
 
     monkeypatch.setattr(Staging, "finish", finish)
     with pytest.raises(PermissionError, match="Permission denied"):
-        map_region(cube, 2018, tmp_path / "maps", address=here)
+        map_without_pictures(cube, 2018, tmp_path / "maps", address=here)
 
 
-def test_a_scheduler_without_workers_is_named(capsys):
+def test_a_scheduler_without_workers_is_named(caplog):
     from distributed import LocalCluster
 
     with LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as empty:
         address = empty.scheduler_address
-        with cluster(address, None):
+        with cluster(ClusterOptions(address)):
             pass
-    assert f"No workers yet at {address}" in capsys.readouterr().err
+    assert f"No workers yet at {address}" in caplog.text
 
 
 SLOW = """
 import time
-from deepcrop import cli, observations, products, tiles
+from functools import partial
+from deepcrop import cli
+from deepcrop.cube import contract
+from deepcrop.mapping import region, tiles
 
-observations.CHUNK = 8
-products._write_picture = lambda *args: None
+contract.CHUNK = 8
+region.write_map = partial(region.write_map, pictures=False)
 write = tiles.write_tile
 tiles.write_tile = lambda *args: time.sleep(0.3) or write(*args)
 if __name__ == "__main__":
@@ -190,7 +197,7 @@ if __name__ == "__main__":
 """The command with small tiles that take their time; workers run all but the last line."""
 
 
-@pytest.mark.parametrize("workers", [[], ["--workers", "2"]])
+@pytest.mark.parametrize("workers", [[], pytest.param(["--workers", "2"], marks=pytest.mark.slow)])
 def test_ctrl_c_keeps_what_is_done(cube, alone, tmp_path, workers):
     """A terminal interrupts every process of the command, workers too."""
     (tmp_path / "slow.py").write_text(SLOW)
@@ -209,11 +216,12 @@ def test_ctrl_c_keeps_what_is_done(cube, alone, tmp_path, workers):
     assert "Traceback" not in said, said
     made = (tmp_path / "maps.part" / MANIFEST).read_text().split("\n")[1:]
     assert 1 <= len(made) < 12
-    result = map_region(cube, 2018, tmp_path / "maps", resume=True)
+    result = map_without_pictures(cube, 2018, tmp_path / "maps")
     assert files(result) == files(alone)
     assert set(made) < set((result.path / MANIFEST).read_text().splitlines())
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_a_tile_is_let_go_is_not_lost(cube, alone, tmp_path, monkeypatch):
     """Python drops what is raised in a finalizer, which is where Dask lets go of a tile."""
     from distributed import Future
@@ -228,9 +236,9 @@ def test_ctrl_c_while_a_tile_is_let_go_is_not_lost(cube, alone, tmp_path, monkey
 
     monkeypatch.setattr(Future, "release", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        map_region(cube, 2018, tmp_path / "maps", workers=1)
+        map_without_pictures(cube, 2018, tmp_path / "maps", workers=1)
     assert len(pressed) == 1
-    result = map_region(cube, 2018, tmp_path / "maps", resume=True)
+    result = map_without_pictures(cube, 2018, tmp_path / "maps")
     assert files(result) == files(alone)
 
 
@@ -285,7 +293,7 @@ def test_a_lost_scheduler_loses_nothing(cube, alone, tmp_path):
         thread = when_begun(tmp_path / "maps.part", processes[0].kill)
         try:
             with pytest.raises(DeepCropError, match=r"scheduler is lost.*the same command"):
-                map_region(cube, 2018, tmp_path / "maps", address=address)
+                map_without_pictures(cube, 2018, tmp_path / "maps", address=address)
         finally:
             thread.join()
             for process in processes:
@@ -293,13 +301,13 @@ def test_a_lost_scheduler_loses_nothing(cube, alone, tmp_path):
     assert not (tmp_path / "maps").exists()
     made = (tmp_path / "maps.part" / MANIFEST).read_text().split("\n")[1:]
     assert 1 <= len(made) < 12
-    result = map_region(cube, 2018, tmp_path / "maps", resume=True)
+    result = map_without_pictures(cube, 2018, tmp_path / "maps")
     assert files(result) == files(alone)
     assert set(made) < set((result.path / MANIFEST).read_text().splitlines())
 
 
 def test_nobody_at_the_address(cube, tmp_path):
     with pytest.raises(DeepCropError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:1 "):
-        map_region(cube, 2018, tmp_path / "maps", address="tcp://127.0.0.1:1")
+        map_without_pictures(cube, 2018, tmp_path / "maps", address="tcp://127.0.0.1:1")
     with pytest.raises(DeepCropError, match="--workers 0: expected 1 or more"):
-        map_region(cube, 2018, tmp_path / "maps", workers=0)
+        map_without_pictures(cube, 2018, tmp_path / "maps", workers=0)

@@ -12,7 +12,9 @@ from deepcrop.cube import contract
 from deepcrop.cube.io import save_cube
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping import estimate as mapping_estimate
+from deepcrop.mapping.dask_cluster import ClusterOptions
 from deepcrop.mapping.estimate import estimate
+from deepcrop.mapping.options import resolve_options
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +40,9 @@ WRITING = 37 * 600 * 8e-8 + 14 * 0.5  # seconds on a core, of which 14 pictures
 
 @pytest.mark.usefixtures("_clock")
 def test_what_a_map_will_take(cube):
-    expected = estimate(cube, 2018)
+    expected = estimate(cube, 2018, resolve_options())
     assert (expected.pixels, expected.tiles, expected.layers) == (600, 1, 37)
-    assert (expected.wanted, expected.wanted_tiles, expected.processes) == (600, 1, 4)
+    assert (expected.selected, expected.selected_tiles, expected.processes) == (600, 1, 4)
     assert expected.read == 600 * READ
     # Three tiles are held, as float32, with their coordinates.
     held = 10**9 + 3 * 600 * READ * 2 + 400 * 1024**2
@@ -48,7 +50,7 @@ def test_what_a_map_will_take(cube):
     # Reading a tile took a second, computing 600 pixels another.
     assert expected.seconds == pytest.approx(1 + 1 + WRITING / 4)
     # Eight workers, twice the cores: each computes and reads its share; this computer writes.
-    expected = estimate(cube, 2018, workers=8)
+    expected = estimate(cube, 2018, resolve_options(), ClusterOptions(workers=8))
     assert expected.seconds == pytest.approx(1 / 8 + 1 / 2 + WRITING / 4)
 
 
@@ -58,21 +60,21 @@ def test_masks_and_parcels_count(cube, tmp_path, monkeypatch):
     wanted[3:9, 2:12] = 1
     mask = raster(tmp_path / "mask.tif", wanted)
     farms = geojson(tmp_path / "farms.geojson", [NORTH])  # columns 0 to 9
-    assert estimate(cube, 2018, mask=mask).wanted == 60
+    assert estimate(cube, 2018, resolve_options(mask=mask)).selected == 60
     monkeypatch.setattr(contract, "CHUNK", 8)
-    expected = estimate(cube, 2018, mask=mask, parcels_path=farms)
+    expected = estimate(cube, 2018, resolve_options(mask=mask, parcels=farms))
     assert (expected.pixels, expected.tiles) == (600, 3 * 4)
-    assert (expected.wanted, expected.wanted_tiles) == (48, 4)
+    assert (expected.selected, expected.selected_tiles) == (48, 4)
     assert expected.read == 4 * 64 * READ
     # Four tiles are read; the part that is made has 20 x 22 pixels here.
     assert expected.seconds == pytest.approx(4 + 48 / 440 + WRITING / 4)
     assert "the table of fields" in expected.missing
-    assert "600 pixels in 12 tiles, 37 layers; wanted are 48 in 4 tiles" in str(expected)
+    assert "600 pixels in 12 tiles, 37 layers; selected are 48 in 4 tiles" in str(expected)
 
 
 def test_what_cannot_be_told_from_here_is_not_told(cube):
     pytest.importorskip("distributed")
-    expected = estimate(cube, 2018, address="tcp://10.0.0.1:8786")
+    expected = estimate(cube, 2018, resolve_options(), ClusterOptions("tcp://10.0.0.1:8786"))
     assert expected.seconds is None
     assert "time     unknown\n" in str(expected)
     assert "the time on the workers of tcp://10.0.0.1:8786, which was not asked" in str(expected)
@@ -85,20 +87,22 @@ def test_what_cannot_be_told_from_here_is_not_told(cube):
         ({"method": "deepcrop", "device": "abacus"}, "'abacus' cannot be used"),
         ({"method": "deepcrop", "precision": "float8"}, "'float8' is unknown"),
         ({"mask": "none.tif"}, r"none\.tif does not exist"),
-        ({"parcels_path": "none.gpkg"}, r"none\.gpkg do not exist"),
+        ({"parcels": "none.gpkg"}, r"none\.gpkg do not exist"),
         ({"fields": True}, "has no 'field_id'"),
         ({"workers": 0}, "--workers 0: expected 1 or more"),
     ],
 )
 def test_a_dry_run_refuses_what_the_run_refuses(cube, options, words):
+    cluster_options = ClusterOptions(workers=options.get("workers"))
+    options = {name: value for name, value in options.items() if name != "workers"}
     with pytest.raises(DeepCropError, match=words):
-        estimate(cube, 2018, **options)
+        estimate(cube, 2018, resolve_options(**options), cluster_options)
 
 
 def test_a_dry_run_refuses_a_mask_that_leaves_nothing(cube, tmp_path):
     far = raster(tmp_path / "far.tif", np.ones((20, 30)), left=700000)
     with pytest.raises(DeepCropError, match="has no pixel where mask"):
-        estimate(cube, 2018, mask=far)
+        estimate(cube, 2018, resolve_options(mask=far))
 
 
 def test_a_dry_run_writes_nothing(cube, tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from tests.helpers.maps import map_without_pictures
 from tests.helpers.network_batches import small
 from tests.helpers.weights_files import tiny, write_weights
 
@@ -17,11 +18,11 @@ from deepcrop.cube.contract import OPTICAL_BANDS
 from deepcrop.cube.io import open_cube, save_cube
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.mapping import network as map_network
-from deepcrop.mapping.region import map_region
+from deepcrop.mapping.inputs import InputCube
+from deepcrop.mapping.network import NetworkMethod
 from deepcrop.network import Batch, load
 from deepcrop.products import layers
 from deepcrop.products import write as product_writer
-from deepcrop.products.write import figures
 from deepcrop.simulation import Region, simulate
 from deepcrop.training.samples import cut
 
@@ -41,21 +42,13 @@ def weights(tmp_path_factory):
     return write_weights(path, tiny(), {"title": "random numbers"})
 
 
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch):
-    """They take the time; tests of the products and of the command line draw them."""
-    monkeypatch.setattr(figures, "save", lambda figure, path: None)
-    monkeypatch.setattr(figures, "stage_map", lambda *args, **kwargs: None)
-    monkeypatch.setattr(figures, "count_map", lambda *args, **kwargs: None)
-
-
 def run(cube, out, weights, **options):
-    return map_region(cube, 2018, out, method="deepcrop", weights=weights, **options)
+    return map_without_pictures(cube, 2018, out, method="deepcrop", weights=weights, **options)
 
 
 def layers_of(cube, weights, size=100, radar=True):
     """Layers as they go into the files, which take longer."""
-    plan = map_network.plan_network(open_cube(cube), cube, 2018, weights, radar)
+    plan = NetworkMethod(weights, radar).plan(InputCube.open(cube), 2018)
     found = {}
     for tile in grid.tiles((ROWS, COLS), size, plan.halo):
         for name, values in plan.run(plan.images, tile)[0].items():
@@ -66,9 +59,7 @@ def layers_of(cube, weights, size=100, radar=True):
 
 @pytest.fixture(scope="module")
 def mapped(cube_path, weights, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(product_writer, "_write_picture", lambda *args: None)
-        return run(cube_path, tmp_path_factory.mktemp("maps") / "maps", weights)
+    return run(cube_path, tmp_path_factory.mktemp("maps") / "maps", weights)
 
 
 def read(result):
@@ -219,7 +210,6 @@ def test_other_weights_do_not_go_on_with_a_half_made_map(cube_path, weights, tmp
         run(cube_path, tmp_path / "maps", weights)
     monkeypatch.undo()
     tiles, real = [], map_network.network_tile
-    monkeypatch.setattr(product_writer, "_write_picture", lambda *args: None)
     monkeypatch.setattr(map_network, "network_tile", lambda *a: tiles.append(1) or real(*a))
     write_weights(tmp_path / "random.safetensors", tiny(), {"title": "others"})
     result = run(cube_path, tmp_path / "maps", tmp_path / "random.safetensors")
@@ -300,7 +290,7 @@ def test_another_radiometry_is_refused(cube_path, weights, tmp_path):
 
 def test_a_year_without_images_names_the_years(cube_path, weights, tmp_path):
     with pytest.raises(CubeError, match=r"no observation around 2030.*2017-\d\d-\d\d to 2019"):
-        map_region(cube_path, 2030, tmp_path / "m", method="deepcrop", weights=weights)
+        map_without_pictures(cube_path, 2030, tmp_path / "m", method="deepcrop", weights=weights)
 
 
 @pytest.mark.parametrize(
@@ -315,5 +305,5 @@ def test_a_year_without_images_names_the_years(cube_path, weights, tmp_path):
 )
 def test_options_that_do_not_fit_are_refused(cube_path, tmp_path, options, words):
     with pytest.raises(DeepCropError, match=words):
-        map_region(cube_path, 2018, tmp_path / "maps", **options)
+        map_without_pictures(cube_path, 2018, tmp_path / "maps", **options)
     assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ import pytest
 import shapely
 import xarray as xr
 from tests.helpers.cubes import season_cube
-from tests.helpers.maps import read
+from tests.helpers.maps import map_without_pictures, read
 from tests.helpers.parcel_files import NORTH, SOUTH, geojson, raster
 from tests.helpers.small_maps import small_tiles
 
@@ -52,7 +52,7 @@ def cube(tmp_path_factory):
 def mapped(cube, tmp_path_factory):
     folder = tmp_path_factory.mktemp("parcels")
     path = geojson(folder / "farms.geojson")
-    return map_region(cube, 2018, folder / "maps", parcels_path=path)
+    return map_without_pictures(cube, 2018, folder / "maps", parcels_path=path)
 
 
 def rows_of(result):
@@ -106,7 +106,7 @@ def test_medians_are_those_of_the_pixels(mapped):
 
 
 def test_fields_of_the_cube_are_outlined(cube, tmp_path):
-    result = map_region(cube, 2018, tmp_path / "maps", fields=True)
+    result = map_without_pictures(cube, 2018, tmp_path / "maps", fields=True)
     assert [row["field"] for row in rows_of(result)] == ["7", "9"]
     assert (read(result.path / "sos50.tif")[1:] != NO_DAY).all()  # fields alone limit nothing
     table = pq.read_table(result.path / "fields.parquet")
@@ -115,7 +115,7 @@ def test_fields_of_the_cube_are_outlined(cube, tmp_path):
     outline = shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
     assert [a.equals(b) for a, b in zip(outline, (NORTH, SOUTH), strict=True)] == [True, True]
     with pytest.raises(DeepCropError, match="either parcels or fields"):
-        map_region(
+        map_without_pictures(
             cube, 2018, tmp_path / "m", fields=True, parcels_path=geojson(tmp_path / "f.geojson")
         )
     # What was written can be read as parcels again.
@@ -129,11 +129,11 @@ def test_a_mask_on_another_grid(cube, tmp_path):
     values[:, :7] = 1
     values[9, 14] = 3
     mask = raster(tmp_path / "mask.tif", values, side=20)
-    result = map_region(cube, 2018, tmp_path / "maps", mask=mask)
+    result = map_without_pictures(cube, 2018, tmp_path / "maps", mask=mask)
     wanted = values.repeat(2, 0).repeat(2, 1) > 0
     found = read(result.path / "qflag.tif")
     np.testing.assert_array_equal(found == layers.LEFT_OUT, ~wanted)
-    whole = map_region(cube, 2018, tmp_path / "whole")
+    whole = map_without_pictures(cube, 2018, tmp_path / "whole")
     for name in ("sos20", "eos50_high", "n_cycles", "n_obs_optical", "qflag", "length"):
         every = read(whole.path / f"{name}.tif")
         np.testing.assert_array_equal(read(result.path / f"{name}.tif")[wanted], every[wanted])
@@ -146,7 +146,7 @@ def test_numbers_are_of_the_mask(cube, tmp_path):
     wanted[3:9, 2:12] = True
     wanted[0, 4:7] = True  # a row that was never seen
     mask = raster(tmp_path / "mask.tif", wanted)
-    result = map_region(cube, 2018, tmp_path / "maps", mask=mask)
+    result = map_without_pictures(cube, 2018, tmp_path / "maps", mask=mask)
     every = {
         layer.name: read(result.path / f"{layer.name}.tif")
         for layer in layers.describe("curve", 2018)
@@ -174,26 +174,26 @@ def test_numbers_are_of_the_mask(cube, tmp_path):
 def test_mask_and_parcels_both_limit(cube, tmp_path):
     farms = geojson(tmp_path / "farms.geojson")
     mask = raster(tmp_path / "mask.tif", np.eye(20, 30))
-    result = map_region(cube, 2018, tmp_path / "maps", mask=mask, parcels_path=farms)
+    result = map_without_pictures(cube, 2018, tmp_path / "maps", mask=mask, parcels_path=farms)
     wanted = read(result.path / "qflag.tif") != layers.LEFT_OUT
     assert np.flatnonzero(wanted).tolist() == [31 * k for k in range(10)]
     # Shares are of the pixels mapped; row 0 has no date. Of the other parcel none is.
     north, south = rows_of(result)
     assert (north["pixels"], float(north["sos50_share"])) == ("10", 0.9)
     assert (south["pixels"], south["sos50_share"], south["crop"]) == ("0", "", "")
-    own = map_region(cube, 2018, tmp_path / "own", mask=mask, fields=True)
+    own = map_without_pictures(cube, 2018, tmp_path / "own", mask=mask, fields=True)
     (field,) = rows_of(own)
     assert (field["field"], field["pixels"], float(field["sos50_share"])) == ("7", "10", 0.9)
     outline = pq.read_table(own.path / "fields.parquet")["geometry"].to_numpy(zero_copy_only=False)
     assert shapely.from_wkb(outline)[0].equals(NORTH)
 
 
-def test_parcels_without_a_pixel_keep_their_row(cube, tmp_path, capsys):
+def test_parcels_without_a_pixel_keep_their_row(cube, tmp_path, caplog):
     thin = shapely.box(500051, 5600051, 500053, 5600053)  # holds no pixel's centre
     far = shapely.box(700000, 5600100, 700100, 5600200)
     farms = geojson(tmp_path / "farms.geojson", [thin, far, SOUTH])
-    result = map_region(cube, 2018, tmp_path / "maps", parcels_path=farms)
-    assert "farms.geojson: 1 of 3 shapes are no polygons within the map" in capsys.readouterr().err
+    result = map_without_pictures(cube, 2018, tmp_path / "maps", parcels_path=farms)
+    assert "farms.geojson: 1 of 3 shapes are no polygons within the map" in caplog.text
     assert [(r["field"], r["parcel_farm"], r["pixels"]) for r in rows_of(result)] == [
         ("1", "farm 0", "0"), ("2", "farm 2", "50")
     ]  # fmt: skip
@@ -203,7 +203,7 @@ def test_parcels_without_a_pixel_keep_their_row(cube, tmp_path, capsys):
 def test_a_mask_that_leaves_nothing_is_refused(cube, tmp_path):
     def refuse(words, **options):
         with pytest.raises(DeepCropError, match=words):
-            map_region(cube, 2018, tmp_path / "maps", **options)
+            map_without_pictures(cube, 2018, tmp_path / "maps", **options)
 
     far = raster(tmp_path / "far.tif", np.ones((20, 30)), left=700000)
     here = r"The map \(\(500000\.0, .*\) in EPSG:32631\) has no pixel where mask "
@@ -218,7 +218,7 @@ def test_a_mask_that_leaves_nothing_is_refused(cube, tmp_path):
 def test_files_that_do_not_serve_are_named(cube, tmp_path):
     def refuse(words, **options):
         with pytest.raises(DeepCropError, match=words):
-            map_region(cube, 2018, tmp_path / "maps", **options)
+            map_without_pictures(cube, 2018, tmp_path / "maps", **options)
         assert not list(tmp_path.glob("maps*"))
 
     (tmp_path / "bad.geojson").write_text("{")
@@ -229,13 +229,13 @@ def test_files_that_do_not_serve_are_named(cube, tmp_path):
     refuse(r"none\.tif does not exist", mask=tmp_path / "none.tif")
     (tmp_path / "bad.tif").write_text("no raster")
     with pytest.raises(DeepCropError, match=r"bad\.tif cannot be read"):
-        map_region(cube, 2018, tmp_path / "maps", mask=tmp_path / "bad.tif")
+        map_without_pictures(cube, 2018, tmp_path / "maps", mask=tmp_path / "bad.tif")
 
 
 def test_a_cube_without_fields(tmp_path):
     save_cube(season_cube(), tmp_path / "cube.zarr")
     with pytest.raises(DeepCropError, match="has no 'field_id'"):
-        map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps", fields=True)
+        map_without_pictures(tmp_path / "cube.zarr", 2018, tmp_path / "maps", fields=True)
 
 
 def test_a_field_in_several_windows_is_one(monkeypatch):

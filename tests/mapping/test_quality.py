@@ -18,7 +18,7 @@ def found(pixels=1, **given):
 
 
 def run(dates, seen, days, year=2018, **options):
-    options = {"wanted": None, "reads": ("optical",)} | options
+    options = {"selected": None, "reads": ("optical",)} | options
     valid = {"optical": np.array(seen, bool).T[:, None]}  # (time, 1, pixels)
     return pixel_layers(dates, valid, {"optical": np.array(days, np.float32)}, year, **options)
 
@@ -58,7 +58,7 @@ def test_flags_by_hand():
 
 
 def test_what_is_left_out_says_only_so():
-    made = run(found(2), np.ones((2, 2)), [10, 20], wanted=np.array([[True, False]]))
+    made = run(found(2), np.ones((2, 2)), [10, 20], selected=np.array([[True, False]]))
     assert made["qflag"][0, 1] == layers.LEFT_OUT
     assert made["n_cycles"][0, 1] == 255
     for name in ("n_obs_optical", "n_obs_sar", "max_gap_optical"):
@@ -78,7 +78,7 @@ def test_both_methods_count_the_observations_of_the_year():
         },
         {"optical": np.array(optical, np.float32), "sar": np.array(radar, np.float32)},
         2018,
-        wanted=None,
+        selected=None,
         reads=("optical", "sar"),
     )
     assert made["n_obs_optical"].tolist() == [[2, 2]]

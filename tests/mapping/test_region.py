@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 from scipy import ndimage
 from tests.helpers.cubes import make_cube, season_cube
-from tests.helpers.maps import read
+from tests.helpers.maps import map_without_pictures, read
 
 from deepcrop import stages
 from deepcrop.cube import contract
@@ -14,26 +14,16 @@ from deepcrop.cube.io import open_cube, save_cube
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.ingest import ingest
 from deepcrop.mapping import curve as map_curve
-from deepcrop.mapping import region as map_region_module
-from deepcrop.mapping.region import map_region
 from deepcrop.products import layers
 from deepcrop.products import write as product_writer
 from deepcrop.products.write import DAY_LAYERS
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_pictures():
-    """They take the time; tests of the products and of the command line draw them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(product_writer, "_write_picture", lambda *args: None)
-        yield
 
 
 @pytest.fixture(scope="module")
 def mapped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mapping")
     save_cube(season_cube(), folder / "cube.zarr")
-    return map_region(folder / "cube.zarr", 2018, folder / "maps")
+    return map_without_pictures(folder / "cube.zarr", 2018, folder / "maps")
 
 
 def test_the_four_layers_hold_the_dates(mapped):
@@ -69,7 +59,7 @@ def test_the_summary_counts_scenes_pixels_and_crops(mapped):
 def test_the_result_does_not_depend_on_the_tile(tmp_path, mapped, monkeypatch):
     monkeypatch.setattr(contract, "CHUNK", 7)
     save_cube(season_cube(), tmp_path / "cube.zarr")
-    small = map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+    small = map_without_pictures(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
     for name in [layer.name for layer in layers.describe("curve", 2018)]:
         np.testing.assert_array_equal(
             read(small.path / f"{name}.tif"), read(mapped.path / f"{name}.tif")
@@ -90,12 +80,12 @@ def test_an_interrupted_map_goes_on_where_it_stopped(tmp_path, mapped, monkeypat
 
     monkeypatch.setattr(map_curve, "curve_tile", stop_at_third)
     with pytest.raises(KeyboardInterrupt):
-        map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+        map_without_pictures(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
     assert not (tmp_path / "maps").exists()
     assert "the same command goes on" in capsys.readouterr().err
 
     monkeypatch.setattr(map_curve, "curve_tile", lambda *args: done.append(2) or real(*args))
-    map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+    map_without_pictures(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
     assert done == [1, 1, 2, 2]  # four tiles, none twice
     np.testing.assert_array_equal(
         read(tmp_path / "maps" / "sos50.tif"), read(mapped.path / "sos50.tif")
@@ -107,23 +97,23 @@ def test_a_cube_written_anew_is_not_mixed_with_a_half_made_map(tmp_path, monkeyp
     save_cube(season_cube(), tmp_path / "cube.zarr")
     monkeypatch.setattr(product_writer, "write_products", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+        map_without_pictures(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
     monkeypatch.undo()
     save_cube(season_cube(shift=30), tmp_path / "cube.zarr", overwrite=True)
-    map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+    map_without_pictures(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
     assert abs(int(read(tmp_path / "maps" / "sos50.tif")[5, 0]) - 150) <= 2
 
 
 def test_a_year_without_data_is_an_error_that_names_the_years(tmp_path):
     save_cube(season_cube(), tmp_path / "cube.zarr")
     with pytest.raises(CubeError, match=r"no optical observation around 2030.*2017-11-02 to 2019"):
-        map_region(tmp_path / "cube.zarr", 2030, tmp_path / "maps")
+        map_without_pictures(tmp_path / "cube.zarr", 2030, tmp_path / "maps")
     assert not list(tmp_path.glob("maps*"))
 
 
 def test_a_year_with_too_little_data_is_an_honest_empty_layer(tmp_path):
     save_cube(season_cube(), tmp_path / "cube.zarr")
-    result = map_region(tmp_path / "cube.zarr", 2019, tmp_path / "maps")
+    result = map_without_pictures(tmp_path / "cube.zarr", 2019, tmp_path / "maps")
     assert (read(result.path / "sos50.tif") == stages.NO_DAY).all()
     assert result.summary["maps"]["curve"]["layers"]["sos50"]["detected"] == 0
 
@@ -133,21 +123,21 @@ def test_a_cube_without_optical_group_is_refused(tmp_path):
     del cube["optical"]
     save_cube(cube, tmp_path / "cube.zarr")
     with pytest.raises(CubeError, match="no 'optical' group"):
-        map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+        map_without_pictures(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
 
 
 def test_a_netcdf_cube_gives_the_same_map(tmp_path, mapped):
     save_cube(season_cube(), tmp_path / "cube.nc")
-    result = map_region(tmp_path / "cube.nc", 2018, tmp_path / "maps")
+    result = map_without_pictures(tmp_path / "cube.nc", 2018, tmp_path / "maps")
     np.testing.assert_array_equal(read(result.path / "sos20.tif"), read(mapped.path / "sos20.tif"))
 
 
 def test_existing_output_is_not_overwritten_unless_asked(tmp_path):
     save_cube(season_cube(), tmp_path / "cube.zarr")
-    map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+    map_without_pictures(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
     with pytest.raises(DeepCropError, match="exists"):
-        map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
-    map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps", overwrite=True)
+        map_without_pictures(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+    map_without_pictures(tmp_path / "cube.zarr", 2018, tmp_path / "maps", overwrite=True)
 
 
 def test_the_papers_gcc_gives_dates_as_well(tmp_path):
@@ -158,19 +148,19 @@ def test_the_papers_gcc_gives_dates_as_well(tmp_path):
     optical["green"] = optical["green"] * (1 + 0.5 * (ndvi - 0.2) / 0.6)
     cube["optical"] = optical
     save_cube(cube, tmp_path / "cube.zarr")
-    result = map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps", index="gcc")
+    result = map_without_pictures(tmp_path / "cube.zarr", 2018, tmp_path / "maps", index="gcc")
     sos50 = read(result.path / "sos50.tif")[5].astype(int)
     assert np.abs(sos50 - (120 + np.arange(30))).max() <= 4
     assert result.summary["source"]["index"] == "gcc"
     with pytest.raises(DeepCropError, match="expected ndvi or gcc"):
-        map_region(tmp_path / "cube.zarr", 2018, tmp_path / "other", index="evi")
+        map_without_pictures(tmp_path / "cube.zarr", 2018, tmp_path / "other", index="evi")
 
 
 @pytest.mark.parametrize("out", ["cube.zarr", "."])
 def test_a_map_never_replaces_its_own_cube(tmp_path, out):
     save_cube(season_cube(), tmp_path / "cube.zarr")
     with pytest.raises(DeepCropError, match="the cube itself"):
-        map_region(tmp_path / "cube.zarr", 2018, tmp_path / out, overwrite=True)
+        map_without_pictures(tmp_path / "cube.zarr", 2018, tmp_path / out, overwrite=True)
     open_cube(tmp_path / "cube.zarr")
 
 
@@ -179,7 +169,7 @@ def test_the_main_crop_of_flanders_maize_is_maize(real_data, tmp_path, monkeypat
     monkeypatch.setenv("DEEPCROP_REAL_DATA", str(real_data.resolve()))
     spec = Path(__file__).parents[2] / "examples" / "flanders_2018.yaml"
     ingest(spec, tmp_path / "flanders.zarr")
-    result = map_region(tmp_path / "flanders.zarr", 2018, tmp_path / "maps")
+    result = map_without_pictures(tmp_path / "flanders.zarr", 2018, tmp_path / "maps")
     with xr.open_zarr(tmp_path / "flanders.zarr", group="landcover", consolidated=False) as data:
         maize = data["crop_type"].values == 1200
     inner = ndimage.binary_erosion(maize)  # a pixel on the edge sees the neighbour as well

@@ -115,7 +115,7 @@ def test_pixels_that_are_not_wanted_are_left_out(monkeypatch):
     wanted = np.zeros(whole.day.shape[:2], bool)
     wanted[1, 2:5] = wanted[5, 11] = True
     some = tile_dates(net, *arrays(tile), wanted=wanted)
-    for part, every in zip(some[:3], whole, strict=False):
+    for part, every in list(zip(some, whole, strict=True))[:3]:
         np.testing.assert_allclose(part[wanted], every[wanted], atol=1e-3, rtol=0)
         assert np.isnan(part[~wanted]).all()
     assert (some.probability[~wanted] == 0).all()

@@ -12,7 +12,7 @@ from deepcrop import indices, stages
 from deepcrop.cube.io import open_cube, save_cube
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.mapping.region import map_region
-from deepcrop.phenology import REASONS, SavGol, SeasonRule, extract, season_dates
+from deepcrop.phenology import REASONS, SavGol, SeasonRule, Whittaker, extract, season_dates
 
 da = pytest.importorskip("dask.array")
 
@@ -118,8 +118,8 @@ def test_coordinates_units_and_provenance():
     assert result["integral"].attrs["units"] == "d"
     assert result["reason"].attrs["flag_meanings"].split()[1] == "too_few_observations"
     assert len(result["reason"].attrs["flag_values"]) == len(REASONS)
-    assert result.attrs["smoother"] == "savgol"
-    assert json.loads(result.attrs["settings"]) == asdict(SavGol())
+    assert result.attrs["smoother"] == "whittaker"
+    assert json.loads(result.attrs["settings"]) == asdict(Whittaker())
     assert result.attrs["software"].startswith("deepcrop ")
     own = extract(array, smoother=SavGol(window=30), rule=SeasonRule(min_amplitude=0.2))
     assert own.attrs["smoother"] == "savgol"
@@ -139,9 +139,14 @@ def test_float64_unsorted_and_repeated_times():
     array = field()
     shuffled = array.isel(time=np.random.default_rng(0).permutation(array.sizes["time"]))
     same(extract(shuffled.astype(np.float64)), extract(array))
-    days = [xr.concat([array, array], "time"), array]
-    for name in ("date", "amplitude", "count"):
-        xr.testing.assert_allclose(*(extract(each)[name] for each in days))
+    doubled = xr.concat([array, array], "time")
+    # A day observed twice has twice the weight. Savitzky-Golay compares weights with each other
+    # only; Whittaker also with the smoothness.
+    settings = {"savgol": "savgol", "whittaker": Whittaker(smoothness=100.0)}
+    for smoother, same_settings in settings.items():
+        once, twice = extract(array, smoother=same_settings), extract(doubled, smoother=smoother)
+        for name in ("date", "amplitude", "count"):
+            xr.testing.assert_allclose(once[name], twice[name])
 
 
 def test_one_series_and_a_site_dimension():
@@ -200,7 +205,7 @@ def test_a_series_without_a_season_says_why():
 def test_the_slots_of_a_year_are_those_of_the_map(tmp_path):
     cube = season_cube(rows=5, cols=12)
     save_cube(cube, tmp_path / "cube.zarr")
-    maps = map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps", smoother="savgol").path
+    maps = map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps").path
     result = extract(open_cube(tmp_path / "cube.zarr"), year=2018)
     assert result["date"].dtype == np.float32
     assert result["date"].attrs["units"] == "days since 2018-01-01"
@@ -341,7 +346,7 @@ def test_a_pandas_series_gives_a_table_of_its_seasons():
     for name in PER_SEASON:
         np.testing.assert_array_equal(table[name], whole[name][:2])
     assert (table["missing"] == "").all()
-    assert table.attrs["smoother"] == "savgol"
+    assert table.attrs["smoother"] == "whittaker"
     main = extract(series(array), year=2021, latitude=38.0)
     assert main.index.tolist() == [1]
     assert main.loc[1, "peak"].year == 2021

@@ -435,12 +435,6 @@ def test_neighbours_chunks_and_threads_do_not_change_a_bit(smoother, monkeypatch
     y = (y + rng.normal(0, 0.05, y.shape)).astype(np.float32)
     y[rng.random(y.shape) < 0.3] = np.nan
     whole = season_dates(y, t, smoother=smoother)
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
-        assert_equal(whole, season_dates(y, t, smoother=smoother))
-    finally:
-        numba.set_num_threads(before)
     for first in (1, 40, 100):  # other neighbours, another lane
         part = season_dates(y[first : first + 33], t, smoother=smoother)
         rows = part.dates.shape[1]
@@ -454,7 +448,8 @@ def test_neighbours_chunks_and_threads_do_not_change_a_bit(smoother, monkeypatch
     np.testing.assert_array_equal(
         season_dates(among, t, smoother=smoother).dates[17, :rows], alone.dates[0]
     )
-    for size in (16, 48):
+    for threads, size in ((1, 16), (3, 16), (3, 48)):
+        monkeypatch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
         monkeypatch.setattr(smoothers, "_CHUNK", size)
         assert_equal(whole, season_dates(y, t, smoother=smoother))
 
@@ -707,6 +702,7 @@ def test_two_threads_of_the_caller_get_the_same():
 def test_nor_does_the_plainest_threading_layer_mind(monkeypatch):
     """Workqueue, where numba has neither OpenMP nor TBB, ends the process if two come at once."""
     monkeypatch.setenv("NUMBA_THREADING_LAYER", "workqueue")
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "2")
     run = subprocess.run(
         [sys.executable, "-c", AT_ONCE], capture_output=True, text=True, check=False
     )

@@ -1,6 +1,17 @@
 import numpy as np
+import pytest
 
-from deepcrop.phenology.slots import curve_dates
+from deepcrop import stages
+from deepcrop.phenology import season_dates
+from deepcrop.phenology.slots import (
+    REACH,
+    choose_slots,
+    curve_dates,
+    fill_slots,
+    near_year,
+    select_slots,
+    sunlight,
+)
 
 
 def test_two_crops_a_year_fill_the_slots_by_strength():
@@ -12,8 +23,11 @@ def test_two_crops_a_year_fill_the_slots_by_strength():
     main = 0.2 + bump(210, 0.6, 35)
     both = main + bump(95, 0.3, 22)
     bare = np.full_like(main, 0.2)
-    found = curve_dates(np.stack([main, both, bare]), days, 2018, 45.0)
-    assert found.count.tolist() == [1, 2, 0]
+    values = np.stack([main, both, bare])
+    found, count = fill_slots(season_dates(values, days), 2018, 45.0)
+    assert count.tolist() == [1, 2, 0]
+    for one, other in zip(found, curve_dates(values, days, 2018, 45.0), strict=True):
+        np.testing.assert_array_equal(one, other)
     assert abs(found.day[0, 0, 2] - 210) < 4
     assert abs(found.day[1, 1, 2] - 95) < 6
     # A Gaussian passes half of its height 0.833 widths from its middle, a fifth 1.269 widths.
@@ -24,3 +38,101 @@ def test_two_crops_a_year_fill_the_slots_by_strength():
     assert np.isnan(found.day[2]).all()
     assert (found.low[0, 0] <= found.day[0, 0]).all()
     assert (found.high[0, 0] >= found.day[0, 0]).all()
+
+
+@pytest.mark.parametrize(
+    ("peaks", "amplitudes", "slots", "count"),
+    [
+        ([np.nan, np.nan], [1, 1], [-1, -1], 0),
+        ([180], [1], [0, -1], 1),
+        ([-1, 0, 364, 365], [9, 1, 1, 9], [1, 2], 2),  # only 2018 itself
+        ([100, 200, 300], [1, 3, 2], [1, 2], 3),  # the two largest
+        ([300, 200, 100], [2, 1, 3], [2, 0], 3),  # the larger first, whatever their order in time
+        ([200, 200], [1, 1], [0, 1], 2),  # of equal ones the first
+        ([], [], [-1, -1], 0),
+    ],
+)
+def test_golden_slots(peaks, amplitudes, slots, count):
+    index, found = select_slots(np.array([peaks], float), np.array([amplitudes]), 2018, 0)
+    np.testing.assert_array_equal(index, [slots])
+    assert found == [count]
+
+
+def test_a_leap_year_is_a_day_longer():
+    for year, count in [(2018, 0), (2020, 1)]:
+        assert select_slots(np.array([[365.5]]), np.ones((1, 1)), year, 50)[1] == [count]
+
+
+def test_the_main_season_is_the_one_under_the_summer_sun():
+    peaks, amplitudes = np.array([[10.0, 200.0, 340.0]]), np.array([[0.8, 0.6, 0.7]])
+    assert select_slots(peaks, amplitudes, 2018, 51)[0][0, 0] == 1
+    assert select_slots(peaks, amplitudes, 2018, -35)[0].tolist() == [[0, 2]]
+
+
+def test_sunlight_is_that_of_fao_56_example_8():
+    # 20° S on 3 September: 32.2 MJ per square metre and day, of a solar constant of 118.08.
+    assert sunlight(np.array([245.0]), -20) * 118.08 == pytest.approx(32.2, abs=0.1)
+
+
+def test_there_is_no_sun_in_the_polar_night():
+    assert sunlight(np.array([0.0, 171.0]), 80)[0] == 0
+
+
+def test_a_season_without_a_known_amplitude_never_gives_its_slot_away():
+    index, count = select_slots(np.array([[400.0, 100.0]]), np.array([[1, np.nan]]), 2018, 50)
+    assert index.tolist() == [[1, -1]]
+    assert count == [1]
+
+
+def test_gathering_keeps_the_type_and_leaves_empty_slots_empty():
+    peaks = np.array([[100.0, 250.0, 900.0], [np.nan] * 3], np.float32)
+    choice = select_slots(peaks, np.array([[1.0, 2, 9], [0, 0, 0]]), 2018, 0)
+    assert choice.index.tolist() == [[1, 0], [-1, -1]]
+    days = choice.gather(peaks)
+    assert days.dtype == np.float32
+    np.testing.assert_array_equal(days, [[250, 100], [np.nan, np.nan]])
+    codes = np.arange(12, dtype=np.uint8).reshape(2, 3, 2)
+    chosen = choice.gather(codes, empty=0)
+    assert chosen.dtype == np.uint8
+    assert chosen.tolist() == [[[2, 3], [0, 1]], [[0, 0], [0, 0]]]
+
+
+def two_years():
+    """NDVI with a season in 2018 and a larger one in 2019; days since 1 January 2018."""
+    days = np.arange(-60, 790, 5.0)
+    bumps = ((200, 0.5), (560, 0.7))
+    return sum(h * np.exp(-(((days - m) / 35) ** 2)) for m, h in bumps)[None] + 0.2, days
+
+
+def test_a_year_takes_its_own_season_whatever_the_origin_of_the_days():
+    values, days = two_years()
+    found = season_dates(values, days)
+    for year, first_day, season in (
+        (2017, -365, -1),
+        (2018, 0, 0),
+        (2019, 365, 1),
+        (2020, 730, -1),
+    ):
+        choice = choose_slots(found, year, 45.0, first_day)
+        assert choice.index.tolist() == [[season, -1]]
+        assert choice.count.tolist() == [int(season >= 0)]
+
+
+def test_slots_hold_the_dates_of_the_calendar_with_their_intervals():
+    values, days = two_years()
+    found = season_dates(values, days)
+    dates, count = fill_slots(found, 2018, 45.0)
+    assert count.tolist() == [1]
+    assert found.stages == stages.CALENDAR
+    for name, slots in (("dates", dates.day), ("low", dates.low), ("high", dates.high)):
+        np.testing.assert_array_equal(slots[:, 0], getattr(found, name)[:, 0])
+        assert np.isnan(slots[:, 1]).all()
+    # Other fractions beside: the dates of the calendar are found by name.
+    more = season_dates(values, days, fractions=(0.1, 0.2, 0.5))
+    np.testing.assert_array_equal(fill_slots(more, 2018, 45.0)[0].day, dates.day)
+
+
+def test_observations_near_the_year_are_used():
+    first, last = stages.DAY_MIN - REACH, stages.DAY_MAX + REACH
+    days = np.array([first - 1, first, 0, last, last + 1, np.nan])
+    assert near_year(days).tolist() == [False, True, True, True, False, False]

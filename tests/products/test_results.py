@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import rasterio
 from tests.helpers.cubes import season_cube
+from tests.helpers.maps import map_without_pictures
 
 from deepcrop import grid
 from deepcrop.cube.io import save_cube
 from deepcrop.errors import DeepCropError
-from deepcrop.mapping.region import map_region
-from deepcrop.products import write as product_writer
 from deepcrop.products.results import ResultClass, open_result
 
 
@@ -19,9 +18,7 @@ from deepcrop.products.results import ResultClass, open_result
 def path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     save_cube(season_cube(), folder / "cube.zarr")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(product_writer, "_write_picture", lambda *args: None)
-        return map_region(folder / "cube.zarr", 2018, folder / "maps").path
+    return map_without_pictures(folder / "cube.zarr", 2018, folder / "maps").path
 
 
 def test_a_result_says_what_it_is(path):

@@ -3,6 +3,7 @@ import pytest
 from tests.helpers.figure_checks import assert_all_inside, legend_labels, words
 from tests.helpers.small_result import COLS, DAYS, ROWS, small_result
 
+from deepcrop.figures.style import CLASS_COLOURS
 from deepcrop.report import map_figures as figures
 
 
@@ -68,7 +69,10 @@ def test_difference_maps(result):
 
 
 def test_crops_keep_the_colours_of_the_cube(result):
-    assert figures.main_crops(result) == [("maize", [1], "#ffcc00"), ("soybean", [5], "#56b4e9")]
+    assert figures.main_crops(result) == [
+        ("maize", [1], "#ffcc00"),
+        ("soybean", [5], CLASS_COLOURS[1]),
+    ]
     image = maps(figures.crop_map(result))[0]
     red, green, blue, _ = image.to_rgba(np.array([[0]]))[0, 0]
     assert (round(255 * red), round(255 * green), round(255 * blue)) == (255, 204, 0)

@@ -6,12 +6,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from tests.helpers.cubes import season_cube
+from tests.helpers.maps import map_without_pictures
 from tests.helpers.small_result import small_result
 
 from deepcrop.cube.io import save_cube
 from deepcrop.errors import DeepCropError
-from deepcrop.mapping.region import map_region
-from deepcrop.products import write as product_writer
 from deepcrop.report import map_report
 from deepcrop.report.map_report import report
 
@@ -104,10 +103,9 @@ def test_real_data_is_acknowledged_and_not_called_simulated(tmp_path, monkeypatc
 
 
 def test_a_map_becomes_a_report(tmp_path, monkeypatch):
-    monkeypatch.setattr(product_writer, "_write_picture", lambda *args: None)
     monkeypatch.setattr("deepcrop.report.page.DPI", 40)
     save_cube(season_cube(), tmp_path / "cube.zarr")
-    map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+    map_without_pictures(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
     made = report(tmp_path / "maps")
     assert made == tmp_path / "maps" / "report" / "report.html"
     text = made.read_text(encoding="utf-8")

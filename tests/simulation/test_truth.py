@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from deepcrop import stages
+from deepcrop.phenology.slots import sunlight
 from deepcrop.simulation import canopy, crops, surface, truth
 
 CODE = {name: code for code, name in crops.CLASS_NAMES.items()}
@@ -97,7 +98,7 @@ def test_layers_are_the_dates_of_seasons_that_peak_in_the_year(land):
         row, col = rows[i], cols[i]
         inside = [s for s in slow_seasons(land, row, col) if 0 <= s[3] < 365]
         assert layers["n_cycles"][row, col] == len(inside)
-        light = [stages.sunlight(np.array(s[3]), 45.0) for s in inside]
+        light = [sunlight(np.array(s[3]), 45.0) for s in inside]
         order = np.argsort([-s[0] * sun for s, sun in zip(inside, light, strict=True)])
         kept = [inside[k] for k in order[:2]]  # the main season first
         for slot in range(2):

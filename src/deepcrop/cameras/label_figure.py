@@ -18,7 +18,8 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from deepcrop.cameras.labels import CameraLabels, Screening, Season, SiteYear
-from deepcrop.figures.page import INK, MONTHS, Sheet, spread
+from deepcrop.figures.page import INK, MONTHS, Page, spread
+from deepcrop.figures.style import BAD, GOOD, GRID, SERIES_COLOURS, STAGE_COLOURS
 from deepcrop.sources.phenocam.summary_files import CITATION
 from deepcrop.stages import STAGES
 
@@ -29,13 +30,8 @@ _HEAD = 0.47  # inches above it, for verdicts and dates
 _FOOT = 0.3  # inches below it, for months
 _AXIS = 0.5  # inches left of it
 
-_POINT = "#0072b2"
-_CURVE = "#222222"
 _SNOW = "#56b4e9"
 _GAP = "#ececec"
-_COLOURS = {"sos20": "#66c2a5", "sos50": "#00795a", "eos50": "#b35806", "eos20": "#f1a340"}
-_REJECTED = "#a50f15"
-_ACCEPTED = "#00795a"
 
 
 def camera_figure(labels: CameraLabels) -> Figure:
@@ -58,7 +54,7 @@ def camera_figure(labels: CameraLabels) -> Figure:
     width = _AXIS + _YEAR * columns
     citation = textwrap.wrap(CITATION, int(width * 19))
     accepted = sum(year.accepted for year in labels.years)
-    sheet = Sheet(
+    sheet = Page(
         width,
         pitch * len(lines),
         0.4 + 0.14 * len(citation),
@@ -80,7 +76,7 @@ def camera_figure(labels: CameraLabels) -> Figure:
 
 
 def _draw_line(
-    sheet: Sheet,
+    sheet: Page,
     labels: CameraLabels,
     years: Sequence[SiteYear],
     bottom: float,
@@ -96,7 +92,7 @@ def _draw_line(
     axes.set_ylim(low, high)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
+    axes.grid(axis="y", color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=7, color=INK, labelcolor=INK, width=0.6)
     axes.set_ylabel(labels.column, fontsize=8, color=INK)
@@ -109,13 +105,28 @@ def _draw_line(
     values = camera.greenness[labels.column]
     flagged = np.isfinite(values) & ~used
     snow = flagged & camera.snow
-    axes.plot(days[used], values[used], "o", ms=2.3, color=_POINT, alpha=0.7, mew=0, zorder=3)
     axes.plot(
-        days[flagged & ~snow], values[flagged & ~snow], "o", ms=3.2, mfc="none", mec=_REJECTED,
+        days[used],
+        values[used],
+        "o",
+        ms=2.3,
+        color=SERIES_COLOURS["optical"],
+        alpha=0.7,
+        mew=0,
+        zorder=3,
+    )
+    axes.plot(
+        days[flagged & ~snow], values[flagged & ~snow], "o", ms=3.2, mfc="none", mec=BAD,
         mew=0.8, zorder=3,
     )  # fmt: skip
     axes.plot(days[snow], values[snow], "*", ms=4, mfc="none", mec=_SNOW, mew=0.7, zorder=3)
-    axes.plot(labels.curve_days, _broken(labels, days[used], gap), color=_CURVE, lw=1, zorder=4)
+    axes.plot(
+        labels.curve_days,
+        _broken(labels, days[used], gap),
+        color=SERIES_COLOURS["curve"],
+        lw=1,
+        zorder=4,
+    )
     for site_year in years:
         start = _january(labels, site_year.year)
         x = left + (start - first) / (last - first) * width
@@ -137,7 +148,7 @@ def _draw_season(axes: Axes, season: Season, start: float) -> None:
     """Dates of a season as lines with their intervals; fainter outside the two slots."""
     alpha = 1.0 if season.slot else 0.4
     for name in STAGES:
-        event, colour = season.events[name], _COLOURS[name]
+        event, colour = season.events[name], STAGE_COLOURS[name]
         if math.isfinite(event.day):
             axes.axvline(start + event.day, color=colour, lw=1.1, alpha=alpha, zorder=2)
             axes.axvspan(
@@ -150,18 +161,18 @@ def _draw_season(axes: Axes, season: Season, start: float) -> None:
             )
 
 
-def _verdict(sheet: Sheet, site_year: SiteYear, left: float, top: float) -> None:
+def _verdict(sheet: Page, site_year: SiteYear, left: float, top: float) -> None:
     """Year, crop and verdict above a year's plot."""
     sheet.text(left, top - 0.06, f"{site_year.year}", size=8.5, weight="bold")
     words = f"{site_year.crop}, {site_year.verdict}" if site_year.crop else site_year.verdict
     said = f"{words}: {site_year.why}" if site_year.why else words
-    colour = _ACCEPTED if site_year.accepted else _REJECTED
+    colour = GOOD if site_year.accepted else BAD
     said = textwrap.shorten(said, 88, placeholder=" …")
     sheet.text(left + 0.4, top - 0.06, said, size=6.5, colour=colour)
 
 
 def _write_dates(
-    sheet: Sheet,
+    sheet: Page,
     labels: CameraLabels,
     marks: Sequence[tuple[float, str]],
     first: float,
@@ -176,7 +187,7 @@ def _write_dates(
     for (day, name), place, centre in zip(marks, places, centres, strict=True):
         date = str(labels.camera.date[0] + math.floor(day + 0.5))
         words = f"{int(date[8:])} {MONTHS[int(date[5:7]) - 1]}"
-        sheet.line([place, centre], [bottom + 0.01, bottom + 0.11], _COLOURS[name])
+        sheet.line([place, centre], [bottom + 0.01, bottom + 0.11], STAGE_COLOURS[name])
         sheet.text(centre, bottom + 0.17, words, size=6.5, ha="center")
 
 
@@ -200,10 +211,19 @@ def _months(axes: Axes, labels: CameraLabels, years: Sequence[SiteYear]) -> None
     axes.tick_params(axis="x", which="minor", length=0, labelsize=7, labelcolor=INK)
 
 
-def _legend(sheet: Sheet, bottom: float) -> None:
+def _legend(sheet: Page, bottom: float) -> None:
     """Say what the marks mean."""
     handles = [
-        Line2D([], [], ls="none", marker="o", ms=3, color=_POINT, mew=0, label="used"),
+        Line2D(
+            [],
+            [],
+            ls="none",
+            marker="o",
+            ms=3,
+            color=SERIES_COLOURS["optical"],
+            mew=0,
+            label="used",
+        ),
         Line2D(
             [],
             [],
@@ -211,17 +231,17 @@ def _legend(sheet: Sheet, bottom: float) -> None:
             marker="o",
             ms=3.5,
             mfc="none",
-            mec=_REJECTED,
+            mec=BAD,
             mew=0.8,
             label="outlier",
         ),
         Line2D([], [], ls="none", marker="*", ms=4.5, mfc="none", mec=_SNOW, label="snow"),
-        Line2D([], [], color=_CURVE, lw=1, label="smoothed"),
+        Line2D([], [], color=SERIES_COLOURS["curve"], lw=1, label="smoothed"),
         *(
-            Line2D([], [], color=colour, lw=1.4, label=name.upper())
-            for name, colour in _COLOURS.items()
+            Line2D([], [], color=STAGE_COLOURS[stage], lw=1.4, label=stage.upper())
+            for stage in STAGES
         ),
-        Patch(facecolor="#8c8c8c", alpha=0.4, label="90 % interval"),
+        Patch(facecolor=SERIES_COLOURS["camera"], alpha=0.4, label="90 % interval"),
         Patch(facecolor=_GAP, label=f"no observation for over {Screening().max_gap:.0f} days"),
     ]
     legend = sheet.figure.legend(

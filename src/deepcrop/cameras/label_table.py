@@ -19,7 +19,14 @@ from typing import Any
 from deepcrop import stages
 from deepcrop._version import __version__
 from deepcrop.cameras.crop_table import read_crops
-from deepcrop.cameras.labels import CameraLabels, Screening, SiteYear, label_series
+from deepcrop.cameras.labels import (
+    PRESET,
+    SMOOTHER,
+    CameraLabels,
+    Screening,
+    SiteYear,
+    label_series,
+)
 from deepcrop.errors import DeepCropError
 from deepcrop.phenology import PRESETS
 from deepcrop.sources.phenocam.summary_files import (
@@ -158,8 +165,8 @@ def label_files(
         "citation": CITATION,
         "acknowledgement": acknowledgement_beside(labels.camera for labels in run.labels),
         "column": column,
-        "smoother": asdict(PRESETS["phenocam"][0]["savgol"]),
-        "seasons": asdict(PRESETS["phenocam"][1]),
+        "smoother": asdict(PRESETS[PRESET][0][SMOOTHER]),
+        "seasons": asdict(PRESETS[PRESET][1]),
         "screening": asdict(Screening()),
         "files": [labels.camera.path.name for labels in run.labels],
         "failures": run.failures,

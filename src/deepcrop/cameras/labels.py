@@ -14,10 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepcrop import stages
 from deepcrop.phenology import REASONS, season_dates, smooth
+from deepcrop.phenology.slots import choose_slots, sunlight
 from deepcrop.sources.phenocam.summary_files import CameraSeries
 from deepcrop.stages import CALENDAR
+
+SMOOTHER, PRESET = "savgol", "phenocam"
+"""Smoother of camera series, the paper's, and its settings; independent of the default smoother."""
 
 STEP = 3
 """Days between the observations of a 3-day file; shares of what was observed count such steps."""
@@ -206,8 +209,8 @@ def label_series(
     seen = days[weights > 0]
     values = camera.greenness[column][None, weights > 0]
     kept = weights[None, weights > 0]
-    curve, curve_days = smooth(values, seen, kept, preset="phenocam")
-    found = season_dates(values, seen, kept, preset="phenocam", fractions=(0.2, 0.5))
+    curve, curve_days = smooth(values, seen, kept, smoother=SMOOTHER, preset=PRESET)
+    found = season_dates(values, seen, kept, smoother=SMOOTHER, preset=PRESET, fractions=(0.2, 0.5))
     order = [found.stages.index(name) for name in CALENDAR]
     dates, low, high = (part[0][:, order] for part in (found.dates, found.low, found.high))
     reasons = found.reason[0][:, order]
@@ -218,14 +221,12 @@ def label_series(
     years = []
     for year in range(first, last + 1):
         start = _start_of_year(camera, year)
-        index, _count = stages.select_slots(
-            (peaks - start)[None], found.amplitude, year, camera.latitude
-        )
+        slots = choose_slots(found, year, camera.latitude, first_day=start).index[0].tolist()
         length = _start_of_year(camera, year + 1) - start
         rows = np.flatnonzero((peaks >= start) & (peaks < start + length))
         seasons = []
         for number, row in enumerate(rows, 1):
-            slot = 1 + list(index[0]).index(row) if row in index[0] else 0
+            slot = 1 + slots.index(row) if row in slots else 0
             events = {
                 name: Event(
                     day=float(dates[row, k] - start),
@@ -267,7 +268,7 @@ def growing_window(latitude: float, length: int = 365) -> NDArray[np.int64]:
     February to mid-October at 41° N, the whole year in the tropics.
     """
     days = np.arange(length)
-    light = stages.sunlight(days.astype(np.float64), latitude)
+    light = sunlight(days.astype(np.float64), latitude)
     return days[light >= 0.5 * light.max()]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,7 @@ from deepcrop.cli.options import Overwrite
 from deepcrop.errors import DeepCropError
 
 if TYPE_CHECKING:
+    from deepcrop.mapping.options import MapOptions
     from deepcrop.mapping.region import MapResult
 
 
@@ -19,48 +20,51 @@ def map_(
     year: Annotated[int, typer.Option(help="Target year.")],
     out: Annotated[Path, typer.Option(help="Directory to write.")],
     method: Annotated[
-        str, typer.Option(help="How: curve, deepcrop (the network), both (docs/maps.md).")
+        str, typer.Option(help="Method: curve, deepcrop (the network), both (docs/maps.md).")
     ] = "curve",
     weights: Annotated[
         Path | None,
-        typer.Option(help="Weights of the network, .safetensors  [those of the package]"),
+        typer.Option(help="Network: file of weights, .safetensors  [those of the package]"),
     ] = None,
     no_radar: Annotated[
-        bool, typer.Option("--no-radar", help="Keep the radar from the network.")
+        bool, typer.Option("--no-radar", help="Network: do not read the radar.")
     ] = False,
-    index: Annotated[str, typer.Option(help="Greenness of the curve: ndvi, gcc.")] = "ndvi",
+    index: Annotated[
+        str | None, typer.Option(help="Curve: greenness index, ndvi or gcc  [ndvi]")
+    ] = None,
     smoother: Annotated[
-        str,
-        typer.Option(help="whittaker, savgol (the paper's), double_logistic, asymmetric_gaussian."),
-    ] = "whittaker",
+        str | None,
+        typer.Option(
+            help="Curve: whittaker, savgol (the paper's), double_logistic or "
+            "asymmetric_gaussian  [whittaker]"
+        ),
+    ] = None,
     mask: Annotated[
-        Path | None, typer.Option(help="Raster: map only where it has data that is not 0  [all]")
+        Path | None,
+        typer.Option(help="Raster; map only where it has data other than 0  [map all]"),
     ] = None,
     parcels: Annotated[
         Path | None,
-        typer.Option(help="Polygons: map only within, and give dates for each  [all]"),
+        typer.Option(help="Polygons; map only inside, and give dates for each  [map all]"),
     ] = None,
     fields: Annotated[
         bool, typer.Option("--fields", help="Give dates for each field of the cube's field_id.")
     ] = False,
-    device: Annotated[str, typer.Option(help="Where the network runs: cpu, cuda.")] = "cpu",
+    device: Annotated[
+        str | None, typer.Option(help="Network: device to run on, cpu or cuda  [cpu]")
+    ] = None,
     precision: Annotated[
-        str, typer.Option(help="Numbers of the network: float32, bfloat16, float16.")
-    ] = "float32",
+        str | None,
+        typer.Option(help="Network: number format, float32, bfloat16 or float16  [float32]"),
+    ] = None,
     cluster: Annotated[
         str | None, typer.Option(help="Scheduler of a Dask cluster, tcp://HOST:PORT  [none]")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Map with so many Dask processes on this computer  [none]")
+        int | None, typer.Option(help="Number of Dask processes on this computer  [none]")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what memory and time it would take.")
-    ] = False,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Insist on going on with an interrupted run (else done where it can)."
-        ),
+        bool, typer.Option("--dry-run", help="Only estimate the memory and time needed.")
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -68,36 +72,44 @@ def map_(
 
     Example: deepcrop map region.zarr --year 2018 --method both --out maps
 
-    An interrupted run goes on where it stopped when the same command is given again.
+    An interrupted run resumes where it stopped when the same command is given again.
     """
-    options: dict[str, Any] = {
-        "index": index,
-        "smoother": smoother,
-        "method": method,
-        "weights": weights,
-        "radar": not no_radar,
-        "device": device,
-        "precision": precision,
-        "mask": mask,
-        "parcels_path": parcels,
-        "fields": fields,
-        "address": cluster,
-        "workers": workers,
-    }
-    _warn_of_precision(method, device, precision)
+    from deepcrop.mapping.dask_cluster import ClusterOptions
+    from deepcrop.mapping.estimate import estimate
+    from deepcrop.mapping.options import resolve_options
+    from deepcrop.mapping.region import write_map
+
+    options = resolve_options(
+        method,
+        index=index,
+        smoother=smoother,
+        weights=weights,
+        radar=False if no_radar else None,
+        device=device,
+        precision=precision,
+        mask=mask,
+        parcels=parcels,
+        fields=fields,
+    )
+    cluster_options = ClusterOptions(cluster, workers)
+    _warn_of_precision(options)
     if dry_run:
-        from deepcrop.mapping.estimate import estimate
-
-        typer.echo(str(estimate(region, year, **options)))
+        typer.echo(str(estimate(region, year, options, cluster_options)))
         return
-    from deepcrop.mapping.region import map_region
-
-    _report(map_region(region, year, out, overwrite, resume=resume, **options))
+    _report(write_map(region, year, out, options, cluster_options, overwrite))
 
 
-def _warn_of_precision(method: str, device: str, precision: str) -> None:
-    """Say so where shorter numbers take longer: a processor without them pretends to have them."""
-    if method == "curve" or (device, precision) != ("cpu", "bfloat16"):
+def _warn_of_precision(options: MapOptions) -> None:
+    """Warn of bfloat16 on a processor without it: emulated, it is slower than float32."""
+    from deepcrop.mapping.network import NetworkMethod
+
+    emulated = [
+        method
+        for method in options.methods
+        if isinstance(method, NetworkMethod)
+        and (method.device, method.precision) == ("cpu", "bfloat16")
+    ]
+    if not emulated:
         return
     try:
         import torch
@@ -105,7 +117,7 @@ def _warn_of_precision(method: str, device: str, precision: str) -> None:
         from deepcrop.network.devices import has_bfloat16
     except ImportError:  # the mapping says what to install
         return
-    if not has_bfloat16(torch.device(device)):
+    if not has_bfloat16(torch.device("cpu")):
         words = "This processor does not multiply in bfloat16; float32 is faster and exact."
         typer.echo(words, err=True)
 

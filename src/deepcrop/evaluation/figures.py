@@ -10,12 +10,10 @@ from matplotlib.lines import Line2D
 
 from deepcrop.evaluation.scores import NEAR_DATE, Entry, score
 from deepcrop.evaluation.tables import kind, of_images
-from deepcrop.figures.page import INK, Sheet
+from deepcrop.figures.page import INK, Page
+from deepcrop.figures.style import COMPARED_COLOURS, GRID, STAGE_COLOURS
 from deepcrop.stages import STAGES
 
-_COLOURS = {"sos20": "#66c2a5", "sos50": "#00795a", "eos50": "#b35806", "eos20": "#f1a340"}
-_METHODS = ("#222222", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c")
-_GRID = "#e6e6e6"
 _PANEL = 1.9  # inches: width of a panel
 _NAMES = 2.3  # inches: room for the names of methods
 
@@ -32,7 +30,7 @@ def errors(entries: Sequence[Entry], title: str) -> Figure:
         left = sheet.left + _NAMES + k * (_PANEL + 0.15)
         axes = sheet.chart(left, sheet.bottom + 0.55, _PANEL, height)
         axes.set_title(stage.upper(), fontsize=8.5, color=INK, pad=3)
-        axes.grid(axis="x", color=_GRID, linewidth=0.6)
+        axes.grid(axis="x", color=GRID, linewidth=0.6)
         for row, (entry, rows) in enumerate(zip(entries, scored, strict=True)):
             colour = _colour(row)
             seeds = [score(Entry(entry.method, entry.truth, [run]))[k] for run in entry.runs]
@@ -65,21 +63,30 @@ def scatter(entries: Sequence[Entry], title: str) -> Figure:
         left = sheet.left + 0.5 + column * (side + 0.45)
         axes = sheet.chart(left, sheet.bottom + 0.75, side, side)
         axes.set_title(entry.method, fontsize=8.5, color=INK, pad=3)
-        axes.grid(color=_GRID, linewidth=0.6)
+        axes.grid(color=GRID, linewidth=0.6)
         axes.plot([low, high], [low, high], color=INK, lw=0.6)
         for k, stage in enumerate(STAGES):
             for run in entry.runs:
                 shown = np.clip(run.day[:, 0, k], low, high)
                 axes.plot(entry.truth.day[:, 0, k], shown, "o", ms=2.5, mew=0, clip_on=False,
-                          color=_COLOURS[stage], alpha=0.6)  # fmt: skip
+                          color=STAGE_COLOURS[stage], alpha=0.6)  # fmt: skip
         axes.set_xlim(low, high)
         axes.set_ylim(low, high)
         axes.set_xlabel("camera, days since 1 January", fontsize=7.5, color=INK)
         if not column:
             axes.set_ylabel("answer", fontsize=7.5, color=INK)
     marks = [
-        Line2D([], [], ls="none", marker="o", ms=4, color=colour, mew=0, label=name.upper())
-        for name, colour in _COLOURS.items()
+        Line2D(
+            [],
+            [],
+            ls="none",
+            marker="o",
+            ms=4,
+            color=STAGE_COLOURS[stage],
+            mew=0,
+            label=stage.upper(),
+        )
+        for stage in STAGES
     ]
     _legend(sheet, marks, 0.22)
     words = "Main season, all seeds. Answers beyond the frame are drawn on its edge."
@@ -99,7 +106,7 @@ def images(entries: Sequence[Entry], title: str) -> Figure:
     )
     bottom = sheet.bottom + 0.55 + 0.18 * rows
     axes = sheet.chart(sheet.left + 0.5, bottom, 4.9, 2.2)
-    axes.grid(axis="y", color=_GRID, linewidth=0.6)
+    axes.grid(axis="y", color=GRID, linewidth=0.6)
     labels: dict[int, str] = {}
     marks = []
     for number, entry in enumerate(entries):
@@ -122,12 +129,12 @@ def images(entries: Sequence[Entry], title: str) -> Figure:
     return sheet.figure
 
 
-def _sheet(width: float, body: float, heading: str, title: str, entries: Sequence[Entry]) -> Sheet:
+def _sheet(width: float, body: float, heading: str, title: str, entries: Sequence[Entry]) -> Page:
     simulated = entries[0].truth.simulated
-    return Sheet(width, body, 0, heading, f"{title}: {kind(simulated)}", simulated)
+    return Page(width, body, 0, heading, f"{title}: {kind(simulated)}", simulated)
 
 
-def _legend(sheet: Sheet, marks: list[Line2D], bottom: float, columns: int = 4) -> None:
+def _legend(sheet: Page, marks: list[Line2D], bottom: float, columns: int = 4) -> None:
     legend = sheet.figure.legend(
         handles=marks,
         loc="center left",
@@ -146,4 +153,4 @@ def _legend(sheet: Sheet, marks: list[Line2D], bottom: float, columns: int = 4) 
 
 
 def _colour(number: int) -> str:
-    return _METHODS[number % len(_METHODS)]
+    return COMPARED_COLOURS[number % len(COMPARED_COLOURS)]

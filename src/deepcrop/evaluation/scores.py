@@ -17,8 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from deepcrop import grid, indices
 from deepcrop.errors import DeepCropError
+from deepcrop.phenology.season_matching import exchanged
 from deepcrop.phenology.slots import curve_dates
-from deepcrop.stages import CALENDAR, SLOTS, STAGES
+from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER
+from deepcrop.stages import CALENDAR, SLOTS, STAGES, Dates
 from deepcrop.training.samples import Sample, site_year_of
 
 ALL = "all"
@@ -69,7 +71,7 @@ class Truth:
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Answers(Dates[NDArray[np.floating]]):
     """What one method says of the same samples, of one slot or two.
 
     Attributes
@@ -82,17 +84,7 @@ class Answers:
         The camera's dates moved to the nearest image, of methods that learned them so.
     """
 
-    day: NDArray[np.floating]
-    low: NDArray[np.floating]
-    high: NDArray[np.floating]
-    probability: NDArray[np.floating] | None = None
     snapped: NDArray[np.floating] | None = None
-
-    def part(self, chosen: NDArray) -> Answers:
-        """Return those of some of the samples, by index or mask."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
-        kept: dict[str, Any] = {k: v if v is None else v[chosen] for k, v in arrays.items()}
-        return Answers(**kept)
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,7 +238,7 @@ def joined(entries: Sequence[Entry]) -> Entry:
 
 
 def curve_answers(
-    samples: Iterable[Sample], smoother: str = "whittaker", preset: str = "sentinel2"
+    samples: Iterable[Sample], smoother: str = DEFAULT_SMOOTHER, preset: str = "sentinel2"
 ) -> Answers:
     """Dates of the NDVI curve at the pixel (9, 9) of each sample (`deepcrop.phenology.slots`)."""
     found = []
@@ -373,7 +365,8 @@ def _metrics(
     bounded = found & np.isfinite(low) & np.isfinite(high)
     inside = ((low <= label) & (label <= high))[bounded]
     whole = _both_slots(run.day)
-    swap = crossed(whole, truth.day)[:, None, None]
+    # (n, slots, stages) -> (slots, stages, n)
+    swap = exchanged(np.moveaxis(truth.day, 0, -1), np.moveaxis(whole, 0, -1))[:, None, None]
     paired = np.where(swap, whole[:, ::-1], whole)[:, slot, stage]
     snapped = np.full(label.shape, np.nan) if run.snapped is None else run.snapped[:, slot, stage]
     return Metrics(
@@ -396,21 +389,3 @@ def _both_slots(day: NDArray[np.floating]) -> NDArray[np.floating]:
     """Add an empty second slot where there is one only."""
     empty = np.full((day.shape[0], SLOTS - day.shape[1], day.shape[2]), np.nan, day.dtype)
     return np.concatenate([day, empty], axis=1)
-
-
-def crossed(answer: NDArray[np.floating], label: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Tell which samples (n,) share more time with the camera's seasons the other way round."""
-    first_a, last_a = _extent(answer)
-    first_l, last_l = _extent(label)
-    shared = np.minimum(last_a[:, :, None], last_l[:, None]) - np.maximum(
-        first_a[:, :, None], first_l[:, None]
-    )
-    shared = np.maximum(shared, 0)  # (n, slot of the answer, slot of the label), days
-    return shared[:, 0, 1] + shared[:, 1, 0] > shared[:, 0, 0] + shared[:, 1, 1]
-
-
-def _extent(days: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """First and last known day of each season (n, 2); an empty range where nothing is known."""
-    known = np.isfinite(days)
-    wide = days.astype(np.float64)
-    return np.where(known, wide, 1e6).min(axis=2), np.where(known, wide, -1e6).max(axis=2)

@@ -18,21 +18,25 @@ from numpy.typing import NDArray
 from deepcrop import grid
 from deepcrop.cameras.site_years import CameraYear
 from deepcrop.evaluation.scores import Entry, score
-from deepcrop.figures.page import INK, Sheet
-from deepcrop.figures.style import date_axis
+from deepcrop.figures.page import INK, Page
+from deepcrop.figures.style import (
+    GRID,
+    METHOD_COLOURS,
+    SERIES_COLOURS,
+    STAGE_COLOURS,
+    date_axis,
+)
 from deepcrop.indices import ndvi_of
 from deepcrop.phenology import smooth
 from deepcrop.stages import CALENDAR, STAGES, to_days
 from deepcrop.training.samples import Sample, site_year_of
 
-STAGE_COLOURS = {"sos20": "#66c2a5", "sos50": "#00795a", "eos50": "#b35806", "eos20": "#f1a340"}
 ORDER = ("sos20", "eos20", "sos50", "eos50")
 """Stages in the order of the paper's bars and panels."""
 
 _WIDTH = 7.4  # inches of a page
-_GRID = "#e6e6e6"
 _MOST_YEARS = 6
-_PAIR = ("#d55e00", "#0072b2")  # with radar, without
+_PAIR = (METHOD_COLOURS["deepcrop"], METHOD_COLOURS["deepcrop without radar"])
 
 
 # Profiles (6, 9-11, 18) --------------------------------------------------------------------------
@@ -74,7 +78,7 @@ def profiles(
     simulated = any(one.simulated for one in drawn.values())
     if simulated:
         title += ": satellites simulated, camera real"
-    sheet = Sheet(_WIDTH, step * len(drawn), 0.4, f"Profiles at {site}", title, simulated)
+    sheet = Page(_WIDTH, step * len(drawn), 0.4, f"Profiles at {site}", title, simulated)
     room = 0.5 + 0.068 * max(len(entry.method) for entry in entries)
     left, width = sheet.left + room, _WIDTH - room - 0.5
     for k, (name, one) in enumerate(drawn.items()):
@@ -87,7 +91,7 @@ def profiles(
         first, last = _span(one)
         for ax in axes:
             ax.set_xlim(first, last)
-            ax.grid(axis="x", color=_GRID, linewidth=0.6)
+            ax.grid(axis="x", color=GRID, linewidth=0.6)
         _greenness(axes[0], one, (cameras or {}).get(name))
         _backscatter(axes[1], one)
         _lanes(sheet, axes[2], one, name, entries, left)
@@ -97,12 +101,25 @@ def profiles(
         date_axis(axes[2], first, last, one.year)
         axes[2].tick_params(labelsize=7.5)
     handles: list[Line2D | Patch] = [
-        Line2D([], [], ls="none", marker="o", ms=3.5, color="#00795a", mew=0, label="NDVI"),
-        Line2D([], [], color="#00795a", lw=1.2, label="its curve"),
-        *([Line2D([], [], color="#8c8c8c", lw=1.2, label="camera, GCC")] if cameras else []),
-        Line2D([], [], color="#5e4fa2", lw=1, marker="o", ms=2.5, label="VV"),
-        Line2D([], [], color="#cc79a7", lw=1, marker="o", ms=2.5, label="VH"),
-        *(Patch(facecolor=c, label=stage.upper()) for stage, c in STAGE_COLOURS.items()),
+        Line2D(
+            [],
+            [],
+            ls="none",
+            marker="o",
+            ms=3.5,
+            color=SERIES_COLOURS["optical"],
+            mew=0,
+            label="NDVI",
+        ),
+        Line2D([], [], color=SERIES_COLOURS["curve"], lw=1.2, label="its curve"),
+        *(
+            [Line2D([], [], color=SERIES_COLOURS["camera"], lw=1.2, label="camera, GCC")]
+            if cameras
+            else []
+        ),
+        Line2D([], [], color=SERIES_COLOURS["vv"], lw=1, marker="o", ms=2.5, label="VV"),
+        Line2D([], [], color=SERIES_COLOURS["vh"], lw=1, marker="o", ms=2.5, label="VH"),
+        *(Patch(facecolor=STAGE_COLOURS[stage], label=stage.upper()) for stage in STAGES),
     ]
     _legend(sheet, handles, 0.05, len(handles))
     return sheet.figure
@@ -120,10 +137,12 @@ def _span(one: Sample) -> tuple[float, float]:
 def _greenness(axes: Axes, one: Sample, camera: CameraYear | None) -> None:
     centre = one.patch.optical[:, :, grid.PATCH_CENTRE, grid.PATCH_CENTRE]
     ndvi = ndvi_of(centre[:, 3], centre[:, 2])
-    axes.plot(one.patch.optical_days, ndvi, "o", ms=2.6, color="#00795a", mew=0, alpha=0.7)
+    axes.plot(
+        one.patch.optical_days, ndvi, "o", ms=2.6, color=SERIES_COLOURS["optical"], mew=0, alpha=0.7
+    )
     if np.isfinite(ndvi).sum() > 2:
-        curve, days = smooth(ndvi[None], one.patch.optical_days, smoother="whittaker")
-        axes.plot(days, curve[0], color="#00795a", lw=1.2)
+        curve, days = smooth(ndvi[None], one.patch.optical_days)
+        axes.plot(days, curve[0], color=SERIES_COLOURS["curve"], lw=1.2)
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.5, 1])
     axes.set_ylabel("NDVI", fontsize=7.5, color=INK)
@@ -131,7 +150,7 @@ def _greenness(axes: Axes, one: Sample, camera: CameraYear | None) -> None:
         labels = camera.labels
         other = axes.twinx()
         offset = float(to_days(labels.camera.date[:1], one.year)[0])
-        other.plot(offset + labels.curve_days, labels.curve, color="#8c8c8c", lw=1.2)
+        other.plot(offset + labels.curve_days, labels.curve, color=SERIES_COLOURS["camera"], lw=1.2)
         other.set_xlim(axes.get_xlim())
         other.tick_params(labelsize=7, color=INK, labelcolor=INK, width=0.6)
         other.set_ylabel("GCC", fontsize=7.5, color=INK)
@@ -152,12 +171,13 @@ def _backscatter(axes: Axes, one: Sample) -> None:
     known = np.isfinite(power)
     mean = np.where(known, power, 0).sum((-1, -2)) / np.maximum(known.sum((-1, -2)), 1)
     decibel = np.where(mean > 0, 10 * np.log10(np.where(mean > 0, mean, 1)), np.nan)
-    for k, colour in enumerate(("#5e4fa2", "#cc79a7")):
+    for k, name in enumerate(("vv", "vh")):
+        colour = SERIES_COLOURS[name]
         axes.plot(patch.radar_days[here], decibel[:, k], "o-", ms=2, lw=0.8, color=colour, mew=0)
 
 
 def _lanes(
-    sheet: Sheet, axes: Axes, one: Sample, name: str, entries: Sequence[Entry], left: float
+    sheet: Page, axes: Axes, one: Sample, name: str, entries: Sequence[Entry], left: float
 ) -> None:
     """Dates of camera and methods below each other, each with its interval."""
     order = [CALENDAR.index(stage) for stage in STAGES]
@@ -208,7 +228,7 @@ def error_bars(entries: Sequence[Entry], sites: Sequence[str]) -> Figure:
     """
     height, gap = 1.05, 0.55
     simulated = entries[0].truth.simulated
-    sheet = Sheet(
+    sheet = Page(
         _WIDTH,
         len(entries) * (height + gap),
         0.3,
@@ -222,7 +242,7 @@ def error_bars(entries: Sequence[Entry], sites: Sequence[str]) -> Figure:
     for k, entry in enumerate(entries):
         bottom = sheet.top - (k + 1) * (height + gap) + gap - 0.25
         axes = sheet.chart(sheet.left + 0.45, bottom, _WIDTH - 0.5, height)
-        axes.grid(axis="y", color=_GRID, linewidth=0.6)
+        axes.grid(axis="y", color=GRID, linewidth=0.6)
         for place, row in enumerate(found[entry.method]):
             for number, (stage, (mae, deviation)) in enumerate(zip(ORDER, row, strict=True)):
                 x = place + (number - 1.5) * 0.19
@@ -267,7 +287,7 @@ def with_and_without_radar(both: Entry, optical: Entry) -> Figure:
     simulated = both.truth.simulated
     room = 0.3 + 0.062 * max(len(name) for name in names)
     width = (_WIDTH - room - 0.3) / 2
-    sheet = Sheet(
+    sheet = Page(
         _WIDTH,
         height + 0.75,
         0.3,
@@ -278,7 +298,7 @@ def with_and_without_radar(both: Entry, optical: Entry) -> Figure:
     for panel, stages in enumerate((("sos20", "eos20"), ("sos50", "eos50"))):
         left = sheet.left + room + panel * (width + 0.3)
         axes = sheet.chart(left, sheet.bottom + 0.75, width, height)
-        axes.grid(axis="x", color=_GRID, linewidth=0.6)
+        axes.grid(axis="x", color=GRID, linewidth=0.6)
         for y, name in enumerate(names):
             for stage in stages:
                 k = STAGES.index(stage)
@@ -336,7 +356,7 @@ def _pixels(simulated: bool) -> str:
     return ": simulated pixels, real camera labels" if simulated else ""
 
 
-def _legend(sheet: Sheet, handles: Sequence[Line2D | Patch], bottom: float, columns: int) -> None:
+def _legend(sheet: Page, handles: Sequence[Line2D | Patch], bottom: float, columns: int) -> None:
     sheet.figure.legend(
         handles=list(handles),
         loc="lower left",

@@ -30,6 +30,7 @@ from deepcrop.evaluation.tables import Table
 from deepcrop.network import Network, PaperDeepCrop, load
 from deepcrop.network.sensor_branch import Batch, image_dates
 from deepcrop.network.targets import snap
+from deepcrop.phenology import DEFAULT_SMOOTHER
 from deepcrop.stages import STAGES
 from deepcrop.storage.files import atomic_file
 from deepcrop.training import samples
@@ -38,7 +39,7 @@ from deepcrop.training.materials import Mapped
 from deepcrop.training.samples import Part, Sample, SampleSet, WithoutRadar
 
 SMOOTHERS = {
-    "NDVI curve": ("whittaker", "sentinel2"),
+    "NDVI curve": (DEFAULT_SMOOTHER, "sentinel2"),
     "NDVI curve, Savitzky-Golay": ("savgol", "paper"),
 }
 
@@ -69,10 +70,9 @@ def network_answers(network: Network, chosen: Sequence[Sample], batch: int = 32)
     """
     config = network.config
     stages = [config.stages.index(name) for name in STAGES]
-    dates = predict(network, Mapped(chosen, from_sample), batch)
-    parts = {name: part[..., stages] for name, part in dates._asdict().items()}
+    dates = predict(network, Mapped(chosen, from_sample), batch).map(lambda a: a[..., stages])
     if config.targets != "snapped":
-        return Answers(**parts)
+        return Answers(*dates)
     device = next(network.parameters()).device
     snapped = []
     with torch.inference_mode():
@@ -86,7 +86,7 @@ def network_answers(network: Network, chosen: Sequence[Sample], batch: int = 32)
             else:
                 days, there = image_dates(seen)
             snapped.append(snap(labels, days.cpu(), there.cpu()).day.numpy())
-    return Answers(**parts, snapped=np.concatenate(snapped)[..., stages])
+    return Answers(*dates, snapped=np.concatenate(snapped)[..., stages])
 
 
 def curves(

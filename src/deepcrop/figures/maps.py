@@ -17,7 +17,7 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from deepcrop.figures.page import INK, Sheet
+from deepcrop.figures.page import INK, Page
 from deepcrop.figures.style import (
     DARK_GREY,
     GREY,
@@ -28,6 +28,7 @@ from deepcrop.figures.style import (
     date_range,
     date_strip,
     known_days,
+    layer_colours,
     percent,
     show,
     signed,
@@ -77,7 +78,7 @@ def stage_map(
     if season > 1:
         heading += ", second season"
     dated = values[np.isfinite(values)]
-    page = _Page(values.shape, heading, title, simulated, 1.25 if dated.size else 0.0)
+    page = MapPage(values.shape, heading, title, simulated, 1.25 if dated.size else 0.0)
     cmap = date_colours(stage)
     missing = 1 - dated.size / values.size
     key = f"no date ({percent(max(missing - left_out, 0))})"
@@ -152,10 +153,10 @@ def count_map(
     if edges[-1] == top:
         labels[-1] = str(top)
     index = np.digitize(counts, edges[1:])
-    page = _Page(counts.shape, heading, title, simulated, 0.62)
+    page = MapPage(counts.shape, heading, title, simulated, 0.62)
     if not known.all():
         page.keys([(DARK_GREY, f"no data ({percent(1 - known.mean())})")])
-    shades = matplotlib.colormaps["YlGnBu"](np.linspace(0.25, 1.0, max(len(labels), 2)))
+    shades = layer_colours("count")(np.linspace(0.25, 1.0, max(len(labels), 2)))
     colours = [matplotlib.colors.to_hex(shade) for shade in shades[-len(labels) :]]
     if labels[0] == "0":
         colours[0] = GREY
@@ -219,24 +220,24 @@ def truth_comparison(
     down = 3 * step - 0.1 if stacked else height + caption
     heading = TITLES[stage]
     heading = f"{heading[0].upper()}{heading[1:]} ({stage.upper()}), {year}: truth and map"
-    sheet = Sheet(across, down + 0.45, 0.75, heading, title, simulated)
+    page = Page(across, down + 0.45, 0.75, heading, title, simulated)
     dated = np.concatenate([values[np.isfinite(values)] for values in (truth, mapped)])
     cmap = date_colours(stage)
     first, last = date_range(dated, year) if dated.size else (0, 1)
     limit = 30
-    diverging = matplotlib.colormaps["RdBu_r"].with_extremes(bad=DARK_GREY)
+    diverging = layer_colours("difference")
     panels = (
         ("truth", truth, cmap, Normalize(first, last)),
         ("map", mapped, cmap, Normalize(first, last)),
         ("map − truth", error, diverging, Normalize(-limit, limit)),
     )
     for i, (name, values, colours, norm) in enumerate(panels):
-        left = sheet.left if stacked else sheet.left + i * (width + gap)
-        top = sheet.top - (i * step if stacked else 0)
-        sheet.text(left, top - 0.11, f"{'abc'[i]}  {name}", size=9, weight="bold")
-        show(sheet.axes(left, top - caption - height, width, height), values, colours, norm)
-    below = sheet.top - down
-    sheet.scale_bar(sheet.left, below - 0.36, resolution * cols / width, 1.4)
+        left = page.left if stacked else page.left + i * (width + gap)
+        top = page.top - (i * step if stacked else 0)
+        page.text(left, top - 0.11, f"{'abc'[i]}  {name}", size=9, weight="bold")
+        show(page.axes(left, top - caption - height, width, height), values, colours, norm)
+    below = page.top - down
+    page.scale_bar(page.left, below - 0.36, resolution * cols / width, 1.4)
     lost = np.isfinite(truth) & ~np.isfinite(mapped)
     extra = np.isfinite(mapped) & ~np.isfinite(truth)
     if both.size:
@@ -246,9 +247,9 @@ def truth_comparison(
         )
     else:
         score = "no pixel has both dates"
-    right = sheet.left + across
-    sheet.text(right, below - 0.16, score, ha="right", size=8.5, weight="bold")
-    sheet.text(
+    right = page.left + across
+    page.text(right, below - 0.16, score, ha="right", size=8.5, weight="bold")
+    page.text(
         right,
         below - 0.36,
         f"grey: no date (truth only {percent(lost.mean())}, map only {percent(extra.mean())})",
@@ -257,14 +258,14 @@ def truth_comparison(
     )
     split = across * 2 / 3
     if dated.size:
-        strip = sheet.axes(sheet.left + INSET, sheet.bottom + 0.42, split - 2 * INSET - 0.1, 0.16)
+        strip = page.axes(page.left + INSET, page.bottom + 0.42, split - 2 * INSET - 0.1, 0.16)
         date_strip(strip, dated, first, last, year, cmap, upright=True)
-    strip = sheet.axes(
-        sheet.left + split + INSET, sheet.bottom + 0.42, across - split - 2 * INSET, 0.16
+    strip = page.axes(
+        page.left + split + INSET, page.bottom + 0.42, across - split - 2 * INSET, 0.16
     )
     value_strip(strip, both, -limit, limit, diverging, upright=True)
     strip.set_xticks([-30, -15, 0, 15, 30], ["−30", "−15", "0", "+15", "+30 d"])
-    return sheet.figure
+    return page.figure
 
 
 def count_classes(low: int, high: int) -> tuple[list[int], list[str]]:
@@ -287,8 +288,8 @@ class _Box:
     height: float
 
 
-class _Page(Sheet):
-    """A sheet with one map; scale bar and legend below a wide map, beside a tall one.
+class MapPage(Page):
+    """A page with one map; scale bar and legend below a wide map, beside a tall one.
 
     Attributes
     ----------

@@ -17,10 +17,10 @@ EDGE = 0.2
 """Inches between the paper's edge and anything."""
 INK = "#222222"
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_WARNING = "#a50f15"
+WARNING = "#a50f15"
 
 
-class Sheet:
+class Page:
     """A page measured in inches: heading on top, a body, room for a legend at the bottom."""
 
     def __init__(
@@ -55,7 +55,7 @@ class Sheet:
                 fontweight="bold",
                 color="white",
                 va="center",
-                bbox={"boxstyle": "square,pad=0.25", "facecolor": _WARNING, "edgecolor": "none"},
+                bbox={"boxstyle": "square,pad=0.25", "facecolor": WARNING, "edgecolor": "none"},
             )
 
     def place(self, left: float, bottom: float, width: float, height: float) -> tuple:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from numpy.typing import ArrayLike, NDArray
 
-from deepcrop.figures.page import DPI, INK, MONTHS
+from deepcrop.figures.page import DPI, INK, MONTHS, WARNING
 from deepcrop.stages import NO_DAY, to_dates
 
 LONG_SIDE = 1400
@@ -24,6 +24,70 @@ THIN = 0.1  # inches: even the thinnest map can be seen
 
 GREY = "#d9d9d9"
 DARK_GREY = "#a6a6a6"  # missing differences: no difference is nearly white
+GRID = "#e6e6e6"
+GOOD, BAD = "#00694d", WARNING
+"""Accepted and rejected."""
+
+# The palette. No other file of the package holds a colour of a stage, a method or a series; the
+# viewer's page gets them from its server. Colour-blind readers can tell the colours of a group
+# apart: in a simulation of deuteranopia and protanopia any two stages differ by 25 units of CIE
+# L*a*b* or more.
+
+STAGE_COLOURS = {
+    "sos20": "#66c2a5",
+    "sos50": "#00795a",
+    "peak": "#8073ac",
+    "eos50": "#b35806",
+    "eos20": "#f1a340",
+}
+"""Dates as lines and marks: starts are green, ends brown, light at 20 % and dark at 50 %."""
+
+METHOD_COLOURS = {
+    "curve": "#0072b2",
+    "deepcrop": "#d55e00",
+    "deepcrop without radar": "#cc79a7",
+    "trained without radar": "#009e73",
+}
+"""Methods, by the names that results use, and the network with less input."""
+
+COMPARED_COLOURS = (INK, *METHOD_COLOURS.values(), "#e69f00", "#56b4e9", "#8c8c8c")
+"""Any number of compared methods, in the order in which they are given."""
+
+SERIES_COLOURS = {
+    "optical": "#0072b2",
+    "curve": INK,
+    "camera": "#8c8c8c",
+    "vv": "#5e4fa2",
+    "vh": "#cc79a7",
+}
+"""Observations of one pixel over time, and the curve smoothed through them."""
+
+CLASS_COLOURS = (
+    "#cc6677",
+    "#332288",
+    "#ddcc77",
+    "#117733",
+    "#88ccee",
+    "#882255",
+    "#44aa99",
+    "#999933",
+    "#aa4499",
+)
+"""Crop types and flags, the commonest first (the scheme "muted" of Paul Tol)."""
+
+OTHER_CLASS = "#bbbbbb"
+
+COLORMAPS = {
+    "sos": "viridis",
+    "peak": "plasma",
+    "eos": "plasma",
+    "width": "cividis",
+    "length": "cividis",
+    "percent": "YlGnBu",
+    "count": "YlGnBu",
+    "difference": "RdBu_r",
+}
+"""Matplotlib's colour map for the dates of each sort of stage and for each other kind of layer."""
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -135,9 +199,17 @@ def known_days(days: ArrayLike) -> NDArray[np.float64]:
 
 
 def date_colours(stage: str) -> Colormap:
-    """Start and end of season look different; both maps run evenly from dark to light."""
-    name = "viridis" if stage.startswith("sos") else "plasma"
-    return matplotlib.colormaps[name].with_extremes(bad=GREY)
+    """Return the colour map for dates of a stage; missing dates are grey.
+
+    Starts and ends of season have different maps; both run evenly from dark to light.
+    """
+    return matplotlib.colormaps[COLORMAPS[stage.rstrip("0123456789")]].with_extremes(bad=GREY)
+
+
+def layer_colours(kind: str) -> Colormap:
+    """Return the colour map for a kind of layer other than dates; missing values are grey."""
+    missing = DARK_GREY if kind == "difference" else GREY
+    return matplotlib.colormaps[COLORMAPS[kind]].with_extremes(bad=missing)
 
 
 def _half_months(low: float, high: float, year: int) -> NDArray[np.int64]:

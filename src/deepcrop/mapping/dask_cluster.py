@@ -9,45 +9,66 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from deepcrop.errors import DeepCropError
-from deepcrop.mapping.options import Recipe
-from deepcrop.mapping.tiles import TRIES, Failure, make_tile, no_room
+from deepcrop.mapping.tiles import TRIES, Failure, is_disk_full, make_tile
+
+if TYPE_CHECKING:  # Dask is there only for those who use it
+    from collections.abc import Callable, Iterator
+
+    from distributed import Client
+
+    from deepcrop.mapping.options import TileJob
+
+logger = logging.getLogger(__name__)
 
 _KEEP_WORKING = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 """Run by local workers: Ctrl-C reaches them too, but the command answers it, and ends them."""
 
 
-def check_cluster(address: str | None, workers: int | None) -> None:
-    """Raise `DeepCropError` unless Dask is installed and the number of workers is one."""
-    try:
-        import distributed  # noqa: F401
-    except ImportError as error:
-        raise DeepCropError(f"This needs 'pip install deepcrop[cluster]' ({error}).") from None
-    if address is None and (not workers or workers < 1):
-        raise DeepCropError(f"--workers {workers}: expected 1 or more.")
+@dataclass(frozen=True)
+class ClusterOptions:
+    """Where tiles are made, if not in this process.
+
+    Attributes
+    ----------
+    address : str or None
+        Of a Dask scheduler, for example ``tcp://10.0.0.1:8786``.
+    workers : int or None
+        Processes to start on this computer where there is no address.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+
+    @property
+    def used(self) -> bool:
+        """Whether Dask makes the tiles."""
+        return self.address is not None or self.workers is not None
+
+    def check(self) -> None:
+        """Raise `DeepCropError` unless Dask is installed and the number of workers is possible."""
+        try:
+            import distributed  # noqa: F401
+        except ImportError as error:
+            raise DeepCropError(f"This needs 'pip install deepcrop[cluster]' ({error}).") from None
+        if self.address is None and (not self.workers or self.workers < 1):
+            raise DeepCropError(f"--workers {self.workers}: expected 1 or more.")
 
 
 @contextlib.contextmanager
-def cluster(address: str | None, workers: int | None) -> Iterator[Any]:
+def cluster(options: ClusterOptions) -> Iterator[Client]:
     """Connect to a scheduler, or start workers on this computer, one core each.
-
-    Parameters
-    ----------
-    address : str or None
-        Of a scheduler, for example ``tcp://10.0.0.1:8786``.
-    workers : int or None
-        Processes to start where there is no address.
 
     Raises
     ------
     DeepCropError
-        If Dask is not installed, or nobody answers.
+        If Dask is not installed, or no scheduler answers.
     """
-    check_cluster(address, workers)
+    options.check()
+    address = options.address
     from distributed import Client, LocalCluster
 
     logging.getLogger("tornado.application").addFilter(_no_slip_of_dask)
@@ -61,12 +82,12 @@ def cluster(address: str | None, workers: int | None) -> Iterator[Any]:
             ) from None
         with client:
             if not client.scheduler_info()["workers"]:
-                print(f"No workers yet at {address}; tiles wait for the first.", file=sys.stderr)
+                logger.warning("No workers yet at %s; tiles wait for the first.", address)
             yield client
         return
     with (
         LocalCluster(
-            n_workers=workers,
+            n_workers=options.workers,
             threads_per_worker=1,
             preload=_KEEP_WORKING,
             dashboard_address=":0",  # any free port: without one Dask still takes 8787, and warns
@@ -86,8 +107,8 @@ def _no_slip_of_dask(record: logging.LogRecord) -> bool:
 
 
 def make_tiles_on(
-    client: Any,
-    recipe: Recipe,
+    client: Client,
+    job: TileJob,
     work: str,
     cores: list[tuple[slice, slice]],
     done: Callable[[dict[str, Any]], None],
@@ -107,7 +128,7 @@ def make_tiles_on(
 
     where = {}
     for core in cores:
-        future = client.submit(_on_worker, recipe, work, core, pure=False, retries=TRIES - 1)
+        future = client.submit(_on_worker, job, work, core, pure=False, retries=TRIES - 1)
         where[future] = core
     failures = []
     finished = as_completed(list(where), loop=client.loop)
@@ -139,7 +160,7 @@ def _lost() -> DeepCropError:
     )
 
 
-def _on_worker(recipe: Recipe, work: str, core: tuple[slice, slice]) -> dict[str, Any] | OSError:
+def _on_worker(job: TileJob, work: str, core: tuple[slice, slice]) -> dict[str, Any] | OSError:
     """Make a tile on one core: a worker has as many threads as it is to use cores.
 
     That the disk is full is returned, not raised, as Dask would try again.
@@ -147,13 +168,13 @@ def _on_worker(recipe: Recipe, work: str, core: tuple[slice, slice]) -> dict[str
     import numba
 
     numba.set_num_threads(1)
-    if recipe.method != "curve":
+    if any(method.name != "curve" for method in job.methods):
         import torch
 
         torch.set_num_threads(1)
     try:
-        return make_tile(recipe, work, core)
+        return make_tile(job, work, core)
     except OSError as error:
-        if no_room(error):
+        if is_disk_full(error):
             return error
         raise

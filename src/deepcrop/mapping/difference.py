@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from deepcrop import stages
-from deepcrop.mapping.inputs import Layers
 from deepcrop.phenology.season_matching import match_seasons
 from deepcrop.products.layers import SEASONS, layer_name
 from deepcrop.stages import CALENDAR
 
+if TYPE_CHECKING:
+    from deepcrop.mapping.inputs import Layers
+
 
 def difference_layers(curve: Layers, deepcrop: Layers) -> Layers:
-    """Days by which the network's dates are later than the curve's, in the network's slots.
+    """Subtract the curve's dates from the network's, season by season, in the network's slots.
 
     Parameters
     ----------

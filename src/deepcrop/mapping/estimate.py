@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepcrop.cube import contract
-from deepcrop.cube.io import open_cube
-from deepcrop.mapping.dask_cluster import check_cluster
-from deepcrop.mapping.options import check_options, make_recipe
-from deepcrop.mapping.selection import Land
+from deepcrop.mapping.dask_cluster import ClusterOptions
+from deepcrop.mapping.inputs import InputCube
+from deepcrop.mapping.network import NetworkMethod
+from deepcrop.mapping.options import MapOptions, TileJob
+from deepcrop.mapping.selection import PixelSelection
 from deepcrop.mapping.tiles import compute_tile, plans_of, read_tile
-from deepcrop.products import layers as products_layers
+from deepcrop.products import layers
 from deepcrop.products.write import PICTURED, cores
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _PROBE = 128
 """Side of the part that is made, pixels."""
@@ -36,7 +40,7 @@ class Estimate:
     ----------
     pixels, tiles, layers : int
         Of the map.
-    wanted, wanted_tiles : int
+    selected, selected_tiles : int
         Pixels that mask and parcels leave, and tiles with any.
     read : int
         Bytes of observations that are read, unpacked from their compression.
@@ -53,8 +57,8 @@ class Estimate:
     pixels: int
     tiles: int
     layers: int
-    wanted: int
-    wanted_tiles: int
+    selected: int
+    selected_tiles: int
     read: int
     memory: int
     seconds: float | None
@@ -63,7 +67,7 @@ class Estimate:
 
     def __str__(self) -> str:
         """Say it in a few lines."""
-        wanted = f"; wanted are {self.wanted:,} in {self.wanted_tiles} tiles"
+        selected = f"; selected are {self.selected:,} in {self.selected_tiles} tiles"
         if self.seconds is None:
             took = "unknown"
         else:
@@ -74,7 +78,7 @@ class Estimate:
             )
         return (
             f"map of {self.pixels:,} pixels in {self.tiles} tiles, {self.layers} layers"
-            f"{wanted if self.wanted < self.pixels else ''}\n"
+            f"{selected if self.selected < self.pixels else ''}\n"
             f"reads    {self.read / 1e9:.2f} GB of observations\n"
             f"memory   about {self.memory / 1e9:.1f} GB a process\n"
             f"time     {took}\n"
@@ -86,35 +90,21 @@ class Estimate:
 def estimate(
     cube_path: Path,
     year: int,
-    *,
-    method: str = "curve",
-    index: str = "ndvi",
-    smoother: str = "whittaker",
-    weights: Path | None = None,
-    radar: bool = True,
-    device: str = "cpu",
-    precision: str = "float32",
-    mask: Path | None = None,
-    parcels_path: Path | None = None,
-    fields: bool = False,
-    address: str | None = None,
-    workers: int | None = None,
+    options: MapOptions,
+    cluster_options: ClusterOptions = ClusterOptions(),  # noqa: B008  (frozen)
 ) -> Estimate:
-    """Expect what `deepcrop.map_region` will take; parameters and errors as of it.
+    """Estimate what `deepcrop.map_region` will take; errors as of it.
 
     On a GPU, and on the workers of a scheduler (which is not asked), the time is not known.
     """
-    check_options(method, index, smoother, weights, radar, device, precision)
-    if address is not None or workers is not None:
-        check_cluster(address, workers)
-    cube = open_cube(cube_path)
-    recipe = make_recipe(
-        cube_path, year, method, index, smoother, weights, radar, device, precision
-    )
-    plans = plans_of(recipe)
-    land = Land(cube, cube_path, mask, parcels_path, fields)
-    wanted, wanted_tiles = land.count()
-    rows, cols = land.box.shape
+    if cluster_options.used:
+        cluster_options.check()
+    cube = InputCube.open(cube_path)
+    job = TileJob.of(cube, year, options.methods)
+    plans = plans_of(job)
+    selection = PixelSelection(cube, options)
+    selected, selected_tiles = selection.count()
+    rows, cols = selection.box.shape
     side = contract.CHUNK
     top, left = (max((length - side) // 2 // side * side, 0) for length in (rows, cols))
     whole = slice(top, min(top + side, rows)), slice(left, min(left + side, cols))
@@ -123,42 +113,42 @@ def estimate(
     reading = time.monotonic() - start
     held = sum(one.data.nbytes for some in images.values() for one in some.values())
     described = [
-        layer
-        for one in [*plans, *([products_layers.DIFFERENCE] if len(plans) > 1 else [])]
-        for layer in products_layers.describe(one, year)
+        layer for group in layers.layer_groups(plans) for layer in layers.describe(group, year)
     ]
     missing = ["what else runs on this computer"]
+    workers = cluster_options.workers
     here, used = cores(), workers or cores()
     seconds = None
+    device = next((m.device for m in options.methods if isinstance(m, NetworkMethod)), "cpu")
     if device != "cpu":
         missing.append(f"the time and the memory of {device}, which was not tried")
-    elif address is not None:
-        missing.append(f"the time on the workers of {address}, which was not asked")
+    elif cluster_options.address is not None:
+        missing.append(f"the time on the workers of {cluster_options.address}, which was not asked")
     else:
         small = slice(top, min(top + _PROBE, rows)), slice(left, min(left + _PROBE, cols))
         tiny = slice(top, min(top + 8, rows)), slice(left, min(left + 8, cols))
-        compute_tile(recipe, plans, tiny, *read_tile(plans, "", tiny))  # compiles kernels
+        compute_tile(job, plans, tiny, *read_tile(plans, "", tiny))  # compiles kernels
         part = read_tile(plans, "", small)
         start = time.monotonic()
-        compute_tile(recipe, plans, small, *part)
+        compute_tile(job, plans, small, *part)
         each = (time.monotonic() - start) / ((small[0].stop - top) * (small[1].stop - left))
         pictures = sum(layer.kind in PICTURED for layer in described)
         writing = len(described) * rows * cols * _PRODUCT + pictures * _PICTURE
         # The probe had the cores that are here, as writing will have.
-        seconds = wanted_tiles * reading / (workers or 1) + (wanted * each * here / used)
+        seconds = selected_tiles * reading / (workers or 1) + (selected * each * here / used)
         seconds += writing / here
-        if land.limited and "deepcrop" in plans:
-            missing.append("pixels that the network reads around those that are wanted")
-        if parcels_path is not None or fields:
+        if selection.limited and "deepcrop" in plans:
+            missing.append("pixels that the network reads around those that are selected")
+        if options.parcels is not None or options.fields:
             missing.append("the table of fields")
     return Estimate(
         pixels=rows * cols,
         tiles=-(-rows // side) * -(-cols // side),
         layers=len(described),
-        wanted=wanted,
-        wanted_tiles=wanted_tiles,
+        selected=selected,
+        selected_tiles=selected_tiles,
         read=sum(
-            min(wanted_tiles * side**2, rows * cols) * one.days.size * len(one.data.data_vars) * 2
+            min(selected_tiles * side**2, rows * cols) * one.days.size * len(one.data.data_vars) * 2
             for plan in plans.values()
             for one in plan.images.values()
         ),

@@ -1,18 +1,25 @@
-"""How a method reads a cube: images of a target year, tile by tile with their halo."""
+"""What a method reads of a cube: the images of a target year, tile by tile with their halo."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from deepcrop import grid, stages
+from deepcrop.cube.contract import grid_of
+from deepcrop.cube.io import open_cube
 
-Layers = dict[str, NDArray]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
+
+Layers = dict[str, NDArray[Any]]
 """Map layers by name, each (y, x)."""
 
 
@@ -33,6 +40,31 @@ class Images:
 
 
 @dataclass(frozen=True)
+class InputCube:
+    """An observation cube to map, with its grid looked up once.
+
+    Attributes
+    ----------
+    data : DataTree
+        The cube, opened.
+    path : str
+        Where it lies, for messages and for other processes.
+    box : GeoBox
+        Its grid.
+    """
+
+    data: xr.DataTree
+    path: str
+    box: GeoBox
+
+    @classmethod
+    def open(cls, path: Path) -> InputCube:
+        """Open the cube at ``path``, which becomes absolute."""
+        data = open_cube(path)
+        return cls(data, str(path.resolve()), grid_of(data))
+
+
+@dataclass(frozen=True)
 class Plan:
     """How one method maps one cube.
 
@@ -47,7 +79,7 @@ class Plan:
     run : callable
         From images and a tile to its layers, and for each group the valid pixels of each scene.
         The images are ``images``, or those of the tile's window alone with `grid.Tile.inside`. A
-        third argument, bool (y, x), says which pixels of the tile are wanted; None is all.
+        third argument, bool (y, x), says which pixels of the tile are selected; None is all.
     counted : tuple of str
         Groups of which it is only counted how often a pixel was seen.
     """

@@ -1,31 +1,33 @@
 """Maps without files: a cube in, season dates out, lazily on Dask.
 
-The numbers are those that `deepcrop.mapping.region.map_region` writes, tile by tile by the same code; here
-they get names, units and coordinates, and NaN where there is none.
+The numbers are those that `deepcrop.mapping.region.map_region` writes, tile by tile by the same
+code; here they get names, units and coordinates, and NaN where there is none.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from deepcrop import grid, stages
 from deepcrop._version import __version__
 from deepcrop.cube import contract
 from deepcrop.cube.contract import grid_of, is_simulated
 from deepcrop.errors import DeepCropError
-from deepcrop.mapping.curve import plan_curve
-from deepcrop.mapping.inputs import Images, Plan
-from deepcrop.mapping.network import plan_network
-from deepcrop.mapping.options import check_options
+from deepcrop.mapping.inputs import Images, InputCube, Plan
+from deepcrop.mapping.options import resolve_options
 from deepcrop.products import layers
-from deepcrop.products.layers import Layer
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from deepcrop.products.layers import Layer
 
 
 def map_seasons(
@@ -33,10 +35,10 @@ def map_seasons(
     year: int,
     *,
     method: str = "curve",
-    index: str = "ndvi",
-    smoother: str = "whittaker",
+    index: str | None = None,
+    smoother: str | None = None,
     weights: str | Path | None = None,
-    radar: bool = True,
+    radar: bool | None = None,
 ) -> xr.Dataset:
     """Season dates of every pixel of a cube in a target year.
 
@@ -80,14 +82,11 @@ def map_seasons(
         raise DeepCropError(
             f"Cannot map a {type(cube).__name__}; expected a cube: deepcrop.open_cube(path)."
         )
-    check_options(method, index, smoother, weights, radar)
-    if method not in layers.METHODS:
+    options = resolve_options(method, index=index, smoother=smoother, weights=weights, radar=radar)
+    if len(options.methods) > 1:
         raise DeepCropError(f"Method {method!r} gives two maps; ask for one method at a time.")
-    if method == "curve":
-        plan = plan_curve(cube, "The cube", year, index, smoother)
-    else:
-        plan = plan_network(cube, "The cube", year, weights, radar)
     box = grid_of(cube)
+    plan = options.methods[0].plan(InputCube(cube, "The cube", box), year)
     shape = (box.shape[0], box.shape[1])
     described = layers.describe(method, year)
     lazy = any(images.data.chunks for images in plan.images.values())
@@ -108,7 +107,7 @@ def map_seasons(
     return data
 
 
-def _at_once(plan: Plan, shape: tuple[int, int], described: list[Layer]) -> dict[str, NDArray]:
+def _at_once(plan: Plan, shape: tuple[int, int], described: list[Layer]) -> dict[str, NDArray[Any]]:
     """Layers in memory."""
     found = {layer.name: np.empty(shape, _dtype(layer)) for layer in described}
     for tile in grid.tiles(shape, contract.CHUNK, plan.halo):
@@ -120,13 +119,13 @@ def _at_once(plan: Plan, shape: tuple[int, int], described: list[Layer]) -> dict
 
 def _on_dask(plan: Plan, shape: tuple[int, int], described: list[Layer]) -> dict[str, Any]:
     """Layers on Dask: one task a tile, which gets the images of its window."""
-    import dask
     import dask.array
+    from dask.delayed import delayed
 
-    work = dask.delayed(_tile, pure=False)
+    work = delayed(_tile, pure=False)
     blocks: dict[str, dict[tuple[int, int], Any]] = {layer.name: {} for layer in described}
     # Once in the graph, not once a tile: the network is within.
-    run = dask.delayed(plan.run, pure=False, traverse=False)
+    run = delayed(plan.run, pure=False, traverse=False)
     for tile in grid.tiles(shape, contract.CHUNK, plan.halo):
         rows, cols = tile.window
         cut = {name: one.data.isel(y=rows, x=cols) for name, one in plan.images.items()}
@@ -146,10 +145,10 @@ def _on_dask(plan: Plan, shape: tuple[int, int], described: list[Layer]) -> dict
 def _tile(
     run: Any,
     cut: dict[str, xr.Dataset],
-    days: dict[str, NDArray],
+    days: dict[str, NDArray[Any]],
     tile: grid.Tile,
     described: list[Layer],
-) -> dict[Hashable, NDArray]:
+) -> dict[Hashable, NDArray[Any]]:
     images = {name: Images(data, days[name]) for name, data in cut.items()}
     values = run(images, tile)[0]
     return {layer.name: _decoded(values[layer.name], layer) for layer in described}
@@ -162,7 +161,7 @@ def _dtype(layer: Layer) -> np.dtype:
     return layer.dtype if layer.nodata in _WHOLE else np.dtype(np.float32)
 
 
-def _decoded(values: NDArray, layer: Layer) -> NDArray:
+def _decoded(values: NDArray[Any], layer: Layer) -> NDArray[Any]:
     """Numbers with NaN for what a file marks as missing."""
     if layer.nodata in _WHOLE:
         return values

@@ -1,109 +1,124 @@
-"""A cube through the network: what is read of each tile, and answers as layers."""
+"""The network method: plan what to read of a cube, and turn each tile into layers."""
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import xarray as xr
-from numpy.typing import NDArray
 
 from deepcrop import grid, stages
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS
 from deepcrop.errors import CubeError
-from deepcrop.mapping.inputs import Images, Layers, Plan, images_of, orbits_of, padded, period
+from deepcrop.mapping.inputs import (
+    Images,
+    InputCube,
+    Layers,
+    Plan,
+    images_of,
+    orbits_of,
+    padded,
+    period,
+)
 from deepcrop.mapping.quality import encode_bound, length_of, pixel_layers
 from deepcrop.products.layers import NO_PERCENT, layer_name
 from deepcrop.stages import CALENDAR
 
 if TYPE_CHECKING:  # PyTorch is there only for those who use the network
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
     from deepcrop.network import Dates, Network
 
 _BANDS = {"optical": OPTICAL_BANDS, "sar": SAR_BANDS}
 
 
-def plan_network(
-    cube: xr.DataTree,
-    path: str | Path,
-    year: int,
-    weights: str | Path | None,
-    radar: bool,
-    device: str = "cpu",
-    precision: str = "float32",
-) -> Plan:
-    """Prepare to map a cube by the network.
+@dataclass(frozen=True)
+class NetworkMethod:
+    """Map by the network, from optical and radar images together.
 
-    Parameters
+    Attributes
     ----------
-    cube : DataTree
-    path : str or Path
-        Where it lies, for messages.
-    year : int
-        Target year. Only observations of days that can be stored are read, as in training.
-    weights : path or None
-        File of weights; None: those of the package.
+    weights : Path or None
+        File of weights, absolute; None: those of the package.
     radar : bool
-        Whether the network gets the radar.
+        Whether the network reads the radar.
     device : str
-        Where the network runs, a device of PyTorch: ``"cpu"`` or ``"cuda"``.
+        Device of PyTorch that the network runs on: ``"cpu"`` or ``"cuda"``.
     precision : str
-        One of `deepcrop.network.inference.PRECISIONS`.
-
-    Raises
-    ------
-    CubeError
-        If the cube has no images that the weights read, or none near the year, or its radar is not
-        what they expect.
-    DeepCropError
-        If the weights cannot be read.
+        Number format of the network, one of `deepcrop.network.inference.PRECISIONS`.
     """
-    from deepcrop.network import check_cube, load
-    from deepcrop.network.inference import of_camera, put_on
-    from deepcrop.network.weights import shipped
 
-    file = shipped() if weights is None else Path(weights)
-    network, about = load(file)
-    network = of_camera(network)
-    put_on(network, device, precision)
-    read = [
-        group
-        for sensor, group in (("optical", "optical"), ("radar", "sar"))
-        if sensor in network.config.sensors and (radar or sensor != "radar")
-    ]
-    if "sar" in read:
-        check_cube(cube, about["inputs"], network.config.sensors)
-    found = {
-        name: images_of(cube, name, _BANDS[name], year) for name in read if name in cube.children
-    }
-    if not found:
-        raise CubeError(
-            f"{path} has nothing that these weights read ({' or '.join(read) or 'radar only'}); "
-            "fetch it, or choose other weights."
-        )
-    images = {name: one for name, one in found.items() if one.days.size}
-    if not images:
-        raise CubeError(
-            f"{path} has no observation around {year}: {period(cube, list(found))}. "
-            "Choose another --year."
-        )
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    title = str(about["card"].get("title", ""))
-    settings = {
-        "weights": {"file": file.name, "sha256": digest, "title": title},
-        "sensors": list(images),
-        **({} if precision == "float32" else {"precision": precision}),
-        **({} if device == "cpu" else {"device": device}),  # where sums are rounded otherwise
-    }
+    weights: Path | None = None
+    radar: bool = True
+    device: str = "cpu"
+    precision: str = "float32"
 
-    def run(
-        images: dict[str, Images], tile: grid.Tile, wanted: NDArray[np.bool_] | None = None
-    ) -> tuple[Layers, list[NDArray[np.int64]]]:
-        return network_tile(network, images, tile, year, wanted, precision)
+    name: ClassVar[str] = "deepcrop"
 
-    return Plan(images, settings, grid.PATCH_HALO, run)
+    def plan(self, cube: InputCube, year: int) -> Plan:
+        """Prepare to map a cube in a target year.
+
+        Only observations of days that a day number can hold are read, as in training.
+
+        Raises
+        ------
+        CubeError
+            If the cube has no images that the weights read, or none near the year, or its radar is
+            not what they expect.
+        DeepCropError
+            If the weights cannot be read.
+        """
+        from deepcrop.network import check_cube, load
+        from deepcrop.network.inference import of_camera, put_on
+        from deepcrop.network.weights import shipped
+
+        file = self.weights or shipped()
+        network, about = load(file)
+        network = of_camera(network)
+        put_on(network, self.device, self.precision)
+        groups = [
+            group
+            for sensor, group in (("optical", "optical"), ("radar", "sar"))
+            if sensor in network.config.sensors and (self.radar or sensor != "radar")
+        ]
+        if "sar" in groups:
+            check_cube(cube.data, about["inputs"], network.config.sensors)
+        present = {
+            name: images_of(cube.data, name, _BANDS[name], year)
+            for name in groups
+            if name in cube.data.children
+        }
+        if not present:
+            raise CubeError(
+                f"{cube.path} has nothing that these weights read "
+                f"({' or '.join(groups) or 'radar only'}); fetch it, or choose other weights."
+            )
+        images = {name: group for name, group in present.items() if group.days.size}
+        if not images:
+            raise CubeError(
+                f"{cube.path} has no observation around {year}: "
+                f"{period(cube.data, list(present))}. Choose another --year."
+            )
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        title = str(about["card"].get("title", ""))
+        settings = {
+            "weights": {"file": file.name, "sha256": digest, "title": title},
+            "sensors": list(images),
+            # Only what rounds sums differently from the default is part of the settings.
+            **({} if self.precision == "float32" else {"precision": self.precision}),
+            **({} if self.device == "cpu" else {"device": self.device}),
+        }
+
+        def run(
+            images: dict[str, Images], tile: grid.Tile, selected: NDArray[np.bool_] | None = None
+        ) -> tuple[Layers, list[NDArray[np.int64]]]:
+            return network_tile(network, images, tile, year, selected, self.precision)
+
+        return Plan(images, settings, grid.PATCH_HALO, run)
 
 
 def network_tile(
@@ -111,7 +126,7 @@ def network_tile(
     images: dict[str, Images],
     tile: grid.Tile,
     year: int,
-    wanted: NDArray[np.bool_] | None = None,
+    selected: NDArray[np.bool_] | None = None,
     precision: str = "float32",
 ) -> tuple[Layers, list[NDArray[np.int64]]]:
     """Layers of one tile by the network.
@@ -128,17 +143,17 @@ def network_tile(
         With the halo of a patch.
     year : int
         Target year.
-    wanted : ndarray of bool (y, x), optional
+    selected : ndarray of bool (y, x), optional
         Pixels to find dates of; by default all.
     precision : str
-        As of `plan_network`.
+        As of `NetworkMethod`.
 
     Returns
     -------
     layers : dict of ndarray (y, x)
         As :func:`deepcrop.products.write.write_products` expects.
     scenes : list of ndarray of int (time,)
-        For each group the valid pixels of each scene, of those that are wanted.
+        For each group the valid pixels of each scene, of those that are selected.
     """
     from deepcrop.network.inference import tile_dates
 
@@ -157,7 +172,7 @@ def network_tile(
         stacks["sar"],
         days["sar"],
         orbits_of(images["sar"].data) if "sar" in images else np.empty(0, np.int64),
-        wanted=wanted,
+        wanted=selected,
         precision=precision,
     )
     first = grid.PATCH_HALO[0]
@@ -165,15 +180,17 @@ def network_tile(
     valid: dict[str, NDArray[np.bool_]] = {
         name: np.asarray(np.isfinite(stack[core]).all(axis=1)) for name, stack in stacks.items()
     }
-    if wanted is not None:
-        valid = {name: there & wanted for name, there in valid.items()}
+    if selected is not None:
+        valid = {name: there & selected for name, there in valid.items()}
     seen = np.any([there.any(axis=0) for there in valid.values()], axis=0)
     found = network_layers(dates, network.config.stages, seen)
-    found |= pixel_layers(found, valid, days, year, wanted, reads=tuple(valid))
+    found |= pixel_layers(found, valid, days, year, selected, reads=tuple(valid))
     return found, [valid[name].sum(axis=(1, 2)) for name in images]
 
 
-def network_layers(dates: Dates, names: tuple[str, ...], seen: NDArray[np.bool_]) -> Layers:
+def network_layers(
+    dates: Dates[NDArray[np.float32]], names: tuple[str, ...], seen: NDArray[np.bool_]
+) -> Layers:
     """Put a network's answers into layers: Int16 days, UInt8 percent; and count its seasons.
 
     A slot counts as a season if any of its dates is reported.

@@ -1,67 +1,134 @@
-"""What a map is made with, resolved and checked once."""
+"""What a map is made with, resolved and checked once, at the door."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import xarray as xr
+from typing import TYPE_CHECKING, Any
 
 from deepcrop.errors import DeepCropError
-from deepcrop.mapping.curve import curve_settings, plan_curve
-from deepcrop.mapping.inputs import Plan
-from deepcrop.mapping.network import plan_network
-from deepcrop.products import layers
+from deepcrop.mapping.curve import CurveMethod
+from deepcrop.mapping.network import NetworkMethod
 from deepcrop.products.layers import METHODS
-from deepcrop.storage.files import _fingerprint
+from deepcrop.storage.files import fingerprint
 
+if TYPE_CHECKING:
+    from deepcrop.mapping.inputs import InputCube, Plan
 
-def check_options(
-    method: str,
-    index: str,
-    smoother: str,
-    weights: str | Path | None,
-    radar: bool,
-    device: str = "cpu",
-    precision: str = "float32",
-) -> None:
-    """Refuse options of `map_region` that are unknown or of the other method."""
-    methods = (*layers.METHODS, "both")
-    if method not in methods:
-        raise DeepCropError(f"Method {method!r} is unknown; expected {', '.join(methods)}.")
-    of_network = (weights, radar, device, precision) != (None, True, "cpu", "float32")
-    if method == "curve" and of_network:
-        raise DeepCropError(
-            "Weights, --no-radar, device and precision are of the network; add --method deepcrop."
-        )
-    if method == "deepcrop" and (index, smoother) != ("ndvi", "whittaker"):
-        raise DeepCropError("Index and smoother are of the curve; add --method curve.")
-    if method != "deepcrop":
-        curve_settings(index, smoother)
+Method = CurveMethod | NetworkMethod
+"""How dates are found: each has a ``name`` and makes a ``plan`` for a cube and a year."""
 
-
-def make_recipe(
-    cube_path: Path,
-    year: int,
-    method: str,
-    index: str = "ndvi",
-    smoother: str = "whittaker",
-    weights: str | Path | None = None,
-    radar: bool = True,
-    device: str = "cpu",
-    precision: str = "float32",
-) -> Recipe:
-    """Put the options of `map_region` together, with absolute paths."""
-    file = None if weights is None else str(Path(weights).resolve())
-    files = [cube_path, *([Path(weights)] if weights is not None else [])]
-    made = " ".join(_fingerprint(path) for path in files if path.exists())
-    cube = str(cube_path.resolve())
-    return Recipe(cube, year, method, index, smoother, file, radar, device, precision, made)
+BOTH = "both"
+"""Name of a map by both methods, with their difference."""
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """All that a process needs to know to make tiles of a map; small, and the same everywhere.
+class MapOptions:
+    """What a map is made with.
+
+    Attributes
+    ----------
+    methods : tuple of Method
+        In the order of `deepcrop.products.layers.METHODS`.
+    mask : Path or None
+        Raster; only pixels where it has data that is not 0 are mapped.
+    parcels : Path or None
+        Polygons; only pixels within are mapped, and each gets dates.
+    fields : bool
+        Whether each field of the cube's ``field_id`` gets dates.
+    """
+
+    methods: tuple[Method, ...]
+    mask: Path | None = None
+    parcels: Path | None = None
+    fields: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the method, or "both"."""
+        return BOTH if len(self.methods) > 1 else self.methods[0].name
+
+
+def resolve_options(
+    method: str = "curve",
+    *,
+    index: str | None = None,
+    smoother: str | None = None,
+    weights: str | Path | None = None,
+    radar: bool | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    mask: str | Path | None = None,
+    parcels: str | Path | None = None,
+    fields: bool = False,
+) -> MapOptions:
+    """Resolve what a user gave into one record; None stands for "not given".
+
+    Parameters
+    ----------
+    method : str
+        ``"curve"``, ``"deepcrop"`` or ``"both"``.
+    index, smoother
+        Of the curve (`CurveMethod`).
+    weights, radar, device, precision
+        Of the network (`NetworkMethod`).
+    mask, parcels, fields
+        See `MapOptions`.
+
+    Raises
+    ------
+    DeepCropError
+        If the method is unknown, an option is unknown or belongs to the other method, or parcels
+        and fields are both asked for.
+    """
+    if method not in (*METHODS, BOTH):
+        raise DeepCropError(
+            f"Method {method!r} is unknown; expected {', '.join((*METHODS, BOTH))}."
+        )
+    of_curve: dict[str, Any] = {"index": index, "smoother": smoother}
+    of_network: dict[str, Any] = {
+        "weights": None if weights is None else Path(weights).resolve(),
+        "radar": radar,
+        "device": device,
+        "precision": precision,
+    }
+    of_curve, of_network = (
+        {name: value for name, value in given.items() if value is not None}
+        for given in (of_curve, of_network)
+    )
+    # An option of the other method would be ignored, so it is an error, its default value included.
+    if method == "curve" and of_network:
+        raise DeepCropError(
+            f"{_listed(of_network)}: only for the network. Leave it out, or add --method deepcrop "
+            "or both."
+        )
+    if method == "deepcrop" and of_curve:
+        raise DeepCropError(
+            f"{_listed(of_curve)}: only for the curve. Leave it out, or add --method curve or both."
+        )
+    if fields and parcels is not None:
+        raise DeepCropError("Give either parcels or fields: parcels are given dates as well.")
+    methods: list[Method] = []
+    if method in ("curve", BOTH):
+        methods.append(CurveMethod(**of_curve))
+    if method in ("deepcrop", BOTH):
+        methods.append(NetworkMethod(**of_network))
+    return MapOptions(
+        tuple(methods),
+        None if mask is None else Path(mask),
+        None if parcels is None else Path(parcels),
+        fields,
+    )
+
+
+def _listed(given: dict[str, Any]) -> str:
+    """Options as they are given on the command line."""
+    return ", ".join("--no-radar" if name == "radar" else f"--{name}" for name in given)
+
+
+@dataclass(frozen=True)
+class TileJob:
+    """All that a process needs to make tiles of a map: small, hashable, equal in every process.
 
     Attributes
     ----------
@@ -69,43 +136,29 @@ class Recipe:
         Path of the observation cube, absolute.
     year : int
         Target year.
-    method : str
-        "curve", "deepcrop" or "both".
-    index, smoother : str
-        Of the curve.
-    weights : str or None
-        Path of the network's, absolute; None: those of the package.
-    radar : bool
-        Whether the network gets it.
-    device, precision : str
-        Of the network.
-    made : str
-        Tells one writing of cube and weights from the next.
+    methods : tuple of Method
+        How to map.
+    fingerprint : str
+        Changes when cube or weights are written again, so that no process keeps a stale plan.
     """
 
     cube: str
     year: int
-    method: str
-    index: str
-    smoother: str
-    weights: str | None
-    radar: bool
-    device: str
-    precision: str
-    made: str
+    methods: tuple[Method, ...]
+    fingerprint: str
 
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """Methods to map by."""
-        return METHODS if self.method == "both" else (self.method,)
+    @classmethod
+    def of(cls, cube: InputCube, year: int, methods: tuple[Method, ...]) -> TileJob:
+        """Make the job of mapping a cube."""
+        files = [Path(cube.path)]
+        files += [
+            method.weights
+            for method in methods
+            if isinstance(method, NetworkMethod) and method.weights is not None
+        ]
+        made = " ".join(fingerprint(path) for path in files if path.exists())
+        return cls(cube.path, year, methods, made)
 
-    def plans(self, cube: xr.DataTree) -> dict[str, Plan]:
-        """How each method maps the cube, which must be the recipe's."""
-        plans = {}
-        if "curve" in self.methods:
-            plans["curve"] = plan_curve(cube, self.cube, self.year, self.index, self.smoother)
-        if "deepcrop" in self.methods:
-            plans["deepcrop"] = plan_network(
-                cube, self.cube, self.year, self.weights, self.radar, self.device, self.precision
-            )
-        return plans
+    def plans(self, cube: InputCube) -> dict[str, Plan]:
+        """Plan each method, by its name, for the cube, which must be the job's."""
+        return {method.name: method.plan(cube, self.year) for method in self.methods}

@@ -1,20 +1,16 @@
-"""Where to map, and fields: masks, parcels, and what a map says of each field."""
+"""Read parcels (polygons) and masks (rasters) onto the grid of a map."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
+import logging
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
 import shapely
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 from rasterio.features import rasterize
 from rasterio.vrt import WarpedVRT
@@ -23,6 +19,15 @@ from rasterio.windows import Window
 from deepcrop import grid
 from deepcrop.errors import DeepCropError
 from deepcrop.products.cog import crs_name, windows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+logger = logging.getLogger(__name__)
 
 _NEEDS = "Parcels and fields need 'pip install deepcrop[parcels]'"
 
@@ -49,7 +54,10 @@ class Parcels:
         if not inside.size:
             return np.zeros(part.shape, np.uint32)
         pairs = [(self.shapes[k], int(k) + 1) for k in inside]
-        return rasterize(pairs, part.shape, 0, transform=part.affine, dtype="uint32")
+        numbers: NDArray[np.uint32] = rasterize(
+            pairs, part.shape, 0, transform=part.affine, dtype="uint32"
+        )
+        return numbers
 
     @cached_property
     def _tree(self) -> shapely.STRtree:
@@ -68,7 +76,7 @@ def check_installed() -> None:
 def read_parcels(path: Path, box: GeoBox) -> Parcels:
     """Read polygons: GeoPackage, GeoJSON, Shapefile and what else GDAL reads, or GeoParquet.
 
-    How many shapes are no polygon that meets the grid, and so left aside, is said on stderr.
+    Shapes that are not polygons or lie off the grid are skipped, with a warning that counts them.
 
     Raises
     ------
@@ -98,10 +106,9 @@ def read_parcels(path: Path, box: GeoBox) -> Parcels:
             f"({tuple(box.boundingbox.bbox)} in {crs_name(box)})."
         )
     if not here.all():
-        aside = len(here) - int(here.sum())
-        print(
-            f"{path}: {aside} of {len(here)} shapes are no polygons within the map.",
-            file=sys.stderr,
+        skipped = len(here) - int(here.sum())
+        logger.warning(
+            "%s: %d of %d shapes are no polygons within the map.", path, skipped, len(here)
         )
     return Parcels(
         geometry[here],
@@ -109,7 +116,7 @@ def read_parcels(path: Path, box: GeoBox) -> Parcels:
     )
 
 
-def _read_vector(path: Path) -> tuple[Any, NDArray, list[tuple[str, list[Any]]]]:
+def _read_vector(path: Path) -> tuple[Any, NDArray[Any], list[tuple[str, list[Any]]]]:
     from pyogrio.raw import read
 
     about, _, geometry, values = read(path)
@@ -117,7 +124,7 @@ def _read_vector(path: Path) -> tuple[Any, NDArray, list[tuple[str, list[Any]]]]
     return about["crs"], shapely.from_wkb(geometry), columns
 
 
-def _read_parquet(path: Path) -> tuple[Any, NDArray, list[tuple[str, list[Any]]]]:
+def _read_parquet(path: Path) -> tuple[Any, NDArray[Any], list[tuple[str, list[Any]]]]:
     import pyarrow.parquet as pq
 
     table = pq.read_table(path)

@@ -1,17 +1,22 @@
-"""Layers that both methods make in the same way: lengths, counts, the longest gap, flags."""
+"""Quality layers, made alike for both methods: lengths, counts, the longest gap, flags."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcrop import stages
-from deepcrop.mapping.inputs import Layers
 from deepcrop.products import layers
 from deepcrop.products.layers import layer_name
 from deepcrop.stages import CALENDAR
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from deepcrop.mapping.inputs import Layers
 
 
 def encode_bound(bound: NDArray[np.floating], whole: NDArray[np.int16]) -> NDArray[np.int16]:
@@ -33,7 +38,7 @@ def pixel_layers(
     valid: Mapping[str, NDArray[np.bool_]],
     days: Mapping[str, NDArray[np.float32]],
     year: int,
-    wanted: NDArray[np.bool_] | None,
+    selected: NDArray[np.bool_] | None,
     reads: tuple[str, ...],
 ) -> Layers:
     """Layers of a map that have no season.
@@ -48,8 +53,8 @@ def pixel_layers(
         Day numbers of the scenes.
     year : int
         Target year.
-    wanted : ndarray of bool (y, x) or None
-        Pixels that were asked for.
+    selected : ndarray of bool (y, x) or None
+        Pixels to map; None is all.
     reads : tuple of str
         Groups that the dates come from.
 
@@ -89,10 +94,10 @@ def pixel_layers(
         "max_gap_optical": gap,
         "qflag": flags,
     }
-    if wanted is not None:
+    if selected is not None:
         empty = {"n_cycles": layers.NO_PERCENT, "qflag": layers.LEFT_OUT}
         for name, values in made.items():
-            values[~wanted] = empty.get(name, layers.NO_COUNT)
+            values[~selected] = empty.get(name, layers.NO_COUNT)
     return made
 
 

@@ -7,29 +7,38 @@ import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
-from odc.geo.geobox import GeoBox
 
 from deepcrop import grid
 from deepcrop.cube import contract
-from deepcrop.cube.contract import grid_of, is_simulated
-from deepcrop.cube.io import open_cube
+from deepcrop.cube.contract import is_simulated
 from deepcrop.cube.packing import plain
 from deepcrop.errors import DeepCropError
-from deepcrop.mapping.dask_cluster import cluster, make_tiles_on
-from deepcrop.mapping.inputs import Plan
-from deepcrop.mapping.options import Recipe, check_options, make_recipe
-from deepcrop.mapping.selection import Land
+from deepcrop.mapping.dask_cluster import ClusterOptions, cluster, make_tiles_on
+from deepcrop.mapping.inputs import InputCube, Plan
+from deepcrop.mapping.options import MapOptions, TileJob, resolve_options
+from deepcrop.mapping.selection import PixelSelection
 from deepcrop.mapping.tiles import TRIES, make_tiles, plans_of
-from deepcrop.mapping.work_store import _WORK, MANIFEST, WANTED, _groups, _lay_out, _manifest, _open
+from deepcrop.mapping.work_store import (
+    MANIFEST,
+    SELECTED,
+    WORK_STORE,
+    lay_out,
+    open_group,
+    read_manifest,
+)
 from deepcrop.products import write as product_writer
+from deepcrop.products.layers import layer_groups
 from deepcrop.products.write import MapInfo
-from deepcrop.storage.files import _fingerprint
+from deepcrop.storage.files import fingerprint
 from deepcrop.storage.progress import progress_bar
-from deepcrop.storage.staging import Staging, leftover, staging
+from deepcrop.storage.staging import Staging, staging
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
 
 
 @dataclass(frozen=True)
@@ -45,27 +54,27 @@ def map_region(
     year: int,
     out: str | Path,
     overwrite: bool = False,
-    index: str = "ndvi",
-    smoother: str = "whittaker",
+    index: str | None = None,
+    smoother: str | None = None,
     *,
     method: str = "curve",
     weights: str | Path | None = None,
-    radar: bool = True,
-    device: str = "cpu",
-    precision: str = "float32",
+    radar: bool | None = None,
+    device: str | None = None,
+    precision: str | None = None,
     mask: str | Path | None = None,
     parcels_path: str | Path | None = None,
     fields: bool = False,
-    resume: bool = False,
     address: str | None = None,
     workers: int | None = None,
+    pictures: bool = True,
 ) -> MapResult:
     """Map the season dates of a target year.
 
     Writes Cloud-Optimized GeoTIFFs, styles, pictures, STAC and a summary
-    (:mod:`deepcrop.products.write`), and a manifest with a line for each tile. Memory is set by a tile of
-    256 x 256 pixels and the number of scenes. An interrupted run goes on where it stopped; ``out``
-    appears when all is written.
+    (:mod:`deepcrop.products.write`), and a manifest with a line for each tile. Memory is set by a
+    tile of 256 x 256 pixels and the number of scenes. An interrupted run
+    resumes where it stopped; ``out`` appears when all is written.
 
     Parameters
     ----------
@@ -77,21 +86,23 @@ def map_region(
         Directory to make.
     overwrite : bool
         Replace an existing ``out``.
-    index : str
-        Greenness to read, one of `INDICES`: ``"ndvi"`` or ``"gcc"`` (the paper's GCC_s).
-    smoother : str
-        One of :func:`deepcrop.phenology.season_dates`; ``"savgol"`` is the paper's.
+    index : str, optional
+        Greenness of the curve, one of `deepcrop.indices.INDICES`: ``"ndvi"`` (default) or ``"gcc"``
+        (the paper's GCC_s).
+    smoother : str, optional
+        One of :func:`deepcrop.phenology.season_dates`; ``"savgol"`` is the paper's. The default is
+        ``"whittaker"``, as everywhere on satellite series.
     method : str
         ``"curve"`` (with ``index`` and ``smoother``), ``"deepcrop"``, the network (with
         ``weights``, ``radar``, ``device`` and ``precision``), or ``"both"``, with their difference.
     weights : path, optional
         File of weights; by default those that come with the package.
-    radar : bool
-        Whether the network gets the radar.
-    device : str
-        Where the network runs: ``"cpu"`` or ``"cuda"``.
-    precision : str
-        Numbers of the network: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+    radar : bool, optional
+        Whether the network reads the radar; by default it does.
+    device : str, optional
+        Device that the network runs on: ``"cpu"`` (default) or ``"cuda"``.
+    precision : str, optional
+        Number format of the network: ``"float32"`` (default), ``"bfloat16"`` or ``"float16"``.
     mask : path, optional
         Raster; only pixels where it has data that is not 0 are mapped.
     parcels_path : path, optional
@@ -99,12 +110,16 @@ def map_region(
         ``fields.parquet``).
     fields : bool
         Give dates for each field of the cube's ``field_id``.
-    resume : bool
-        Insist on going on with an interrupted run; an error if there is none.
     address : str, optional
         Scheduler of a Dask cluster to map on.
     workers : int, optional
         Processes of a Dask cluster to start on this computer.
+    pictures : bool
+        Whether to draw a picture of each layer of dates and counts.
+
+    Returns
+    -------
+    MapResult
 
     Raises
     ------
@@ -115,62 +130,86 @@ def map_region(
         If ``out`` exists and may not be replaced, an option is unknown or of the other method, the
         weights, mask or parcels cannot be read, or tiles failed (all others are kept).
     """
-    cube_path, out = Path(cube_path), Path(out)
-    check_options(method, index, smoother, weights, radar, device, precision)
+    options = resolve_options(
+        method,
+        index=index,
+        smoother=smoother,
+        weights=weights,
+        radar=radar,
+        device=device,
+        precision=precision,
+        mask=mask,
+        parcels=parcels_path,
+        fields=fields,
+    )
+    cluster_options = ClusterOptions(address, workers)
+    return write_map(
+        Path(cube_path), year, Path(out), options, cluster_options, overwrite, pictures
+    )
+
+
+def write_map(
+    cube_path: Path,
+    year: int,
+    out: Path,
+    options: MapOptions,
+    cluster_options: ClusterOptions,
+    overwrite: bool = False,
+    pictures: bool = True,
+) -> MapResult:
+    """Map a cube as `map_region` does, from options that are resolved already."""
     if out.resolve() == cube_path.resolve() or out.resolve() in cube_path.resolve().parents:
         raise DeepCropError(f"{out} is or holds the cube itself; choose another name for the maps.")
-    cube = open_cube(cube_path)
-    recipe = make_recipe(
-        cube_path, year, method, index, smoother, weights, radar, device, precision
-    )
-    plans = plans_of(recipe)
-    box = grid_of(cube)
-    land = Land(cube, cube_path, mask, parcels_path, fields)
+    cube = InputCube.open(cube_path)
+    job = TileJob.of(cube, year, options.methods)
+    plans = plans_of(job)
+    selection = PixelSelection(cube, options)
     settings = {
-        "map": recipe.cube,
-        "made": _fingerprint(cube_path),
-        "method": method,
+        "map": job.cube,
+        "made": fingerprint(cube_path),
+        "method": options.name,
         "year": year,
-        **{key: value for plan in plans.values() for key, value in plan.settings.items()},
-        **land.settings,
+        **_settings(plans),
+        **selection.settings,
+        **({} if pictures else {"pictures": False}),
     }
-    if resume and not leftover(out, settings):
-        raise DeepCropError(
-            f"There is no interrupted run of these settings to resume for {out}; leave out "
-            "--resume to begin."
-        )
     with staging(out, settings, overwrite) as stage:
-        work = stage.path / _WORK
+        work = stage.path / WORK_STORE
         if "layout" not in stage.done:
-            _lay_out(work, plans, year, box)
-            land.lay_out(work)
+            lay_out(work, plans, year, cube.box)
+            selection.lay_out(work)
             stage.finish("layout")
-        _make(stage, recipe, work, box, address, workers)
-        lines = _manifest(stage.path)
+        _make_tiles(stage, job, work, cube.box, cluster_options)
+        lines = read_manifest(stage.path)
         with ExitStack() as opened:
-            maps = {group: opened.enter_context(_open(work, group)) for group in _groups(plans)}
-            info = _info(cube, cube_path, year, plans, lines, land.settings)
-            crops = _crop_type(cube)
-            wanted = None
-            if (work / WANTED).exists():
-                wanted = opened.enter_context(_open(work, WANTED))[WANTED]
-            summary = product_writer.write_products(maps, stage.path, info, crops, wanted)
-            land.write(work, stage.path, maps, info, crops)
+            maps = {
+                group: opened.enter_context(open_group(work, group))
+                for group in layer_groups(plans)
+            }
+            info = _info(cube, year, plans, lines, selection.settings)
+            crops = _crop_type(cube.data)
+            selected = None
+            if (work / SELECTED).exists():
+                selected = opened.enter_context(open_group(work, SELECTED))[SELECTED]
+            summary = product_writer.write_products(
+                maps, stage.path, info, crops, selected, pictures
+            )
+            selection.write_fields(work, stage.path, maps, info, crops)
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (stage.path / MANIFEST).write_text(text)
         shutil.rmtree(work)
     return MapResult(out, summary)
 
 
-def _make(
-    stage: Staging,
-    recipe: Recipe,
-    work: Path,
-    box: GeoBox,
-    address: str | None,
-    workers: int | None,
+def _settings(plans: dict[str, Plan]) -> dict[str, Any]:
+    """Collect what the methods' results depend on, in JSON types."""
+    return {key: value for plan in plans.values() for key, value in plan.settings.items()}
+
+
+def _make_tiles(
+    stage: Staging, job: TileJob, work: Path, box: GeoBox, cluster_options: ClusterOptions
 ) -> None:
-    """Make the tiles that are not there yet; those that fail are named when all others are done."""
+    """Make the missing tiles; when all others are done, name those that failed."""
     cores = [tile.core for tile in grid.tiles((box.shape[0], box.shape[1]), contract.CHUNK)]
     missing = [core for core in cores if _item(core) not in stage.done]
     if not missing:
@@ -186,11 +225,11 @@ def _make(
             bar.advance(task)
 
         store = str(work.resolve())
-        if address is not None or workers is not None:
-            client = opened.enter_context(cluster(address, workers))
-            failures = make_tiles_on(client, recipe, store, missing, done)
+        if cluster_options.used:
+            client = opened.enter_context(cluster(cluster_options))
+            failures = make_tiles_on(client, job, store, missing, done)
         else:
-            failures = make_tiles(recipe, store, missing, done)
+            failures = make_tiles(job, store, missing, done)
     if failures:
         raise DeepCropError(
             f"{len(failures)} of {len(cores)} tiles failed {TRIES} times each:\n"
@@ -211,13 +250,14 @@ def _crop_type(cube: xr.DataTree) -> xr.DataArray | None:
 
 
 def _info(
-    cube: xr.DataTree,
-    path: Path,
+    cube: InputCube,
     year: int,
     plans: dict[str, Plan],
     lines: list[dict[str, Any]],
-    land: dict[str, Any],
+    selection: dict[str, Any],
 ) -> MapInfo:
+    """Collect what the products say about the map, from the plans and the manifest's lines."""
+    path = Path(cube.path)
     read = {
         name: (f"{method} {name}", images)
         for method, plan in plans.items()
@@ -238,17 +278,18 @@ def _info(
             for time, count in zip(images.data["time"].values, counts, strict=True)
         ]
     attrs = {
-        name: plain(cube[name].attrs) for name in (*read, "landcover") if name in cube.children
+        name: plain(cube.data[name].attrs)
+        for name in (*read, "landcover")
+        if name in cube.data.children
     }
-    settings = {key: value for plan in plans.values() for key, value in plan.settings.items()}
     return MapInfo(
         year=year,
-        simulated=is_simulated(cube),
-        title=str(cube.attrs.get("title", path.stem)),
+        simulated=is_simulated(cube.data),
+        title=str(cube.data.attrs.get("title", path.stem)),
         start=times.min(),
         end=times.max(),
         scenes=scenes,
         seen=seen,
-        source={"cube": path.name, **attrs, **settings, **land},
+        source={"cube": path.name, **attrs, **_settings(plans), **selection},
         left_out=left_out,
     )

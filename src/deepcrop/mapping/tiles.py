@@ -1,6 +1,7 @@
-"""One tile of a map: read, computed, written. The same function serves one computer and many.
+"""Read, compute and write one tile of a map; the same function runs here and on Dask workers.
 
-Tiles write disjoint chunks of one store, so they can be made in any order, anywhere, and again.
+Tiles write disjoint chunks of one store, so they can be made in any order, by any process, and a
+second time after a failure.
 """
 
 from __future__ import annotations
@@ -10,44 +11,47 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
 
 from deepcrop import grid
 from deepcrop.cube import io as cube_io
-from deepcrop.cube.io import open_cube
 from deepcrop.mapping.difference import difference_layers
-from deepcrop.mapping.inputs import Images, Layers, Plan
-from deepcrop.mapping.options import Recipe
-from deepcrop.mapping.work_store import WANTED
-from deepcrop.products.layers import DIFFERENCE, LEFT_OUT, describe
+from deepcrop.mapping.inputs import Images, InputCube, Layers, Plan
+from deepcrop.mapping.work_store import SELECTED
+from deepcrop.products.layers import DIFFERENCE, LEFT_OUT, describe, layer_groups
 from deepcrop.storage.progress import is_interruption
 
-TRIES = 3
-"""How often a tile is tried before it is given up."""
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Nothing can be written, whatever the tile: to try again is to compute in vain."""
+    from numpy.typing import NDArray
+
+    from deepcrop.mapping.options import TileJob
+
+TRIES = 3
+"""Number of attempts at a tile before it counts as failed."""
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Write errors that would recur for every tile, so a tile that meets one is not retried."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A tile that could not be made.
+    """A tile that failed in every attempt.
 
     Attributes
     ----------
     core : tuple of slice
         Its rows and columns.
     error : str
-        What the last try said.
+        Message of the last attempt.
     """
 
     core: tuple[slice, slice]
@@ -61,22 +65,22 @@ class Failure:
         )
 
 
-_Made = tuple[dict[str, Layers], dict[str, list[int]], int]
+TileLayers = tuple[dict[str, Layers], dict[str, list[int]], int]
 """Layers of a tile by method, valid pixels of each scene by group, number of pixels left out."""
 
 
 @lru_cache(maxsize=1)
-def plans_of(recipe: Recipe) -> dict[str, Plan]:
-    """How each method maps the recipe's cube; made once in a process."""
-    return recipe.plans(open_cube(recipe.cube))
+def plans_of(job: TileJob) -> dict[str, Plan]:
+    """Plan each method for the job's cube, once in a process."""
+    return job.plans(InputCube.open(Path(job.cube)))
 
 
-def make_tile(recipe: Recipe, work: str, core: tuple[slice, slice]) -> dict[str, Any]:
+def make_tile(job: TileJob, work: str, core: tuple[slice, slice]) -> dict[str, Any]:
     """Make one tile from beginning to end.
 
     Parameters
     ----------
-    recipe : Recipe
+    job : TileJob
     work : str
         The work store.
     core : tuple of slice
@@ -87,28 +91,28 @@ def make_tile(recipe: Recipe, work: str, core: tuple[slice, slice]) -> dict[str,
     dict
         The tile's line of the manifest.
     """
-    plans, start = plans_of(recipe), time.monotonic()
-    answer = compute_tile(recipe, plans, core, *read_tile(plans, work, core))
-    return write_tile(work, core, answer, start)
+    plans, start = plans_of(job), time.monotonic()
+    computed = compute_tile(job, plans, core, *read_tile(plans, work, core))
+    return write_tile(work, core, computed, start)
 
 
 def make_tiles(
-    recipe: Recipe,
+    job: TileJob,
     work: str,
     cores: list[tuple[slice, slice]],
     done: Callable[[dict[str, Any]], None],
 ) -> list[Failure]:
-    """Make tiles in this process: the next is read and the last is written meanwhile.
+    """Make tiles in this process; reading the next and writing the last overlap with computing.
 
     Parameters
     ----------
-    recipe : Recipe
+    job : TileJob
     work : str
         The work store.
     cores : list of tuple of slice
         Rows and columns of the tiles.
     done : callable
-        Gets the manifest's line of each tile when it is written.
+        Called with the manifest's line of each tile once it is written.
 
     Returns
     -------
@@ -120,14 +124,14 @@ def make_tiles(
     OSError
         If the disk is full, or may not be written.
     """
-    plans = plans_of(recipe)
+    plans = plans_of(job)
     failed: list[tuple[slice, slice]] = []
 
-    def write(core: tuple[slice, slice], start: float, answer: _Made) -> None:
+    def write(core: tuple[slice, slice], start: float, computed: TileLayers) -> None:
         try:
-            line = write_tile(work, core, answer, start)
+            line = write_tile(work, core, computed, start)
         except Exception as error:
-            if no_room(error):
+            if is_disk_full(error):
                 raise
             failed.append(core)
         else:
@@ -136,13 +140,13 @@ def make_tiles(
     # Leaving the block waits for what is being written, on an interruption as well.
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         ahead = deque(reader.submit(read_tile, plans, work, core) for core in cores[:1])
-        writing: Future | None = None
+        writing: Future[None] | None = None
         for k, core in enumerate(cores):
             start = time.monotonic()
             if k + 1 < len(cores):
                 ahead.append(reader.submit(read_tile, plans, work, cores[k + 1]))
             try:
-                answer = compute_tile(recipe, plans, core, *ahead.popleft().result())
+                computed = compute_tile(job, plans, core, *ahead.popleft().result())
             except Exception as error:
                 if is_interruption(error):
                     raise
@@ -150,12 +154,12 @@ def make_tiles(
                 continue
             if writing is not None:
                 writing.result()  # no more than one waits: memory is that of three tiles
-            writing = writer.submit(write, core, start, answer)
+            writing = writer.submit(write, core, start, computed)
         if writing is not None:
             writing.result()  # a journal that cannot be written ends the run
     failures = []
     for core in failed:
-        line = _again(recipe, work, core)
+        line = _retry(job, work, core)
         if isinstance(line, Failure):
             failures.append(line)
         else:
@@ -163,24 +167,24 @@ def make_tiles(
     return failures
 
 
-def no_room(error: Exception) -> bool:
-    """Whether an error is of a disk that is full or may not be written."""
-    return isinstance(error, OSError) and error.errno in _NO_ROOM
+def is_disk_full(error: Exception) -> bool:
+    """Whether an error means that the disk is full or read-only."""
+    return isinstance(error, OSError) and error.errno in _DISK_FULL
 
 
-def _again(recipe: Recipe, work: str, core: tuple[slice, slice]) -> dict[str, Any] | Failure:
-    """Try a tile again that has failed once."""
+def _retry(job: TileJob, work: str, core: tuple[slice, slice]) -> dict[str, Any] | Failure:
+    """Try a tile again that has failed once; `TRIES` counts the first attempt."""
     for _ in range(TRIES - 2):
         try:
-            return make_tile(recipe, work, core)
+            return make_tile(job, work, core)
         except Exception as error:
-            if no_room(error) or is_interruption(error):
+            if is_disk_full(error) or is_interruption(error):
                 raise
-            time.sleep(0.1)  # a moment for what passes
+            time.sleep(0.1)  # for errors that pass by themselves
     try:
-        return make_tile(recipe, work, core)
+        return make_tile(job, work, core)
     except Exception as error:
-        if no_room(error) or is_interruption(error):
+        if is_disk_full(error) or is_interruption(error):
             raise
         return Failure(core, f"{type(error).__name__}: {error}")
 
@@ -193,48 +197,50 @@ def _shape(plans: dict[str, Plan]) -> tuple[int, int]:
 def read_tile(
     plans: dict[str, Plan], work: str, core: tuple[slice, slice]
 ) -> tuple[dict[str, dict[str, Images]], NDArray[np.bool_] | None]:
-    """Images of a tile for each method, and the pixels asked for: None is all."""
-    wanted = None
-    if (Path(work) / WANTED).exists():
-        wanted = np.asarray(zarr.open_array(Path(work) / WANTED / WANTED, mode="r")[core], bool)
-        if not wanted.any():
-            return {}, wanted
+    """Read the images of a tile for each method, and the pixels to map: None is all."""
+    selected = None
+    if (Path(work) / SELECTED).exists():
+        selected = np.asarray(
+            zarr.open_array(Path(work) / SELECTED / SELECTED, mode="r")[core], bool
+        )
+        if not selected.any():
+            return {}, selected
     shape = _shape(plans)
     return {
         method: plan.load(grid.tile_at(core, shape, plan.halo)) for method, plan in plans.items()
-    }, wanted
+    }, selected
 
 
 def compute_tile(
-    recipe: Recipe,
+    job: TileJob,
     plans: dict[str, Plan],
     core: tuple[slice, slice],
     images: dict[str, dict[str, Images]],
-    wanted: NDArray[np.bool_] | None,
-) -> _Made:
-    """Layers by method, valid pixels of each scene by group, number of pixels left out."""
+    selected: NDArray[np.bool_] | None,
+) -> TileLayers:
+    """Compute a tile: layers by method, valid pixels of each scene, number of pixels left out."""
     shape = core[0].stop - core[0].start, core[1].stop - core[1].start
     if not images:
-        methods = [*plans, *([DIFFERENCE] if len(plans) > 1 else [])]
-        return {m: _left_out(m, recipe.year, shape) for m in methods}, {}, shape[0] * shape[1]
-    if wanted is not None and wanted.all():
-        wanted = None
+        groups = layer_groups(plans)
+        return {g: _left_out(g, job.year, shape) for g in groups}, {}, shape[0] * shape[1]
+    if selected is not None and selected.all():
+        selected = None
     found: dict[str, Layers] = {}
     valid: dict[str, list[int]] = {}
     for method, plan in plans.items():
         tile = grid.tile_at(core, _shape(plans), plan.halo)
-        found[method], scenes = plan.run(images[method], tile.inside, wanted)
+        found[method], scenes = plan.run(images[method], tile.inside, selected)
         valid |= {
             f"{method} {name}": counts.tolist()
             for name, counts in zip(plan.images, scenes, strict=True)
         }
     if len(found) > 1:
         found[DIFFERENCE] = difference_layers(found["curve"], found["deepcrop"])
-    return found, valid, 0 if wanted is None else int((~wanted).sum())
+    return found, valid, 0 if selected is None else int((~selected).sum())
 
 
 def _left_out(method: str, year: int, shape: tuple[int, int]) -> Layers:
-    """Layers of a tile of which no pixel is asked for."""
+    """Make the layers of a tile without a pixel to map."""
     found = {
         layer.name: np.full(shape, layer.nodata or 0, layer.dtype)
         for layer in describe(method, year)
@@ -247,11 +253,11 @@ def _left_out(method: str, year: int, shape: tuple[int, int]) -> Layers:
 def write_tile(
     work: str,
     core: tuple[slice, slice],
-    answer: _Made,
+    computed: TileLayers,
     start: float,
 ) -> dict[str, Any]:
-    """Write a tile into the work store; give its line of the manifest."""
-    found, valid, left_out = answer
+    """Write a tile into the work store; return its line of the manifest."""
+    found, valid, left_out = computed
     for method, layers in found.items():
         cube_io.write_block(Path(work), method, layers, *core)
     rows, cols = core

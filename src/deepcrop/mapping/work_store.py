@@ -4,36 +4,41 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from odc.geo.geobox import GeoBox
 
 from deepcrop import grid
 from deepcrop.cube import io as cube_io
 from deepcrop.cube.io import create_store
-from deepcrop.mapping.inputs import Plan
 from deepcrop.products import layers
-from deepcrop.products.layers import DIFFERENCE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from odc.geo.geobox import GeoBox
+
+    from deepcrop.mapping.inputs import Plan
 
 MANIFEST = "manifest.jsonl"
 """In a finished map: a line for each tile, in the order of rows."""
 
-_WORK = "work.zarr"
-_FIELDS = "fields"
+WORK_STORE = "work.zarr"
+"""Name of the work store in the folder of an unfinished map."""
+
+FIELDS = "fields"
+"""Group and array of the work store with the number of the field of each pixel; 0: none."""
+
+SELECTED = "selected"
+"""Group and array of the work store that are 1 where a pixel is to be mapped."""
 
 
-def _groups(plans: dict[str, Plan]) -> list[str]:
-    return [*plans, *([DIFFERENCE] if len(plans) > 1 else [])]
-
-
-def _lay_out(work: Path, plans: dict[str, Plan], year: int, box: GeoBox) -> None:
+def lay_out(work: Path, plans: dict[str, Plan], year: int, box: GeoBox) -> None:
     """Make the work store: a group for each method, a chunk for each tile."""
     shutil.rmtree(work, ignore_errors=True)
     create_store(work, {})
-    for method in _groups(plans):
+    for method in layers.layer_groups(plans):
         described = layers.describe(method, year)
         form = xr.Dataset(
             {
@@ -45,12 +50,16 @@ def _lay_out(work: Path, plans: dict[str, Plan], year: int, box: GeoBox) -> None
         cube_io.create_group(work, method, grid.assign_grid(form, box), empty)
 
 
-def _open(work: Path, group: str) -> xr.Dataset:
-    return xr.open_zarr(work, group=group, consolidated=False, chunks=None, decode_coords="all")
+def open_group(work: Path, group: str) -> xr.Dataset:
+    """Open a group of the work store, lazily."""
+    opened: xr.Dataset = xr.open_zarr(
+        work, group=group, consolidated=False, chunks=None, decode_coords="all"
+    )
+    return opened
 
 
-def _manifest(folder: Path) -> list[dict[str, Any]]:
-    """Lines of the tiles made so far, in the order of rows; of a tile made twice the last."""
+def read_manifest(folder: Path) -> list[dict[str, Any]]:
+    """Read the lines of the tiles made so far, by rows; of a tile made twice, the last."""
     lines = {}
     for text in (folder / MANIFEST).read_text().splitlines():
         try:
@@ -59,7 +68,3 @@ def _manifest(folder: Path) -> list[dict[str, Any]]:
             continue
         lines[line["rows"][0], line["cols"][0]] = line
     return [lines[place] for place in sorted(lines)]
-
-
-WANTED = "wanted"
-"""Group and array of the work store that say which pixels are asked for."""

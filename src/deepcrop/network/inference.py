@@ -16,14 +16,15 @@ from functools import cache, partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from deepcrop import grid
 from deepcrop.errors import DeepCropError
 from deepcrop.network.config import CURVE
 from deepcrop.network.devices import check_device
 from deepcrop.network.sensor_branch import Batch
-from deepcrop.network.targets import Dates
 from deepcrop.network.weights import Network, build
+from deepcrop.stages import Dates
 
 PIECE = 64
 """Side of a piece, pixels: twice that is slower (it leaves the caches), half reads more halo."""
@@ -86,7 +87,7 @@ def tile_dates(
     *,
     wanted: NDArray[np.bool_] | None = None,
     precision: str = "float32",
-) -> Dates:
+) -> Dates[NDArray[np.float32]]:
     """Dates of all pixels of a tile that have a whole patch around them.
 
     The same as of their patches, one by one, but for rounding (1e-5 in probabilities). Works on as
@@ -150,7 +151,8 @@ def tile_dates(
         if wanted is None or wanted[piece.core].any()
     ]
     events = (network.config.slots, len(network.config.stages))
-    arrays = [np.full((rows, cols, *events), np.nan, np.float32) for _ in Dates._fields]
+    # Day, low, high and probability, as `Dates` has them.
+    arrays = [np.full((rows, cols, *events), np.nan, np.float32) for _ in range(4)]
     arrays[3][:] = 0
     work = partial(_piece_dates, network, images, wanted, PRECISIONS[precision])
     if not on_gpu:
@@ -166,7 +168,7 @@ def tile_dates(
                 block = part[piece.core].reshape(-1, *events)
                 block[some] = answer.numpy()
                 part[piece.core] = block.reshape(*piece.shape, *events)
-    return Dates(*arrays)  # type: ignore[arg-type]
+    return Dates(*arrays)
 
 
 @cache
@@ -193,7 +195,7 @@ def _piece_dates(
     wanted: NDArray[np.bool_] | None,
     precision: torch.dtype,
     core: tuple[slice, slice],
-) -> Dates:
+) -> Dates[Tensor]:
     """Dates (pixels, slots, stages) of a piece; ``core`` counts from the first inner pixel."""
     batch = _cut(images, core)
     device = batch.optical.device

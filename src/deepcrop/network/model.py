@@ -250,7 +250,7 @@ class DeepCrop(nn.Module):
                 probability = probability.index_copy(2, at, season)
         return probability
 
-    def decode(self, logits: Tensor, seen: dict[str, Series]) -> Dates:
+    def decode(self, logits: Tensor, seen: dict[str, Series]) -> Dates[Tensor]:
         """Median, 5 % and 95 % day, probability of the event, each (P, slots, stages)."""
         probability = self.distributions(logits)
         dates = decode_distribution(probability, self.edges, self.config.threshold)

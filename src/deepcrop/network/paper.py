@@ -112,7 +112,7 @@ class PaperDeepCrop(nn.Module):
         tokens = self.tokens(seen)
         return position_loss(logits, labels, tokens.days, tokens.seen)
 
-    def decode(self, logits: Tensor, seen: dict[str, Series]) -> Dates:
+    def decode(self, logits: Tensor, seen: dict[str, Series]) -> Dates[Tensor]:
         """Date of the largest probability, each (P, 1, stages); no interval."""
         tokens = self.tokens(seen)
         return decode_positions(logits, tokens.days, tokens.seen, self.config.threshold)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepcrop.stages import DAY_MAX, DAY_MIN
+from deepcrop.stages import DAY_MAX, DAY_MIN, Dates
 
 NARROWEST = 1.5
 """Least standard deviation of a label, days: a camera's date is no better."""
@@ -26,15 +26,6 @@ class Labels(NamedTuple):
     def known(self) -> Tensor:
         """Where there is something to learn (B, slots, stages)."""
         return self.none | ((self.day >= DAY_MIN) & (self.day <= DAY_MAX))
-
-
-class Dates(NamedTuple):
-    """Answers of a network, each (B, slots, stages); days are NaN where no event is reported."""
-
-    day: Tensor  # median
-    low: Tensor  # 5 %
-    high: Tensor  # 95 %
-    probability: Tensor  # of the event
 
 
 def nearest(day: Tensor, dates: Tensor, seen: Tensor) -> Tensor:
@@ -139,7 +130,7 @@ def one_season(probability: Tensor, names: Sequence[str], bin_days: int) -> Tens
     return torch.cat([kept, probability[..., -1:]], -1)
 
 
-def decode_distribution(probability: Tensor, edges: Tensor, threshold: float) -> Dates:
+def decode_distribution(probability: Tensor, edges: Tensor, threshold: float) -> Dates[Tensor]:
     """Median and 90 % interval of distributions (B, slots, stages, bins + 1), given the event."""
     event = 1 - probability[..., -1]
     bins = probability[..., :-1]
@@ -170,7 +161,9 @@ def quantile(cumulative: Tensor, edges: Tensor, share: float) -> Tensor:
     return torch.lerp(edges[right - 1], edges[right], inside)[..., 0]
 
 
-def decode_positions(logits: Tensor, dates: Tensor, seen: Tensor, threshold: float) -> Dates:
+def decode_positions(
+    logits: Tensor, dates: Tensor, seen: Tensor, threshold: float
+) -> Dates[Tensor]:
     """Date of the largest probability (the paper's); it gives no interval.
 
     Our reading: there is no event where the largest of the per-date probabilities lies below

@@ -4,6 +4,7 @@ from deepcrop.phenology.date_kernels import REASONS
 from deepcrop.phenology.extract import extract
 from deepcrop.phenology.seasons import Seasons, season_dates, stage_names
 from deepcrop.phenology.smoothers import (
+    DEFAULT_SMOOTHER,
     PRESETS,
     AsymmetricGaussian,
     DoubleLogistic,
@@ -14,6 +15,7 @@ from deepcrop.phenology.smoothers import (
 )
 
 __all__ = [
+    "DEFAULT_SMOOTHER",
     "PRESETS",
     "REASONS",
     "AsymmetricGaussian",

@@ -20,7 +20,14 @@ from deepcrop._version import __version__
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.phenology.date_kernels import REASONS
 from deepcrop.phenology.seasons import Seasons, season_dates, stage_names
-from deepcrop.phenology.smoothers import SeasonRule, choose, name_of
+from deepcrop.phenology.slots import SlotChoice, choose_slots, near_year
+from deepcrop.phenology.smoothers import (
+    DEFAULT_SMOOTHER,
+    SeasonRule,
+    Smoother,
+    choose,
+    name_of,
+)
 
 _VARIABLES: dict[str, tuple[tuple[str, ...], type, str]] = {
     "date": (("season", "stage"), np.float32, "date"),
@@ -44,7 +51,7 @@ def extract(
     *,
     index: str = "ndvi",
     year: int | None = None,
-    smoother: Any = "savgol",
+    smoother: str | Smoother = DEFAULT_SMOOTHER,
     preset: str = "sentinel2",
     fractions: tuple[float, ...] = (0.2, 0.5),
     rule: SeasonRule | None = None,
@@ -69,7 +76,7 @@ def extract(
     index : str
         Greenness to compute from a cube or Dataset: ``"ndvi"`` or ``"gcc"``; not read otherwise.
     year : int, optional
-        Target year: gives its two season slots (:func:`deepcrop.stages.select_slots`) from the
+        Target year: gives its two season slots (:mod:`deepcrop.phenology.slots`) from the
         observations that a map of that year would use. By default all seasons in order of time.
     smoother : str or settings
         As in :func:`season_dates`.
@@ -149,7 +156,7 @@ def extract(
     values, weights = _matched(values, weights, place)
     days = stages.to_days(values["time"].values, origin)
     if year is not None:
-        used = (days >= stages.DAY_MIN - stages.REACH) & (days <= stages.DAY_MAX + stages.REACH)
+        used = near_year(days)
         if not used.any():
             raise DeepCropError(
                 f"There is no observation around {year}: the series runs from {first} to {last}. "
@@ -340,33 +347,24 @@ def _block(
     if weights is not None:
         weights = np.broadcast_to(weights, values.shape).reshape(rows.shape)
     found = season_dates(rows, days, weights, **options)
-    chosen: NDArray
-    count: NDArray
     if year is None:
-        chosen, count = _strongest(found, seasons), found.count
+        choice = SlotChoice(_strongest(found, seasons), found.count)
     else:
         place: Any = latitude  # one per pixel, or one for all
         if np.ndim(latitude):
             place = np.broadcast_to(latitude, shape).reshape(-1, 1)
-        peaks = found.dates[:, :, found.stages.index("peak")]
-        chosen, count = stages.select_slots(peaks, found.amplitude, year, place)
-
-    def pick(array: NDArray, empty: Any) -> NDArray:
-        index = chosen.reshape(*chosen.shape, *(1,) * (array.ndim - 2))
-        picked = np.take_along_axis(array, np.maximum(index, 0), axis=1)
-        return np.where(index < 0, np.asarray(empty, array.dtype), picked)
-
-    results: dict[str, NDArray] = {
-        "date": pick(found.dates, np.nan),
-        "low": pick(found.low, np.nan),
-        "high": pick(found.high, np.nan),
-        "reason": pick(found.reason, 0),
-        "length": pick(found.length, np.nan),
-        "amplitude": pick(found.amplitude, np.nan),
-        "integral": pick(found.integral, np.nan),
-        "slope_up": pick(found.slope_up, np.nan),
-        "slope_down": pick(found.slope_down, np.nan),
-        "count": count,
+        choice = choose_slots(found, year, place)
+    results: dict[str, NDArray[Any]] = {
+        "date": choice.gather(found.dates),
+        "low": choice.gather(found.low),
+        "high": choice.gather(found.high),
+        "reason": choice.gather(found.reason, empty=0),
+        "length": choice.gather(found.length),
+        "amplitude": choice.gather(found.amplitude),
+        "integral": choice.gather(found.integral),
+        "slope_up": choice.gather(found.slope_up),
+        "slope_down": choice.gather(found.slope_down),
+        "count": choice.count,
     }
     nothing = found.count == 0
     results["reason"][nothing, 0] = found.reason[nothing, 0]

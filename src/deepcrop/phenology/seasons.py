@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from deepcrop.errors import DeepCropError
 from deepcrop.phenology.date_kernels import FOUND, INTERVAL, MEASURES, TOO_FEW, date_blocks
 from deepcrop.phenology.smoothers import (
+    DEFAULT_SMOOTHER,
     Chunk,
     SavGol,
     SeasonRule,
@@ -81,7 +82,7 @@ def season_dates(
     days: ArrayLike,
     weights: ArrayLike | None = None,
     *,
-    smoother: str | Smoother = "savgol",
+    smoother: str | Smoother = DEFAULT_SMOOTHER,
     preset: str = "sentinel2",
     fractions: tuple[float, ...] = (0.2, 0.5),
     rule: SeasonRule | None = None,
@@ -97,7 +98,7 @@ def season_dates(
     weights : array_like (pixels, times), optional
         Weight of each observation relative to others of its series, 0 = ignore; by default all 1.
     smoother : str or settings
-        ``"savgol"`` (the paper's), ``"whittaker"``, ``"double_logistic"``,
+        ``"whittaker"`` (the default), ``"savgol"`` (the paper's), ``"double_logistic"``,
         ``"asymmetric_gaussian"``, or a settings object.
     preset : str
         Settings to take where they are not given: ``"sentinel2"`` (NDVI), ``"phenocam"`` (GCC of

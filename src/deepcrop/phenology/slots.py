@@ -1,37 +1,163 @@
-"""The dates a greenness curve gives, in the two slots of a target year: what a network must beat.
+"""Choose the seasons of a target year: the main season in slot 1, the next in slot 2.
 
-They are also one of its rulers: the curve through clear images all the time is the truth of
-archives that have no camera.
+Maps, `deepcrop.phenology.extract`, camera labels, simulated truth and the curve that networks are
+compared with all choose by these functions.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from deepcrop import stages
-from deepcrop.phenology import season_dates
-from deepcrop.phenology.smoothers import Smoother
+from deepcrop.phenology.seasons import Seasons, season_dates
+from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother
+from deepcrop.stages import CALENDAR, DAY_MAX, DAY_MIN, SLOTS, Dates
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+REACH = 60
+"""Days beyond the range of day numbers from which observations still help a target year."""
 
 
-@dataclass(frozen=True, eq=False)
-class CurveDates:
-    """Dates of n series: slot by the dates of `deepcrop.stages.CALENDAR`, NaN where there is none.
+def near_year(days: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Whether observations are used for a target year; ``days`` count from its 1 January."""
+    return np.asarray((days >= DAY_MIN - REACH) & (days <= DAY_MAX + REACH))
+
+
+def sunlight(
+    days: NDArray[np.floating], latitude: float | NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Daily sunlight above the atmosphere, in units of the solar constant (FAO-56, Eq. 21-25).
+
+    Parameters
+    ----------
+    days : ndarray
+        Day numbers (a year has 365.25 days here); NaN gives NaN.
+    latitude : float or ndarray
+        Degrees, south negative.
+    """
+    angle = 2 * np.pi * (np.asarray(days, np.float64) + 1) / 365.25
+    phi = np.radians(latitude)
+    declination = 0.409 * np.sin(angle - 1.39)
+    sunset = np.arccos(np.clip(-np.tan(phi) * np.tan(declination), -1, 1))
+    height = sunset * np.sin(phi) * np.sin(declination)
+    height = height + np.cos(phi) * np.cos(declination) * np.sin(sunset)
+    return np.asarray((1 + 0.033 * np.cos(angle)) * height / np.pi)
+
+
+class SlotChoice(NamedTuple):
+    """Which seasons of n series fill the two slots of a target year.
 
     Attributes
     ----------
-    day, low, high : ndarray of float32 (n, 2, 5)
-        Fractional days on the origin of the target year, and their 90 % interval.
+    index : ndarray of int (n, 2)
+        Season in each slot, -1 where the slot is empty.
     count : ndarray of uint8 (n,)
-        Seasons that peak in the year.
+        Seasons that peak in the year, kept or not.
     """
 
-    day: NDArray[np.float32]
-    low: NDArray[np.float32]
-    high: NDArray[np.float32]
+    index: NDArray[np.intp]
     count: NDArray[np.uint8]
+
+    def gather(self, values: NDArray[Any], empty: float = np.nan) -> NDArray[Any]:
+        """Values (n, 2, ...) of the chosen seasons from (n, seasons, ...); ``empty`` for no season.
+
+        The type of the values stays.
+        """
+        index = self.index.reshape(*self.index.shape, *(1,) * (values.ndim - 2))
+        chosen = np.take_along_axis(values, np.maximum(index, 0), axis=1)
+        return np.where(index < 0, np.asarray(empty, values.dtype), chosen)
+
+
+def select_slots(
+    peaks: NDArray[np.floating],
+    amplitudes: NDArray[np.floating],
+    year: int,
+    latitude: float | NDArray[np.floating],
+) -> SlotChoice:
+    """Choose which seasons of a series fill the two slots of a target year.
+
+    A season belongs to the year in which it peaks. Slot 1 is the main season: the one with the
+    largest amplitude times `sunlight` on the day of its peak; slot 2 is the next. Amplitude alone
+    would take a catch crop that is green at Christmas for the main crop of a maize field.
+
+    Parameters
+    ----------
+    peaks : ndarray (n, seasons)
+        Day numbers of the peaks, NaN where there is no season.
+    amplitudes : ndarray (n, seasons)
+        Amplitudes in any unit; not read where there is no season.
+    year : int
+        Target year.
+    latitude : float or ndarray (n, 1)
+        Degrees, south negative.
+    """
+    first_day = np.datetime64(f"{year:04d}-01-01", "D")
+    length = int((np.datetime64(f"{year + 1:04d}-01-01", "D") - first_day).astype(int))
+    in_year = (peaks >= 0) & (peaks < length)  # NaN compares false
+    count = in_year.sum(axis=1)
+    # A season of unknown amplitude comes after every other of the year, but keeps its slot.
+    strength = np.nan_to_num(amplitudes) * sunlight(peaks, latitude)
+    strength = np.where(in_year, strength, -np.inf)
+    missing = max(SLOTS - peaks.shape[1], 0)
+    strength = np.pad(strength, ((0, 0), (0, missing)), constant_values=-np.inf)
+    # A stable sort: of two equally strong seasons the first in time is the main one.
+    strongest = np.argsort(-strength, axis=1, kind="stable")[:, :SLOTS]
+    index = np.where(np.arange(SLOTS) < count[:, None], strongest, -1)
+    return SlotChoice(index, count.astype(np.uint8))
+
+
+def choose_slots(
+    seasons: Seasons,
+    year: int,
+    latitude: float | NDArray[np.floating],
+    first_day: float = 0.0,
+) -> SlotChoice:
+    """Choose which of the seasons found fill the two slots of a target year.
+
+    Parameters
+    ----------
+    seasons : Seasons
+    year : int
+        Target year.
+    latitude : float or ndarray (n, 1)
+        Degrees, south negative.
+    first_day : float
+        1 January of the target year on the origin of the dates of ``seasons``.
+    """
+    peaks = seasons.dates[:, :, seasons.stages.index("peak")]
+    return select_slots(peaks - np.float32(first_day), seasons.amplitude, year, latitude)
+
+
+def fill_slots(
+    seasons: Seasons, year: int, latitude: float | NDArray[np.floating]
+) -> tuple[Dates[NDArray[np.float32]], NDArray[np.uint8]]:
+    """Put the seasons of a target year into its two slots.
+
+    Parameters
+    ----------
+    seasons : Seasons
+        With the dates of `deepcrop.stages.CALENDAR`, in days since 1 January of the target year.
+    year : int
+        Target year.
+    latitude : float or ndarray (n, 1)
+        Degrees, south negative; decides which season is the main one.
+
+    Returns
+    -------
+    dates : Dates
+        Arrays (n, 2, 5), by the dates of `deepcrop.stages.CALENDAR`.
+    count : ndarray of uint8 (n,)
+        Seasons that peak in the year, kept or not.
+    """
+    choice = choose_slots(seasons, year, latitude)
+    order = [seasons.stages.index(name) for name in CALENDAR]
+    day, low, high = (
+        choice.gather(dates[:, :, order]) for dates in (seasons.dates, seasons.low, seasons.high)
+    )
+    return Dates(day, low, high), choice.count
 
 
 def curve_dates(
@@ -39,15 +165,15 @@ def curve_dates(
     days: ArrayLike,
     year: int,
     latitude: float,
-    smoother: str | Smoother = "whittaker",
+    smoother: str | Smoother = DEFAULT_SMOOTHER,
     preset: str = "sentinel2",
-) -> CurveDates:
-    """Season dates of greenness series by the project's curve method.
+) -> Dates[NDArray[np.float32]]:
+    """Season dates of greenness series by the curve method, in the two slots of a target year.
 
     Parameters
     ----------
     values : array_like (n, times)
-        NDVI or another greenness, NaN where there is nothing.
+        NDVI or another greenness; NaN is no observation.
     days : array_like (times,)
         Days since 1 January of the target year.
     year : int
@@ -57,13 +183,11 @@ def curve_dates(
     smoother : str or settings
     preset : str
         As of `deepcrop.phenology.season_dates`.
+
+    Returns
+    -------
+    Dates
+        Arrays (n, 2, 5), by the dates of `deepcrop.stages.CALENDAR`.
     """
     seasons = season_dates(values, days, smoother=smoother, preset=preset)
-    peaks = seasons.dates[:, :, seasons.stages.index("peak")]
-    index, count = stages.select_slots(peaks, seasons.amplitude, year, latitude)
-    at = np.maximum(index, 0)[:, :, None]
-
-    def slots(dates: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.where(index[:, :, None] < 0, np.nan, np.take_along_axis(dates, at, 1))
-
-    return CurveDates(slots(seasons.dates), slots(seasons.low), slots(seasons.high), count)
+    return fill_slots(seasons, year, latitude)[0]

@@ -26,6 +26,10 @@ from deepcrop.phenology.model_functions import ASYMMETRIC_GAUSSIAN, DOUBLE_LOGIS
 from deepcrop.phenology.savgol import savgol_blocks
 from deepcrop.phenology.whittaker import whittaker_blocks
 
+DEFAULT_SMOOTHER = "whittaker"
+"""Smoother of satellite series wherever none is named. Camera labels and the paper's baseline name
+``savgol`` explicitly, so that a new default changes no label."""
+
 _CHUNK = 512
 """Series that a thread works on at a time: few, so that they stay in its cache and no thread waits
 long for the others; bounds the memory."""
@@ -149,6 +153,9 @@ _PAPER: dict[str, Smoother] = {
     "double_logistic": DoubleLogistic(envelope_passes=2),
     "asymmetric_gaussian": AsymmetricGaussian(envelope_passes=2),
 }
+DEFAULT_SMOOTHER = "whittaker"
+"""Smoother of satellite series wherever none is named."""
+
 PRESETS: dict[str, tuple[dict[str, Smoother], SeasonRule]] = {
     "paper": (_PAPER, SeasonRule()),
     "sentinel2": (_SENTINEL2, SeasonRule()),
@@ -213,7 +220,7 @@ def smooth(
     days: ArrayLike,
     weights: ArrayLike | None = None,
     *,
-    smoother: str | Smoother = "savgol",
+    smoother: str | Smoother = DEFAULT_SMOOTHER,
     preset: str = "sentinel2",
     rule: SeasonRule | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -228,8 +235,8 @@ def smooth(
     weights : array_like (pixels, times), optional
         Weight of each observation relative to others of its series, 0 = ignore; by default all 1.
     smoother : str or settings
-        ``"savgol"``, ``"whittaker"``, ``"double_logistic"``, ``"asymmetric_gaussian"``, or a
-        settings object.
+        ``"whittaker"`` (the default), ``"savgol"``, ``"double_logistic"``,
+        ``"asymmetric_gaussian"``, or a settings object.
     preset : str
         Settings to take where only the smoother's name is given: one of `PRESETS`.
     rule : SeasonRule, optional

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import rasterio
 import rasterio.shutil
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from rasterio.crs import CRS as RasterioCRS
 from rasterio.windows import Window
 
 from deepcrop.cube.contract import CHUNK
-from deepcrop.products.layers import Layer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from deepcrop.products.layers import Layer
 
 _CACHE = 128 * 1024**2  # bytes of GDAL's cache, which by default takes a share of the machine
 _ACROSS = 16  # chunks of a window
@@ -36,7 +41,7 @@ def write_cog(
     layer: Layer,
     box: GeoBox,
     tags: Mapping[str, str],
-    blocks: Iterator[tuple[tuple[slice, slice], NDArray]],
+    blocks: Iterator[tuple[tuple[slice, slice], NDArray[Any]]],
 ) -> None:
     """Write a layer with overviews, statistics, description, unit and tags.
 

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
-import xarray as xr
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from rasterio.features import shapes
 
@@ -23,7 +18,13 @@ from deepcrop.products.histograms import crop_names, weighted_quantile
 from deepcrop.products.layers import Layer, describe
 from deepcrop.stages import to_dates
 
-# What a map says of each field -------------------------------------------------------------------
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import xarray as xr
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
 
 def field_table(
@@ -65,7 +66,7 @@ def field_table(
     ]
     if crop_type is not None:
         jobs.append(("", crop_type, _CROPS))
-    counted: list[list[tuple[NDArray, NDArray]]] = [[] for _ in jobs]
+    counted: list[list[tuple[NDArray[Any], NDArray[Any]]]] = [[] for _ in jobs]
     for rows, cols in windows(box):
         field = numbers[rows, cols].values.astype(np.int64)
         inside = field > 0
@@ -98,8 +99,8 @@ _CROPS = Layer("crop", "", "", np.dtype(np.uint16), 0, "class")
 
 
 def _split(
-    parts: list[tuple[NDArray, NDArray]], fields: NDArray
-) -> Iterator[tuple[NDArray, NDArray]]:
+    parts: list[tuple[NDArray[Any], NDArray[Any]]], fields: NDArray[Any]
+) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     """Values and how often each occurs, field by field."""
     nothing = np.zeros(0, np.int64)
     keys = np.concatenate([nothing, *(keys for keys, _ in parts)])
@@ -113,7 +114,7 @@ def _split(
 
 
 def _columns(
-    name: str, layer: Layer, each: list[tuple[NDArray, NDArray]], year: int
+    name: str, layer: Layer, each: list[tuple[NDArray[Any], NDArray[Any]]], year: int
 ) -> dict[str, list[Any]]:
     median, spread, share = [], [], []
     for values, counts in each:
@@ -185,10 +186,10 @@ def write_fields(
         "crs": CRS.from_user_input(crs_name(box)).to_json_dict(),
     }
     geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
-    told = {
+    metadata = {
         "geo": json.dumps(geo),
         "title": about,
         "simulated": str(simulated),
         "software": f"deepcrop {__version__}",
     }
-    pq.write_table(pa.table(columns).replace_schema_metadata(told), out / "fields.parquet")
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), out / "fields.parquet")

@@ -1,24 +1,27 @@
 """Numbers of a map: shares found, medians and spreads of dates, by crop and by latitude.
 
-Layers hold whole numbers, so a count of pixels per value (and per group of pixels) holds all there
-is to know: medians and quantiles are exact, whatever the size of the region.
+Layers hold whole numbers, so medians and quantiles computed from the number of pixels per value
+(and per group of pixels) are exact, whatever the size of the region.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from deepcrop.errors import DeepCropError
 from deepcrop.products.layers import LEFT_OUT, Layer
 from deepcrop.stages import DAY_MAX, DAY_MIN, to_dates
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import xarray as xr
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
 BANDS = 10
 """Bands of latitude that a region is cut into."""
@@ -28,9 +31,9 @@ _SPAN = DAY_MAX - DAY_MIN  # longest difference of two day numbers
 
 @dataclass(frozen=True)
 class Groups:
-    """What pixels are counted by: their crop and their band of latitude.
+    """Groups that pixels are counted by: their crop and their band of latitude.
 
-    Pixels that are left out are of no group.
+    Pixels outside mask and parcels belong to no group.
 
     Attributes
     ----------
@@ -44,8 +47,8 @@ class Groups:
         Edges of the bands, degrees, from south to north.
     box : GeoBox
         Grid of the map.
-    wanted : DataArray or None
-        Pixels that were asked for (y, x); None: all.
+    selected : DataArray or None
+        Not 0 where a pixel is to be mapped (y, x); None: all.
     """
 
     crop_type: xr.DataArray | None
@@ -53,28 +56,28 @@ class Groups:
     names: dict[int, str]
     latitudes: NDArray[np.float64]
     box: GeoBox
-    wanted: xr.DataArray | None = None
+    selected: xr.DataArray | None = None
 
     @property
     def count(self) -> int:
         """Number of groups: that of crop c and band b is ``c * BANDS + b``."""
         return len(self.codes) * BANDS
 
-    def of(self, rows: slice, cols: slice) -> NDArray[np.intp]:
+    def indices(self, rows: slice, cols: slice) -> NDArray[np.intp]:
         """Group of each pixel of a window; `count` where it is left out."""
         group = np.searchsorted(self.latitudes[1:-1], _latitudes(self.box, rows, cols), "right")
         if self.crop_type is not None:
             group += np.searchsorted(self.codes, self.crop_type[rows, cols].values) * BANDS
-        if self.wanted is not None:
-            group[self.wanted[rows, cols].values == 0] = self.count
+        if self.selected is not None:
+            group[self.selected[rows, cols].values == 0] = self.count
         return group
 
 
-def groups_of(
+def make_groups(
     crop_type: xr.DataArray | None,
     box: GeoBox,
     windows: list[tuple[slice, slice]],
-    wanted: xr.DataArray | None = None,
+    selected: xr.DataArray | None = None,
 ) -> Groups:
     """Prepare to count the pixels of a map."""
     codes = np.zeros(1, np.int64)
@@ -82,12 +85,14 @@ def groups_of(
         found = []
         for window in windows:
             crops = crop_type[window].values
-            found.append(np.unique(crops if wanted is None else crops[wanted[window].values > 0]))
+            found.append(
+                np.unique(crops if selected is None else crops[selected[window].values > 0])
+            )
         codes = np.unique(np.concatenate(found)).astype(np.int64)
     names = crop_names(crop_type) if crop_type is not None else {}
     edge = [_latitudes(box, rows, cols) for rows, cols in windows]
     south, north = min(part.min() for part in edge), max(part.max() for part in edge)
-    return Groups(crop_type, codes, names, np.linspace(south, north, BANDS + 1), box, wanted)
+    return Groups(crop_type, codes, names, np.linspace(south, north, BANDS + 1), box, selected)
 
 
 def _latitudes(box: GeoBox, rows: slice, cols: slice) -> NDArray[np.float64]:
@@ -100,7 +105,8 @@ def _latitudes(box: GeoBox, rows: slice, cols: slice) -> NDArray[np.float64]:
     down = np.linspace(0, 1, rows.stop - rows.start)[:, None]
     across = np.linspace(0, 1, cols.stop - cols.start)
     left, right = (corners[0, k] + down * (corners[1, k] - corners[0, k]) for k in (0, 1))
-    return left + across * (right - left)
+    latitudes: NDArray[np.float64] = left + across * (right - left)
+    return latitudes
 
 
 def crop_names(crop_type: xr.DataArray) -> dict[int, str]:
@@ -118,14 +124,16 @@ def crop_names(crop_type: xr.DataArray) -> dict[int, str]:
 # Counting ----------------------------------------------------------------------------------------
 
 
-def first_of(layer: Layer) -> int:
+def first_value(layer: Layer) -> int:
     """Value of the first bin of a layer's histogram."""
     return {"day": DAY_MIN, "bound": DAY_MIN, "length": -_SPAN, "difference": -_SPAN}.get(
         layer.kind, 0
     )
 
 
-def count(layer: Layer, values: NDArray, groups: NDArray[np.intp], number: int) -> NDArray:
+def count(
+    layer: Layer, values: NDArray[Any], groups: NDArray[np.intp], number: int
+) -> NDArray[Any]:
     """Pixels (number, bins + 1) of a window by group and value; the last bin is "nothing known".
 
     Pixels of group ``number``, those left out, are checked but not counted.
@@ -135,7 +143,7 @@ def count(layer: Layer, values: NDArray, groups: NDArray[np.intp], number: int) 
     DeepCropError
         If a value is no day number or no percent.
     """
-    first = first_of(layer)
+    first = first_value(layer)
     if layer.kind in ("day", "bound", "length", "difference"):
         bins = DAY_MAX - DAY_MIN + 1 if layer.kind in ("day", "bound") else 2 * _SPAN + 1
         words = f"no day number: expected {first} to {first + bins - 1}"
@@ -160,7 +168,7 @@ def count(layer: Layer, values: NDArray, groups: NDArray[np.intp], number: int) 
     return counted.reshape(number + 1, -1)[:number]
 
 
-def add(total: NDArray | None, part: NDArray) -> NDArray:
+def add(total: NDArray[Any] | None, part: NDArray[Any]) -> NDArray[Any]:
     """Sum of two counts that may differ in their number of bins."""
     if total is None:
         return part
@@ -168,10 +176,11 @@ def add(total: NDArray | None, part: NDArray) -> NDArray:
         total, part = part, total
     missing = total.shape[1] - part.shape[1]
     wide = np.pad(part[:, :-1], ((0, 0), (0, missing)))
-    return total + np.concatenate([wide, part[:, -1:]], axis=1)
+    both: NDArray[Any] = total + np.concatenate([wide, part[:, -1:]], axis=1)
+    return both
 
 
-# What counts say ---------------------------------------------------------------------------------
+# Statistics from counts --------------------------------------------------------------------------
 
 
 def quantile(histogram: NDArray[np.int64], share: float, first: int) -> float | None:
@@ -182,7 +191,7 @@ def quantile(histogram: NDArray[np.int64], share: float, first: int) -> float | 
 def weighted_quantile(
     values: NDArray[np.integer], counts: NDArray[np.int64], share: float
 ) -> float | None:
-    """Quantile of sorted values that occur so often, as ``numpy.quantile`` gives it."""
+    """Quantile of sorted values with their counts, as ``numpy.quantile`` gives it."""
     cumulated = np.cumsum(counts)
     number = int(cumulated[-1]) if cumulated.size else 0
     if number == 0:
@@ -193,7 +202,7 @@ def weighted_quantile(
     return round(float(below + (above - below) * (rank - np.floor(rank))), 2)
 
 
-def of_days(histogram: NDArray[np.int64], year: int) -> dict[str, Any]:
+def summarise_days(histogram: NDArray[np.int64], year: int) -> dict[str, Any]:
     """Count detected pixels and give percentiles of their days; None where there are none."""
     detected = histogram[:-1]
     number = int(detected.sum())
@@ -208,7 +217,7 @@ def of_days(histogram: NDArray[np.int64], year: int) -> dict[str, Any]:
     return result
 
 
-def of_numbers(histogram: NDArray[np.int64], first: int = 0) -> dict[str, Any]:
+def summarise_numbers(histogram: NDArray[np.int64], first: int = 0) -> dict[str, Any]:
     """Smallest, median and largest number; None where nothing is known."""
     present = np.flatnonzero(histogram[:-1])
     if not present.size:
@@ -220,7 +229,7 @@ def of_numbers(histogram: NDArray[np.int64], first: int = 0) -> dict[str, Any]:
     }
 
 
-def of_percent(histogram: NDArray[np.int64]) -> dict[str, Any]:
+def summarise_percent(histogram: NDArray[np.int64]) -> dict[str, Any]:
     """Mean and median percent of the pixels of which anything is known; None without any."""
     known = histogram[:-1]
     number = int(known.sum())
@@ -228,7 +237,7 @@ def of_percent(histogram: NDArray[np.int64]) -> dict[str, Any]:
     return {"known": number, "mean": mean, "median": quantile(known, 0.5, 0)}
 
 
-def of_flags(histogram: NDArray[np.int64], bits: Mapping[int, str]) -> dict[str, float]:
+def summarise_flags(histogram: NDArray[np.int64], bits: Mapping[int, str]) -> dict[str, float]:
     """Share of the mapped pixels that have each bit set; of `LEFT_OUT`, of all pixels."""
     values, known = np.arange(histogram.size - 1), histogram[:-1]
     number = {bit: int(known[(values & bit) > 0].sum()) for bit in bits}
@@ -240,8 +249,8 @@ def of_flags(histogram: NDArray[np.int64], bits: Mapping[int, str]) -> dict[str,
     }
 
 
-def of_spread(histogram: NDArray[np.int64], first: int) -> dict[str, Any]:
-    """Give what a box plot shows: number, 5, 25, 50, 75, 95 % and mean of the known values."""
+def summarise_spread(histogram: NDArray[np.int64], first: int) -> dict[str, Any]:
+    """Summarise the known values as a box plot does: number, 5, 25, 50, 75, 95 % and mean."""
     known = histogram[:-1]
     number = int(known.sum())
     mean = float((known * np.arange(known.size)).sum() / number) + first if number else None
@@ -255,7 +264,7 @@ def of_spread(histogram: NDArray[np.int64], first: int) -> dict[str, Any]:
     }
 
 
-def by_crop(groups: Groups, histogram: NDArray) -> dict[str, NDArray[np.int64]]:
+def by_crop(groups: Groups, histogram: NDArray[Any]) -> dict[str, NDArray[np.int64]]:
     """Sum counts by crop, in the order of the codes; unknown crops are left out."""
     per_code = histogram.reshape(len(groups.codes), BANDS, -1).sum(axis=1)
     result: dict[str, NDArray[np.int64]] = {}

@@ -1,4 +1,4 @@
-"""Statistics of a landscape, as the paper gives them: by method, by crop, by latitude.
+"""Statistics of a landscape as in the paper: by method, by crop, by latitude.
 
 Detected shares (its section 4.3), dates by crop (Fig. 22: only pixels that both methods date) and
 differences of the methods by latitude, for all pixels and crop by crop.
@@ -7,17 +7,19 @@ differences of the methods by latitude, for all pixels and crop by crop.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepcrop.products.histograms import BANDS, Groups, by_crop, first_of, of_spread
+from deepcrop.products.histograms import BANDS, Groups, by_crop, first_value, summarise_spread
 from deepcrop.products.layers import DIFFERENCE, METHODS, Layer, describe
 from deepcrop.stages import to_dates
 from deepcrop.storage.files import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 Counts = dict[tuple[str, str], NDArray[np.int64]]
 """Pixels (groups, values) of each layer, by method and name."""
@@ -87,7 +89,7 @@ def _groups(
 
 
 def _row(layer: Layer, histogram: NDArray[np.int64], year: int) -> dict[str, Any]:
-    row = of_spread(histogram, first_of(layer))
+    row = summarise_spread(histogram, first_value(layer))
     dated = layer.kind == "day" and row["median"] is not None
     return row | {"median_date": str(to_dates(row["median"], year)) if dated else None}
 

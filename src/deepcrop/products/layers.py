@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deepcrop.stages import CALENDAR, NO_DAY, SLOTS, STAGES, TITLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 SEASONS = tuple(range(1, SLOTS + 1))
 
@@ -29,6 +32,13 @@ METHODS = ("curve", "deepcrop")
 
 DIFFERENCE = "difference"
 """Name of the maps of deepcrop less curve, beside those of both methods."""
+
+
+def layer_groups(methods: Iterable[str]) -> list[str]:
+    """Name the groups of layers of a map: one per method, and the difference of two."""
+    names = list(methods)
+    return [*names, DIFFERENCE] if len(names) > 1 else names
+
 
 FEW_OBSERVATIONS = 10
 """Optical observations of the target year below which a pixel is flagged."""

@@ -1,24 +1,28 @@
-"""QGIS styles: a ``.qml`` beside a GeoTIFF gives it colours and a legend as soon as it is opened.
+"""QGIS styles: the ``.qml`` beside a GeoTIFF, which QGIS applies when it opens the layer.
 
 The legend of dates reads in calendar dates, that of crops in their names.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import matplotlib
 import numpy as np
-import xarray as xr
 from matplotlib.colors import Colormap, to_hex
-from numpy.typing import NDArray
 
 from deepcrop.figures import count_classes, date_range, date_ticks
-from deepcrop.figures.style import date_colours
-from deepcrop.products.histograms import first_of, quantile
+from deepcrop.figures.style import date_colours, layer_colours
+from deepcrop.products.histograms import first_value, quantile
 from deepcrop.products.layers import FLAGS, Layer
 from deepcrop.stages import DAY_MIN, to_dates
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import xarray as xr
+    from numpy.typing import NDArray
 
 _LABELS = 13
 """Dates of a legend, at most."""
@@ -27,7 +31,7 @@ _APART = 30
 
 
 def write_style(
-    path: Path, layer: Layer, year: int, histogram: NDArray, crops: xr.DataArray | None = None
+    path: Path, layer: Layer, year: int, histogram: NDArray[Any], crops: xr.DataArray | None = None
 ) -> None:
     """Write the style of one layer.
 
@@ -43,26 +47,26 @@ def write_style(
     crops : DataArray, optional
         Crop types, for the names and colours of classes.
     """
-    present = np.flatnonzero(histogram[:-1]) + first_of(layer)
+    present = np.flatnonzero(histogram[:-1]) + first_value(layer)
     if layer.kind in ("day", "bound") and layer.stage is not None:
         renderer = _dates(layer.stage, year, histogram)
     elif layer.kind == "difference":
         ends = np.arange(-_APART, _APART + 1, 10)
         labels = [f"{day:+d} days".replace("-", "−") if day else "no difference" for day in ends]
         labels[0], labels[-1] = f"≤ {labels[0]}", f"≥ {labels[-1]}"
-        renderer = _ramp(ends, labels, matplotlib.colormaps["RdBu_r"])
+        renderer = _ramp(ends, labels, layer_colours("difference"))
     elif layer.kind == "class" and crops is not None:
         renderer = _classes(present, crops)
     elif layer.kind == "flags":
         renderer = _flags(present)
     elif layer.kind == "percent":
         ends = np.arange(0, 101, 20)
-        renderer = _ramp(ends, [f"{end} %" for end in ends], matplotlib.colormaps["YlGnBu"])
+        renderer = _ramp(ends, [f"{end} %" for end in ends], layer_colours("percent"))
     else:
         low, high = (int(present[0]), int(present[-1])) if present.size else (0, 1)
         edges = np.array(count_classes(low, high)[0])
         labels = [f"{edge} {layer.unit}".removesuffix(" 1") for edge in edges]
-        renderer = _ramp(edges, labels, matplotlib.colormaps["YlGnBu"])
+        renderer = _ramp(edges, labels, layer_colours("count"))
     root = ET.Element("qgis", {"version": "3.28", "styleCategories": "Symbology"})
     pipe = ET.SubElement(root, "pipe")
     provider = ET.SubElement(pipe, "provider")
@@ -74,7 +78,7 @@ def write_style(
     path.write_text(head + ET.tostring(root, encoding="unicode") + "\n", encoding="utf-8")
 
 
-def _dates(stage: str, year: int, histogram: NDArray) -> ET.Element:
+def _dates(stage: str, year: int, histogram: NDArray[Any]) -> ET.Element:
     """Colours of a date, as of its picture: even from the 2nd to the 98th percentile."""
     ends = [quantile(histogram[:-1], share, DAY_MIN) for share in (0.02, 0.98)]
     first, last = date_range(np.array(ends), year) if ends[0] is not None else (0, 365)
@@ -83,7 +87,7 @@ def _dates(stage: str, year: int, histogram: NDArray) -> ET.Element:
     return _ramp(places, [str(date) for date in to_dates(places, year)], date_colours(stage))
 
 
-def _ramp(places: NDArray, labels: list[str], colours: Colormap) -> ET.Element:
+def _ramp(places: NDArray[Any], labels: list[str], colours: Colormap) -> ET.Element:
     """Colours between places, evenly along the values."""
     low, high = float(places[0]), float(max(places[-1], places[0] + 1))
     renderer = _renderer("singlebandpseudocolor")
@@ -115,7 +119,7 @@ def _palette(entries: list[tuple[int, str, str]]) -> ET.Element:
     return renderer
 
 
-def _classes(present: NDArray, crops: xr.DataArray) -> ET.Element:
+def _classes(present: NDArray[Any], crops: xr.DataArray) -> ET.Element:
     values = np.atleast_1d(crops.attrs.get("flag_values", [])).astype(int).tolist()
     names = str(crops.attrs.get("flag_meanings", "")).split()
     colours = str(crops.attrs.get("flag_colors", "")).split()
@@ -132,7 +136,7 @@ def _classes(present: NDArray, crops: xr.DataArray) -> ET.Element:
     )
 
 
-def _flags(present: NDArray) -> ET.Element:
+def _flags(present: NDArray[Any]) -> ET.Element:
     """List the combinations that occur; the darker, the more there is to say."""
     entries = []
     for value in present.tolist():

@@ -1,6 +1,6 @@
-"""A finished map read back: what viewer, report and notebooks build on.
+"""Read a finished map back, for viewer, report and notebooks.
 
-A directory made by ``deepcrop map`` says all about itself in ``item.json`` (STAC) and
+A directory made by ``deepcrop map`` is self-describing: ``item.json`` (STAC) and
 ``summary.json``. Files of a map by one method lie at the top of the directory; a map by several
 methods has a folder for each (``curve/``, ``deepcrop/``, ``difference/``) with files of the same
 names, so that the key of a layer is its path without ``.tif``.
@@ -126,7 +126,7 @@ class Result:
         stage: str | None = None,
         season: int | None = None,
     ) -> list[ResultLayer]:
-        """Layers that have all the properties given, in their order."""
+        """Find the layers with all given properties, in their order."""
         wanted = {"method": method, "kind": kind, "stage": stage, "season": season}
         wanted = {name: value for name, value in wanted.items() if value is not None}
         return [
@@ -137,11 +137,12 @@ class Result:
 
     def summary_of(self, method: str) -> dict[str, Any]:
         """Numbers of one method: ``layers``, ``counts``, ``crops``, ..."""
-        return self.summary["maps"][method]
+        numbers: dict[str, Any] = self.summary["maps"][method]
+        return numbers
 
 
 def open_result(path: str | Path) -> Result:
-    """Read what a map directory says about itself; no raster is opened.
+    """Read the description of a map directory; no raster is opened.
 
     Raises
     ------
@@ -183,13 +184,14 @@ def open_result(path: str | Path) -> Result:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DeepCropError(
             f"{path.parent} has no {path.name}; expected a directory made by 'deepcrop map'."
         ) from None
     except ValueError as error:
         raise DeepCropError(f"{path} is damaged ({error}); map the region again.") from error
+    return content
 
 
 def _layer(path: Path, key: str, asset: dict[str, Any]) -> ResultLayer:

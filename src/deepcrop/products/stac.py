@@ -1,23 +1,26 @@
-"""What a map says of itself in STAC: one item with all its files, in a collection of its own."""
+"""Describe a map in STAC: one item with all its files, in a collection of its own."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pystac
-import xarray as xr
-from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from deepcrop._version import __version__
 from deepcrop.products.cog import crs_name
 from deepcrop.products.layers import FLAGS, Layer
 from deepcrop.storage.files import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
 
 _EXTENSIONS = [
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
@@ -54,7 +57,7 @@ def stac_item(
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "map"
     crs = crs_name(box)
     code = crs if crs.startswith("EPSG:") else None
-    item = pystac.Item(
+    return pystac.Item(
         id=f"{slug}-{year}-{'-'.join(methods)}",
         geometry=geometry,
         bbox=bbox,
@@ -78,7 +81,6 @@ def stac_item(
         stac_extensions=list(_EXTENSIONS),
         assets=dict(assets),
     )
-    return item
 
 
 def layer_asset(

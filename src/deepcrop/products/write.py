@@ -7,26 +7,19 @@ A map by one method lies at the top of its folder; one by several has a folder f
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pystac
 import rasterio
-import xarray as xr
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
 from deepcrop import figures, grid
 from deepcrop._version import __version__
 from deepcrop.errors import DeepCropError
 from deepcrop.products import histograms, landscape
 from deepcrop.products.cog import crs_name, windows, write_cog
-from deepcrop.products.histograms import Groups
-from deepcrop.products.landscape import Counts
 from deepcrop.products.layers import CROP_TYPE, DIFFERENCE, FLAGS, METHODS, SEASONS, Layer, describe
 from deepcrop.products.layers import DAY_LAYERS as DAY_LAYERS
 from deepcrop.products.qgis import write_style
@@ -34,13 +27,24 @@ from deepcrop.products.stac import layer_asset, stac_item, write_stac
 from deepcrop.stages import DAY_MIN, NO_DAY
 from deepcrop.storage.files import write_json
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import xarray as xr
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from deepcrop.products.histograms import Groups
+    from deepcrop.products.landscape import Counts
+
 PICTURED = ("day", "count")
 """Kinds of layers of which there is a picture; every layer has a style."""
 
 
 @dataclass(frozen=True)
 class MapInfo:
-    """What a reader of the map must know beside the layers.
+    """Description of a map that is written into its files beside the layers.
 
     Attributes
     ----------
@@ -89,7 +93,8 @@ def write_products(
     out: Path,
     info: MapInfo,
     crop_type: xr.DataArray | None = None,
-    wanted: xr.DataArray | None = None,
+    selected: xr.DataArray | None = None,
+    pictures: bool = True,
 ) -> dict[str, Any]:
     """Write all files of a map.
 
@@ -100,17 +105,20 @@ def write_products(
     Parameters
     ----------
     maps : mapping of str to Dataset
-        By method (`deepcrop.products.layers.METHODS`), and where there are both, their ``"difference"``.
-        Dims ``(y, x)``; the layers of `deepcrop.products.layers.describe`. May be lazy: each core loads one
-        window at a time.
+        By method (`deepcrop.products.layers.METHODS`), and where there are both, their
+        ``"difference"``. Dims ``(y, x)``; the layers of `deepcrop.products.layers.describe`. May be
+        lazy: each core loads one window at a time.
     out : Path
         An existing directory. Nothing written names it.
     info : MapInfo
-        What the files are to say about the map.
+        Description of the map.
     crop_type : DataArray, optional
         Crop codes on the same grid, with CF ``flag_values`` and ``flag_meanings``; 0 is unknown.
-    wanted : DataArray, optional
-        Not 0 where pixels were asked for: shares, medians and counts are of these. By default all.
+    selected : DataArray, optional
+        Not 0 where pixels were to be mapped: shares, medians and counts are of these. By default
+        all.
+    pictures : bool
+        Whether to draw the pictures.
 
     Returns
     -------
@@ -124,7 +132,7 @@ def write_products(
         percent, or if ``crop_type`` lies on another grid.
     """
     box = _check(maps, info.year, crop_type)
-    groups = histograms.groups_of(crop_type, box, list(windows(box)), wanted)
+    groups = histograms.make_groups(crop_type, box, list(windows(box)), selected)
     jobs = [
         _Job(_key(maps, method, layer), method, layer, data[layer.name])
         for method, data in maps.items()
@@ -142,7 +150,9 @@ def write_products(
         shared = _count_shared(maps, info.year, box, groups)
         for job, each in zip(jobs, written, strict=True):
             counts[job.method or "", job.layer.name] = each.result()
-            assets |= _describe(job, box, out, info, counts[job.method or "", job.layer.name])
+            assets |= _describe(
+                job, box, out, info, counts[job.method or "", job.layer.name], pictures
+            )
     finally:
         pool.shutdown(cancel_futures=True)
     summary = _summary(maps, counts, groups, box, info)
@@ -225,14 +235,14 @@ def _write_layer(
     }
     counted = None
 
-    def blocks() -> Iterator[tuple[tuple[slice, slice], NDArray]]:
+    def blocks() -> Iterator[tuple[tuple[slice, slice], NDArray[Any]]]:
         nonlocal counted
         for rows, cols in windows(box):
             values = job.array[rows, cols].values
             if job.layer.kind in ("flags", "class"):  # of all pixels: flags say what is left out
                 group, number = np.zeros(values.shape, np.intp), 1
             else:
-                group, number = groups.of(rows, cols), groups.count
+                group, number = groups.indices(rows, cols), groups.count
             part = histograms.count(job.layer, values, group, number)
             counted = histograms.add(counted, part)
             yield (rows, cols), values
@@ -244,9 +254,9 @@ def _write_layer(
 
 
 def _describe(
-    job: _Job, box: GeoBox, out: Path, info: MapInfo, counts: NDArray[np.int64]
+    job: _Job, box: GeoBox, out: Path, info: MapInfo, counts: NDArray[np.int64], pictures: bool
 ) -> dict[str, pystac.Asset]:
-    """Style and picture of a written layer; its assets."""
+    """Write style and picture of a written layer; return its STAC assets."""
     crops = job.array if job.layer.kind == "class" else None
     write_style(out / f"{job.key}.qml", job.layer, info.year, counts.sum(axis=0), crops)
     assets = {
@@ -255,7 +265,7 @@ def _describe(
             f"./{job.key}.qml", f"QGIS style: {job.layer.title}", roles=["metadata"]
         ),
     }
-    if job.layer.kind in PICTURED:
+    if pictures and job.layer.kind in PICTURED:
         _write_picture(job, box, out, info)
         assets[f"{job.key}_overview"] = pystac.Asset(
             f"./{job.key}.png",
@@ -308,7 +318,7 @@ def _count_shared(maps: Mapping[str, xr.Dataset], year: int, box: GeoBox, groups
             ours = maps["deepcrop"][layer.name][rows, cols].values
             apart = maps[DIFFERENCE][layer.name][rows, cols].values
             both = apart != NO_DAY
-            group = groups.of(rows, cols)
+            group = groups.indices(rows, cols)
             for method, days in (("deepcrop", ours), ("curve", ours - apart)):
                 days = np.where(both, days, np.int16(NO_DAY))
                 part = histograms.count(layer, days, group, groups.count)
@@ -354,7 +364,9 @@ def _numbers(method: str, counts: Counts, groups: Groups, year: int) -> dict[str
     if method == DIFFERENCE:
         return {
             "layers": {
-                layer.name: histograms.of_spread(whole[layer.name], histograms.first_of(layer))
+                layer.name: histograms.summarise_spread(
+                    whole[layer.name], histograms.first_value(layer)
+                )
                 for layer in described
             }
         }
@@ -364,21 +376,30 @@ def _numbers(method: str, counts: Counts, groups: Groups, year: int) -> dict[str
         name: {
             "pixels": int(per_layer[days[0].name][name].sum()),
             "layers": {
-                layer: histograms.of_days(per_layer[layer][name], year) for layer in per_layer
+                layer: histograms.summarise_days(per_layer[layer][name], year)
+                for layer in per_layer
             },
         }
         for name in per_layer[days[0].name]
     }
-    percent = {layer.name: histograms.of_percent(whole[layer.name]) for layer in of("percent")}
+    percent = {
+        layer.name: histograms.summarise_percent(whole[layer.name]) for layer in of("percent")
+    }
     return {
-        "layers": {layer.name: histograms.of_days(whole[layer.name], year) for layer in days},
+        "layers": {
+            layer.name: histograms.summarise_days(whole[layer.name], year) for layer in days
+        },
         "lengths": {
-            layer.name: histograms.of_numbers(whole[layer.name], histograms.first_of(layer))
+            layer.name: histograms.summarise_numbers(
+                whole[layer.name], histograms.first_value(layer)
+            )
             for layer in of("length")
         },
         **({"probabilities": percent} if percent else {}),
-        "counts": {layer.name: histograms.of_numbers(whole[layer.name]) for layer in of("count")},
-        "flags": histograms.of_flags(whole["qflag"], FLAGS),
+        "counts": {
+            layer.name: histograms.summarise_numbers(whole[layer.name]) for layer in of("count")
+        },
+        "flags": histograms.summarise_flags(whole["qflag"], FLAGS),
         "crops": crops,
     }
 

@@ -22,17 +22,22 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from deepcrop.figures.page import INK, Sheet
+from deepcrop.figures.page import INK, Page
 from deepcrop.figures.style import (
+    CLASS_COLOURS,
     DARK_GREY,
     GREY,
+    GRID,
     INSET,
     LONG_SIDE,
+    METHOD_COLOURS,
+    SERIES_COLOURS,
     date_axis,
     date_colours,
     date_label,
     date_range,
     date_strip,
+    layer_colours,
     percent,
     show,
     value_strip,
@@ -42,8 +47,6 @@ from deepcrop.products.results import Result, ResultLayer
 METHODS = {"curve": "NDVI curve", "deepcrop": "Deep-CroP"}
 """Methods as the figures call them."""
 
-COLOURS = {"curve": "#0072b2", "deepcrop": "#d55e00"}
-
 ORDER = ("sos20", "eos20", "sos50", "eos50")
 """Stages in the order of the paper's panels."""
 
@@ -52,8 +55,7 @@ _GAP = 0.3  # inches between panels
 _CAPTION = 0.24  # inches above a panel
 _LEGEND = 0.56  # inches below a panel
 _LIMIT = 30  # days: differences beyond have the last colour
-_CROPS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#4d4d4d")
-_MOST_CROPS = len(_CROPS)
+_MOST_CROPS = 8
 _LEAST_SHARE = 0.005  # of the pixels that have a crop, below which a crop is not drawn
 
 
@@ -103,10 +105,10 @@ class _Panel:
     room: float
 
 
-def _page(
+def _panel_page(
     result: Result, number: int, heading: str, words: str = ""
-) -> tuple[Sheet, list[_Panel], float]:
-    """Make a page with room for some maps of the region; returns also metres per inch."""
+) -> tuple[Page, list[_Panel]]:
+    """Make a page with a scale bar and room for ``number`` maps of the region."""
     rows, cols = result.grid.shape
     across = 1 if cols > 2.2 * rows else min(2, number)
     room = (_WIDTH - (across - 1) * _GAP) / across
@@ -117,11 +119,11 @@ def _page(
     down = -(-number // across)
     step = _CAPTION + height + _LEGEND
     title = f"{result.title}{f' · {words}' if words else ''}"
-    sheet = Sheet(_WIDTH, down * step, 0.3, heading, title, result.simulated)
+    page = Page(_WIDTH, down * step, 0.3, heading, title, result.simulated)
     panels = [
         _Panel(
-            sheet.left + (k % across) * ((_WIDTH + _GAP) / across),
-            sheet.top - (k // across) * step - _CAPTION - height,
+            page.left + (k % across) * ((_WIDTH + _GAP) / across),
+            page.top - (k // across) * step - _CAPTION - height,
             width,
             height,
             room,
@@ -129,31 +131,31 @@ def _page(
         for k in range(number)
     ]
     metres = float(result.grid.resolution.x) * cols / width
-    sheet.scale_bar(sheet.left, sheet.bottom, metres, 1.4)
-    return sheet, panels, metres
+    page.scale_bar(page.left, page.bottom, metres, 1.4)
+    return page, panels
 
 
-def _caption(sheet: Sheet, panel: _Panel, number: int | None, name: str, right: str = "") -> None:
+def _caption(page: Page, panel: _Panel, number: int | None, name: str, right: str = "") -> None:
     """Write a panel's letter and name above it, and a few words at the right."""
     y = panel.bottom + panel.height + 0.11
     words = name if number is None else f"{'abcdefghij'[number]}  {name}"
-    sheet.text(panel.left, y, words, size=9, weight="bold")
-    sheet.text(panel.left + panel.room, y, right, size=7.5, ha="right")
+    page.text(panel.left, y, words, size=9, weight="bold")
+    page.text(panel.left + panel.room, y, right, size=7.5, ha="right")
 
 
-def _draw(sheet: Sheet, panel: _Panel, values: NDArray, cmap: Colormap, norm: Normalize) -> None:
-    axes = sheet.axes(panel.left, panel.bottom, panel.width, panel.height)
+def _draw(page: Page, panel: _Panel, values: NDArray, cmap: Colormap, norm: Normalize) -> None:
+    axes = page.axes(panel.left, panel.bottom, panel.width, panel.height)
     show(axes, values, cmap, norm)
     axes.set_aspect("auto")
 
 
-def _bar(sheet: Sheet, panel: _Panel) -> Axes:
+def _bar(page: Page, panel: _Panel) -> Axes:
     """Room of a panel's colour bar."""
-    return sheet.axes(panel.left + INSET, panel.bottom - 0.2, panel.room - 2 * INSET, 0.12)
+    return page.axes(panel.left + INSET, panel.bottom - 0.2, panel.room - 2 * INSET, 0.12)
 
 
 def _number_bar(
-    sheet: Sheet,
+    page: Page,
     panel: _Panel,
     values: NDArray,
     first: float,
@@ -161,7 +163,7 @@ def _number_bar(
     cmap: Colormap,
     unit: str,
 ) -> None:
-    axes = _bar(sheet, panel)
+    axes = _bar(page, panel)
     value_strip(axes, values[np.isfinite(values)], first, last, cmap, upright=True)
     ticks = np.linspace(first, last, 5)
     labels = [f"{tick:g}".replace("-", "−") for tick in ticks]
@@ -169,11 +171,11 @@ def _number_bar(
     axes.tick_params(axis="x", labelsize=7)
 
 
-def _missing(sheet: Sheet, words: str, colour: str = GREY) -> None:
+def _missing(page: Page, words: str, colour: str = GREY) -> None:
     """Say what grey means, at the foot of the page."""
-    right = sheet.left + _WIDTH
-    sheet.text(right, sheet.bottom + 0.06, words, ha="right", size=7.5)
-    sheet.patch(right - 0.056 * len(words) - 0.32, sheet.bottom - 0.01, 0.2, 0.14, colour)
+    right = page.left + _WIDTH
+    page.text(right, page.bottom + 0.06, words, ha="right", size=7.5)
+    page.patch(right - 0.056 * len(words) - 0.32, page.bottom - 0.01, 0.2, 0.14, colour)
 
 
 # Scenes over time (4) ----------------------------------------------------------------------------
@@ -189,9 +191,9 @@ def scenes(result: Result, seen: Mapping[str, Sequence[tuple[np.datetime64, floa
         For "optical" and "sar" the date of each scene and the share of pixels it shows.
     """
     names = {"optical": "optical (Sentinel-2)", "sar": "radar (Sentinel-1)"}
-    colours = {"optical": "#00795a", "sar": "#5e4fa2"}
+    colours = {"optical": SERIES_COLOURS["optical"], "sar": SERIES_COLOURS["vv"]}
     height, gap = 0.75, 0.68
-    sheet = Sheet(
+    page = Page(
         _WIDTH,
         len(seen) * (height + gap) - 0.05,
         0,
@@ -207,8 +209,8 @@ def scenes(result: Result, seen: Mapping[str, Sequence[tuple[np.datetime64, floa
     every = np.concatenate(list(days.values()))
     first, last = float(every.min()) - 6, float(every.max()) + 6
     for k, (name, some) in enumerate(seen.items()):
-        bottom = sheet.top - (k + 1) * (height + gap) + gap - 0.27
-        axes = sheet.axes(sheet.left + 0.4, bottom, _WIDTH - 0.6, height)
+        bottom = page.top - (k + 1) * (height + gap) + gap - 0.27
+        axes = page.axes(page.left + 0.4, bottom, _WIDTH - 0.6, height)
         _plain(axes)
         share = np.array([share for _, share in some])
         axes.set_xlim(first, last)
@@ -219,16 +221,16 @@ def scenes(result: Result, seen: Mapping[str, Sequence[tuple[np.datetime64, floa
         date_axis(axes, first, last, result.year)
         axes.set_yticks([0, 0.5, 1], ["0", "50", "100 %"])
         axes.tick_params(labelsize=7.5, color=INK, labelcolor=INK)
-        sheet.text(sheet.left + 0.4, bottom + height + 0.1, f"{'ab'[k]}  {names[name]}", size=9,
+        page.text(page.left + 0.4, bottom + height + 0.1, f"{'ab'[k]}  {names[name]}", size=9,
                    weight="bold")  # fmt: skip
-        sheet.text(
-            sheet.left + _WIDTH - 0.2,
+        page.text(
+            page.left + _WIDTH - 0.2,
             bottom + height + 0.1,
             f"{len(some)} scenes, {int((share > 0).sum())} of any use",
             size=7.5,
             ha="right",
         )
-    return sheet.figure
+    return page.figure
 
 
 # Stages by method (12, 13, 15, 16) ---------------------------------------------------------------
@@ -240,25 +242,23 @@ def stage_maps(result: Result, method: str, season: int = 1) -> Figure:
     The colours of a stage mean the same dates in the figure of each method.
     """
     title = f"Dates by {METHODS[method]}, {_season(result, season)}"
-    sheet, panels, _ = _page(result, len(ORDER), title)
+    page, panels = _panel_page(result, len(ORDER), title)
     for k, (stage, panel) in enumerate(zip(ORDER, panels, strict=True)):
         layer = _layer(result, method, "day", stage, season)
         if layer is None:
             continue
         days, cmap = read(layer, result), date_colours(stage)
         first, last = _common_range(result, stage, season)
-        _draw(sheet, panel, days, cmap, Normalize(first, last))
-        date_strip(
-            _bar(sheet, panel), days[np.isfinite(days)], first, last, result.year, cmap, True
-        )
+        _draw(page, panel, days, cmap, Normalize(first, last))
+        date_strip(_bar(page, panel), days[np.isfinite(days)], first, last, result.year, cmap, True)
         numbers = result.summary_of(method)["layers"][_name(layer)]
         words = f"{percent(numbers['detected_share'])} dated"
         if numbers["median_day"] is not None:
             median = date_label(np.datetime64(numbers["median_date"]), result.year)
             words = f"median {median}, {words}"
-        _caption(sheet, panel, k, stage.upper(), words)
-    _missing(sheet, "no date")
-    return sheet.figure
+        _caption(page, panel, k, stage.upper(), words)
+    _missing(page, "no date")
+    return page.figure
 
 
 def _common_range(result: Result, stage: str, season: int) -> tuple[int, int]:
@@ -279,30 +279,30 @@ def difference_maps(result: Result, season: int = 1) -> Figure:
     """Deep-CroP less curve for the four stages, and crop types where known (Figs. 14, 17)."""
     crops = _crops(result)
     title = f"Deep-CroP less NDVI curve, days, {_season(result, season)}"
-    sheet, panels, _ = _page(
+    page, panels = _panel_page(
         result, len(ORDER) + (crops is not None), title, "negative: Deep-CroP is earlier"
     )
-    cmap = matplotlib.colormaps["RdBu_r"].with_extremes(bad=DARK_GREY)
+    cmap = layer_colours("difference")
     for k, (stage, panel) in enumerate(zip(ORDER, panels, strict=False)):
         layer = _layer(result, "difference", "difference", stage, season)
         if layer is None:
             continue
         days = read(layer, result)
-        _draw(sheet, panel, days, cmap, Normalize(-_LIMIT, _LIMIT))
+        _draw(page, panel, days, cmap, Normalize(-_LIMIT, _LIMIT))
         known = days[np.isfinite(days)]
-        _number_bar(sheet, panel, days, -_LIMIT, _LIMIT, cmap, "d")
+        _number_bar(page, panel, days, -_LIMIT, _LIMIT, cmap, "d")
         words = f"both dated {percent(known.size / days.size)}"
         if known.size:
             words = f"median {np.median(known):+.0f} d, {words}".replace("-", "−")
-        _caption(sheet, panel, k, stage.upper(), words)
+        _caption(page, panel, k, stage.upper(), words)
     if crops is not None:
-        _crop_panel(sheet, panels[-1], len(ORDER), crops, result)
-    _missing(sheet, "a method gives no date", DARK_GREY)
-    return sheet.figure
+        _crop_panel(page, panels[-1], len(ORDER), crops, result)
+    _missing(page, "a method gives no date", DARK_GREY)
+    return page.figure
 
 
 def _crop_panel(
-    sheet: Sheet, panel: _Panel, number: int | None, layer: ResultLayer, result: Result
+    page: Page, panel: _Panel, number: int | None, layer: ResultLayer, result: Result
 ) -> None:
     codes = _raw(layer, result)
     kept = main_crops(result)
@@ -313,8 +313,8 @@ def _crop_panel(
     colours = [colour for _, _, colour in kept]
     cmap = ListedColormap(colours or [GREY]).with_extremes(bad=GREY)
     norm = BoundaryNorm(np.arange(-0.5, max(len(names), 1) + 0.5), max(len(names), 1))
-    _draw(sheet, panel, index, cmap, norm)
-    _caption(sheet, panel, number, "crop type", "grey: other or unknown")
+    _draw(page, panel, index, cmap, norm)
+    _caption(page, panel, number, "crop type", "grey: other or unknown")
     # Beside the map where there is room, as in a page of two columns.
     beside = panel.room < 0.6 * _WIDTH
     x, y = (
@@ -322,13 +322,13 @@ def _crop_panel(
         if beside
         else (panel.left, panel.bottom - 0.05)
     )
-    sheet.figure.legend(
+    page.figure.legend(
         handles=[
             Patch(facecolor=colour, edgecolor=INK, linewidth=0.4, label=name)
             for name, colour in zip(names, colours, strict=True)
         ],
         loc="upper left",
-        bbox_to_anchor=(x / sheet.width, y / sheet.height),
+        bbox_to_anchor=(x / page.width, y / page.height),
         ncols=1 if beside else int(panel.room / 1.15),
         fontsize=8 if beside else 7,
         frameon=False,
@@ -345,9 +345,9 @@ def crop_map(result: Result) -> Figure | None:
     layer = _crops(result)
     if layer is None:
         return None
-    sheet, panels, _ = _page(result, 1, "Crop types")
-    _crop_panel(sheet, panels[0], None, layer, result)
-    return sheet.figure
+    page, panels = _panel_page(result, 1, "Crop types")
+    _crop_panel(page, panels[0], None, layer, result)
+    return page.figure
 
 
 def main_crops(result: Result) -> list[tuple[str, list[int], str]]:
@@ -371,7 +371,7 @@ def main_crops(result: Result) -> list[tuple[str, list[int], str]]:
     sizes = {name: sum(number[code] for code in codes) for name, codes in together.items()}
     names = sorted(together, key=lambda name: -sizes[name])
     names = [name for name in names if sizes[name] > _LEAST_SHARE * total][:_MOST_CROPS]
-    return [(name, together[name], given[name] or _CROPS[k]) for k, name in enumerate(names)]
+    return [(name, together[name], given[name] or CLASS_COLOURS[k]) for k, name in enumerate(names)]
 
 
 # Histograms --------------------------------------------------------------------------------------
@@ -381,7 +381,7 @@ def histograms(result: Result, season: int = 1) -> Figure:
     """Share of the pixels by date, for the four stages and every method."""
     span, height, gap = 5, 1.25, 0.72
     width = (_WIDTH - 0.55 - 0.55) / 2
-    sheet = Sheet(
+    page = Page(
         _WIDTH,
         2 * (height + gap),
         0.1,
@@ -390,11 +390,11 @@ def histograms(result: Result, season: int = 1) -> Figure:
         result.simulated,
     )
     for k, stage in enumerate(ORDER):
-        left = sheet.left + 0.45 + (k % 2) * (width + 0.55)
-        bottom = sheet.top - (k // 2 + 1) * (height + gap) + gap - 0.2
-        axes = sheet.axes(left, bottom, width, height)
+        left = page.left + 0.45 + (k % 2) * (width + 0.55)
+        bottom = page.top - (k // 2 + 1) * (height + gap) + gap - 0.2
+        axes = page.axes(left, bottom, width, height)
         _plain(axes)
-        axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
+        axes.grid(axis="y", color=GRID, linewidth=0.6)
         first, last = _common_range(result, stage, season)
         edges = np.arange(first - 15, last + 15 + span, span)
         for method in result.methods:
@@ -403,28 +403,30 @@ def histograms(result: Result, season: int = 1) -> Figure:
                 continue
             days = read(layer, result)
             share = np.histogram(days[np.isfinite(days)], edges)[0] / days.size
-            axes.stairs(100 * share, edges, color=COLOURS[method], fill=True, alpha=0.25, lw=0)
-            axes.stairs(100 * share, edges, color=COLOURS[method], lw=1.3)
+            axes.stairs(
+                100 * share, edges, color=METHOD_COLOURS[method], fill=True, alpha=0.25, lw=0
+            )
+            axes.stairs(100 * share, edges, color=METHOD_COLOURS[method], lw=1.3)
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(0)
         date_axis(axes, edges[0], edges[-1], result.year)
         axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4))
         axes.tick_params(labelsize=7.5, color=INK, labelcolor=INK)
-        sheet.text(left, bottom + height + 0.1, f"{'abcd'[k]}  {stage.upper()}", size=9,
+        page.text(left, bottom + height + 0.1, f"{'abcd'[k]}  {stage.upper()}", size=9,
                    weight="bold")  # fmt: skip
         axes.set_ylabel("%", fontsize=7.5, color=INK, labelpad=1)
-    _method_legend(sheet, result)
-    return sheet.figure
+    _method_legend(page, result)
+    return page.figure
 
 
-def _method_legend(sheet: Sheet, result: Result) -> None:
-    sheet.figure.legend(
+def _method_legend(page: Page, result: Result) -> None:
+    page.figure.legend(
         handles=[
-            Line2D([], [], color=COLOURS[method], lw=4, alpha=0.8, label=METHODS[method])
+            Line2D([], [], color=METHOD_COLOURS[method], lw=4, alpha=0.8, label=METHODS[method])
             for method in result.methods
         ],
         loc="lower right",
-        bbox_to_anchor=((sheet.left + _WIDTH) / sheet.width, 0.08 / sheet.height),
+        bbox_to_anchor=((page.left + _WIDTH) / page.width, 0.08 / page.height),
         ncols=len(result.methods),
         fontsize=8,
         frameon=False,
@@ -455,7 +457,7 @@ def by_crop(result: Result, season: int = 1) -> Figure | None:
     height = row * len(kept)
     name_room = 0.35 + 0.065 * max(len(name) for name, _, _ in kept)
     width = (_WIDTH - name_room - 0.35) / 2
-    sheet = Sheet(
+    page = Page(
         _WIDTH,
         2 * (height + gap),
         0.12,
@@ -464,11 +466,11 @@ def by_crop(result: Result, season: int = 1) -> Figure | None:
         result.simulated,
     )
     for k, stage in enumerate(ORDER):
-        left = sheet.left + name_room + (k % 2) * (width + 0.35)
-        bottom = sheet.top - (k // 2 + 1) * (height + gap) + gap - 0.2
-        axes = sheet.axes(left, bottom, width, height)
+        left = page.left + name_room + (k % 2) * (width + 0.35)
+        bottom = page.top - (k // 2 + 1) * (height + gap) + gap - 0.2
+        axes = page.axes(left, bottom, width, height)
         _plain(axes)
-        axes.grid(axis="x", color="#e6e6e6", linewidth=0.6)
+        axes.grid(axis="x", color=GRID, linewidth=0.6)
         days = {
             method: read(found, result)
             for method in result.methods
@@ -481,19 +483,19 @@ def by_crop(result: Result, season: int = 1) -> Figure | None:
             for number, (method, one) in enumerate(days.items()):
                 y = place + (number - (len(days) - 1) / 2) * 0.36
                 if here.sum() >= 20:
-                    ends += _box(axes, one[here], y, COLOURS[method])
+                    ends += _box(axes, one[here], y, METHOD_COLOURS[method])
             if not k % 2:
                 y_name = bottom + height * (len(kept) - place - 0.5) / len(kept)
-                sheet.text(left - 0.12, y_name, name, size=7.5, ha="right")
+                page.text(left - 0.12, y_name, name, size=7.5, ha="right")
         axes.set_ylim(len(kept) - 0.5, -0.5)
         first, last = (min(ends) - 8, max(ends) + 8) if ends else (0, 365)
         axes.set_xlim(first, last)
         date_axis(axes, first, last, result.year)
         axes.tick_params(labelsize=7.5, color=INK, labelcolor=INK)
-        sheet.text(left, bottom + height + 0.1, f"{'abcd'[k]}  {stage.upper()}", size=9,
+        page.text(left, bottom + height + 0.1, f"{'abcd'[k]}  {stage.upper()}", size=9,
                    weight="bold")  # fmt: skip
-    _method_legend(sheet, result)
-    return sheet.figure
+    _method_legend(page, result)
+    return page.figure
 
 
 def _box(axes: Axes, days: NDArray, y: float, colour: str) -> tuple[float, float]:
@@ -519,32 +521,30 @@ def quality_maps(result: Result, method: str, season: int = 1) -> Figure | None:
     drawn: list[tuple[str, NDArray, float, str, str]] = []
     for layer in result.find(method=method, kind="count"):
         if _name(layer).startswith("n_obs"):
-            drawn.append((layer.title, read(layer, result), 0, "", "YlGnBu"))
+            drawn.append((layer.title, read(layer, result), 0, "", "count"))
     for stage in ("sos50", "eos50"):
         low, high = (_layer(result, method, "bound", stage, season, p) for p in ("low", "high"))
         if low is not None and high is not None:
             width = read(high, result) - read(low, result)
-            drawn.append((f"{stage.upper()}: width of the 90 % interval", width, 60, "d", "magma"))
+            drawn.append((f"{stage.upper()}: width of the 90 % interval", width, 60, "d", "width"))
     for stage in ("sos50", "eos50"):
         sure = _layer(result, method, "percent", stage, season)
         if sure is not None:
-            drawn.append((f"{stage.upper()}: probability", read(sure, result), 100, "%", "cividis"))
+            drawn.append((f"{stage.upper()}: probability", read(sure, result), 100, "%", "percent"))
     if not drawn:
         return None
     title = f"Quality of the dates by {METHODS[method]}, {_season(result, season)}"
-    sheet, panels, _ = _page(result, len(drawn), title)
-    for k, ((name, values, top, unit, colours), panel) in enumerate(
-        zip(drawn, panels, strict=True)
-    ):
-        cmap = matplotlib.colormaps[colours].with_extremes(bad=GREY)
+    page, panels = _panel_page(result, len(drawn), title)
+    for k, ((name, values, top, unit, kind), panel) in enumerate(zip(drawn, panels, strict=True)):
+        cmap = layer_colours(kind)
         known = values[np.isfinite(values)]
         last = top or 4 * max(math.ceil((np.max(known) if known.size else 1) / 4), 1)
-        _draw(sheet, panel, values, cmap, Normalize(0, last))
-        _number_bar(sheet, panel, values, 0, last, cmap, unit)
+        _draw(page, panel, values, cmap, Normalize(0, last))
+        _number_bar(page, panel, values, 0, last, cmap, unit)
         words = f"median {np.median(known):.0f}{f' {unit}' if unit else ''}" if known.size else ""
-        _caption(sheet, panel, k, name, words)
-    _missing(sheet, "nothing known")
-    return sheet.figure
+        _caption(page, panel, k, name, words)
+    _missing(page, "nothing known")
+    return page.figure
 
 
 # Parts -------------------------------------------------------------------------------------------

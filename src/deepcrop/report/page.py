@@ -121,7 +121,7 @@ def write_page(
     """
     (folder / FIGURES).mkdir(exist_ok=True)
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("deepcrop"),
+        loader=jinja2.PackageLoader("deepcrop.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -17,6 +17,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from deepcrop import stages
+from deepcrop.phenology.slots import select_slots
 from deepcrop.simulation import canopy
 from deepcrop.simulation.surface import Surface, greenness_at
 
@@ -111,14 +112,13 @@ def truth_layers(surface: Surface, year: int, latitude: float) -> dict[str, NDAr
     dates, amplitude = season_dates(surface)
     rows, cols, cycles = amplitude.shape
     flat = dates.reshape(-1, cycles, 5)
-    index, count = stages.select_slots(flat[:, :, 2], amplitude.reshape(-1, cycles), year, latitude)
-    chosen = np.take_along_axis(flat, np.maximum(index, 0)[:, :, None], axis=1)
-    chosen = np.where(index[:, :, None] < 0, np.nan, chosen)
+    choice = select_slots(flat[:, :, 2], amplitude.reshape(-1, cycles), year, latitude)
+    chosen = choice.gather(flat)
     layers: dict[str, NDArray] = {
         name: stages.encode(chosen[:, :, k]).T.reshape(stages.SLOTS, rows, cols)
         for k, name in enumerate(DATES)
     }
-    layers["n_cycles"] = count.reshape(rows, cols)
+    layers["n_cycles"] = choice.count.reshape(rows, cols)
     return layers
 
 

@@ -33,7 +33,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _fingerprint(path: Path) -> str:
+def fingerprint(path: Path) -> str:
     """Tell one writing of a file from the next, so that two never share a half-made map."""
     stat = (path / "zarr.json" if path.is_dir() else path).stat()
     return f"{stat.st_mtime_ns} {stat.st_size}"

@@ -21,13 +21,12 @@ from pyproj import Transformer
 
 from deepcrop import stages
 from deepcrop.cameras.crop_table import read_crops
-from deepcrop.cameras.labels import SiteYear, label_series
+from deepcrop.cameras.labels import PRESET, SMOOTHER, SiteYear, label_series
 from deepcrop.cameras.spatial_split import taught_sites
 from deepcrop.errors import DeepCropError
 from deepcrop.evaluation.scores import Answers, Truth, offsets, shifted
 from deepcrop.grid import PATCH_CENTRE, PATCH_SIZE
 from deepcrop.network.weights import Network, load
-from deepcrop.phenology import season_dates
 from deepcrop.phenology.slots import curve_dates
 from deepcrop.sources.phenocam.summary_files import read_series
 from deepcrop.stages import CALENDAR, STAGES
@@ -223,13 +222,8 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 def _camera_dates(gcc: NDArray[np.float32], days: NDArray, year: int) -> list[NDArray[np.float32]]:
     """Dates of a camera's main season by `CALENDAR`, and their 90 % interval, as labels have it."""
-    found = season_dates(gcc[None], days, preset="phenocam")
-    order = [found.stages.index(name) for name in CALENDAR]
-    index, _ = stages.select_slots(
-        found.dates[:, :, order[2]], found.amplitude, year, LATITUDE
-    )  # fmt: skip
-    parts = [part[0][max(index[0, 0], 0), order] for part in (found.dates, found.low, found.high)]
-    return parts if index[0, 0] >= 0 else [np.full_like(part, np.nan) for part in parts]
+    found = curve_dates(gcc[None], days, year, LATITUDE, smoother=SMOOTHER, preset=PRESET)
+    return [part[0, 0] for part in (found.day, found.low, found.high)]
 
 
 def evi_curve(years: SiteYears, smoother: str) -> Answers:

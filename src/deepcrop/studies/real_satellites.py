@@ -23,6 +23,7 @@ from deepcrop.evaluation.scores import Answers, Entry, Score, score
 from deepcrop.grid import PATCH_CENTRE
 from deepcrop.network.weights import Network, load, shipped
 from deepcrop.phenology.slots import curve_dates
+from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER
 from deepcrop.report.page import Grid, Picture, Section, write_page
 from deepcrop.stages import CALENDAR, STAGES
 from deepcrop.storage.files import atomic_file
@@ -327,7 +328,7 @@ def _chip_curves(
     """Dates of the main season by curves through the pixel in the middle of the chips."""
     blue, _, red, nir = example.optical[:, :, PATCH_CENTRE, PATCH_CENTRE].T
     evi = indices.evi_of(nir, red, blue)
-    series = {CURVE: (indices.ndvi_of(nir, red), "whittaker")}
+    series = {CURVE: (indices.ndvi_of(nir, red), DEFAULT_SMOOTHER)}
     series |= {name: (evi, smoother) for name, smoother in EVI_CURVES.items()}
     order = [CALENDAR.index(name) for name in STAGES]
     dates: dict[str, NDArray[np.floating]] = {}

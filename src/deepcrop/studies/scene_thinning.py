@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcrop import stages
-from deepcrop.evaluation.map_truth import match_seasons
 from deepcrop.network.config import CURVE
 from deepcrop.network.weights import Network
+from deepcrop.phenology.season_matching import match_seasons
 from deepcrop.stages import CALENDAR
 from deepcrop.storage.files import atomic_file
 from deepcrop.training.curve_labels import curve_of

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from deepcrop.figures.page import INK, Sheet
+from deepcrop.figures.page import INK, Page
+from deepcrop.figures.style import GRID, METHOD_COLOURS
 from deepcrop.stages import STAGES
 from deepcrop.studies import scene_thinning
 from deepcrop.studies.scene_thinning import Case, Errors
@@ -26,7 +27,12 @@ PAIRING = {"flanders": "slot", "france": "slot", "angiang": "season"}
 """How seasons are paired in the tables: by slot, and where two to three seasons of one crop are
 equally strong by the time they share. The file of scores has both."""
 
-_COLOURS = {CURVE: "#222222", WITHOUT: "#d55e00", WITH: "#0072b2", OPTICAL: "#cc79a7"}
+_COLOURS = {
+    CURVE: METHOD_COLOURS["curve"],
+    WITHOUT: METHOD_COLOURS["deepcrop without radar"],
+    WITH: METHOD_COLOURS["deepcrop"],
+    OPTICAL: METHOD_COLOURS["trained without radar"],
+}
 _ALL_FOUR = "all four"
 
 
@@ -232,7 +238,7 @@ def draw(scores: Sequence[scene_thinning.Score]) -> Figure:
     """Error, and share dated, against the share of scenes kept, by method and place."""
     width, height, room = 2.3, 1.7, 0.55
     names = [name for name in _COLOURS if any(s.method == name for s in scores)]
-    sheet = Sheet(
+    sheet = Page(
         3 * (width + room) + 0.1, 2 * height + 1.05, 0.35, "Dates when optical scenes are missing",
         "Real images. Mean over the four stages; bars: standard deviation between random draws; "
         "open marks: no scene for 60 days around green-up.", simulated=False,
@@ -246,7 +252,7 @@ def draw(scores: Sequence[scene_thinning.Score]) -> Figure:
             bottom = sheet.bottom + 0.75 + (1 - row) * (height + 0.35)
             axes = sheet.figure.add_axes(sheet.place(left, bottom, width, height))
             axes.tick_params(labelsize=7, color=INK, labelcolor=INK, width=0.6)
-            axes.grid(color="#e6e6e6", linewidth=0.6)
+            axes.grid(color=GRID, linewidth=0.6)
             axes.set_axisbelow(True)
             for name in names:
                 line = {

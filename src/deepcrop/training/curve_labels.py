@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from deepcrop import indices, stages
 from deepcrop.grid import PATCH_SIZE, inner
 from deepcrop.network.config import CURVE
-from deepcrop.phenology.slots import CurveDates, curve_dates
+from deepcrop.phenology import season_dates
+from deepcrop.phenology.slots import curve_dates, fill_slots
+from deepcrop.stages import Dates
 from deepcrop.training.examples import EVENTS, SPREAD_OF_INTERVAL, Example
 
 SEEN_GAP = 45.0
@@ -40,7 +42,7 @@ def together(examples: Sequence[Example]) -> tuple[NDArray[np.float32], NDArray[
     return np.concatenate(parts), days
 
 
-def curve_of(examples: Sequence[Example], year: int, latitude: float) -> CurveDates:
+def curve_of(examples: Sequence[Example], year: int, latitude: float) -> Dates[NDArray[np.float32]]:
     """Dates of the project's curve through the NDVI of every labelled pixel."""
     values, days = together(examples)
     return curve_dates(values, days, year, latitude)
@@ -55,9 +57,9 @@ def with_curve_labels(
     a gap beyond `SEEN_GAP`; a date of a season that the curve does not support is unknown.
     """
     values, days = together(examples)
-    curve = curve_dates(values, days, year, latitude)
+    curve, count = fill_slots(season_dates(values, days), year, latitude)
     watched = _watched(np.isfinite(values), days, year)
-    empty = np.arange(stages.SLOTS) >= curve.count[:, None]  # (pixels, slots)
+    empty = np.arange(stages.SLOTS) >= count[:, None]  # (pixels, slots)
     at = slice(EVENTS.index(CURVE[0]), EVENTS.index(CURVE[0]) + len(CURVE))
     shape = (len(values), stages.SLOTS, len(EVENTS))
     day, spread = (np.full(shape, np.nan, np.float32) for _ in range(2))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,9 +14,9 @@ from deepcrop import stages
 from deepcrop.errors import DeepCropError
 from deepcrop.network.config import CURVE, Config
 from deepcrop.network.sensor_branch import Batch, Series
-from deepcrop.network.targets import Dates, Labels
+from deepcrop.network.targets import Labels
 from deepcrop.network.weights import Network
-from deepcrop.stages import CALENDAR
+from deepcrop.stages import CALENDAR, Dates
 from deepcrop.training.samples import Sample
 from deepcrop.training.simulated_tiles import Lesson
 
@@ -121,18 +120,9 @@ def collate(examples: Sequence[Example], config: Config) -> tuple[Batch, Labels]
     return batch, Labels(chosen("day"), chosen("spread"), chosen("none"))
 
 
-class Answers(NamedTuple):
-    """Answers of a network, each float32 (pixels, slots, stages); NaN where there is no event."""
-
-    day: NDArray[np.float32]
-    low: NDArray[np.float32]
-    high: NDArray[np.float32]
-    probability: NDArray[np.float32]
-
-
 def predict(
     network: Network, examples: Iterable[Example], batch: int = 32, dense: bool = False
-) -> Answers:
+) -> Dates[NDArray[np.float32]]:
     """Dates of every pixel of examples, one example after another.
 
     Parameters
@@ -148,11 +138,12 @@ def predict(
 
     Returns
     -------
-    Answers
+    Dates
+        Arrays (pixels, slots, stages).
     """
     network.eval()
     device = next(network.parameters()).device
-    answers: list[Dates] = []
+    answers: list[Dates[Tensor]] = []
     waiting: list[Example] = []
 
     def answer() -> None:
@@ -174,4 +165,4 @@ def predict(
     day, low, high, probability = (
         torch.cat(part).float().cpu().numpy() for part in zip(*answers, strict=True)
     )
-    return Answers(day, low, high, probability)
+    return Dates(day, low, high, probability)

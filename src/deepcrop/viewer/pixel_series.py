@@ -19,6 +19,7 @@ from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, grid_of
 from deepcrop.errors import DeepCropError
 from deepcrop.indices import INDICES
 from deepcrop.mapping.inputs import images_of
+from deepcrop.phenology.slots import REACH, near_year
 from deepcrop.phenology.smoothers import Smoother, smooth
 from deepcrop.sources.phenocam.summary_files import read_series
 
@@ -102,7 +103,7 @@ def pixel_tracks(
 ) -> list[Track]:
     """Observations of one pixel, and the curves through its greenness.
 
-    Scenes are those that a map of the year reads: `stages.REACH` days beyond the days that can be
+    Scenes are those that a map of the year reads: `deepcrop.phenology.slots.REACH` days beyond the days that can be
     stored.
 
     Parameters
@@ -120,7 +121,7 @@ def pixel_tracks(
     if "optical" in cube.children:
         bands = OPTICAL_BANDS
         classes = ("scl",) if "scl" in cube["optical"] else ()
-        images = images_of(cube, "optical", (*bands, *classes), year, stages.REACH)
+        images = images_of(cube, "optical", (*bands, *classes), year, REACH)
         pixel = images.data.isel(y=row, x=col)
         seen = {name: pixel[name].values for name in images.data.data_vars}
         for name, (names, formula, _) in INDICES.items():
@@ -131,7 +132,7 @@ def pixel_tracks(
                 curve, days = smooth(values[None], images.days, smoother=smoother)
                 tracks.append(Track(f"{name}_curve", "1", days, curve[0]))
     if "sar" in cube.children:
-        images = images_of(cube, "sar", SAR_BANDS, year, stages.REACH)
+        images = images_of(cube, "sar", SAR_BANDS, year, REACH)
         pixel = images.data.isel(y=row, x=col)
         notes = ()
         if "relative_orbit" in pixel.coords:
@@ -231,9 +232,7 @@ def camera_at(
 
 def camera_track(camera: Camera) -> Track:
     """Greenness of a camera, from and to the days that a map of the year reads."""
-    near = (camera.days >= stages.DAY_MIN - stages.REACH) & (
-        camera.days <= stages.DAY_MAX + stages.REACH
-    )
+    near = near_year(camera.days)
     return Track("camera_gcc", "1", camera.days[near], camera.gcc[near])
 
 

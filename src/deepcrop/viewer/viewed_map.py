@@ -18,26 +18,14 @@ from deepcrop._version import __version__
 from deepcrop.cube.contract import grid_of, is_simulated
 from deepcrop.cube.io import open_cube
 from deepcrop.errors import CubeError, DeepCropError
-from deepcrop.phenology.smoothers import PRESETS, Smoother
+from deepcrop.figures import style
+from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, PRESETS, Smoother
 from deepcrop.products.results import Result, ResultLayer, open_result
 from deepcrop.stages import CALENDAR, TITLES
 from deepcrop.viewer import map_tiles, pixel_series
 from deepcrop.viewer.cube_images import Background
 from deepcrop.viewer.pixel_distribution import Answer, PixelNetwork, answer_rows
 from deepcrop.viewer.views import METHODS, View, themes_of, views_of
-
-_PALETTES = {
-    "sos": "viridis",
-    "peak": "viridis",
-    "eos": "plasma",
-    "width": "cividis",
-    "length": "cividis",
-    "percent": "YlGnBu",
-    "count": "YlGnBu",
-    "difference": "RdBu_r",
-}
-"""Colour map of each kind of view, of dates of each sort of stage. Colour-blind readers can tell
-all of them apart."""
 
 
 class Shown:
@@ -111,7 +99,13 @@ class Shown:
             "themes": themes_of(self.views),
             "missing": self.missing,
             "nothing": map_tiles.NOTHING,
-            "palettes": {kind: _shades(name) for kind, name in _PALETTES.items()},
+            "palettes": {kind: _shades(name) for kind, name in style.COLORMAPS.items()},
+            "colours": {
+                "stages": style.STAGE_COLOURS,
+                "series": style.SERIES_COLOURS,
+                "classes": style.CLASS_COLOURS,
+                "other": style.OTHER_CLASS,
+            },
             "cube": self.cube is not None,
             "background": self.background and self.background.describe(),
             "cameras": [
@@ -250,7 +244,9 @@ class Shown:
 
     def _smoother(self) -> Smoother:
         """Return that of the map's curve, or the usual one where the map has none."""
-        used = self.result.summary.get("source", {}).get("smoother", {}).get("name", "whittaker")
+        used = (
+            self.result.summary.get("source", {}).get("smoother", {}).get("name", DEFAULT_SMOOTHER)
+        )
         return PRESETS["sentinel2"][0][used]
 
     def _field(self, row: int, col: int) -> int:

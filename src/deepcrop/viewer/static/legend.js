@@ -1,7 +1,7 @@
 // What the colours of a view mean: calendar dates, days, percent, names.
 
 import { monthTicks, words } from "./days.js";
-import { classColours, flagColours, OTHER, shade } from "./paint.js";
+import { classColours, flagColours, shade } from "./paint.js";
 
 const percent = (share) => (share > 0 && share < 0.01 ? "<1 %" : share < 1 && share > 0.99 ? ">99 %" : `${Math.round(100 * share)} %`);
 const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
@@ -34,10 +34,10 @@ export function draw(element, legend, day) {
   const gap = legend.missing > 0 ? `<p class="gap">${missing}: ${percent(legend.missing)}</p>` : "";
   if (legend.classes || legend.flags) {
     const all = legend.classes ? classColours(legend) : flagColours(legend).filter((one) => one.share > 0);
-    const named = all.filter((one) => one.colour !== OTHER);
-    const rest = all.filter((one) => one.colour === OTHER);
-    if (rest.length) {
-      named.push({ colour: OTHER, name: `other (${rest.length})`, share: rest.reduce((sum, one) => sum + one.share, 0) });
+    const named = all.filter((item) => !item.isOther);
+    const others = all.filter((item) => item.isOther);
+    if (others.length) {
+      named.push({ colour: others[0].colour, name: `other (${others.length})`, share: others.reduce((sum, item) => sum + item.share, 0) });
     }
     const rows = named.map(
       (one) => `<li><i style="background:${one.colour}"></i>${escaped(one.name)} <span>${percent(one.share)}</span></li>`,

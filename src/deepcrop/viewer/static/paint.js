@@ -3,15 +3,20 @@
 const SIDE = 512;
 const KEPT = 80; // tiles of numbers kept in memory, 1 MiB each
 
-/** Nine colours that colour-blind readers can tell apart (Paul Tol's "muted"); the rest is grey. */
-const CLASSES = ["#cc6677", "#332288", "#ddcc77", "#117733", "#88ccee", "#882255", "#44aa99", "#999933", "#aa4499"];
-export const OTHER = "#bbbbbb";
-
 let nothing = -2147483648;
 let palettes = {};
+let classes = []; // colours of the commonest classes or flags
+let other = ""; // colour of all other classes
 
+/** Take the palette from the server, for this module and as properties for style.css. */
 export function setUp(result) {
   ({ nothing, palettes } = result);
+  ({ classes, other } = result.colours);
+  for (const group of ["stages", "series"]) {
+    for (const [name, colour] of Object.entries(result.colours[group])) {
+      document.documentElement.style.setProperty(`--${group}-${name}`, colour);
+    }
+  }
 }
 
 // Tiles of numbers ---------------------------------------------------------------------------------
@@ -68,12 +73,11 @@ export function shade(palette, share) {
   return `#${palettes[palette].slice(6 * at, 6 * at + 6)}`;
 }
 
-/** Colours of the classes of a legend: {value, name, share, colour}, then all others as one. */
-export function classColours(legend) {
-  return legend.classes.map((one, k) => ({ ...one, colour: CLASSES[k] ?? OTHER }));
-}
+/** Classes of a legend with their colours; beyond the colours there are, all have the same. */
+const coloured = (items) => items.map((item, k) => ({ ...item, colour: classes[k] ?? other, isOther: k >= classes.length }));
 
-export const flagColours = (legend) => legend.flags.map((one, k) => ({ ...one, colour: CLASSES[k] ?? OTHER }));
+export const classColours = (legend) => coloured(legend.classes);
+export const flagColours = (legend) => coloured(legend.flags);
 
 const packed = (colour) => {
   const rgb = parseInt(colour.slice(1), 16);
@@ -84,7 +88,7 @@ const packed = (colour) => {
 export function painter(legend, day) {
   if (legend.kind === "class") {
     const colours = new Map(classColours(legend).map((one) => [one.value, packed(one.colour)]));
-    return (value) => colours.get(value) ?? packed(OTHER);
+    return (value) => colours.get(value) ?? packed(other);
   }
   if (legend.kind === "flags") {
     const colours = flagColours(legend).map((one) => [one.bit, packed(one.colour)]);
