@@ -85,6 +85,11 @@ def undeclared(module: str, source: str, providers) -> list[str]:
 @pytest.fixture(scope="module")
 def providers():
     """A function that names the distributions which hold a module."""
+    for name in set().union(*EXTRAS.values()):
+        try:
+            importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            pytest.skip(f"{name} is not installed; this test needs all extras")
     distributions = importlib.metadata.packages_distributions()
     files: dict[str, set[str]] = {}
 
