@@ -60,7 +60,7 @@ def command(viewed):
         assert line == "http://127.0.0.1:18765/  (Ctrl-C ends the viewer)\n", running.stderr.read()
         yield line.split()[0]
         running.send_signal(signal.SIGINT)
-        assert running.communicate(timeout=20) == ("", "")
+        assert running.communicate(timeout=PATIENCE) == ("", "")
         assert running.returncode == 0
     finally:
         running.kill()

@@ -42,7 +42,7 @@ _METHOD_TEXTS = {
         "is the median of the distribution, the 90 % interval reaches from its 5 % to its 95 % "
         "quantile. The network was trained to predict the dates of near-ground cameras; its "
         "training data is listed in the card of the weights (docs/model_card.md for the weights "
-        "of the package). No constraint keeps its dates in the order of the season."
+        "of the package)."
     ),
 }
 _SIMULATED = (
