@@ -476,7 +476,9 @@ def test_geotiff_mistakes(tmp_path):
         run(tmp_path, changed(geotiff_spec(), "optical.bands.nir", 9))
     with pytest.raises(SpecError, match=r"optical\.time: a GeoTIFF .* has no coordinate 't'"):
         run(tmp_path, geotiff_spec(time="t"))
-    with pytest.raises(SpecError, match=r"time\.format: '20180501' .* not a date of the form '%d%m%Y"):
+    with pytest.raises(
+        SpecError, match=r"time\.format: '20180501' .* not a date of the form '%d%m%Y"
+    ):
         run(tmp_path, changed(geotiff_spec(), "optical.time.format", "%d%m%Y"))
     write_geotiff(tmp_path / "S2_20180501.tif", bands, 10, crs=None)
     with pytest.raises(SpecError, match=r"optical\.crs: .* does not state its reference system"):
