@@ -13,7 +13,8 @@ from zarr.codecs import BloscCodec
 
 from deepcrop import grid
 from deepcrop._version import __version__
-from deepcrop.cube.contract import CHUNK, REQUIRED, check
+from deepcrop.cube import contract
+from deepcrop.cube.contract import REQUIRED, check
 from deepcrop.cube.packing import pack, packing_of, plain
 from deepcrop.errors import CubeError
 from deepcrop.storage.files import atomic_file
@@ -100,7 +101,7 @@ def save_cube(cube: xr.DataTree, path: str | Path, overwrite: bool = False) -> N
                 data.to_zarr(stage.path, group=name, mode="w", consolidated=False, zarr_format=3)
                 continue
             create_group(stage.path, name, data)
-            for tile in grid.tiles((data.sizes["y"], data.sizes["x"]), 2 * CHUNK):
+            for tile in grid.tiles((data.sizes["y"], data.sizes["x"]), 2 * contract.CHUNK):
                 rows, cols = tile.core
                 block = data.isel(y=rows, x=cols)
                 arrays = {str(v): block[v].values for v in data.data_vars}
@@ -192,7 +193,9 @@ def create_group(
 
 def _chunks(array: xr.DataArray) -> tuple[int, ...]:
     """Sides of a chunk: a square of pixels with all its times."""
-    return tuple(min(CHUNK, n) if dim in ("y", "x") else n for dim, n in array.sizes.items())
+    return tuple(
+        min(contract.CHUNK, n) if dim in ("y", "x") else n for dim, n in array.sizes.items()
+    )
 
 
 def _time_encoding(times: NDArray[Any]) -> dict[str, str]:
@@ -209,7 +212,7 @@ def write_block(
     """Write a rectangle of every given variable into a group made by `create_group`.
 
     ``arrays`` are in physical units, with y and x as their last two axes; other axes are complete.
-    Blocks whose edges lie on multiples of `CHUNK` can be written by several processes at once.
+    Blocks whose edges lie on multiples of `deepcrop.cube.contract.CHUNK` can be written by several processes at once.
     """
     group = zarr.open_group(path, path=name, mode="r+")
     for variable, values in arrays.items():
