@@ -53,8 +53,8 @@ def viewed(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shown(viewed):
-    """The same, as the viewer has it."""
-    from deepcrop.viewer.viewed_map import Shown
+def viewed_map(viewed):
+    """The same, opened by the viewer."""
+    from deepcrop.viewer.viewed_map import ViewedMap
 
-    return Shown(viewed / "maps", viewed / "region.zarr")
+    return ViewedMap(viewed / "maps", viewed / "region.zarr")

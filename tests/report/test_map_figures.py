@@ -113,7 +113,7 @@ def test_scenes_stand_at_their_dates(result):
     axes = next(axes for axes in figure.axes[1:] if axes.lines)
     assert axes.lines[0].get_xdata().tolist() == [2, 100]
     assert axes.lines[0].get_ydata().tolist() == [0, 0.8]
-    assert "2 scenes, 1 of any use" in words(figure)
+    assert "2 scenes, 1 usable" in words(figure)
     assert "1 Apr" in " ".join(legend_labels(figure))
     assert_all_inside(figure)
 

@@ -47,8 +47,7 @@ def page(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(map_report, "open_result", lambda path: result)
         patch.setattr("deepcrop.report.page.DPI", 40)
-        made = report(folder / "maps")
-    return made
+        return report(folder / "maps")
 
 
 def test_the_page_holds_all_it_shows(page):
@@ -71,19 +70,19 @@ def test_the_page_holds_all_it_shows(page):
 def test_the_page_says_what_the_map_is(page):
     text = page.read_text(encoding="utf-8")
     said = " ".join(" ".join(Loads(text).text).split())
-    assert "SIMULATED DATA The observations behind these maps were simulated" in said
+    assert "SIMULATED DATA The observations of these maps were simulated" in said
     assert "Season dates 2018: two <fields>" in said  # and no tag of its own: it is escaped
     for words in (
         "36 × 24 pixels",
         "median",
-        "Deep-CroP less",
+        "Deep-CroP minus",
         "winter crop",
         "smoother.x",
         "fields.zarr",
         "soybean",
         "no date",
         "Zhao, W.",
-        "no satellite data is to be acknowledged",
+        "there is no satellite data to acknowledge",
         "25 % of the pixels with several dates are out of order",
     ):
         assert words in said
@@ -113,7 +112,7 @@ def test_a_map_becomes_a_report(tmp_path, monkeypatch):
     assert "whittaker" in text
     assert "scenes.svg" in text
     assert "8 Sep" in text  # day 250, as the cube was made
-    assert np.all([word in text for word in ("maize", "98 of use")])
+    assert np.all([word in text for word in ("maize", "98 usable")])
     with pytest.raises(DeepCropError, match="overwrite"):
         report(tmp_path / "maps")
     assert report(tmp_path / "maps", overwrite=True) == made

@@ -67,12 +67,12 @@ def test_an_interrupted_run_leaves_no_target_and_goes_on(target, error):
     assert not part_path(target).exists()
 
 
-def test_ctrl_c_within_compiled_code_is_ctrl_c(target, capsys):
+def test_ctrl_c_within_compiled_code_is_ctrl_c(target, caplog):
     error = SystemError("a compiled function returned a result with an exception set")
     error.__cause__ = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         run(target, stop_at="c", error=error)
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command goes on" in caplog.text
     assert run(target) == ["c", "d"]
     with pytest.raises(SystemError):  # any other stays what it is
         run(target.with_name("other"), stop_at="c", error=SystemError)
@@ -84,9 +84,10 @@ def test_a_run_interrupted_twice_goes_on(interrupted):
     assert run(interrupted) == ["d"]
 
 
-def test_other_settings_start_afresh(interrupted):
+def test_other_settings_start_afresh(interrupted, caplog):
     (part_path(interrupted) / "stale").touch()
     assert run(interrupted, settings=SETTINGS | {"year": 2019}) == list("abcd")
+    assert "begun with other settings or another version; starting anew." in caplog.text
     assert "stale" not in contents(interrupted)
 
 
@@ -257,6 +258,45 @@ with staging(pathlib.Path({str(target)!r}), {SETTINGS!r}) as stage:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode != 0
     assert not target.exists()
     assert run(target) == ["b", "c", "d"]
+
+
+def test_two_runs_of_one_target_refuse_each_other(target):
+    with staging(target, SETTINGS) as stage:
+        stage.finish("a")
+        for settings in (SETTINGS, SETTINGS | {"year": 2019}):
+            with pytest.raises(DeepCropError, match=r"Another run is writing .*maps\.part; wait"):
+                run(target, settings=settings)
+        assert stage.path.exists()  # the second run discards nothing
+        assert run(target.with_name("other")) == list("abcd")
+    assert contents(target.parent) == ["maps", "other"]  # no lock file stays
+
+
+def test_a_run_in_another_process_refuses_this_one_until_it_dies(target):
+    code = f"""
+import pathlib, time
+from deepcrop.storage.staging import staging
+with staging(pathlib.Path({str(target)!r}), {SETTINGS!r}) as stage:
+    stage.finish("a")
+    print("begun", flush=True)
+    time.sleep(600)
+"""
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "begun\n"
+        with pytest.raises(DeepCropError, match="Another run is writing"):
+            run(target)
+    finally:
+        other.kill()
+        other.communicate()
+    # The system has released the lock; the lock file that the killed run left over locks nothing.
+    assert contents(target.parent) == ["maps.part", "maps.part.lock"]
+    assert run(target) == ["b", "c", "d"]
+    assert contents(target) == ["b", "c", "d", RECORD]
+    assert contents(target.parent) == ["maps"]
+
+
+def test_an_interrupted_run_keeps_no_lock_file(interrupted):
+    assert contents(interrupted.parent) == ["maps.part"]
 
 
 def test_progress_is_shown_on_stderr(capsys):

@@ -18,16 +18,16 @@ from deepcrop.phenology.smoothers import PRESETS, smooth
 from deepcrop.sources.phenocam.summary_files import write_series
 from deepcrop.stages import CALENDAR
 from deepcrop.viewer import pixel_series, server
-from deepcrop.viewer.cube_images import Background
+from deepcrop.viewer.cube_images import CubeImages
 from deepcrop.viewer.pixel_distribution import PixelNetwork
-from deepcrop.viewer.viewed_map import Shown
+from deepcrop.viewer.viewed_map import ViewedMap
 
 WHITTAKER = PRESETS["sentinel2"][0]["whittaker"]
 
 
 @pytest.fixture(scope="module")
-def client(shown):
-    return TestClient(server.create_app(shown), base_url="http://127.0.0.1")
+def client(viewed_map):
+    return TestClient(server.create_app(viewed_map), base_url="http://127.0.0.1")
 
 
 def where(view, row, col):
@@ -35,10 +35,10 @@ def where(view, row, col):
     return f"lon={pixel['lon']}&lat={pixel['lat']}"
 
 
-def test_series_are_those_of_the_cube(shown, client):
-    answer = client.get(f"/api/series?{where(shown, 12, 30)}").json()
+def test_series_are_those_of_the_cube(viewed_map, client):
+    answer = client.get(f"/api/series?{where(viewed_map, 12, 30)}").json()
     tracks = {track["name"]: track for track in answer}
-    optical = shown.cube["optical"].to_dataset().isel(y=12, x=30)
+    optical = viewed_map.cube["optical"].to_dataset().isel(y=12, x=30)
     days = stages.to_days(optical["time"].values, 2018)
     values = indices.ndvi_of(optical["nir"].values, optical["red"].values)
     ndvi = tracks["ndvi"]
@@ -54,7 +54,7 @@ def test_series_are_those_of_the_cube(shown, client):
     curve, points = smooth(values[None], days, smoother=WHITTAKER)
     assert tracks["ndvi_curve"]["days"] == points.tolist()
     np.testing.assert_allclose(tracks["ndvi_curve"]["values"], curve[0], atol=1e-5)
-    sar = shown.cube["sar"].to_dataset().isel(y=12, x=30)
+    sar = viewed_map.cube["sar"].to_dataset().isel(y=12, x=30)
     for name in ("vv", "vh"):
         np.testing.assert_allclose(tracks[name]["values"], sar[name].values, atol=1e-4)
     assert set(tracks["vv"]["notes"]) == {
@@ -64,7 +64,7 @@ def test_series_are_those_of_the_cube(shown, client):
 
 
 def test_scenes_far_from_the_year_are_left_out():
-    tracks = pixel_series.pixel_tracks(make_cube(), 3, 3, 2018, WHITTAKER)
+    tracks = pixel_series.series_of_pixel(make_cube(), 3, 3, 2018, WHITTAKER)
     assert [track.name for track in tracks] == [
         "ndvi",
         "ndvi_curve",
@@ -73,40 +73,40 @@ def test_scenes_far_from_the_year_are_left_out():
         "vv",
         "vh",
     ]
-    assert not pixel_series.pixel_tracks(make_cube(), 3, 3, 2025, WHITTAKER)[0].days.size
+    assert not pixel_series.series_of_pixel(make_cube(), 3, 3, 2025, WHITTAKER)[0].days.size
 
 
 def test_a_mask_without_classes_is_a_mask():
     cube = make_cube()
     cube["optical"]["red"][2, 3, 3] = np.nan
-    ndvi = pixel_series.pixel_tracks(cube, 3, 3, 2018, WHITTAKER)[0]
+    ndvi = pixel_series.series_of_pixel(cube, 3, 3, 2018, WHITTAKER)[0]
     assert [note for note in ndvi.notes if note] == ["masked or no data"]
 
 
-def test_the_camera_is_shown_where_it_looks(shown):
-    fields = shown.cube["landcover"]["field_id"].values
-    data = shown.cube["camera"].to_dataset()
-    for k, camera in enumerate(shown.cameras):
+def test_the_camera_is_shown_where_it_looks(viewed_map):
+    fields = viewed_map.cube["landcover"]["field_id"].values
+    data = viewed_map.cube["camera"].to_dataset()
+    for k, camera in enumerate(viewed_map.cameras):
         inside = np.argwhere(fields == camera.field)
         row, col = inside[len(inside) // 2]
-        pixel = shown.pixel(row, col)
+        pixel = viewed_map.pixel(row, col)
         assert pixel["camera"].startswith("simulated camera ")
         number = int(pixel["camera"].split()[-1]) - 1
-        assert shown.cameras[number].field == camera.field
-        (track,) = (t for t in shown.tracks(row, col) if t.name == "camera_gcc")
+        assert viewed_map.cameras[number].field == camera.field
+        (track,) = (t for t in viewed_map.series(row, col) if t.name == "camera_gcc")
         np.testing.assert_array_equal(track.values, data["gcc_90"].values[number])
-        assert shown.cell(camera.longitude, camera.latitude) == (
+        assert viewed_map.cell(camera.longitude, camera.latitude) == (
             int(data["row"][k]),
             int(data["col"][k]),
         )
-    watched = {camera.field for camera in shown.cameras}
-    masts = {(camera.row, camera.col) for camera in shown.cameras}
+    watched = {camera.field for camera in viewed_map.cameras}
+    masts = {(camera.row, camera.col) for camera in viewed_map.cameras}
     row, col = next(
         (r, c) for r, c in np.ndindex(fields.shape)
         if fields[r, c] not in watched and (r, c) not in masts
     )  # fmt: skip
-    assert shown.pixel(row, col)["camera"] is None
-    assert all(track.name != "camera_gcc" for track in shown.tracks(row, col))
+    assert viewed_map.pixel(row, col)["camera"] is None
+    assert all(track.name != "camera_gcc" for track in viewed_map.series(row, col))
 
 
 def test_phenocam_series_beside_the_cube(tmp_path):
@@ -127,36 +127,36 @@ def test_phenocam_series_beside_the_cube(tmp_path):
                 for k in (1, 2, 3)
             ],
         )
-    (camera,) = pixel_series.cameras_of(cube, tmp_path / "farm.zarr", 2018)
+    (camera,) = pixel_series.find_cameras(cube, tmp_path / "farm.zarr", 2018)
     assert (camera.name, camera.azimuth, camera.field) == ("inside_AG_1000", None, 0)
     assert (camera.row, camera.col) == (9, 5)
     np.testing.assert_allclose(camera.gcc, [0.31, 0.32, 0.33], atol=1e-6)
     assert camera.days.tolist() == [120, 121, 122]
     near, far = (camera.row, camera.col + 9), (camera.row, camera.col + 10)
-    assert pixel_series.camera_at([camera], *near, 0, 10.0) is camera
-    assert pixel_series.camera_at([camera], *far, 0, 10.0) is None
+    assert pixel_series.camera_viewing([camera], *near, 0, 10.0) is camera
+    assert pixel_series.camera_viewing([camera], *far, 0, 10.0) is None
 
 
 @pytest.mark.parametrize("cell", [(0, 0), (20, 24), (39, 47)])
-def test_distributions_are_what_the_map_was_read_off(shown, cell):
-    answer = shown.answer(*cell)
-    assert [(e.stage, e.season) for e in answer.events] == [
+def test_distributions_are_what_the_map_was_read_off(viewed_map, cell):
+    prediction = viewed_map.predict(*cell)
+    assert [(e.stage, e.season) for e in prediction.distributions] == [
         (stage, season) for season in (1, 2) for stage in CALENDAR
     ]
-    assert shown.weights()["of_map"]
-    for event in answer.events:
+    assert viewed_map.weights()["of_map"]
+    for event in prediction.distributions:
         assert event.bins.sum() == pytest.approx(event.probability, abs=1e-4)
-        (layer,) = shown.result.find("deepcrop", "day", event.stage, event.season)
+        (layer,) = viewed_map.result.find("deepcrop", "day", event.stage, event.season)
         with rasterio.open(layer.path) as file:
             mapped = file.read(1)[cell]
         assert mapped == stages.encode(event.day)
         if mapped != stages.NO_DAY:
-            share = np.interp(event.day, answer.edges, np.append(0, event.bins.cumsum()))
+            share = np.interp(event.day, prediction.edges, np.append(0, event.bins.cumsum()))
             assert share == pytest.approx(event.probability / 2, abs=1e-3)
 
 
-def test_the_network_may_be_absent(shown, viewed, client, monkeypatch):
-    view = Shown(viewed / "maps", viewed / "region.zarr")
+def test_the_network_may_be_absent(viewed_map, viewed, client, monkeypatch):
+    view = ViewedMap(viewed / "maps", viewed / "region.zarr")
     alone = TestClient(server.create_app(view), base_url="http://127.0.0.1")
     monkeypatch.delitem(sys.modules, "deepcrop.network", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
@@ -172,12 +172,12 @@ def test_a_cube_of_another_year_has_no_distributions():
         PixelNetwork(make_cube(), 2025, ("optical", "sar"))
 
 
-def test_the_table_holds_all_of_it(shown, client):
-    table = client.get(f"/api/pixel.csv?{where(shown, 5, 40)}").text
+def test_the_table_holds_all_of_it(viewed_map, client):
+    table = client.get(f"/api/pixel.csv?{where(viewed_map, 5, 40)}").text
     rows = list(csv.DictReader(io.StringIO(table)))
     assert {row["data"] for row in rows} == {"simulated"}
     of = {name: [row for row in rows if row["variable"] == name] for name in ("ndvi", "vh")}
-    optical = shown.cube["optical"].to_dataset()
+    optical = viewed_map.cube["optical"].to_dataset()
     assert [row["date"] for row in of["ndvi"]] == [str(t)[:10] for t in optical["time"].values]
     assert {row["unit"] for row in of["vh"]} == {"dB"}
     masked = [row for row in of["ndvi"] if not row["value"]]
@@ -185,38 +185,40 @@ def test_the_table_holds_all_of_it(shown, client):
     assert all(row["note"] for row in masked)
     spread = [row for row in rows if row["variable"] == "network distribution sos50"]
     first = [row for row in spread if row["season"] == "1"]
-    event = next(e for e in shown.answer(5, 40).events if (e.stage, e.season) == ("sos50", 1))
+    event = next(
+        e for e in viewed_map.predict(5, 40).distributions if (e.stage, e.season) == ("sos50", 1)
+    )
     assert sum(float(row["value"]) for row in first) == pytest.approx(event.probability, abs=1e-3)
 
 
-def test_pictures_of_the_cube(shown, client):
-    background = shown.background.describe()
-    best = max(background["dates"], key=lambda date: date["clear"])
-    k = background["dates"].index(best)
-    optical = shown.cube["optical"].to_dataset().isel(time=k)
+def test_pictures_of_the_cube(viewed_map, client):
+    about = viewed_map.images.describe()
+    best = max(about["dates"], key=lambda date: date["clear"])
+    k = about["dates"].index(best)
+    optical = viewed_map.cube["optical"].to_dataset().isel(time=k)
     seen = np.isfinite(optical["red"].values)
     assert seen.mean() == pytest.approx(best["clear"], abs=0.01)
-    chunk = Background(shown.cube["optical"].to_dataset())._read_chunk("true", k, 0, 0)
+    chunk = CubeImages(viewed_map.cube["optical"].to_dataset())._render_chunk("true", k, 0, 0)
     np.testing.assert_array_equal(chunk[..., 3] == 255, seen)
     red = optical["red"].values
     brighter = red[seen].argmax(), red[seen].argmin()
     assert chunk[seen][brighter[0], 0] > chunk[seen][brighter[1], 0]
-    ndvi = Background(shown.cube["optical"].to_dataset())._read_chunk("ndvi", k, 0, 0)
+    ndvi = CubeImages(viewed_map.cube["optical"].to_dataset())._render_chunk("ndvi", k, 0, 0)
     values = indices.ndvi_of(optical["nir"].values, red)
     order = np.argsort(values[seen])
     green = ndvi[seen].astype(int).sum(axis=1)[order]
     assert (np.diff(green) <= 6).all()  # greener is darker, evenly
-    for look, time in (("infrared", best["time"]), ("true", "2018-01-01T00:00:00Z")):
-        assert client.get(f"/background/{look}/{time}/15/0/0").status_code == 404
-    assert client.get(f"/background/true/{best['time']}/15/0/0").status_code == 404
-    far = background["minzoom"] - 1
-    assert client.get(f"/background/true/{best['time']}/{far}/0/0").status_code == 404
+    for rendering, time in (("infrared", best["time"]), ("true", "2018-01-01T00:00:00Z")):
+        assert client.get(f"/images/{rendering}/{time}/15/0/0").status_code == 404
+    assert client.get(f"/images/true/{best['time']}/15/0/0").status_code == 404
+    far = about["minzoom"] - 1
+    assert client.get(f"/images/true/{best['time']}/{far}/0/0").status_code == 404
 
 
 def test_pictures_are_put_together_from_chunks():
     cube = make_cube(rows=300, cols=520, optical_scenes=1)
-    background = Background(cube["optical"].to_dataset())
-    whole = background._picture("true", 0, slice(0, 300), slice(0, 520))
-    part = background._picture("true", 0, slice(250, 262), slice(505, 520))
+    images = CubeImages(cube["optical"].to_dataset())
+    whole = images._render("true", 0, slice(0, 300), slice(0, 520))
+    part = images._render("true", 0, slice(250, 262), slice(505, 520))
     np.testing.assert_array_equal(part, whole[250:262, 505:520])
     assert whole[..., 3].all()

@@ -38,7 +38,7 @@ def small(folder):
     result = small_result(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(viewed_map, "open_result", lambda path: result)
-        return viewed_map.Shown(folder, None)
+        return viewed_map.ViewedMap(folder, None)
 
 
 @pytest.fixture(scope="module")
@@ -58,26 +58,28 @@ def value_in_tile(client, key, lon, lat):
     tile = MERCATOR.tile(lon, lat, ZOOM)
     answer = client.get(f"/tiles/{key}/{ZOOM}/{tile.x}/{tile.y}")
     assert answer.status_code == 200
-    values = np.frombuffer(answer.content, "<i4").reshape(map_tiles.SIDE, map_tiles.SIDE)
+    values = np.frombuffer(answer.content, "<i4").reshape(map_tiles.TILE_SIZE, map_tiles.TILE_SIZE)
     x, y = MERCATOR.xy(lon, lat)
     left, bottom, right, top = MERCATOR.xy_bounds(tile)
     across, down = (x - left) / (right - left), (top - y) / (top - bottom)
-    return int(values[int(map_tiles.SIDE * down), int(map_tiles.SIDE * across)])
+    return int(values[int(map_tiles.TILE_SIZE * down), int(map_tiles.TILE_SIZE * across)])
 
 
 def test_the_page_learns_what_there_is(client):
     about = client.get("/api/result").json()
     assert (about["title"], about["year"], about["simulated"]) == ("two <fields>", 2018, True)
     assert about["missing"] == []
-    assert about["background"] is None
-    themes = {theme["id"]: theme for theme in about["themes"]}
-    assert list(themes)[:2] == ["deepcrop-day", "curve-day"]
+    assert about["images"] is None
+    variables = {variable["id"]: variable for variable in about["variables"]}
+    assert list(variables)[:2] == ["deepcrop-day", "curve-day"]
     stages = [f"{stage}/{season}" for season in (1, 2) for stage in DAYS]
-    for theme in ("deepcrop-day", "curve-day", "deepcrop-width", "deepcrop-percent"):
-        assert list(themes[theme]["views"]) == stages
-    assert list(themes["difference-difference"]["views"]) == stages[:4]
-    for theme in ("crop_type", "curve/qflag", "deepcrop/n_obs_optical"):
-        assert themes[theme]["views"] == {"": {"key": theme, "title": themes[theme]["label"]}}
+    for variable in ("deepcrop-day", "curve-day", "deepcrop-width", "deepcrop-percent"):
+        assert list(variables[variable]["views"]) == stages
+    assert list(variables["difference-difference"]["views"]) == stages[:4]
+    for variable in ("crop_type", "curve/qflag", "deepcrop/n_obs_optical"):
+        assert variables[variable]["views"] == {
+            "": {"key": variable, "title": variables[variable]["label"]}
+        }
     west, south, east, north = about["bounds"]
     assert west < about["outline"][7][0] < east
     assert south < about["outline"][7][1] < north
@@ -90,7 +92,7 @@ def test_tiles_hold_the_values_of_the_files(small, client, folder, key):
         values = file.read(1)
     nodata = small.views[key].layers[0].nodata
     for row, col in ((0, 0), (ROWS - 1, COLS - 1), (12, COLS // 2 - 1), (12, COLS // 2)):
-        expected = map_tiles.NOTHING if values[row, col] == nodata else values[row, col]
+        expected = map_tiles.NO_VALUE if values[row, col] == nodata else values[row, col]
         assert value_in_tile(client, key, *place(small, row, col)) == expected
 
 
@@ -128,7 +130,7 @@ def test_a_pixel(small, client):
     assert dates["curve", "sos50", 1]["day"] is None
     expected = {"day": 146, "low": 140, "high": 152, "probability": 90}
     assert expected.items() <= dates["deepcrop", "sos50", 1].items()
-    others = {one["key"]: one["words"] for one in pixel["others"]}
+    others = {one["key"]: one["text"] for one in pixel["others"]}
     assert others["crop_type"] == "soybean"
     assert others["curve/qflag"] == "no date"
     assert others["deepcrop/n_obs_optical"] == "17"
@@ -147,7 +149,7 @@ def test_without_a_cube_there_is_no_series(small, client):
     lon, lat = place(small, 3, 3)
     assert client.get(f"/api/series?lon={lon}&lat={lat}").json() == []
     assert "--cube" in client.get(f"/api/distribution?lon={lon}&lat={lat}").json()["why"]
-    answer = client.get("/background/true/2018-01-01/1/0/0")
+    answer = client.get("/images/true/2018-01-01/1/0/0")
     assert answer.status_code == 404
     assert "--cube" in answer.json()["detail"]
 
@@ -187,11 +189,12 @@ def test_missing_files_are_told_at_once_and_later(tmp_path, monkeypatch):
     (tmp_path / "maps/curve/sos20.tif").unlink()
     monkeypatch.setattr(viewed_map, "open_result", lambda path: result)
     client = TestClient(
-        server.create_app(viewed_map.Shown(tmp_path / "maps", None)), base_url="http://127.0.0.1"
+        server.create_app(viewed_map.ViewedMap(tmp_path / "maps", None)),
+        base_url="http://127.0.0.1",
     )
     about = client.get("/api/result").json()
     assert about["missing"] == ["curve/sos20"]
-    dates = next(theme for theme in about["themes"] if theme["id"] == "curve-day")
+    dates = next(variable for variable in about["variables"] if variable["id"] == "curve-day")
     assert "sos20/1" not in dates["views"]
     assert client.get("/api/legend/curve/sos20").status_code == 404
     (tmp_path / "maps/curve/sos50.tif").unlink()
@@ -201,7 +204,7 @@ def test_missing_files_are_told_at_once_and_later(tmp_path, monkeypatch):
         assert "'curve/sos50' is gone" in answer.json()["detail"]
     shutil.rmtree(tmp_path / "maps")
     with pytest.raises(DeepCropError, match="none of its layers"):
-        viewed_map.Shown(tmp_path / "maps", None)
+        viewed_map.ViewedMap(tmp_path / "maps", None)
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +258,7 @@ def ask(port, path, host="127.0.0.1"):
         "/tiles/../../secret.txt/0/0/0",
         "/tiles/..%2f..%2fsecret/0/0/0",
         "/tiles/%2fetc%2fpasswd/0/0/0",
-        "/background/true/..%2f..%2fsecret.txt/0/0/0",
+        "/images/true/..%2f..%2fsecret.txt/0/0/0",
     ],
 )
 def test_tricks_with_paths_get_404(live, path):
@@ -288,7 +291,7 @@ def test_several_at_once_get_the_same(live, small):
     paths = [f"/tiles/{key}/{ZOOM}/{tile.x}/{tile.y}" for key in keys]
     paths += [f"/api/pixel?lon={lon}&lat={lat}", "/api/result", "/tiles/curve/sos50/16/0/0"]
     alone = [ask(live, path)[:2] for path in paths]
-    assert np.frombuffer(gzip.decompress(alone[0][1]), "<i4").size == map_tiles.SIDE**2
+    assert np.frombuffer(gzip.decompress(alone[0][1]), "<i4").size == map_tiles.TILE_SIZE**2
     with ThreadPoolExecutor(12) as pool:
         together = list(pool.map(lambda k: ask(live, paths[k % len(paths)])[:2], range(42)))
     for k, answer in enumerate(together):
@@ -300,19 +303,19 @@ def test_several_at_once_get_the_same(live, small):
 
 def test_only_what_map_made_is_shown(tmp_path):
     with pytest.raises(DeepCropError, match=r"does not exist; expected a directory made by"):
-        viewed_map.Shown(tmp_path / "nothing", None)
+        viewed_map.ViewedMap(tmp_path / "nothing", None)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DeepCropError, match=r"has no item.json"):
-        viewed_map.Shown(tmp_path / "empty", None)
+        viewed_map.ViewedMap(tmp_path / "empty", None)
 
 
 def test_only_the_cube_that_was_mapped(small, tmp_path, monkeypatch):
     monkeypatch.setattr(viewed_map, "open_result", lambda path: small.result)
     save_cube(make_cube(), tmp_path / "other.zarr")
     with pytest.raises(CubeError, match=r"30 x 20 pixels .* give the cube that was mapped"):
-        viewed_map.Shown(tmp_path, tmp_path / "other.zarr")
+        viewed_map.ViewedMap(tmp_path, tmp_path / "other.zarr")
     with pytest.raises(CubeError, match="does not exist"):
-        viewed_map.Shown(tmp_path, tmp_path / "none.zarr")
+        viewed_map.ViewedMap(tmp_path, tmp_path / "none.zarr")
 
 
 def test_a_taken_port_is_named(small, monkeypatch):
@@ -328,12 +331,16 @@ def test_a_taken_port_is_named(small, monkeypatch):
 def test_a_measured_map_by_the_curve_alone(tmp_path, monkeypatch):
     result = small_result(tmp_path / "maps", ("curve",), simulated=False, crops=False)
     monkeypatch.setattr(viewed_map, "open_result", lambda path: result)
-    view = viewed_map.Shown(tmp_path / "maps", None)
+    view = viewed_map.ViewedMap(tmp_path / "maps", None)
     client = TestClient(server.create_app(view), base_url="http://127.0.0.1")
     about = client.get("/api/result").json()
     assert about["methods"] == {"curve": "curve"}
     assert not about["simulated"]
-    assert [theme["id"] for theme in about["themes"]] == ["curve-day", "n_obs_optical", "qflag"]
+    assert [variable["id"] for variable in about["variables"]] == [
+        "curve-day",
+        "n_obs_optical",
+        "qflag",
+    ]
     lon, lat = place(view, 5, 5)
     table = client.get(f"/api/pixel.csv?lon={lon}&lat={lat}")
     assert 'filename="deepcrop_2018_row5_col5.csv"' in table.headers["content-disposition"]

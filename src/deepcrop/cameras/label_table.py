@@ -6,7 +6,6 @@ The table has a row per season, and one per year without any, rejected years inc
 
 from __future__ import annotations
 
-import csv
 import datetime
 import importlib
 import json
@@ -36,7 +35,7 @@ from deepcrop.sources.phenocam.summary_files import (
     read_series,
 )
 from deepcrop.stages import CALENDAR
-from deepcrop.storage.files import atomic_file
+from deepcrop.storage.files import atomic_file, write_csv
 
 _TYPES: dict[str, str] = {
     "site": "text",
@@ -243,9 +242,7 @@ def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     DeepCropError
         If the name ends otherwise, or Parquet is asked for and pyarrow is not installed.
     """
-    write = _writer(path)
-    with atomic_file(path) as part:
-        write(rows, part)
+    _writer(path)(rows, path)
 
 
 def _writer(path: Path) -> Callable[[Sequence[Mapping[str, Any]], Path], None]:
@@ -264,10 +261,7 @@ def _writer(path: Path) -> Callable[[Sequence[Mapping[str, Any]], Path], None]:
 
 
 def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, COLUMNS, ([row[name] for name in COLUMNS] for row in rows))
 
 
 def _write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -283,4 +277,6 @@ def _write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         [(name, types[kind]) for name, kind in _TYPES.items()],
         metadata={"citation": CITATION, "software": f"deepcrop {__version__}"},
     )
-    parquet.write_table(arrow.Table.from_pylist([dict(row) for row in rows], schema), path)
+    table = arrow.Table.from_pylist([dict(row) for row in rows], schema)
+    with atomic_file(path) as part:
+        parquet.write_table(table, part)

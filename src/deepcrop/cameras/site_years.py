@@ -25,7 +25,7 @@ from deepcrop.cameras.labels import CameraLabels, Screening, Season, SiteYear, l
 from deepcrop.errors import DeepCropError
 from deepcrop.sources.phenocam.summary_files import read_series
 from deepcrop.stages import CALENDAR
-from deepcrop.storage.files import atomic_file
+from deepcrop.storage.files import write_csv
 
 EMPTY = "no such season"
 """Reason of a date that is missing because the year has no season for its slot."""
@@ -304,20 +304,20 @@ def write_table(years: Iterable[CameraYear], path: Path) -> None:
     head = [*_COLUMNS]
     for date in dates:
         head += [date, f"{date}_low", f"{date}_high", f"{date}_reason"]
-    with atomic_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(head)
-        for year in years:
-            row: list[object] = [
-                year.site, year.roi, year.latitude, year.longitude, _text(year.direction),
-                year.cluster, year.year, year.crop, "accepted" if year.accepted else "rejected",
-                year.why, _text(year.observed_share), year.cycles,
-            ]  # fmt: skip
-            for slot in range(stages.SLOTS):
-                for k in range(len(CALENDAR)):
-                    row += [_text(part[slot, k]) for part in (year.day, year.low, year.high)]
-                    row.append(year.reason[slot][k])
-            table.writerow(row)
+    write_csv(path, head, (_row(year) for year in years))
+
+
+def _row(year: CameraYear) -> list[object]:
+    row: list[object] = [
+        year.site, year.roi, year.latitude, year.longitude, _text(year.direction),
+        year.cluster, year.year, year.crop, "accepted" if year.accepted else "rejected",
+        year.why, _text(year.observed_share), year.cycles,
+    ]  # fmt: skip
+    for slot in range(stages.SLOTS):
+        for k in range(len(CALENDAR)):
+            row += [_text(days[slot, k]) for days in (year.day, year.low, year.high)]
+            row.append(year.reason[slot][k])
+    return row
 
 
 def _text(value: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from deepcrop.mapping.curve import slot_layers
 from deepcrop.phenology import season_dates, smooth
 from deepcrop.phenology.season_matching import match_seasons
 from deepcrop.products.write import DAY_LAYERS
-from deepcrop.storage.files import atomic_file
+from deepcrop.storage.files import write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,14 +168,12 @@ def _scores(
 
 def write_scores(scores: list[StageScore], path: Path) -> None:
     """Write scores as CSV, days with one decimal."""
-    with atomic_file(path) as part, part.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(field.name for field in fields(StageScore))
-        for row in scores:
-            writer.writerow(
-                [row.group, row.stage, row.true_dates, f"{row.detected:.3f}",
-                 f"{row.unmatched:.3f}", *(f"{v:.1f}" for v in (row.mae, row.bias, row.median))]
-            )  # fmt: skip
+    rows = (
+        [row.group, row.stage, row.true_dates, f"{row.detected:.3f}", f"{row.unmatched:.3f}",
+         *(f"{days:.1f}" for days in (row.mae, row.bias, row.median))]
+        for row in scores
+    )  # fmt: skip
+    write_csv(path, [field.name for field in fields(StageScore)], rows, line_end="\r\n")
 
 
 def draw_comparison(map_dir: Path, cube_path: Path, stage: str, out: Path) -> None:

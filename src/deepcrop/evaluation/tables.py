@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from deepcrop.evaluation.scores import (
 )
 from deepcrop.report.tables import Cell, Spread, Table
 from deepcrop.stages import STAGES
-from deepcrop.storage.files import atomic_file
+from deepcrop.storage.files import atomic_file, write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -251,11 +250,8 @@ def write_tables(tables: Iterable[Table], folder: Path, simulated: bool) -> None
     for table in tables:
         with atomic_file(folder / f"{table.name}.md") as part:
             part.write_text(table.to_markdown(data_kind(simulated)), encoding="utf-8")
-        with (
-            atomic_file(folder / f"{table.name}.csv") as part,
-            part.open("w", newline="", encoding="utf-8") as file,
-        ):
-            csv.writer(file, lineterminator="\n").writerows(table.to_csv(data_kind(simulated)))
+        header, *rows = table.to_csv(data_kind(simulated))
+        write_csv(folder / f"{table.name}.csv", header, rows)
 
 
 def markdown_report(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deepcrop.cube.io import open_cube
 from deepcrop.sources.archive import Scene
-from deepcrop.storage.files import atomic_file
+from deepcrop.storage.files import write_csv
 
 
 @dataclass
@@ -33,24 +33,23 @@ class Outcome:
 
 def write_manifest(outcomes: Iterable[Outcome], path: Path) -> None:
     """Write one line per scene: what it is, what was decided, what became of it."""
-    with atomic_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        heading = "sensor,time,relative_orbit,cloud_cover,state,why,products,notes"
-        table.writerow(heading.split(","))
-        for outcome in outcomes:
-            scene = outcome.scene
-            table.writerow(
-                [
-                    scene.sensor,
-                    scene.time.astype("datetime64[s]"),
-                    "" if scene.relative_orbit is None else scene.relative_orbit,
-                    "" if scene.cloud_cover is None else f"{scene.cloud_cover:.1f}",
-                    outcome.state,
-                    outcome.why,
-                    " ".join(scene.products),
-                    "; ".join(f"{key}: {value}" for key, value in scene.notes.items()),
-                ]
-            )
+    heading = "sensor,time,relative_orbit,cloud_cover,state,why,products,notes"
+    rows = []
+    for outcome in outcomes:
+        scene = outcome.scene
+        rows.append(
+            [
+                scene.sensor,
+                scene.time.astype("datetime64[s]"),
+                "" if scene.relative_orbit is None else scene.relative_orbit,
+                "" if scene.cloud_cover is None else f"{scene.cloud_cover:.1f}",
+                outcome.state,
+                outcome.why,
+                " ".join(scene.products),
+                "; ".join(f"{key}: {value}" for key, value in scene.notes.items()),
+            ]
+        )
+    write_csv(path, heading.split(","), rows, line_end="\r\n")
 
 
 def manifest_of(cube: Path) -> Path:

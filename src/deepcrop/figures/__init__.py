@@ -1,11 +1,20 @@
-"""Pictures for papers and reports; every function takes what it draws and returns a Figure.
+"""Draw figures for papers and reports: maps of dates, counts and differences, time series.
 
-A :class:`matplotlib.figure.Figure` from here belongs to no window and no global state; write it
-with `save`. Colours can be told apart by colour-blind readers, axes and colour bars carry calendar
-dates, and whatever was simulated says so in the picture.
+Every function takes arrays and returns a :class:`matplotlib.figure.Figure` without a window or
+global state; write it with `save`. Colours are distinguishable for colour-blind readers, axes and
+colour bars have calendar dates, and figures of simulated data say so.
 
-`maps` draws one map on a page, `series` one time series, `results` the figures of a finished map,
-`comparison` those of methods against cameras.
+Examples
+--------
+>>> import numpy as np
+>>> from deepcrop.figures import stage_map
+>>> days = np.full((40, 60), 105.0)  # 16 April
+>>> days[:, 30:] = 120.0  # 1 May
+>>> figure = stage_map(
+...     days, year=2018, stage="sos50", resolution=10.0, simulated=True, title="Two fields"
+... )
+>>> figure.get_size_inches().round(1).tolist()
+[7.4, 7.5]
 """
 
 from deepcrop.figures.maps import count_classes, count_map, stage_map, truth_comparison

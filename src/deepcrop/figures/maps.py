@@ -1,4 +1,4 @@
-"""One map on a page: dates of a stage, counts, known dates beside mapped ones.
+"""Draw one map on a page: dates of a stage, counts, known dates beside mapped dates.
 
 Pages are laid out in inches around the map, so that regions of any shape keep square pixels and
 nothing covers the data.
@@ -7,15 +7,12 @@ nothing covers the data.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from deepcrop.figures.page import INK, Page
 from deepcrop.figures.style import (
@@ -36,12 +33,19 @@ from deepcrop.figures.style import (
 )
 from deepcrop.stages import TITLES
 
-_COLUMN = 1.75  # inches: the legend's column beside a tall map
-_WIDE = 1.25  # a map this much wider than tall has its legend below
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+_LEGEND_WIDTH = 1.75  # inches: legend beside a tall map
+_WIDE = 1.25  # width by height from which the legend is below the map
 
 
 def stage_map(
-    days: NDArray,
+    days: NDArray[Any],
     *,
     year: int,
     stage: str,
@@ -51,7 +55,7 @@ def stage_map(
     season: int = 1,
     left_out: float = 0.0,
 ) -> Figure:
-    """Map of the dates of one stage, with a scale bar and a legend that counts pixels by date.
+    """Draw the dates of one stage, with a scale bar and a histogram as legend.
 
     Parameters
     ----------
@@ -60,17 +64,17 @@ def stage_map(
     year : int
         Year the day numbers refer to.
     stage : str
-        One of ``layers.TITLES``.
+        One of ``deepcrop.stages.CALENDAR``.
     resolution : float
-        Side of a pixel of ``days`` in metres, after any decimation.
+        Side of a pixel of ``days``, metres; after decimation if there was any.
     simulated : bool
-        Whether the observations were simulated; the picture then says so.
+        Whether the observations were simulated; the figure then says so.
     title : str
-        Name of the region and whatever else the reader should know.
+        Name of the region, and any text for the line below the heading.
     season : int
         1 for the first season of the year, 2 for the second.
     left_out : float
-        Share of the pixels that mask or parcels leave out; they have no date either.
+        Share of the pixels that were not mapped (mask, parcels); they have no date either.
     """
     values = known_days(days)
     heading = TITLES[stage]
@@ -120,7 +124,7 @@ def stage_map(
 
 
 def count_map(
-    counts: NDArray,
+    counts: NDArray[Any],
     *,
     heading: str,
     resolution: float,
@@ -129,20 +133,20 @@ def count_map(
     nodata: int | None = None,
     top: int | None = None,
 ) -> Figure:
-    """Map of small numbers (seasons, observations, percent) in at most eight classes; 0 is grey.
+    """Draw counts (seasons, observations, percent) in at most eight classes; 0 is grey.
 
     Parameters
     ----------
     counts : ndarray of int, 2-D
-        The numbers.
+        The counts.
     heading : str
-        What is counted.
+        Name of what is counted.
     resolution, simulated, title
         As for `stage_map`.
     nodata : int, optional
-        Stands for "nothing known".
+        Value of pixels without data.
     top : int, optional
-        Largest number there can be, as 100 for percent.
+        Largest possible value, for example 100 for percent.
     """
     counts = np.asarray(counts)
     known = counts != nodata if nodata is not None else np.ones(counts.shape, bool)
@@ -181,8 +185,8 @@ def count_map(
 
 
 def truth_comparison(
-    truth_days: NDArray,
-    mapped_days: NDArray,
+    truth_days: NDArray[Any],
+    mapped_days: NDArray[Any],
     *,
     year: int,
     stage: str,
@@ -190,14 +194,14 @@ def truth_comparison(
     title: str,
     simulated: bool = True,
 ) -> Figure:
-    """Known dates, mapped dates and their difference, with mean absolute error and bias.
+    """Draw known dates, mapped dates and their difference, with mean absolute error and bias.
 
     Parameters
     ----------
     truth_days, mapped_days : ndarray, 2-D
         Day numbers of one grid; NaN or 32767 where there is no date.
     year, stage, resolution, title, simulated
-        As for `stage_map`. A known truth is nearly always a simulated one.
+        As for `stage_map`. True dates are nearly always simulated.
     """
     truth, mapped = known_days(truth_days), known_days(mapped_days)
     if truth.shape != mapped.shape:
@@ -205,7 +209,7 @@ def truth_comparison(
     error = mapped - truth
     both = error[np.isfinite(error)]
     rows, cols = truth.shape
-    # Panels go side by side, or one below the other where the region is a wide strip.
+    # Panels are side by side; one below the other if the region is a wide strip.
     stacked = cols > 2.5 * rows
     gap, caption = 0.2, 0.27
     if stacked:
@@ -269,7 +273,7 @@ def truth_comparison(
 
 
 def count_classes(low: int, high: int) -> tuple[list[int], list[str]]:
-    """Lower edges and labels of at most eight classes of whole numbers from ``low`` to ``high``."""
+    """Return lower edges and labels of at most eight classes of integers from low to high."""
     sizes = (factor * 10**power for power in range(9) for factor in (1, 2, 5))
     size = next(size for size in sizes if high // size - low // size < 8)
     edges = list(range(low // size * size, high + 1, size))
@@ -280,7 +284,7 @@ def count_classes(low: int, high: int) -> tuple[list[int], list[str]]:
 
 @dataclass(frozen=True)
 class _Box:
-    """A rectangle on the paper, inches."""
+    """A rectangle on the page, inches."""
 
     left: float
     bottom: float
@@ -289,16 +293,16 @@ class _Box:
 
 
 class MapPage(Page):
-    """A page with one map; scale bar and legend below a wide map, beside a tall one.
+    """A page with one map; scale bar and legend are below a wide map, beside a tall one.
 
     Attributes
     ----------
     map : Axes
-        Where the map goes.
+        Axes of the map.
     wide : bool
-        Whether the legend lies below.
+        Whether the legend is below the map.
     legend : _Box
-        Room for the legend.
+        Space of the legend.
     """
 
     def __init__(
@@ -323,10 +327,10 @@ class MapPage(Page):
         else:
             width, height = max(MAP * cols / rows, THIN), MAP
             gap = 0.25
-            super().__init__(width + gap + _COLUMN, height, 0, heading, title, simulated)
+            super().__init__(width + gap + _LEGEND_WIDTH, height, 0, heading, title, simulated)
             map_bottom = self.bottom
             left = self.left + width + gap
-            self.legend = _Box(left, self.bottom + 1.0, _COLUMN, height - 1.3)
+            self.legend = _Box(left, self.bottom + 1.0, _LEGEND_WIDTH, height - 1.3)
             self._bar = left, self.bottom + 0.02
             self._key = left, self.bottom + 0.6
         self._map_width = width
@@ -338,7 +342,7 @@ class MapPage(Page):
         self.scale_bar(left, bottom, resolution * self._columns / self._map_width, 1.35)
 
     def keys(self, entries: Sequence[tuple[str, str]]) -> None:
-        """Coloured squares with a word each, right of the scale bar or above it."""
+        """Draw coloured squares with labels, right of the scale bar or above it."""
         x, y = self._key
         for colour, words in entries:
             if self.wide:
@@ -354,14 +358,14 @@ class MapPage(Page):
 
 def _histogram(
     axes: Axes,
-    days: NDArray,
+    days: NDArray[Any],
     first: int,
     last: int,
     cmap: Colormap,
     norm: Normalize,
     upright: bool,
 ) -> int:
-    """Bars in the colours of the map, along the legend; returns the days in one bar."""
+    """Draw a histogram in the colours of the map; return the days per bar."""
     span = math.ceil((last - first) / 100)
     edges = np.arange(first, last + span, span) - 0.5
     counts, _ = np.histogram(days, edges)

@@ -1,32 +1,36 @@
-"""The page that pictures are drawn on, in inches: heading, body, room for a legend, words, keys."""
+"""Lay out a figure in inches: heading, body, legend, text, keys, scale bar."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 DPI = 200
 EDGE = 0.2
-"""Inches between the paper's edge and anything."""
+"""Margin of a page, inches."""
 INK = "#222222"
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 WARNING = "#a50f15"
 
 
 class Page:
-    """A page measured in inches: heading on top, a body, room for a legend at the bottom."""
+    """A page in inches: heading at the top, a body, space for a legend at the bottom."""
 
     def __init__(
         self, width: float, body: float, foot: float, heading: str, title: str, simulated: bool
     ) -> None:
-        # Lines are broken by a cautious count of characters per inch of the bundled font.
+        # Lines are wrapped at a safe number of characters per inch of the bundled font.
         lines = textwrap.wrap(heading, max(int(width * 9.2), 12))
         small = textwrap.wrap(title, max(int(width * 12), 16))
         head = 0.24 * len(lines) + 0.18 * len(small) + (0.34 if simulated else 0.1)
@@ -34,7 +38,7 @@ class Page:
         self.top = EDGE + foot + body
         self.width, self.height = width + 2 * EDGE, self.top + head + EDGE
         self.figure = Figure(figsize=(self.width, self.height), dpi=DPI)
-        # One set of axes over the whole page, in inches, carries all text and keys.
+        # Text and keys are drawn in one set of axes over the whole page, in inches.
         self._paper = self.figure.add_axes(
             (0, 0, 1, 1), xlim=(0, self.width), ylim=(0, self.height)
         )
@@ -58,12 +62,14 @@ class Page:
                 bbox={"boxstyle": "square,pad=0.25", "facecolor": WARNING, "edgecolor": "none"},
             )
 
-    def place(self, left: float, bottom: float, width: float, height: float) -> tuple:
-        """Inches to the figure's own fractions."""
+    def place(
+        self, left: float, bottom: float, width: float, height: float
+    ) -> tuple[float, float, float, float]:
+        """Convert a rectangle from inches to fractions of the figure."""
         return left / self.width, bottom / self.height, width / self.width, height / self.height
 
     def axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
-        """Axes without ticks."""
+        """Add axes without ticks."""
         axes = self.figure.add_axes(self.place(left, bottom, width, height))
         axes.set_xticks([])
         axes.set_yticks([])
@@ -72,7 +78,7 @@ class Page:
         return axes
 
     def chart(self, left: float, bottom: float, width: float, height: float) -> Axes:
-        """Axes with ticks, open above and on the right."""
+        """Add axes with ticks, without lines at the top and on the right."""
         axes = self.figure.add_axes(self.place(left, bottom, width, height))
         axes.set_axisbelow(True)
         for spine in axes.spines.values():
@@ -93,7 +99,7 @@ class Page:
         weight: str = "normal",
         colour: str = INK,
     ) -> None:
-        """Text at a place; dollar signs are just dollar signs."""
+        """Write text; dollar signs are not taken for formulas."""
         self._paper.text(
             x,
             y,
@@ -117,7 +123,7 @@ class Page:
         self._paper.plot(xs, ys, color=colour, linewidth=0.6, scalex=False, scaley=False)
 
     def scale_bar(self, left: float, bottom: float, metres_per_inch: float, longest: float) -> None:
-        """Draw a bar of round length, at most ``longest`` inches, its ends labelled above."""
+        """Draw a scale bar of round length, at most ``longest`` inches, labelled above."""
         length = scale_length(longest * metres_per_inch)
         width = length / metres_per_inch
         self.patch(left, bottom, width / 2, 0.06, INK)
@@ -128,15 +134,15 @@ class Page:
 
 
 def scale_length(longest: float) -> float:
-    """Largest round length (1, 2 or 5 times a power of ten) that is not above ``longest``."""
+    """Return the largest round length (1, 2 or 5 times 10^n) up to ``longest``."""
     power = 10.0 ** math.floor(math.log10(longest))
     return next(factor * power for factor in (5, 2, 1) if factor * power <= longest * (1 + 1e-9))
 
 
-def spread(places: Sequence[float], width: float, low: float, high: float) -> NDArray:
-    """Move sorted places as little as needed to stand ``width`` apart within the limits."""
+def spread(places: Sequence[float], width: float, low: float, high: float) -> NDArray[np.float64]:
+    """Move sorted places as little as needed to be ``width`` apart, within limits."""
     moved = np.array(places, dtype=float)
-    for _ in range(200):  # neighbours push each other apart; converges long before
+    for _ in range(200):  # neighbours push each other apart; converges in fewer steps
         for i in range(moved.size - 1):
             overlap = max(width - (moved[i + 1] - moved[i]), 0)
             moved[i : i + 2] += -overlap / 2, overlap / 2

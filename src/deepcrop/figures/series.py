@@ -1,12 +1,10 @@
-"""One time series and the dates read off it."""
+"""Draw one time series with its smoothed curve and dates."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
 from deepcrop.figures.page import INK, Page, spread
 from deepcrop.figures.style import (
@@ -22,6 +20,12 @@ from deepcrop.figures.style import (
 )
 from deepcrop.stages import to_dates
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
+
 
 def series_figure(
     days: ArrayLike,
@@ -36,14 +40,14 @@ def series_figure(
     simulated: bool,
     label: str = "NDVI",
 ) -> Figure:
-    """One time series: observations, the smoothed curve, and the dates read from it.
+    """Draw observations, the smoothed curve and its dates.
 
     Parameters
     ----------
     days, values : array_like, 1-D
         Day numbers and values of all observations; NaN values are left out.
     kept : array_like of bool, 1-D
-        Which of them the curve was drawn through; the others are shown hollow.
+        Which observations the curve was fitted to; the others are drawn hollow.
     smooth_days, smooth_values : array_like, 1-D
         The smoothed curve.
     stage_days : mapping
@@ -51,11 +55,11 @@ def series_figure(
     year : int
         Year the day numbers refer to.
     title : str
-        What is shown.
+        Heading of the figure.
     simulated : bool
-        Whether the observations were simulated; the picture then says so.
+        Whether the observations were simulated; the figure then says so.
     label : str
-        Name of the values.
+        Name of the values, on the axis.
     """
     days, values = np.asarray(days, float), np.asarray(values, float)
     use = np.asarray(kept, bool)

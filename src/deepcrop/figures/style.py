@@ -1,29 +1,33 @@
-"""What all pictures share: colours, calendar dates on axes and colour bars, words for numbers."""
+"""Colours (the only palette of the package), calendar dates on axes, text for numbers."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, Normalize
-from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
-from numpy.typing import ArrayLike, NDArray
 
 from deepcrop.figures.page import DPI, INK, MONTHS, WARNING
 from deepcrop.stages import NO_DAY, to_dates
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap, Normalize
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike, NDArray
+
 LONG_SIDE = 1400
-"""Pixels on the long side of a map that are worth handing over: one per pixel of the picture."""
+"""Pixels of a figure on the long side of a map; more pixels of the raster are not visible."""
 
 MAP = LONG_SIDE / DPI  # inches on the long side of a map
-INSET = 0.25  # inches: room for the labels at the ends of a colour bar
-THIN = 0.1  # inches: even the thinnest map can be seen
+INSET = 0.25  # inches: space for the labels at the ends of a colour bar
+THIN = 0.1  # inches: smallest width or height of a map
 
 GREY = "#d9d9d9"
-DARK_GREY = "#a6a6a6"  # missing differences: no difference is nearly white
+DARK_GREY = "#a6a6a6"  # missing differences: a difference of 0 is nearly white
 GRID = "#e6e6e6"
 GOOD, BAD = "#00694d", WARNING
 """Accepted and rejected."""
@@ -91,12 +95,12 @@ COLORMAPS = {
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a picture as PNG."""
+    """Write a figure as PNG."""
     figure.savefig(path, dpi=DPI, format="png", facecolor="white")
 
 
-def date_range(days: NDArray, year: int) -> tuple[int, int]:
-    """Day numbers of the half-months that enclose the 2nd to 98th percentile of ``days``."""
+def date_range(days: NDArray[Any], year: int) -> tuple[int, int]:
+    """Return the half-months that enclose the 2nd to 98th percentile of ``days``, as days."""
     low, high = np.percentile(days, (2, 98))
     halves = _half_months(low, high, year)
     first = int(halves[halves <= low].max())
@@ -104,11 +108,11 @@ def date_range(days: NDArray, year: int) -> tuple[int, int]:
     return first, last
 
 
-def date_ticks(first: float, last: float, year: int, most: int) -> tuple[NDArray, list[str]]:
-    """At most ``most`` day numbers in a range to label, and the labels.
+def date_ticks(first: float, last: float, year: int, most: int) -> tuple[NDArray[Any], list[str]]:
+    """Return at most ``most`` day numbers of a range as ticks, and their labels.
 
-    They are the 1st and 16th of months, or the 1st of every month, second month and so on. The
-    year is written where it is not ``year``.
+    Ticks are the 1st and 16th of months, or the 1st of every month, every second month and so on.
+    A label has the year if it is not ``year``.
     """
     halves = _half_months(first, last, year)
     halves = halves[(halves >= first) & (halves <= last)]
@@ -126,14 +130,14 @@ def date_ticks(first: float, last: float, year: int, most: int) -> tuple[NDArray
 
 def date_strip(
     axes: Axes,
-    days: NDArray,
+    days: NDArray[Any],
     first: int,
     last: int,
     year: int,
     cmap: Colormap,
     upright: bool,
 ) -> None:
-    """Colour bar of dates."""
+    """Draw a colour bar of dates."""
     value_strip(axes, days, first, last, cmap, upright)
     if upright:
         date_axis(axes, first, last, year)
@@ -142,16 +146,16 @@ def date_strip(
 
 
 def date_axis(axes: Axes, first: float, last: float, year: int) -> None:
-    """Label a horizontal axis, the year below the day so that labels stay narrow."""
+    """Label a horizontal axis with dates; the year is below the day, to keep labels narrow."""
     width = axes.bbox.width / DPI
     ticks, labels = date_ticks(first, last, year, most=max(int(width / 0.62), 2))
     axes.set_xticks(ticks, ["\n".join(label.rsplit(" ", label.count(" ") - 1)) for label in labels])
 
 
 def value_strip(
-    axes: Axes, values: NDArray, first: float, last: float, cmap: Colormap, upright: bool
+    axes: Axes, values: NDArray[Any], first: float, last: float, cmap: Colormap, upright: bool
 ) -> None:
-    """Colour bar, pointed at the ends beyond which there are values."""
+    """Draw a colour bar; an end is pointed if there are values beyond it."""
     ramp = np.linspace(first, last, 256)[np.newaxis]
     axes.imshow(
         ramp if upright else ramp.T,
@@ -187,13 +191,13 @@ def value_strip(
         axes.tick_params(axis="y", labelsize=8, color=INK, labelcolor=INK, width=0.6)
 
 
-def show(axes: Axes, values: NDArray, cmap: Colormap, norm: Normalize) -> None:
-    """Draw a map; NaN gets the colour of what is missing."""
+def show(axes: Axes, values: NDArray[Any], cmap: Colormap, norm: Normalize) -> None:
+    """Draw a map; NaN has the colour for missing values."""
     axes.imshow(np.ma.masked_invalid(values), cmap=cmap, norm=norm, interpolation="nearest")
 
 
 def known_days(days: ArrayLike) -> NDArray[np.float64]:
-    """Day numbers with NaN where there is none."""
+    """Return day numbers as float, NaN where there is no date."""
     values = np.asarray(days, dtype=np.float64)
     return np.where(values == NO_DAY, np.nan, values)
 
@@ -213,7 +217,7 @@ def layer_colours(kind: str) -> Colormap:
 
 
 def _half_months(low: float, high: float, year: int) -> NDArray[np.int64]:
-    """Day numbers of all 1sts and 16ths from before ``low`` to after ``high``."""
+    """Return the day numbers of all 1sts and 16ths from before ``low`` to after ``high``."""
     start = np.datetime64(f"{year:04d}-01-01", "D")
     ends = to_dates([low, high], year).astype("datetime64[M]")
     months = np.arange(ends[0] - 1, ends[1] + 3).astype("datetime64[D]")
@@ -221,20 +225,20 @@ def _half_months(low: float, high: float, year: int) -> NDArray[np.int64]:
 
 
 def date_label(date: np.datetime64, year: int) -> str:
-    """Day and month, with the year where it is another than the target year."""
+    """Return day and month, with the year if it is not the target year."""
     text = str(date)
     words = f"{int(text[-2:])} {MONTHS[int(text[-5:-3]) - 1]}"
     return words if int(text[:-6]) == year else f"{words} {int(text[:-6])}"
 
 
 def stage_label(name: str) -> str:
-    """``sos20_season2`` becomes ``SOS20 (2)``."""
+    """Return ``SOS20 (2)`` for ``sos20_season2``."""
     stage, _, season = name.partition("_season")
     return stage.upper() + (f" ({season})" if season else "")
 
 
 def percent(share: float) -> str:
-    """Whole percent that never hides a few pixels nor claims all."""
+    """Return whole percent; small shares are "<1 %", nearly complete ones ">99 %"."""
     if 0 < share < 0.01:
         return "<1 %"
     if 0.99 < share < 1:
@@ -243,5 +247,5 @@ def percent(share: float) -> str:
 
 
 def signed(value: float) -> str:
-    """One decimal with its sign, a real minus."""
+    """Return one decimal with its sign (U+2212 for minus)."""
     return f"{value:+.1f}".replace("-", "−")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from deepcrop.products.cog import crs_name, windows
 from deepcrop.products.histograms import crop_names, weighted_quantile
 from deepcrop.products.layers import Layer, describe
 from deepcrop.stages import to_dates
+from deepcrop.storage.files import write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -172,12 +172,8 @@ def write_fields(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with (out / "fields.csv").open("w", newline="", encoding="utf-8") as file:
-        if simulated:
-            file.write("# SIMULATED DATA\n")
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(table)
-        writer.writerows(zip(*table.values(), strict=True))
+    rows = zip(*table.values(), strict=True)
+    write_csv(out / "fields.csv", list(table), rows, simulated=simulated)
     columns = {name: pa.array(values) for name, values in table.items()}
     columns["geometry"] = pa.array(shapely.to_wkb(geometry).tolist(), pa.binary())
     column = {

@@ -6,7 +6,6 @@ differences of the methods by latitude, for all pixels and crop by crop.
 
 from __future__ import annotations
 
-import csv
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from deepcrop.products.histograms import BANDS, Groups, by_crop, first_value, summarise_spread
 from deepcrop.products.layers import DIFFERENCE, METHODS, Layer, describe
 from deepcrop.stages import to_dates
-from deepcrop.storage.files import write_json
+from deepcrop.storage.files import write_csv, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -96,11 +95,8 @@ def _row(layer: Layer, histogram: NDArray[np.int64], year: int) -> dict[str, Any
 
 def write(out: Path, rows: list[dict[str, Any]], simulated: bool) -> None:
     """Write ``landscape.csv`` and ``landscape.json``."""
-    with (out / "landscape.csv").open("w", newline="", encoding="utf-8") as file:
-        if simulated:
-            file.write("# SIMULATED DATA\n")
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    columns = list(rows[0])
+    cells = ([row[name] for name in columns] for row in rows)
+    write_csv(out / "landscape.csv", columns, cells, simulated=simulated)
     content: Mapping[str, Any] = {"simulated": simulated, "rows": rows}
     write_json(out / "landscape.json", content)

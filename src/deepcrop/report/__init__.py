@@ -1,4 +1,4 @@
-"""A finished map as one page to read."""
+"""Write the report of a finished map: one HTML page with its figures."""
 
 from deepcrop.report.map_report import report
 

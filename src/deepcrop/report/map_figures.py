@@ -1,26 +1,23 @@
-"""Figures of a finished map: scenes, stages by method, differences, histograms, crops, quality.
+"""Draw the figures of a map: scenes, stages by method, differences, histograms, crops, quality.
 
-Letters in brackets are the panels, numbers those of the paper's figures that they follow. Rasters
-are read from their overviews, at most `LONG_SIDE` pixels on the long side of the region; numbers
-written in a picture are those of all pixels, from the summary.
+Numbers in brackets are the figures of the paper that each function follows. Rasters are read from
+their overviews, at most `LONG_SIDE` pixels on the long side of the region; numbers written in a
+figure are of all pixels, from the summary.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import matplotlib.ticker
 import numpy as np
 import rasterio
-from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, Normalize
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from numpy.typing import NDArray
 
 from deepcrop.figures.page import INK, Page
 from deepcrop.figures.style import (
@@ -42,10 +39,18 @@ from deepcrop.figures.style import (
     show,
     value_strip,
 )
-from deepcrop.products.results import Result, ResultLayer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from deepcrop.products.results import Result, ResultLayer
 
 METHODS = {"curve": "NDVI curve", "deepcrop": "Deep-CroP"}
-"""Methods as the figures call them."""
+"""Names of the methods in figures."""
 
 ORDER = ("sos20", "eos20", "sos50", "eos50")
 """Stages in the order of the paper's panels."""
@@ -54,34 +59,36 @@ _WIDTH = 7.4  # inches of a page
 _GAP = 0.3  # inches between panels
 _CAPTION = 0.24  # inches above a panel
 _LEGEND = 0.56  # inches below a panel
-_LIMIT = 30  # days: differences beyond have the last colour
-_MOST_CROPS = 8
-_LEAST_SHARE = 0.005  # of the pixels that have a crop, below which a crop is not drawn
+_LIMIT = 30  # days: larger differences have the end colour
+_MAX_CROPS = 8
+_MIN_SHARE = 0.005  # of the pixels that have a crop: rarer crops are not drawn
 
 
 # Reading -----------------------------------------------------------------------------------------
 
 
 def read(layer: ResultLayer, result: Result) -> NDArray[np.float64]:
-    """Values of a layer at the size of a picture, NaN where nothing is known."""
+    """Read a layer at the size of a figure, NaN where there is no data."""
     values = _raw(layer, result).astype(np.float64)
     return values if layer.nodata is None else np.where(values == layer.nodata, np.nan, values)
 
 
-def _raw(layer: ResultLayer, result: Result) -> NDArray:
+def _raw(layer: ResultLayer, result: Result) -> NDArray[Any]:
     shrink = max(1.0, max(result.grid.shape) / LONG_SIDE)
     shape = tuple(max(round(side / shrink), 1) for side in result.grid.shape)
     with rasterio.open(layer.path) as file:
-        return file.read(1, out_shape=shape)  # nearest: dates are never averaged across fields
+        # Nearest neighbour: dates of different fields are never averaged.
+        values: NDArray[Any] = file.read(1, out_shape=shape)
+    return values
 
 
 def _layer(
     result: Result, method: str, kind: str, stage: str, season: int, part: str | None = None
 ) -> ResultLayer | None:
     found = [
-        one
-        for one in result.find(method=method, kind=kind, stage=stage, season=season)
-        if part is None or one.part == part
+        layer
+        for layer in result.find(method=method, kind=kind, stage=stage, season=season)
+        if part is None or layer.part == part
     ]
     return found[0] if found else None
 
@@ -96,7 +103,7 @@ def _crops(result: Result) -> ResultLayer | None:
 
 @dataclass(frozen=True)
 class _Panel:
-    """Where a map of a page lies, and how wide its column is, inches."""
+    """Place of a map on a page, and width of its column, inches."""
 
     left: float
     bottom: float
@@ -136,28 +143,28 @@ def _panel_page(
 
 
 def _caption(page: Page, panel: _Panel, number: int | None, name: str, right: str = "") -> None:
-    """Write a panel's letter and name above it, and a few words at the right."""
+    """Write letter and name of a panel above it, and a short text at the right."""
     y = panel.bottom + panel.height + 0.11
     words = name if number is None else f"{'abcdefghij'[number]}  {name}"
     page.text(panel.left, y, words, size=9, weight="bold")
     page.text(panel.left + panel.room, y, right, size=7.5, ha="right")
 
 
-def _draw(page: Page, panel: _Panel, values: NDArray, cmap: Colormap, norm: Normalize) -> None:
+def _draw(page: Page, panel: _Panel, values: NDArray[Any], cmap: Colormap, norm: Normalize) -> None:
     axes = page.axes(panel.left, panel.bottom, panel.width, panel.height)
     show(axes, values, cmap, norm)
     axes.set_aspect("auto")
 
 
 def _bar(page: Page, panel: _Panel) -> Axes:
-    """Room of a panel's colour bar."""
+    """Create the axes of a panel's colour bar."""
     return page.axes(panel.left + INSET, panel.bottom - 0.2, panel.room - 2 * INSET, 0.12)
 
 
 def _number_bar(
     page: Page,
     panel: _Panel,
-    values: NDArray,
+    values: NDArray[Any],
     first: float,
     last: float,
     cmap: Colormap,
@@ -172,7 +179,7 @@ def _number_bar(
 
 
 def _missing(page: Page, words: str, colour: str = GREY) -> None:
-    """Say what grey means, at the foot of the page."""
+    """Write the meaning of grey at the foot of the page."""
     right = page.left + _WIDTH
     page.text(right, page.bottom + 0.06, words, ha="right", size=7.5)
     page.patch(right - 0.056 * len(words) - 0.32, page.bottom - 0.01, 0.2, 0.14, colour)
@@ -181,38 +188,38 @@ def _missing(page: Page, words: str, colour: str = GREY) -> None:
 # Scenes over time (4) ----------------------------------------------------------------------------
 
 
-def scenes(result: Result, seen: Mapping[str, Sequence[tuple[np.datetime64, float]]]) -> Figure:
-    """When the satellites passed, and how much of the region each scene shows (Fig. 4).
+def scenes(result: Result, shares: Mapping[str, Sequence[tuple[np.datetime64, float]]]) -> Figure:
+    """Draw the date of each scene, and the share of the region with clear pixels (Fig. 4).
 
     Parameters
     ----------
     result : Result
-    seen : mapping
-        For "optical" and "sar" the date of each scene and the share of pixels it shows.
+    shares : mapping
+        For "optical" and "sar" the date of each scene and its share of pixels with data.
     """
     names = {"optical": "optical (Sentinel-2)", "sar": "radar (Sentinel-1)"}
     colours = {"optical": SERIES_COLOURS["optical"], "sar": SERIES_COLOURS["vv"]}
     height, gap = 0.75, 0.68
     page = Page(
         _WIDTH,
-        len(seen) * (height + gap) - 0.05,
+        len(shares) * (height + gap) - 0.05,
         0,
-        f"Scenes that were read for {result.year}",
-        f"{result.title} · height: share of the region in clear sight",
+        f"Scenes read for {result.year}",
+        f"{result.title} · height: share of the region with clear pixels",
         result.simulated,
     )
     start = np.datetime64(f"{result.year:04d}-01-01", "D")
     days = {
-        name: np.array([(date.astype("datetime64[D]") - start).astype(int) for date, _ in some])
-        for name, some in seen.items()
+        name: np.array([(date.astype("datetime64[D]") - start).astype(int) for date, _ in scenes])
+        for name, scenes in shares.items()
     }
-    every = np.concatenate(list(days.values()))
-    first, last = float(every.min()) - 6, float(every.max()) + 6
-    for k, (name, some) in enumerate(seen.items()):
+    all_days = np.concatenate(list(days.values()))
+    first, last = float(all_days.min()) - 6, float(all_days.max()) + 6
+    for k, (name, scenes) in enumerate(shares.items()):
         bottom = page.top - (k + 1) * (height + gap) + gap - 0.27
         axes = page.axes(page.left + 0.4, bottom, _WIDTH - 0.6, height)
         _plain(axes)
-        share = np.array([share for _, share in some])
+        share = np.array([share for _, share in scenes])
         axes.set_xlim(first, last)
         axes.set_ylim(0, 1.05)
         axes.vlines(days[name], 0, share, color=colours[name], lw=1.6)
@@ -226,7 +233,7 @@ def scenes(result: Result, seen: Mapping[str, Sequence[tuple[np.datetime64, floa
         page.text(
             page.left + _WIDTH - 0.2,
             bottom + height + 0.1,
-            f"{len(some)} scenes, {int((share > 0).sum())} of any use",
+            f"{len(scenes)} scenes, {int((share > 0).sum())} usable",
             size=7.5,
             ha="right",
         )
@@ -239,7 +246,7 @@ def scenes(result: Result, seen: Mapping[str, Sequence[tuple[np.datetime64, floa
 def stage_maps(result: Result, method: str, season: int = 1) -> Figure:
     """Draw the four stages by one method (Figs. 12, 13, 15, 16).
 
-    The colours of a stage mean the same dates in the figure of each method.
+    Equal colours of a stage are equal dates in the figures of both methods.
     """
     title = f"Dates by {METHODS[method]}, {_season(result, season)}"
     page, panels = _panel_page(result, len(ORDER), title)
@@ -262,7 +269,7 @@ def stage_maps(result: Result, method: str, season: int = 1) -> Figure:
 
 
 def _common_range(result: Result, stage: str, season: int) -> tuple[int, int]:
-    """Dates between which the colours of a stage run, the same for every method."""
+    """Return the range of dates of the colours of a stage, the same for both methods."""
     found = [
         read(layer, result)
         for method in result.methods
@@ -276,9 +283,9 @@ def _common_range(result: Result, stage: str, season: int) -> tuple[int, int]:
 
 
 def difference_maps(result: Result, season: int = 1) -> Figure:
-    """Deep-CroP less curve for the four stages, and crop types where known (Figs. 14, 17)."""
+    """Draw Deep-CroP minus curve for the four stages, and crop types if known (Figs. 14, 17)."""
     crops = _crops(result)
-    title = f"Deep-CroP less NDVI curve, days, {_season(result, season)}"
+    title = f"Deep-CroP minus NDVI curve, days, {_season(result, season)}"
     page, panels = _panel_page(
         result, len(ORDER) + (crops is not None), title, "negative: Deep-CroP is earlier"
     )
@@ -297,7 +304,7 @@ def difference_maps(result: Result, season: int = 1) -> Figure:
         _caption(page, panel, k, stage.upper(), words)
     if crops is not None:
         _crop_panel(page, panels[-1], len(ORDER), crops, result)
-    _missing(page, "a method gives no date", DARK_GREY)
+    _missing(page, "no date by one of the methods", DARK_GREY)
     return page.figure
 
 
@@ -315,7 +322,7 @@ def _crop_panel(
     norm = BoundaryNorm(np.arange(-0.5, max(len(names), 1) + 0.5), max(len(names), 1))
     _draw(page, panel, index, cmap, norm)
     _caption(page, panel, number, "crop type", "grey: other or unknown")
-    # Beside the map where there is room, as in a page of two columns.
+    # The legend is beside the map on a page of two columns, else below it.
     beside = panel.room < 0.6 * _WIDTH
     x, y = (
         (panel.left + panel.room + _GAP, panel.bottom + panel.height)
@@ -341,7 +348,7 @@ def _crop_panel(
 
 
 def crop_map(result: Result) -> Figure | None:
-    """Map of the main crops; None where the map has no crop types."""
+    """Draw the main crops; None if the map has no crop types."""
     layer = _crops(result)
     if layer is None:
         return None
@@ -351,34 +358,37 @@ def crop_map(result: Result) -> Figure | None:
 
 
 def main_crops(result: Result) -> list[tuple[str, list[int], str]]:
-    """Name, codes and colour of the crops that cover most of a map, the largest first.
+    """Return name, codes and colour of the main crops, the largest first.
 
-    At most eight, each of more than half a percent of the pixels that have a crop.
+    At most eight, each with more than half a percent of the pixels that have a crop.
     """
     layer = _crops(result)
     if layer is None:
         return []
     codes = _raw(layer, result)
     values, counts = np.unique(codes[codes != (layer.nodata or 0)], return_counts=True)
-    number = dict(zip(values.tolist(), counts.tolist(), strict=True))
-    together: dict[str, list[int]] = {}
-    given: dict[str, str] = {}
-    for one in layer.classes:
-        if number.get(one.value, 0):
-            together.setdefault(one.name.replace("_", " "), []).append(one.value)
-            given.setdefault(one.name.replace("_", " "), one.colour)
-    total = max(sum(number.values()), 1)
-    sizes = {name: sum(number[code] for code in codes) for name, codes in together.items()}
-    names = sorted(together, key=lambda name: -sizes[name])
-    names = [name for name in names if sizes[name] > _LEAST_SHARE * total][:_MOST_CROPS]
-    return [(name, together[name], given[name] or CLASS_COLOURS[k]) for k, name in enumerate(names)]
+    pixels = dict(zip(values.tolist(), counts.tolist(), strict=True))
+    codes_of: dict[str, list[int]] = {}  # several codes may share a name
+    colour_of: dict[str, str] = {}
+    for crop in layer.classes:
+        if pixels.get(crop.value, 0):
+            name = crop.name.replace("_", " ")
+            codes_of.setdefault(name, []).append(crop.value)
+            colour_of.setdefault(name, crop.colour)
+    total = max(sum(pixels.values()), 1)
+    sizes = {name: sum(pixels[code] for code in codes) for name, codes in codes_of.items()}
+    names = sorted(codes_of, key=lambda name: -sizes[name])
+    names = [name for name in names if sizes[name] > _MIN_SHARE * total][:_MAX_CROPS]
+    return [
+        (name, codes_of[name], colour_of[name] or CLASS_COLOURS[k]) for k, name in enumerate(names)
+    ]
 
 
 # Histograms --------------------------------------------------------------------------------------
 
 
 def histograms(result: Result, season: int = 1) -> Figure:
-    """Share of the pixels by date, for the four stages and every method."""
+    """Draw the share of pixels by date, for the four stages and all methods."""
     span, height, gap = 5, 1.25, 0.72
     width = (_WIDTH - 0.55 - 0.55) / 2
     page = Page(
@@ -440,14 +450,14 @@ def _method_legend(page: Page, result: Result) -> None:
 
 
 def by_crop(result: Result, season: int = 1) -> Figure | None:
-    """Dates by main crop and method, of the pixels that every method dates (Fig. 22).
+    """Draw the dates by main crop and method, of pixels dated by all methods (Fig. 22).
 
     Boxes reach from the first to the third quartile, whiskers from the 5th to the 95th percentile.
 
     Returns
     -------
     Figure or None
-        None where the map has no crop types.
+        None if the map has no crop types.
     """
     layer, kept = _crops(result), main_crops(result)
     if layer is None or not kept:
@@ -476,14 +486,14 @@ def by_crop(result: Result, season: int = 1) -> Figure | None:
             for method in result.methods
             if (found := _layer(result, method, "day", stage, season)) is not None
         }
-        both = np.all([np.isfinite(one) for one in days.values()], axis=0)
+        dated = np.all([np.isfinite(values) for values in days.values()], axis=0)
         ends: list[float] = []
         for place, (name, values, _) in enumerate(kept):
-            here = both & np.isin(codes, values)
-            for number, (method, one) in enumerate(days.items()):
+            here = dated & np.isin(codes, values)
+            for number, (method, dates) in enumerate(days.items()):
                 y = place + (number - (len(days) - 1) / 2) * 0.36
-                if here.sum() >= 20:
-                    ends += _box(axes, one[here], y, METHOD_COLOURS[method])
+                if here.sum() >= 20:  # fewer pixels make no quartiles
+                    ends += _box(axes, dates[here], y, METHOD_COLOURS[method])
             if not k % 2:
                 y_name = bottom + height * (len(kept) - place - 0.5) / len(kept)
                 page.text(left - 0.12, y_name, name, size=7.5, ha="right")
@@ -498,8 +508,8 @@ def by_crop(result: Result, season: int = 1) -> Figure | None:
     return page.figure
 
 
-def _box(axes: Axes, days: NDArray, y: float, colour: str) -> tuple[float, float]:
-    """Draw a box of quartiles; returns the ends of its whiskers."""
+def _box(axes: Axes, days: NDArray[Any], y: float, colour: str) -> tuple[float, float]:
+    """Draw a box of quartiles, and return the ends of its whiskers."""
     low, first, middle, third, high = np.percentile(days, (5, 25, 50, 75, 95))
     axes.plot([low, high], [y, y], color=colour, lw=1)
     axes.barh(y, third - first, 0.28, first, color=colour, alpha=0.45, edgecolor=colour, lw=0.8)
@@ -511,14 +521,14 @@ def _box(axes: Axes, days: NDArray, y: float, colour: str) -> tuple[float, float
 
 
 def quality_maps(result: Result, method: str, season: int = 1) -> Figure | None:
-    """How far to trust the dates: observations, width of the 90 % interval, probability.
+    """Draw quality layers: observations, width of the 90 % interval, probability.
 
     Returns
     -------
     Figure or None
-        None where the method says nothing of this.
+        None if the method has no quality layers.
     """
-    drawn: list[tuple[str, NDArray, float, str, str]] = []
+    drawn: list[tuple[str, NDArray[Any], float, str, str]] = []
     for layer in result.find(method=method, kind="count"):
         if _name(layer).startswith("n_obs"):
             drawn.append((layer.title, read(layer, result), 0, "", "count"))
@@ -528,9 +538,11 @@ def quality_maps(result: Result, method: str, season: int = 1) -> Figure | None:
             width = read(high, result) - read(low, result)
             drawn.append((f"{stage.upper()}: width of the 90 % interval", width, 60, "d", "width"))
     for stage in ("sos50", "eos50"):
-        sure = _layer(result, method, "percent", stage, season)
-        if sure is not None:
-            drawn.append((f"{stage.upper()}: probability", read(sure, result), 100, "%", "percent"))
+        probability = _layer(result, method, "percent", stage, season)
+        if probability is not None:
+            drawn.append(
+                (f"{stage.upper()}: probability", read(probability, result), 100, "%", "percent")
+            )
     if not drawn:
         return None
     title = f"Quality of the dates by {METHODS[method]}, {_season(result, season)}"
@@ -543,22 +555,22 @@ def quality_maps(result: Result, method: str, season: int = 1) -> Figure | None:
         _number_bar(page, panel, values, 0, last, cmap, unit)
         words = f"median {np.median(known):.0f}{f' {unit}' if unit else ''}" if known.size else ""
         _caption(page, panel, k, name, words)
-    _missing(page, "nothing known")
+    _missing(page, "no data")
     return page.figure
 
 
-# Parts -------------------------------------------------------------------------------------------
+# Helpers -----------------------------------------------------------------------------------------
 
 
 def _plain(axes: Axes) -> None:
-    """Axes without a box."""
+    """Remove the box of axes."""
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
 
 def _name(layer: ResultLayer) -> str:
-    """Name of a layer without the folder of its method."""
+    """Return the name of a layer without the folder of its method."""
     return layer.key.rsplit("/", 1)[-1]
 
 

@@ -1,4 +1,4 @@
-"""`deepcrop report`: a finished map as one page to read, with its figures for papers."""
+"""Write the report of a map (`deepcrop report`): one HTML page, figures as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ PAPER = (
     "integration for crop phenology tracking. Remote Sensing of Environment, 113046. "
     "https://doi.org/10.1016/j.rse.2022.113046"
 )
-_HOW = {
+_METHOD_TEXTS = {
     "curve": (
-        "The NDVI curve: a smooth curve is drawn through the clear optical observations of each "
-        "pixel; a season runs from valley to peak to valley, and its dates are those on which the "
-        "curve passes 20 and 50 % of its amplitude, rising (SOS) and falling (EOS). It reads one "
-        "pixel at a time and no radar. NDVI lags the camera's greenness, on annual crops by half a "
+        "NDVI curve: the clear optical observations of each pixel are smoothed over time. A season "
+        "runs from valley to peak to valley; its dates are the days on which the curve passes 20 "
+        "and 50 % of the seasonal amplitude, rising (SOS) and falling (EOS). The method reads each "
+        "pixel alone, and no radar. NDVI lags the greenness of cameras, on annual crops by half a "
         "week at SOS20 and one to three weeks at EOS20."
     ),
     "deepcrop": (
-        "Deep-CroP: a network reads the optical and radar images of an 18 × 18 pixel patch around "
-        "each pixel and gives, for each stage, a distribution over days and a probability that "
-        "there is such a date. A pixel is dated where that probability is one half or more; the "
-        "date is the median of the distribution, the interval reaches from its 5 to its 95 % "
-        "quantile. Its dates are those that a roadside camera would give; what it was taught by, "
-        "the card of its weights says (docs/model_card.md for those of the package). No rule "
-        "holds its dates in the order of the season."
+        "Deep-CroP: a network reads the optical and radar images of the 18 × 18 pixels around each "
+        "pixel. For each stage it predicts a distribution over days, and the probability that the "
+        "stage occurs. A pixel gets a date where this probability is at least one half; the date "
+        "is the median of the distribution, the 90 % interval reaches from its 5 % to its 95 % "
+        "quantile. The network was trained to predict the dates of near-ground cameras; its "
+        "training data is listed in the card of the weights (docs/model_card.md for the weights "
+        "of the package)."
     ),
 }
 _SIMULATED = (
-    "The observations behind these maps were simulated. Nothing on this page is a measurement of "
-    "a real field."
+    "The observations of these maps were simulated. Nothing on this page is a measurement of a "
+    "real field."
 )
 
 
@@ -59,19 +59,19 @@ def report(path: str | Path, out: str | Path | None = None, overwrite: bool = Fa
     path : str or Path
         Directory made by ``deepcrop map``.
     out : str or Path, optional
-        Folder to make; by default ``report`` within the map's.
+        Folder to create; by default ``report`` in the directory of the map.
     overwrite : bool
         Replace an existing ``out``.
 
     Returns
     -------
     Path
-        ``report.html``: one file that holds all it shows. Its pictures lie in ``figures``.
+        ``report.html``: one self-contained file; its figures are also in ``figures``.
 
     Raises
     ------
     DeepCropError
-        If there is no finished map, or ``out`` exists and may not be replaced.
+        If ``path`` is not a finished map, or ``out`` exists and ``overwrite`` is false.
     """
     result = open_result(path)
     folder = result.path / "report" if out is None else Path(out)
@@ -101,14 +101,14 @@ def _sections(result: Result) -> Iterator[Section]:
     yield _citations(result)
 
 
-# What a reader wants to know first ----------------------------------------------------------------
+# Head of the page ---------------------------------------------------------------------------------
 
 
 def _lead(result: Result) -> str:
     names = " and ".join(METHODS[method] for method in result.methods)
     return (
-        "When crops greened up and when they died down, pixel by pixel at "
-        f"{result.grid.resolution.x:g} m, by {names}."
+        f"Start and end of the crop season of each pixel of {result.grid.resolution.x:g} m, "
+        f"by {names}."
     )
 
 
@@ -120,7 +120,7 @@ def _facts(result: Result) -> Iterator[tuple[str, str]]:
     scenes = result.summary["scenes"]
     for name, words in (("optical", "Optical scenes"), ("sar", "Radar scenes")):
         if name in scenes:
-            yield words, f"{scenes[name]}, {scenes[f'{name}_usable']} of use"
+            yield words, f"{scenes[name]}, {scenes[f'{name}_usable']} usable"
     for method in result.methods:
         date = result.summary_of(method)["layers"]["sos50"]["median_date"]
         yield f"Median SOS50, {METHODS[method]}", _date(date, result.year)
@@ -138,13 +138,13 @@ def _area(result: Result) -> Section:
     observed = result.summary["observations"]
     share = result.summary.get("mapped", rows * cols) / (rows * cols)
     mapped = (
-        "" if share == 1 else f" Of its pixels {percent(share)} were mapped; shares are of these."
+        "" if share == 1 else f" {percent(share)} of its pixels were mapped; shares are of these."
     )
     pictures = []
     figure = figures.crop_map(result)
     if figure is not None:
         pictures.append(
-            Picture("crops", "Crop types", "As the cube gives them; see provenance.", figure)
+            Picture("crops", "Crop types", "From the cube; for the source see Provenance.", figure)
         )
     return Section(
         "area",
@@ -152,7 +152,7 @@ def _area(result: Result) -> Section:
         [
             f"The map has {cols} × {rows} pixels of {result.grid.resolution.x:g} m: "
             f"{cols * side:.1f} km from west to east, {rows * side:.1f} km from south to north. "
-            "Its centre lies at "
+            "Its centre is at "
             f"{abs(lat):.3f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.3f}° "
             f"{'E' if lon >= 0 else 'W'} ({result.grid.crs}). Observations from "
             f"{observed['start'][:10]} to {observed['end'][:10]} were read." + mapped
@@ -164,22 +164,22 @@ def _area(result: Result) -> Section:
 def _scenes(result: Result) -> Section:
     scenes = result.summary["scenes"]
     words = [
-        f"{scenes[name]} {what} scenes, of which {scenes[f'{name}_usable']} show any of the area"
-        for name, what in (("optical", "optical"), ("sar", "radar"))
-        if name in scenes
+        f"{scenes[group]} {sensor} scenes, {scenes[f'{group}_usable']} of them with data"
+        for group, sensor in (("optical", "optical"), ("sar", "radar"))
+        if group in scenes
     ]
-    seen = {
-        name: [(np.datetime64(one["date"]), one["share"]) for one in some]
-        for name, some in result.summary.get("seen", {}).items()
+    clear_shares = {
+        name: [(np.datetime64(scene["date"]), scene["share"]) for scene in read]
+        for name, read in result.summary.get("seen", {}).items()
     }
     pictures = []
-    if seen:
+    if clear_shares:
         caption = (
-            "Each stem is a scene, its height the share of the region in clear sight. The target "
-            "year is shaded."
+            "Each stem is a scene; its height is the share of the region with clear pixels. The "
+            "target year is shaded."
         )
         pictures.append(
-            Picture("scenes", "Scenes over time", caption, figures.scenes(result, seen))
+            Picture("scenes", "Scenes over time", caption, figures.scenes(result, clear_shares))
         )
     return Section("scenes", "Scenes over time", ["; ".join(words) + "."], pictures)
 
@@ -187,8 +187,8 @@ def _scenes(result: Result) -> Section:
 def _maps(result: Result) -> Section:
     pictures, folded = [], []
     caption = (
-        "Share of pixels with a date, and their median, above each map. The colours of a stage "
-        "mean the same dates for every method."
+        "Above each map: the median date, and the share of pixels with a date. Equal colours of a "
+        "stage are equal dates for both methods."
     )
     for method in result.methods:
         pictures.append(
@@ -208,14 +208,14 @@ def _maps(result: Result) -> Section:
                     figures.stage_maps(result, method, 2),
                 )
             )
-    bins = "Pixels without a date are in no bar, so that bars add up to the share that is dated."
+    bins = "The bars of a stage add up to the share of pixels with a date."
     pictures.append(Picture("histograms", "Dates of all pixels", bins, figures.histograms(result)))
     return Section(
         "maps",
         "Dates",
         [
-            "The main season is the one of largest amplitude weighted by sunlight; the second is "
-            "another season of the same year, such as a second crop or a cut."
+            "The main season has the largest amplitude, weighted by sunlight; the second season is "
+            "another one of the same year, such as a second crop or a cut."
         ],
         pictures,
         [_stage_table(result, 1)],
@@ -236,15 +236,15 @@ def _stage_table(result: Result, season: int) -> Table:
     for method in result.methods:
         numbers = result.summary_of(method)["layers"]
         for layer in result.find(method=method, kind="day", season=season):
-            one = numbers[layer.key.rsplit("/", 1)[-1]]
-            dates = (_date(one[f"{name}_date"], result.year) for name in ("p05", "median", "p95"))
+            date = numbers[layer.key.rsplit("/", 1)[-1]]
+            dates = (_date(date[f"{name}_date"], result.year) for name in ("p05", "median", "p95"))
             stage = str(layer.stage)
             rows.append(
                 (
                     METHODS[method],
                     stage.upper(),
                     TITLES[stage],
-                    percent(one["detected_share"]),
+                    percent(date["detected_share"]),
                     *dates,
                 )
             )
@@ -253,8 +253,8 @@ def _stage_table(result: Result, season: int) -> Table:
         f"Dates of the {which} season, all pixels",
         ("method", "stage", "", "dated", "5 %", "median", "95 %"),
         rows,
-        "5 % and 95 %: dates before which so many of the dated pixels lie. They show how the "
-        "fields differ, not how uncertain a date is.",
+        "5 % and 95 %: quantiles of the dates over pixels. They describe the variation between "
+        "fields, not the uncertainty of a date.",
         text_columns=3,
     )
 
@@ -279,16 +279,16 @@ def _differences(result: Result) -> Section:
         "differences",
         "Differences between the methods",
         [
-            "Where both methods date a pixel, the date of Deep-CroP less that of the NDVI curve. A "
-            "difference says that the methods disagree, not which of them is right: NDVI and a "
-            "camera see different things."
+            "Date of Deep-CroP minus date of the NDVI curve, for pixels with both dates. The "
+            "difference does not tell which method is right: the network was trained on dates of "
+            "camera greenness, which differ from dates of NDVI."
         ],
         [
             Picture(
                 "differences",
-                "Deep-CroP less NDVI curve",
-                "Days; negative where Deep-CroP is earlier. Differences beyond 30 days have "
-                "the last colour.",
+                "Deep-CroP minus NDVI curve",
+                "Days; negative: Deep-CroP is earlier. Differences of more than 30 days have the "
+                "colour of 30 days.",
                 figures.difference_maps(result),
             )
         ],
@@ -310,14 +310,14 @@ def _crops(result: Result) -> Section:
     figure = figures.by_crop(result)
     if figure is None:
         return Section(
-            "crops", "By crop", ["The cube has no crop types; add them with --crops when fetching."]
+            "crops", "By crop", ["The cube has no crop types; deepcrop fetch --crops adds them."]
         )
     rows = []
     for method in result.methods:
-        for name, one in result.summary_of(method)["crops"].items():
-            dates = (_date(one["layers"][stage]["median_date"], result.year) for stage in ORDER)
-            share = percent(one["layers"]["sos50"]["detected_share"])
-            hectares = one["pixels"] * float(result.grid.resolution.x) ** 2 / 1e4
+        for name, crop in result.summary_of(method)["crops"].items():
+            dates = (_date(crop["layers"][stage]["median_date"], result.year) for stage in ORDER)
+            share = percent(crop["layers"]["sos50"]["detected_share"])
+            hectares = crop["pixels"] * float(result.grid.resolution.x) ** 2 / 1e4
             rows.append(
                 (
                     name.replace("_", " "),
@@ -329,8 +329,8 @@ def _crops(result: Result) -> Section:
             )
     rows.sort(key=lambda row: -float(row[2].replace("\u2009", "")))
     caption = (
-        "Boxes reach from the first to the third quartile, whiskers from the 5th to the 95th "
-        "percentile, of pixels that every method dates."
+        "Boxes: first to third quartile; whiskers: 5th to 95th percentile; of pixels dated by all "
+        "methods."
     )
     return Section(
         "crops",
@@ -355,9 +355,8 @@ def _quality(result: Result) -> Section:
         figure = figures.quality_maps(result, method)
         if figure is not None:
             caption = (
-                "Few observations and wide intervals go together. An interval says how well the "
-                "date of the method is known from what was observed, not how far the method itself "
-                "may be wrong."
+                "Fewer observations give wider intervals. An interval covers the uncertainty from "
+                "the observations, not errors of the method itself."
             )
             pictures.append(
                 Picture(f"quality_{method}", f"Quality, {METHODS[method]}", caption, figure)
@@ -367,11 +366,12 @@ def _quality(result: Result) -> Section:
     paragraphs = []
     for method in result.methods:
         order = result.summary_of(method).get("out_of_order", {})
-        for season, one in order.items():
-            if one["share"] is not None:
+        for season, numbers in order.items():
+            if numbers["share"] is not None:
+                share = percent(numbers["share"])
                 paragraphs.append(
                     f"{METHODS[method]}, season {season.removeprefix('season')}: the dates of "
-                    f"{percent(one['share'])} of the pixels with several dates are out of order."
+                    f"{share} of the pixels with several dates are out of order."
                 )
     return Section("quality", "Quality", paragraphs, pictures, tables)
 
@@ -383,7 +383,7 @@ def _flag_table(layer: ResultLayer, result: Result, method: str) -> Table:
             counts += np.bincount(file.read(1, window=window).reshape(-1), minlength=256)[:256]
     values, total = np.arange(256), max(counts.sum(), 1)
     mapped = max(counts[(values & LEFT_OUT) == 0].sum(), 1)
-    rows = [("0", "nothing to say", percent(counts[0] / mapped))]
+    rows = [("0", "no flag", percent(counts[0] / mapped))]
     rows += [
         (
             str(bit),
@@ -396,7 +396,7 @@ def _flag_table(layer: ResultLayer, result: Result, method: str) -> Table:
         f"Quality flags, {METHODS[method]}",
         ("bit", "meaning", "of mapped pixels"),
         rows,
-        f"A pixel may have several. {layer.key}.tif",
+        f"A pixel may have several flags. File: {layer.key}.tif",
         text_columns=2,
     )
 
@@ -407,9 +407,10 @@ def _methods(result: Result) -> Section:
         "methods",
         "Methods and settings",
         [
-            *(_HOW[method] for method in result.methods),
-            "Days are counted from 1 January of the target year, −181 … 548, so that the start of "
-            "a winter crop and the end of a late one both belong to the year in which it peaks.",
+            *(_METHOD_TEXTS[method] for method in result.methods),
+            "Day numbers count from 1 January of the target year, from −181 to 548, so that the "
+            "start of a winter crop and the end of a late crop both belong to the year of the "
+            "peak.",
         ],
         (),
         [Table("Settings", ("setting", "value"), settings, text_columns=2)],
@@ -455,14 +456,15 @@ def _provenance(result: Result) -> Section:
         "provenance",
         "Provenance",
         [
-            f"Made by {result.summary['software']} from {source['cube']}. The map directory says "
-            "the same for machines: item.json (STAC), summary.json, deepcrop.json."
+            f"Made by {result.summary['software']} from {source['cube']}. The map directory has "
+            "the same information in machine-readable files: item.json (STAC), summary.json, "
+            "deepcrop.json."
         ],
         (),
         [
             Table(
-                "What the maps were made from",
-                ("of the cube", "value"),
+                "Input of the maps",
+                ("attribute", "value"),
                 [(name, _text(value)) for name, value in about.items()],
                 text_columns=2,
             )
@@ -483,13 +485,13 @@ def _citations(result: Result) -> Section:
     words = [f"Please cite the method: {PAPER}"]
     source = json.dumps(result.summary["source"])
     if "deepcrop" in result.methods:
-        words.append(f"The network of the package learned from PhenoCam cameras. {PHENOCAM}")
+        words.append(f"The network of the package was trained on PhenoCam cameras. {PHENOCAM}")
     if result.simulated:
-        words.append("The observations were simulated: no satellite data is to be acknowledged.")
+        words.append("The observations were simulated: there is no satellite data to acknowledge.")
     else:
         words.append(
             f"Contains modified Copernicus Sentinel data {result.year - 1}–{result.year + 1}, "
-            "processed as the provenance says."
+            "processed as listed under Provenance."
         )
         if "Cropland" in source or "CDL" in source:
             words.append(

@@ -1,7 +1,7 @@
-"""What the pages of reports share: one HTML file that holds all it shows, its pictures beside it.
+"""Write report pages: one self-contained HTML file, with its figures beside it.
 
-A page opens without any network: styles are within, pictures are data URIs. Each picture also lies
-beside the page as PNG and SVG, for papers.
+A page opens without a network: it contains its style, and its figures as data URIs. Each figure is
+also written beside the page as PNG and SVG, for papers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from deepcrop.report.tables import Table
 
 FIGURES = "figures"
-"""Folder of the pictures, beside the page."""
+"""Folder of the figures, beside the page."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Picture:
     Attributes
     ----------
     name : str
-        Of its files.
+        Name of its files.
     title : str
-        What it shows, a few words; also its text for those who do not see it.
+        What the figure shows, a few words; also its alternative text.
     caption : str
-        How it is to be read, whole sentences.
+        How to read the figure, whole sentences.
     figure : Figure
     """
 
@@ -53,19 +53,19 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page: a heading, paragraphs, pictures, tables, and what is folded away.
+    """A section of a page: heading, paragraphs, figures, tables, and folded sections.
 
     Attributes
     ----------
     name : str
-        Of its link.
+        Name of its link.
     title : str
     paragraphs : sequence of str
         Plain text.
     pictures : sequence of Picture
     tables : sequence of Table
     folded : sequence of Section
-        Shown when asked for.
+        Sections that open on a click.
     """
 
     name: str
@@ -91,17 +91,17 @@ def write_page(
     folder : Path
         An existing folder.
     title, lead : str
-        Heading, and a sentence or two below it.
+        Heading, and one or two sentences below it.
     simulated : str
-        What of the data is simulated, a sentence; empty where nothing is.
+        A sentence on what is simulated; empty if no data is.
     facts : iterable of pair of str
-        Name and value of what a reader wants to know first.
+        Name and value of each fact at the top of the page.
     sections : sequence of Section
 
     Returns
     -------
     Path
-        The page.
+        Path of the page.
     """
     (folder / FIGURES).mkdir(exist_ok=True)
     environment = jinja2.Environment(
@@ -133,21 +133,21 @@ def write_page(
         version=__version__,
     )
     path = folder / "report.html"
-    with atomic_file(path) as part:
-        part.write_text(page, encoding="utf-8")
+    with atomic_file(path) as file:
+        file.write_text(page, encoding="utf-8")
     return path
 
 
 def _write_picture(folder: Path, picture: Picture) -> str:
-    """Write a picture as PNG and SVG; returns it as data URI."""
-    # The same figure gives the same bytes, and words stay words, which can be found and edited.
+    """Write a figure as PNG and SVG, and return it as data URI."""
+    # The salt makes equal figures equal bytes; "none" keeps text as text, to search and edit.
     with matplotlib.rc_context({"svg.hashsalt": picture.name, "svg.fonttype": "none"}):
-        with atomic_file(folder / f"{picture.name}.svg") as part:
+        with atomic_file(folder / f"{picture.name}.svg") as file:
             picture.figure.savefig(
-                part, format="svg", dpi=DPI, facecolor="white", metadata={"Date": None}
+                file, format="svg", dpi=DPI, facecolor="white", metadata={"Date": None}
             )
         memory = io.BytesIO()
         picture.figure.savefig(memory, format="png", dpi=DPI, facecolor="white")
-    with atomic_file(folder / f"{picture.name}.png") as part:
-        part.write_bytes(memory.getvalue())
+    with atomic_file(folder / f"{picture.name}.png") as file:
+        file.write_bytes(memory.getvalue())
     return "data:image/png;base64," + base64.b64encode(memory.getvalue()).decode("ascii")

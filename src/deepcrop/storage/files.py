@@ -1,15 +1,20 @@
-"""Atomic files, JSON files, and fingerprints of what is on disk."""
+"""Files that appear complete or not at all; JSON, CSV, and fingerprints of files."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
+import hashlib
+import io
 import json
 import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepcrop.errors import DeepCropError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 
 @contextlib.contextmanager
@@ -34,13 +39,67 @@ def atomic_file(target: Path) -> Iterator[Path]:
 
 
 def fingerprint(path: Path) -> str:
-    """Tell one writing of a file from the next, so that two never share a half-made map."""
+    """Describe one writing of a file or Zarr store: time of change and size.
+
+    Part of the settings of a run, so that a run never goes on with another version of its input.
+    """
     stat = (path / "zarr.json" if path.is_dir() else path).stat()
     return f"{stat.st_mtime_ns} {stat.st_size}"
 
 
+def content_hash(contents: Iterable[bytes]) -> str:
+    """SHA-256 of contents, one after another, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def csv_text(
+    header: Sequence[str],
+    rows: Iterable[Iterable[Any]],
+    *,
+    simulated: bool = False,
+    line_end: str = "\n",
+) -> str:
+    """Return a table as CSV.
+
+    Parameters
+    ----------
+    header : sequence of str
+        Names of the columns.
+    rows : iterable of iterables
+        Cells in the order of the columns; None is an empty cell.
+    simulated : bool
+        Whether the first line says ``# SIMULATED DATA``.
+    line_end : str
+        End of each line of the table.
+    """
+    text = io.StringIO(newline="")
+    if simulated:
+        text.write("# SIMULATED DATA\n")
+    writer = csv.writer(text, lineterminator=line_end)
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write_csv(
+    path: Path,
+    header: Sequence[str],
+    rows: Iterable[Iterable[Any]],
+    *,
+    simulated: bool = False,
+    line_end: str = "\n",
+) -> None:
+    """Write a table as a CSV file in UTF-8, complete or not at all; arguments of `csv_text`."""
+    text = csv_text(header, rows, simulated=simulated, line_end=line_end)
+    with atomic_file(path) as part:
+        part.write_text(text, encoding="utf-8", newline="")
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON that people can read, too."""
+    """Write JSON, indented for human readers."""
     path.write_text(
         json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
     )

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-try:
-    import fcntl
-except ImportError:  # Windows: two runs at once are not noticed there
-    fcntl = None  # type: ignore[assignment]
-
 
 def is_interruption(error: BaseException) -> bool:
     """Whether an error is Ctrl-C: one that comes within a compiled function is a SystemError."""

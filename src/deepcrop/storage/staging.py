@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from deepcrop._version import __version__
 from deepcrop.errors import DeepCropError
-
-try:
-    import fcntl
-except ImportError:  # Windows: two runs at once are not noticed there
-    fcntl = None  # type: ignore[assignment]
 from deepcrop.storage.progress import is_interruption
+
+_log = logging.getLogger(__name__)
 
 RECORD = "deepcrop.json"
 """What made a finished directory (in a Zarr store, attributes say it). Only such a directory may be
@@ -102,23 +101,19 @@ def staging(
     record = {"software": f"deepcrop {__version__}", **settings}
     check_target(target, overwrite)
     part = part_path(target)
-    with _alone(part):
+    with _locked(part):
         done = _resume(part, record) if resume else None
         if done is None:
             _discard(part, resume)
             part.mkdir()
             (part / _JOURNAL).write_text(json.dumps({"settings": record}))
             done = set()
-    with _alone(part):
         try:
             yield Staging(part, done)
         except (KeyboardInterrupt, SystemError) as error:
             if not is_interruption(error):
                 raise
-            print(
-                f"Interrupted. {part} keeps what is done; the same command goes on.",
-                file=sys.stderr,
-            )
+            _log.warning("Interrupted. %s keeps what is done; the same command goes on.", part)
             raise KeyboardInterrupt from None
         except OSError as error:
             if resume:
@@ -152,26 +147,34 @@ def _give_name(part: Path, target: Path, record: Mapping[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _alone(part: Path) -> Iterator[None]:
-    """Hold the journal of a leftover; released by the system when a process dies.
+def _locked(part: Path) -> Iterator[None]:
+    """Lock a directory under construction against other runs.
+
+    The lock file lies beside the directory, so that it never becomes part of the result and the
+    directory can be renamed on Windows too. The system releases the lock when the process dies; a
+    lock file that is left over then locks nothing.
 
     Raises
     ------
     DeepCropError
-        If another process works on it.
+        If another run holds the lock.
     """
-    journal = part / _JOURNAL
-    if not journal.is_file() or fcntl is None:
+    path = part.with_name(part.name + ".lock")
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise DeepCropError(
+            f"Another run is writing {part}; wait until it ends, or choose another name."
+        ) from None
+    try:
         yield
-        return
-    with journal.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise DeepCropError(
-                f"Another run is writing {part}; wait until it ends, or choose another name."
-            ) from None
-        yield
+    finally:
+        # Removed before the release, so that no other run removes the lock file of a third. Windows
+        # refuses to remove an open file; there filelock removes it after the release.
+        with contextlib.suppress(PermissionError):
+            path.unlink(missing_ok=True)
+        lock.release()
 
 
 def check_target(target: Path, overwrite: bool) -> None:
@@ -208,9 +211,7 @@ def _discard(part: Path, resume: bool) -> None:
             f"{part} is in the way and was not made by deepcrop. Rename it, or choose another name."
         )
     if resume and not empty:
-        print(
-            f"{part}: begun with other settings or another version; starting anew.", file=sys.stderr
-        )
+        _log.warning("%s: begun with other settings or another version; starting anew.", part)
     shutil.rmtree(part)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from dataclasses import dataclass
 from datetime import date
@@ -21,7 +20,7 @@ from deepcrop.network import CONFIGS
 from deepcrop.sources.phenocam import service as phenocam
 from deepcrop.sources.phenocam.summary_files import acknowledgement_beside
 from deepcrop.stages import DAY_MAX, DAY_MIN
-from deepcrop.storage.files import atomic_file
+from deepcrop.storage.files import write_csv
 from deepcrop.training import samples, simulated_cameras
 from deepcrop.training.materials import PLACES, read_cameras, up_to_date
 
@@ -203,11 +202,7 @@ def _cut_samples(experiment: PaperExperiment, years: Sequence[CameraYear], place
         sources |= {str(cube[name].attrs["source"]) for name in _MEASURED if name in cube.children}
         if "sar" in cube.children:
             radiometry.add(str(cube["sar"].attrs["radiometry"]))
-    with (
-        atomic_file(experiment.out / f"left_out_{place}.csv") as part,
-        part.open("w", newline="") as file,
-    ):
-        csv.writer(file, lineterminator="\n").writerows([("site_year", "why"), *left_out])
+    write_csv(experiment.out / f"left_out_{place}.csv", ("site_year", "why"), left_out)
     provenance = {
         "pixels": "real",
         # As the cubes state it: they may have been there before, from another archive.

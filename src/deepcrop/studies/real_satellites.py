@@ -6,8 +6,6 @@ optical images, and whether radar helps where most optical scenes are missing. S
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +29,7 @@ from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER
 from deepcrop.report.page import Picture, Section, write_page
 from deepcrop.report.tables import Spread, Table, cell_text, percent_text
 from deepcrop.stages import CALENDAR, STAGES
-from deepcrop.storage.files import atomic_file
+from deepcrop.storage.files import content_hash, write_csv
 from deepcrop.storage.progress import progress_bar
 from deepcrop.storage.staging import Staging, staging
 from deepcrop.studies import real_cameras, scene_thinning
@@ -112,9 +110,7 @@ def report(
     settings = {
         "content": "evidence on real satellites",
         "data": str(data.resolve()),
-        "networks": {
-            name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()
-        },
+        "networks": {name: content_hash([path.read_bytes()]) for name, path in paths.items()},
         "cases": [case.name for case in scene_thinning.cases()],
     }
     with staging(out, settings, overwrite) as stage:
@@ -365,11 +361,8 @@ def _write_csv(
     path: Path, columns: Sequence[str], rows: Iterable[Sequence[str | int | float]]
 ) -> None:
     """Write rows as CSV, numbers with three decimals."""
-    with atomic_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        for row in rows:
-            writer.writerow(f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row)
+    texts = ([f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row] for row in rows)
+    write_csv(path, columns, texts, line_end="\r\n")
 
 
 # The page ----------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ scenes are then removed, radar is kept, and each method dates what is left.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from deepcrop.evaluation.scores import deviation_of_finite, summarize_errors
 from deepcrop.network.config import CURVE
 from deepcrop.phenology.season_matching import match_seasons
 from deepcrop.stages import CALENDAR
-from deepcrop.storage.files import atomic_file
+from deepcrop.storage.files import write_csv
 from deepcrop.training.curve_labels import curve_of
 from deepcrop.training.examples import EVENTS, SPREAD_OF_INTERVAL, Example, predict
 
@@ -357,12 +356,10 @@ def median_error(found: Errors) -> float:
 
 def write_scores(scores: Iterable[ThinningScore], path: Path) -> None:
     """Write scores as CSV, days with one decimal."""
-    with atomic_file(path) as part, part.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(field.name for field in fields(ThinningScore))
-        for score in scores:
-            row = asdict(score)
-            row["dated"] = f"{score.dated:.3f}"
-            writer.writerow(
-                f"{value:.1f}" if isinstance(value, float) else value for value in row.values()
-            )
+    rows = []
+    for score in scores:
+        row = asdict(score) | {"dated": f"{score.dated:.3f}"}
+        rows.append(
+            [f"{value:.1f}" if isinstance(value, float) else value for value in row.values()]
+        )
+    write_csv(path, [field.name for field in fields(ThinningScore)], rows, line_end="\r\n")

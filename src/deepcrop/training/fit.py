@@ -7,7 +7,6 @@ interrupted goes on to the same result.
 from __future__ import annotations
 
 import csv
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +27,7 @@ from deepcrop.network.model import DeepCrop
 from deepcrop.network.sensor_branch import Batch, Series
 from deepcrop.network.targets import Labels, distribution_loss
 from deepcrop.network.weights import INPUTS, Network, save
-from deepcrop.storage.files import atomic_file
+from deepcrop.storage.files import atomic_file, content_hash
 from deepcrop.storage.progress import progress_bar
 from deepcrop.training.augment import Augmentation, augment
 from deepcrop.training.examples import Example, collate
@@ -152,7 +151,7 @@ def fit(
         "config": network.config.to_dict(),
         "sources": [(*_identity(s), s.weight, s.batch, s.pixels) for s in sources],
         "held_out": [_identity(s) for s in held_out],
-        "start": _fingerprint(part.cpu().numpy() for part in network.state_dict().values()),
+        "start": _hash(part.cpu().numpy() for part in network.state_dict().values()),
     }
     state = _State()
     if checkpoint.exists():
@@ -397,15 +396,12 @@ def _resume(
 
 def _identity(source: Source) -> tuple[str, int, str]:
     """Name, number and first example of a source; to read them all would take too long."""
-    first = _fingerprint(vars(source.examples[0]).values())
+    first = _hash(vars(source.examples[0]).values())
     return source.name, len(source.examples), first
 
 
-def _fingerprint(arrays: Iterable[NDArray]) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+def _hash(arrays: Iterable[NDArray]) -> str:
+    return content_hash(array.tobytes() for array in arrays)
 
 
 class _Log:

@@ -1,1 +1,1 @@
-"""The map viewer: a finished map in the browser, served on this machine alone (docs/viewer.md)."""
+"""Show a finished map in the browser; the server answers this machine only (docs/viewer.md)."""

@@ -1,20 +1,17 @@
-"""The network's answer for one pixel: on which day each event was, as a distribution.
+"""Predict one pixel with the network: the distribution over days of each stage.
 
-A map holds the median and the ends of an interval; here is what they are read off.
+A map contains the median and the 90 % interval of each of these distributions.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
-from numpy.typing import NDArray
 
 from deepcrop import grid, stages
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS
@@ -22,24 +19,30 @@ from deepcrop.errors import DeepCropError
 from deepcrop.mapping.inputs import images_of, orbits_of, padded
 from deepcrop.stages import CALENDAR
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
 _BANDS = {"optical": OPTICAL_BANDS, "sar": SAR_BANDS}
 
-_ONE_AT_A_TIME = Lock()
-"""The network uses all cores itself."""
+_NETWORK_LOCK = Lock()
+"""Held while the network runs, which uses all cores itself."""
 
 
 @dataclass(frozen=True)
-class Event:
-    """One stage of one season.
+class StageDistribution:
+    """Distribution over days of one stage of one season.
 
     Attributes
     ----------
     stage : str
     season : int
     probability : float
-        That there is the event.
+        Probability that the stage occurs.
     day, low, high : float
-        Median and 90 % interval, given that there is; NaN where it is unlikely.
+        Median and 90 % interval, given that the stage occurs; NaN where that is unlikely.
     bins : ndarray of float32
         Probability of each bin of days; they add up to `probability`.
     """
@@ -54,22 +57,22 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """All events of a pixel.
+class PixelPrediction:
+    """Distributions of all stages and seasons of a pixel.
 
     Attributes
     ----------
     edges : ndarray of float32
-        Days since 1 January of the target year between the bins.
-    events : tuple of Event
+        Edges of the bins, days since 1 January of the target year.
+    distributions : tuple of StageDistribution
     """
 
     edges: NDArray[np.float32]
-    events: tuple[Event, ...]
+    distributions: tuple[StageDistribution, ...]
 
 
 class PixelNetwork:
-    """The shipped network, for single pixels of one cube.
+    """Predict single pixels of one cube with the weights of the package.
 
     Parameters
     ----------
@@ -83,7 +86,7 @@ class PixelNetwork:
     Raises
     ------
     DeepCropError
-        If PyTorch or the weights are not there, or the cube's radar is not what they expect.
+        If PyTorch or the weights are missing, or the radar of the cube does not fit the weights.
     """
 
     def __init__(self, cube: xr.DataTree, year: int, sensors: Iterable[str]):
@@ -94,7 +97,7 @@ class PixelNetwork:
         with file.open("rb") as stream:
             self.sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         network, about = load(file)
-        assert isinstance(network, DeepCrop)  # the paper's gives no distributions; we ship ours
+        assert isinstance(network, DeepCrop)  # the paper's architecture has no distributions
         self._network = network
         self.title = str(about["card"].get("title", file.name))
         self._images = {
@@ -107,8 +110,8 @@ class PixelNetwork:
         if not any(images.days.size for images in self._images.values()):
             raise DeepCropError(f"The cube has no observation of {year} for the network.")
 
-    def ask(self, row: int, col: int) -> Answer:
-        """Run the network on the patch around a pixel; beyond the cube nothing was seen."""
+    def predict(self, row: int, col: int) -> PixelPrediction:
+        """Run the network on the patch around a pixel; pixels outside the cube are empty."""
         import torch
 
         from deepcrop.network import Batch
@@ -128,28 +131,37 @@ class PixelNetwork:
         )
         batch = Batch(
             *(
-                torch.from_numpy(part)[None]
-                for part in (stacks["optical"], days["optical"], stacks["sar"], days["sar"], orbits)
+                torch.from_numpy(array)[None]
+                for array in (
+                    stacks["optical"],
+                    days["optical"],
+                    stacks["sar"],
+                    days["sar"],
+                    orbits,
+                )
             )
         )
         network = self._network
-        with _ONE_AT_A_TIME, torch.inference_mode():
-            seen = network.look(batch)
-            logits = network.head(seen)
-            dates = network.decode(logits, seen)
+        with _NETWORK_LOCK, torch.inference_mode():
+            encoded = network.look(batch)
+            logits = network.head(encoded)
+            dates = network.decode(logits, encoded)
+            # Without the last bin, which is the probability that the stage does not occur.
             shares = network.distributions(logits)[0, ..., :-1]
-        events = []
+        distributions = []
         for slot in range(shares.shape[0]):
             for stage in CALENDAR:
                 k = network.config.stages.index(stage)
-                day, low, high, probability = (float(part[0, slot, k]) for part in dates)
+                day, low, high, probability = (float(output[0, slot, k]) for output in dates)
                 bins = shares[slot, k].numpy()
-                events.append(Event(stage, slot + 1, probability, day, low, high, bins))
-        return Answer(network.edges.numpy(), tuple(events))
+                distributions.append(
+                    StageDistribution(stage, slot + 1, probability, day, low, high, bins)
+                )
+        return PixelPrediction(network.edges.numpy(), tuple(distributions))
 
 
 def _patch(data: xr.Dataset, row: int, col: int) -> grid.Tile:
-    """Tile of one pixel with the halo of a patch, cut at the edge of the cube."""
+    """Return the patch around one pixel as a tile, cut at the edge of the cube."""
     before, after = grid.PATCH_HALO
     window, pad = [], []
     for at, length in ((row, data.sizes["y"]), (col, data.sizes["x"])):
@@ -160,35 +172,37 @@ def _patch(data: xr.Dataset, row: int, col: int) -> grid.Tile:
     return grid.Tile((0, 0), core, (window[0], window[1]), (pad[0], pad[1]))
 
 
-def answer_json(answer: Answer) -> dict[str, Any]:
-    """Form in which the page gets an answer: NaN becomes null."""
+def prediction_json(prediction: PixelPrediction) -> dict[str, Any]:
+    """Return a prediction as JSON for the page; NaN becomes null."""
 
-    def plain(day: float) -> float | None:
+    def rounded(day: float) -> float | None:
         return round(day, 1) if math.isfinite(day) else None
 
     return {
-        "edges": answer.edges.tolist(),
-        "events": [
+        "edges": prediction.edges.tolist(),
+        "distributions": [
             {
-                "stage": event.stage,
-                "season": event.season,
-                "probability": round(event.probability, 4),
-                "day": plain(event.day),
-                "low": plain(event.low),
-                "high": plain(event.high),
-                "bins": np.round(event.bins.astype(float), 5).tolist(),
+                "stage": distribution.stage,
+                "season": distribution.season,
+                "probability": round(distribution.probability, 4),
+                "day": rounded(distribution.day),
+                "low": rounded(distribution.low),
+                "high": rounded(distribution.high),
+                "bins": np.round(distribution.bins.astype(float), 5).tolist(),
             }
-            for event in answer.events
+            for distribution in prediction.distributions
         ],
     }
 
 
-def answer_rows(answer: Answer, year: int) -> Iterator[tuple[Any, ...]]:
-    """Rows of `deepcrop.viewer.pixel_series.write_csv`: the probability of each bin, by its middle."""
-    middles = (answer.edges[:-1] + answer.edges[1:]) / 2
+def prediction_rows(prediction: PixelPrediction, year: int) -> Iterator[tuple[Any, ...]]:
+    """Yield rows for `pixel_series.write_csv`: the probability of each bin, by its middle."""
+    middles = (prediction.edges[:-1] + prediction.edges[1:]) / 2
     dates = stages.to_dates(middles, year)
-    note = f"share of a bin of {answer.edges[1] - answer.edges[0]:g} days, by its middle"
-    for event in answer.events:
-        for day, date, share in zip(middles.tolist(), dates, event.bins.tolist(), strict=True):
-            name = f"network distribution {event.stage}"
-            yield name, event.season, f"{day:g}", str(date), f"{share:.5g}", "1", note
+    note = f"share of a bin of {prediction.edges[1] - prediction.edges[0]:g} days, by its middle"
+    for distribution in prediction.distributions:
+        for day, date, share in zip(
+            middles.tolist(), dates, distribution.bins.tolist(), strict=True
+        ):
+            name = f"network distribution {distribution.stage}"
+            yield name, distribution.season, f"{day:g}", str(date), f"{share:.5g}", "1", note

@@ -1,17 +1,11 @@
-"""What is known of one pixel over time: observations, curves, the camera that looks at it."""
+"""Read the time series of one pixel: observations, smoothed curves, the camera that views it."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
-from numpy.typing import NDArray
 from pyproj import Transformer
 
 from deepcrop import grid, stages
@@ -22,6 +16,14 @@ from deepcrop.mapping.inputs import images_of
 from deepcrop.phenology.slots import REACH, near_year
 from deepcrop.phenology.smoothers import Smoother, smooth
 from deepcrop.sources.phenocam.summary_files import read_series
+from deepcrop.storage.files import csv_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    import xarray as xr
+    from numpy.typing import NDArray
 
 _SCENE_CLASSES = (
     "no data",
@@ -37,15 +39,18 @@ _SCENE_CLASSES = (
     "thin cirrus",
     "snow",
 )
-"""Of Sentinel-2's scene classification, by code."""
+"""Names of the classes of Sentinel-2's scene classification, by code."""
 
-_NEAR = 90.0
-"""Metres from a camera within which a pixel counts as seen, where fields have no numbers."""
+_CAMERA_RANGE = 90.0
+"""Metres from a camera within which a pixel counts as in view, if fields have no numbers.
+
+Half the side of a patch of 18 x 18 pixels of 10 m.
+"""
 
 
 @dataclass(frozen=True)
-class Track:
-    """One series of one pixel.
+class PixelSeries:
+    """One time series of one pixel.
 
     Attributes
     ----------
@@ -54,11 +59,11 @@ class Track:
         ``"camera_gcc"``.
     unit : str
     days : ndarray (n,)
-        Days since 1 January of the target year, rising.
+        Days since 1 January of the target year, increasing.
     values : ndarray of float (n,)
-        NaN: nothing was observed; `notes` says why where it is known.
+        NaN where there is no observation; `notes` has the reason if it is known.
     notes : tuple of str
-        One for each value (a mask's reason, an orbit), or none at all.
+        One for each value (reason of the mask, orbit), or empty.
     """
 
     name: str
@@ -70,19 +75,19 @@ class Track:
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera that stands in the area, and its greenness.
+    """A camera in the area, with its greenness.
 
     Attributes
     ----------
     name : str
     longitude, latitude : float
-        Of the mast, degrees.
+        Place of the mast, degrees.
     row, col : int
-        Its cell of the cube.
+        Pixel of the cube in which the mast stands.
     azimuth : float or None
-        Where it looks, degrees clockwise from north.
+        Viewing direction, degrees clockwise from north.
     field : int
-        Number of the field it looks at; 0 where that is not known.
+        Number of the field in view; 0 if unknown.
     days, gcc : ndarray (n,)
         Days since 1 January of the target year, and GCC (90th percentile).
     """
@@ -98,13 +103,13 @@ class Camera:
     gcc: NDArray[np.floating]
 
 
-def pixel_tracks(
+def series_of_pixel(
     cube: xr.DataTree, row: int, col: int, year: int, smoother: Smoother
-) -> list[Track]:
-    """Observations of one pixel, and the curves through its greenness.
+) -> list[PixelSeries]:
+    """Read the observations of one pixel, and smooth NDVI and GCC.
 
-    Scenes are those that a map of the year reads: `deepcrop.phenology.slots.REACH` days beyond the days that can be
-    stored.
+    The scenes are those that a map of the year reads: up to `slots.REACH` days before and after
+    the days that can be stored.
 
     Parameters
     ----------
@@ -114,23 +119,25 @@ def pixel_tracks(
         The pixel.
     year : int
         Target year.
-    smoother : SavGol or other settings
-        How to smooth.
+    smoother : Smoother
+        Settings of the smoother.
     """
-    tracks = []
+    series = []
     if "optical" in cube.children:
         bands = OPTICAL_BANDS
         classes = ("scl",) if "scl" in cube["optical"] else ()
         images = images_of(cube, "optical", (*bands, *classes), year, REACH)
         pixel = images.data.isel(y=row, x=col)
-        seen = {name: pixel[name].values for name in images.data.data_vars}
+        bands_of_pixel = {name: pixel[name].values for name in images.data.data_vars}
         for name, (names, formula, _) in INDICES.items():
-            values = formula(*(seen[band] for band in names))
-            notes = tuple(_why(value, seen.get("scl"), k) for k, value in enumerate(values))
-            tracks.append(Track(name, "1", images.days, values, notes))
-            if np.isfinite(values).sum() >= 3:
+            values = formula(*(bands_of_pixel[band] for band in names))
+            notes = tuple(
+                _mask_reason(value, bands_of_pixel.get("scl"), k) for k, value in enumerate(values)
+            )
+            series.append(PixelSeries(name, "1", images.days, values, notes))
+            if np.isfinite(values).sum() >= 3:  # fewer make no curve
                 curve, days = smooth(values[None], images.days, smoother=smoother)
-                tracks.append(Track(f"{name}_curve", "1", days, curve[0]))
+                series.append(PixelSeries(f"{name}_curve", "1", days, curve[0]))
     if "sar" in cube.children:
         images = images_of(cube, "sar", SAR_BANDS, year, REACH)
         pixel = images.data.isel(y=row, x=col)
@@ -138,12 +145,12 @@ def pixel_tracks(
         if "relative_orbit" in pixel.coords:
             notes = tuple(f"orbit {number}" for number in pixel["relative_orbit"].values.tolist())
         for name in SAR_BANDS:
-            tracks.append(Track(name, "dB", images.days, pixel[name].values, notes))
-    return tracks
+            series.append(PixelSeries(name, "dB", images.days, pixel[name].values, notes))
+    return series
 
 
-def _why(value: float, classes: NDArray | None, k: int) -> str:
-    """Why there is no value; empty where there is one."""
+def _mask_reason(value: float, classes: NDArray[np.integer] | None, k: int) -> str:
+    """Return why observation ``k`` has no value; empty if it has one."""
     if np.isfinite(value):
         return ""
     if classes is None:
@@ -153,10 +160,10 @@ def _why(value: float, classes: NDArray | None, k: int) -> str:
     return name if code == 0 else f"masked: {name}"
 
 
-def cameras_of(cube: xr.DataTree, path: Path, year: int) -> list[Camera]:
-    """Cameras of a cube: those of a simulation, or PhenoCam series that were fetched beside it.
+def find_cameras(cube: xr.DataTree, path: Path, year: int) -> list[Camera]:
+    """Find the cameras of a cube: simulated ones in the cube, or PhenoCam files beside it.
 
-    Series lie in ``NAME.cameras``, as `deepcrop fetch` leaves them.
+    PhenoCam files are read from the folder ``NAME.cameras`` that `deepcrop fetch` writes.
     """
     box = grid_of(cube)
     if "camera" in cube.children:
@@ -165,19 +172,19 @@ def cameras_of(cube: xr.DataTree, path: Path, year: int) -> list[Camera]:
         days = stages.to_days(data["time"].values, year)
         cameras = []
         for k in range(data.sizes["camera"]):
-            one = data.isel(camera=k)
-            longitude, latitude = to_degrees.transform(float(one["x"]), float(one["y"]))
+            camera = data.isel(camera=k)
+            longitude, latitude = to_degrees.transform(float(camera["x"]), float(camera["y"]))
             cameras.append(
                 Camera(
                     f"simulated camera {k + 1}",
                     longitude,
                     latitude,
-                    int(one["row"]),
-                    int(one["col"]),
-                    float(one["azimuth"]),
-                    int(one["field_id"]),
+                    int(camera["row"]),
+                    int(camera["col"]),
+                    float(camera["azimuth"]),
+                    int(camera["field_id"]),
                     days,
-                    one["gcc_90"].values,
+                    camera["gcc_90"].values,
                 )
             )
         return cameras
@@ -186,7 +193,7 @@ def cameras_of(cube: xr.DataTree, path: Path, year: int) -> list[Camera]:
         series = read_series(file)
         try:
             row, col = grid.cell_of(box, series.longitude, series.latitude)
-        except DeepCropError:  # it stands outside
+        except DeepCropError:  # the camera stands outside the cube
             continue
         cameras.append(
             Camera(
@@ -204,13 +211,13 @@ def cameras_of(cube: xr.DataTree, path: Path, year: int) -> list[Camera]:
     return cameras
 
 
-def camera_at(
+def camera_viewing(
     cameras: Sequence[Camera], row: int, col: int, field: int, resolution: float
 ) -> Camera | None:
-    """Return the camera that sees a pixel, the nearest of several.
+    """Return the camera that views a pixel, the nearest of several.
 
-    It sees the field it looks at. Where fields have no numbers, it is taken to see what is within
-    90 m, half the side of the patch that stands for its surroundings.
+    A camera views its field, and the pixel in which it stands. If its field is unknown, it is
+    assumed to view all pixels within 90 m.
 
     Parameters
     ----------
@@ -218,50 +225,47 @@ def camera_at(
     row, col : int
         The pixel.
     field : int
-        Number of its field; 0 = not known.
+        Number of the field of the pixel; 0 if unknown.
     resolution : float
         Side of a pixel, metres.
     """
-    seen = []
+    viewing = []
     for camera in cameras:
         away = resolution * float(np.hypot(camera.row - row, camera.col - col))
-        if camera.field == field != 0 or away == 0 or (not camera.field and away <= _NEAR):
-            seen.append((away, camera.name, camera))
-    return min(seen, key=lambda found: found[:2])[2] if seen else None
+        if camera.field == field != 0 or away == 0 or (not camera.field and away <= _CAMERA_RANGE):
+            viewing.append((away, camera.name, camera))
+    return min(viewing, key=lambda entry: entry[:2])[2] if viewing else None
 
 
-def camera_track(camera: Camera) -> Track:
-    """Greenness of a camera, from and to the days that a map of the year reads."""
-    near = near_year(camera.days)
-    return Track("camera_gcc", "1", camera.days[near], camera.gcc[near])
+def camera_series(camera: Camera) -> PixelSeries:
+    """Return the greenness of a camera, on the days that a map of the year reads."""
+    read = near_year(camera.days)
+    return PixelSeries("camera_gcc", "1", camera.days[read], camera.gcc[read])
 
 
-def track_json(track: Track) -> dict[str, Any]:
-    """Form in which the page gets a series: NaN becomes null."""
-    values = [round(v, 5) if np.isfinite(v) else None for v in track.values.tolist()]
+def series_json(series: PixelSeries) -> dict[str, Any]:
+    """Return a series as JSON for the page; NaN becomes null."""
+    values = [round(v, 5) if np.isfinite(v) else None for v in series.values.tolist()]
     return {
-        "name": track.name,
-        "unit": track.unit,
-        "days": track.days.tolist(),
+        "name": series.name,
+        "unit": series.unit,
+        "days": series.days.tolist(),
         "values": values,
-        "notes": list(track.notes),
+        "notes": list(series.notes),
     }
 
 
 def write_csv(rows: Iterable[Sequence[Any]], simulated: bool) -> str:
-    """One row for each value: what, season, day, date, value, unit, note, simulated or not."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("variable", "season", "day", "date", "value", "unit", "note", "data"))
+    """Write a CSV with one row for each value, each marked as simulated or observed."""
+    header = ("variable", "season", "day", "date", "value", "unit", "note", "data")
     data = "simulated" if simulated else "observed"
-    writer.writerows((*row, data) for row in rows)
-    return text.getvalue()
+    return csv_text(header, ((*row, data) for row in rows))
 
 
-def track_rows(track: Track, year: int) -> Iterable[tuple[Any, ...]]:
-    """Rows of a series for `write_csv`."""
-    dates = stages.to_dates(track.days, year)
-    notes = track.notes or ("",) * len(track.days)
-    for day, date, value, note in zip(track.days, dates, track.values, notes, strict=True):
-        shown = f"{value:.5g}" if np.isfinite(value) else ""
-        yield track.name, "", f"{day:g}", str(date), shown, track.unit, note
+def series_rows(series: PixelSeries, year: int) -> Iterable[tuple[Any, ...]]:
+    """Yield the rows of a series for `write_csv`."""
+    dates = stages.to_dates(series.days, year)
+    notes = series.notes or ("",) * len(series.days)
+    for day, date, value, note in zip(series.days, dates, series.values, notes, strict=True):
+        text = f"{value:.5g}" if np.isfinite(value) else ""
+        yield series.name, "", f"{day:g}", str(date), text, series.unit, note

@@ -1,7 +1,7 @@
-"""The server: one page, tiles of numbers, pictures of the cube, and what is known of a pixel.
+"""Serve the page, tiles of values, images of the cube, and the data of single pixels.
 
-Layers, looks and dates are looked up by name; the only paths in requests are those of the page's
-own files and of the result directory, neither of which can be left.
+Layers, renderings and dates are looked up by name. Paths in requests lead only to the files of the
+page and of the result directory; paths that lead out of these are answered with 404.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ from __future__ import annotations
 import gzip
 import socket
 import warnings
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -25,32 +24,35 @@ from titiler.core.errors import DEFAULT_STATUS_CODES, add_exception_handlers
 
 from deepcrop.errors import DeepCropError
 from deepcrop.viewer import map_tiles
-from deepcrop.viewer.pixel_distribution import answer_json
-from deepcrop.viewer.pixel_series import track_json
-from deepcrop.viewer.viewed_map import Shown
+from deepcrop.viewer.pixel_distribution import prediction_json
+from deepcrop.viewer.pixel_series import series_json
+from deepcrop.viewer.viewed_map import ViewedMap
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 HOST = "127.0.0.1"
-"""Nobody beyond this machine is served."""
+"""Only requests from this machine are answered."""
 
 _STATIC = Path(__file__).with_name("static")
 
 _HEADERS = {
-    # The page may ask nothing of other hosts; MapLibre's worker and button symbols are inline.
+    # The page may load nothing from other hosts; MapLibre's worker and symbols are inline.
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; "
     "worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-cache",  # the next result may be served at the same address
+    "Cache-Control": "no-cache",  # another result may be served at the same address next
 }
 
 
-def create_app(shown: Shown) -> FastAPI:
-    """Make the server of a result."""
-    # FastAPI's own pages of documentation would load their scripts from elsewhere.
+def create_app(viewed: ViewedMap) -> FastAPI:
+    """Create the web application for a map."""
+    # FastAPI's documentation pages are off: they load scripts from other hosts.
     app = FastAPI(title="Deep-CroP", docs_url=None, redoc_url=None, openapi_url=None)
-    # Another site's page could reach us by a name of its own that resolves to this machine.
+    # Reject other host names: a foreign page could resolve its own name to this machine.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
-    add_exception_handlers(app, DEFAULT_STATUS_CODES)  # a tile beyond the map is 404
+    add_exception_handlers(app, DEFAULT_STATUS_CODES)  # a tile outside the map gets 404
 
     @app.exception_handler(DeepCropError)
     def missing(_: Request, error: DeepCropError) -> JSONResponse:
@@ -71,94 +73,94 @@ def create_app(shown: Shown) -> FastAPI:
 
     @app.get("/api/result")
     def result() -> dict[str, Any]:
-        return shown.describe()
+        return viewed.describe()
 
     @app.get("/api/legend/{key:path}")
     def legend(key: str) -> dict[str, Any]:
-        return shown.legend(key)
+        return viewed.legend(key)
 
     @app.get("/tiles/{key:path}/{z:int}/{x:int}/{y:int}")
     def tile(key: str, z: int, x: int, y: int) -> Response:
-        values = map_tiles.tile(shown.view(key), x, y, z)
+        values = map_tiles.read_tile(viewed.view(key), x, y, z)
         packed = gzip.compress(values.astype("<i4").tobytes(), compresslevel=1)
         return Response(packed, 200, {"Content-Encoding": "gzip"}, "application/octet-stream")
 
-    @app.get("/background/{look}/{time}/{z:int}/{x:int}/{y:int}")
-    def background(look: str, time: str, z: int, x: int, y: int) -> Response:
-        if shown.background is None:
-            raise DeepCropError("There are no pictures: start the viewer with --cube.")
-        return Response(shown.background.tile(look, time, x, y, z), media_type="image/png")
+    @app.get("/images/{rendering}/{time}/{z:int}/{x:int}/{y:int}")
+    def image(rendering: str, time: str, z: int, x: int, y: int) -> Response:
+        if viewed.images is None:
+            raise DeepCropError("There are no images: start the viewer with --cube.")
+        return Response(viewed.images.tile(rendering, time, x, y, z), media_type="image/png")
 
     @app.get("/api/pixel")
     def pixel(lon: float, lat: float) -> dict[str, Any]:
-        return shown.pixel(*shown.cell(lon, lat))
+        return viewed.pixel(*viewed.cell(lon, lat))
 
     @app.get("/api/series")
     def series(lon: float, lat: float) -> list[dict[str, Any]]:
-        return [track_json(track) for track in shown.tracks(*shown.cell(lon, lat))]
+        return [series_json(item) for item in viewed.series(*viewed.cell(lon, lat))]
 
     @app.get("/api/distribution")
     def distribution(lon: float, lat: float) -> dict[str, Any]:
-        row, col = shown.cell(lon, lat)
+        row, col = viewed.cell(lon, lat)
         try:
-            return answer_json(shown.answer(row, col)) | {"weights": shown.weights()}
-        except DeepCropError as error:  # no cube, no PyTorch: nothing is wrong with the question
+            return prediction_json(viewed.predict(row, col)) | {"weights": viewed.weights()}
+        except DeepCropError as error:  # no cube or no PyTorch: the request itself is valid
             return {"why": str(error)}
 
     @app.get("/api/pixel.csv")
     def download(lon: float, lat: float) -> Response:
-        row, col = shown.cell(lon, lat)
-        mark = "SIMULATED_" if shown.simulated else ""
-        name = f"{mark}deepcrop_{shown.result.year}_row{row}_col{col}.csv"
+        row, col = viewed.cell(lon, lat)
+        prefix = "SIMULATED_" if viewed.simulated else ""
+        name = f"{prefix}deepcrop_{viewed.result.year}_row{row}_col{col}.csv"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return Response(shown.csv(row, col), 200, headers, "text/csv; charset=utf-8")
+        return Response(viewed.csv(row, col), 200, headers, "text/csv; charset=utf-8")
 
     app.mount("/static", StaticFiles(directory=_STATIC))
-    app.mount("/files", StaticFiles(directory=shown.result.path, follow_symlink=False))
+    app.mount("/files", StaticFiles(directory=viewed.result.path, follow_symlink=False))
     return app
 
 
 def serve(path: Path, cube_path: Path | None, port: int, ready: Callable[[str], None]) -> None:
-    """Serve a result until interrupted.
+    """Serve a map until interrupted.
 
     Parameters
     ----------
     path : Path
         Directory made by ``deepcrop map``.
     cube_path : Path or None
-        The cube it was made from; without it there are no pictures and no series.
+        Cube that was mapped; without it the page has no images and no time series.
     port : int
-        Of this machine.
+        Port of this machine; 0 for any free one.
     ready : callable
-        Is told the address once the port is ours.
+        Called with the address as soon as the port is open.
 
     Raises
     ------
     DeepCropError
-        If the port is taken, or the result or the cube cannot be used.
+        If the port is in use, or the map or the cube cannot be read.
     """
-    shown = Shown(path, cube_path)
-    app = create_app(shown)
-    # rasterio 1.4 silences it while it warps in memory, in a way that other threads can undo
+    viewed = ViewedMap(path, cube_path)
+    app = create_app(viewed)
+    # rasterio 1.4 warns while it warps in memory; its own filter is not safe with threads
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((HOST, port))
-            listening.listen()  # who comes early waits
+            listening.listen()  # early requests wait
         except OSError as error:
             raise DeepCropError(
-                f"Port {port} cannot be had ({error.strerror}); choose another with --port."
+                f"Port {port} cannot be opened ({error.strerror}); choose another with --port."
             ) from error
-        Thread(target=_warm_up, args=(shown,), daemon=True).start()
+        Thread(target=_warm_up, args=(viewed,), daemon=True).start()
         ready(f"http://{HOST}:{listening.getsockname()[1]}/")
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
-        with suppress(KeyboardInterrupt):  # the way to end it
+        with suppress(KeyboardInterrupt):  # Ctrl-C ends the viewer
             server.run(sockets=[listening])
 
 
-def _warm_up(shown: Shown) -> None:
-    """Load what the first click needs, PyTorch and compiled kernels, while the map is looked at."""
-    with suppress(DeepCropError):  # whoever clicks is told
-        shown.tracks(0, 0)
-        shown.answer(0, 0)
+def _warm_up(viewed: ViewedMap) -> None:
+    """Load PyTorch and the compiled kernels before the first click needs them."""
+    with suppress(DeepCropError):  # the first click reports the error
+        viewed.series(0, 0)
+        viewed.predict(0, 0)

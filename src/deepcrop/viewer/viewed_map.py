@@ -1,15 +1,13 @@
-"""What a running viewer shows: a result, the cube it was made from, and answers about both."""
+"""Hold the map that is viewed, and its cube, and answer requests for views and pixels."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
-import xarray as xr
 from matplotlib.colors import to_hex
 from pyproj import Transformer
 
@@ -23,27 +21,32 @@ from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, PRESETS, Smoother
 from deepcrop.products.results import Result, ResultLayer, open_result
 from deepcrop.stages import CALENDAR, TITLES
 from deepcrop.viewer import map_tiles, pixel_series
-from deepcrop.viewer.cube_images import Background
-from deepcrop.viewer.pixel_distribution import Answer, PixelNetwork, answer_rows
-from deepcrop.viewer.views import METHODS, View, themes_of, views_of
+from deepcrop.viewer.cube_images import CubeImages
+from deepcrop.viewer.pixel_distribution import PixelNetwork, PixelPrediction, prediction_rows
+from deepcrop.viewer.views import METHODS, View, variables_of, views_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import xarray as xr
 
 
-class Shown:
-    """A result, with its cube or without.
+class ViewedMap:
+    """A map opened for viewing, with or without its cube.
 
     Parameters
     ----------
     path : Path
         Directory made by ``deepcrop map``.
     cube_path : Path or None
-        The cube it was made from.
+        Cube that was mapped.
 
     Raises
     ------
     DeepCropError
-        If the directory is none of ours, or has none of its layers.
+        If the directory is not a finished map, or all its layers are missing.
     CubeError
-        If the cube cannot be read, or lies on another grid.
+        If the cube cannot be read, or has another grid than the map.
     """
 
     def __init__(self, path: Path, cube_path: Path | None):
@@ -52,34 +55,35 @@ class Shown:
         if not self.views:
             raise DeepCropError(f"{path} has none of its layers; map the region again.")
         self.cube: xr.DataTree | None = None
-        self.background: Background | None = None
+        self.images: CubeImages | None = None
         self.cameras: list[pixel_series.Camera] = []
         self.simulated = self.result.simulated
         if cube_path is not None:
             self.cube = open_cube(cube_path)
-            box, mine = grid_of(self.cube), self.result.grid
-            if box != mine:
+            of_cube, of_map = grid_of(self.cube), self.result.grid
+            if of_cube != of_map:
                 raise CubeError(
-                    f"{cube_path} is {box.shape[1]} x {box.shape[0]} pixels in {box.crs} at "
-                    f"{tuple(box.boundingbox.bbox)}, the map {mine.shape[1]} x {mine.shape[0]} in "
-                    f"{mine.crs} at {tuple(mine.boundingbox.bbox)}: give the cube that was mapped."
+                    f"{cube_path} is {of_cube.shape[1]} x {of_cube.shape[0]} pixels in "
+                    f"{of_cube.crs} at {tuple(of_cube.boundingbox.bbox)}, the map "
+                    f"{of_map.shape[1]} x {of_map.shape[0]} in {of_map.crs} at "
+                    f"{tuple(of_map.boundingbox.bbox)}: give the cube that was mapped."
                 )
             self.simulated |= is_simulated(self.cube)
-            self.cameras = pixel_series.cameras_of(self.cube, cube_path, self.result.year)
+            self.cameras = pixel_series.find_cameras(self.cube, cube_path, self.result.year)
             if "optical" in self.cube.children:
-                self.background = Background(self.cube["optical"].to_dataset())
+                self.images = CubeImages(self.cube["optical"].to_dataset())
         self._to_degrees = Transformer.from_crs(
             str(self.result.grid.crs), "EPSG:4326", always_xy=True
         )
-        # Neither changes while the viewer runs.
+        # Legends and weights do not change while the viewer runs.
         self.legend = lru_cache(maxsize=None)(self._legend)
         self._network = lru_cache(maxsize=1)(self._load_network)
 
     def describe(self) -> dict[str, Any]:
-        """All that the page needs to know before anything is chosen."""
+        """Describe the map for the page: layers, colours, extent, cameras, dates of images."""
         result = self.result
         left, bottom, right, top = result.grid.boundingbox.bbox
-        ring = self._ring(left, bottom, right, top, 20)
+        ring = self._outline(left, bottom, right, top, 20)
         lons, lats = zip(*ring, strict=True)
         source = dict(result.summary.get("source", {}))
         return {
@@ -96,10 +100,10 @@ class Shown:
             "bounds": [min(lons), min(lats), max(lons), max(lats)],
             "outline": ring,
             "stages": {name: TITLES[name] for name in CALENDAR},
-            "themes": themes_of(self.views),
+            "variables": variables_of(self.views),
             "missing": self.missing,
-            "nothing": map_tiles.NOTHING,
-            "palettes": {kind: _shades(name) for kind, name in style.COLORMAPS.items()},
+            "no_value": map_tiles.NO_VALUE,
+            "palettes": {kind: _hex_colours(name) for kind, name in style.COLORMAPS.items()},
             "colours": {
                 "stages": style.STAGE_COLOURS,
                 "series": style.SERIES_COLOURS,
@@ -107,7 +111,7 @@ class Shown:
                 "other": style.OTHER_CLASS,
             },
             "cube": self.cube is not None,
-            "background": self.background and self.background.describe(),
+            "images": self.images and self.images.describe(),
             "cameras": [
                 {
                     "name": camera.name,
@@ -120,120 +124,122 @@ class Shown:
         }
 
     def view(self, key: str) -> View:
-        """View of a name.
+        """Return a view by its key.
 
         Raises
         ------
         DeepCropError
-            If the result has none.
+            If the map has no such view.
         """
         if key not in self.views:
             raise DeepCropError(f"This map has no layer '{key}'.")
         return self.views[key]
 
     def _legend(self, key: str) -> dict[str, Any]:
-        """Legend of a view (`tiles.brief`), with the name of its colours."""
+        """Return the legend of a view (`map_tiles.make_legend`) with the name of its palette."""
         view = self.view(key)
         same = [
             other
             for other in self.views.values()
             if (other.kind, other.stage, other.season) == (view.kind, view.stage, view.season)
         ]
-        colours = view.kind if view.kind != "day" else str(view.stage).rstrip("0123456789")
-        return map_tiles.brief(view, same, self.result.year) | {"palette": colours}
+        palette = view.kind if view.kind != "day" else str(view.stage).rstrip("0123456789")
+        return map_tiles.make_legend(view, same, self.result.year) | {"palette": palette}
 
     # A pixel ------------------------------------------------------------------------------------
 
     def cell(self, longitude: float, latitude: float) -> tuple[int, int]:
-        """Row and column of a place.
+        """Return the row and column of a place in degrees.
 
         Raises
         ------
         DeepCropError
-            If the place is not on the map.
+            If the place is outside the map.
         """
         return grid.cell_of(self.result.grid, longitude, latitude)
 
     def pixel(self, row: int, col: int) -> dict[str, Any]:
-        """Where a pixel lies and what the map says of it.
+        """Return the place of a pixel and its values in all layers.
 
         ``dates`` has one entry for each stage, season and method: ``day``, with ``low``, ``high``
-        and ``probability`` where the method gives them. ``others`` are the layers of no stage.
+        and ``probability`` if the method has them. ``others`` are the layers without a stage.
         """
         box = self.result.grid
         side, affine = float(box.resolution.x), box.affine
         left, top = affine.c + side * col, affine.f - side * row
         longitude, latitude = self._to_degrees.transform(left + side / 2, top - side / 2)
-        camera = pixel_series.camera_at(self.cameras, row, col, self._field(row, col), side)
-        dates: dict[tuple, dict[str, Any]] = {}
+        camera = pixel_series.camera_viewing(self.cameras, row, col, self._field(row, col), side)
+        dates: dict[tuple[Any, ...], dict[str, Any]] = {}
         others = []
         for layer in self.result.layers.values():
             if layer.key in self.missing:
                 continue
-            value = map_tiles.at_pixel(layer, row, col)
+            value = map_tiles.read_pixel(layer, row, col)
             if layer.stage is None:
                 others.append({"key": layer.key, "title": layer.title, "value": value})
-                others[-1] |= {"method": layer.method, "words": _words(layer, value)}
+                others[-1] |= {"method": layer.method, "text": _value_text(layer, value)}
             elif layer.kind in ("day", "bound", "percent"):
-                at = (layer.season, layer.stage, layer.method)
+                key = (layer.season, layer.stage, layer.method)
                 names = {"season": layer.season, "stage": layer.stage, "method": layer.method}
-                dates.setdefault(at, names)[layer.part or "day"] = value
+                dates.setdefault(key, names)[layer.part or "day"] = value
         return {
             "row": row,
             "col": col,
             "lon": round(longitude, 6),
             "lat": round(latitude, 6),
-            "outline": self._ring(left, top - side, left + side, top, 1),
+            "outline": self._outline(left, top - side, left + side, top, 1),
             "field": self._field(row, col) or None,
             "camera": camera and camera.name,
             "dates": list(dates.values()),
             "others": others,
         }
 
-    def tracks(self, row: int, col: int) -> list[pixel_series.Track]:
-        """Observations, curves and the camera of a pixel; none without a cube."""
+    def series(self, row: int, col: int) -> list[pixel_series.PixelSeries]:
+        """Return observations, curves and camera of a pixel; an empty list without a cube."""
         if self.cube is None:
             return []
-        found = pixel_series.pixel_tracks(self.cube, row, col, self.result.year, self._smoother())
+        series = pixel_series.series_of_pixel(
+            self.cube, row, col, self.result.year, self._smoother()
+        )
         side = float(self.result.grid.resolution.x)
-        camera = pixel_series.camera_at(self.cameras, row, col, self._field(row, col), side)
-        return found + ([pixel_series.camera_track(camera)] if camera else [])
+        camera = pixel_series.camera_viewing(self.cameras, row, col, self._field(row, col), side)
+        return series + ([pixel_series.camera_series(camera)] if camera else [])
 
-    def answer(self, row: int, col: int) -> Answer:
-        """Ask the network for its distributions.
+    def predict(self, row: int, col: int) -> PixelPrediction:
+        """Predict the distributions of a pixel with the network.
 
         Raises
         ------
         DeepCropError
             If there is no cube, PyTorch is not installed, or the cube does not fit the weights.
         """
-        return self._network().ask(row, col)
+        return self._network().predict(row, col)
 
     def weights(self) -> dict[str, Any]:
-        """Which weights `answer` comes from, and whether the map was made with the same."""
+        """Return the title of the weights, and whether the map was made with the same."""
         network = self._network()
         used = self.result.summary.get("source", {}).get("weights", {})
         return {"title": network.title, "of_map": used.get("sha256") == network.sha256}
 
     def csv(self, row: int, col: int) -> str:
-        """All that is known of a pixel, a value a row."""
+        """Return all data of a pixel as CSV, one value a row."""
         rows: list[tuple[Any, ...]] = []
         for date in self.pixel(row, col)["dates"]:
-            what = f"{date['method']} {date['stage']}"
-            for part in ("day", "low", "high"):
-                if part in date:
-                    day = date[part]
+            name = f"{date['method']} {date['stage']}"
+            for bound in ("day", "low", "high"):
+                if bound in date:
+                    day = date[bound]
                     when = "" if day is None else str(stages.to_dates(day, self.result.year))
                     text = "" if day is None else str(day)
-                    rows.append((f"map {what} {part}", date["season"], text, when, "", "", ""))
+                    rows.append((f"map {name} {bound}", date["season"], text, when, "", "", ""))
             if "probability" in date:
                 share = date["probability"]
                 value = "" if share is None else str(share)
-                rows.append((f"map {what} probability", date["season"], "", "", value, "%", ""))
-        for track in self.tracks(row, col):
-            rows.extend(pixel_series.track_rows(track, self.result.year))
-        with suppress(DeepCropError):  # the page says why there is none
-            rows.extend(answer_rows(self.answer(row, col), self.result.year))
+                rows.append((f"map {name} probability", date["season"], "", "", value, "%", ""))
+        for series in self.series(row, col):
+            rows.extend(pixel_series.series_rows(series, self.result.year))
+        with suppress(DeepCropError):  # no network: the page shows the reason
+            rows.extend(prediction_rows(self.predict(row, col), self.result.year))
         return pixel_series.write_csv(rows, self.simulated)
 
     def _load_network(self) -> PixelNetwork:
@@ -243,7 +249,7 @@ class Shown:
         return PixelNetwork(self.cube, self.result.year, groups)
 
     def _smoother(self) -> Smoother:
-        """Return that of the map's curve, or the usual one where the map has none."""
+        """Return the smoother of the map, or the default one if the map has no curve."""
         used = (
             self.result.summary.get("source", {}).get("smoother", {}).get("name", DEFAULT_SMOOTHER)
         )
@@ -255,10 +261,10 @@ class Shown:
         landcover = self.cube["landcover"].to_dataset()
         return int(landcover["field_id"][row, col]) if "field_id" in landcover else 0
 
-    def _ring(
+    def _outline(
         self, left: float, bottom: float, right: float, top: float, points: int
     ) -> list[list[float]]:
-        """Outline of a rectangle of the grid in degrees, closed, ``points`` on each side."""
+        """Return the closed outline of a rectangle of the grid in degrees, ``points`` a side."""
         step = np.arange(points) / points
         x = np.concatenate([left + (right - left) * step, 0 * step + right])
         y = np.concatenate([0 * step + bottom, bottom + (top - bottom) * step])
@@ -268,18 +274,18 @@ class Shown:
         return [*ring, ring[0]]
 
 
-def _shades(name: str) -> str:
-    """256 colours of a colour map, six hexadecimal digits each."""
+def _hex_colours(name: str) -> str:
+    """Return 256 colours of a colour map, six hexadecimal digits each."""
     return "".join(to_hex(colour)[1:] for colour in matplotlib.colormaps[name](np.arange(256)))
 
 
-def _words(layer: ResultLayer, value: int | None) -> str:
-    """Say a value as a reader would."""
+def _value_text(layer: ResultLayer, value: int | None) -> str:
+    """Return a value as text for the page."""
     if value is None:
         return "unknown"
     if layer.kind == "class":
-        names = {each.value: each.name.replace("_", " ") for each in layer.classes}
+        names = {entry.value: entry.name.replace("_", " ") for entry in layer.classes}
         return names.get(value, f"code {value}")
     if layer.kind == "flags":
-        return ", ".join(words for bit, words in layer.flags.items() if value & bit) or "none"
+        return ", ".join(text for bit, text in layer.flags.items() if value & bit) or "none"
     return f"{value} days" if layer.unit == "days" else str(value)

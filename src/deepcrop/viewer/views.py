@@ -1,56 +1,59 @@
-"""What a map can be looked at as: its layers, in the order and words of the page.
+"""List what the page can show of a map.
 
-A *theme* is one choice in the page's list ("date, by the network"), of all stages and seasons. A
-*view* is a theme of one stage and season: what one set of tiles shows.
+A *variable* is one entry of the page's list, for example "Date (network)", of all stages and
+seasons. A *view* is a variable of one stage and season: the content of one set of tiles.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deepcrop.products.results import Result, ResultLayer
+if TYPE_CHECKING:
+    from deepcrop.products.results import Result, ResultLayer
 
 METHODS = {"curve": "curve", "deepcrop": "network", "difference": "network − curve"}
-"""Words for the methods of a result."""
+"""Names of the methods on the page."""
 
 _SEASONS: dict[int | None, str] = {1: "main season", 2: "second season"}
-_THEMES = {
-    "day": ("date", "Date, by the {method}"),
-    "width": ("interval width", "Interval width, by the {method}"),
-    "percent": ("probability", "Probability, by the {method}"),
-    "difference": ("difference", "Difference, {method}"),
-    "length": ("length", "Length of the season, by the {method}"),
+_VARIABLES = {
+    "day": "date",
+    "width": "interval width",
+    "percent": "probability",
+    "difference": "difference",
+    "length": "length of season",
 }
-_KINDS = tuple(_THEMES)
+"""Name of each kind of view that is of a season, in the order of the page."""
+
+_KINDS = tuple(_VARIABLES)
 
 
 @dataclass(frozen=True)
 class View:
-    """One thing that tiles can show.
+    """A variable of one stage and season.
 
     Attributes
     ----------
     key : str
-        That of its layer; of the width of an interval that of the date and ``_width``.
-    theme : str
-        Which choice of the page it belongs to.
+        Key of the layer; for the width of an interval the key of the date and ``_width``.
+    variable : str
+        Key of the variable.
     label : str
-        Name of that choice.
+        Name of the variable in the list of the page.
     title : str
-        Of the view itself, for legends.
+        Title of the view in legends.
     kind : str
-        As of `ResultLayer`, or ``"width"``: the second of two layers less the first, in days.
+        Kind of the `ResultLayer`, or ``"width"``: the second of two layers less the first, days.
     unit : str
-        Of the first of its layers.
+        Unit of the values.
     stage : str or None
     season : int or None
     layers : tuple of ResultLayer
-        Whose files are read: one, or the two ends of an interval.
+        Layers whose files are read: one, or the two ends of an interval.
     """
 
     key: str
-    theme: str
+    variable: str
     label: str
     title: str
     kind: str
@@ -61,44 +64,44 @@ class View:
 
 
 def views_of(result: Result) -> tuple[dict[str, View], list[str]]:
-    """All views of a result by their keys, and the keys of layers whose files are missing."""
+    """Return the views of a map by key, and the keys of layers whose files are missing."""
     missing = [layer.key for layer in result.layers.values() if not layer.path.is_file()]
-    there = [layer for layer in result.layers.values() if layer.key not in missing]
-    found = [_view(layer) for layer in there if layer.kind != "bound"]
-    ends: dict[tuple, dict[str | None, ResultLayer]] = {}
-    for layer in there:
+    present = [layer for layer in result.layers.values() if layer.key not in missing]
+    views = [_view(layer) for layer in present if layer.kind != "bound"]
+    ends: dict[tuple[Any, ...], dict[str | None, ResultLayer]] = {}
+    for layer in present:
         if layer.kind == "bound":
             ends.setdefault((layer.method, layer.stage, layer.season), {})[layer.part] = layer
-    found += [_width(pair["low"], pair["high"]) for pair in ends.values() if len(pair) == 2]
-    order = {view.theme: k for k, view in enumerate(sorted(found, key=_rank))}
-    found.sort(key=lambda view: order[view.theme])
-    return {view.key: view for view in found}, missing
+    views += [_width(pair["low"], pair["high"]) for pair in ends.values() if len(pair) == 2]
+    order = {view.variable: k for k, view in enumerate(sorted(views, key=_rank))}
+    views.sort(key=lambda view: order[view.variable])
+    return {view.key: view for view in views}, missing
 
 
-def themes_of(views: dict[str, View]) -> list[dict[str, Any]]:
-    """Themes as the page wants them, with their views by ``stage/season``.
+def variables_of(views: dict[str, View]) -> list[dict[str, Any]]:
+    """Return the variables as JSON for the page, with their views by ``stage/season``.
 
-    The stage is empty for what is of a season as a whole, both are for what is of the pixel.
+    The stage is empty for variables of a whole season; both are empty for variables of the pixel.
     """
-    themes: dict[str, dict[str, Any]] = {}
+    variables: dict[str, dict[str, Any]] = {}
     for view in views.values():
-        theme = themes.setdefault(
-            view.theme,
+        variable = variables.setdefault(
+            view.variable,
             {
-                "id": view.theme,
+                "id": view.variable,
                 "label": view.label,
                 "kind": view.kind,
                 "group": "seasons" if view.season else "pixels",
                 "views": {},
             },
         )
-        at = f"{view.stage or ''}/{view.season}" if view.season else ""
-        theme["views"][at] = {"key": view.key, "title": view.title}
-    return list(themes.values())
+        stage_season = f"{view.stage or ''}/{view.season}" if view.season else ""
+        variable["views"][stage_season] = {"key": view.key, "title": view.title}
+    return list(variables.values())
 
 
-def _rank(view: View) -> tuple:
-    """Dates first, the network before the curve; then what is of the pixel."""
+def _rank(view: View) -> tuple[bool, int, int]:
+    """Order variables: those of a season before those of the pixel, then by kind and method."""
     method = ("deepcrop", "curve", "difference", "None").index(str(view.layers[0].method))
     kind = _KINDS.index(view.kind) if view.kind in _KINDS else len(_KINDS)
     return (view.season is None, kind, method)
@@ -110,7 +113,17 @@ def _view(layer: ResultLayer) -> View:
     label = layer.title[0].upper() + layer.title[1:]
     if layer.method is not None:
         label += f" ({METHODS[layer.method]})"
-    return View(layer.key, layer.key, label, label, layer.kind, layer.unit, None, None, (layer,))
+    return View(
+        key=layer.key,
+        variable=layer.key,
+        label=label,
+        title=label,
+        kind=layer.kind,
+        unit=layer.unit,
+        stage=None,
+        season=None,
+        layers=(layer,),
+    )
 
 
 def _width(low: ResultLayer, high: ResultLayer) -> View:
@@ -119,17 +132,17 @@ def _width(low: ResultLayer, high: ResultLayer) -> View:
 
 def _of_season(layer: ResultLayer, key: str, kind: str, layers: tuple[ResultLayer, ...]) -> View:
     method = METHODS.get(str(layer.method), "")
-    short, label = _THEMES[kind]
+    name = _VARIABLES[kind]
     season = _SEASONS.get(layer.season, f"season {layer.season}")
     when = f"{layer.stage.upper()}, {season}" if layer.stage else season.capitalize()
     return View(
-        key,
-        f"{layer.method}-{kind}",
-        label.format(method=method),
-        f"{when}: {short}, {method}",
-        kind,
-        layer.unit,
-        layer.stage,
-        layer.season,
-        layers,
+        key=key,
+        variable=f"{layer.method}-{kind}",
+        label=f"{name.capitalize()} ({method})",
+        title=f"{when}: {name} ({method})",
+        kind=kind,
+        unit=layer.unit,
+        stage=layer.stage,
+        season=layer.season,
+        layers=layers,
     )

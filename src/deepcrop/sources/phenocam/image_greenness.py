@@ -18,7 +18,6 @@ Times in file names are the camera's local standard time, without summer time.
 from __future__ import annotations
 
 import calendar
-import csv
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -34,7 +33,7 @@ from PIL import Image
 
 from deepcrop.errors import DeepCropError
 from deepcrop.sources.phenocam.summary_files import write_series
-from deepcrop.storage.files import atomic_file
+from deepcrop.storage.files import write_csv
 
 _NAME = re.compile(r"(?P<site>.+)_(?P<time>\d{4}_\d{2}_\d{2}_\d{6})\.jpe?g", re.IGNORECASE)
 
@@ -397,11 +396,10 @@ def _about(region: Region, period: int, limits: Limits) -> dict[str, Any]:
 
 def _write_images(path: Path, images: Sequence[ImageColour]) -> None:
     heading = ("filename", "local_std_time", "solar_elev", "r_mean", "g_mean", "b_mean", "gcc")
-    with atomic_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow((*heading, "why_not_used"))
-        for image in images:
-            numbers = (image.elevation, image.red, image.green, image.blue, image.gcc)
-            texts = (f"{value:.5f}" if math.isfinite(value) else "" for value in numbers)
-            when = "" if image.time == datetime.min else image.time
-            writer.writerow((image.path.name, when, *texts, image.fault))
+    rows = []
+    for image in images:
+        numbers = (image.elevation, image.red, image.green, image.blue, image.gcc)
+        texts = (f"{value:.5f}" if math.isfinite(value) else "" for value in numbers)
+        when = "" if image.time == datetime.min else image.time
+        rows.append((image.path.name, when, *texts, image.fault))
+    write_csv(path, (*heading, "why_not_used"), rows)

@@ -1,7 +1,7 @@
-// The page: what is chosen, and everything that follows from it.
+// The page: its state, its controls, and how the maps follow them.
 
-import { dayOf, isoOf, setYear, words } from "./days.js";
-import { draw, inWords } from "./legend.js";
+import { dateText, dayOf, isoOf, setYear } from "./days.js";
+import { draw, valueText } from "./legend.js";
 import { Side, tie } from "./map.js";
 import { painter, setUp } from "./paint.js";
 import { Panel } from "./panel.js";
@@ -9,15 +9,15 @@ import { read, write } from "./state.js";
 
 const by = (id) => document.getElementById(id);
 const SIDES = ["left", "right"];
-const DONE = { sos: "greened up", pea: "peaked", eos: "died down" };
-const PLAY = 60; // milliseconds a frame
+const PASSED = { sos: "greened up", pea: "peaked", eos: "senesced" };
+const FRAME = 60; // milliseconds a frame
 
 let result;
 let state;
 let panel;
 const sides = {};
-const legends = {}; // key -> promise of its legend
-const current = {}; // side -> legend that is shown
+const legends = {}; // key of a view -> promise of its legend
+const current = {}; // side -> its legend on the screen
 
 async function json(url) {
   const answer = await fetch(url);
@@ -27,7 +27,7 @@ async function json(url) {
 }
 
 let fading;
-function tell(text) {
+function notify(text) {
   const toast = by("toast");
   toast.textContent = text;
   toast.hidden = false;
@@ -37,32 +37,32 @@ function tell(text) {
 
 // Choices ------------------------------------------------------------------------------------------
 
-const themeOf = (id) => result.themes.find((theme) => theme.id === id);
+const variableOf = (id) => result.variables.find((variable) => variable.id === id);
 
-/** The nearest choice that exists: a link may be old, a method may not know a stage. */
-function existing(choice, usual) {
-  const theme = themeOf(choice?.theme) ?? usual;
+/** The nearest available choice: a link may be old, a method may lack a stage. */
+function nearestChoice(choice, usual) {
+  const variable = variableOf(choice?.variable) ?? usual;
   const wanted = choice?.at || "sos50/1";
-  const there = Object.keys(theme.views);
+  const available = Object.keys(variable.views);
   const season = wanted.split("/")[1];
-  const at = there.includes(wanted) ? wanted : (there.find((one) => one.split("/")[1] === season) ?? there[0]);
-  return { theme: theme.id, at };
+  const at = available.includes(wanted) ? wanted : (available.find((name) => name.split("/")[1] === season) ?? available[0]);
+  return { variable: variable.id, at };
 }
 
-const viewOf = (choice) => themeOf(choice.theme).views[choice.at];
+const viewOf = (choice) => variableOf(choice.variable).views[choice.at];
 
 const staged = (choice) => /^\w/.test(choice.at);
 
-function other() {
-  const left = themeOf(state.left.theme);
-  const twin = result.themes.find((theme) => theme.kind === left.kind && theme.id !== left.id);
-  return existing({ theme: (twin ?? left).id, at: state.left.at }, left);
+function rightChoice() {
+  const left = variableOf(state.left.variable);
+  const twin = result.variables.find((variable) => variable.kind === left.kind && variable.id !== left.id);
+  return nearestChoice({ variable: (twin ?? left).id, at: state.left.at }, left);
 }
 
-function fill(side) {
+function createChoice(side) {
   const box = by(`choose-${side}`);
   const group = (name, label) => {
-    const options = result.themes.filter((theme) => theme.group === name).map((theme) => new Option(theme.label, theme.id));
+    const options = result.variables.filter((variable) => variable.group === name).map((variable) => new Option(variable.label, variable.id));
     if (!options.length) return [];
     const element = document.createElement("optgroup");
     element.label = label;
@@ -70,10 +70,10 @@ function fill(side) {
     return [element];
   };
   const select = document.createElement("select");
-  select.id = `theme-${side}`;
-  select.setAttribute("aria-label", "What to show");
-  select.append(...group("seasons", "Of a season"), ...group("pixels", "Of the pixel"));
-  select.addEventListener("change", () => choose(side, { theme: select.value, at: staged(state[side]) ? state[side].at : state.at }));
+  select.id = `variable-${side}`;
+  select.setAttribute("aria-label", "Variable");
+  select.append(...group("seasons", "By season"), ...group("pixels", "By pixel"));
+  select.addEventListener("change", () => choose(side, { variable: select.value, at: staged(state[side]) ? state[side].at : state.at }));
   const stages = segments(`stage-${side}`, "Stage", (stage) => choose(side, { ...state[side], at: `${stage}/${state[side].at.split("/")[1]}` }));
   const seasons = segments(`season-${side}`, "Season", (season) => choose(side, { ...state[side], at: `${state[side].at.split("/")[0]}/${season}` }));
   box.append(select, stages, seasons);
@@ -89,17 +89,17 @@ function segments(id, label, chosen) {
   return box;
 }
 
-/** Radio buttons [value, text, title], of which one is chosen. */
+/** Set the radio buttons [value, text, title] of a box, and check one of them. */
 function setSegments(box, options, value) {
   const wanted = JSON.stringify(options);
   if (box.dataset.options !== wanted) {
     box.dataset.options = wanted;
     box.replaceChildren(
-      ...options.map(([one, text, title]) => {
+      ...options.map(([option, text, title]) => {
         const label = document.createElement("label");
         label.title = title ?? "";
         const input = document.createElement("input");
-        Object.assign(input, { type: "radio", name: box.id, value: one });
+        Object.assign(input, { type: "radio", name: box.id, value: option });
         const span = document.createElement("span");
         span.textContent = text;
         label.append(input, span);
@@ -112,18 +112,18 @@ function setSegments(box, options, value) {
 
 function showChoice(side) {
   const choice = state[side];
-  const there = Object.keys(themeOf(choice.theme).views).filter(Boolean);
-  by(`theme-${side}`).value = choice.theme;
+  const available = Object.keys(variableOf(choice.variable).views).filter(Boolean);
+  by(`variable-${side}`).value = choice.variable;
   const [stage, season] = choice.at.split("/");
-  const stages = Object.keys(result.stages).filter((one) => there.some((at) => at.startsWith(`${one}/`)));
-  setSegments(by(`stage-${side}`), stages.map((one) => [one, one === "peak" ? "Peak" : one.toUpperCase(), result.stages[one]]), stage);
-  const seasons = [["1", "Main season"], ["2", "Second season"]].filter(([one]) => there.includes(`${stage}/${one}`));
-  setSegments(by(`season-${side}`), there.length ? seasons : [], season);
+  const stages = Object.keys(result.stages).filter((name) => available.some((at) => at.startsWith(`${name}/`)));
+  setSegments(by(`stage-${side}`), stages.map((name) => [name, name === "peak" ? "Peak" : name.toUpperCase(), result.stages[name]]), stage);
+  const seasons = [["1", "Main season"], ["2", "Second season"]].filter(([number]) => available.includes(`${stage}/${number}`));
+  setSegments(by(`season-${side}`), available.length ? seasons : [], season);
 }
 
 function choose(side, choice) {
-  if (staged(choice)) state.at = choice.at; // a stage is kept while layers of no stage are shown
-  state[side] = existing(choice, themeOf(state[side].theme));
+  if (staged(choice)) state.at = choice.at; // kept for the time when a variable without stages is shown
+  state[side] = nearestChoice(choice, variableOf(state[side].variable));
   update();
 }
 
@@ -147,12 +147,12 @@ function paintSide(side) {
   draw(by(`legend-${side}`), legend, day);
 }
 
-let turn = 0;
+let updates = 0;
 
-/** Bring everything in line with the state. */
+/** Update controls, maps, legends and link to the state. */
 async function update() {
-  turn += 1;
-  const mine = turn;
+  updates += 1;
+  const number = updates;
   const active = state.right ? SIDES : ["left"];
   by("swipe").checked = Boolean(state.right);
   for (const id of ["choose-right", "legend-right", "map-right", "divider"]) by(id).hidden = !state.right;
@@ -160,28 +160,28 @@ async function update() {
   active.forEach(showChoice);
   by("opacity").value = state.opacity;
   by("opacity-text").textContent = `${state.opacity} %`;
-  showBehind();
-  remember();
+  showImageChoice();
+  updateLink();
   setSplit();
   try {
     if (state.right) await rightSide();
     const found = await Promise.all(active.map((side) => legendOf(state[side])));
-    if (mine !== turn) return;
+    if (number !== updates) return; // a later update has begun
     active.forEach((side, k) => (current[side] = found[k]));
     showDay();
     active.forEach(paintSide);
-    for (const side of active) sides[side].setBackground(state.look, state.date);
+    for (const side of active) sides[side].setImage(state.rendering, state.date);
   } catch (error) {
-    tell(error.message);
+    notify(error.message);
   }
 }
 
-/** The second map, made when it is first wanted; resolves when it can be drawn on. */
+/** Create the second map at its first use; resolves when it is ready for layers. */
 async function rightSide() {
   if (!sides.right) {
     const { map } = sides.left;
     const camera = { center: map.getCenter(), zoom: map.getZoom() };
-    sides.right = new Side(by("map-right"), "right", result, camera, tell);
+    sides.right = new Side(by("map-right"), "right", result, camera, notify);
     listen(sides.right);
     tie(map, sides.right.map);
   }
@@ -196,23 +196,23 @@ function setSplit() {
   by("divider").setAttribute("aria-valuenow", Math.round(percent));
 }
 
-/** The time slider: of the dates that are shown, over the range of their colours. */
+/** Update the date filter; its slider spans the colour range of the dates on the screen. */
 function showDay() {
-  const dated = SIDES.filter((side) => state[side] && current[side]?.kind === "day").map((side) => current[side]);
-  by("by-day").disabled = !dated.length;
-  const on = state.day !== null && dated.length > 0;
+  const dateLegends = SIDES.filter((side) => state[side] && current[side]?.kind === "day").map((side) => current[side]);
+  by("by-day").disabled = !dateLegends.length;
+  const on = state.day !== null && dateLegends.length > 0;
   by("day-on").checked = on;
   by("day-row").hidden = by("day-text").hidden = !on;
-  const stage = dated[0]?.key.match(/sos|pea|eos/)?.[0] ?? "sos";
-  const done = DONE[stage];
-  by("day-words").textContent = `Paint what has ${done} by a day`;
+  const stage = dateLegends[0]?.key.match(/sos|pea|eos/)?.[0] ?? "sos";
+  const passed = PASSED[stage];
+  by("day-label").textContent = `Show only pixels ${passed} by this date`;
   if (!on) return stop();
-  const low = Math.min(...dated.map((legend) => legend.range[0]));
-  const high = Math.max(...dated.map((legend) => legend.range[1]));
+  const low = Math.min(...dateLegends.map((legend) => legend.range[0]));
+  const high = Math.max(...dateLegends.map((legend) => legend.range[1]));
   const day = Math.min(high, Math.max(low, dayOf(state.day)));
   Object.assign(by("day"), { min: low, max: high, value: day });
-  by("day").setAttribute("aria-valuetext", words(day, true));
-  by("day-text").textContent = `${done} by ${words(day, true)}`;
+  by("day").setAttribute("aria-valuetext", dateText(day, true));
+  by("day-text").textContent = `${passed} by ${dateText(day, true)}`;
   return undefined;
 }
 
@@ -235,10 +235,10 @@ function play() {
   const next = () => {
     slider.value = +slider.value + step;
     setDay(+slider.value);
-    playing = +slider.value < +slider.max ? setTimeout(next, PLAY) : null;
+    playing = +slider.value < +slider.max ? setTimeout(next, FRAME) : null;
     if (!playing) stop();
   };
-  playing = setTimeout(next, PLAY);
+  playing = setTimeout(next, FRAME);
   return undefined;
 }
 
@@ -246,20 +246,20 @@ function setDay(day) {
   state.day = isoOf(day);
   showDay();
   for (const side of SIDES) if (state[side] && current[side]) paintSide(side);
-  remember();
+  updateLink();
 }
 
-function showBehind() {
-  const { background } = result;
-  const looks = [["none", "None"], ...Object.entries(background?.looks ?? {})];
-  setSegments(by("looks"), looks, state.look);
-  by("date-row").hidden = state.look === "none";
+function showImageChoice() {
+  const { images } = result;
+  const renderings = [["none", "None"], ...Object.entries(images?.renderings ?? {})];
+  setSegments(by("renderings"), renderings, state.rendering);
+  by("date-row").hidden = state.rendering === "none";
   by("date").value = state.date ?? "";
-  const hint = by("behind-hint");
-  const far = background && state.look !== "none" && sides.left && Math.round(sides.left.map.getZoom()) < background.minzoom;
-  const note = !background ? "Start the viewer with --cube to see images here."
-    : far ? "Zoom in to see the background."
-    : state.look === "ndvi" ? "NDVI from 0, pale, to 0.9, dark green." : "";
+  const hint = by("image-hint");
+  const far = images && state.rendering !== "none" && sides.left && Math.round(sides.left.map.getZoom()) < images.minzoom;
+  const note = !images ? "Start the viewer with --cube to see images here."
+    : far ? "Zoom in to see the image."
+    : state.rendering === "ndvi" ? "NDVI from 0 (pale) to 0.9 (dark green)." : "";
   hint.hidden = !note;
   hint.textContent = note;
 }
@@ -267,7 +267,7 @@ function showBehind() {
 // The link -----------------------------------------------------------------------------------------
 
 let writing;
-function remember() {
+function updateLink() {
   clearTimeout(writing);
   writing = setTimeout(() => {
     const { map } = sides.left;
@@ -277,35 +277,35 @@ function remember() {
   }, 120);
 }
 
-/** Take over what a link says. */
-function adopt(said) {
-  const usual = result.themes[0];
-  const looks = { none: 1, ...result.background?.looks };
-  const dates = result.background?.dates ?? [];
+/** Set the state from a link. */
+function applyLink(linked) {
+  const usual = result.variables[0];
+  const renderings = { none: 1, ...result.images?.renderings };
+  const dates = result.images?.dates ?? [];
   state = {
-    ...said,
-    left: existing(said.left, usual),
-    right: said.right && existing(said.right, usual),
-    split: said.split ?? 0.5,
-    opacity: said.opacity ?? 100,
-    day: dayOf(said.day) === null ? null : said.day,
-    look: looks[said.look] ? said.look : "none",
-    date: dates.some((one) => one.time === said.date) ? said.date : clearest(dates),
+    ...linked,
+    left: nearestChoice(linked.left, usual),
+    right: linked.right && nearestChoice(linked.right, usual),
+    split: linked.split ?? 0.5,
+    opacity: linked.opacity ?? 100,
+    day: dayOf(linked.day) === null ? null : linked.day,
+    rendering: renderings[linked.rendering] ? linked.rendering : "none",
+    date: dates.some((image) => image.time === linked.date) ? linked.date : clearest(dates),
   };
   state.at = staged(state.left) ? state.left.at : "sos50/1";
 }
 
-/** The clearest image of the year; of several the one nearest to its middle. */
+/** The clearest image; of equally clear ones the nearest to the middle of the year. */
 function clearest(dates) {
   const score = ({ time, clear }) => clear - Math.abs(dayOf(time.slice(0, 10)) - 182) / 2000;
-  return dates.length ? dates.reduce((best, one) => (score(one) > score(best) ? one : best)).time : null;
+  return dates.length ? dates.reduce((best, image) => (score(image) > score(best) ? image : best)).time : null;
 }
 
-async function follow() {
-  const said = read(location.hash);
+async function followLink() {
+  const linked = read(location.hash);
   const { pixel } = state;
-  adopt(said);
-  if (said.map) sides.left.map.jumpTo({ zoom: said.map[0], center: [said.map[2], said.map[1]] });
+  applyLink(linked);
+  if (linked.map) sides.left.map.jumpTo({ zoom: linked.map[0], center: [linked.map[2], linked.map[1]] });
   await update();
   if (state.pixel && String(state.pixel) !== String(pixel)) await pick(state.pixel);
   if (!state.pixel && panel.pixel) closePanel();
@@ -316,7 +316,7 @@ async function follow() {
 async function pick(place, byKey = false) {
   const [west, south, east, north] = result.bounds;
   if (place[0] < west || place[0] > east || place[1] < south || place[1] > north) {
-    tell("There is no map there.");
+    notify("This place is outside the map.");
     return;
   }
   try {
@@ -324,15 +324,15 @@ async function pick(place, byKey = false) {
     state.pixel = [pixel.lon, pixel.lat];
     for (const side of Object.values(sides)) side.setPixel(pixel.outline);
     by("show-panel").disabled = false;
-    sheet("panel");
+    openSheet("panel");
     if (byKey) by("panel").focus();
-    const covered = getComputedStyle(by("show-panel").parentElement).display !== "none"; // a phone
+    const covered = getComputedStyle(by("show-panel").parentElement).display !== "none"; // on a phone the panel covers the lower part of the map
     if (covered) sides.left.map.easeTo({ center: state.pixel, offset: [0, -0.3 * by("view").clientHeight] });
   } catch (error) {
     if (error.name === "AbortError") return;
-    tell(/outside the grid|no place/.test(error.message) ? "There is no map there." : error.message);
+    notify(/outside the grid|no place/.test(error.message) ? "This place is outside the map." : error.message);
   }
-  remember();
+  updateLink();
 }
 
 function closePanel() {
@@ -341,15 +341,15 @@ function closePanel() {
   state.pixel = null;
   for (const side of Object.values(sides)) side.setPixel(null);
   by("show-panel").disabled = true;
-  sheet(null);
-  remember();
+  openSheet(null);
+  updateLink();
 }
 
-/** On small screens: which sheet covers the lower part of the map. */
-function sheet(name) {
-  for (const one of ["controls", "panel"]) {
-    by(one).classList.toggle("open", one === name);
-    by(`show-${one}`).setAttribute("aria-expanded", String(one === name));
+/** On small screens: open one sheet over the lower part of the map; null closes both. */
+function openSheet(name) {
+  for (const id of ["controls", "panel"]) {
+    by(id).classList.toggle("open", id === name);
+    by(`show-${id}`).setAttribute("aria-expanded", String(id === name));
   }
 }
 
@@ -361,7 +361,7 @@ function listen(side) {
   map.on("mousemove", ({ lngLat }) => {
     const value = side.at(lngLat);
     readout.hidden = value === undefined;
-    if (value !== undefined) readout.textContent = inWords(current[side.side], value);
+    if (value !== undefined) readout.textContent = valueText(current[side.side], value);
   });
   map.on("mouseout", () => (readout.hidden = true));
   map.getCanvas().addEventListener("keydown", (event) => {
@@ -375,24 +375,24 @@ function listen(side) {
 
 function listenToControls() {
   by("swipe").addEventListener("change", (event) => {
-    state.right = event.target.checked ? other() : null;
+    state.right = event.target.checked ? rightChoice() : null;
     update();
   });
   by("opacity").addEventListener("input", (event) => {
     state.opacity = +event.target.value;
     by("opacity-text").textContent = `${state.opacity} %`;
     for (const side of SIDES) if (state[side] && sides[side]) sides[side].setOpacity(state.opacity / 100);
-    remember();
+    updateLink();
   });
   by("day-on").addEventListener("change", (event) => {
-    const legend = SIDES.map((side) => state[side] && current[side]).find((one) => one?.kind === "day");
+    const legend = SIDES.map((side) => state[side] && current[side]).find((item) => item?.kind === "day");
     state.day = event.target.checked ? isoOf((legend.range[0] + legend.range[1]) / 2) : null;
     update();
   });
   by("day").addEventListener("input", (event) => setDay(+event.target.value));
   by("play").addEventListener("click", play);
-  by("looks").addEventListener("change", (event) => {
-    state.look = event.target.value;
+  by("renderings").addEventListener("change", (event) => {
+    state.rendering = event.target.value;
     update();
   });
   by("date").addEventListener("change", (event) => {
@@ -426,21 +426,21 @@ function listenToControls() {
   by("copy").addEventListener("click", async () => {
     history.replaceState(null, "", write(state));
     await navigator.clipboard.writeText(location.href).then(
-      () => tell("The link is copied."),
-      () => tell("Copy the address of the page: it holds all you have chosen."),
+      () => notify("Link copied."),
+      () => notify("Copy the address of the page: it contains the whole view."),
     );
   });
   by("help-open").addEventListener("click", () => by("help").showModal());
-  by("show-controls").addEventListener("click", () => sheet(by("controls").classList.contains("open") ? null : "controls"));
-  by("show-panel").addEventListener("click", () => sheet(by("panel").classList.contains("open") ? null : "panel"));
+  by("show-controls").addEventListener("click", () => openSheet(by("controls").classList.contains("open") ? null : "controls"));
+  by("show-panel").addEventListener("click", () => openSheet(by("panel").classList.contains("open") ? null : "panel"));
   document.addEventListener("keydown", shortcut);
-  window.addEventListener("hashchange", follow);
+  window.addEventListener("hashchange", followLink);
 }
 
 function moveSplit(share) {
   state.split = Math.min(1, Math.max(0, share));
   setSplit();
-  remember();
+  updateLink();
 }
 
 function shortcut(event) {
@@ -449,21 +449,21 @@ function shortcut(event) {
   if (event.key === "Escape" && panel.pixel) closePanel();
   else if (event.key === "s") by("swipe").click();
   else if (event.key === "d" && !by("by-day").disabled) by("day-on").click();
-  else if (event.key === "b" && result.background) {
-    const looks = ["none", ...Object.keys(result.background.looks)];
-    state.look = looks[(looks.indexOf(state.look) + 1) % looks.length];
+  else if (event.key === "b" && result.images) {
+    const renderings = ["none", ...Object.keys(result.images.renderings)];
+    state.rendering = renderings[(renderings.indexOf(state.rendering) + 1) % renderings.length];
     update();
   } else if (event.key === "?") by("help").showModal();
 }
 
-function introduce() {
+function showTitle() {
   document.title = `${result.title} ${result.year} · Deep-CroP`;
   by("title").textContent = `${result.title} · ${result.year}`;
   by("simulated").hidden = !result.simulated;
   by("date").append(
-    ...(result.background?.dates ?? []).map(({ time, clear }) => {
+    ...(result.images?.dates ?? []).map(({ time, clear }) => {
       const day = dayOf(time.slice(0, 10));
-      return new Option(`${words(day, true)} · ${Math.round(100 * clear)} % clear`, time);
+      return new Option(`${dateText(day, true)} · ${Math.round(100 * clear)} % clear`, time);
     }),
   );
   by("missing").hidden = !result.missing.length;
@@ -476,25 +476,25 @@ async function start() {
   result = await json("api/result");
   setYear(result.year);
   setUp(result);
-  introduce();
-  fill("left");
-  fill("right");
-  const said = read(location.hash);
-  adopt(said);
-  const camera = said.map && { zoom: said.map[0], center: [said.map[2], said.map[1]] };
-  sides.left = new Side(by("map-left"), "left", result, camera, tell);
+  showTitle();
+  createChoice("left");
+  createChoice("right");
+  const linked = read(location.hash);
+  applyLink(linked);
+  const camera = linked.map && { zoom: linked.map[0], center: [linked.map[2], linked.map[1]] };
+  sides.left = new Side(by("map-left"), "left", result, camera, notify);
   sides.left.addControls();
   panel = new Panel(by("panel"), result, closePanel);
   listen(sides.left);
   listenToControls();
   await sides.left.ready;
   sides.left.map.on("moveend", () => {
-    showBehind();
-    remember();
+    showImageChoice();
+    updateLink();
   });
   await update();
   if (state.pixel) await pick(state.pixel);
   document.body.dataset.ready = "yes";
 }
 
-start().catch((error) => tell(`This page cannot start: ${error.message}`));
+start().catch((error) => notify(`This page cannot start: ${error.message}`));

@@ -1,4 +1,4 @@
-// Small charts over one common time axis, as SVG.
+// Charts over one common time axis, as SVG.
 
 import { monthTicks } from "./days.js";
 
@@ -9,7 +9,7 @@ const AXIS = 18;
 const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
 const fixed = (value) => value.toFixed(1);
 
-/** Numbers to label between `low` and `high`: round steps, about four. */
+/** About four round numbers between `low` and `high`. */
 function ticksBetween(low, high) {
   const rough = (high - low) / 3;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -45,7 +45,7 @@ export class TimeAxis {
   }
 }
 
-/** Points and lines over time. `marks` are [day, class]; `masked` days get ticks along the foot. */
+/** Points and lines over time. `marks` are vertical lines [day, class], `masked` ticks at the foot. */
 export function seriesChart(axis, { label, height, range, points = [], lines = [], masked = [], marks = [] }) {
   const foot = height - AXIS;
   const [low, high] = range;
@@ -56,7 +56,7 @@ export function seriesChart(axis, { label, height, range, points = [], lines = [
       return `<path class="grid" d="M${LEFT} ${at}H${axis.width - RIGHT}"/><text x="${LEFT - 5}" y="${+at + 3.5}" text-anchor="end">${String(tick).replace("-", "−")}</text>`;
     })
     .join("");
-  const stood = marks.map(([day, name]) => `<path class="mark ${name}" d="M${fixed(axis.x(day))} 4V${foot}"/>`).join("");
+  const markLines = marks.map(([day, name]) => `<path class="mark ${name}" d="M${fixed(axis.x(day))} 4V${foot}"/>`).join("");
   const drawn = lines.map(({ days, values, name }) => {
     const path = values.map((v, k) => (v === null ? "" : `${k && values[k - 1] !== null ? "L" : "M"}${fixed(axis.x(days[k]))} ${fixed(y(v))}`));
     return `<path class="line ${name}" d="${path.join("")}"/>`;
@@ -67,31 +67,31 @@ export function seriesChart(axis, { label, height, range, points = [], lines = [
       .join(""),
   );
   const rug = masked.map(([day, name]) => `<path class="${name}" d="M${fixed(axis.x(day))} ${foot - 6}v6"/>`).join("");
-  return axis.frame(height, label, `${scale}<g clip-path="inset(0)">${stood}${rug}${drawn.join("")}${dots.join("")}</g>`);
+  return axis.frame(height, label, `${scale}<g clip-path="inset(0)">${markLines}${rug}${drawn.join("")}${dots.join("")}</g>`);
 }
 
-/** A row for each stage: its distribution, each scaled to its own peak, with interval and median. */
-export function distributionChart(axis, { edges, events }, names, label) {
+/** A row for each stage: its distribution scaled to its peak, with 90 % interval and median. */
+export function distributionChart(axis, { edges, distributions }, names, label) {
   const row = 34;
-  const stages = [...new Set(events.map((event) => event.stage))];
+  const stages = [...new Set(distributions.map((item) => item.stage))];
   const height = stages.length * row + AXIS + 6;
-  const body = events.map((event) => {
-    const base = (stages.indexOf(event.stage) + 1) * row;
-    const most = Math.max(...event.bins);
+  const body = distributions.map((item) => {
+    const base = (stages.indexOf(item.stage) + 1) * row;
+    const largest = Math.max(...item.bins);
     let path = "";
     let open = false;
-    event.bins.forEach((share, k) => {
-      const seen = share > most / 200 && edges[k] >= axis.low && edges[k + 1] <= axis.high;
-      if (seen) {
-        const up = fixed(base - (24 * share) / most);
+    item.bins.forEach((share, k) => {
+      const visible = share > largest / 200 && edges[k] >= axis.low && edges[k + 1] <= axis.high;
+      if (visible) {
+        const up = fixed(base - (24 * share) / largest);
         path += `${open ? "L" : `M${fixed(axis.x(edges[k]))} ${base}L`}${fixed(axis.x(edges[k]))} ${up}L${fixed(axis.x(edges[k + 1]))} ${up}`;
       } else if (open) path += `L${fixed(axis.x(edges[k]))} ${base}`;
-      open = seen;
+      open = visible;
     });
     if (open) path += `V${base}`;
-    const name = `${event.stage} season${event.season}`;
-    const found = event.day === null ? "" : `<path class="interval ${name}" d="M${fixed(axis.x(Math.max(event.low, axis.low)))} ${base + 3}H${fixed(axis.x(Math.min(event.high, axis.high)))}"/>
-      <path class="median ${name}" d="M${fixed(axis.x(event.day))} ${base - 24}V${base + 5}"/>`;
+    const name = `${item.stage} season${item.season}`;
+    const found = item.day === null ? "" : `<path class="interval ${name}" d="M${fixed(axis.x(Math.max(item.low, axis.low)))} ${base + 3}H${fixed(axis.x(Math.min(item.high, axis.high)))}"/>
+      <path class="median ${name}" d="M${fixed(axis.x(item.day))} ${base - 24}V${base + 5}"/>`;
     return `<path class="spread ${name}" d="${path}"/>${found}`;
   });
   const labels = stages.map(

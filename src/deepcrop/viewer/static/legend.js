@@ -1,18 +1,18 @@
-// What the colours of a view mean: calendar dates, days, percent, names.
+// The legend of a view: calendar dates, days, percent or names.
 
-import { monthTicks, words } from "./days.js";
+import { dateText, monthTicks } from "./days.js";
 import { classColours, flagColours, shade } from "./paint.js";
 
 const percent = (share) => (share > 0 && share < 0.01 ? "<1 %" : share < 1 && share > 0.99 ? ">99 %" : `${Math.round(100 * share)} %`);
 const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
 
-/** A value of a view in words. */
-export function inWords(legend, value) {
-  if (value === null) return legend.kind === "day" ? "no date" : "nothing known";
-  if (legend.kind === "day") return words(value, true);
-  if (legend.kind === "class") return legend.classes.find((one) => one.value === value)?.name ?? `code ${value}`;
+/** A value of a view as text. */
+export function valueText(legend, value) {
+  if (value === null) return legend.kind === "day" ? "no date" : "no data";
+  if (legend.kind === "day") return dateText(value, true);
+  if (legend.kind === "class") return legend.classes.find((item) => item.value === value)?.name ?? `code ${value}`;
   if (legend.kind === "flags") {
-    return legend.flags.filter((one) => value & one.bit).map((one) => one.name).join(", ") || "none";
+    return legend.flags.filter((flag) => value & flag.bit).map((flag) => flag.name).join(", ") || "none";
   }
   if (legend.kind === "percent") return `${value} %`;
   if (legend.kind === "difference") return `${value > 0 ? "+" : value < 0 ? "−" : ""}${Math.abs(value)} days`;
@@ -24,34 +24,34 @@ function ticksOf(legend, width) {
   if (legend.kind === "day") return monthTicks(low, high, Math.max(2, Math.floor(width / 55)), true);
   const middle = Math.round((low + high) / 2);
   const ticks = middle === low || middle === high ? [low, high] : [low, middle, high];
-  const open = { difference: ["≤ ", "≥ "], width: ["", "≥ "], length: ["", "≥ "] }[legend.kind] ?? ["", ""]; // colours go on beyond
-  return ticks.map((value) => [value, (value === low ? open[0] : value === high ? open[1] : "") + inWords(legend, value)]);
+  const open = { difference: ["≤ ", "≥ "], width: ["", "≥ "], length: ["", "≥ "] }[legend.kind] ?? ["", ""]; // the end colours include all values beyond
+  return ticks.map((value) => [value, (value === low ? open[0] : value === high ? open[1] : "") + valueText(legend, value)]);
 }
 
-/** Draw a legend into an element. `day` is where the time slider stands, or null. */
+/** Draw a legend into an element. `day` is the day of the date filter, or null. */
 export function draw(element, legend, day) {
-  const missing = legend.kind === "day" ? "no date, not painted" : "nothing known, not painted";
+  const missing = legend.kind === "day" ? "no date (transparent)" : "no data (transparent)";
   const gap = legend.missing > 0 ? `<p class="gap">${missing}: ${percent(legend.missing)}</p>` : "";
   if (legend.classes || legend.flags) {
-    const all = legend.classes ? classColours(legend) : flagColours(legend).filter((one) => one.share > 0);
+    const all = legend.classes ? classColours(legend) : flagColours(legend).filter((flag) => flag.share > 0);
     const named = all.filter((item) => !item.isOther);
     const others = all.filter((item) => item.isOther);
     if (others.length) {
       named.push({ colour: others[0].colour, name: `other (${others.length})`, share: others.reduce((sum, item) => sum + item.share, 0) });
     }
     const rows = named.map(
-      (one) => `<li><i style="background:${one.colour}"></i>${escaped(one.name)} <span>${percent(one.share)}</span></li>`,
+      ({ colour, name, share }) => `<li><i style="background:${colour}"></i>${escaped(name)} <span>${percent(share)}</span></li>`,
     );
-    element.innerHTML = `<h2>${escaped(legend.title)}</h2><ul>${rows.join("")}</ul>${!legend.flags ? "" : rows.length ? '<p class="gap">painted by the first that applies</p>' : '<p class="gap">none, anywhere</p>'}${gap}`;
+    element.innerHTML = `<h2>${escaped(legend.title)}</h2><ul>${rows.join("")}</ul>${!legend.flags ? "" : rows.length ? '<p class="gap">the first flag of a pixel gives its colour</p>' : '<p class="gap">no pixel has a flag</p>'}${gap}`;
     return;
   }
   const [low, high] = legend.range;
   const place = (value) => (100 * (value - low)) / (high - low || 1);
-  const most = Math.max(...legend.histogram, 1);
+  const largest = Math.max(...legend.histogram, 1);
   const width = 100 / legend.histogram.length;
   const bars = legend.histogram.map((count, k) => {
     const later = day !== null && low + ((k + 0.5) * (high - low)) / legend.histogram.length > day;
-    const height = (22 * count) / most;
+    const height = (22 * count) / largest;
     return `<rect x="${k * width}" y="${22 - height}" width="${width * 0.92}" height="${height}" opacity="${later ? 0.25 : 1}"/>`;
   });
   const stops = Array.from({ length: 17 }, (_, k) => shade(legend.palette, k / 16));

@@ -1,27 +1,27 @@
-// The map, or two of them one upon the other: MapLibre without any basemap, glyphs or sprites.
+// The map, or two maps one above the other: MapLibre without basemap, glyphs or sprites.
 
 import * as maplibregl from "./vendor/maplibre-gl/maplibre-gl.mjs";
-import { address, numberAt, numbersOf, paint } from "./paint.js";
+import { address, paint, valueAt, valuesOf } from "./paint.js";
 
-const MOST = 16; // beyond, the squares of pixels only grow
+const MAX_ZOOM = 16; // closer, the tiles of this zoom are enlarged
 const EMPTY = { type: "FeatureCollection", features: [] };
 
-/** What each side shows now: {key, colourOf}. */
-const shown = { left: null, right: null };
+/** The view of each side: {key, colourOf}. */
+const viewOf = { left: null, right: null };
 let painted = 0;
 
-maplibregl.addProtocol("numbers", async ({ url }, abort) => {
-  const [side, z, x, y] = url.slice("numbers://".length).split("?")[0].split("/");
-  const { key, colourOf } = shown[side];
-  const numbers = await numbersOf(address(key, z, x, y), abort.signal);
-  return { data: await paint(numbers, colourOf) };
+maplibregl.addProtocol("values", async ({ url }, abort) => {
+  const [side, z, x, y] = url.slice("values://".length).split("?")[0].split("/");
+  const { key, colourOf } = viewOf[side];
+  const values = await valuesOf(address(key, z, x, y), abort.signal);
+  return { data: await paint(values, colourOf) };
 });
 
 const ringOf = (ring) => ({ type: "Feature", properties: {}, geometry: { type: "Polygon", coordinates: [ring] } });
 
 export class Side {
-  /** One map. `side` is "left" or "right"; `told` gets errors in words. */
-  constructor(container, side, result, camera, told) {
+  /** One map. `side` is "left" or "right"; `notify` shows error messages. */
+  constructor(container, side, result, camera, notify) {
     this.side = side;
     this.result = result;
     this.map = new maplibregl.Map({
@@ -52,7 +52,7 @@ export class Side {
     this.map.keyboard.disableRotation();
     this.map.getCanvas().setAttribute("aria-label", side === "left" ? "Map" : "Map, right-hand layer");
     this.map.on("error", ({ error }) => {
-      if (error?.name !== "AbortError") told(error.message);
+      if (error?.name !== "AbortError") notify(error.message);
     });
     this.ready = new Promise((done) => this.map.once("load", done));
     for (const camera of result.cameras) this.#mark(camera);
@@ -63,46 +63,46 @@ export class Side {
     this.map.addControl(new maplibregl.ScaleControl({ maxWidth: 120 }), "bottom-right");
   }
 
-  /** Show a view in colours. */
+  /** Show a view in its colours. */
   show(key, colourOf) {
-    shown[this.side] = { key, colourOf };
+    viewOf[this.side] = { key, colourOf };
     painted += 1;
-    const url = [`numbers://${this.side}/{z}/{x}/{y}?${painted}`];
-    const source = this.map.getSource("numbers");
+    const url = [`values://${this.side}/{z}/{x}/{y}?${painted}`];
+    const source = this.map.getSource("values");
     if (source) {
       source.setTiles(url);
       return;
     }
     const { bounds } = this.result;
-    this.map.addSource("numbers", { type: "raster", tiles: url, tileSize: 512, bounds, maxzoom: MOST });
+    this.map.addSource("values", { type: "raster", tiles: url, tileSize: 512, bounds, maxzoom: MAX_ZOOM });
     this.map.addLayer(
-      { id: "numbers", type: "raster", source: "numbers", paint: { "raster-resampling": "nearest", "raster-fade-duration": 0 } },
+      { id: "values", type: "raster", source: "values", paint: { "raster-resampling": "nearest", "raster-fade-duration": 0 } },
       "outline",
     );
   }
 
   setOpacity(share) {
-    this.map.setPaintProperty("numbers", "raster-opacity", share);
+    this.map.setPaintProperty("values", "raster-opacity", share);
   }
 
-  /** Picture behind the layer; null for none. */
-  setBackground(look, time) {
-    const wanted = look === "none" ? null : `background/${look}/${time}/{z}/{x}/{y}`;
-    if (this.behind === wanted) return;
-    this.behind = wanted;
-    if (this.map.getLayer("behind")) {
-      this.map.removeLayer("behind");
-      this.map.removeSource("behind");
+  /** Show an image of the cube behind the layer; the rendering "none" removes it. */
+  setImage(rendering, time) {
+    const wanted = rendering === "none" ? null : `images/${rendering}/${time}/{z}/{x}/{y}`;
+    if (this.image === wanted) return;
+    this.image = wanted;
+    if (this.map.getLayer("image")) {
+      this.map.removeLayer("image");
+      this.map.removeSource("image");
     }
     if (!wanted) return;
-    const { bounds, background } = this.result;
+    const { bounds, images } = this.result;
     const url = new URL(wanted, location.href.split("#")[0]).href.replaceAll("%7B", "{").replaceAll("%7D", "}");
-    this.map.addSource("behind", {
-      type: "raster", tiles: [url], tileSize: 512, bounds, minzoom: background.minzoom, maxzoom: MOST,
+    this.map.addSource("image", {
+      type: "raster", tiles: [url], tileSize: 512, bounds, minzoom: images.minzoom, maxzoom: MAX_ZOOM,
     });
     this.map.addLayer(
-      { id: "behind", type: "raster", source: "behind", paint: { "raster-resampling": "nearest", "raster-fade-duration": 0 } },
-      this.map.getLayer("numbers") ? "numbers" : "outline",
+      { id: "image", type: "raster", source: "image", paint: { "raster-resampling": "nearest", "raster-fade-duration": 0 } },
+      this.map.getLayer("values") ? "values" : "outline",
     );
   }
 
@@ -110,10 +110,10 @@ export class Side {
     if (this.map.getSource("pixel")) this.map.getSource("pixel").setData(ring ? ringOf(ring) : EMPTY);
   }
 
-  /** Number under a place; null: nothing known there; undefined: not on the map, or not loaded. */
+  /** Value at a place; null: no data; undefined: outside the map, or not loaded yet. */
   at({ lng, lat }) {
-    const { key } = shown[this.side] ?? {};
-    return key && numberAt(key, lng, lat, Math.min(MOST, Math.ceil(this.map.getZoom()) + 1));
+    const { key } = viewOf[this.side] ?? {};
+    return key && valueAt(key, lng, lat, Math.min(MAX_ZOOM, Math.ceil(this.map.getZoom()) + 1));
   }
 
   #mark({ name, lon, lat, azimuth }) {
@@ -133,7 +133,7 @@ export class Side {
 }
 
 /** Keep two maps at the same place. */
-export function tie(one, other) {
+export function tie(first, second) {
   let busy = false;
   const follow = (from, to) =>
     from.on("move", () => {
@@ -142,6 +142,6 @@ export function tie(one, other) {
       to.jumpTo({ center: from.getCenter(), zoom: from.getZoom() });
       busy = false;
     });
-  follow(one, other);
-  follow(other, one);
+  follow(first, second);
+  follow(second, first);
 }

@@ -1,16 +1,16 @@
-// Numbers to colours: tiles of numbers from the server, painted here, so that the time slider needs no server.
+// Tiles of values from the server are coloured here, so that the date filter sends no requests.
 
 const SIDE = 512;
-const KEPT = 80; // tiles of numbers kept in memory, 1 MiB each
+const CACHED = 80; // maximum number of tiles in memory, 1 MiB each
 
-let nothing = -2147483648;
+let noValue = 0; // value of pixels without data
 let palettes = {};
 let classes = []; // colours of the commonest classes or flags
 let other = ""; // colour of all other classes
 
 /** Take the palette from the server, for this module and as properties for style.css. */
 export function setUp(result) {
-  ({ nothing, palettes } = result);
+  ({ no_value: noValue, palettes } = result);
   ({ classes, other } = result.colours);
   for (const group of ["stages", "series"]) {
     for (const [name, colour] of Object.entries(result.colours[group])) {
@@ -19,47 +19,47 @@ export function setUp(result) {
   }
 }
 
-// Tiles of numbers ---------------------------------------------------------------------------------
+// Tiles of values ----------------------------------------------------------------------------------
 
-const tiles = new Map(); // address -> promise of numbers
-const there = new Map(); // address -> numbers, of those that have come
+const tiles = new Map(); // address -> promise of values
+const loaded = new Map(); // address -> values of tiles that have arrived
 
 export const address = (key, z, x, y) => `tiles/${key}/${z}/${x}/${y}`;
 
-/** Numbers of a tile. */
-export function numbersOf(url, signal) {
+/** Values of a tile. */
+export function valuesOf(url, signal) {
   if (!tiles.has(url)) {
     const coming = fetch(url, { signal })
       .then(async (answer) => {
         if (!answer.ok) throw new Error((await answer.json()).detail ?? answer.statusText);
-        const numbers = new Int32Array(await answer.arrayBuffer());
-        there.set(url, numbers);
-        return numbers;
+        const values = new Int32Array(await answer.arrayBuffer());
+        loaded.set(url, values);
+        return values;
       })
       .catch((error) => {
         tiles.delete(url);
         throw error;
       });
     tiles.set(url, coming);
-    for (const oldest of [...tiles.keys()].slice(0, Math.max(0, tiles.size - KEPT))) {
+    for (const oldest of [...tiles.keys()].slice(0, Math.max(0, tiles.size - CACHED))) {
       tiles.delete(oldest);
-      there.delete(oldest);
+      loaded.delete(oldest);
     }
   }
   return tiles.get(url);
 }
 
-/** Number of a view at a place, from the tiles that have come; undefined if none has. */
-export function numberAt(key, lon, lat, zoom) {
+/** Value of a view at a place from the loaded tiles; undefined if none is loaded. */
+export function valueAt(key, lon, lat, zoom) {
   const across = (lon + 180) / 360;
   const sine = Math.sin((lat * Math.PI) / 180);
   const down = 0.5 - Math.log((1 + sine) / (1 - sine)) / (4 * Math.PI);
   for (let z = zoom; z >= 0; z -= 1) {
     const [x, y] = [across * 2 ** z, down * 2 ** z];
-    const numbers = there.get(address(key, z, Math.floor(x), Math.floor(y)));
-    if (numbers) {
-      const value = numbers[Math.floor((y % 1) * SIDE) * SIDE + Math.floor((x % 1) * SIDE)];
-      return value === nothing ? null : value;
+    const values = loaded.get(address(key, z, Math.floor(x), Math.floor(y)));
+    if (values) {
+      const value = values[Math.floor((y % 1) * SIDE) * SIDE + Math.floor((x % 1) * SIDE)];
+      return value === noValue ? null : value;
     }
   }
   return undefined;
@@ -84,14 +84,14 @@ const packed = (colour) => {
   return ((255 << 24) | ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16)) >>> 0; // as ImageData has it
 };
 
-/** A painter: from a number to a colour. Dates after `day` stay unpainted (null: none does). */
+/** A function from a value to its colour. Dates after `day` are transparent (null: no filter). */
 export function painter(legend, day) {
   if (legend.kind === "class") {
-    const colours = new Map(classColours(legend).map((one) => [one.value, packed(one.colour)]));
+    const colours = new Map(classColours(legend).map(({ value, colour }) => [value, packed(colour)]));
     return (value) => colours.get(value) ?? packed(other);
   }
   if (legend.kind === "flags") {
-    const colours = flagColours(legend).map((one) => [one.bit, packed(one.colour)]);
+    const colours = flagColours(legend).map(({ bit, colour }) => [bit, packed(colour)]);
     return (value) => colours.find(([bit]) => value & bit)?.[1] ?? 0;
   }
   const [low, high] = legend.range;
@@ -102,12 +102,12 @@ export function painter(legend, day) {
   return (value) => (value > last ? 0 : table[Math.min(high, Math.max(low, value)) - low]);
 }
 
-/** A tile as a picture. */
-export function paint(numbers, colourOf) {
+/** Colour a tile. */
+export function paint(values, colourOf) {
   const picture = new ImageData(SIDE, SIDE);
   const pixels = new Uint32Array(picture.data.buffer);
   for (let k = 0; k < pixels.length; k += 1) {
-    if (numbers[k] !== nothing) pixels[k] = colourOf(numbers[k]);
+    if (values[k] !== noValue) pixels[k] = colourOf(values[k]);
   }
   return createImageBitmap(picture);
 }

@@ -1,7 +1,7 @@
-// The pixel that was clicked: dates by both methods, time series, distributions, download.
+// The panel of the clicked pixel: dates by each method, time series, distributions, download.
 
 import { distributionChart, seriesChart, TimeAxis } from "./chart.js";
-import { isoOf, short, words } from "./days.js";
+import { dateText, isoOf, shortDate } from "./days.js";
 
 const METHODS = ["deepcrop", "curve"];
 const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
@@ -24,12 +24,12 @@ export class Panel {
     new ResizeObserver(() => this.#charts()).observe(element);
   }
 
-  /** Open a place; resolves to its pixel, or null where the map is not. */
+  /** Open the pixel at a place; resolves to its data. */
   async open(place) {
     this.coming?.abort();
     this.coming = new AbortController();
     const { signal } = this.coming;
-    Object.assign(this, { tracks: null, answer: null, why: null, cursor: null });
+    Object.assign(this, { tracks: null, prediction: null, why: null, cursor: null });
     const pixel = await get("pixel", place, signal);
     this.pixel = pixel;
     this.element.hidden = false;
@@ -42,7 +42,7 @@ export class Panel {
             if (error.name !== "AbortError") (this.why ??= {})[name] = error.message;
           })
           .then(() => !signal.aborted && this.#charts());
-      this.done = Promise.all([fill(get("series", place, signal), "tracks"), fill(get("distribution", place, signal), "answer")]);
+      this.done = Promise.all([fill(get("series", place, signal), "tracks"), fill(get("distribution", place, signal), "prediction")]);
     }
     return pixel;
   }
@@ -56,14 +56,14 @@ export class Panel {
 
   #frame() {
     const { row, col, lon, lat, field, camera, others } = this.pixel;
-    const crop = others.find((one) => one.key.endsWith("crop_type") && one.value);
+    const crop = others.find((item) => item.key.endsWith("crop_type") && item.value);
     const facts = [
       `row ${row}, column ${col}`,
       `${lat.toFixed(5)}, ${lon.toFixed(5)}`,
       field && `field ${field}`,
-      camera && `seen by ${camera}`,
+      camera && `in view of ${camera}`,
     ].filter(Boolean);
-    const name = crop ? crop.words[0].toUpperCase() + crop.words.slice(1) : "Pixel";
+    const name = crop ? crop.text[0].toUpperCase() + crop.text.slice(1) : "Pixel";
     this.element.innerHTML = `
       <div class="head"><h2>${escaped(name)}</h2>
         ${this.result.simulated ? '<strong class="simulated">Simulated data</strong>' : ""}
@@ -79,19 +79,19 @@ export class Panel {
   }
 
   #dates(season) {
-    const mine = this.pixel.dates.filter((one) => one.season === season);
-    const methods = METHODS.filter((method) => mine.some((one) => one.method === method));
+    const mine = this.pixel.dates.filter((item) => item.season === season);
+    const methods = METHODS.filter((method) => mine.some((item) => item.method === method));
     if (!methods.length) return "";
     const title = season === 1 ? "Main season" : "Second season";
-    if (season === 2 && mine.every((one) => (one.day ?? null) === null)) {
+    if (season === 2 && mine.every((item) => (item.day ?? null) === null)) {
       return `<p class="facts">No second season in ${this.result.year}.</p>`;
     }
-    const stages = Object.keys(this.result.stages).filter((stage) => mine.some((one) => one.stage === stage));
+    const stages = Object.keys(this.result.stages).filter((stage) => mine.some((item) => item.stage === stage));
     const cells = (stage, method) => {
-      const one = mine.find((found) => found.stage === stage && found.method === method) ?? {};
-      const [day, low, high, share] = ["day", "low", "high", "probability"].map((part) => one[part] ?? null);
-      const range = low === null || high === null ? "" : ` <small>${short(low)} – ${short(high)}</small>`;
-      const date = one.day === undefined ? "" : day === null ? "none" : short(day) + range;
+      const item = mine.find((found) => found.stage === stage && found.method === method) ?? {};
+      const [day, low, high, share] = ["day", "low", "high", "probability"].map((part) => item[part] ?? null);
+      const range = low === null || high === null ? "" : ` <small>${shortDate(low)} – ${shortDate(high)}</small>`;
+      const date = item.day === undefined ? "" : day === null ? "none" : shortDate(day) + range;
       const likely = method === "deepcrop" ? `<td>${share === null ? "" : `${share} %`}</td>` : "";
       return `<td>${date}</td>${likely}`;
     };
@@ -103,20 +103,20 @@ export class Panel {
   }
 
   #others() {
-    const methods = METHODS.filter((method) => this.pixel.others.some((one) => one.method === method));
-    const titles = [...new Set(this.pixel.others.filter((one) => one.method).map((one) => one.title))];
+    const methods = METHODS.filter((method) => this.pixel.others.some((item) => item.method === method));
+    const titles = [...new Set(this.pixel.others.filter((item) => item.method).map((item) => item.title))];
     if (!titles.length) return "";
-    const said = (title, method) => this.pixel.others.find((one) => one.title === title && one.method === method)?.words ?? "";
+    const said = (title, method) => this.pixel.others.find((item) => item.title === title && item.method === method)?.text ?? "";
     const rows = titles.map((title) => `<tr><th scope="row">${escaped(title)}</th>${methods.map((m) => `<td>${escaped(said(title, m))}</td>`).join("")}</tr>`);
     const heads = methods.map((m) => `<th scope="col">${m === "deepcrop" ? "Network" : "Curve"}</th>`);
-    return `<table class="others"><caption>This pixel</caption><thead><tr><td></td>${heads.join("")}</tr></thead><tbody>${rows.join("")}</tbody></table>`;
+    return `<table class="others"><caption>Other layers</caption><thead><tr><td></td>${heads.join("")}</tr></thead><tbody>${rows.join("")}</tbody></table>`;
   }
 
   #charts() {
     const place = this.element.querySelector(".charts");
     if (!place || !this.pixel) return;
     if (!this.result.cube) {
-      place.innerHTML = '<p class="hint">Start the viewer with --cube to see time series and the network’s distributions here.</p>';
+      place.innerHTML = '<p class="hint">Start the viewer with --cube to see time series and the distributions of the network here.</p>';
       return;
     }
     if (!this.tracks && !this.why?.tracks) {
@@ -135,16 +135,16 @@ export class Panel {
     const axis = new TimeAxis(low, high, Math.max(260, place.clientWidth));
     this.axis = axis;
     const marks = this.pixel.dates
-      .filter((one) => one.season === 1 && one.day !== null && one.day !== undefined)
-      .map((one) => [one.day, `${one.stage} ${one.method}`]);
-    const parts = marks.length ? ['<p class="hint">Lines: dates of the main season, solid by the network, dashed by the curve.</p>'] : [];
+      .filter((item) => item.season === 1 && item.day !== null && item.day !== undefined)
+      .map((item) => [item.day, `${item.stage} ${item.method}`]);
+    const parts = marks.length ? ['<p class="hint">Vertical lines: dates of the main season (solid: network, dashed: curve).</p>'] : [];
     const greenness = (name, height, fallback) => {
       const track = of(name);
       if (!track) return;
       const curve = of(`${name}_curve`);
       const camera = name === "gcc" ? of("camera_gcc") : null;
       const masked = track.days.flatMap((day, k) => (track.values[k] === null ? [[day, track.notes[k] === "no data" ? "unseen" : "masked"]] : []));
-      const values = [track, curve, camera].flatMap((one) => one?.values ?? []).filter((v) => v !== null);
+      const values = [track, curve, camera].flatMap((item) => item?.values ?? []).filter((v) => v !== null);
       const range = values.length ? [Math.min(...values, fallback[0]), Math.max(...values, fallback[1])] : fallback;
       const keys = [
         `<span class="key seen-${name}">clear</span>`,
@@ -196,28 +196,28 @@ export class Panel {
   }
 
   #distribution(axis) {
-    const parts = ["<h3>Day of each stage, as the network sees it</h3>"];
-    const why = this.why?.answer ?? this.answer?.why;
+    const parts = ["<h3>Distribution of each date (network)</h3>"];
+    const why = this.why?.prediction ?? this.prediction?.why;
     if (why) return [...parts, `<p class="hint">${escaped(why)}</p>`];
-    if (!this.answer) return [...parts, '<p class="hint busy">Asking the network …</p>'];
-    // A second season that the map would not report only blurs the first.
-    const likely = this.answer.events.filter((event) => event.probability >= (event.season === 1 ? 0.05 : 0.5));
-    if (!likely.length) return [...parts, '<p class="hint">The network sees no season here.</p>'];
-    const stages = [...new Set(this.answer.events.map((event) => event.stage))];
-    const shown = { ...this.answer, events: likely };
-    const there = stages.filter((stage) => likely.some((event) => event.stage === stage));
-    const second = likely.some((event) => event.season === 2);
-    const keys = `<small><span class="key">tick: median; bar: 90 % interval; each row to its own scale</span>${second ? '<span class="key">dashed: second season</span>' : ""}</small>`;
+    if (!this.prediction) return [...parts, '<p class="hint busy">Running the network …</p>'];
+    // The second season is drawn only where the map has it: from a probability of one half.
+    const likely = this.prediction.distributions.filter((item) => item.probability >= (item.season === 1 ? 0.05 : 0.5));
+    if (!likely.length) return [...parts, '<p class="hint">The network predicts no season here.</p>'];
+    const stages = [...new Set(this.prediction.distributions.map((item) => item.stage))];
+    const prediction = { ...this.prediction, distributions: likely };
+    const predicted = stages.filter((stage) => likely.some((item) => item.stage === stage));
+    const second = likely.some((item) => item.season === 2);
+    const keys = `<small><span class="key">tick: median; bar: 90 % interval; each row scaled to its peak</span>${second ? '<span class="key">dashed: second season</span>' : ""}</small>`;
     parts[0] = parts[0].replace("</h3>", ` ${keys}</h3>`);
-    const names = there.map((stage) => (stage === "peak" ? "Peak" : stage.toUpperCase()));
-    parts.push(distributionChart(axis, shown, names, "Probability of each day for each stage"));
-    if (!this.answer.weights.of_map && this.result.methods.deepcrop) {
-      parts.push(`<p class="hint">The map was made with other weights; this is the answer of those of the package (${escaped(this.answer.weights.title)}).</p>`);
+    const names = predicted.map((stage) => (stage === "peak" ? "Peak" : stage.toUpperCase()));
+    parts.push(distributionChart(axis, prediction, names, "Probability of each day for each stage"));
+    if (!this.prediction.weights.of_map && this.result.methods.deepcrop) {
+      parts.push(`<p class="hint">The map was made with other weights; these distributions are from the weights of the package (${escaped(this.prediction.weights.title)}).</p>`);
     }
     return parts;
   }
 
-  // The cursor: one day in all charts, and what was observed nearest to it ------------------------
+  // The cursor: item day in all charts, with the observations nearest to it ------------------------
 
   #point(event) {
     const chart = event.target.closest?.("svg.chart");
@@ -247,7 +247,7 @@ export class Panel {
       return;
     }
     const near = ["ndvi", "gcc", "camera_gcc", "vv", "vh"].flatMap((name) => {
-      const track = this.tracks.find((one) => one.name === name);
+      const track = this.tracks.find((item) => item.name === name);
       if (!track) return [];
       let best = -1;
       track.days.forEach((at, k) => {
@@ -256,7 +256,7 @@ export class Panel {
       if (best < 0 || Math.abs(track.days[best] - day) > 10) return [];
       const value = track.values[best];
       const text = value === null ? track.notes[best] || "none" : value.toFixed(DIGITS[name]).replace("-", "−");
-      return [`${NAMES[name]} ${text} (${words(track.days[best])})`];
+      return [`${NAMES[name]} ${text} (${dateText(track.days[best])})`];
     });
     reading.textContent = `${isoOf(day)}: ${near.join(" · ")}`;
   }
