@@ -99,8 +99,8 @@ def report(kinds, tools, pixels: int, seed: int, repeats: int, cache: Path) -> s
             _row(scene, name, outcome, reference if name != REFERENCE else None)
             for name, outcome in outcomes.items()
         ]
-    table = Table("Season dates on SIMULATED series with known truth", COLUMNS, rows)
-    lines = [_circumstances(seed), ""]
+    table = Table("Speed, memory and errors of each tool on simulated series", COLUMNS, rows)
+    lines = ["# Season dates on SIMULATED series with known truth", "", _circumstances(seed), ""]
     lines += [", ".join(f"{name} {version}" for name, version in versions.items()) + ".", ""]
     lines += [table.to_markdown()]
     lines += [f"{name} was left out: {why}" for name, why in absent.items()]

@@ -5,6 +5,7 @@ What a command needs is imported when it runs, so that ``deepcrop --help`` answe
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Annotated
 
@@ -56,8 +57,25 @@ for _command in (
     app.command(_command.__name__.rstrip("_"))(_command)
 
 
+class _StderrHandler(logging.Handler):
+    """Print each message of the library as a plain line on the present `sys.stderr`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+def _show_messages() -> None:
+    """Show what the library logs. Scripts that import the library choose for themselves."""
+    logger = logging.getLogger("deepcrop")
+    logger.setLevel(logging.INFO)
+    # Once, also where commands run one after the other in the same process.
+    if not any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
+        logger.addHandler(_StderrHandler())
+
+
 def main() -> None:
     """Run the command line; an error of ours is a message, not a traceback."""
+    _show_messages()
     try:
         app()
     except DeepCropError as error:
