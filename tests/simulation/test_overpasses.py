@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from deepcrop import stages
+from deepcrop.cube.contract import CLEAR_CLASSES
 from deepcrop.simulation import canopy, overpasses, radar, surface
 
 FIRST, LAST = -122, 423
@@ -126,7 +127,7 @@ def test_mask_has_omissions_and_commissions(optical, land):
     omitted = clouded = rejected = clean = 0
     for scene in optical[::6]:
         _, _, scl = show(scene, land)
-        kept = np.isin(scl, overpasses.CLEAR_CLASSES)
+        kept = np.isin(scl, CLEAR_CLASSES)
         cloud = overpasses._clouds(scene, 0, 0, SHAPE)
         down, right = scene.shadow
         shadow = overpasses._clouds(scene, -down, -right, SHAPE)
@@ -168,7 +169,7 @@ def test_clear_sky_leaves_haze_calibration_and_noise(optical, land):
         if scene.cloud > 0.02:
             continue
         ground, product, scl = show(scene, land)
-        ratio = (product / ground)[:, np.isin(scl, overpasses.CLEAR_CLASSES)]
+        ratio = (product / ground)[:, np.isin(scl, CLEAR_CLASSES)]
         if ratio.size:
             bias.append(np.median(ratio, axis=1))
             spread.append(ratio[3].std())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -57,20 +57,24 @@ for _command in (
     app.command(_command.__name__.rstrip("_"))(_command)
 
 
-class _StderrHandler(logging.Handler):
-    """Print each message of the library as a plain line on the present `sys.stderr`."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
-
-
 def _show_messages() -> None:
-    """Show what the library logs. Scripts that import the library choose for themselves."""
+    """Print what the library logs to stderr, as plain lines."""
     logger = logging.getLogger("deepcrop")
-    logger.setLevel(logging.INFO)
-    # Once, also where commands run one after the other in the same process.
-    if not any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
+    if not logger.handlers:  # main() may run several times in one process
         logger.addHandler(_StderrHandler())
+        logger.setLevel(logging.INFO)
+
+
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to the ``sys.stderr`` of the moment: a progress bar, or a test, replaces it."""
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None:
+        pass
 
 
 def main() -> None:

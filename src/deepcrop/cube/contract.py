@@ -36,6 +36,9 @@ from deepcrop.errors import CubeError
 OPTICAL_BANDS = ("blue", "green", "red", "nir")
 SAR_BANDS = ("vv", "vh")
 RADIOMETRIES = ("sigma0", "sigma0 from gamma0, approximate")
+CLEAR_CLASSES = (4, 5, 6, 7)
+"""Scene classes of Sentinel-2 (SCL) that count as clear: vegetation, bare soil, water,
+unclassified."""
 CHUNK = 256
 """Side of a chunk on disk, pixels; also the natural tile."""
 _LONG_NAMES = {

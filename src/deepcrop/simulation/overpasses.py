@@ -22,8 +22,6 @@ from deepcrop.simulation import random_fields
 
 SCL_NO_DATA, SCL_SHADOW, SCL_VEGETATION, SCL_BARE, SCL_WATER = 0, 3, 4, 5, 6
 SCL_CLOUD_MEDIUM, SCL_CLOUD_HIGH = 8, 9
-CLEAR_CLASSES = (4, 5, 6, 7)
-"""Scene classes kept as clear: vegetation, bare, water, unclassified."""
 
 MEAN_CLOUD = {"north_america": 0.50, "europe": 0.60}
 """Mean cloud cover at the time of the pass."""

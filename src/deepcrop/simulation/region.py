@@ -17,7 +17,7 @@ from deepcrop import grid, stages
 from deepcrop._version import __version__
 from deepcrop.cube import contract
 from deepcrop.cube import io as cube_io
-from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, describe
+from deepcrop.cube.contract import CLEAR_CLASSES, OPTICAL_BANDS, SAR_BANDS, describe
 from deepcrop.cube.io import create_store
 from deepcrop.errors import DeepCropError
 from deepcrop.grid import areas
@@ -43,7 +43,7 @@ MAX_CLOUD = 0.9
 OPTICAL_ATTRS = {
     "source": "deepcrop simulation of Sentinel-2 L2A",
     "offset": "none: reflectance is simulated as such",
-    "mask": f"scene classes {overpasses.CLEAR_CLASSES} kept",
+    "mask": f"scene classes {CLEAR_CLASSES} kept",
     "simulated": 1,
 }
 SAR_ATTRS = {
@@ -359,7 +359,7 @@ def optical_images(
         ground = surface.reflectance(land, scene.day, wetness, scene.cos_sun)
         ground = radar.smooth3(ground, _PSF_SIDE)
         product, scl = overpasses.atmosphere(scene, ground, row0, col0, swath(scene))
-        clear = np.isin(scl, overpasses.CLEAR_CLASSES)
+        clear = np.isin(scl, CLEAR_CLASSES)
         for band, name in enumerate(optical.BANDS):
             images[name][t] = np.where(clear, product[band], np.nan)
         images["scl"][t] = scl

@@ -15,7 +15,7 @@ from deepcrop.cube.contract import is_simulated
 from deepcrop.cube.io import open_cube
 from deepcrop.errors import DeepCropError
 from deepcrop.fetch import camera_sites
-from deepcrop.fetch.plan import Request
+from deepcrop.fetch.plan import FetchRequest
 from deepcrop.network import CONFIGS
 from deepcrop.sources.phenocam import service as phenocam
 from deepcrop.sources.phenocam.summary_files import acknowledgement_beside
@@ -167,14 +167,14 @@ def _fetch_cubes(experiment: PaperExperiment, years: Sequence[CameraYear]) -> No
             first = np.datetime64(f"{min(target_years)}-01-01", "D") + DAY_MIN
             last = np.datetime64(f"{max(target_years)}-01-01", "D") + DAY_MAX
             request = partial(
-                Request,
+                FetchRequest,
                 start=first.item(),
                 end=min(last.item(), date.today()),
                 archive=experiment.archive,
             )
             for fetched in camera_sites.fetch_sites([site], network, request, folder):
-                if fetched.why:
-                    _LOGGER.warning("%s: %s", fetched.site, fetched.why)
+                if fetched.reason:
+                    _LOGGER.warning("%s: %s", fetched.site, fetched.reason)
 
 
 def _cut_samples(experiment: PaperExperiment, years: Sequence[CameraYear], place: str) -> SampleSet:

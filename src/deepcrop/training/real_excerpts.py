@@ -18,15 +18,12 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from deepcrop import stages
+from deepcrop.cube.contract import CLEAR_CLASSES
 from deepcrop.errors import DeepCropError
 from deepcrop.grid import PATCH_CENTRE, PATCH_SIZE, inner
 from deepcrop.sources.sentinel1 import sigma0
 from deepcrop.training.curve_labels import as_patch, unlabelled, with_curve_labels
 from deepcrop.training.examples import Example
-
-CLEAR = (4, 5, 6, 7)
-"""Classes of Sentinel-2's scene classification that count as clear: vegetation, bare, water,
-unclassified."""
 
 SOURCES = {
     "flanders": (
@@ -124,7 +121,7 @@ def _flanders(data: Path) -> Archive:
     number = np.stack([fine[band].values for band in ("B02", "B03", "B04", "B08")], 1)
     if not np.array_equal(fine["timestamp"].values, coarse["timestamp"].values):
         raise DeepCropError(f"{folder}: the 10 m and 20 m files have other dates.")
-    clear = _twice(np.isin(coarse["SCL"].values, CLEAR)) & (number > 0).all(1)
+    clear = _twice(np.isin(coarse["SCL"].values, CLEAR_CLASSES)) & (number > 0).all(1)
     optical = np.where(clear[:, None], number * np.float32(1e-4), np.float32(np.nan))
     db = np.stack([sar[band].values for band in ("VV", "VH")], 1)
     radar = _twice(np.where(db == 0, np.float32(np.nan), db * np.float32(1e-4)))
@@ -194,7 +191,7 @@ def _angiang(data: Path) -> Archive:
         eye, sar = (_open(folder / part / f"{site}.nc") for part in ("s2", "s1"))
         times = eye["time"].values
         number = np.stack([eye[b].values for b in ("blue", "green", "red", "nir")], 1)
-        clear = np.isin(eye["SCL"].values, CLEAR) & (number > 0).all(1)
+        clear = np.isin(eye["SCL"].values, CLEAR_CLASSES) & (number > 0).all(1)
         offset = np.where(times >= offset_from, np.float32(1000), np.float32(0))
         optical = (number.astype(np.float32) - offset[:, None, None, None]) * np.float32(1e-4)
         optical[~clear[:, None].repeat(4, 1)] = np.nan
