@@ -90,7 +90,13 @@ def network_predictions(network: Network, chosen: Sequence[Sample], batch: int =
             else:
                 days, present = image_dates(series)
             snapped.append(snap(labels, days.cpu(), present.cpu()).day.numpy())
-    return Predictions(*dates, np.concatenate(snapped)[..., stages])
+    return Predictions(
+        day=dates.day,
+        low=dates.low,
+        high=dates.high,
+        probability=dates.probability,
+        snapped=np.concatenate(snapped)[..., stages],
+    )
 
 
 def curve_results(
