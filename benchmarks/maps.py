@@ -90,20 +90,28 @@ def expected(said):
     return f"{time_}, {memory}"
 
 
-HEADING = (
-    "| run | pixels | time, s | pixels/s | pixels per s of a core | peak memory, GB | expected |"
-)
+COLUMNS = (
+    "run", "pixels", "time, s", "pixels/s", "pixels per s of a core", "peak memory, GB", "expected",
+)  # fmt: skip
 
 
 def row(name, size, took):
     return (
-        f"| {name} | {pixels(size):,} | {took['seconds']:.1f} | {took['rate']:,.0f} | "
-        f"{took['cpu_rate']:,.0f} | {took['gigabytes']:.2f} | {took['expected']} |"
+        name,
+        f"{pixels(size):,}",
+        f"{took['seconds']:.1f}",
+        f"{took['rate']:,.0f}",
+        f"{took['cpu_rate']:,.0f}",
+        f"{took['gigabytes']:.2f}",
+        took["expected"],
     )
 
 
-def table(*rows):
-    return [HEADING, "|---|---:|---:|---:|---:|---:|---|", *rows]
+def table(*rows, title="Time and memory", columns=COLUMNS):
+    # Imported after the runs: the peak memory of a child counts what its parent had.
+    from deepcrop.report.tables import Table
+
+    return Table(title, columns, rows).to_markdown().splitlines()
 
 
 def whole(options):
@@ -180,7 +188,7 @@ def patchwise(options):
     start = time.perf_counter()
     dense = tile_dates(net, *images)
     rate = options.side**2 / (time.perf_counter() - start)
-    rows = [f"| dense, {options.side} x {options.side} pixels | {rate:,.1f} | 1 |"]
+    rows = [(f"dense, {options.side} x {options.side} pixels", f"{rate:,.1f}", "1")]
     optical, optical_days, radar, radar_days, orbits = map(torch.from_numpy, images)
     places = np.random.default_rng(0).integers(0, options.side, (options.patches, 2))
     worst = 0.0
@@ -203,13 +211,13 @@ def patchwise(options):
                 worst = max(worst, float(apart.max()))
         done = max(len(places) // size * size, min(size, len(places)))
         each = done / (time.perf_counter() - start)
-        rows.append(f"| patch by patch, {size} at a time | {each:,.1f} | {rate / each:.1f} |")
+        rows.append((f"patch by patch, {size} at a time", f"{each:,.1f}", f"{rate / each:.1f}"))
     return [
-        f"Network `{options.network}`, pixels per second on {options.cores} cores:",
-        "",
-        "| form | pixels/s | dense is so many times as fast |",
-        "|---|---:|---:|",
-        *rows,
+        *table(
+            *rows,
+            title=f"Network `{options.network}` on {options.cores} cores",
+            columns=("form", "pixels/s", "speed-up of dense"),
+        ),
         "",
         f"Largest difference of a probability: {worst:.1e}.",
     ]
@@ -236,14 +244,11 @@ def precision(options):
         apart = (dates.day - reference.day)[both]
         share = both.sum() / np.isfinite(reference.day).sum()
         rows.append(
-            f"| {name} | {rate:,.0f} | {100 * share:.2f} % | "
-            f"{100 * (np.abs(apart) <= 1).mean():.2f} % | {np.median(apart):.3f} |"
-        )
-    return [
-        "| numbers | pixels per s of a core | dates kept | within a day | median change, days |",
-        "|---|---:|---:|---:|---:|",
-        *rows,
-    ]
+            (name, f"{rate:,.0f}", f"{100 * share:.2f} %",
+             f"{100 * (np.abs(apart) <= 1).mean():.2f} %", f"{np.median(apart):.3f}")
+        )  # fmt: skip
+    columns = ("numbers", "pixels/s of a core", "dates kept", "within a day", "median change, days")
+    return table(*rows, title="Speed and dates by precision", columns=columns)
 
 
 def machine(device="cpu"):

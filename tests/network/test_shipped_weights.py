@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deepcrop.cameras.spatial_split import TEST_PLACES, TEST_SITES, taught_clusters
+from deepcrop.cameras.spatial_split import TEST_PLACES, TEST_SITES, training_clusters
 from deepcrop.network import CONFIGS, load
 from deepcrop.network.config import CURVE
 from deepcrop.network.weights import shipped
@@ -35,14 +35,14 @@ def test_no_test_site_taught_them():
         {"site": name, "cluster": name, "latitude": latitude, "longitude": longitude}
         for name, (latitude, longitude) in (TEST_PLACES | TESTED_ELSEWHERE).items()
     ]
-    assert taught_clusters(card, tested) == set()  # nor did a camera near one
+    assert training_clusters(card, tested) == set()  # nor did a camera near one
     latitude, longitude = card["cameras"]["sites"]["kelloggcorn"]
     places = {"beside": (latitude + 0.05, longitude), "far": (latitude + 1.5, longitude)}
     facts = [
         {"site": name, "cluster": name, "latitude": latitude, "longitude": longitude}
         for name, (latitude, longitude) in places.items()
     ]
-    assert taught_clusters(card, facts) == {"beside"}
+    assert training_clusters(card, facts) == {"beside"}
 
 
 def test_simulated_places_that_they_have_never_seen():

@@ -1,4 +1,4 @@
-"""The experiment with networks that were never taught, on pixels of random numbers."""
+"""The paper's experiment with small networks, on simulated pixels."""
 
 import csv
 import hashlib
@@ -110,12 +110,12 @@ def made(years):
 
 @pytest.fixture
 def experiment(years, made, tmp_path, monkeypatch):
-    """The experiment's settings, and a list that tells who was taught what."""
-    taught = []
+    """The settings, and a list of trainings: method, seed, sites of training and validation."""
+    trainings = []
 
     def fake(name, config, train, valid, seed, out, start, radiometry):
         parts = [{(one.site, one.cluster) for one in part} for part in (train, valid)]
-        taught.append((name, seed, *parts))
+        trainings.append((name, seed, *parts))
         out.mkdir(parents=True)
         torch.manual_seed(seed)
         save(build(replace(config, trunk=())), out / "weights.safetensors")
@@ -127,7 +127,9 @@ def experiment(years, made, tmp_path, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
     samples.save(made, out / "samples_field.npz")
-    return PaperExperiment("simulated", tmp_path, out, ("radar-only",), seeds=2, repeats=2), taught
+    return PaperExperiment(
+        "simulated", tmp_path, out, ("radar-only",), seeds=2, repeats=2
+    ), trainings
 
 
 def read(path):
@@ -136,9 +138,9 @@ def read(path):
 
 
 def test_what_is_done_is_not_done_again_and_more_can_be_added(experiment):
-    settings, taught = experiment
+    settings, trainings = experiment
     report = paper_experiment.reproduce(settings)
-    assert [(name, seed) for name, seed, *_ in taught] == [("radar-only", 1), ("radar-only", 2)]
+    assert [(name, seed) for name, seed, *_ in trainings] == [("radar-only", 1), ("radar-only", 2)]
     names = sorted(str(path.relative_to(settings.out)) for path in settings.out.rglob("*.npz"))
     assert names == [
         "runs/radar-only/seed1/predictions.npz",
@@ -156,11 +158,11 @@ def test_what_is_done_is_not_done_again_and_more_can_be_added(experiment):
     before = (settings.out / "tables" / "methods.csv").read_text()
 
     paper_experiment.reproduce(settings)
-    assert len(taught) == 2
+    assert len(trainings) == 2
     assert (settings.out / "tables" / "methods.csv").read_text() == before
 
     paper_experiment.reproduce(replace(settings, methods=("transformer-only",), seeds=1))
-    assert [(name, seed) for name, seed, *_ in taught[2:]] == [("transformer-only", 1)]
+    assert [(name, seed) for name, seed, *_ in trainings[2:]] == [("transformer-only", 1)]
     rows = {row["method"]: row for row in read(settings.out / "tables" / "methods.csv")}
     assert list(rows) == [
         "NDVI curve",
@@ -186,22 +188,22 @@ def test_what_is_done_is_not_done_again_and_more_can_be_added(experiment):
         assert (settings.out / "figures" / f"{name}.png").exists()
 
 
-def test_no_test_site_nor_neighbour_teaches_or_stops(experiment):
-    settings, taught = experiment
+def test_no_test_site_nor_neighbour_is_trained_on_or_decides_when_to_stop(experiment):
+    settings, trainings = experiment
     paper_experiment.reproduce(replace(settings, seeds=1))
-    ((_, _, train, valid),) = taught
+    ((_, _, train, valid),) = trainings
     assert train | valid == {(site, PLACES[site]) for site in ("one", "two", "three", "four")}
     assert valid
     assert {cluster for _, cluster in train}.isdisjoint(cluster for _, cluster in valid)
 
 
-def test_folds_ask_every_sample_once_of_a_network_that_never_saw_its_cluster(experiment, made):
-    settings, taught = experiment
+def test_folds_date_every_sample_once_by_a_network_trained_without_its_cluster(experiment, made):
+    settings, trainings = experiment
     paper_experiment.reproduce(replace(settings, seeds=1, folds=4))
-    assert len(taught) == 1 + 4
+    assert len(trainings) == 1 + 4
     every = {(fact["site"], fact["cluster"]) for fact in made.facts}
     asked = []
-    for fold, (_, _, train, valid) in enumerate(taught[1:]):
+    for fold, (_, _, train, valid) in enumerate(trainings[1:]):
         path = settings.out / "folds" / "4" / "radar-only" / f"fold{fold}" / "predictions.npz"
         with np.load(path) as file:
             names = json.loads(str(file["about"]))["test"]
@@ -228,7 +230,7 @@ def test_two_folds_with_samples_are_too_few(experiment, years, made):
 
 
 def test_an_interruption_loses_one_training_at_most(experiment, monkeypatch):
-    settings, taught = experiment
+    settings, trainings = experiment
     real = paper_experiment.train_method
 
     def killed(name, config, train, valid, seed, *more):
@@ -241,7 +243,7 @@ def test_an_interruption_loses_one_training_at_most(experiment, monkeypatch):
         paper_experiment.reproduce(settings)
     monkeypatch.setattr(paper_experiment, "train_method", real)
     paper_experiment.reproduce(settings)
-    assert [seed for _, seed, *_ in taught] == [1, 2]
+    assert [seed for _, seed, *_ in trainings] == [1, 2]
 
 
 def test_results_of_other_settings_are_refused(experiment, years, monkeypatch):
@@ -312,7 +314,7 @@ def test_names_in_tables():
 # --- answers --------------------------------------------------------------------------------------
 
 
-def test_answers_are_of_the_four_stages_and_of_any_batch(made):
+def test_predictions_are_of_the_four_stages_whatever_the_batch(made):
     torch.manual_seed(0)
     network = build(small("transformer-only"))
     part = Subset(made, [3, 0, 5])
@@ -362,8 +364,8 @@ def test_the_camera_at_the_nearest_image(made, name):
 def weights(tmp_path):
     torch.manual_seed(0)
     path = tmp_path / "w.safetensors"
-    taught = {"sites": {"one": (0, 0), "two": (0, 1)}}
-    save(build(small("transformer-only")), path, card={"cameras": taught})
+    cameras = {"sites": {"one": (0, 0), "two": (0, 1)}}
+    save(build(small("transformer-only")), path, card={"cameras": cameras})
     return path
 
 
@@ -394,7 +396,7 @@ def test_weights_on_the_test_sites(made, weights, tmp_path):
     assert "http" not in page.replace("https://doi.org", "")
 
 
-def test_weights_are_not_scored_where_they_learned(made, years, weights, tmp_path):
+def test_weights_are_not_scored_where_they_were_trained(made, years, weights, tmp_path):
     path = tmp_path / "set.npz"
     samples.save(made, path)
     with pytest.raises(DeepCropError, match="trained at or near one, two: scores there"):
@@ -484,7 +486,7 @@ def archive(years, tmp_path, monkeypatch):
     return PaperExperiment("pc", tmp_path, tmp_path / "out", methods, seeds=1, folds=4), there
 
 
-def test_the_experiment_on_real_pixels_of_which_some_are_missing(archive, capsys):
+def test_the_experiment_on_real_pixels_of_which_some_are_missing(archive, caplog):
     settings, _ = archive
     report = paper_experiment.reproduce(settings)
     text = report.read_text()
@@ -495,7 +497,7 @@ def test_the_experiment_on_real_pixels_of_which_some_are_missing(archive, capsys
         "0 site-years of 0 sites near a test site are left out" in text
     )
     assert "3 more have no sample: left_out_field.csv. 1 of 4 folds have no sample" in text
-    assert "1 of 4 folds have no sample and are left out" in capsys.readouterr().err
+    assert "1 of 4 folds have no sample and are left out." in caplog.messages
     for place in ("field", "mast"):
         left = read(settings.out / f"left_out_{place}.csv")
         missing = {row["site_year"].removesuffix("_AG_1000_2018") for row in left}
@@ -545,7 +547,7 @@ def test_too_few_real_pixels(archive, kept, words):
 # --- a real training ------------------------------------------------------------------------------
 
 
-def test_a_method_is_trained(made, tmp_path, monkeypatch):
+def test_a_training_is_reproducible_and_its_card_names_the_sites(made, tmp_path, monkeypatch):
     monkeypatch.setattr(
         paper_experiment,
         "recipe",

@@ -32,7 +32,7 @@ def test_neighbours_count_as_one_site():
     assert real_cameras.site_of("NEON.D06.KONA.DP1.00033_2022") != "NEON"
 
 
-def test_an_offset_is_learned_at_other_sites():
+def test_an_offset_comes_from_other_sites():
     sites = np.array(["a", "a", "b", "b", "c"])
     none = np.zeros((5, 2, 4), bool)
     zero = np.zeros((5, 2, 4))
@@ -125,7 +125,7 @@ def test_every_camera_has_a_place(years):
     )
 
 
-def test_fine_tuned_weights_are_refused_where_they_learned(tmp_path, monkeypatch):
+def test_fine_tuned_weights_are_rejected_where_they_were_trained(tmp_path, monkeypatch):
     names = np.array(["mead1_2021", "goodwater_2022", "ecb1_2022"])
     zero = np.zeros((3, 2, 4))
     truth = ReferenceDates(
@@ -151,7 +151,7 @@ def test_fine_tuned_weights_are_refused_where_they_learned(tmp_path, monkeypatch
         "silverton": [45.0, -122.8], "mead1": [41.1651, -96.4766], "goodwater": [39.2285, -92.1194],
     }  # fmt: skip
 
-    # A set without any of the cameras that taught: only its mead2 lies near one.
+    # A set without any of the training cameras: only its mead2 lies near one.
     cube = make_cube()
     patch = samples.cut(cube, 10, 14, 2018)
     none = np.zeros((2, 5), bool)

@@ -16,7 +16,7 @@ from deepcrop.training import real_excerpts
 from deepcrop.training.real_excerpts import SOURCES
 
 
-def test_places_that_taught_a_network_are_named():
+def test_training_places_of_a_network_are_named():
     assert real_satellites._training_places({}) == "trained on none of these places."
     card = {"places": [SOURCES["france"]]}
     assert (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from deepcrop.cameras.spatial_split import TEST_SITES, taught_clusters
+from deepcrop.cameras.spatial_split import TEST_SITES, training_clusters
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.evaluation import figures as score_figures
 from deepcrop.evaluation import scores, site_figures
@@ -90,7 +90,13 @@ def network_predictions(network: Network, chosen: Sequence[Sample], batch: int =
             else:
                 days, present = image_dates(series)
             snapped.append(snap(labels, days.cpu(), present.cpu()).day.numpy())
-    return Predictions(*dates, np.concatenate(snapped)[..., stages])
+    return Predictions(
+        day=dates.day,
+        low=dates.low,
+        high=dates.high,
+        probability=dates.probability,
+        snapped=np.concatenate(snapped)[..., stages],
+    )
 
 
 def curve_results(
@@ -327,7 +333,7 @@ def _check_independent(
     facts: Sequence[Mapping[str, Any]],
 ) -> None:
     """Raise if a site to be scored lies in a cluster that the network was trained at."""
-    known = taught_clusters(about["card"], facts)
+    known = training_clusters(about["card"], facts)
     if trained := {fact["site"] for fact in test if fact["cluster"] in known}:
         raise DeepCropError(
             f"{weights} was trained at or near {', '.join(sorted(trained))}: scores there would "

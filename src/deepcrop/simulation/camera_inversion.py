@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
-from deepcrop.phenology.extrema import find_turns
+from deepcrop.phenology.extrema import find_extrema
 from deepcrop.simulation import camera, canopy
 from deepcrop.simulation.canopy import BROWN_LAI, CHLOROPHYLL, DAYS, GREEN_LAI, HEADS, STATE, WATER
 from deepcrop.simulation.crops import CROPS, Crop
@@ -185,12 +185,12 @@ def invert(
 
 def _seasons(curve: NDArray[np.float64]) -> list[_Season]:
     """Find the seasons of a curve by hysteresis; a constant curve is one season."""
-    turns = np.zeros(len(curve) + 3, np.int64)
+    extrema = np.zeros(len(curve) + 3, np.int64)
     swing = max(_LEAST_SWING, _SWING * np.ptp(curve))
-    count = find_turns(curve.astype(np.float32), 0, len(curve), np.float32(swing), turns)
+    count = find_extrema(curve.astype(np.float32), 0, len(curve), np.float32(swing), extrema)
     if count == 0:
         return [_Season(0, int(curve.argmax()), len(curve) - 1)]
-    return [_Season(*(int(t) for t in turns[k : k + 3])) for k in range(0, count - 1, 2)]
+    return [_Season(*(int(t) for t in extrema[k : k + 3])) for k in range(0, count - 1, 2)]
 
 
 def _crops(

@@ -20,7 +20,7 @@ from pyproj import Transformer
 from deepcrop import stages
 from deepcrop.cameras.crop_table import read_crops
 from deepcrop.cameras.labels import PRESET, SMOOTHER, SiteYear, label_series
-from deepcrop.cameras.spatial_split import taught_sites
+from deepcrop.cameras.spatial_split import training_sites
 from deepcrop.errors import DeepCropError
 from deepcrop.evaluation.scores import (
     Predictions,
@@ -299,7 +299,7 @@ def fine_tune(
 
     Some of the cameras stand at test sites of the paper, or near one. The card names all cameras of
     ``train`` and ``valid``, so that the weights are rejected at those sites
-    (`deepcrop.cameras.spatial_split.taught_clusters`).
+    (`deepcrop.cameras.spatial_split.training_clusters`).
 
     Parameters
     ----------
@@ -322,7 +322,7 @@ def fine_tune(
     names = [years.reference.site_year[k].rpartition("_")[0] for k in (*train, *valid)]
     cameras = {
         **(about["card"].get("cameras") or {}),
-        "sites": taught_sites(about["card"]) | {name: PLACES[name] for name in sorted(names)},
+        "sites": training_sites(about["card"]) | {name: PLACES[name] for name in sorted(names)},
         "fine_tuned": f"{len(train)} site-years, {SOURCE}",
     }
     return fit(
