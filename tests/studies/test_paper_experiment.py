@@ -259,7 +259,8 @@ def test_results_of_other_settings_are_refused(experiment, years, monkeypatch):
         load_sample_set(settings, years[1:], "field")
     with pytest.raises(DeepCropError, match="cameras or labels"):
         load_sample_set(replace(settings, archive="pc"), years, "field")
-    monkeypatch.setattr(paper_experiment, "recipe", lambda config, seed, start: Training(steps=3))
+    other = Phase("cameras", Training(steps=3), cameras=1)
+    monkeypatch.setattr(paper_experiment, "recipe", lambda config, start: other)
     with pytest.raises(DeepCropError, match=r"predictions\.npz .*\(training differ\)"):
         paper_experiment.reproduce(settings)
     path = settings.out / "runs" / "radar-only" / "seed1" / "predictions.npz"
