@@ -2,28 +2,38 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV = .venv
 RUN = $(VENV)/bin/python -m
+PYTEST = $(RUN) pytest -n auto --dist loadfile
 
-.PHONY: demo test test-slow check docs clean
+.PHONY: demo check test test-slow test-all test-large docs clean
 
-# The environment, made when absent or when what it is made from has changed.
+# The environment, made when absent or when what it is made from has changed. Python's own pip may
+# be too old for dependency groups; constraints.txt pins the one that is used.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip
+	$(RUN) pip install --quiet --constraint constraints.txt --editable . --group dev
 	touch $@
 
 demo: $(VENV)/.installed  ## simulate a region, map it, compare with the truth
 	$(VENV)/bin/deepcrop demo --out demo
 
-test: $(VENV)/.installed  ## all tests but the slow ones, files side by side on all cores
-	$(RUN) pytest -n auto --dist loadfile
-
-test-slow: $(VENV)/.installed  ## the slow tests: a region of 4000 x 1000 pixels
-	$(RUN) pytest -m slow
-
-check: $(VENV)/.installed  ## lint, format, types
+check: $(VENV)/.installed  ## lint, format, types, order of imports, spelling
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/codespell
+
+test: $(VENV)/.installed  ## the tests of every day, files side by side on all cores
+	$(PYTEST)
+
+test-slow: $(VENV)/.installed  ## the slow tests
+	$(PYTEST) -m slow
+
+test-all: test test-slow  ## all tests but those of a large region
+
+test-large: $(VENV)/.installed  ## a region of 4000 x 1000 pixels; takes many minutes
+	$(RUN) pytest -m large
 
 docs: $(VENV)/.installed  ## the documentation, in site/
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet

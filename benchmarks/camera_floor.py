@@ -1,4 +1,4 @@
-"""How near a perfect satellite would come to the cameras of the simulated network: one table.
+"""Smallest error that satellites can have against cameras in the simulated network: one table.
 
     python benchmarks/camera_floor.py DATA
 
@@ -16,13 +16,15 @@ import numpy as np
 
 from deepcrop import stages
 from deepcrop.cameras.spatial_split import split
+from deepcrop.evaluation.scores import summarize_errors
 from deepcrop.phenology.slots import curve_dates
+from deepcrop.report.tables import Table
 from deepcrop.simulation import camera_inversion, canopy
 from deepcrop.stages import CALENDAR
 from deepcrop.training.materials import camera_years
-from deepcrop.training.simulated_cameras import field_before
+from deepcrop.training.simulated_cameras import field_of_camera
 
-REALISATIONS = 2  # as in docs/evaluation.md
+REPEATS = 2  # as in docs/evaluation.md
 NOMINAL = camera_inversion.Relation(0.0, 1.0, 1.0, np.zeros(len(canopy.DAYS)))
 COLUMNS = [CALENDAR.index(name) for name in stages.STAGES]
 VIEWS = {
@@ -35,12 +37,12 @@ VIEWS = {
 }
 
 
-def errors(years, realisations):
-    """Dates of each view less the camera's, main season: (views, samples, stages) days."""
+def errors(years, repeats):
+    """Errors of the dates of each view, main season: (views, samples, stages) days."""
     found = []
     for year in years:
-        for realisation in range(realisations):
-            field, _, _ = field_before(year, realisation)
+        for repeat in range(repeats):
+            field, _, _ = field_of_camera(year, repeat)
             seen = np.stack([view(field.state) for view in VIEWS.values()]).astype(np.float32)
             dates = curve_dates(
                 seen, canopy.DAYS, year.year, year.latitude, smoother="savgol", preset="phenocam"
@@ -49,25 +51,24 @@ def errors(years, realisations):
     return np.stack(found, 1)
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
-    parts = split(camera_years(parser.parse_args().data))
-    train, test = (errors(some, REALISATIONS) for some in (parts.train, parts.test))
-    names = " | ".join(name.upper() for name in stages.STAGES)
-    lines = [
+    parts = split(camera_years(parser.parse_args(arguments).data))
+    train, test = (errors(years, REPEATS) for years in (parts.train, parts.test))
+    rows = []
+    for name, train_error, test_error in zip(VIEWS, train, test, strict=True):
+        left = test_error - np.nanmedian(train_error, 0)
+        summaries = [summarize_errors(stage) for stage in left.T]
+        rows.append((name, *(f"{s.mae:.1f} / {s.median:.1f}" for s in summaries)))
+    table = Table(
         f"SIMULATED canopies, real camera labels; {len(parts.test)} site-years at the test sites, "
-        f"{REALISATIONS} times each. Mean / median absolute error, days, less the median "
+        f"{REPEATS} times each. Mean / median absolute error, days, less the median "
         "error at the training sites.",
-        "",
-        f"| what is known of the canopy | {names} |",
-        "|---|" + "--:|" * len(stages.STAGES),
-    ]
-    for name, learned, asked in zip(VIEWS, train, test, strict=True):
-        left = np.abs(asked - np.nanmedian(learned, 0))
-        cells = zip(np.nanmean(left, 0), np.nanmedian(left, 0), strict=True)
-        lines.append(f"| {name} | " + " | ".join(f"{a:.1f} / {b:.1f}" for a, b in cells) + " |")
-    print("\n".join(lines))
+        ("what is known of the canopy", *(name.upper() for name in stages.STAGES)),
+        rows,
+    )
+    print(table.to_markdown())
 
 
 if __name__ == "__main__":

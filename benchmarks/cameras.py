@@ -22,7 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from deepcrop.cameras.labels import PRESET, SMOOTHER, observation_weights
+from deepcrop.evaluation.scores import summarize_errors
 from deepcrop.phenology import PRESETS, season_dates, smooth
+from deepcrop.report.tables import Table
 from deepcrop.sources.phenocam.summary_files import read_series
 
 REACH = 45  # days within which a reference date counts as found
@@ -224,28 +226,30 @@ def turns(camera: Camera, day: float) -> bool:
 
 
 def table(matches: list[Match]) -> list[str]:
-    lines = [
-        "| reference | threshold | direction | dates | found | observable | of these found | "
-        "median abs. | MAE | bias | over 10 d |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for source in ("phenocamr", "third party"):
         for threshold in THRESHOLDS:
             for direction in ("rising", "falling", "both"):
-                some = [
+                group = [
                     m
                     for m in matches
                     if (m.reference.source, m.reference.threshold) == (source, threshold)
                     and direction in (m.reference.direction, "both")
                 ]
-                seen = [m for m in some if m.observable]
-                error = np.array([m.difference for m in some if m.found])
-                lines.append(
-                    f"| {source} | {threshold} % | {direction} | {len(some)} | {share(some)} | "
-                    f"{len(seen)} | {share(seen)} | {np.median(np.abs(error)):.2f} | "
-                    f"{np.abs(error).mean():.2f} | {error.mean():+.2f} | "
-                    f"{(np.abs(error) > LARGE).sum()} |"
-                )
+                seen = [m for m in group if m.observable]
+                # A date of ours that is too far from the reference is another date: not found.
+                errors = [m.difference if m.found else np.nan for m in group]
+                summary = summarize_errors(errors)
+                rows.append(
+                    (source, f"{threshold} %", direction, len(group), share(group), len(seen),
+                     share(seen), f"{summary.median:.2f}", f"{summary.mae:.2f}",
+                     f"{summary.bias:+.2f}", int((np.abs(errors) > LARGE).sum()))
+                )  # fmt: skip
+    columns = (
+        "reference", "threshold", "direction", "dates", "found", "observable", "of these found",
+        "median abs.", "MAE", "bias", "over 10 d",
+    )  # fmt: skip
+    lines = [Table("Agreement with the dates of others, days", columns, rows).to_markdown()]
     for source in ("phenocamr", "third party"):
         seasons: dict[tuple, list[Match]] = {}
         for m in matches:
@@ -256,11 +260,11 @@ def table(matches: list[Match]) -> list[str]:
             "dates within the file": [ms for ms in seasons.values() if all(map(inside, ms))],
             "dates observable": [ms for ms in seasons.values() if all(m.observable for m in ms)],
         }
-        said = []
+        counts = []
         for name, group in groups.items():
             found = sum(any(m.found for m in ms) for ms in group)
-            said.append(f"{name}: {found} of {len(group)} ({100 * found / len(group):.1f} %)")
-        lines += ["", f"Seasons of {source} found. {'; '.join(said)}."]
+            counts.append(f"{name}: {found} of {len(group)} ({100 * found / len(group):.1f} %)")
+        lines += ["", f"Seasons of {source} found. {'; '.join(counts)}."]
     return lines
 
 
@@ -274,10 +278,11 @@ def share(matches: list[Match]) -> str:
 
 def kinds(large: list[Match]) -> list[str]:
     counts = Counter((kind(m), "found" if m.found else "missed") for m in large)
-    lines = ["| kind | over 10 d | not found | what it is |", "|---|---|---|---|"]
-    for name, what in KINDS.items():
-        lines.append(f"| {name} | {counts[name, 'found']} | {counts[name, 'missed']} | {what} |")
-    return lines
+    rows = [
+        (name, counts[name, "found"], counts[name, "missed"], what) for name, what in KINDS.items()
+    ]
+    columns = ("kind", "over 10 d", "not found", "what it is")
+    return [Table("Large disagreements by kind", columns, rows).to_markdown()]
 
 
 def draw(large: list[Match], folder: Path) -> None:

@@ -122,24 +122,27 @@ def run(size: int, threads: int) -> Run:
 
 
 def table(runs: list[Run], threads: int) -> str:
-    """Lay the runs out."""
+    """Format the runs as Markdown."""
+    from deepcrop.report.tables import Table  # after all runs: it would count in their memory
+
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    cells = [
+        (f"{r.shape[0] / 100:.1f} km x {r.shape[1] / 100:.1f} km", f"{r.shape[0]} x {r.shape[1]}",
+         round(r.seconds), round(r.moved / 1e6), r.moved / 1e6 / r.seconds, r.requests,
+         round(r.cube / 1e6), round(r.memory / 1e6))
+        for r in runs
+    ]  # fmt: skip
+    columns = (
+        "area", "pixels", "time, s", "moved, MB", "MB/s", "requests", "cube, MB", "peak memory, MB",
+    )  # fmt: skip
     lines = [
         f"SIMULATED DATA, {OPTICAL} Sentinel-2 and {SAR} Sentinel-1 scenes over loopback HTTP, "
         f"{threads} threads.",
         f"{_machine()}, {os.cpu_count()} cores, CPython {platform.python_version()}, {packages}.",
         "",
-        "| area | pixels | time, s | moved, MB | MB/s | requests | cube, MB | peak memory, MB |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        Table("Time and memory of a fetch", columns, cells).to_markdown(),
     ]
-    for r in runs:
-        rows, cols = r.shape
-        lines.append(
-            f"| {rows / 100:.1f} km x {cols / 100:.1f} km | {rows} x {cols} | {r.seconds:.0f} | "
-            f"{r.moved / 1e6:.0f} | {r.moved / 1e6 / r.seconds:.1f} | {r.requests} | "
-            f"{r.cube / 1e6:.0f} | {r.memory / 1e6:.0f} |"
-        )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _machine() -> str:

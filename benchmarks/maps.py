@@ -90,20 +90,28 @@ def expected(said):
     return f"{time_}, {memory}"
 
 
-HEADING = (
-    "| run | pixels | time, s | pixels/s | pixels per s of a core | peak memory, GB | expected |"
-)
+COLUMNS = (
+    "run", "pixels", "time, s", "pixels/s", "pixels per s of a core", "peak memory, GB", "expected",
+)  # fmt: skip
 
 
 def row(name, size, took):
     return (
-        f"| {name} | {pixels(size):,} | {took['seconds']:.1f} | {took['rate']:,.0f} | "
-        f"{took['cpu_rate']:,.0f} | {took['gigabytes']:.2f} | {took['expected']} |"
+        name,
+        f"{pixels(size):,}",
+        f"{took['seconds']:.1f}",
+        f"{took['rate']:,.0f}",
+        f"{took['cpu_rate']:,.0f}",
+        f"{took['gigabytes']:.2f}",
+        took["expected"],
     )
 
 
-def table(*rows):
-    return [HEADING, "|---|---:|---:|---:|---:|---:|---|", *rows]
+def table(*rows, title="Time and memory", columns=COLUMNS):
+    # Imported after the runs: the peak memory of a child counts what its parent had.
+    from deepcrop.report.tables import Table
+
+    return Table(title, columns, rows).to_markdown().splitlines()
 
 
 def whole(options):
@@ -168,19 +176,19 @@ def patchwise(options):
     import torch
 
     from deepcrop.network import CONFIGS, Batch, build, load
-    from deepcrop.network.inference import of_camera, tile_dates
+    from deepcrop.network.inference import camera_stages_only, tile_dates
     from deepcrop.network.weights import shipped
 
     torch.set_num_threads(options.cores)
     torch.manual_seed(0)
     own = options.network == "default"  # as maps use it, without dates by the curve's ruler
-    net = of_camera(load(shipped())[0]) if own else build(CONFIGS["paper"]).eval()
+    net = camera_stages_only(load(shipped())[0]) if own else build(CONFIGS["paper"]).eval()
     images = tile_of(options)
     tile_dates(net, *(x[..., :34, :34] if x.ndim > 1 else x for x in images))  # to warm up
     start = time.perf_counter()
     dense = tile_dates(net, *images)
     rate = options.side**2 / (time.perf_counter() - start)
-    rows = [f"| dense, {options.side} x {options.side} pixels | {rate:,.1f} | 1 |"]
+    rows = [(f"dense, {options.side} x {options.side} pixels", f"{rate:,.1f}", "1")]
     optical, optical_days, radar, radar_days, orbits = map(torch.from_numpy, images)
     places = np.random.default_rng(0).integers(0, options.side, (options.patches, 2))
     worst = 0.0
@@ -196,20 +204,20 @@ def patchwise(options):
                     radar_days.expand(len(some), -1),
                     orbits.expand(len(some), -1),
                 )
-                seen = net.look(batch)
+                seen = net.encode(batch)
                 dates = net.decode(net.head(seen), seen)
                 r, c = some.T
                 apart = np.abs(dates.probability.numpy() - dense.probability[r, c])
                 worst = max(worst, float(apart.max()))
         done = max(len(places) // size * size, min(size, len(places)))
         each = done / (time.perf_counter() - start)
-        rows.append(f"| patch by patch, {size} at a time | {each:,.1f} | {rate / each:.1f} |")
+        rows.append((f"patch by patch, {size} at a time", f"{each:,.1f}", f"{rate / each:.1f}"))
     return [
-        f"Network `{options.network}`, pixels per second on {options.cores} cores:",
-        "",
-        "| form | pixels/s | dense is so many times as fast |",
-        "|---|---:|---:|",
-        *rows,
+        *table(
+            *rows,
+            title=f"Network `{options.network}` on {options.cores} cores",
+            columns=("form", "pixels/s", "speed-up of dense"),
+        ),
         "",
         f"Largest difference of a probability: {worst:.1e}.",
     ]
@@ -220,11 +228,11 @@ def precision(options):
     import torch
 
     from deepcrop.network import load
-    from deepcrop.network.inference import of_camera, tile_dates
+    from deepcrop.network.inference import camera_stages_only, tile_dates
     from deepcrop.network.weights import shipped
 
     torch.set_num_threads(1)
-    net, images = of_camera(load(shipped())[0]), tile_of(options)
+    net, images = camera_stages_only(load(shipped())[0]), tile_of(options)
     rows, reference = [], None
     for name in ("float32", "bfloat16"):
         tile_dates(net, *images, precision=name)
@@ -236,14 +244,11 @@ def precision(options):
         apart = (dates.day - reference.day)[both]
         share = both.sum() / np.isfinite(reference.day).sum()
         rows.append(
-            f"| {name} | {rate:,.0f} | {100 * share:.2f} % | "
-            f"{100 * (np.abs(apart) <= 1).mean():.2f} % | {np.median(apart):.3f} |"
-        )
-    return [
-        "| numbers | pixels per s of a core | dates kept | within a day | median change, days |",
-        "|---|---:|---:|---:|---:|",
-        *rows,
-    ]
+            (name, f"{rate:,.0f}", f"{100 * share:.2f} %",
+             f"{100 * (np.abs(apart) <= 1).mean():.2f} %", f"{np.median(apart):.3f}")
+        )  # fmt: skip
+    columns = ("numbers", "pixels/s of a core", "dates kept", "within a day", "median change, days")
+    return table(*rows, title="Speed and dates by precision", columns=columns)
 
 
 def machine(device="cpu"):

@@ -18,15 +18,16 @@ mean) lag of all other sites. Years and neighbouring cameras of a site are left 
 import argparse
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 import deepcrop
+from deepcrop.evaluation.scores import ErrorSummary, summarize_errors
 from deepcrop.indices import INDICES
 from deepcrop.phenology import SeasonRule, extract
+from deepcrop.report.tables import Table, percent_text
 from deepcrop.stages import STAGES
 
 FILE = Path("hls_camera") / "gcc_evi_daily_2021_2022.csv"
@@ -36,19 +37,6 @@ SIBLINGS = {"goodwaterbau": "goodwater"}
 
 CAMERA = {"preset": "phenocam", "rule": SeasonRule(min_amplitude=INDICES["gcc"][2])}
 SATELLITE = {"preset": "sentinel2"}
-
-
-@dataclass(frozen=True)
-class Score:
-    """Errors of one stage, days; positive bias = satellite later than camera."""
-
-    correction: str
-    stage: str
-    camera: int
-    found: int
-    mae: float
-    bias: float
-    median: float
 
 
 def load(path: Path) -> dict[str, pd.DataFrame]:
@@ -96,7 +84,7 @@ def extent(season: pd.Series) -> tuple[pd.Timestamp, pd.Timestamp]:
 
 
 def lags(found: dict[str, dict[str, pd.Series]]) -> pd.DataFrame:
-    """Days by which the satellite is later, by site-year and stage; NaN where either has none."""
+    """Days that the satellite is later, by site-year and stage; NaN where either has no date."""
     return pd.DataFrame(
         {
             name: {
@@ -115,34 +103,29 @@ def corrected(lag: pd.DataFrame, kind: str) -> pd.DataFrame:
     return lag - pd.DataFrame(offset).T
 
 
-def scores(found: dict[str, dict[str, pd.Series]]) -> list[Score]:
-    """Score every stage, as it is and with either offset."""
+def scores(found: dict[str, dict[str, pd.Series]]) -> dict[tuple[str, str], ErrorSummary]:
+    """Score every stage, as it is and with either offset, by correction and stage."""
     lag = lags(found)
     tables = {"none": lag} | {kind: corrected(lag, kind) for kind in ("median", "mean")}
-    result = []
+    result = {}
     for correction, table in tables.items():
         for stage in STAGES:
-            seen = sum(pd.notna(both["camera"][stage]) for both in found.values())
-            error = table[stage].dropna()
-            size = error.abs()
-            result.append(
-                Score(correction, stage, seen, len(error), size.mean(), error.mean(), size.median())
-            )
+            # Only dates of the camera can be found by the satellite.
+            dated = [name for name, both in found.items() if pd.notna(both["camera"][stage])]
+            result[correction, stage] = summarize_errors(table.loc[dated, stage])
     return result
 
 
-def markdown(result: list[Score]) -> str:
+def markdown(result: dict[tuple[str, str], ErrorSummary]) -> str:
     """Table of the scores."""
-    lines = [
-        "| offset | stage | camera dates | found | MAE | bias | median |",
-        "|---|---|---:|---:|---:|---:|---:|",
-    ]
-    for s in result:
-        lines.append(
-            f"| {s.correction} | {s.stage} | {s.camera} | {s.found / max(s.camera, 1):.0%} "
-            f"| {s.mae:.1f} | {s.bias:+.1f} | {s.median:.1f} |"
-        )
-    return "\n".join(lines) + "\n"
+    rows = [
+        (correction, stage, s.references, percent_text(s.detected), s.mae, f"{s.bias:+.1f}",
+         s.median)
+        for (correction, stage), s in result.items()
+    ]  # fmt: skip
+    columns = ("offset", "stage", "camera dates", "found", "MAE", "bias", "median")
+    title = "Satellite against camera; positive bias: the satellite is later"
+    return Table(title, columns, rows).to_markdown()
 
 
 def details(found: dict[str, dict[str, pd.Series]]) -> str:

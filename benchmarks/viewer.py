@@ -28,6 +28,7 @@ from morecantile import tms
 from pyproj import Transformer
 
 from deepcrop.products.layers import NO_PERCENT
+from deepcrop.report.tables import Table
 from deepcrop.stages import NO_DAY
 
 CRS, LEFT, TOP, SIDE = "EPSG:32615", 440_000, 4_660_000, 10
@@ -176,7 +177,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         keys = write_map(Path(folder) / "maps", rows, cols)
         bounds = (LEFT, TOP - rows * SIDE, LEFT + cols * SIDE, TOP)
-        command = [sys.executable, "-m", "deepcrop.cli.maps", "view", f"{folder}/maps"]
+        command = [sys.executable, "-m", "deepcrop", "view", f"{folder}/maps"]
         server = subprocess.Popen(
             [*command, "--port", str(options.port)], stdout=subprocess.PIPE, text=True
         )
@@ -191,22 +192,23 @@ def main() -> None:
         finally:
             server.terminate()
             server.wait()
+    cells = [
+        (r["clients"], r["tiles"], f"{1000 * r['median']:.0f} ms", f"{1000 * r['p95']:.0f} ms",
+         round(r["rate"]), f"{1000 * r['processor']:.0f} ms", f"{r['kilobytes']:.0f} kB",
+         len(r["errors"]))
+        for r in results
+    ]  # fmt: skip
+    columns = (
+        "clients", "tiles", "median", "95 %", "tiles/s", "processor time a tile", "size", "errors",
+    )  # fmt: skip
     lines = [
         f"SIMULATED DATA, {cols} x {rows} pixels; CPython {platform.python_version()}, "
         f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
         "",
-        "| clients | tiles | median | 95 % | tiles/s | processor time a tile | size | errors |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|",
+        Table("Time of tiles", columns, cells).to_markdown(),
+        *(error for r in results for error in r["errors"][:5]),
     ]
-    for r in results:
-        lines.append(
-            f"| {r['clients']} | {r['tiles']} | {1000 * r['median']:.0f} ms | "
-            f"{1000 * r['p95']:.0f} ms | {r['rate']:.0f} | "
-            f"{1000 * r['processor']:.0f} ms | {r['kilobytes']:.0f} kB | "
-            f"{len(r['errors'])} |"
-        )
-        lines.extend(r["errors"][:5])
-    text = "\n".join(lines) + "\n"
+    text = "\n".join(lines)
     print(text)
     if options.out:
         options.out.write_text(text)

@@ -1,9 +1,9 @@
-"""What mkdocs does beside its plugins: equations, the command reference, layers, notebooks.
+"""Hooks of mkdocs: equations, the command reference, tables of layers, notebooks.
 
-Equations become MathML when the pages are made, so that no script and no font is loaded. The
-command reference comes from the commands themselves, the tables of layers from `deepcrop.products.layers`,
-so that neither can differ from what the program does. Each notebook page can be had as a Jupyter
-notebook.
+Equations become MathML when the pages are built, so that no script and no font is loaded. The
+command reference is generated from the commands, the tables of layers from
+`deepcrop.products.layers`, so that neither can differ from the program. Each notebook page is
+offered as a Jupyter notebook.
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ import tune
 from scoring import on_common_seasons, score
 from series import GROUPS, KINDS, simulate
 
+from deepcrop.report.tables import Table
+
 SEED = 2026
 REFERENCE = "TIMESAT spline"
 DATES = (0, 1, 3, 4)
@@ -76,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def report(kinds, tools, pixels: int, seed: int, repeats: int, cache: Path) -> str:
-    """The table as markdown."""
+    """Run all tools on all scenes; return the table as Markdown."""
     versions, absent, rows = {}, {}, []
     for kind in kinds:
         scene = simulate(kind, pixels, seed)
@@ -97,9 +99,10 @@ def report(kinds, tools, pixels: int, seed: int, repeats: int, cache: Path) -> s
             _row(scene, name, outcome, reference if name != REFERENCE else None)
             for name, outcome in outcomes.items()
         ]
+    table = Table("Speed, memory and errors of each tool on simulated series", COLUMNS, rows)
     lines = ["# Season dates on SIMULATED series with known truth", "", _circumstances(seed), ""]
     lines += [", ".join(f"{name} {version}" for name, version in versions.items()) + ".", ""]
-    lines += ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|", *rows, ""]
+    lines += [table.to_markdown()]
     lines += [f"{name} was left out: {why}" for name, why in absent.items()]
     lines += [_NOTES]
     return "\n".join(lines)
@@ -127,7 +130,7 @@ def _row(scene, name, outcome, reference):
     cells += [f"{100 * result.complete:.1f}", f"{100 * result.false:.2f}"]
     cells += [_numbers(100 * result.coverage[list(DATES)], ".0f")]
     cells += [_numbers(result.width[list(DATES)], ".1f")]
-    return "| " + " | ".join(cells) + " |"
+    return cells
 
 
 def _numbers(values, form):

@@ -1,4 +1,10 @@
-"""Found seasons against true ones."""
+"""Score the seasons that a tool finds against the true seasons of a scene.
+
+Errors of dates are summarised as everywhere (`deepcrop.evaluation.scores.summarize_errors`). What
+differs from the project's other scores is the pairing of seasons: tools return any number of
+seasons, in no slots, so two match where the middle of each lies within the other. Overlap in time,
+the rule of `deepcrop.phenology.season_matching`, would reward a tool that returns one long season.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +14,19 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from deepcrop.evaluation.scores import summarize_errors
+
 
 @dataclass(frozen=True)
 class Score:
-    """How well the seasons of a scene were found; shares are between 0 and 1.
+    """Score of a tool on one scene; shares are between 0 and 1.
 
     Attributes
     ----------
     detected : ndarray (groups,)
         Share of the true seasons of each group that was found; NaN for a group without seasons.
     false : float
-        Share of the found seasons that are none.
+        Share of the found seasons that match no true season.
     complete : float
         Share of the true seasons found with the four dates of start and end.
     mae, bias : ndarray (stages,)
@@ -53,16 +61,17 @@ def score(truth, group, dates, low=None, high=None, groups=3) -> Score:
     coverage = width = np.full(truth.shape[2], np.nan)
     if low is not None and high is not None and len(pixel):
         least, most = low[pixel, partner[matched]], high[pixel, partner[matched]]
-        told = np.isfinite(least) & np.isfinite(most)
-        inside = np.where(told, (least <= wanted) & (wanted <= most), np.nan)
-        coverage, width = _mean(inside), _median(np.where(told, most - least, np.nan))
+        bounded = np.isfinite(least) & np.isfinite(most)
+        inside = np.where(bounded, (least <= wanted) & (wanted <= most), np.nan)
+        coverage, width = _mean(inside), _median(np.where(bounded, most - least, np.nan))
     ends = np.isfinite(given[:, [0, 1, 3, 4]]).all(axis=1)
+    errors = [summarize_errors(column) for column in error.T]
     return Score(
         detected=detected,
         false=1 - matched.sum() / max(found, 1) if found else 0.0,
         complete=ends.sum() / max(true.sum(), 1),
-        mae=_mean(np.abs(error)),
-        bias=_mean(error),
+        mae=np.array([stage.mae for stage in errors]),
+        bias=np.array([stage.bias for stage in errors]),
         coverage=coverage,
         width=width,
     )

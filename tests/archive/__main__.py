@@ -6,6 +6,7 @@ What it prints, pasted into another terminal, points deepcrop to it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import tempfile
 import threading
@@ -36,12 +37,8 @@ def main() -> None:
         path = wanted.region or Path(folder) / "region.zarr"
         if wanted.region is None:
             simulate(REGION, path)
-        with Server(wanted.port) as server:
-            print(serve(server, path, Path(folder)), flush=True)
-            try:
-                threading.Event().wait()
-            except KeyboardInterrupt:
-                print()
+        with Server(wanted.port), contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 def serve(server: Server, path: Path, folder: Path) -> str:

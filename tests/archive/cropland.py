@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
 from affine import Affine
-from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from rasterio.io import MemoryFile
 from tests.archive.server import Request, Response, Server
-from tests.archive.stac import Bed
 
 from deepcrop.sources.cropland import cdl_classes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from odc.geo.geobox import GeoBox
+    from tests.archive.stac import Bed
 
 MAXSIZE = 4096
 TILE = 15000  # metres; Planetary Computer keeps tiles of 500 x 500 pixels

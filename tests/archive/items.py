@@ -11,10 +11,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.archive.region import Pass, Swath, Tile, datatake_of, swath_outline
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 

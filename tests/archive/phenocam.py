@@ -13,8 +13,7 @@ import io
 import urllib.parse
 from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -24,6 +23,9 @@ from tests.archive.server import Request, Response, Server, file_response, json_
 
 from deepcrop import grid
 from deepcrop.sources.phenocam.summary_files import write_series
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _WINDS = ("N", "NE", "E", "SE", "S", "SW", "W", "NW")
 

@@ -11,18 +11,22 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
 import xarray as xr
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from rasterio.warp import Resampling, reproject
 
 from deepcrop import grid
 from deepcrop.simulation.overpasses import S1_ORBITS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 BANDS = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir"}
 CLEAR_CLASSES = (4, 5, 6, 7)

@@ -38,22 +38,25 @@ import operator
 import re
 import secrets
 import urllib.parse
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import planetary_computer.sas
 import planetary_computer.settings
-import shapely
-import xarray as xr
 from shapely.geometry import box as rectangle
 from shapely.geometry import shape
 from tests.archive import items, region
 from tests.archive.server import Request, Response, Server, file_response, json_response
 
 from deepcrop import grid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    import shapely
+    import xarray as xr
 
 
 @dataclass(frozen=True)

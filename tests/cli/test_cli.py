@@ -1,6 +1,7 @@
 """The command line as a user types it; where the process itself is tested, in one of its own."""
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -202,3 +203,12 @@ def test_a_cube_without_observations_near_the_year(tmp_path):
     save_cube(season_cube(), tmp_path / "cube.zarr")
     result = run("map", tmp_path / "cube.zarr", "--year", "2035", "--out", tmp_path / "m")
     fails(result, "2035", "--year")
+
+
+def test_messages_of_the_library_are_shown_once(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["deepcrop", "--version"])
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            cli.main()
+    logging.getLogger("deepcrop.studies.paper_experiment").info("training %d of %d", 1, 2)
+    assert capsys.readouterr().err == "training 1 of 2\n"

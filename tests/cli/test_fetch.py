@@ -18,6 +18,7 @@ from tests.archive.server import Server
 from tests.archive.stac import forget_tokens, serve_region
 
 from deepcrop import cli, grid
+from deepcrop._version import __version__
 from deepcrop.cube.contract import grid_of
 from deepcrop.cube.io import open_cube
 from deepcrop.grid import areas
@@ -85,7 +86,7 @@ def test_options_that_make_no_sense(deepcrop, tmp_path, options, words):
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_years_are_asked_for(deepcrop):
+def test_years_are_requested_pause(deepcrop):
     code, _, stderr = deepcrop("fetch", "cube.zarr", AREA)
     assert code == 2
     assert "--years" in stderr
@@ -383,6 +384,9 @@ def test_the_doctor_fails_where_an_archive_does_not_answer(deepcrop, archives, m
     monkeypatch.setenv("DEEPCROP_EARTH_ENGINE", closed)
     code, stdout, _ = deepcrop("doctor", ".", "--timeout", "5")
     assert code == 1
-    states = {line.split(": ")[0][9:]: line.split()[0] for line in stdout.splitlines()}
+    findings, _, versions = stdout.partition("\n\n")
+    states = {line.split(": ")[0][9:]: line.split()[0] for line in findings.splitlines()}
     assert states["PhenoCam"] == "ok"
     assert "failed" in {state for what, state in states.items() if "Earth Search" in what}
+    assert versions.startswith("versions, for bug reports:\n")
+    assert f"\ndeepcrop: {__version__}\n" in versions

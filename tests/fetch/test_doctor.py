@@ -3,8 +3,11 @@ import os
 import socket
 import threading
 import time
+import tomllib
+from pathlib import Path
 
 import certifi
+import numpy as np
 import pytest
 from tests.archive import cropland as crop_bed
 from tests.archive import earthengine as ee_bed
@@ -12,6 +15,7 @@ from tests.archive import phenocam as camera_bed
 from tests.archive import stac as stac_bed
 from tests.archive.server import Response, Server, json_response
 
+from deepcrop._version import __version__
 from deepcrop.cube.contract import grid_of
 from deepcrop.fetch import doctor
 from deepcrop.fetch.doctor import Finding, Service
@@ -34,10 +38,10 @@ def clean(monkeypatch, tmp_path):
 
 
 def by_name(findings):
-    assert len({finding.what for finding in findings}) == len(findings)
+    assert len({finding.subject for finding in findings}) == len(findings)
     assert all(finding.state in doctor.STATES for finding in findings)
     assert all(bool(finding.advice) == (finding.state != "ok") for finding in findings)
-    return {finding.what: finding for finding in findings}
+    return {finding.subject: finding for finding in findings}
 
 
 def closed_port():
@@ -78,7 +82,7 @@ def test_each_archive_by_its_own_reason():
             service("bare", "example.org/stac"),
         ]
         start = time.monotonic()
-        found = by_name(doctor.answers(services, timeout=1.0))
+        found = by_name(doctor.ask_services(services, timeout=1.0))
         assert time.monotonic() - start < 2.5  # all at once
         assert len(server.asked("/busy")) == 1
     assert list(found) == [service.name for service in services]
@@ -94,7 +98,7 @@ def test_each_archive_by_its_own_reason():
     assert "RemoteProtocolError" in found["broken"].detail
     assert "ConnectError" in found["refused"].detail
     assert "firewall" in found["refused"].advice
-    assert "no address of the web" in found["bad"].detail
+    assert "not a web address" in found["bad"].detail
     assert "UnsupportedProtocol" in found["bare"].detail
     assert "SECRET" not in str(found)
 
@@ -121,7 +125,7 @@ def test_an_answer_that_drips_is_given_up():
     thread = threading.Thread(target=lambda: next(server, None), daemon=True)
     thread.start()
     start = time.monotonic()
-    (found,) = doctor.answers(
+    (found,) = doctor.ask_services(
         [Service("drip", f"http://127.0.0.1:{port}/", "never", "")], timeout=0.5
     )
     assert time.monotonic() - start < 1.2
@@ -141,7 +145,7 @@ def test_all_archives_of_the_test_bed_answer(cube, tmp_path, monkeypatch):
         monkeypatch.setenv("DEEPCROP_PHENOCAM", camera_bed.serve(server, tmp_path))
         monkeypatch.setenv("DEEPCROP_EARTH_ENGINE", server.url)
         server.route("GET", r"/\$discovery/rest", lambda _: json_response(ee_bed.discovery("")))
-        found = by_name(doctor.answers(doctor.services(), timeout=5))
+        found = by_name(doctor.ask_services(doctor.services(), timeout=5))
     assert len(found) == 7
     assert {finding.state for finding in found.values()} == {"ok"}, found
     token = next(iter(bed.tokens.issued))
@@ -161,7 +165,7 @@ def test_addresses_are_those_of_the_sources():
 
 def test_a_proxy_that_cannot_be_used_does_not_tell_its_password(monkeypatch):
     monkeypatch.setenv("https_proxy", "gopher://user:SECRET@127.0.0.1:1")
-    found = doctor.answers(doctor.services(), timeout=1)
+    found = doctor.ask_services(doctor.services(), timeout=1)
     assert {finding.state for finding in found} == {"failed"}
     assert "https_proxy" in found[0].advice
     proxy = by_name(doctor.network())["proxy"]
@@ -186,15 +190,34 @@ def test_packages_are_compared_with_what_is_required():
         )
     )
     assert found["packages"].state == "ok"
-    assert "numpy 2." in found["packages"].detail
-    assert "httpx" not in found["packages"].detail
-    assert found["extra dask"].detail.startswith("maps on a Dask cluster: httpx 0.")
+    assert found["packages"].detail == "all 2 that are required"
+    assert found["extra dask"].detail.startswith("maps as lazy Dask arrays: httpx 0.")
     assert found["extra labels"].state == "missing"
     assert "needed is >=999" in found["extra labels"].detail
     assert found["extra safe"].detail == "no-such-package-here is not installed"
     assert "pip install 'deepcrop[safe]'" in found["extra safe"].advice
     assert found["extra earthengine"].state == "missing"
     assert "extra dev" not in found
+
+
+def test_every_extra_is_checked():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    extras = set(project["optional-dependencies"]) - {"docs", "dev"}  # not for users
+    assert set(doctor.EXTRAS) == extras
+    found = by_name(doctor.packages([]))
+    assert {name for name in found if name.startswith("extra ")} == {f"extra {e}" for e in extras}
+
+
+def test_versions_are_those_of_a_bug_report(monkeypatch):
+    requirements = ["numpy>=2.0,<3", "httpx", "no-such-package-here; extra == 'viewer'"]
+    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda _: requirements)
+    found = doctor.versions()
+    assert list(found)[:5] == ["deepcrop", "Python", "platform", "numpy", "httpx"]
+    assert found["deepcrop"] == __version__
+    assert found["numpy"] == np.__version__
+    assert found["no-such-package-here"] == "not installed"
+    for library in ("GDAL", "PROJ", "GEOS", "netCDF-C", "HDF5"):
+        assert found[library][0].isdigit()
 
 
 def test_a_core_package_that_is_too_old_or_missing():
@@ -212,8 +235,8 @@ def test_machine(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     (tmp_path / "a.nbi").touch()
     assert "1 compiled kernels kept" in by_name(doctor.machine(tmp_path))["kernels"].detail
-    monkeypatch.setattr(doctor, "LEAST_DISK", 1e18)
-    monkeypatch.setattr(doctor, "LEAST_MEMORY", 1e18)
+    monkeypatch.setattr(doctor, "MIN_DISK", 1e18)
+    monkeypatch.setattr(doctor, "MIN_MEMORY", 1e18)
     found = by_name(doctor.machine(tmp_path))
     assert found["disk"].state == "failed"
     assert found.get("memory", found["disk"]).state == "failed"
@@ -246,7 +269,7 @@ def test_credentials_are_found_and_not_shown(tmp_path, monkeypatch):
     assert {finding.state for finding in found.values()} == {"ok"}
     assert "authenticate" in found["Earth Engine credentials"].detail
     assert found["Earth Engine project"].detail == "my-project"
-    assert found["Planetary Computer key"].detail == "there is one"
+    assert found["Planetary Computer key"].detail == "set"
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "other-project")
     assert by_name(doctor.credentials())["Earth Engine project"].detail == "other-project"
     assert "SECRET" not in str(found)
@@ -260,7 +283,7 @@ def test_key_files_and_defaults_of_google(tmp_path, monkeypatch):
     assert str(key) in found.detail
     write(key, {"type": "service_account", "private_key": "SECRET"})
     found = by_name(doctor.credentials())["Earth Engine credentials"]
-    assert found == Finding(found.what, "ok", "the key file in GOOGLE_APPLICATION_CREDENTIALS")
+    assert found == Finding(found.subject, "ok", "the key file in GOOGLE_APPLICATION_CREDENTIALS")
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS")
     path = tmp_path / ".config" / "gcloud" / "application_default_credentials.json"
     write(path, {"refresh_token": "SECRET", "quota_project_id": "my-project"})

@@ -20,18 +20,17 @@ from deepcrop.cube.io import open_cube, save_cube
 from deepcrop.errors import DeepCropError
 from deepcrop.fetch import plan as fetch_plan
 from deepcrop.fetch import read as fetch_read
-from deepcrop.fetch import run as fetch_run
 from deepcrop.fetch.camera_sites import fetch_sites, site_names
 from deepcrop.fetch.estimate import estimate
 from deepcrop.fetch.manifest import missing_scenes, read_manifest
-from deepcrop.fetch.plan import Request
-from deepcrop.fetch.run import fetch, is_there
+from deepcrop.fetch.plan import FetchRequest
+from deepcrop.fetch.run import fetch, is_fetched
 from deepcrop.mapping.lazy import map_seasons
 from deepcrop.mapping.region import map_region
 from deepcrop.simulation import Region, simulate
 from deepcrop.sources import open_archive
 from deepcrop.sources.archive import ArchiveError
-from deepcrop.sources.http import Web
+from deepcrop.sources.http import HttpClient
 from deepcrop.sources.phenocam import service as phenocam
 from deepcrop.sources.phenocam.summary_files import read_series
 from deepcrop.storage.staging import staging
@@ -75,7 +74,9 @@ def environment(bed, monkeypatch, tmp_path):
     for name, value in names.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(
-        fetch_run, "open_archive", lambda *of, **how: replace(open_archive(*of, **how), pause=0.001)
+        fetch_plan,
+        "open_archive",
+        lambda *of, **how: replace(open_archive(*of, **how), pause=0.001),
     )
     monkeypatch.setattr(phenocam, "INTERVAL", 0.0)
 
@@ -87,7 +88,7 @@ def small_tiles(monkeypatch):
 
 def request_for(simulated, start=date(2017, 9, 1), end=date(2019, 2, 28), **options):
     box = grid_of(open_cube(simulated))
-    return Request(box, start, end, **options)
+    return FetchRequest(box, start, end, **options)
 
 
 def spring(simulated, **options):
@@ -108,11 +109,11 @@ def test_a_scene_that_fails_is_named_and_the_others_finish(
     (failure,) = result.failures
     assert failure.scene.time == times[1]
     assert failure.state == "failed"
-    assert "B04" in failure.why
+    assert "B04" in failure.reason
     with result.manifest.open() as file:
         assert [row["state"] for row in csv.DictReader(file)].count("failed") == 1
     (line,) = missing_scenes(result.path)
-    assert line == f"cube.zarr: {failure.scene.name} failed: {failure.why}"
+    assert line == f"cube.zarr: {failure.scene.name} failed: {failure.reason}"
     cube = open_cube(result.path)
     assert cube["optical"].attrs["failed_scenes"] == [failure.scene.name]
     assert set(cube["optical"]["time"].values) == set(np.delete(times, 1))
@@ -132,7 +133,7 @@ def test_what_the_archive_never_gives_is_named_and_the_others_finish(
     result = fetch(spring(simulated, sensors=("optical",)), tmp_path / "cube.zarr")
     (failure,) = result.failures
     assert failure.scene.time == second
-    assert why in failure.why
+    assert why in failure.reason
     assert not bed.signed(tmp_path)
 
 
@@ -140,21 +141,23 @@ def test_an_archive_that_gives_nothing_more_ends_the_run_and_keeps_what_is_there
     simulated, bed, environment, tmp_path, monkeypatch
 ):
     request = request_for(simulated, date(2018, 5, 20), date(2018, 6, 5), sensors=("optical",))
-    out, keep = tmp_path / "cube.zarr", fetch_read._keep
+    out, keep = tmp_path / "cube.zarr", fetch_read.write_unit
 
     def keep_and_break(*arguments):
         keep(*arguments)
         bed.server.fail(r"\.tif", "503", times=10**6)
 
-    monkeypatch.setattr(fetch_read, "_keep", keep_and_break)
+    monkeypatch.setattr(fetch_read, "write_unit", keep_and_break)
     with pytest.raises(ArchiveError, match="busy or broken"):
         fetch(request, out, threads=1)
-    monkeypatch.setattr(fetch_read, "_keep", keep)
+    monkeypatch.setattr(fetch_read, "write_unit", keep)
     assert not out.exists()
     (kept,) = (tmp_path / "cube.zarr.part" / "fetched").glob("*.npz")
     bed.server.faults.clear()
     written = []
-    monkeypatch.setattr(fetch_read, "_keep", lambda *of: (written.append(of[0].name), keep(*of)))
+    monkeypatch.setattr(
+        fetch_read, "write_unit", lambda *of: (written.append(of[0].name), keep(*of))
+    )
     assert not fetch(request, out).failures
     assert len(written) >= 2
     assert kept.name not in written
@@ -299,12 +302,12 @@ def test_camera_sites_get_a_cube_each_and_their_series(simulated, bed, environme
         assert site_names(" , ".join(names), network, tmp_path) == names
 
         def request(box):
-            return Request(box, date(2018, 5, 1), date(2018, 6, 1), sensors=("optical",))
+            return FetchRequest(box, date(2018, 5, 1), date(2018, 6, 1), sensors=("optical",))
 
         out = tmp_path / "sites"
         done = fetch_sites([*names, "no"], network, request, out)
-        assert [bool(site.why) for site in done] == [False, False, True]
-        assert "no site 'no'" in done[-1].why
+        assert [bool(site.reason) for site in done] == [False, False, True]
+        assert "no site 'no'" in done[-1].reason
         for site in done[:2]:
             cube = open_cube(out / f"{site.site}.zarr")
             assert grid_of(cube).shape == (64, 64)
@@ -366,9 +369,9 @@ def test_killed_at_the_very_end_nothing_is_lost(simulated, bed, environment, tmp
     fetch(request, out)
     assert not bed.server.log  # nothing was asked for again
     assert len(read_manifest(out)) >= 3
-    assert is_there(out, request)
+    assert is_fetched(out, request)
     with pytest.raises(DeepCropError, match="another request"):
-        is_there(out, spring(simulated))
+        is_fetched(out, spring(simulated))
 
 
 def test_another_run_of_the_same_command_waits_outside(simulated, environment, tmp_path):
@@ -379,7 +382,7 @@ def test_another_run_of_the_same_command_waits_outside(simulated, environment, t
 
 def test_the_papers_sites_by_the_networks_own_metadata(real_data, tmp_path):
     """The network's real series, served over HTTP; its rule of pace is left out."""
-    with Server() as server, Web(tmp_path / "cache") as web:
+    with Server() as server, HttpClient(tmp_path / "cache") as web:
         network = phenocam.PhenoCam(web, serve_phenocam(server, real_data / "phenocam" / "series"))
         names = site_names("paper", network, tmp_path)
     assert len(names) == 60

@@ -1,4 +1,4 @@
-"""The paper's area, 40 km x 10 km with 42 and 28 scenes, in bounded memory (make test-slow)."""
+"""The paper's area, 40 km x 10 km with 42 and 28 scenes, in bounded memory (make test-large)."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ def measured(*arguments):
     return json.loads(run.stdout.split("MEASURED")[1])
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_the_papers_area_is_simulated_and_mapped_in_bounded_memory(tmp_path):
     region, maps = tmp_path / "ta1.zarr", tmp_path / "maps"
     period = ["--start", "2018-01-01", "--end", "2019-01-31"]

@@ -66,7 +66,7 @@ def test_the_result_does_not_depend_on_the_tile(tmp_path, mapped, monkeypatch):
         )
 
 
-def test_an_interrupted_map_goes_on_where_it_stopped(tmp_path, mapped, monkeypatch, capsys):
+def test_an_interrupted_map_goes_on_where_it_stopped(tmp_path, mapped, monkeypatch, caplog):
     monkeypatch.setattr(contract, "CHUNK", 16)
     save_cube(season_cube(), tmp_path / "cube.zarr")
     done = []
@@ -82,7 +82,7 @@ def test_an_interrupted_map_goes_on_where_it_stopped(tmp_path, mapped, monkeypat
     with pytest.raises(KeyboardInterrupt):
         map_without_pictures(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
     assert not (tmp_path / "maps").exists()
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command goes on" in caplog.text
 
     monkeypatch.setattr(map_curve, "curve_tile", lambda *args: done.append(2) or real(*args))
     map_without_pictures(tmp_path / "cube.zarr", 2018, tmp_path / "maps")

@@ -9,7 +9,14 @@ import zarr
 from deepcrop import grid, stages
 from deepcrop.cube import contract
 from deepcrop.cube import io as cube_io
-from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, check, grid_of, is_simulated
+from deepcrop.cube.contract import (
+    CLEAR_CLASSES,
+    OPTICAL_BANDS,
+    SAR_BANDS,
+    check,
+    grid_of,
+    is_simulated,
+)
 from deepcrop.cube.io import open_cube
 from deepcrop.errors import DeepCropError
 from deepcrop.simulation import Region, canopy, crops, overpasses, radar, simulate, surface, truth
@@ -69,7 +76,7 @@ def test_it_is_a_cube_that_says_it_is_simulated(cube):
 
 def test_optical_is_missing_exactly_where_the_mask_is_not_clear(cube):
     optical = cube["optical"]
-    clear = np.isin(optical["scl"].values, overpasses.CLEAR_CLASSES)
+    clear = np.isin(optical["scl"].values, CLEAR_CLASSES)
     assert 0.2 < clear.mean() < 0.8
     for band in OPTICAL_BANDS:
         values = optical[band].values

@@ -16,13 +16,12 @@ from tests.archive.server import Server
 from tests.archive.stac import Bed, Tokens, forget_tokens, serve_region
 
 from deepcrop import grid
-from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS
+from deepcrop.cube.contract import CLEAR_CLASSES, OPTICAL_BANDS, SAR_BANDS
 from deepcrop.cube.io import open_cube
-from deepcrop.fetch.plan import Request
+from deepcrop.fetch.plan import FetchRequest
 from deepcrop.fetch.run import Fetched, fetch
 from deepcrop.grid import areas
 from deepcrop.simulation import Region, simulate
-from deepcrop.sources.archive import CLEAR_CLASSES
 
 ROWS, COLS = 48, 64
 PERIOD = date(2018, 5, 1), date(2018, 6, 30)
@@ -69,7 +68,7 @@ def optical_of(result: Fetched) -> xr.Dataset:
 
 
 def fetch_optical(cube: xr.DataTree, out, **options) -> Fetched:
-    return fetch(Request(grid_of(cube), *PERIOD, sensors=("optical",), **options), out)
+    return fetch(FetchRequest(grid_of(cube), *PERIOD, sensors=("optical",), **options), out)
 
 
 def assert_same_reflectance(ours: xr.Dataset, theirs: xr.Dataset, what: str = "") -> None:
@@ -105,7 +104,7 @@ def archives(simulated, tmp_path_factory) -> Iterator[dict[str, Fetched]]:
         point_to(monkeypatch, serve_region(new, out / "files", cube, flavours))
         for archive in ("pc", "earth-search", "earth-search-v0", "ee"):
             sensors = ("optical", "sar") if archive in ("pc", "ee") else ("optical",)
-            request = Request(
+            request = FetchRequest(
                 grid_of(cube), *PERIOD, archive=archive, sensors=sensors, keep=CLEAR_CLASSES
             )
             found[archive] = fetch(request, out / f"{archive}.zarr")
@@ -154,7 +153,7 @@ def test_tokens_that_expire_in_the_middle(simulated, server, tmp_path, monkeypat
     cube, tokens = simulated["iowa"], Tokens(uses=8)
     bed = serve_region(server, tmp_path / "files", cube, ("pc-05.10", "pc-rtc"), tokens=tokens)
     point_to(monkeypatch, bed)
-    result = fetch(Request(grid_of(cube), *PERIOD), tmp_path / "cube.zarr")
+    result = fetch(FetchRequest(grid_of(cube), *PERIOD), tmp_path / "cube.zarr")
     assert_same_reflectance(optical_of(result), cube["optical"].to_dataset())
     assert len(tokens.issued) > 3
     assert bed.signed(tmp_path) == []
@@ -288,7 +287,7 @@ def test_an_area_over_the_date_line(date_line, server, tmp_path, monkeypatch):
         for item in items[2:]:
             cut_at_date_line(item)
     point_to(monkeypatch, bed)
-    result = fetch(Request(area.box, *PERIOD), tmp_path / "cube.zarr")
+    result = fetch(FetchRequest(area.box, *PERIOD), tmp_path / "cube.zarr")
     assert_same_reflectance(optical_of(result), cube["optical"].to_dataset())
     ours, truth = (tree["sar"].to_dataset() for tree in (open_cube(result.path), cube))
     for name in SAR_BANDS:

@@ -18,7 +18,7 @@ from deepcrop.errors import DeepCropError
 from deepcrop.sources import cropland
 from deepcrop.sources.archive import ArchiveError, SceneError
 from deepcrop.sources.cropland import CropClass, cdl_classes, read_cdl, read_classes, read_raster
-from deepcrop.sources.http import Web
+from deepcrop.sources.http import HttpClient
 
 KANSAS = grid.make_grid((671000, 4350000, 672200, 4350900), "EPSG:32614")
 
@@ -48,7 +48,7 @@ def pc(server, raster, tmp_path, monkeypatch):
 
 @pytest.fixture
 def web():
-    with Web(tries=2, pause=0.01) as web:
+    with HttpClient(tries=2, pause=0.01) as web:
         yield web
 
 
@@ -87,7 +87,7 @@ def expected(raster, box):
 @pytest.mark.parametrize("source", ["cropscape", "pc"])
 def test_codes_are_those_of_the_pixel_that_holds_the_centre(server, pc, web, raster, source):
     address = {"cropscape": server.url + "/cropscape", "pc": pc.pc}[source]
-    found = read_cdl(KANSAS, 2021, source, address=address, web=web)
+    found = read_cdl(KANSAS, 2021, source, address=address, client=web)
     codes = expected(raster, KANSAS)
     np.testing.assert_array_equal(found["crop_type"].values, codes)
     assert len(np.unique(codes)) >= 5
@@ -115,8 +115,10 @@ def test_group_makes_a_valid_cube(server, web, tmp_path):
 def test_address_from_the_environment(server, pc, monkeypatch):
     monkeypatch.setenv("DEEPCROP_CROPSCAPE", server.url + "/cropscape/")
     monkeypatch.setenv("DEEPCROP_PC", pc.pc + "/")
-    with Web() as web:
-        first, second = (read_cdl(KANSAS, 2020, source, web=web) for source in ("cropscape", "pc"))
+    with HttpClient() as web:
+        first, second = (
+            read_cdl(KANSAS, 2020, source, client=web) for source in ("cropscape", "pc")
+        )
     assert first["crop_type"].equals(second["crop_type"])
     assert first.attrs["access"] == "CropScape GetCDLFile"
     assert "cropland_2020" in second.attrs["access"]
@@ -124,7 +126,7 @@ def test_address_from_the_environment(server, pc, monkeypatch):
 
 
 def test_request_is_on_the_pixels_of_the_cdl(server, web):
-    read_cdl(KANSAS, 2021, address=server.url + "/cropscape", web=web)
+    read_cdl(KANSAS, 2021, address=server.url + "/cropscape", client=web)
     asked = server.asked("GetCDLFile")[0]
     edges = [float(edge) for edge in asked.one("bbox").split(",")]
     assert all(edge % 30 == 15 for edge in edges)
@@ -137,7 +139,7 @@ def test_request_is_on_the_pixels_of_the_cdl(server, web):
 
 def test_wcs_serves_where_the_file_service_does_not(server, web, raster):
     server.fail("GetCDLFile", "503", times=2)
-    found = read_cdl(KANSAS, 2021, address=server.url + "/cropscape", web=web)
+    found = read_cdl(KANSAS, 2021, address=server.url + "/cropscape", client=web)
     np.testing.assert_array_equal(found["crop_type"].values, expected(raster, KANSAS))
     assert found.attrs["access"].startswith("CropScape WCS, because GetCDLFile failed:")
     assert "503" in found.attrs["access"]
@@ -147,13 +149,13 @@ def test_wcs_serves_where_the_file_service_does_not(server, web, raster):
 def test_a_fault_that_passes_is_borne(server, web, kind):
     server.fail("GetCDLFile", kind)
     server.fail("CDL_2021_clip", kind)
-    found = read_cdl(KANSAS, 2021, address=server.url + "/cropscape", web=web)
+    found = read_cdl(KANSAS, 2021, address=server.url + "/cropscape", client=web)
     assert found.attrs["access"] == "CropScape GetCDLFile"
 
 
 def test_a_truncated_file_is_noticed(server, web, raster):
     server.fail("CDL_2021_clip", "truncate")
-    found = read_cdl(KANSAS, 2021, address=server.url + "/cropscape", web=web)
+    found = read_cdl(KANSAS, 2021, address=server.url + "/cropscape", client=web)
     assert re.search("WCS.*damaged GeoTIFF", found.attrs["access"])
     np.testing.assert_array_equal(found["crop_type"].values, expected(raster, KANSAS))
 
@@ -167,15 +169,15 @@ def test_a_file_of_another_place_is_noticed(web, tmp_path):
         server.route("GET", ".*GetCDLFile", lambda request: Response(answer))
         server.route("GET", "/other.tif", lambda request: Response(other))
         server.route("GET", ".*cgi", lambda request: Response(bare))
-        with pytest.raises(ArchiveError, match="of other bounds than") as error:
-            read_cdl(KANSAS, 2021, address=server.url, web=web)
-    assert "of no place instead of" in str(error.value)
+        with pytest.raises(ArchiveError, match="of other bounds; expected") as error:
+            read_cdl(KANSAS, 2021, address=server.url, client=web)
+    assert "without a position; expected" in str(error.value)
 
 
 def test_coverage_comes_in_parts_that_the_server_allows(server, web, raster, monkeypatch):
-    monkeypatch.setattr(cropland, "_WIDEST", 20)
+    monkeypatch.setattr(cropland, "_WCS_MAX_PIXELS", 20)
     server.fail("GetCDLFile", "503", times=2)
-    found = read_cdl(KANSAS, 2021, address=server.url + "/cropscape", web=web)
+    found = read_cdl(KANSAS, 2021, address=server.url + "/cropscape", client=web)
     np.testing.assert_array_equal(found["crop_type"].values, expected(raster, KANSAS))
     assert len(server.asked("wms_cdlall")) > 4
 
@@ -183,7 +185,7 @@ def test_coverage_comes_in_parts_that_the_server_allows(server, web, raster, mon
 def test_both_services_say_why_they_fail(server, web):
     # 2015 is a year that this server does not have; it answers 500, then 200 with an error.
     with pytest.raises(ArchiveError, match=r"cdl_2015 not found.*source 'pc'") as error:
-        read_cdl(KANSAS, 2015, address=server.url + "/cropscape", web=web)
+        read_cdl(KANSAS, 2015, address=server.url + "/cropscape", client=web)
     assert "file service" in str(error.value)
     assert "<" not in str(error.value)
 
@@ -195,7 +197,7 @@ def test_errors_that_come_with_status_200(web):
         server.route("GET", ".*GetCDLFile", lambda request: Response(fault))
         server.route("GET", ".*cgi", lambda request: Response(page))
         with pytest.raises(ArchiveError) as error:
-            read_cdl(KANSAS, 2021, address=server.url, web=web)
+            read_cdl(KANSAS, 2021, address=server.url, client=web)
     assert "'Error: Failed to cut the file & more.'" in str(error.value)
     assert "'Service under repair' instead of a GeoTIFF" in str(error.value)
 
@@ -203,14 +205,14 @@ def test_errors_that_come_with_status_200(web):
 @pytest.mark.parametrize("kind", ["503", "drop", "truncate"])
 def test_pixels_over_http_are_read_again_after_a_fault(server, pc, web, raster, kind):
     server.fail("30m_cdls_", kind, times=1)
-    found = read_cdl(KANSAS, 2021, "pc", address=pc.pc, web=web)
+    found = read_cdl(KANSAS, 2021, "pc", address=pc.pc, client=web)
     np.testing.assert_array_equal(found["crop_type"].values, expected(raster, KANSAS))
 
 
 def test_an_expired_token_is_renewed(pc, web, raster):
-    read_cdl(KANSAS, 2021, "pc", address=pc.pc, web=web)
+    read_cdl(KANSAS, 2021, "pc", address=pc.pc, client=web)
     pc.tokens.revoke()
-    found = read_cdl(KANSAS, 2020, "pc", address=pc.pc, web=web)
+    found = read_cdl(KANSAS, 2020, "pc", address=pc.pc, client=web)
     np.testing.assert_array_equal(found["crop_type"].values, expected(raster, KANSAS))
     assert len(pc.server.asked("/token/")) == 2
     assert "sig" not in json.dumps(found.attrs)
@@ -219,7 +221,7 @@ def test_an_expired_token_is_renewed(pc, web, raster):
 def test_planetary_computer_without_the_file(server, pc, web):
     server.fail("30m_cdls_", "404", times=1000)
     with pytest.raises(SceneError, match=r"cropland_2020.*no such file") as error:
-        read_cdl(KANSAS, 2020, "pc", address=pc.pc, web=web)
+        read_cdl(KANSAS, 2020, "pc", address=pc.pc, client=web)
     assert "sig=" not in str(error.value)
 
 
@@ -227,7 +229,7 @@ def test_search_goes_through_all_pages(pc, web, tmp_path):
     wide = grid.make_grid((650000, 4350000, 690000, 4350300), "EPSG:32614")
     raster = bed.write_raster(tmp_path / "wide.tif", wide)
     bed.publish(pc, raster, years=(2019,))
-    found = read_cdl(wide, 2019, "pc", address=pc.pc, web=web)
+    found = read_cdl(wide, 2019, "pc", address=pc.pc, client=web)
     np.testing.assert_array_equal(found["crop_type"].values, expected(raster, wide))
     assert found.attrs["access"].count("cropland_2019") == 3
     assert len(pc.server.asked("/search")) == 2
@@ -245,22 +247,22 @@ def test_years_and_places_without_a_cdl(server, pc, web):
     with pytest.raises(DeepCropError, match="'cropscape' or 'pc'"):
         read_cdl(KANSAS, 2021, "gee")
     with pytest.raises(DeepCropError, match=r"no CDL of 2010.*CropScape"):
-        read_cdl(KANSAS, 2010, "pc", address=pc.pc, web=web)
-    with pytest.raises(DeepCropError, match="knows no crop type in this area"):
-        read_cdl(ontario, 2021, address=server.url + "/cropscape", web=web)
+        read_cdl(KANSAS, 2010, "pc", address=pc.pc, client=web)
+    with pytest.raises(DeepCropError, match="has no crop type in this area"):
+        read_cdl(ontario, 2021, address=server.url + "/cropscape", client=web)
     assert not server.asked("2007|9999")
 
 
 def test_an_address_that_is_no_stac_api(server, web):
     server.route("GET", "/odd/search", lambda request: Response(b'{"hello": 1}'))
     with pytest.raises(ArchiveError, match="not answer as a STAC API"):
-        read_cdl(KANSAS, 2021, "pc", address=server.url + "/odd", web=web)
+        read_cdl(KANSAS, 2021, "pc", address=server.url + "/odd", client=web)
 
 
 # Table of classes --------------------------------------------------------------------------------
 
 
-def test_table_of_the_cdl():
+def test_find_classes_the_cdl():
     classes = cdl_classes()
     assert len(classes) == 134
     assert list(classes) == sorted(classes)
@@ -269,7 +271,7 @@ def test_table_of_the_cdl():
     assert classes[254].name == "Dbl Crop Barley/Soybeans"
 
 
-def test_table_of_the_cdl_agrees_with_the_stac_item(real_data):
+def test_find_classes_the_cdl_agrees_with_the_stac_item(real_data):
     item = json.loads((real_data / "stac" / "usda_cdl_cropland_item.json").read_text())
     published = {
         entry["value"]: entry["description"]
@@ -295,7 +297,7 @@ def test_real_cdl_through_the_services(real_data, web):
     box = grid.make_grid((x, y, x + 3000, y + 2000), "EPSG:32614")
     with Server() as server:
         bed.serve(server, raster)
-        found = read_cdl(box, 2021, address=server.url + "/cropscape", web=web)
+        found = read_cdl(box, 2021, address=server.url + "/cropscape", client=web)
     np.testing.assert_array_equal(found["crop_type"].values, expected(raster, box))
     words = found["crop_type"].attrs["flag_meanings"].split()
     assert words[:2] == ["unknown", "Corn"]

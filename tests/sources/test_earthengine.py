@@ -149,7 +149,7 @@ def test_a_pass_over_midnight_utc_is_one_scene_of_the_solar_day(bed, cube):
     assert str(scenes[0].time)[:19] == "2018-05-20T23:59:50"
 
 
-def test_an_area_on_the_date_line_is_asked_for_in_two_parts(bed, server):
+def test_an_area_on_the_date_line_is_requested_pause_in_two_parts(bed, server):
     box = grid.make_grid((270000, 5600000, 310000, 5610000), "EPSG:32601")
     assert connect(bed).search(box, *SPRING, "optical") == []
     query = server.asked("listAssets")[-1].one("filter")
@@ -279,7 +279,7 @@ def test_footprints_beyond_the_date_line_are_on_the_same_earth(bed, cube):
     np.testing.assert_array_equal(around["vv"], archive.read(scene, box)["vv"])
 
 
-def test_a_large_grid_is_asked_for_in_parts(bed, server, cube):
+def test_a_large_grid_is_requested_pause_in_parts(bed, server, cube):
     archive, box = connect(bed), box_of(cube)
     scene = archive.search(box, *SPRING, "sar")[0]
     large = moved(box, -1000, -10, shape=(1100, 140))

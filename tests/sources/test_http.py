@@ -9,7 +9,7 @@ from tests.archive.server import Response, Server, json_response
 
 from deepcrop._version import __version__
 from deepcrop.sources.archive import ArchiveError
-from deepcrop.sources.http import NotFound, Web, shown
+from deepcrop.sources.http import HttpClient, NotFound, redact_url
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def server():
 
 @pytest.fixture
 def web(tmp_path):
-    with Web(tmp_path / "cache", pause=0.01) as web:
+    with HttpClient(tmp_path / "cache", pause=0.01) as web:
         yield web
 
 
@@ -33,7 +33,7 @@ def cached_files(web):
 
 
 def test_json_and_text_say_who_asks(server):
-    with Web() as web:
+    with HttpClient() as web:
         answer = web.json(server.url + "/api?a=1", b="x y", c=2)
         assert web.text(server.url + "/data/file.csv").startswith("a,b")
     assert answer == {"asked": {"a": ["1"], "b": ["x y"], "c": ["2"]}}
@@ -56,7 +56,7 @@ def test_cache_asks_whether_it_is_current(server, web):
 
 def test_cache_is_used_by_the_next_program_but_not_if_damaged(server, web):
     path = web.file(server.url + "/data/file.csv")
-    with Web(web.cache) as later:
+    with HttpClient(web.cache) as later:
         later.file(server.url + "/data/file.csv")
         assert "if-none-match" in server.log[-1].headers
         path.write_bytes(server.content[:100])
@@ -90,7 +90,7 @@ def test_busy_servers_and_broken_connections_are_tried_again(server, web, kind):
 
 def test_patience_ends_with_a_clear_error(server, tmp_path):
     url = server.url + "/data/file.csv?site=mead2&token=SECRET"
-    with Web(tmp_path, tries=2, pause=0.01) as web:
+    with HttpClient(tmp_path, tries=2, pause=0.01) as web:
         server.fail("file.csv", "503", times=2)
         with pytest.raises(ArchiveError, match=r"site=mead2.*status 503.*later") as error:
             web.bytes(url)
@@ -112,9 +112,9 @@ def test_patience_ends_with_a_clear_error(server, tmp_path):
 def test_no_server_and_no_address():
     with Server() as server:
         url = server.url
-    with Web(tries=2, pause=0.01) as web, pytest.raises(ArchiveError, match="ConnectError"):
+    with HttpClient(tries=2, pause=0.01) as web, pytest.raises(ArchiveError, match="ConnectError"):
         web.json(url)
-    with Web() as web:
+    with HttpClient() as web:
         for wrong in ("ftp://example.org/x", "phenocam", "http:///x", "http://here:port/"):
             with pytest.raises(ArchiveError, match="address"):
                 web.json(wrong)
@@ -155,14 +155,14 @@ def test_not_found_and_not_json(server, web):
 
 def test_redirects_are_followed_and_paced(server):
     server.route("GET", "/old", lambda request: Response(b"", 302, {"Location": "/data/file.csv"}))
-    with Web(interval=0.2) as web:
+    with HttpClient(interval=0.2) as web:
         start = time.monotonic()
         assert web.bytes(server.url + "/old") == server.content
         assert time.monotonic() - start >= 0.2
 
 
 def test_one_request_per_interval_from_all_threads(server, tmp_path):
-    with Web(tmp_path, interval=0.1) as web:
+    with HttpClient(tmp_path, interval=0.1) as web:
         start = time.monotonic()
         threads = [
             threading.Thread(target=web.json, args=(server.url + f"/api?thread={k}",))
@@ -188,7 +188,7 @@ def test_threads_share_one_file(server, web):
 
 
 def test_secrets_are_neither_shown_nor_stored(server, web):
-    assert shown("https://user:pw@a.org/f.tif?sig=abc&b=1&X-Amz-Security-Token=q#x") == (
+    assert redact_url("https://user:pw@a.org/f.tif?sig=abc&b=1&X-Amz-Security-Token=q#x") == (
         "https://a.org/f.tif?sig=…&b=1&X-Amz-Security-Token=…"
     )
     first = web.file(server.url + "/data/file.csv?sig=abc&b=1")
@@ -203,5 +203,5 @@ def test_secrets_are_neither_shown_nor_stored(server, web):
 
 
 def test_a_file_needs_a_cache(server):
-    with Web() as web, pytest.raises(ValueError, match="cache"):
+    with HttpClient() as web, pytest.raises(ValueError, match="cache"):
         web.file(server.url + "/data/file.csv")

@@ -8,8 +8,8 @@ from scipy.interpolate import griddata
 
 from deepcrop.grid import make_grid
 from deepcrop.sources.sentinel1 import (
-    Angles,
     AnnotationError,
+    IncidenceAngles,
     angles_from_annotation,
     angles_from_footprint,
     sigma0,
@@ -56,13 +56,13 @@ def test_grid_of_a_real_annotation(angles):
 def test_points_of_the_grid_keep_their_angle(angles):
     for i, j in ((0, 0), (3, 7), (9, 20), (5, 19)):
         box = box_at(angles.longitude[i, j], angles.latitude[i, j])
-        middle = angles.on(box)[30, 40]
+        middle = angles.on_grid(box)[30, 40]
         assert abs(middle - angles.incidence[i, j]) < 0.001
 
 
 def test_between_points_like_an_independent_interpolation(angles):
     box = box_at(angles.longitude[4:6, 9:11].mean(), angles.latitude[4:6, 9:11].mean(), 700, 900)
-    found = angles.on(box)
+    found = angles.on_grid(box)
     assert found.shape == box.shape
     points = angles.longitude.ravel(), angles.latitude.ravel()
     longitude, latitude = degrees(box)
@@ -72,12 +72,14 @@ def test_between_points_like_an_independent_interpolation(angles):
 
 def test_angle_is_the_same_however_the_area_is_cut(angles):
     box = box_at(angles.longitude[4, 9], angles.latitude[4, 9], 300, 200)
-    whole = angles.on(box)
-    np.testing.assert_allclose(angles.on(box[100:150, 37:90]), whole[100:150, 37:90], atol=1e-4)
+    whole = angles.on_grid(box)
+    np.testing.assert_allclose(
+        angles.on_grid(box[100:150, 37:90]), whole[100:150, 37:90], atol=1e-4
+    )
 
 
 def test_angles_go_on_beyond_the_edge():
-    found = angles_from_annotation(annotation(4, 6)).on(box_at(9.5, 44.9, 4, 4, 32632))
+    found = angles_from_annotation(annotation(4, 6)).on_grid(box_at(9.5, 44.9, 4, 4, 32632))
     assert abs(found.mean() - 29) < 0.01
 
 
@@ -86,15 +88,15 @@ def test_angles_over_the_date_line():
     across = angles_from_annotation(annotation(4, 6, west=178.0))
     assert "-179.5<" in annotation(4, 6, west=178.0)
     for longitude in (11.9, 12.1):
-        here = plain.on(box_at(longitude, 44.9))
-        there = across.on(box_at(longitude + 168, 44.9, epsg=32601))
+        here = plain.on_grid(box_at(longitude, 44.9))
+        there = across.on_grid(box_at(longitude + 168, 44.9, epsg=32601))
         np.testing.assert_allclose(there, here, atol=1e-4)
 
 
 def test_json_keeps_the_angles(angles):
-    again = Angles.from_json(json.loads(json.dumps(angles.to_json())))
+    again = IncidenceAngles.from_json(json.loads(json.dumps(angles.to_json())))
     box = box_at(angles.longitude[4, 9], angles.latitude[4, 9])
-    np.testing.assert_allclose(again.on(box), angles.on(box), atol=2e-4)
+    np.testing.assert_allclose(again.on_grid(box), angles.on_grid(box), atol=2e-4)
     assert len(json.dumps(angles.to_json())) < 10_000
 
 
@@ -119,7 +121,7 @@ def test_footprint_gives_nearly_the_angles_of_the_annotation(angles):
     rough = angles_from_footprint(outline, ascending=False)
     for j in (1, 5, 10, 15, 19):
         box = box_at(angles.longitude[5, j], angles.latitude[5, j])
-        exact, found = angles.on(box), rough.on(box)
+        exact, found = angles.on_grid(box), rough.on_grid(box)
         assert np.abs(found - exact).max() < 0.8
         decibels = 10 * np.log10(np.cos(np.radians(found)) / np.cos(np.radians(exact)))
         assert np.abs(decibels).max() < 0.05
@@ -129,9 +131,9 @@ def test_ascending_passes_look_east():
     outline = [(10.0, 44.0), (13.0, 44.5), (12.6, 46.0), (9.6, 45.5)]
     west, east = box_at(10.2, 45.0), box_at(12.5, 45.0)
     ascending = angles_from_footprint(outline, ascending=True)
-    assert ascending.on(west).mean() < 35 < 42 < ascending.on(east).mean()
+    assert ascending.on_grid(west).mean() < 35 < 42 < ascending.on_grid(east).mean()
     descending = angles_from_footprint(outline, ascending=False)
-    assert descending.on(east).mean() < 35 < 42 < descending.on(west).mean()
+    assert descending.on_grid(east).mean() < 35 < 42 < descending.on_grid(west).mean()
 
 
 def test_footprint_over_the_date_line():
@@ -142,7 +144,7 @@ def test_footprint_over_the_date_line():
     across = angles_from_footprint(moved, ascending=True)
     np.testing.assert_allclose(across.incidence, plain.incidence, atol=1e-6)
     box = box_at(-179.9, 45.0, epsg=32601)
-    np.testing.assert_allclose(across.on(box), plain.on(box_at(11.6, 45.0)), atol=0.01)
+    np.testing.assert_allclose(across.on_grid(box), plain.on_grid(box_at(11.6, 45.0)), atol=0.01)
 
 
 def test_sigma0_by_arithmetic():

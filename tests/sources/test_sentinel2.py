@@ -11,7 +11,7 @@ from deepcrop.sources.sentinel2 import (
     OffsetWarning,
     Scaling,
     identify,
-    offset_is_gone,
+    offset_is_subtracted,
     scaling_by_baseline,
     scaling_by_flag,
     scaling_by_raster_bands,
@@ -34,7 +34,7 @@ def never():
 
 
 def pixels(blue, classes=4):
-    """Sample of a product whose pixels all have these numbers."""
+    """OverviewReader of a product whose pixels all have these numbers."""
     return lambda: (np.full((20, 20), blue, np.uint16), np.full((20, 20), classes, np.uint8))
 
 
@@ -83,9 +83,9 @@ def test_an_unknown_name_stands_for_itself():
 def test_baseline_decides_and_not_the_date(baseline, offset):
     old = item(datetime="2018-07-01T17:09:01Z", s2__processing_baseline=baseline)
     scaling = scaling_by_baseline(old, never)
-    assert scaling.bands == {band: (0.0001, offset) for band in OPTICAL_BANDS}
-    assert baseline in scaling.why
-    assert ("-1000 applied" in scaling.why) == (offset < 0)
+    assert scaling.bands == dict.fromkeys(OPTICAL_BANDS, (0.0001, offset))
+    assert baseline in scaling.decision
+    assert ("-1000 applied" in scaling.decision) == (offset < 0)
 
 
 def test_no_baseline_is_no_guess():
@@ -96,8 +96,8 @@ def test_no_baseline_is_no_guess():
 def test_raster_bands_of_each_asset_decide(real_data):
     content = json.loads((real_data / "stac/earth_search_sentinel-2-c1-l2a.json").read_text())
     scaling = scaling_by_raster_bands(content, never)
-    assert scaling.bands == {band: (0.0001, -0.1) for band in OPTICAL_BANDS}
-    assert scaling.why == "-1000 applied (raster:bands)"
+    assert scaling.bands == dict.fromkeys(OPTICAL_BANDS, (0.0001, -0.1))
+    assert scaling.decision == "-1000 applied (raster:bands)"
     content["assets"]["nir"]["raster:bands"][0] |= {"scale": 0.0002, "offset": 0}
     scaling = scaling_by_raster_bands(content, never)
     assert scaling.bands["nir"] == (0.0002, 0)
@@ -118,11 +118,11 @@ def test_flag_is_checked_against_pixels(prefix, flag, gone):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             scaling = scaling_by_flag(legacy, sample)
-        assert "agree" in scaling.why
+        assert "agree" in scaling.decision
     else:
         with pytest.warns(OffsetWarning, match=f"S2A_1: .* is {flag}, but its pixels"):
             scaling = scaling_by_flag(legacy, sample)
-        assert f"against the flag {flag}" in scaling.why
+        assert f"against the flag {flag}" in scaling.decision
     assert scaling.bands["red"] == (0.0001, 0.0 if gone else -0.1)
 
 
@@ -130,7 +130,7 @@ def test_flag_holds_where_pixels_show_nothing():
     said = {"s2__processing_baseline": "05.09", "earthsearch__boa_offset_applied": False}
     scaling = scaling_by_flag(item(**said), pixels(1800, classes=5))  # bright soil
     assert scaling.bands["red"] == (0.0001, -0.1)
-    assert "nothing dark" in scaling.why
+    assert "nothing dark" in scaling.decision
 
 
 def test_flag_means_nothing_before_the_offset_was_there():
@@ -144,19 +144,19 @@ def test_pixels_decide_only_where_they_can():
     rng = np.random.default_rng(0)
     vegetation = rng.integers(100, 700, (40, 40)).astype(np.uint16)
     classes = np.full((40, 40), 4, np.uint8)
-    assert offset_is_gone(vegetation, classes) is True
-    assert offset_is_gone(vegetation + 1000, classes) is False
+    assert offset_is_subtracted(vegetation, classes) is True
+    assert offset_is_subtracted(vegetation + 1000, classes) is False
     noisy = vegetation + 1000
     noisy[:4] = 980  # a tenth is negative, as over forest in winter
-    assert offset_is_gone(noisy, classes) is False
+    assert offset_is_subtracted(noisy, classes) is False
     noisy[:8] = 980
-    assert offset_is_gone(noisy, classes) is None
+    assert offset_is_subtracted(noisy, classes) is None
     cloud = np.full((40, 40), 9, np.uint8)
-    assert offset_is_gone(vegetation, cloud) is None
-    assert offset_is_gone(np.zeros_like(vegetation), classes) is None
+    assert offset_is_subtracted(vegetation, cloud) is None
+    assert offset_is_subtracted(np.zeros_like(vegetation), classes) is None
     soil = np.full((40, 40), 5, np.uint8)
-    assert offset_is_gone(vegetation, soil) is True
-    assert offset_is_gone(vegetation + 1000, soil) is None  # might be sand
+    assert offset_is_subtracted(vegetation, soil) is True
+    assert offset_is_subtracted(vegetation + 1000, soil) is None  # might be sand
 
 
 def test_pixels_of_real_products_decide_rightly(real_data):
@@ -170,8 +170,8 @@ def test_pixels_of_real_products_decide_rightly(real_data):
         for k in range(fine.sizes["timestamp"]):
             classes = coarse["SCL"].values[k].repeat(2, axis=0).repeat(2, axis=1)
             blue = fine["B02"].values[k].astype(np.uint16)
-            decided.append((offset_is_gone(blue, classes), True))
-            decided.append((offset_is_gone(np.where(blue, blue + 1000, 0), classes), False))
+            decided.append((offset_is_subtracted(blue, classes), True))
+            decided.append((offset_is_subtracted(np.where(blue, blue + 1000, 0), classes), False))
     dates = {}
     for path in sorted((real_data / "sentinel/angiang_2022/s2").glob("*.nc"))[:60]:
         with xr.open_dataset(path, mask_and_scale=False) as site:
@@ -180,7 +180,7 @@ def test_pixels_of_real_products_decide_rightly(real_data):
                 dates.setdefault(time, []).append(pair)
     for time, pairs in dates.items():
         blue, classes = (np.concatenate(values) for values in zip(*pairs, strict=True))
-        decided.append((offset_is_gone(blue, classes), time < np.datetime64("2022-01-25")))
+        decided.append((offset_is_subtracted(blue, classes), time < np.datetime64("2022-01-25")))
     known = [(found, truth) for found, truth in decided if found is not None]
     assert all(found == truth for found, truth in known)
     assert len(known) > 0.5 * len(decided)  # the others are cloud

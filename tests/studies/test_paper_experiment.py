@@ -1,4 +1,4 @@
-"""The experiment with networks that were never taught, on pixels of random numbers."""
+"""The paper's experiment with small networks, on simulated pixels."""
 
 import csv
 import hashlib
@@ -29,14 +29,19 @@ from deepcrop.studies import paper_experiment, paper_samples
 from deepcrop.studies.paper_experiment import train_method
 from deepcrop.studies.paper_samples import PaperExperiment, load_sample_set
 from deepcrop.training import samples
+from deepcrop.training.experiment import Phase
 from deepcrop.training.fit import Training
-from deepcrop.training.samples import VIEW_DISTANCE, Part
+from deepcrop.training.samples import VIEW_DISTANCE, Subset
+from deepcrop.training.simulated_cameras import STATEMENT
 
 PLACES = {"one": "one", "two": "one", "three": "three", "four": "four", "near": "mead2"}
 PROVENANCE = {
     "simulator": REVISION,
     "pixels": "simulated",
-    "realisations": [0, 1],
+    "labels": "PhenoCam network",
+    "statement": STATEMENT,
+    "seed": 1,
+    "repeats": 2,
     "view_distance": VIEW_DISTANCE,
 }
 
@@ -105,12 +110,12 @@ def made(years):
 
 @pytest.fixture
 def experiment(years, made, tmp_path, monkeypatch):
-    """The experiment's settings, and a list that tells who was taught what."""
-    taught = []
+    """The settings, and a list of trainings: method, seed, sites of training and validation."""
+    trainings = []
 
     def fake(name, config, train, valid, seed, out, start, radiometry):
         parts = [{(one.site, one.cluster) for one in part} for part in (train, valid)]
-        taught.append((name, seed, *parts))
+        trainings.append((name, seed, *parts))
         out.mkdir(parents=True)
         torch.manual_seed(seed)
         save(build(replace(config, trunk=())), out / "weights.safetensors")
@@ -122,7 +127,9 @@ def experiment(years, made, tmp_path, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
     samples.save(made, out / "samples_field.npz")
-    return PaperExperiment("simulated", tmp_path, out, ("radar-only",), seeds=2, repeats=2), taught
+    return PaperExperiment(
+        "simulated", tmp_path, out, ("radar-only",), seeds=2, repeats=2
+    ), trainings
 
 
 def read(path):
@@ -131,9 +138,9 @@ def read(path):
 
 
 def test_what_is_done_is_not_done_again_and_more_can_be_added(experiment):
-    settings, taught = experiment
+    settings, trainings = experiment
     report = paper_experiment.reproduce(settings)
-    assert [(name, seed) for name, seed, *_ in taught] == [("radar-only", 1), ("radar-only", 2)]
+    assert [(name, seed) for name, seed, *_ in trainings] == [("radar-only", 1), ("radar-only", 2)]
     names = sorted(str(path.relative_to(settings.out)) for path in settings.out.rglob("*.npz"))
     assert names == [
         "runs/radar-only/seed1/predictions.npz",
@@ -151,11 +158,11 @@ def test_what_is_done_is_not_done_again_and_more_can_be_added(experiment):
     before = (settings.out / "tables" / "methods.csv").read_text()
 
     paper_experiment.reproduce(settings)
-    assert len(taught) == 2
+    assert len(trainings) == 2
     assert (settings.out / "tables" / "methods.csv").read_text() == before
 
     paper_experiment.reproduce(replace(settings, methods=("transformer-only",), seeds=1))
-    assert [(name, seed) for name, seed, *_ in taught[2:]] == [("transformer-only", 1)]
+    assert [(name, seed) for name, seed, *_ in trainings[2:]] == [("transformer-only", 1)]
     rows = {row["method"]: row for row in read(settings.out / "tables" / "methods.csv")}
     assert list(rows) == [
         "NDVI curve",
@@ -181,22 +188,22 @@ def test_what_is_done_is_not_done_again_and_more_can_be_added(experiment):
         assert (settings.out / "figures" / f"{name}.png").exists()
 
 
-def test_no_test_site_nor_neighbour_teaches_or_stops(experiment):
-    settings, taught = experiment
+def test_no_test_site_nor_neighbour_is_trained_on_or_decides_when_to_stop(experiment):
+    settings, trainings = experiment
     paper_experiment.reproduce(replace(settings, seeds=1))
-    ((_, _, train, valid),) = taught
+    ((_, _, train, valid),) = trainings
     assert train | valid == {(site, PLACES[site]) for site in ("one", "two", "three", "four")}
     assert valid
     assert {cluster for _, cluster in train}.isdisjoint(cluster for _, cluster in valid)
 
 
-def test_folds_ask_every_sample_once_of_a_network_that_never_saw_its_cluster(experiment, made):
-    settings, taught = experiment
+def test_folds_date_every_sample_once_by_a_network_trained_without_its_cluster(experiment, made):
+    settings, trainings = experiment
     paper_experiment.reproduce(replace(settings, seeds=1, folds=4))
-    assert len(taught) == 1 + 4
+    assert len(trainings) == 1 + 4
     every = {(fact["site"], fact["cluster"]) for fact in made.facts}
     asked = []
-    for fold, (_, _, train, valid) in enumerate(taught[1:]):
+    for fold, (_, _, train, valid) in enumerate(trainings[1:]):
         path = settings.out / "folds" / "4" / "radar-only" / f"fold{fold}" / "predictions.npz"
         with np.load(path) as file:
             names = json.loads(str(file["about"]))["test"]
@@ -217,13 +224,13 @@ def test_folds_ask_every_sample_once_of_a_network_that_never_saw_its_cluster(exp
 
 def test_two_folds_with_samples_are_too_few(experiment, years, made):
     settings = replace(experiment[0], folds=8)
-    one_cluster = samples.collect(Part(made, [0, 1]), PROVENANCE)
+    one_cluster = samples.collect(Subset(made, [0, 1]), PROVENANCE)
     with pytest.raises(DeepCropError, match="Only 1 of 8 folds have a sample; at least 3"):
         paper_experiment._fold_jobs(settings, one_cluster, years)
 
 
 def test_an_interruption_loses_one_training_at_most(experiment, monkeypatch):
-    settings, taught = experiment
+    settings, trainings = experiment
     real = paper_experiment.train_method
 
     def killed(name, config, train, valid, seed, *more):
@@ -236,14 +243,14 @@ def test_an_interruption_loses_one_training_at_most(experiment, monkeypatch):
         paper_experiment.reproduce(settings)
     monkeypatch.setattr(paper_experiment, "train_method", real)
     paper_experiment.reproduce(settings)
-    assert [seed for _, seed, *_ in taught] == [1, 2]
+    assert [seed for _, seed, *_ in trainings] == [1, 2]
 
 
 def test_results_of_other_settings_are_refused(experiment, years, monkeypatch):
     settings, _ = experiment
     settings = replace(settings, seeds=1)
     paper_experiment.reproduce(settings)
-    with pytest.raises(DeepCropError, match=r"samples_field\.npz was made with other settings"):
+    with pytest.raises(DeepCropError, match=r"_field\.npz was simulated with other settings"):
         paper_experiment.reproduce(replace(settings, repeats=1))
     moved = [replace(years[0], day=years[0].day + 1), *years[1:]]
     with pytest.raises(DeepCropError, match="cameras or labels"):
@@ -252,7 +259,8 @@ def test_results_of_other_settings_are_refused(experiment, years, monkeypatch):
         load_sample_set(settings, years[1:], "field")
     with pytest.raises(DeepCropError, match="cameras or labels"):
         load_sample_set(replace(settings, archive="pc"), years, "field")
-    monkeypatch.setattr(paper_experiment, "recipe", lambda config, seed, start: Training(steps=3))
+    other = Phase("cameras", Training(steps=3), cameras=1)
+    monkeypatch.setattr(paper_experiment, "recipe", lambda config, start: other)
     with pytest.raises(DeepCropError, match=r"predictions\.npz .*\(training differ\)"):
         paper_experiment.reproduce(settings)
     path = settings.out / "runs" / "radar-only" / "seed1" / "predictions.npz"
@@ -307,16 +315,16 @@ def test_names_in_tables():
 # --- answers --------------------------------------------------------------------------------------
 
 
-def test_answers_are_of_the_four_stages_and_of_any_batch(made):
+def test_predictions_are_of_the_four_stages_whatever_the_batch(made):
     torch.manual_seed(0)
     network = build(small("transformer-only"))
-    part = Part(made, [3, 0, 5])
+    part = Subset(made, [3, 0, 5])
     found = network_predictions(network, part)
     assert found.day.shape == found.probability.shape == (3, 2, 4)
     assert found.snapped is None
     backward = build(small("transformer-only", stages=STAGES[::-1]))
     assert network_predictions(backward, part).day.shape == (3, 2, 4)
-    one = network_predictions(network, Part(made, [5]), batch=1)
+    one = network_predictions(network, Subset(made, [5]), batch=1)
     np.testing.assert_allclose(one.probability[0], found.probability[2], rtol=1e-4)
     # The order of a network's stages is its own affair.
     state = network.state_dict()
@@ -335,7 +343,7 @@ def test_answers_are_of_the_four_stages_and_of_any_batch(made):
 def test_the_camera_at_the_nearest_image(made, name):
     changes = {} if name.startswith("paper") else {"trunk": (), "fusion": False}
     network = build(small(name, **changes)).eval()
-    part = Part(made, [0, 7, 13])
+    part = Subset(made, [0, 7, 13])
     found = network_predictions(network, part, batch=2)
     assert found.snapped.shape == found.day.shape == (3, network.config.slots, 4)
     for row, one in enumerate(part):
@@ -357,8 +365,8 @@ def test_the_camera_at_the_nearest_image(made, name):
 def weights(tmp_path):
     torch.manual_seed(0)
     path = tmp_path / "w.safetensors"
-    taught = {"sites": {"one": (0, 0), "two": (0, 1)}}
-    save(build(small("transformer-only")), path, card={"cameras": taught})
+    cameras = {"sites": {"one": (0, 0), "two": (0, 1)}}
+    save(build(small("transformer-only")), path, card={"cameras": cameras})
     return path
 
 
@@ -389,7 +397,7 @@ def test_weights_on_the_test_sites(made, weights, tmp_path):
     assert "http" not in page.replace("https://doi.org", "")
 
 
-def test_weights_are_not_scored_where_they_learned(made, years, weights, tmp_path):
+def test_weights_are_not_scored_where_they_were_trained(made, years, weights, tmp_path):
     path = tmp_path / "set.npz"
     samples.save(made, path)
     with pytest.raises(DeepCropError, match="trained at or near one, two: scores there"):
@@ -398,7 +406,7 @@ def test_weights_are_not_scored_where_they_learned(made, years, weights, tmp_pat
     with pytest.raises(DeepCropError, match="at or near mead2"):  # a neighbour is enough
         evaluate(weights, path, tmp_path / "scores")
     others = [k for k, fact in enumerate(made.facts) if fact["site"] not in TEST_SITES]
-    samples.save(samples.collect(Part(made, others), {}), path, overwrite=True)
+    samples.save(samples.collect(Subset(made, others), {}), path, overwrite=True)
     with pytest.raises(DeepCropError, match=r"no sample of the test sites .* --all-sites"):
         evaluate(weights, path, tmp_path / "scores")
 
@@ -471,7 +479,7 @@ def archive(years, tmp_path, monkeypatch):
     monkeypatch.setattr(
         paper_experiment,
         "recipe",
-        lambda config, seed, start: Training(steps=1, check=1, seed=seed),
+        lambda config, start: Phase("cameras", Training(steps=1, eval_interval=1), cameras=1),
     )
     monkeypatch.setattr(paper_samples, "_fetch_cubes", lambda settings, years: None)
     monkeypatch.setattr(paper_experiment, "camera_network", lambda experiment: there)
@@ -479,7 +487,7 @@ def archive(years, tmp_path, monkeypatch):
     return PaperExperiment("pc", tmp_path, tmp_path / "out", methods, seeds=1, folds=4), there
 
 
-def test_the_experiment_on_real_pixels_of_which_some_are_missing(archive, capsys):
+def test_the_experiment_on_real_pixels_of_which_some_are_missing(archive, caplog):
     settings, _ = archive
     report = paper_experiment.reproduce(settings)
     text = report.read_text()
@@ -490,7 +498,7 @@ def test_the_experiment_on_real_pixels_of_which_some_are_missing(archive, capsys
         "0 site-years of 0 sites near a test site are left out" in text
     )
     assert "3 more have no sample: left_out_field.csv. 1 of 4 folds have no sample" in text
-    assert "1 of 4 folds have no sample and are left out" in capsys.readouterr().err
+    assert "1 of 4 folds have no sample and are left out." in caplog.messages
     for place in ("field", "mast"):
         left = read(settings.out / f"left_out_{place}.csv")
         missing = {row["site_year"].removesuffix("_AG_1000_2018") for row in left}
@@ -540,15 +548,15 @@ def test_too_few_real_pixels(archive, kept, words):
 # --- a real training ------------------------------------------------------------------------------
 
 
-def test_a_method_is_taught(made, tmp_path, monkeypatch):
+def test_a_training_is_reproducible_and_its_card_names_the_sites(made, tmp_path, monkeypatch):
     monkeypatch.setattr(
         paper_experiment,
         "recipe",
-        lambda config, seed, start: Training(steps=2, check=1, seed=seed),
+        lambda config, start: Phase("cameras", Training(steps=2, eval_interval=1), cameras=1),
     )
     config = small("transformer-only")
     one, two = (
-        train_method("x", config, Part(made, [0, 1, 2]), Part(made, [3]), 1, tmp_path / name)
+        train_method("x", config, Subset(made, [0, 1, 2]), Subset(made, [3]), 1, tmp_path / name)
         for name in "ab"
     )
     first, second = (weights_report.load(path)[0].state_dict() for path in (one, two))
@@ -561,17 +569,21 @@ def test_a_method_is_taught(made, tmp_path, monkeypatch):
     assert weights_report.load(one)[1]["inputs"]["radiometry"] == ["sigma0"]
 
 
-def test_the_published_network_is_taught_in_its_own_way(made, tmp_path, monkeypatch):
-    how = paper_experiment.recipe(CONFIGS["paper"], 1)
-    assert (how.rate, how.steps, how.seed, how.bfloat16) == (1e-4, 3000, 1, True)
-    assert paper_experiment.recipe(CONFIGS["default"], 1).rate == 3e-3
-    batches = []
+def test_the_published_network_has_its_own_recipe(made, tmp_path, monkeypatch):
+    calls = []
     monkeypatch.setattr(
-        paper_experiment, "fit", lambda network, sources, *more: batches.append(sources[0].batch)
-    )
+        paper_experiment,
+        "fit",
+        lambda network, sources, held_out, training, *more: calls.append(
+            (sources[0].batch, training.learning_rate, training.steps, training.seed,
+             training.bfloat16)
+        ),
+    )  # fmt: skip
     for name in ("paper-transformer", "transformer-only"):
-        train_method(name, small(name), Part(made, [0]), Part(made, [1]), 1, tmp_path)
-    assert batches == [50, 24]
+        train_method(name, small(name), Subset(made, [0]), Subset(made, [1]), 7, tmp_path)
+    assert calls == [(50, 1e-4, 3000, 7, True), (24, 3e-3, 600, 7, False)]
+    started = paper_experiment.recipe(CONFIGS["default"], tmp_path / "start.safetensors").training
+    assert (started.learning_rate, started.steps, started.eval_interval) == (1e-3, 300, 50)
 
 
 @pytest.mark.slow
@@ -579,7 +591,7 @@ def test_the_experiment_over_real_cameras(real_data, tmp_path, monkeypatch):
     monkeypatch.setattr(
         paper_experiment,
         "recipe",
-        lambda config, seed, start: Training(steps=2, check=1, seed=seed),
+        lambda config, start: Phase("cameras", Training(steps=2, eval_interval=1), cameras=1),
     )
     wanted = (*TEST_SITES, "silverton", "arsltarmdcr", "harvardfarmsouth")
     series = [

@@ -32,7 +32,7 @@ def test_neighbours_count_as_one_site():
     assert real_cameras.site_of("NEON.D06.KONA.DP1.00033_2022") != "NEON"
 
 
-def test_an_offset_is_learned_at_other_sites():
+def test_an_offset_comes_from_other_sites():
     sites = np.array(["a", "a", "b", "b", "c"])
     none = np.zeros((5, 2, 4), bool)
     zero = np.zeros((5, 2, 4))
@@ -125,7 +125,7 @@ def test_every_camera_has_a_place(years):
     )
 
 
-def test_fine_tuned_weights_are_refused_where_they_learned(tmp_path, monkeypatch):
+def test_fine_tuned_weights_are_rejected_where_they_were_trained(tmp_path, monkeypatch):
     names = np.array(["mead1_2021", "goodwater_2022", "ecb1_2022"])
     zero = np.zeros((3, 2, 4))
     truth = ReferenceDates(
@@ -137,20 +137,21 @@ def test_fine_tuned_weights_are_refused_where_they_learned(tmp_path, monkeypatch
     torch.manual_seed(0)
     weights = tmp_path / "evi.safetensors"
     cameras = {"pixels": "simulated", "sites": {"silverton": (45.0, -122.8)}}
-    save(build(CONFIGS["evi-only"]), weights, card={"lessons": "none", "cameras": cameras})
-    short = replace(real_cameras.FINE_TUNING, steps=2, check=1)
+    save(build(CONFIGS["evi-only"]), weights, card={"simulated_tiles": "none", "cameras": cameras})
+    recipe = real_cameras.FINE_TUNING
+    short = replace(recipe, training=replace(recipe.training, steps=2, eval_interval=1))
     monkeypatch.setattr(real_cameras, "FINE_TUNING", short)
     train, valid = np.array([0]), np.array([1])
     tuned = real_cameras.fine_tune(weights, years, train, valid, tmp_path / "out", 3)
     card = real_cameras.load(tuned)[1]["card"]
-    assert card["lessons"] == "none"
+    assert card["simulated_tiles"] == "none"
     assert card["cameras"]["pixels"] == "simulated"
     assert card["cameras"]["fine_tuned"].startswith("1 site-years")
     assert card["cameras"]["sites"] == {
         "silverton": [45.0, -122.8], "mead1": [41.1651, -96.4766], "goodwater": [39.2285, -92.1194],
     }  # fmt: skip
 
-    # A set without any of the cameras that taught: only its mead2 lies near one.
+    # A set without any of the training cameras: only its mead2 lies near one.
     cube = make_cube()
     patch = samples.cut(cube, 10, 14, 2018)
     none = np.zeros((2, 5), bool)

@@ -16,7 +16,7 @@ from deepcrop.training import real_excerpts
 from deepcrop.training.real_excerpts import SOURCES
 
 
-def test_places_that_taught_a_network_are_named():
+def test_training_places_of_a_network_are_named():
     assert real_satellites._training_places({}) == "trained on none of these places."
     card = {"places": [SOURCES["france"]]}
     assert (
@@ -80,9 +80,9 @@ def short(monkeypatch):
     monkeypatch.setattr(scene_thinning, "cases", lambda: few)
     for module in (real_satellites, thinning_tables):
         monkeypatch.setattr(module, "PLACES", {"france": "France 2023"})
-    monkeypatch.setattr(
-        real_cameras, "FINE_TUNING", replace(real_cameras.FINE_TUNING, steps=2, check=1)
-    )
+    recipe = real_cameras.FINE_TUNING
+    brief = replace(recipe, training=replace(recipe.training, steps=2, eval_interval=1))
+    monkeypatch.setattr(real_cameras, "FINE_TUNING", brief)
     monkeypatch.setattr(real_satellites, "TUNINGS", 2)
     monkeypatch.setattr("deepcrop.report.page.DPI", 30)
 

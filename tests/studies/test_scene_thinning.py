@@ -91,7 +91,7 @@ def test_edges_of_fields_have_numbers_of_their_own(archive):
     day = predictions(archive, 4)
     day[2] += 36
     given = {
-        ("flanders", "NDVI curve"): (tile, {case: day for case in scene_thinning.cases((1.0,), 1)})
+        ("flanders", "NDVI curve"): (tile, dict.fromkeys(scene_thinning.cases((1.0,), 1), day))
     }
     scores = thinning_tables.thinned_scores(given)
     found = {

@@ -5,8 +5,9 @@ What a command needs is imported when it runs, so that ``deepcrop --help`` answe
 
 from __future__ import annotations
 
+import logging
 import sys
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -56,8 +57,29 @@ for _command in (
     app.command(_command.__name__.rstrip("_"))(_command)
 
 
+def _show_messages() -> None:
+    """Print what the library logs to stderr, as plain lines."""
+    logger = logging.getLogger("deepcrop")
+    if not logger.handlers:  # main() may run several times in one process
+        logger.addHandler(_StderrHandler())
+        logger.setLevel(logging.INFO)
+
+
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to the ``sys.stderr`` of the moment: a progress bar, or a test, replaces it."""
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None:
+        pass
+
+
 def main() -> None:
     """Run the command line; an error of ours is a message, not a traceback."""
+    _show_messages()
     try:
         app()
     except DeepCropError as error:

@@ -166,9 +166,9 @@ def fetch(
     from deepcrop.fetch import camera_sites
     from deepcrop.fetch.estimate import estimate
     from deepcrop.fetch.manifest import missing_scenes
-    from deepcrop.fetch.plan import Request
+    from deepcrop.fetch.plan import FetchRequest
     from deepcrop.fetch.run import fetch as fetch_area
-    from deepcrop.fetch.run import is_there
+    from deepcrop.fetch.run import is_fetched
     from deepcrop.grid import areas
     from deepcrop.sources.phenocam import service as phenocam
 
@@ -179,7 +179,7 @@ def fetch(
         raise DeepCropError("Give one of --area and --sites.")
     first, last = _years(years)
     request = partial(
-        Request,
+        FetchRequest,
         # From the autumn before, when winter crops green up, to the winter after the last harvest.
         start=date(first - 1, 9, 1),
         end=date(last + 1, 2, 28),
@@ -209,7 +209,7 @@ def fetch(
         if dry_run:
             _print_estimate(estimate(wanted, threads), place.box)
             return
-        if not overwrite and is_there(out, wanted):
+        if not overwrite and is_fetched(out, wanted):
             typer.echo(f"{out} is there already")
         else:
             result = fetch_area(wanted, out, title=place.name, overwrite=overwrite, threads=threads)
@@ -223,20 +223,20 @@ def doctor(
     folder: Annotated[Path, typer.Argument(help="Where cubes will be written.")] = Path(),
     timeout: Annotated[float, typer.Option(help="Seconds to wait for an archive.", min=0.1)] = 10.0,
 ) -> None:
-    """Check what is installed, which archives answer, and which credentials are missing.
+    """Check the installation, the archives and the credentials; print versions for bug reports.
 
     Example: deepcrop doctor
     """
-    from deepcrop.fetch.doctor import (  # imports every package, which takes a second
-        FAILED,
-        examine,
-    )
+    from deepcrop.fetch.doctor import FAILED, examine, versions
 
     findings = examine(folder, timeout)
     for finding in findings:
-        typer.echo(f"{finding.state:9}{finding.what}: {finding.detail}")
+        typer.echo(f"{finding.state:9}{finding.subject}: {finding.detail}")
         if finding.advice:
             typer.echo(f"{'':9}{finding.advice}")
+    typer.echo("\nversions, for bug reports:")
+    for name, version in versions().items():
+        typer.echo(f"{name}: {version}")
     if any(finding.state == FAILED for finding in findings):
         raise typer.Exit(1)
 
@@ -325,10 +325,10 @@ def _report_sites(done: list[SiteFetched], out: Path) -> None:
     from deepcrop.fetch.manifest import missing_scenes
     from deepcrop.sources.phenocam.summary_files import ACKNOWLEDGEMENT_FILE
 
-    fetched = [site for site in done if not site.why]
+    fetched = [site for site in done if not site.reason]
     typer.echo(f"{out}: {len(fetched)} of {len(done)} sites, series in {out / SERIES}")
     typer.echo(f"whoever publishes from them includes {out / ACKNOWLEDGEMENT_FILE}")
-    missing = [f"{site.site}: {site.why}" for site in done if site.why]
+    missing = [f"{site.site}: {site.reason}" for site in done if site.reason]
     for site in fetched:
         missing += missing_scenes(out / f"{site.site}.zarr")
     _complain(missing, "The same command fetches what is missing; a cube again with --overwrite.")

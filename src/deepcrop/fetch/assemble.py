@@ -1,14 +1,12 @@
-"""Assemble the scenes that were read into one observation cube."""
+"""Assemble the units that were read into one observation cube."""
 
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from odc.geo.geobox import GeoBox
 
 from deepcrop import grid
 from deepcrop.cube import contract
@@ -18,73 +16,98 @@ from deepcrop.cube.io import create_store
 from deepcrop.cube.packing import PACKED_FILL, scale_of, unpack
 from deepcrop.errors import DeepCropError
 from deepcrop.fetch.manifest import Outcome
-from deepcrop.fetch.plan import Request, _tiles
-from deepcrop.fetch.read import _FETCHED, Unit, _units
-from deepcrop.sources.archive import Archive, Scene
+from deepcrop.fetch.plan import FetchRequest, work_tiles
+from deepcrop.fetch.read import UNITS_FOLDER, Unit, list_units
 from deepcrop.storage.progress import progress_bar
-from deepcrop.storage.staging import Staging
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from odc.geo.geobox import GeoBox
+
+    from deepcrop.sources.archive import Archive, Scene
+    from deepcrop.storage.staging import Staging
 
 _BANDS = {"optical": OPTICAL_BANDS, "sar": SAR_BANDS}
 
 
-def _outcomes(
+def scene_outcomes(
     path: Path, box: GeoBox, scenes: dict[str, list[Scene]], failed: dict[str, str]
 ) -> dict[str, list[Outcome]]:
+    """Find out what became of each scene: fetched, partly, failed or empty.
+
+    Parameters
+    ----------
+    path : Path
+        The staging folder.
+    box : GeoBox
+        Grid of the cube.
+    scenes : dict
+        Planned scenes of each sensor.
+    failed : dict
+        Units that could not be read, and the reasons.
+
+    Raises
+    ------
+    DeepCropError
+        If no scene of a sensor has a pixel of the area.
+    """
     outcomes = {name: [Outcome(scene) for scene in found] for name, found in scenes.items()}
-    seen: Counter[tuple[str, int]] = Counter()
-    lost: Counter[tuple[str, int]] = Counter()
-    for unit in _units(box, scenes):
-        which = unit.sensor, unit.scene
+    valid_pixels: Counter[tuple[str, int]] = Counter()
+    failed_tiles: Counter[tuple[str, int]] = Counter()
+    for unit in list_units(box, scenes):
+        key = unit.sensor, unit.scene
         if unit.file in failed:
-            lost[which] += 1
-            outcomes[unit.sensor][unit.scene].why = failed[unit.file]
+            failed_tiles[key] += 1
+            outcomes[unit.sensor][unit.scene].reason = failed[unit.file]
         else:
-            with np.load(path / _FETCHED / unit.file) as kept:
-                seen[which] += int(kept["seen"])
-    tiles = len(_tiles(box))
-    for sensor, every in outcomes.items():
-        for k, outcome in enumerate(every):
-            if lost[sensor, k]:
-                outcome.state = "failed" if lost[sensor, k] == tiles else "partly"
-            elif not seen[sensor, k]:
+            with np.load(path / UNITS_FOLDER / unit.file) as kept:
+                valid_pixels[key] += int(kept["seen"])
+    tiles = len(work_tiles(box))
+    for sensor, of_sensor in outcomes.items():
+        for k, outcome in enumerate(of_sensor):
+            # A scene with a failed tile is named as such, even if its other tiles are empty.
+            if failed_tiles[sensor, k]:
+                outcome.state = "failed" if failed_tiles[sensor, k] == tiles else "partly"
+            elif not valid_pixels[sensor, k]:
                 outcome.state = "empty"
-        if all(outcome.state in ("failed", "empty") for outcome in every):
-            reasons = sorted({outcome.why or "no clear pixel" for outcome in every})
+        if all(outcome.state in ("failed", "empty") for outcome in of_sensor):
+            reasons = sorted({outcome.reason or "no clear pixel" for outcome in of_sensor})
             raise DeepCropError(
-                f"None of the {len(every)} {sensor} scenes has a pixel of the area: "
+                f"None of the {len(of_sensor)} {sensor} scenes has a pixel of the area: "
                 f"{'; '.join(reasons[:3])}."
             )
     return outcomes
 
 
-# The cube ---------------------------------------------------------------------------------------
-
-
-def _assemble(
+def write_cube(
     stage: Staging,
     archive: Archive,
-    request: Request,
+    request: FetchRequest,
     title: str,
     scenes: dict[str, list[Scene]],
     outcomes: dict[str, list[Outcome]],
 ) -> None:
-    """Write the groups of the cube, all times of a tile at once."""
+    """Write the groups of the cube, all times of a tile at once.
+
+    Each finished tile is recorded, so an interrupted run continues with the next one.
+    """
     kept = {
-        sensor: [k for k, outcome in enumerate(every) if outcome.state in ("fetched", "partly")]
-        for sensor, every in outcomes.items()
+        sensor: [k for k, o in enumerate(of_sensor) if o.state in ("fetched", "partly")]
+        for sensor, of_sensor in outcomes.items()
     }
     box = request.box
     if "layout" not in stage.done:
-        about = {"title": title} if title else {}
-        create_store(stage.path, about | {"request": request.to_json()})
+        attrs = {"title": title} if title else {}
+        create_store(stage.path, attrs | {"request": request.to_json()})
         for sensor, chosen in kept.items():
-            data = _template(stage.path, archive, sensor, chosen, scenes[sensor], box)
+            data = _empty_group(stage.path, archive, sensor, chosen, scenes[sensor], box)
             lost = [o.scene.name for o in outcomes[sensor] if o.state in ("partly", "failed")]
             if lost:
                 data.attrs["failed_scenes"] = lost
             cube_io.create_group(stage.path, sensor, grid.assign_grid(data, box))
         stage.finish("layout")
-    work = [(sensor, tile) for sensor in kept for tile in _tiles(box)]
+    work = [(sensor, tile) for sensor in kept for tile in work_tiles(box)]
     with progress_bar() as bar:
         for sensor, tile in bar.track(work, description="writing the cube"):
             item = f"{sensor} {tile.index}"
@@ -93,10 +116,10 @@ def _assemble(
                 stage.finish(item)
 
 
-def _template(
+def _empty_group(
     path: Path, archive: Archive, sensor: str, chosen: list[int], found: list[Scene], box: GeoBox
 ) -> xr.Dataset:
-    """Coordinates and attributes of a group; its arrays take no memory."""
+    """Make a group with coordinates and attributes; its arrays take no memory."""
     names = _band_names(path, sensor)
     used = [found[k] for k in chosen]
     shape = (len(used), *box.shape)
@@ -114,33 +137,33 @@ def _template(
 
 
 def _band_names(path: Path, sensor: str) -> list[str]:
-    """Bands that were fetched: those of the contract, and the scene classes where there are any."""
-    first = next(iter(sorted((path / _FETCHED).glob(f"{sensor}-*.npz"))))
+    """List the bands in the units: those of the contract, and scene classes if there are any."""
+    first = next(iter(sorted((path / UNITS_FOLDER).glob(f"{sensor}-*.npz"))))
     with np.load(first) as kept:
         return [name for name in (*_BANDS[sensor], "scl") if name in kept]
 
 
 def _write_tile(path: Path, sensor: str, tile: grid.Tile, chosen: list[int]) -> None:
-    """Write a tile band by band, in rows of the cube's chunks."""
+    """Write a tile band by band, chunk by chunk; one row of chunks is in memory at a time."""
     rows, cols = tile.core
-    files = [path / _FETCHED / Unit(sensor, k, tile).file for k in chosen]
+    files = [path / UNITS_FOLDER / Unit(sensor, k, tile).file for k in chosen]
     for name in _band_names(path, sensor):
         packed = name != "scl"
         kind, fill = (np.int16, PACKED_FILL) if packed else (np.uint8, 0)
-        for part in grid.tiles(tile.shape, contract.CHUNK):
-            down, right = part.core
-            if right.start == 0:  # a new row of chunks
-                column = np.full((len(files), part.shape[0], tile.shape[1]), fill, kind)
+        for chunk in grid.tiles(tile.shape, contract.CHUNK):
+            chunk_rows, chunk_cols = chunk.core
+            if chunk_cols.start == 0:  # a new row of chunks
+                stack = np.full((len(files), chunk.shape[0], tile.shape[1]), fill, kind)
                 for t, file in enumerate(files):
-                    if file.is_file():  # else this scene failed here
+                    if file.is_file():  # a tile of this scene that failed stays without data
                         with np.load(file) as kept:
-                            column[t] = kept[name][down]
-            block = column[:, :, right]
+                            stack[t] = kept[name][chunk_rows]
+            block = stack[:, :, chunk_cols]
             values = unpack(block, scale_of(name)) if packed else block
             cube_io.write_block(
                 path,
                 sensor,
                 {name: values},
-                slice(rows.start + down.start, rows.start + down.stop),
-                slice(cols.start + right.start, cols.start + right.stop),
+                slice(rows.start + chunk_rows.start, rows.start + chunk_rows.stop),
+                slice(cols.start + chunk_cols.start, cols.start + chunk_cols.stop),
             )

@@ -1,20 +1,17 @@
-"""Fetch for PhenoCam sites: for each site one cube around the camera, and its series beside it."""
+"""Fetch PhenoCam sites: one cube around each camera, and the camera's series beside it."""
 
 from __future__ import annotations
 
 import csv
 import math
 import warnings
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-from odc.geo.geobox import GeoBox
+from typing import TYPE_CHECKING
 
 from deepcrop.cameras.paper_sites import paper_sites
 from deepcrop.errors import DeepCropError
-from deepcrop.fetch.plan import Request
-from deepcrop.fetch.run import Fetched, fetch, is_there
+from deepcrop.fetch.run import Fetched, fetch, is_fetched
 from deepcrop.grid import areas, cell_of
 from deepcrop.sources.archive import ArchiveError, SceneError
 from deepcrop.sources.http import NotFound
@@ -26,8 +23,15 @@ from deepcrop.sources.phenocam.service import (
 )
 from deepcrop.sources.phenocam.summary_files import ACKNOWLEDGEMENT_FILE
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from odc.geo.geobox import GeoBox
+
+    from deepcrop.fetch.plan import FetchRequest
+
 SERIES = "series"
-"""Folder, beside the cubes, of the cameras' summary files."""
+"""Name of the folder, beside the cubes, with the cameras' summary files."""
 
 
 @dataclass(frozen=True)
@@ -38,31 +42,32 @@ class SiteFetched:
     ----------
     site : str
     cube : Fetched or None
-        None if there was a cube already, or it failed.
+        None if the cube existed already, or failed.
     series : tuple of Path
         Summary files of the camera.
-    why : str
-        What failed; empty if all is there.
+    reason : str
+        Why something failed; empty if the site is complete.
     """
 
     site: str
     cube: Fetched | None = None
     series: tuple[Path, ...] = ()
-    why: str = ""
+    reason: str = ""
 
 
 def site_names(text: str, phenocam: PhenoCam, folder: Path) -> list[str]:
-    """Names of the sites that a user means.
+    """Resolve the ``--sites`` option to site names.
 
     Parameters
     ----------
     text : str
-        Names with commas between them; the path of a file with one name a line, or of a CSV with a
-        column ``site``; or ``paper``: the paper's list, by the rule of `deepcrop.cameras.paper_sites`.
+        Names separated by commas; the path of a file with one name per line, or of a CSV with a
+        column ``site``; or ``paper``: the paper's sites, chosen by the rule of
+        `deepcrop.cameras.paper_sites`.
     phenocam : PhenoCam
-        The network, asked only for ``paper``.
+        The network; only ``paper`` needs it.
     folder : Path
-        Takes the series that ``paper`` has to look at.
+        Folder for the series that ``paper`` has to examine.
 
     Raises
     ------
@@ -84,11 +89,11 @@ def site_names(text: str, phenocam: PhenoCam, folder: Path) -> list[str]:
         if not names:
             raise DeepCropError("The network has no site that the paper's rule would take.")
         return names
-    names = _names_in(path) if path.is_file() else [name.strip() for name in text.split(",")]
+    names = _read_site_list(path) if path.is_file() else [name.strip() for name in text.split(",")]
     names = list(dict.fromkeys(name for name in names if name))
     if not names:
         raise DeepCropError(
-            f"No site in {text!r}; expected names with commas, a file with one name a line or a "
+            f"No site in {text!r}; expected names with commas, a file with one name per line or a "
             "column 'site', or 'paper'."
         )
     return names
@@ -97,15 +102,15 @@ def site_names(text: str, phenocam: PhenoCam, folder: Path) -> list[str]:
 def fetch_sites(
     names: Iterable[str],
     phenocam: PhenoCam,
-    request: Callable[[GeoBox], Request],
+    request: Callable[[GeoBox], FetchRequest],
     out: Path,
     *,
     overwrite: bool = False,
     threads: int = 4,
 ) -> list[SiteFetched]:
-    """Fetch a cube around each camera, its series, and what the network asks to be said.
+    """Fetch, for each site, a cube around the camera, its series, and the acknowledgement text.
 
-    Started again, it goes on where it stopped: sites whose cube is there are left alone.
+    Started again, it continues where it stopped: sites whose cube exists are skipped.
 
     Parameters
     ----------
@@ -118,14 +123,14 @@ def fetch_sites(
     out : Path
         Folder for ``<site>.zarr``, their manifests, the folder `SERIES` and `ACKNOWLEDGEMENT_FILE`.
     overwrite : bool
-        Fetch cubes again that are there.
+        Fetch existing cubes again.
     threads : int
         Scenes read at once.
 
     Returns
     -------
     list of SiteFetched
-        One per name. A site that fails is named with the reason, and the others go on.
+        One per name. A site that fails has its reason; the other sites continue.
 
     Raises
     ------
@@ -142,28 +147,28 @@ def fetch_sites(
         try:
             camera = phenocam.camera(name)
             box = grid_around(camera)
-            series = _series(phenocam, name, out / SERIES)
+            series = _download_series(phenocam, name, out / SERIES)
             cameras.append(camera)
             write_acknowledgement(out / ACKNOWLEDGEMENT_FILE, cameras)
             target = out / f"{name}.zarr"
             cube = None
             wanted = request(box)
-            if overwrite or not is_there(target, wanted):
+            if overwrite or not is_fetched(target, wanted):
                 title = f"around PhenoCam {name}"
                 cube = fetch(wanted, target, title=title, overwrite=overwrite, threads=threads)
         except NotFound as error:
-            done.append(SiteFetched(name, why=str(error)))
+            done.append(SiteFetched(name, reason=str(error)))
         except ArchiveError:
             raise
         except DeepCropError as error:
-            done.append(SiteFetched(name, series=series, why=str(error)))
+            done.append(SiteFetched(name, series=series, reason=str(error)))
         else:
             done.append(SiteFetched(name, cube, series))
     return done
 
 
 def fetch_cameras(box: GeoBox, phenocam: PhenoCam, out: Path) -> tuple[list[Camera], list[str]]:
-    """Fetch the series of all agricultural cameras that stand inside a grid.
+    """Fetch the series of all agricultural cameras inside a grid.
 
     Parameters
     ----------
@@ -178,7 +183,7 @@ def fetch_cameras(box: GeoBox, phenocam: PhenoCam, out: Path) -> tuple[list[Came
     -------
     cameras : list of Camera
     missing : list of str
-        Cameras without a usable series, and why.
+        Cameras without a usable series, and the reasons.
 
     Raises
     ------
@@ -190,7 +195,7 @@ def fetch_cameras(box: GeoBox, phenocam: PhenoCam, out: Path) -> tuple[list[Came
     for camera in phenocam.cameras():
         if camera.site in agricultural and _inside(box, camera):
             try:
-                _series(phenocam, camera.site, out)
+                _download_series(phenocam, camera.site, out)
             except (NotFound, SceneError) as error:
                 missing.append(f"{camera.site}: {error}")
             else:
@@ -201,9 +206,11 @@ def fetch_cameras(box: GeoBox, phenocam: PhenoCam, out: Path) -> tuple[list[Came
 
 
 def grid_around(camera: Camera) -> GeoBox:
-    """Grid of `areas.SITE_CELLS` on a side around a camera."""
+    """Make the grid around a camera, `areas.SITE_CELLS` pixels on a side."""
     if not math.isfinite(camera.latitude + camera.longitude):
-        raise DeepCropError(f"PhenoCam does not say where the camera of '{camera.site}' stands.")
+        raise DeepCropError(
+            f"PhenoCam does not give the position of the camera of '{camera.site}'."
+        )
     return areas.around(camera.latitude, camera.longitude, areas.SITE_CELLS, areas.SITE_CELLS)
 
 
@@ -215,15 +222,15 @@ def _inside(box: GeoBox, camera: Camera) -> bool:
     return True
 
 
-def _series(phenocam: PhenoCam, site: str, folder: Path) -> tuple[Path, ...]:
-    """Download the summary files of a site's fields."""
+def _download_series(phenocam: PhenoCam, site: str, folder: Path) -> tuple[Path, ...]:
+    """Download the summary files of a site's agricultural regions of interest."""
     regions = phenocam.roi_lists(site, "AG")
     if not regions:
         raise NotFound(f"PhenoCam site '{site}' has no agricultural region of interest (AG).")
     return tuple(phenocam.download_series(region, folder) for region in regions)
 
 
-def _names_in(path: Path) -> list[str]:
+def _read_site_list(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -233,5 +240,7 @@ def _names_in(path: Path) -> list[str]:
     if table and "site" in table[0]:
         return [row["site"].strip() for row in table]
     if any("," in line for line in lines):
-        raise DeepCropError(f"{path} is a table without a column 'site'; name it so.")
+        raise DeepCropError(
+            f"{path} is a table without a column 'site'; rename the column with the names."
+        )
     return lines

@@ -1,7 +1,8 @@
-"""The doctor: what is installed, which archives answer, which credentials are missing.
+"""Check the installation, the machine, the archives and the credentials (``deepcrop doctor``).
 
-`examine` asks each archive for something small and public, all at once and without credentials. It
-looks whether credentials are there, and never says what they are.
+`examine` sends each archive one small public request, all at the same time and without credentials.
+It checks whether credentials exist, and never prints them. `versions` collects the versions that a
+bug report needs.
 """
 
 from __future__ import annotations
@@ -12,74 +13,84 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import certifi
 import httpx
+import netCDF4
 import numba
+import pyproj
+import rasterio
+import shapely
 from packaging.requirements import Requirement
 from planetary_computer.settings import Settings
 
-import deepcrop
+from deepcrop._version import __version__
 from deepcrop.sources import cropland, earthengine
 from deepcrop.sources.archive import SENSORS
-from deepcrop.sources.http import USER_AGENT, shown
+from deepcrop.sources.http import USER_AGENT, redact_url
 from deepcrop.sources.phenocam import service as phenocam
 from deepcrop.sources.stac import archive as stac_archive
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
 OK, MISSING, FAILED = "ok", "missing", "failed"
 STATES = (OK, MISSING, FAILED)
-"""State of a finding: as it should be; not there, which bars only what needs it; broken."""
+"""State of a finding: fine; missing, which only affects what needs it; failed, to be fixed."""
 
 EXTRAS = {
-    "dask": "maps on a Dask cluster",
+    "dask": "maps as lazy Dask arrays",
+    "cluster": "maps on a Dask cluster",
+    "parcels": "parcels from vector files",
     "labels": "labels as Parquet tables",
     "earthengine": "Google Earth Engine as an archive",
     "network": "the Deep-CroP network",
+    "viewer": "the map viewer in a browser",
     "safe": "Sentinel-1 from GRD products on disk",
 }
-"""What each extra of the package gives; others have no user."""
+"""Extras of the package, and what each of them is for."""
 
-LEAST_DISK = 5e9
-"""Bytes of disk that a cube of 10 km x 10 km and a year needs, with room to work."""
+MIN_DISK = 5e9
+"""Bytes of disk that a cube of 10 km x 10 km and one year needs, with temporary files."""
 
-LEAST_MEMORY = 2e9
-"""Bytes of memory that fetching and mapping need."""
+MIN_MEMORY = 2e9
+"""Bytes of free memory that fetching and mapping need."""
 
 _ACCOUNT = (
     "Register a project at https://console.cloud.google.com/earth-engine, then run 'earthengine "
     "authenticate'."
 )
-_CERTIFICATES = {  # who looks where for the certificates to trust
+_CERTIFICATES = {  # environment variables that name the trusted certificates, by library
     "httpx": ("SSL_CERT_FILE",),
     "requests": ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
     "GDAL": ("GDAL_CURL_CA_BUNDLE",),
 }
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "GDAL_HTTP_PROXY")
-_FIELD = "year=2010&x=1551459&y=1909201"  # the example of CropScape's own help
-_PAGE = 4_000_000  # bytes of an answer that are read at most
+_CROPSCAPE_QUERY = "year=2010&x=1551459&y=1909201"  # the example in CropScape's documentation
+_MAX_BYTES = 4_000_000  # of an answer that are read
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes
     ----------
-    what : str
-        For example ``PhenoCam`` or ``extra safe``.
+    subject : str
+        What was checked, for example ``PhenoCam`` or ``extra safe``.
     state : str
         One of `STATES`.
     detail : str
-        What was found: versions, the time that the answer took, the reason of a failure.
+        What was found: versions, the response time, the reason of a failure.
     advice : str
-        What to do; empty where nothing is to be done.
+        What to do; empty if there is nothing to do.
     """
 
-    what: str
+    subject: str
     state: str
     detail: str
     advice: str = ""
@@ -87,20 +98,20 @@ class Finding:
 
 @dataclass(frozen=True)
 class Service:
-    """An archive on the web, and how to tell that it is there.
+    """A web service, and the request that checks it.
 
     Attributes
     ----------
     name : str
-        Name for people.
+        Name for messages.
     url : str
-        Something small there that everybody may read.
+        Address of something small and public.
     expects : str
-        Text that a right answer holds.
+        Text that a correct answer contains.
     variable : str
-        Environment variable that names another address.
+        Environment variable that sets another address.
     if_refused : str
-        What to do if it refuses.
+        What to do if the service refuses.
     """
 
     name: str
@@ -111,14 +122,14 @@ class Service:
 
 
 def examine(folder: Path = Path(), timeout: float = 10.0) -> list[Finding]:
-    """Look at everything that deepcrop needs.
+    """Check everything that deepcrop needs.
 
     Parameters
     ----------
     folder : Path
-        Where results would be written.
+        Folder for results, of which the free disk space is checked.
     timeout : float
-        Seconds that each archive has to answer; they are asked at the same time.
+        Seconds that each archive has to answer; all are asked at the same time.
 
     Returns
     -------
@@ -128,7 +139,7 @@ def examine(folder: Path = Path(), timeout: float = 10.0) -> list[Finding]:
     return [
         *installation(),
         *machine(folder),
-        *answers(services(), timeout),
+        *ask_services(services(), timeout),
         *credentials(),
         *network(),
     ]
@@ -138,47 +149,62 @@ def examine(folder: Path = Path(), timeout: float = 10.0) -> list[Finding]:
 
 
 def installation() -> list[Finding]:
-    """Python, deepcrop and its packages."""
+    """Check Python, deepcrop, its packages and its extras."""
     found = [
         Finding("Python", OK, f"{platform.python_version()} on {platform.platform(terse=True)}"),
-        Finding("deepcrop", OK, deepcrop.__version__),
+        Finding("deepcrop", OK, __version__),
     ]
     try:
-        return found + packages(importlib.metadata.requires("deepcrop") or [])
+        return found + packages(_requirements())
     except importlib.metadata.PackageNotFoundError:
-        advice = "Install it: pip install -e . in the folder of the source."
+        advice = "Install deepcrop: pip install -e . in the folder of the source."
         return [*found, Finding("packages", FAILED, "deepcrop is not installed", advice)]
 
 
+def _requirements() -> list[str]:
+    return importlib.metadata.requires("deepcrop") or []
+
+
 def packages(requirements: Iterable[str]) -> list[Finding]:
-    """Compare what is installed with requirements such as ``pyarrow>=15; extra == 'labels'``."""
+    """Compare the installed packages with requirements, such as ``torch>=2; extra == 'network'``.
+
+    Parameters
+    ----------
+    requirements : iterable of str
+        Requirements as in the package's metadata.
+
+    Returns
+    -------
+    list of Finding
+        One for the required packages, and one for each of `EXTRAS`.
+    """
     wanted = [Requirement(text) for text in requirements]
     core = [need for need in wanted if need.marker is None or need.marker.evaluate({"extra": ""})]
-    versions, problems = _compare(core)
+    fitting, problems = _compare(core)
     if problems:
         advice = "Install deepcrop again: pip install --upgrade deepcrop."
         found = [Finding("packages", FAILED, ", ".join(problems), advice)]
     else:
-        found = [Finding("packages", OK, ", ".join(versions))]
-    for extra, gives in EXTRAS.items():
+        found = [Finding("packages", OK, f"all {len(fitting)} that are required")]
+    for extra, purpose in EXTRAS.items():
         needs = [
             need
             for need in wanted
             if need not in core and need.marker and need.marker.evaluate({"extra": extra})
         ]
-        versions, problems = _compare(needs)
+        fitting, problems = _compare(needs)
         if problems or not needs:
             lacks = ", ".join(problems) or "not among the extras of this installation"
-            advice = f"If you want {gives}: pip install 'deepcrop[{extra}]'."
+            advice = f"If you want {purpose}: pip install 'deepcrop[{extra}]'."
             found.append(Finding(f"extra {extra}", MISSING, lacks, advice))
         else:
-            found.append(Finding(f"extra {extra}", OK, f"{gives}: {', '.join(versions)}"))
+            found.append(Finding(f"extra {extra}", OK, f"{purpose}: {', '.join(fitting)}"))
     return found
 
 
 def _compare(needs: Sequence[Requirement]) -> tuple[list[str], list[str]]:
-    """Tell the versions of packages, and what is wrong with others."""
-    versions, problems = [], []
+    """Split requirements into those that are fulfilled, with versions, and problems."""
+    fitting, problems = [], []
     for need in needs:
         try:
             version = importlib.metadata.version(need.name)
@@ -186,17 +212,65 @@ def _compare(needs: Sequence[Requirement]) -> tuple[list[str], list[str]]:
             problems.append(f"{need.name} is not installed")
             continue
         if need.specifier.contains(version, prereleases=True):
-            versions.append(f"{need.name} {version}")
+            fitting.append(f"{need.name} {version}")
         else:
             problems.append(f"{need.name} is {version}, needed is {need.specifier}")
-    return versions, problems
+    return fitting, problems
+
+
+def versions() -> dict[str, str]:
+    """Collect the versions that a bug report needs.
+
+    Returns
+    -------
+    dict of str to str
+        deepcrop, Python, the platform, every package that deepcrop or one of its `EXTRAS` requires,
+        and the libraries in C that matter; ``not installed`` for packages that are missing.
+
+    Examples
+    --------
+    >>> list(versions())[:3]
+    ['deepcrop', 'Python', 'platform']
+    """
+    found = {
+        "deepcrop": __version__,
+        "Python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+    try:
+        requirements = [Requirement(text) for text in _requirements()]
+    except importlib.metadata.PackageNotFoundError:
+        requirements = []
+    environments = [{"extra": extra} for extra in ("", *EXTRAS)]
+    for need in requirements:
+        if need.marker is None or any(map(need.marker.evaluate, environments)):
+            found[need.name] = _version(need.name)
+    return found | _library_versions()
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _library_versions() -> dict[str, str]:
+    """Versions of the libraries in C, which those of the Python packages do not determine."""
+    return {
+        "GDAL": rasterio.__gdal_version__,
+        "PROJ": pyproj.proj_version_str,
+        "GEOS": shapely.geos_version_string,
+        "netCDF-C": netCDF4.__netcdf4libversion__,
+        "HDF5": netCDF4.__hdf5libversion__,
+    }
 
 
 # Machine -----------------------------------------------------------------------------------------
 
 
 def machine(folder: Path) -> list[Finding]:
-    """Compiled kernels, disk and memory."""
+    """Check compiled kernels, disk and memory."""
     return [_kernels(), _disk(folder), *_memory()]
 
 
@@ -207,11 +281,11 @@ def _kernels() -> Finding:
             "Unset NUMBA_DISABLE_JIT: without compiled kernels maps take a thousand times longer."
         )
         return Finding("kernels", FAILED, "not compiled, NUMBA_DISABLE_JIT is set", advice)
-    package = Path(deepcrop.__file__).parent
+    package = Path(__file__).parents[1]
     cache = Path(os.environ["NUMBA_CACHE_DIR"]) if os.environ.get("NUMBA_CACHE_DIR") else package
     detail = f"numba {numba.__version__}, {config['NUMBA_NUM_THREADS']} threads"
     if cache.exists() and not os.access(cache, os.W_OK):
-        advice = "Set NUMBA_CACHE_DIR to a folder of yours, or each start compiles for a minute."
+        advice = "Set NUMBA_CACHE_DIR to a folder you own, or each start compiles for a minute."
         return Finding("kernels", FAILED, f"{detail}; {cache} cannot be written", advice)
     kept = sum(1 for _ in cache.rglob("*.nbi")) if cache.exists() else 0
     return Finding("kernels", OK, f"{detail}; {kept} compiled kernels kept in {cache}")
@@ -223,22 +297,22 @@ def _disk(folder: Path) -> Finding:
     except OSError as error:
         return Finding("disk", FAILED, f"{folder}: {error.strerror}", "Name a folder that exists.")
     detail = f"{free / 1e9:.0f} GB free in {folder.absolute()}"
-    if free < LEAST_DISK:
-        advice = f"Free some: a cube of 10 km x 10 km takes up to {LEAST_DISK / 1e9:.0f} GB."
+    if free < MIN_DISK:
+        advice = f"Free some disk: a cube of 10 km x 10 km takes up to {MIN_DISK / 1e9:.0f} GB."
         return Finding("disk", FAILED, detail, advice)
     return Finding("disk", OK, detail)
 
 
 def _memory() -> list[Finding]:
-    """Memory that is free; nothing where the system does not say (it does on Linux)."""
+    """Check the free memory; an empty list where the system does not report it (Linux does)."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
     except (OSError, StopIteration, ValueError):
         return []
     detail = f"{free / 1e9:.1f} GB free"
-    if free < LEAST_MEMORY:
-        advice = f"Close other programs; {LEAST_MEMORY / 1e9:.0f} GB are needed."
+    if free < MIN_MEMORY:
+        advice = f"Close other programs; {MIN_MEMORY / 1e9:.0f} GB are needed."
         return [Finding("memory", FAILED, detail, advice)]
     return [Finding("memory", OK, detail)]
 
@@ -247,7 +321,7 @@ def _memory() -> list[Finding]:
 
 
 def services() -> list[Service]:
-    """Name the archives, at the addresses where the sources look for them."""
+    """List the web services, at the addresses where the sources look for them."""
 
     def address(variable: str, usual: str) -> str:
         return (os.environ.get(variable) or usual).rstrip("/")
@@ -269,9 +343,9 @@ def services() -> list[Service]:
                 f"{tokens}/{stac_archive.planetary_computer().collections[sensor]}",
                 '"token"',
                 "PC_SDK_SAS_URL",
-                "It may want a key: name yours in PC_SDK_SUBSCRIPTION_KEY; this was asked without.",
+                "It may require a key: set yours in PC_SDK_SUBSCRIPTION_KEY; this check used none.",
             )
-            for sensor in SENSORS  # a key has been wanted for the radar, at times
+            for sensor in SENSORS  # the radar has required a key at times
         ),
         Service(
             "Earth Search",
@@ -281,7 +355,7 @@ def services() -> list[Service]:
         ),
         Service(
             "CropScape",
-            f"{host}/axis2/services/CDLService/GetCDLValue?{_FIELD}",
+            f"{host}/axis2/services/CDLService/GetCDLValue?{_CROPSCAPE_QUERY}",
             "GetCDLValueResponse",
             "DEEPCROP_CROPSCAPE",
         ),
@@ -294,15 +368,15 @@ def services() -> list[Service]:
     ]
 
 
-def answers(services: Sequence[Service], timeout: float) -> list[Finding]:
-    """Ask all services at the same time, each once."""
+def ask_services(services: Sequence[Service], timeout: float) -> list[Finding]:
+    """Send each service one request, all at the same time."""
     try:
         client = httpx.Client(
             timeout=timeout, follow_redirects=True, headers={"User-Agent": USER_AGENT}
         )
-    except (ValueError, ImportError, OSError) as error:  # the text can hold a proxy's password
-        reason = f"no client for the web ({type(error).__name__})"
-        advice = "Mend the proxy (http_proxy, https_proxy) or the certificates (SSL_CERT_FILE)."
+    except (ValueError, ImportError, OSError) as error:  # its text can hold a proxy's password
+        reason = f"HTTP requests are impossible ({type(error).__name__})"
+        advice = "Fix the proxy (http_proxy, https_proxy) or the certificates (SSL_CERT_FILE)."
         return [Finding(service.name, FAILED, reason, advice) for service in services]
     with client, ThreadPoolExecutor(max(len(services), 1)) as pool:
         return list(pool.map(lambda service: _ask(client, service, timeout), services))
@@ -310,11 +384,11 @@ def answers(services: Sequence[Service], timeout: float) -> list[Finding]:
 
 def _ask(client: httpx.Client, service: Service, timeout: float) -> Finding:
     start = time.monotonic()
-    moved = os.environ.get(service.variable)
-    other = f" Is the address in {service.variable} right?" if moved else ""
+    changed = os.environ.get(service.variable)
+    hint = f" Is the address in {service.variable} right?" if changed else ""
 
     def failed(reason: str, advice: str) -> Finding:
-        return Finding(service.name, FAILED, f"{_shown(service.url)}: {reason}", advice + other)
+        return Finding(service.name, FAILED, f"{_redact(service.url)}: {reason}", advice + hint)
 
     try:
         with client.stream("GET", service.url) as response:
@@ -331,7 +405,7 @@ def _ask(client: httpx.Client, service: Service, timeout: float) -> Finding:
                     return Finding(service.name, OK, f"answers in {took:.2f} s")
                 if time.monotonic() - start > timeout:
                     raise httpx.ReadTimeout("the page does not end")
-                if len(page) > _PAGE:
+                if len(page) > _MAX_BYTES:
                     break
     except httpx.TimeoutException:
         return failed(f"no answer in {timeout:g} s", "Try again later, or check the connection.")
@@ -343,18 +417,18 @@ def _ask(client: httpx.Client, service: Service, timeout: float) -> Finding:
     )
 
 
-def _shown(url: str) -> str:
+def _redact(url: str) -> str:
     try:
-        return shown(url)
+        return redact_url(url)
     except httpx.InvalidURL:
-        return "no address of the web"
+        return "not a web address"
 
 
-# Credentials and the way to the web --------------------------------------------------------------
+# Credentials, proxies and certificates -----------------------------------------------------------
 
 
 def credentials() -> list[Finding]:
-    """Whether credentials are there; they are neither used nor shown."""
+    """Check whether credentials exist; they are neither used nor printed."""
     stored = _stored(Path("~/.config/earthengine/credentials").expanduser())
     gcloud = os.environ.get("CLOUDSDK_CONFIG") or Path("~/.config/gcloud").expanduser()
     default = _stored(Path(gcloud) / "application_default_credentials.json")
@@ -376,31 +450,31 @@ def credentials() -> list[Finding]:
         Finding(
             "Planetary Computer key",
             OK,
-            "there is one"
+            "set"
             if Settings.get().subscription_key
-            else "none; needed only if its tokens are refused without",
+            else "none; needed only if its tokens are refused without one",
         ),
     ]
 
 
 def _google_account(authenticated: bool, default: bool) -> Finding:
-    """Credentials for Earth Engine, in the order in which its library looks for them."""
-    what = "Earth Engine credentials"
+    """Check the credentials for Earth Engine, in the order in which its library looks for them."""
+    subject = "Earth Engine credentials"
     named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
     if authenticated:
-        return Finding(what, OK, "those of 'earthengine authenticate'")
+        return Finding(subject, OK, "those of 'earthengine authenticate'")
     if named and not _stored(Path(named)):
-        advice = f"Mend or unset GOOGLE_APPLICATION_CREDENTIALS. {_ACCOUNT}"
-        return Finding(what, FAILED, f"{named} is not there, or no key file", advice)
+        advice = f"Fix or unset GOOGLE_APPLICATION_CREDENTIALS. {_ACCOUNT}"
+        return Finding(subject, FAILED, f"{named} does not exist, or is not a key file", advice)
     if named:
-        return Finding(what, OK, "the key file in GOOGLE_APPLICATION_CREDENTIALS")
+        return Finding(subject, OK, "the key file in GOOGLE_APPLICATION_CREDENTIALS")
     if default:
-        return Finding(what, OK, "those of 'gcloud auth application-default login'")
-    return Finding(what, MISSING, "none", f"If you want Earth Engine: {_ACCOUNT}")
+        return Finding(subject, OK, "those of 'gcloud auth application-default login'")
+    return Finding(subject, MISSING, "none", f"If you want Earth Engine: {_ACCOUNT}")
 
 
 def _stored(path: Path) -> dict[str, object]:
-    """Read a file of credentials; empty where there is none that can be read."""
+    """Read a credentials file; empty if it does not exist or cannot be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -409,22 +483,22 @@ def _stored(path: Path) -> dict[str, object]:
 
 
 def network() -> list[Finding]:
-    """Proxies and certificates, by the variables that name them; proxies can hold a password."""
+    """Check proxies and certificates; a proxy is not printed, because it can hold a password."""
     names = [name for name in _PROXIES if os.environ.get(name) or os.environ.get(name.upper())]
     proxies = Finding("proxy", OK, f"named in {', '.join(names)}" if names else "none")
     return [proxies, _certificates()]
 
 
 def _certificates() -> Finding:
-    """Whether all libraries trust the same certificates."""
-    own = certifi.where()  # rasterio sets GDAL's variable to these where nobody has
+    """Check whether all libraries trust the same certificates."""
+    own = certifi.where()  # rasterio sets GDAL's variable to these if it is not set
     chosen = {
         library: next((n for n in names if os.environ.get(n, own) not in ("", own)), "")
         for library, names in _CERTIFICATES.items()
     }
     named = sorted(set(filter(None, chosen.values())))
     advice = (
-        "If your network has certificates of its own, name their file in SSL_CERT_FILE, "
+        "If your network uses its own certificates, name their file in SSL_CERT_FILE, "
         "REQUESTS_CA_BUNDLE and GDAL_CURL_CA_BUNDLE."
     )
     absent = [

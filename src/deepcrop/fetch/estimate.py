@@ -1,4 +1,4 @@
-"""Estimate what fetching will take: scenes, bytes and time."""
+"""Estimate what a fetch will take: scenes, bytes and time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from dataclasses import dataclass
 
 from deepcrop import grid
 from deepcrop.errors import DeepCropError
-from deepcrop.fetch.plan import Request, _disk, _open, _search, _tiles
-from deepcrop.fetch.read import _in_threads
+from deepcrop.fetch.plan import (
+    FetchRequest,
+    disk_bytes,
+    open_requested_archive,
+    search_scenes,
+    work_tiles,
+)
+from deepcrop.fetch.read import run_in_threads
 from deepcrop.sources.archive import ArchiveError, Scene
 
 
@@ -23,7 +29,7 @@ class Estimate:
     moved, disk : int
         Bytes to read from the archive, and bytes of disk at most.
     seconds : float
-        Time expected for search and reading, from a few scenes read to find out.
+        Expected time of search and reading, measured on a few scenes.
     """
 
     scenes: dict[str, list[Scene]]
@@ -32,10 +38,11 @@ class Estimate:
     seconds: float
 
 
-def estimate(request: Request, threads: int = 4) -> Estimate:
-    """Find out what a request would take, reading one tile of a few scenes of each sensor.
+def estimate(request: FetchRequest, threads: int = 4) -> Estimate:
+    """Estimate what a request would take by reading one tile of a few scenes of each sensor.
 
-    They are read at once, as in earnest, and are the least cloudy, which take longest.
+    The test scenes are read in parallel, as a fetch does, and are the least cloudy ones, which
+    take longest.
 
     Raises
     ------
@@ -45,10 +52,10 @@ def estimate(request: Request, threads: int = 4) -> Estimate:
         If there is no scene, or none of those tried can be read.
     """
     begin = time.perf_counter()
-    archive = _open(request)
-    scenes = _search(archive, request)
+    archive = open_requested_archive(request)
+    scenes = search_scenes(archive, request)
     seconds = time.perf_counter() - begin
-    tile = _tiles(request.box)[0]  # no other is larger
+    tile = work_tiles(request.box)[0]  # the largest
     share = tile.shape[0] * tile.shape[1] / (request.box.shape[0] * request.box.shape[1])
     moved = 0
     for found in scenes.values():
@@ -59,11 +66,13 @@ def estimate(request: Request, threads: int = 4) -> Estimate:
             archive.read(scene, grid.crop(request.box, tile.core))
 
         begin = time.perf_counter()
-        errors = [error for _, error in _in_threads(read, tried, threads)]
+        errors = [error for _, error in run_in_threads(read, tried, threads)]
         for error in errors:
             if isinstance(error, ArchiveError):
                 raise error
         if all(errors):
-            raise DeepCropError(f"None of {len(tried)} scenes that were tried: {errors[0]}")
+            raise DeepCropError(
+                f"None of the {len(tried)} scenes that were tried can be read: {errors[0]}"
+            )
         seconds += (time.perf_counter() - begin) / len(tried) / share * len(found)
-    return Estimate(scenes, moved, _disk(request.box, scenes), seconds)
+    return Estimate(scenes, moved, disk_bytes(request.box, scenes), seconds)

@@ -1,20 +1,24 @@
-"""What became of each scene of a fetched cube: a table beside it, a line for each scene."""
+"""The manifest of a fetched cube: a CSV beside it that says what became of each scene."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepcrop.cube.io import open_cube
-from deepcrop.sources.archive import Scene
 from deepcrop.storage.files import write_csv
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from deepcrop.sources.archive import Scene
 
 
 @dataclass
 class Outcome:
-    """What became of a scene.
+    """What became of one scene.
 
     Attributes
     ----------
@@ -22,18 +26,18 @@ class Outcome:
     state : str
         ``fetched``, ``partly`` (some tiles failed and hold no data), ``failed``, or ``empty``
         (read, but without a clear pixel in the area, so left out of the cube).
-    why : str
-        Reason of the failure.
+    reason : str
+        Why it failed; empty otherwise.
     """
 
     scene: Scene
     state: str = "fetched"
-    why: str = ""
+    reason: str = ""
 
 
 def write_manifest(outcomes: Iterable[Outcome], path: Path) -> None:
-    """Write one line per scene: what it is, what was decided, what became of it."""
-    heading = "sensor,time,relative_orbit,cloud_cover,state,why,products,notes"
+    """Write one line per scene: what it is, how it was processed, and what became of it."""
+    heading = "sensor,time,relative_orbit,cloud_cover,state,reason,products,notes"
     rows = []
     for outcome in outcomes:
         scene = outcome.scene
@@ -44,7 +48,7 @@ def write_manifest(outcomes: Iterable[Outcome], path: Path) -> None:
                 "" if scene.relative_orbit is None else scene.relative_orbit,
                 "" if scene.cloud_cover is None else f"{scene.cloud_cover:.1f}",
                 outcome.state,
-                outcome.why,
+                outcome.reason,
                 " ".join(scene.products),
                 "; ".join(f"{key}: {value}" for key, value in scene.notes.items()),
             ]
@@ -52,28 +56,28 @@ def write_manifest(outcomes: Iterable[Outcome], path: Path) -> None:
     write_csv(path, heading.split(","), rows, line_end="\r\n")
 
 
-def manifest_of(cube: Path) -> Path:
-    """Path of the table, beside a cube, that names every scene."""
+def manifest_path(cube: Path) -> Path:
+    """Path of the manifest of a cube."""
     return cube.with_suffix(".scenes.csv")
 
 
 def read_manifest(cube: Path) -> list[dict[str, str]]:
-    """Read the lines of the manifest of a cube; none if it is not there any more."""
-    if not manifest_of(cube).is_file():
+    """Read the rows of a cube's manifest; an empty list if the file is missing."""
+    if not manifest_path(cube).is_file():
         return []
-    with manifest_of(cube).open(encoding="utf-8", newline="") as file:
+    with manifest_path(cube).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
 def missing_scenes(cube: Path) -> list[str]:
-    """Say of each scene that a finished cube lacks, in whole or in part, what became of it.
+    """List the scenes that a finished cube lacks, in whole or in part, with the reasons.
 
-    The cube's own attributes name them; the manifest, if it is still there, tells why.
+    The attributes of the cube name these scenes; the manifest, if it still exists, has the reasons.
     """
-    told = {}
+    reasons = {}
     for row in read_manifest(cube):
         orbit = f" orbit {row['relative_orbit']}" if row["relative_orbit"] else ""
-        told[f"{row['sensor']} {row['time']}{orbit}"] = f"{row['state']}: {row['why']}"
+        reasons[f"{row['sensor']} {row['time']}{orbit}"] = f"{row['state']}: {row['reason']}"
     groups = open_cube(cube).children.values()
     names = [name for group in groups for name in group.attrs.get("failed_scenes", [])]
-    return [f"{cube.name}: {name} {told.get(name, 'failed')}" for name in names]
+    return [f"{cube.name}: {name} {reasons.get(name, 'failed')}" for name in names]

@@ -1,4 +1,4 @@
-"""Plan what to fetch: search the archive and list the scenes of an area."""
+"""Plan a fetch: check the request, search the archive, and keep the list of scenes on disk."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
-
-from odc.geo.geobox import GeoBox
+from typing import TYPE_CHECKING, Any
 
 from deepcrop import grid
 from deepcrop.cube import contract
@@ -18,15 +16,21 @@ from deepcrop.errors import DeepCropError
 from deepcrop.sources import open_archive
 from deepcrop.sources.archive import SENSORS, Archive, Scene
 from deepcrop.storage.files import atomic_file
-from deepcrop.storage.staging import Staging
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
+    from deepcrop.storage.staging import Staging
 
 TILE = 4 * contract.CHUNK
 """Side of a tile of work, pixels: 10 km, so that few blocks of a file are read twice."""
-_PLAN = "plan.json"
+
+PLAN_FILE = "plan.json"
+"""File, in the staging folder, with the scenes that the first run found."""
 
 
 @dataclass(frozen=True)
-class Request:
+class FetchRequest:
     """What to fetch.
 
     Attributes
@@ -42,12 +46,12 @@ class Request:
     orbits : str or int
         Relative orbits of the radar: ``"best"`` (the best covered), ``"all"`` or a number.
     max_cloud : float
-        Most cloud cover of an optical product, percent.
+        Maximum cloud cover of an optical product, percent.
     keep : tuple of int or None
         Scene classes of Sentinel-2 to keep; None for the archive's usual mask.
     crops : str or None
-        Crop types: ``"cropscape"`` or ``"pc"`` for the USDA Cropland Data Layer of the year that
-        the period ends in the winter of, or the path of a crop raster.
+        Crop types: ``"cropscape"`` or ``"pc"`` for the USDA Cropland Data Layer of the last year
+        with a harvest in the period, or the path of a crop raster.
     """
 
     box: GeoBox
@@ -74,10 +78,16 @@ class Request:
         }
 
 
-# What to fetch ----------------------------------------------------------------------------------
+def open_requested_archive(request: FetchRequest) -> Archive:
+    """Check a request and open its archive.
 
-
-def _open(request: Request) -> Archive:
+    Raises
+    ------
+    DeepCropError
+        If a sensor, the orbits, the crop types or the period cannot be used.
+    ArchiveError
+        If there is no such archive, or it cannot be used.
+    """
     unknown = set(request.sensors) - set(SENSORS)
     if unknown or not request.sensors:
         raise DeepCropError(
@@ -97,10 +107,37 @@ def _open(request: Request) -> Archive:
     )
 
 
-def _search(archive: Archive, request: Request) -> dict[str, list[Scene]]:
+def plan_scenes(stage: Staging, archive: Archive, request: FetchRequest) -> dict[str, list[Scene]]:
+    """List the scenes to fetch: those of an interrupted run, or those in the archive now.
+
+    The first run writes the list to `PLAN_FILE`, so that a later run fetches the same scenes, even
+    if the archive has received new ones in the meantime.
+    """
+    path = stage.path / PLAN_FILE
+    if path.is_file():
+        listed = json.loads(path.read_text())
+        return {name: [Scene.from_json(s) for s in found] for name, found in listed.items()}
+    scenes = search_scenes(archive, request)
+    with atomic_file(path) as part:
+        text = {name: [scene.to_json() for scene in found] for name, found in scenes.items()}
+        part.write_text(json.dumps(text))
+    _check_disk(stage, request.box, scenes)
+    return scenes
+
+
+def search_scenes(archive: Archive, request: FetchRequest) -> dict[str, list[Scene]]:
+    """Search an archive for the scenes of every requested sensor.
+
+    Raises
+    ------
+    DeepCropError
+        If a sensor has no scene, or two scenes at the same time.
+    ArchiveError
+        If the archive does not answer, refuses, or does not have a sensor.
+    """
     end = min(request.end, date.today())
     scenes = {
-        # Radar first: of an archive without it one hears soon.
+        # Radar first: an archive without radar then fails before the longer optical search.
         sensor: archive.search(request.box, request.start, end, sensor)
         for sensor in sorted(request.sensors, reverse=True)
     }
@@ -112,48 +149,35 @@ def _search(archive: Archive, request: Request) -> dict[str, list[Scene]]:
                 f"{end} ({_conditions(request, sensor)}). Choose another period or archive, or "
                 "leave the sensor out with --sensors."
             )
-        twice = [t for t, n in Counter(scene.time for scene in found).items() if n > 1]
-        if twice:
+        repeated = [t for t, n in Counter(scene.time for scene in found).items() if n > 1]
+        if repeated:
             raise DeepCropError(
-                f"{archive.name} lists two {sensor} scenes of the very time {twice[0]}, and a cube "
-                "holds one of each time; of radar, choose one relative orbit with --orbits."
+                f"{archive.name} lists two {sensor} scenes at the same time {repeated[0]}, and a "
+                "cube holds one scene per time; for radar, choose one relative orbit with --orbits."
             )
     return scenes
 
 
-def _conditions(request: Request, sensor: str) -> str:
+def _conditions(request: FetchRequest, sensor: str) -> str:
     if sensor == "optical":
         return f"cloud cover up to {request.max_cloud:g} %"
     return f"relative orbit {request.orbits}" if isinstance(request.orbits, int) else "any orbit"
 
 
-def _planned(stage: Staging, archive: Archive, request: Request) -> dict[str, list[Scene]]:
-    """Scenes of an earlier, interrupted run, or those that the archive lists now."""
-    path = stage.path / _PLAN
-    if path.is_file():
-        listed = json.loads(path.read_text())
-        return {name: [Scene.from_json(s) for s in found] for name, found in listed.items()}
-    scenes = _search(archive, request)
-    with atomic_file(path) as part:
-        text = {name: [scene.to_json() for scene in found] for name, found in scenes.items()}
-        part.write_text(json.dumps(text))
-    _check_disk(stage, request.box, scenes)
-    return scenes
-
-
-def _tiles(box: GeoBox) -> list[grid.Tile]:
+def work_tiles(box: GeoBox) -> list[grid.Tile]:
+    """Cut a grid into the tiles that are read and written at once."""
     return list(grid.tiles(box.shape.yx, TILE))
 
 
-def _disk(box: GeoBox, scenes: dict[str, list[Scene]]) -> int:
-    """Bytes of the units and of the cube made from them, uncompressed."""
-    values = {"optical": 4 * 2 + 1, "sar": 2 * 2}
-    pixels = box.shape[0] * box.shape[1]
-    return 2 * pixels * sum(values[sensor] * len(found) for sensor, found in scenes.items())
+def disk_bytes(box: GeoBox, scenes: dict[str, list[Scene]]) -> int:
+    """Compute the disk space of the units and the cube made from them, uncompressed."""
+    values = {"optical": 4 * 2 + 1, "sar": 2 * 2}  # int16 bands, uint8 scene classes
+    rows, cols = map(int, box.shape)
+    return 2 * rows * cols * sum(values[sensor] * len(found) for sensor, found in scenes.items())
 
 
 def _check_disk(stage: Staging, box: GeoBox, scenes: dict[str, list[Scene]]) -> None:
-    needed, free = _disk(box, scenes), shutil.disk_usage(stage.path).free
+    needed, free = disk_bytes(box, scenes), shutil.disk_usage(stage.path).free
     if needed > free:
         raise DeepCropError(
             f"{stage.path.parent.absolute()} has {free / 1e9:.1f} GB free, and up to "

@@ -1,41 +1,49 @@
-"""Read the planned scenes, several at a time, each kept as soon as it is read."""
+"""Read the planned scenes, several at a time; each unit is kept as soon as it is read."""
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import xarray as xr
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning
 
 from deepcrop import grid
 from deepcrop.cube import io as cube_io
 from deepcrop.cube.packing import pack, scale_of
-from deepcrop.fetch.plan import Request, _tiles
+from deepcrop.fetch.plan import FetchRequest, work_tiles
 from deepcrop.sources.archive import Archive, ArchiveError, Scene, SceneError
 from deepcrop.storage.files import atomic_file
 from deepcrop.storage.progress import progress_bar
-from deepcrop.storage.staging import Staging
 
-_PATIENCE = 8
-"""So many units in a row that the archive does not give end the run."""
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
 
-_FETCHED = "fetched"
-_FAILED = "failed.json"
+    import xarray as xr
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from deepcrop.storage.staging import Staging
+
+UNITS_FOLDER = "fetched"
+"""Folder, in the staging folder, with one file per unit that was read."""
+
+FAILURES_FILE = "failed.json"
+"""File, in the staging folder, with the units that could not be read, and the reasons."""
+
+_MAX_FAILURES_IN_A_ROW = 8
+"""Number of successive archive errors that end the run."""
+
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One scene on one tile."""
+    """The unit of work: one scene on one tile."""
 
     sensor: str
     scene: int
@@ -43,112 +51,121 @@ class Unit:
 
     @property
     def file(self) -> str:
-        """Name of the file that keeps it."""
+        """Name of the file that keeps the unit."""
         i, j = self.tile.index
         return f"{self.sensor}-{self.scene:04d}-{i}-{j}.npz"
 
 
-# Reading ----------------------------------------------------------------------------------------
-
-
-def _units(box: GeoBox, scenes: dict[str, list[Scene]]) -> Iterator[Unit]:
+def list_units(box: GeoBox, scenes: dict[str, list[Scene]]) -> Iterator[Unit]:
+    """List all units of the planned scenes."""
     for sensor, found in scenes.items():
         for k in range(len(found)):
-            for tile in _tiles(box):
+            for tile in work_tiles(box):
                 yield Unit(sensor, k, tile)
 
 
-def _read_all(
+def read_units(
     stage: Staging,
     archive: Archive,
-    request: Request,
+    request: FetchRequest,
     scenes: dict[str, list[Scene]],
     threads: int,
 ) -> dict[str, str]:
-    """Read what is missing, twice if need be; returns the reasons of those that failed.
+    """Read the units that are missing; those that fail are tried a second time at the end.
 
-    That is kept: the cube, once begun, is finished from the same units, whatever could be read by
-    then.
+    The result is kept in `FAILURES_FILE`: a run that is interrupted later finishes the cube from
+    the same units.
+
+    Returns
+    -------
+    dict of str to str
+        File name of each unit that failed, and the reason.
 
     Raises
     ------
     ArchiveError
-        If the archive gives nothing any more. What it does not give while it still gives another
-        unit again has failed like one that is damaged.
+        If the archive does not serve any more. An archive error for some units counts as a failure
+        of these units only if the archive still serves another unit afterwards.
     """
-    kept = stage.path / _FAILED
-    if kept.is_file():
-        reasons: dict[str, str] = json.loads(kept.read_text())
+    failures = stage.path / FAILURES_FILE
+    if failures.is_file():
+        reasons: dict[str, str] = json.loads(failures.read_text())
         return reasons
-    box, folder = request.box, stage.path / _FETCHED
+    box, folder = request.box, stage.path / UNITS_FOLDER
     crops = _read_crops(request)
     if crops is not None:
-        cube_io.create_group(stage.path, "landcover", crops)
-        for tile in _tiles(box):
-            arrays = {str(n): v.values[tile.core] for n, v in crops.data_vars.items()}
-            cube_io.write_block(stage.path, "landcover", arrays, *tile.core)
-    every = list(_units(box, scenes))
-    missing = [unit for unit in every if not (folder / unit.file).is_file()]
+        _write_crops(stage.path, crops, box)
+    units = list(list_units(box, scenes))
+    missing = [unit for unit in units if not (folder / unit.file).is_file()]
 
     def read(unit: Unit) -> None:
         scene = scenes[unit.sensor][unit.scene]
-        _keep(folder / unit.file, archive.read(scene, grid.crop(box, unit.tile.core)))
+        write_unit(folder / unit.file, archive.read(scene, grid.crop(box, unit.tile.core)))
 
     with progress_bar() as bar:
         task = bar.add_task(
-            "fetching scenes", total=len(every), completed=len(every) - len(missing)
+            "fetching scenes", total=len(units), completed=len(units) - len(missing)
         )
         errors: dict[str, SceneError | ArchiveError] = {}
         for _ in range(2):
             errors = {}
             in_a_row = 0
-            for unit, error in _in_threads(read, missing, threads):
+            for unit, error in run_in_threads(read, missing, threads):
                 in_a_row = in_a_row + 1 if isinstance(error, ArchiveError) else 0
                 if error is None:
                     bar.advance(task)
-                elif in_a_row < _PATIENCE:
+                elif in_a_row < _MAX_FAILURES_IN_A_ROW:
                     errors[unit.file] = error
                 else:
                     raise error
             missing = [unit for unit in missing if unit.file in errors]
-        for error in errors.values():
-            if isinstance(error, ArchiveError):
-                there = next((unit for unit in every if (folder / unit.file).is_file()), None)
-                if there is None:
-                    raise error
-                read(there)  # raises if it is the archive
-                break
+        archive_error = next((e for e in errors.values() if isinstance(e, ArchiveError)), None)
+        if archive_error is not None:
+            # Tell an archive that is down from single files that it refuses: read a unit again
+            # that could be read before. If the archive is down, this raises.
+            readable = next((unit for unit in units if (folder / unit.file).is_file()), None)
+            if readable is None:
+                raise archive_error
+            read(readable)
         bar.advance(task, len(errors))
     failed = {file: str(error) for file, error in errors.items()}
-    with atomic_file(kept) as part:
+    with atomic_file(failures) as part:
         part.write_text(json.dumps(failed))
     return failed
 
 
-def _read_crops(request: Request) -> xr.Dataset | None:
+def _read_crops(request: FetchRequest) -> xr.Dataset | None:
     if request.crops is None:
         return None
     from deepcrop.sources import cropland
 
     if request.crops in ("cropscape", "pc"):
-        # The period ends in the winter after the last harvest.
+        # A period that ends before July ends in the winter after the last harvest.
         year = request.end.year - (request.end.month < 7)
         return cropland.read_cdl(request.box, year, request.crops)
     return cropland.read_raster(Path(request.crops), request.box)
 
 
-def _in_threads(
+def _write_crops(path: Path, crops: xr.Dataset, box: GeoBox) -> None:
+    cube_io.create_group(path, "landcover", crops)
+    for tile in work_tiles(box):
+        arrays = {str(n): v.values[tile.core] for n, v in crops.data_vars.items()}
+        cube_io.write_block(path, "landcover", arrays, *tile.core)
+
+
+def run_in_threads(
     read: Callable[[T], None], units: Sequence[T], threads: int
 ) -> Iterator[tuple[T, SceneError | ArchiveError | None]]:
-    """Call ``read`` in threads; gives each unit when it is done, with its error if it has one.
+    """Call ``read`` in threads; yield each unit when it is done, and its error or None.
 
-    Any other error, Ctrl-C included, ends the work: what has begun is finished, nothing new begins.
+    Any other error, Ctrl-C included, ends the work: reads that have begun are finished, and no new
+    read begins.
     """
     waiting = iter(units)
     running: dict[Future[None], T] = {}
     pool = ThreadPoolExecutor(threads)
     with warnings.catch_warnings():
-        # rasterio silences this one about its own arrays in memory, but not in several threads.
+        # rasterio silences this warning for its own arrays in memory, but not across threads.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             while True:
@@ -168,8 +185,8 @@ def _in_threads(
             pool.shutdown(cancel_futures=True)
 
 
-def _keep(path: Path, bands: dict[str, NDArray]) -> None:
-    """Write one unit, packed as in the cube, whole or not at all."""
+def write_unit(path: Path, bands: dict[str, NDArray[Any]]) -> None:
+    """Write one unit, packed as in the cube, with its number of valid pixels (``seen``)."""
     packed: dict[str, Any] = {
         name: pack(values, scale_of(name)) if name != "scl" else values
         for name, values in bands.items()

@@ -1,8 +1,8 @@
-"""Fetch: from the scenes of an archive to one checked observation cube.
+"""Fetch the scenes of an archive into one checked observation cube.
 
-The unit of work is one scene on one tile: read from the archive, packed, kept in a file. When all
-units are there, the cube is put together tile by tile, all times of a tile at once. So a run that
-was stopped fetches only what is missing, and memory is set by the tile, not by the area.
+The unit of work is one scene on one tile: it is read from the archive, packed, and kept in a file.
+When all units exist, the cube is written tile by tile, all times of a tile at once. An interrupted
+run therefore fetches only the missing units, and memory depends on the tile, not on the area.
 """
 
 from __future__ import annotations
@@ -11,22 +11,25 @@ import json
 import shutil
 import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zarr.errors import ZarrUserWarning
 
 from deepcrop.cube.io import open_cube
 from deepcrop.errors import DeepCropError
-from deepcrop.fetch.assemble import _assemble, _outcomes
-from deepcrop.fetch.manifest import Outcome, manifest_of, write_manifest
-from deepcrop.fetch.plan import _PLAN, TILE, Request, _open, _planned
-from deepcrop.fetch.read import _FAILED, _FETCHED, _read_all
+from deepcrop.fetch.assemble import scene_outcomes, write_cube
+from deepcrop.fetch.manifest import Outcome, manifest_path, write_manifest
+from deepcrop.fetch.plan import PLAN_FILE, TILE, FetchRequest, open_requested_archive, plan_scenes
+from deepcrop.fetch.read import FAILURES_FILE, UNITS_FOLDER, read_units
 from deepcrop.storage.staging import check_target, staging
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A finished cube, and what became of each scene (empty if an earlier run had finished it)."""
+    """A finished cube, and what became of each scene (empty if an earlier run finished it)."""
 
     path: Path
     manifest: Path
@@ -34,12 +37,12 @@ class Fetched:
 
     @property
     def failures(self) -> list[Outcome]:
-        """Scenes of which something is missing."""
+        """Scenes that are missing in whole or in part."""
         return [o for o in self.outcomes if o.state in ("partly", "failed")]
 
 
 def fetch(
-    request: Request,
+    request: FetchRequest,
     out: Path,
     *,
     title: str = "",
@@ -48,13 +51,13 @@ def fetch(
 ) -> Fetched:
     """Make an observation cube from an archive.
 
-    Started again after an interruption, it goes on where it stopped. A scene that cannot be read
-    is tried again at the end of the run; if it fails again, its pixels are left without data, and
-    the manifest (``<out>.scenes.csv``) and the attributes of the cube name it.
+    Started again after an interruption, it continues where it stopped. A scene that cannot be read
+    is tried again at the end of the run; if it fails again, its pixels stay without data, and the
+    manifest (``<out>.scenes.csv``) and the attributes of the cube name it.
 
     Parameters
     ----------
-    request : Request
+    request : FetchRequest
         What to fetch.
     out : Path
         Zarr store to make.
@@ -76,40 +79,44 @@ def fetch(
     if out.suffix == ".nc":
         raise DeepCropError(f"{out}: fetch writes a Zarr store; give a name such as region.zarr.")
     check_target(out, overwrite)
-    archive = _open(request)
-    manifest = manifest_of(out)
+    archive = open_requested_archive(request)
+    manifest = manifest_path(out)
     settings = {"content": "fetched cube", "request": request.to_json(), "tile": TILE}
-    every: list[Outcome] = []
+    listed: list[Outcome] = []
     with staging(out, settings, overwrite) as stage:
-        (stage.path / _FETCHED).mkdir(exist_ok=True)
+        (stage.path / UNITS_FOLDER).mkdir(exist_ok=True)
         if "cube" not in stage.done:
-            scenes = _planned(stage, archive, request)
-            failed = _read_all(stage, archive, request, scenes, threads)
+            scenes = plan_scenes(stage, archive, request)
+            failed = read_units(stage, archive, request, scenes, threads)
             try:
-                outcomes = _outcomes(stage.path, request.box, scenes, failed)
+                outcomes = scene_outcomes(stage.path, request.box, scenes, failed)
             except DeepCropError:
-                (stage.path / _FAILED).unlink()  # the next run tries them again
+                (
+                    stage.path / FAILURES_FILE
+                ).unlink()  # so that the next run tries these units again
                 raise
-            _assemble(stage, archive, request, title, scenes, outcomes)
+            write_cube(stage, archive, request, title, scenes, outcomes)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ZarrUserWarning)  # the journal is still there
+                warnings.simplefilter(
+                    "ignore", ZarrUserWarning
+                )  # the journal is still in the store
                 open_cube(stage.path)
-            every = [outcome for sensor in request.sensors for outcome in outcomes[sensor]]
-            write_manifest(every, manifest)
+            listed = [outcome for sensor in request.sensors for outcome in outcomes[sensor]]
+            write_manifest(listed, manifest)
             stage.finish("cube")
-        shutil.rmtree(stage.path / _FETCHED)
-        for name in (_FAILED, _PLAN):
+        shutil.rmtree(stage.path / UNITS_FOLDER)
+        for name in (FAILURES_FILE, PLAN_FILE):
             (stage.path / name).unlink(missing_ok=True)
-    return Fetched(out, manifest, every)
+    return Fetched(out, manifest, listed)
 
 
-def is_there(out: Path, request: Request) -> bool:
-    """Whether ``out`` is the finished cube of this very request.
+def is_fetched(out: Path, request: FetchRequest) -> bool:
+    """Whether ``out`` is the finished cube of this request; False if it does not exist.
 
     Raises
     ------
     DeepCropError
-        If it is something else.
+        If ``out`` is anything else.
     """
     if not out.exists():
         return False
@@ -117,6 +124,6 @@ def is_there(out: Path, request: Request) -> bool:
     if held == json.loads(json.dumps(request.to_json())):
         return True
     raise DeepCropError(
-        f"{out} is there, from another request or by other means. Choose another name, or add "
+        f"{out} exists, made by another request or by other means. Choose another name, or add "
         "--overwrite."
     )

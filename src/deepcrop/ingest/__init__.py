@@ -1,9 +1,9 @@
-"""Bring your own data: NetCDF, Zarr or GeoTIFF stacks onto one 10 m grid, as an observation cube.
+"""Make an observation cube from your own files: NetCDF, Zarr or GeoTIFF stacks on one 10 m grid.
 
-A specification (`spec`) says which files hold which band and how their numbers become reflectance
-and backscatter. Nothing else is believed: scale, offset and no-data attributes of the files are
-not applied. The files are opened raw (`sources`), the grid and the times chosen (`plan`), bands put
-onto the grid (`groups`, `resampling`), and the cube written tile by tile (`job`).
+A specification (`spec`) states which files hold which band, and how their numbers become
+reflectance and backscatter. Scale, offset and no-data attributes of the files are not applied. The
+files are read as stored (`raw_files`), the grid and the times are chosen (`plan`), the bands are
+resampled to the grid (`bands`), and the cube is written tile by tile (`run`).
 """
 
 from deepcrop.ingest.run import ingest

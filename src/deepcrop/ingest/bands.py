@@ -1,14 +1,12 @@
-"""A group of the cube, read from its sources tile by tile: in the cube's units, masked."""
+"""Read the bands of a group tile by tile: resampled, in the units of the cube, masked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
 from deepcrop.errors import SpecError
 from deepcrop.grid import assign_grid
@@ -17,13 +15,19 @@ from deepcrop.indices import to_db, to_power
 from deepcrop.ingest.raw_files import NO_TIME, Source
 from deepcrop.ingest.spec import Mask, OpticalMask
 
-_BATCH = 2**22
-"""Pixels read from one file at once."""
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+BATCH_PIXELS = 2**22
+"""Number of pixels that are read from one file at once."""
 
 
 @dataclass(frozen=True)
 class Band:
-    """A variable of the cube and where its numbers come from."""
+    """A variable of the cube, its source files, and the conversion of their numbers."""
 
     sources: list[Source]
     kind: str  # reflectance, dB, power or class
@@ -32,9 +36,9 @@ class Band:
     nodata: float | None = None
 
     def read(self, times: NDArray[np.datetime64], tile: GeoBox) -> NDArray[np.float32]:
-        """Values in the cube's unit, (time, y, x), NaN where there is no data.
+        """Read values in the cube's unit, (time, y, x), NaN where there is no data.
 
-        Where several files hold one time, the first that has data counts, pixel by pixel.
+        If several files hold the same time, the first with data counts, pixel by pixel.
         """
         result = np.full((times.size, tile.shape[0] * tile.shape[1]), np.nan, np.float32)
         for source in self.sources:
@@ -46,12 +50,13 @@ class Band:
             goes_to = np.searchsorted(times, source.times)
             goes_to[~np.isin(source.times, times)] = -1
             size = max((rows.stop - rows.start) * (cols.stop - cols.start), result.shape[1])
-            step = max(_BATCH // size, 1)
+            step = max(BATCH_PIXELS // size, 1)
             for start in range(0, goes_to.size, step):
                 targets = goes_to[start : start + step]
                 if (targets < 0).all():
                     continue
                 values = self._values(source.read(slice(start, start + targets.size), rows, cols))
+                # Decibels are averaged as linear power, which is proportional to energy.
                 if self.kind == "dB" and method != "nearest":
                     values = to_db(placement.apply(to_power(values)))
                 else:
@@ -62,16 +67,17 @@ class Band:
                         np.copyto(result[target], new, where=np.isnan(result[target]))
         return result.reshape(times.size, *tile.shape)
 
-    def _values(self, stored: NDArray) -> NDArray[np.float32]:
-        """Numbers of a file in the unit that the specification says they have."""
+    def _values(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        """Convert stored numbers to the unit that the specification states."""
         values = stored.astype(np.float32)
         if self.kind != "class":
             values = values * np.float32(self.scale) + np.float32(self.offset)
-        empty = ~np.isfinite(values)
+        missing = ~np.isfinite(values)
         if self.nodata is not None:
+            # A no-data value such as -3.4e38 must be rounded like the numbers of the file.
             exact = stored.dtype.type(self.nodata) if stored.dtype.kind == "f" else self.nodata
-            empty |= stored == exact
-        return np.where(empty, np.float32(np.nan), values)
+            missing |= stored == exact
+        return np.where(missing, np.float32(np.nan), values)
 
 
 @dataclass(frozen=True)
@@ -83,13 +89,13 @@ class Group:
     name : str
         ``"optical"``, ``"sar"`` or ``"landcover"``.
     times : array of datetime64
-        Its scenes, sorted; `NO_TIME` for ``landcover``.
+        Times of its scenes, sorted; `NO_TIME` for ``landcover``.
     bands : dict
         Variable of the cube -> `Band`.
     attrs : dict
         Attributes of the group.
     masks : list
-        Class rasters, and what to make of them.
+        Class rasters, and which classes to keep or drop.
     orbits : array of int, optional
         Relative orbit of each time.
     classes : dict
@@ -105,7 +111,7 @@ class Group:
     classes: dict[int, str] = field(default_factory=dict)
 
     def coords(self, box: GeoBox) -> xr.Dataset:
-        """Dataset of coordinates and attributes only."""
+        """Make a dataset with coordinates and attributes only."""
         data = xr.Dataset(attrs=self.attrs)
         if self.name != "landcover":
             data = data.assign_coords(time=self.times)
@@ -113,8 +119,8 @@ class Group:
             data = data.assign_coords(relative_orbit=("time", self.orbits))
         return assign_grid(data, box)
 
-    def read(self, tile: GeoBox) -> Iterator[tuple[str, NDArray]]:
-        """Yield the variables over a tile, one after the other: (time, y, x), crops (y, x)."""
+    def read(self, tile: GeoBox) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Yield the variables of a tile one by one: (time, y, x); crop types (y, x)."""
         if self.name == "landcover":
             yield "crop_type", self._crop_types(tile)
             return
@@ -131,7 +137,9 @@ class Group:
             yield name, np.where(clear, band.read(self.times, tile), np.float32(np.nan))
 
     def _crop_types(self, tile: GeoBox) -> NDArray[np.uint16]:
-        codes = np.nan_to_num(self.bands["crop_type"].read(NO_TIME, tile)[0], nan=0)
+        codes: NDArray[np.float32] = np.nan_to_num(
+            self.bands["crop_type"].read(NO_TIME, tile)[0], nan=0
+        )
         unnamed = np.setdiff1d(codes, [0, *self.classes])
         if unnamed.size:
             raise SpecError(

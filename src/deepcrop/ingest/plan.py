@@ -1,23 +1,26 @@
-"""What to make: every file opened once, the grid chosen, and the times of each group found."""
+"""Plan a cube: open every file once, choose the grid, and find the times of each group."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
 from deepcrop.errors import DeepCropError, SpecError
 from deepcrop.grid import make_grid
 from deepcrop.grid.resampling import transformer
 from deepcrop.ingest.bands import Band, Group
-from deepcrop.ingest.raw_files import NO_TIME, Files, Request, Source
+from deepcrop.ingest.raw_files import NO_TIME, Source, SourceFiles, VariableRequest
 from deepcrop.ingest.spec import ALL_BANDS, Landcover, Mask, Optical, Period, Sar, Spec
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
-def plan(spec: Spec, files: Files) -> tuple[GeoBox, list[Group]]:
-    """Grid and groups of the cube that a specification describes.
+
+def plan(spec: Spec, files: SourceFiles) -> tuple[GeoBox, list[Group]]:
+    """Choose the grid and the groups of the cube that a specification describes.
 
     Raises
     ------
@@ -29,7 +32,7 @@ def plan(spec: Spec, files: Files) -> tuple[GeoBox, list[Group]]:
     first = next(iter(next(iter(bands.values())).values()))
     box = _choose_grid(spec, first.sources)
     groups = []
-    if spec.landcover is not None:  # first, because it is soon read and often lacks a class
+    if spec.landcover is not None:  # first: it is read quickly, and often lacks a class name
         groups.append(_landcover_group(spec.landcover, box, files))
     for name, section in series.items():
         if section is not None:
@@ -37,7 +40,7 @@ def plan(spec: Spec, files: Files) -> tuple[GeoBox, list[Group]]:
     return box, groups
 
 
-def _bands(section: str, series: Optical | Sar, files: Files) -> dict[str, Band]:
+def _bands(section: str, series: Optical | Sar, files: SourceFiles) -> dict[str, Band]:
     kind = series.units if isinstance(series, Sar) else "reflectance"
     orbit = series.relative_orbit if isinstance(series, Sar) else None
     result = {}
@@ -45,7 +48,7 @@ def _bands(section: str, series: Optical | Sar, files: Files) -> dict[str, Band]
         glob = f"{section}.files", series.files.get(ALL_BANDS, "")
         if name in series.files:
             glob = f"{section}.files.{name}", series.files[name]
-        request = Request(
+        request = VariableRequest(
             section,
             glob,
             (f"{section}.bands.{name}", variable),
@@ -62,9 +65,11 @@ def _bands(section: str, series: Optical | Sar, files: Files) -> dict[str, Band]
 
 
 def _choose_grid(spec: Spec, sources: list[Source]) -> GeoBox:
-    """Grid of the specification; what it leaves open follows all files of the first band."""
+    """Make the grid of the specification; by default it covers all files of the first band."""
     crs = spec.grid.crs or str(sources[0].box.crs)
-    left, bottom, right, top = np.transpose([_limits(box, crs) for box in {s.box for s in sources}])
+    left, bottom, right, top = np.transpose(
+        [_bounds_in(box, crs) for box in {s.box for s in sources}]
+    )
     bounds = spec.grid.bounds or (left.min(), bottom.min(), right.max(), top.max())
     try:
         return make_grid(bounds, crs)
@@ -72,28 +77,28 @@ def _choose_grid(spec: Spec, sources: list[Source]) -> GeoBox:
         raise SpecError(f"grid: {error} Give 'crs' and 'bounds' in the section 'grid'.") from error
 
 
-def _limits(box: GeoBox, crs: str) -> tuple[float, float, float, float]:
-    """Left, bottom, right and top of a source in another reference system."""
-    limits = box.boundingbox.bbox
+def _bounds_in(box: GeoBox, crs: str) -> tuple[float, float, float, float]:
+    """Left, bottom, right and top of a source in a given reference system."""
+    bounds = box.boundingbox.bbox
     if str(box.crs) == crs:
-        return limits
-    return transformer(str(box.crs), crs).transform_bounds(*limits)
+        return bounds
+    return transformer(str(box.crs), crs).transform_bounds(*bounds)
 
 
-def _meeting(band: Band, key: str, box: GeoBox) -> Band:
-    """Leave out the files that do not meet the grid."""
+def _overlapping(band: Band, key: str, box: GeoBox) -> Band:
+    """Drop the files that do not overlap the grid."""
     left, bottom, right, top = box.boundingbox.bbox
-    meets = {}
+    overlaps = {}
     for other in {source.box for source in band.sources}:
-        o_left, o_bottom, o_right, o_top = _limits(other, str(box.crs))
-        # Written so that limits which cannot be computed (NaN, infinite) meet.
-        meets[other] = not (
+        o_left, o_bottom, o_right, o_top = _bounds_in(other, str(box.crs))
+        # Negated, so that bounds that cannot be computed (NaN, infinite) count as overlapping.
+        overlaps[other] = not (
             o_left >= right or o_right <= left or o_bottom >= top or o_top <= bottom
         )
-    sources = [source for source in band.sources if meets[source.box]]
+    sources = [source for source in band.sources if overlaps[source.box]]
     if not sources:
         raise SpecError(
-            f"{key}: none of the {len(band.sources)} files meets the grid "
+            f"{key}: none of the {len(band.sources)} files overlaps the grid "
             f"{(left, bottom, right, top)} in {box.crs}; check grid.bounds and the reference "
             "systems."
         )
@@ -109,46 +114,52 @@ def _series_group(
     bands: dict[str, Band],
     period: Period,
     box: GeoBox,
-    files: Files,
+    files: SourceFiles,
 ) -> Group:
-    bands = {band: _meeting(b, f"{name}.bands.{band}", box) for band, b in bands.items()}
+    bands = {band: _overlapping(b, f"{name}.bands.{band}", box) for band, b in bands.items()}
     first, *others = bands
-    times = _within(period, _times(bands[first]))
+    times = _in_period(period, _times(bands[first]))
     if times.size == 0:
-        every = _times(bands[first])
-        span = f"from {every[0]:.10} to {every[-1]:.10}" if every.size else "without any date"
+        available = _times(bands[first])
+        span = "without any date"
+        if available.size:
+            span = f"from {available[0]:.10} to {available[-1]:.10}"
         raise SpecError(
             f"time: no scene of '{name}' lies between {period.start or 'the beginning'} and "
             f"{period.end or 'the end'}; its files are {span}."
         )
     for band in others:
-        _same_times(times, _within(period, _times(bands[band])), f"{name}.bands.{band}", first)
+        _check_same_times(
+            times, _in_period(period, _times(bands[band])), f"{name}.bands.{band}", first
+        )
     masks: list[tuple[Band, Mask]] = []
     for i, mask in enumerate(series.masks):
         key = f"{name}.masks.{i}"
-        request = Request(
+        request = VariableRequest(
             name,
             (f"{key}.files", mask.files),
             (f"{key}.variable", mask.variable),
             series.time,
             series.crs,
         )
-        mask_band = _meeting(Band(files.sources(request), "class", nodata=mask.nodata), key, box)
-        _same_times(times, np.intersect1d(times, _times(mask_band)), key, first)
+        mask_band = _overlapping(
+            Band(files.sources(request), "class", nodata=mask.nodata), key, box
+        )
+        _check_same_times(times, np.intersect1d(times, _times(mask_band)), key, first)
         masks.append((mask_band, mask))
     attrs = {"source": series.source}
     if isinstance(series, Optical):
         return Group(name, times, bands, attrs | {"offset": series.offset_decision}, masks)
-    orbits = _orbits(series.relative_orbit, times, bands[first].sources)
+    orbits = _relative_orbits(series.relative_orbit, times, bands[first].sources)
     return Group(name, times, bands, attrs | {"radiometry": series.radiometry}, masks, orbits)
 
 
 def _times(band: Band) -> NDArray[np.datetime64]:
-    """All times of the files, sorted."""
+    """List the times of all files, sorted, without repetitions."""
     return np.unique(np.concatenate([source.times for source in band.sources]))
 
 
-def _within(period: Period, times: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
+def _in_period(period: Period, times: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
     inside = np.ones(times.size, bool)
     if period.start is not None:
         inside &= times >= np.datetime64(period.start)
@@ -157,7 +168,7 @@ def _within(period: Period, times: NDArray[np.datetime64]) -> NDArray[np.datetim
     return times[inside]
 
 
-def _same_times(times: NDArray, found: NDArray, key: str, first: str) -> None:
+def _check_same_times(times: NDArray[Any], found: NDArray[Any], key: str, first: str) -> None:
     different = np.setxor1d(times, found)
     if different.size:
         lacks = f"it has none, '{first}' has" if different[0] in times else f"'{first}' has none"
@@ -168,10 +179,10 @@ def _same_times(times: NDArray, found: NDArray, key: str, first: str) -> None:
         )
 
 
-def _orbits(
+def _relative_orbits(
     given: str | None, times: NDArray[np.datetime64], sources: list[Source]
 ) -> NDArray[np.int16] | None:
-    """Relative orbit of each time: one number for all, or from the files."""
+    """Relative orbit of each time: one number for all times, or read from the files."""
     if given is None:
         return None
     orbits = np.zeros(times.size, np.int16)
@@ -183,21 +194,22 @@ def _orbits(
                 raise SpecError(
                     f"sar.relative_orbit: {source.path} has no variable on time; give a number."
                 )
-            at, inside = np.searchsorted(times, source.times), np.isin(source.times, times)
-            orbits[at[inside]] = source.orbits[inside]
+            position = np.searchsorted(times, source.times)
+            inside = np.isin(source.times, times)
+            orbits[position[inside]] = source.orbits[inside]
     if not ((orbits >= 1) & (orbits <= 175)).all():
         raise SpecError("sar.relative_orbit: Sentinel-1's relative orbits run from 1 to 175.")
     return orbits
 
 
-def _landcover_group(landcover: Landcover, box: GeoBox, files: Files) -> Group:
-    request = Request(
+def _landcover_group(landcover: Landcover, box: GeoBox, files: SourceFiles) -> Group:
+    request = VariableRequest(
         "landcover",
         ("landcover.files", landcover.files),
         ("landcover.variable", landcover.variable),
         crs=landcover.crs,
     )
     band = Band(files.sources(request), "class", nodata=landcover.nodata)
-    band = _meeting(band, "landcover.files", box)
+    band = _overlapping(band, "landcover.files", box)
     attrs = {} if landcover.source is None else {"source": landcover.source}
     return Group("landcover", NO_TIME, {"crop_type": band}, attrs, classes=landcover.classes)

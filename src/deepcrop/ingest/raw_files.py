@@ -1,4 +1,4 @@
-"""The files that a specification names: NetCDF, Zarr and GeoTIFF, read as they are stored."""
+"""Open the files of a specification (NetCDF, Zarr, GeoTIFF) and read their numbers as stored."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
 import xarray as xr
 from affine import Affine
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from deepcrop.errors import SpecError
-from deepcrop.ingest.spec import Time
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from deepcrop.ingest.spec import Time
 
 NO_TIME = np.array(["1970-01-01"], "datetime64[ns]")
-"""Time axis of a raster without time."""
+"""Time axis of a raster without times."""
 
 _READ_ERRORS = (OSError, RuntimeError, ValueError, KeyError, RasterioError)
 _Y_NAMES = ("y", "lat", "latitude", "northing")
@@ -32,23 +35,23 @@ _X_NAMES = ("x", "lon", "longitude", "easting")
 
 
 @dataclass(frozen=True)
-class Request:
-    """One variable of the files that a glob names, and where the specification asks for it.
+class VariableRequest:
+    """A variable to read from the files of a glob, with the keys of the specification.
 
     Attributes
     ----------
     section : str
-        Section of ``time``, ``crs`` and ``relative_orbit``, for messages.
+        Section with ``time``, ``crs`` and ``relative_orbit``, for messages.
     files : tuple of str
         Key and glob.
     variable : tuple of str
         Key, and variable name or band number.
     time : Time, optional
-        Where the dates are; None for a raster without time.
+        Location of the dates; None for a raster without times.
     crs : str, optional
-        Reference system; wins over the file's own.
+        Reference system; replaces that of the files.
     orbit : str, optional
-        Variable that holds the relative orbit of each time.
+        Variable with the relative orbit of each time.
     """
 
     section: str
@@ -61,7 +64,7 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """One variable of one file: layers on the file's own grid, which may point any way."""
+    """One variable of one file: layers on the file's own grid, in any orientation."""
 
     path: Path
     key: str  # of the specification, for messages
@@ -69,17 +72,18 @@ class Source:
     times: NDArray[np.datetime64]
     array: xr.DataArray | None = None  # of NetCDF or Zarr; dimensions layer, y, x in any order
     band: int = 1  # of a GeoTIFF
-    orbits: NDArray | None = None
+    orbits: NDArray[Any] | None = None
 
-    def read(self, layers: slice, rows: slice, cols: slice) -> NDArray:
-        """Numbers as stored, (layer, y, x)."""
+    def read(self, layers: slice, rows: slice, cols: slice) -> NDArray[Any]:
+        """Read numbers as stored, (layer, y, x)."""
         try:
             if self.array is not None:
                 part = self.array.isel(layer=layers, y=rows, x=cols)
                 return part.compute().transpose("layer", "y", "x").values
             with rasterio.open(self.path) as file:
                 window = ((rows.start, rows.stop), (cols.start, cols.stop))
-                return file.read([self.band], window=window)
+                stored: NDArray[Any] = file.read([self.band], window=window)
+                return stored
         except _READ_ERRORS as error:
             raise SpecError(
                 f"{self.key}: {self.path} cannot be read: {error}. Fetch the file again."
@@ -87,20 +91,20 @@ class Source:
 
 
 @dataclass
-class Files:
+class SourceFiles:
     """The files of a specification; NetCDF and Zarr stay open until `close`."""
 
     folder: Path
     paths: set[Path] = field(default_factory=set)
     datasets: dict[Path, xr.Dataset] = field(default_factory=dict)
 
-    def sources(self, request: Request) -> list[Source]:
-        """One source for each file, sorted by name.
+    def sources(self, request: VariableRequest) -> list[Source]:
+        """Open the files of a request: one source for each, sorted by name.
 
         Raises
         ------
         SpecError
-            If no file matches, or one cannot be used.
+            If no file matches, or a file cannot be used.
         """
         key = request.files[0]
         found = []
@@ -113,7 +117,7 @@ class Files:
                     found.append(_open_array(self._open(path), path, request))
                 else:
                     raise SpecError(
-                        f"{key}: {path} is no NetCDF (.nc), GeoTIFF (.tif) or Zarr store (a "
+                        f"{key}: {path} is not a NetCDF (.nc), GeoTIFF (.tif) or Zarr store (a "
                         "folder); convert it, or narrow the glob."
                     )
             except _READ_ERRORS as error:
@@ -125,15 +129,15 @@ class Files:
 
     def _open(self, path: Path) -> xr.Dataset:
         if path not in self.datasets:
-            how: dict[str, Any] = {"engine": "netcdf4"}
+            options: dict[str, Any] = {"engine": "netcdf4"}
             if path.is_dir():
-                how = {"engine": "zarr", "consolidated": False, "chunks": None}
-            # Undecoded, because a NaN _FillValue or a scale on integers would change the numbers.
-            self.datasets[path] = xr.open_dataset(path, decode_cf=False, cache=False, **how)
+                options = {"engine": "zarr", "consolidated": False, "chunks": None}
+            # Not decoded, because a NaN _FillValue or a scale on integers would change the numbers.
+            self.datasets[path] = xr.open_dataset(path, decode_cf=False, cache=False, **options)
         return self.datasets[path]
 
     def signature(self) -> list[list[str | int]]:
-        """Name, size and time of the last change of every file."""
+        """List name, size and modification time of every file, to notice changes."""
         result: list[list[str | int]] = []
         for path in sorted(self.paths):
             parts = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
@@ -143,13 +147,13 @@ class Files:
         return result
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the open datasets."""
         for data in self.datasets.values():
             data.close()
 
 
 def expand(key: str, text: str) -> str:
-    """Replace ``~`` and ``${VARIABLE}``; a variable that is not set is a `SpecError`."""
+    """Replace ``~`` and ``${VARIABLE}``; an unset variable is a `SpecError`."""
     for braced, bare in re.findall(r"\$(?:\{(\w+)\}|(\w+))", text):
         name = braced or bare
         if name not in os.environ:
@@ -157,27 +161,31 @@ def expand(key: str, text: str) -> str:
                 f"{key}: environment variable {name} is not set; set it to the folder that "
                 f"{text!r} means (export {name}=/path/to/data), or write the path itself."
             )
-    return os.path.expanduser(os.path.expandvars(text))
+    return str(Path(os.path.expandvars(text)).expanduser())
 
 
 def _find(folder: Path, key: str, pattern: str) -> list[Path]:
     text = expand(key, pattern)
-    if (folder / text).exists():  # a name may itself contain [ or *
+    if (folder / text).exists():  # a file name may contain [ or *
         return [folder / text]
-    found = [folder / name for name in glob.glob(text, root_dir=folder, recursive=True)]
+    # Path.glob accepts no absolute pattern, and also finds hidden files.
+    names = glob.glob(text, root_dir=folder, recursive=True)  # noqa: PTH207
+    found = [folder / name for name in names]
     if not found:
-        raise SpecError(f"{key}: no file matches {folder / text}; mend the path or the glob.")
+        raise SpecError(f"{key}: no file matches {folder / text}; correct the path or the glob.")
     return sorted(found)
 
 
-def _open_geotiff(path: Path, request: Request) -> Source:
+def _open_geotiff(path: Path, request: VariableRequest) -> Source:
     section, time, (key, band) = request.section, request.time, request.variable
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said below, as an error
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # reported below, as an error
         with rasterio.open(path) as file:
             shape, affine, own, count = file.shape, file.transform, file.crs, file.count
     if not (band.isdigit() and 1 <= int(band) <= count):
-        raise SpecError(f"{key}: {band!r} is no band of {path}; give a number from 1 to {count}.")
+        raise SpecError(
+            f"{key}: {band!r} is not a band of {path}; give a number from 1 to {count}."
+        )
     if affine.is_identity:
         raise SpecError(f"{section}: {path} has no geotransform; georeference it (gdal_translate).")
     if time is not None and time.coordinate is not None:
@@ -185,12 +193,12 @@ def _open_geotiff(path: Path, request: Request) -> Source:
             f"{section}.time: a GeoTIFF ({path}) has no coordinate {time.coordinate!r}; give "
             "'pattern' and 'format', which pick the date out of the file name."
         )
-    times = NO_TIME if time is None else np.array([time.of_name(path, section)])
+    times = NO_TIME if time is None else np.array([time.from_file_name(path, section)])
     box = GeoBox(shape, affine, _crs(path, request, own.to_wkt() if own else None))
     return Source(path, key, box, times, band=int(band))
 
 
-def _open_array(data: xr.Dataset, path: Path, request: Request) -> Source:
+def _open_array(data: xr.Dataset, path: Path, request: VariableRequest) -> Source:
     section, time, (key, name) = request.section, request.time, request.variable
     array = _variable(data, path, key, name)
     dim_y, y, step_y = _axis(array, path, key, _Y_NAMES)
@@ -205,9 +213,9 @@ def _open_array(data: xr.Dataset, path: Path, request: Request) -> Source:
         times = _decode_times(stamps, path, section)
         layer = stamps.dims[0] if stamps.dims else None
         if request.orbit is not None:
-            orbits = _orbits(data, path, request.orbit, section, times.shape)
+            orbits = _read_relative_orbits(data, path, request.orbit, section, times.shape)
     elif time is not None:
-        times = np.array([time.of_name(path, section)])
+        times = np.array([time.from_file_name(path, section)])
 
     other = [dim for dim in array.dims if dim not in (layer, dim_y, dim_x)]
     if any(array.sizes[d] != 1 for d in other) or (layer is not None and layer not in array.dims):
@@ -232,7 +240,7 @@ def _variable(data: xr.Dataset, path: Path, key: str, name: str) -> xr.DataArray
 def _axis(
     array: xr.DataArray, path: Path, key: str, names: tuple[str, ...]
 ) -> tuple[str, float, float]:
-    """Dimension of one of the names, and first pixel centre and step of its coordinate."""
+    """Find the dimension with one of the names, its first pixel centre and its step."""
     matches = [str(d) for d in array.dims if str(d).lower() in names and d in array.coords]
     if len(matches) != 1:
         raise SpecError(
@@ -245,7 +253,7 @@ def _axis(
         raise SpecError(f"{key}: coordinate '{dim}' of {path} needs 2 or more values.")
     step = (values[-1] - values[0]) / (values.size - 1)
     even = values[0] + step * np.arange(values.size)
-    # Degrees kept as float32 are off by some hundredths of a pixel.
+    # Degrees stored as float32 deviate by some hundredths of a pixel.
     if step == 0 or not (np.abs(values - even) < 0.1 * abs(step)).all():
         raise SpecError(
             f"{key}: coordinate '{dim}' of {path} is not evenly spaced; grid the data first."
@@ -264,9 +272,9 @@ def _decode_times(stamps: xr.DataArray, path: Path, section: str) -> NDArray[np.
     return times.astype("datetime64[ns]")
 
 
-def _orbits(
+def _read_relative_orbits(
     data: xr.Dataset, path: Path, name: str, section: str, shape: tuple[int, ...]
-) -> NDArray:
+) -> NDArray[Any]:
     key = f"{section}.relative_orbit"
     orbits = np.atleast_1d(_variable(data, path, key, name).values)
     if orbits.shape != shape:
@@ -278,7 +286,7 @@ def _orbits(
 
 
 def _own_crs(data: xr.Dataset, array: xr.DataArray) -> str | None:
-    """Return the reference system that a NetCDF or Zarr file states, as WKT."""
+    """Read the reference system of a NetCDF or Zarr file, as WKT; None if it states none."""
     mapping = str(array.attrs.get("grid_mapping", "")).split(":")[0].split()
     for name in (*mapping[:1], "spatial_ref", "crs"):
         if name in data.variables:
@@ -291,12 +299,12 @@ def _own_crs(data: xr.Dataset, array: xr.DataArray) -> str | None:
     return None
 
 
-def _crs(path: Path, request: Request, own: str | None) -> str:
-    """Return a reference system in the form that prints and compares best."""
+def _crs(path: Path, request: VariableRequest, own: str | None) -> str:
+    """Name the reference system of a file: its EPSG code if it has one, else WKT."""
     text = request.crs or own
     if text is None:
         raise SpecError(
-            f"{request.section}.crs: {path} does not say its reference system; give it here, for "
+            f"{request.section}.crs: {path} does not state its reference system; give it here, for "
             "example crs: EPSG:32631."
         )
     try:

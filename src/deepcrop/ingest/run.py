@@ -1,6 +1,6 @@
-"""The whole job: plan, check a sample, write the cube tile by tile, check the result.
+"""Ingest files into a cube: plan, check a sample, write the cube tile by tile, check the result.
 
-A tile is worked on with all its times, reading only the part of a file that it needs.
+A tile is processed with all its times, and only the needed part of each file is read.
 """
 
 from __future__ import annotations
@@ -8,11 +8,9 @@ from __future__ import annotations
 import contextlib
 import warnings
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
-from odc.geo.geobox import GeoBox
 from zarr.errors import ZarrUserWarning
 
 from deepcrop import grid
@@ -22,26 +20,33 @@ from deepcrop.cube import io as cube_io
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, build, grid_of
 from deepcrop.cube.io import create_store, open_cube
 from deepcrop.errors import CubeError, DeepCropError, SpecError
-from deepcrop.ingest.bands import Group
 from deepcrop.ingest.plan import plan
-from deepcrop.ingest.raw_files import Files, expand
+from deepcrop.ingest.raw_files import SourceFiles, expand
 from deepcrop.ingest.spec import load_spec
 from deepcrop.storage.progress import progress_bar
 from deepcrop.storage.staging import Staging, check_target, staging
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
+
+    from deepcrop.ingest.bands import Group
+
 TILE = contract.CHUNK
-"""Side of a tile of work, pixels: a chunk, so that no chunk is written twice."""
+"""Side of a tile of work, pixels: one chunk, so that no chunk is written twice."""
 
 
 def ingest(spec_path: Path, out: Path, overwrite: bool = False) -> None:
     """Make an observation cube from the files that a specification describes.
 
-    Started again after an interruption, it goes on where it stopped.
+    Started again after an interruption, it continues where it stopped.
 
     Parameters
     ----------
     spec_path : Path
-        The specification, a YAML file as ``docs/ingest.md`` describes.
+        The specification, a YAML file; ``docs/ingest.md`` describes it.
     out : Path
         Zarr store to make.
     overwrite : bool
@@ -52,7 +57,7 @@ def ingest(spec_path: Path, out: Path, overwrite: bool = False) -> None:
     SpecError
         If the specification or a file it names cannot be used.
     CubeError
-        If what it yields is no valid cube, for example because a scale is missing.
+        If the result is not a valid cube, for example because a scale is missing.
     DeepCropError
         If ``out`` exists and may not be replaced.
     """
@@ -62,13 +67,13 @@ def ingest(spec_path: Path, out: Path, overwrite: bool = False) -> None:
     try:
         spec = load_spec(spec_path)
         folder = spec_path.parent / expand("folder", spec.folder)
-        with contextlib.closing(Files(folder)) as files:
+        with contextlib.closing(SourceFiles(folder)) as files:
             box, groups = plan(spec, files)
             attrs = {"title": spec.name, "software": f"deepcrop {__version__}"}
             sample = _sample(groups, box, attrs, spec_path)
             settings = {
                 "content": "ingested cube",
-                # As text: a NaN in it would not equal itself when the journal is read again.
+                # As text: a NaN would not equal itself when the journal is read again.
                 "specification": spec.model_dump_json(),
                 "files": files.signature(),
                 "tile": TILE,
@@ -83,7 +88,7 @@ def ingest(spec_path: Path, out: Path, overwrite: bool = False) -> None:
 def _sample(
     groups: list[Group], box: GeoBox, attrs: dict[str, str], spec_path: Path
 ) -> xr.DataTree:
-    """Cube of the middle of the grid, checked: wrong units show before the work begins."""
+    """Make and check a cube of the middle of the grid, so that wrong units are found early."""
     rows, cols = (slice(max(n // 2 - 16, 0), min(n // 2 + 16, n)) for n in box.shape)
     tile = grid.crop(box, (rows, cols))
     parts = {}
@@ -106,11 +111,13 @@ def _sample(
 
 
 def _check_power(group: Group, tile: GeoBox) -> None:
-    """Tell decibels that are called power, which the cube would only show as no data."""
+    """Reject decibels that are specified as power, which would become no data in the cube."""
     for name, band in group.bands.items():
         if band.kind != "power":
             continue
-        power = replace(band, kind="reflectance").read(group.times, tile)  # not made decibels
+        power = replace(band, kind="reflectance").read(
+            group.times, tile
+        )  # without conversion to decibels
         power = power[np.isfinite(power)]
         if power.size and np.median(power) <= 0:
             raise SpecError(
@@ -122,7 +129,7 @@ def _check_power(group: Group, tile: GeoBox) -> None:
 
 def _write(stage: Staging, groups: list[Group], box: GeoBox, sample: xr.DataTree) -> None:
     if "layout" not in stage.done:
-        _lay_out(stage.path, groups, box, sample)
+        _create_layout(stage.path, groups, box, sample)
         stage.finish("layout")
     work = [(group, tile) for group in groups for tile in grid.tiles(box.shape.yx, TILE)]
     with progress_bar() as bar:
@@ -136,8 +143,8 @@ def _write(stage: Staging, groups: list[Group], box: GeoBox, sample: xr.DataTree
             stage.finish(item)
 
 
-def _lay_out(path: Path, groups: list[Group], box: GeoBox, sample: xr.DataTree) -> None:
-    """Make the empty store, with the attributes of the sample and the size of the grid."""
+def _create_layout(path: Path, groups: list[Group], box: GeoBox, sample: xr.DataTree) -> None:
+    """Create the empty store, with the attributes of the sample and the size of the grid."""
     create_store(path, sample.attrs)
     for group in groups:
         data = group.coords(box)
@@ -149,7 +156,7 @@ def _lay_out(path: Path, groups: list[Group], box: GeoBox, sample: xr.DataTree) 
 
 
 def _check_result(path: Path) -> None:
-    """Check the finished store, and that every required band holds something."""
+    """Check the finished store, and that every required band holds data."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ZarrUserWarning)  # the journal is still in the store
         cube = open_cube(path)

@@ -1,6 +1,6 @@
-"""The specification of `deepcrop ingest`: a YAML file, checked by pydantic.
+"""Read and check the specification of `deepcrop ingest`, a YAML file.
 
-Every mistake is a :class:`~deepcrop.errors.SpecError` that starts with the path of the key, for
+Every mistake is a :class:`~deepcrop.errors.SpecError` that begins with the path of the key, for
 example ``optical.bands.red``. ``docs/ingest.md`` describes the keys for users.
 """
 
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import yaml
@@ -28,8 +27,11 @@ from pyproj.exceptions import CRSError
 
 from deepcrop.errors import SpecError
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 ALL_BANDS = "*"
-"""Key of ``files`` that stands for every band: what one glob for all of them becomes."""
+"""Key of ``files`` that stands for every band, if one glob is given for all of them."""
 
 
 def load_spec(path: Path) -> Spec:
@@ -38,7 +40,7 @@ def load_spec(path: Path) -> Spec:
     Raises
     ------
     SpecError
-        Naming each key that is wrong, without the name of the file.
+        With each key that is wrong; the caller adds the name of the file.
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -49,7 +51,7 @@ def load_spec(path: Path) -> Spec:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SpecError(f"is not valid YAML: {error}") from error
     if not isinstance(data, dict):
-        raise SpecError("is empty or no mapping; expected keys such as 'name' and 'optical'.")
+        raise SpecError("is empty or not a mapping; expected keys such as 'name' and 'optical'.")
     try:
         return Spec.model_validate(data)
     except ValidationError as error:
@@ -59,8 +61,8 @@ def load_spec(path: Path) -> Spec:
 
 
 def _mistake(key: str, text: str) -> PydanticCustomError:
-    """Report a mistake at ``key`` of the section that is being checked."""
-    # pydantic fills in braces of the template, so the text itself is passed as a value.
+    """Make the error of a mistake at ``key`` of the section that is being checked."""
+    # pydantic fills braces in the template, so the text itself is passed as a value.
     return PydanticCustomError("spec", "{text}", {"text": text, "key": key})
 
 
@@ -82,7 +84,7 @@ def _known_crs(text: str) -> str:
         CRS.from_user_input(text)
     except CRSError:
         raise _mistake(
-            "", f"{text!r} is no reference system; write an EPSG code, for example EPSG:32631"
+            "", f"{text!r} is not a reference system; write an EPSG code, for example EPSG:32631"
         ) from None
     return text
 
@@ -91,7 +93,7 @@ def _known_pattern(text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        raise _mistake("", f"{text!r} is no regular expression: {error}") from None
+        raise _mistake("", f"{text!r} is not a regular expression: {error}") from None
     return text
 
 
@@ -102,15 +104,15 @@ Globs = Annotated[
 
 
 class _Section(BaseModel):
-    """A mapping of the file whose keys are all known."""
+    """A mapping in the specification; unknown keys are rejected."""
 
-    # Numbers become text where a name is expected: `red: 3` is band 3 of a GeoTIFF.
+    # Numbers become text if a name is expected: `red: 3` is band 3 of a GeoTIFF.
     model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True)
 
     @model_validator(mode="before")
     @classmethod
     def _only_known_keys(cls, data: Any) -> Any:
-        """Say which keys there are, which pydantic's `extra="forbid"` does not."""
+        """Reject unknown keys and list the known ones, which `extra="forbid"` does not."""
         if isinstance(data, dict):
             for key in data:
                 if key not in cls.model_fields:
@@ -120,25 +122,25 @@ class _Section(BaseModel):
 
 
 class Time(_Section):
-    """Where the dates are: a time coordinate, or the file names."""
+    """Location of the dates: a time coordinate, or the file names."""
 
     coordinate: str | None = None
     pattern: Annotated[str, AfterValidator(_known_pattern)] | None = None
     format: str | None = None
 
     @model_validator(mode="after")
-    def _one_way(self) -> Time:
+    def _coordinate_or_pattern(self) -> Time:
         given = tuple(v is not None for v in (self.coordinate, self.pattern, self.format))
         if given not in ((True, False, False), (False, True, True)):
             raise _mistake(
                 "",
-                "give either the name of a time coordinate, or 'pattern' and 'format' that pick "
-                "the date out of the file name",
+                "give either the name of a time coordinate, or 'pattern' and 'format' that find "
+                "the date in the file name",
             )
         return self
 
-    def of_name(self, path: Path, section: str) -> np.datetime64:
-        """Date in a file's name.
+    def from_file_name(self, path: Path, section: str) -> np.datetime64:
+        """Read the date in a file name.
 
         Raises
         ------
@@ -149,14 +151,14 @@ class Time(_Section):
         if found is None:
             raise SpecError(
                 f"{section}.time.pattern: {self.pattern!r} finds nothing in the file name "
-                f"'{path.name}'; mend the pattern, or narrow the glob of 'files'."
+                f"'{path.name}'; correct the pattern, or narrow the glob of 'files'."
             )
         text = found.group(1 if found.re.groups else 0)
         try:
             moment = datetime.strptime(text or "", self.format or "")
         except ValueError:
             raise SpecError(
-                f"{section}.time.format: {text!r} (from '{path.name}') is no date of the form "
+                f"{section}.time.format: {text!r} (from '{path.name}') is not a date of the form "
                 f"{self.format!r}; the codes are those of Python's strptime, as %Y%m%d."
             ) from None
         if moment.tzinfo is not None:
@@ -184,7 +186,7 @@ class Mask(_Section):
 
 
 class OpticalMask(Mask):
-    """A mask that the cube can keep as its scene classification."""
+    """A mask that the cube can store as its scene classification."""
 
     store_as: Literal["scl"] | None = None
 
@@ -207,19 +209,19 @@ class SarBands(_Section):
 
 
 class _Series(_Section):
-    """What optical and radar time series have in common."""
+    """Keys that optical and radar time series have in common."""
 
     source: str
     files: Globs
     scale: float = Field(1.0, allow_inf_nan=False)
     offset: float = Field(0.0, allow_inf_nan=False)
-    nodata: float | None  # no default: a forgotten 0 would become dark ground
+    nodata: float | None  # required, since a no-data value of 0 would become dark ground
     time: TimeKey
     crs: Crs | None = None
     bands: _Section
 
     def names(self) -> dict[str, str]:
-        """Band of the cube -> variable in the files."""
+        """Map each band of the cube to its variable in the files."""
         return self.bands.model_dump(exclude_none=True)
 
     @model_validator(mode="after")
@@ -274,14 +276,14 @@ class Landcover(_Section):
 
 
 class Grid(_Section):
-    """The grid to make; what is not given follows the first source."""
+    """The grid of the cube; what is not given is taken from the first source."""
 
     crs: Crs | None = None
     bounds: tuple[float, float, float, float] | None = None
 
 
 class Period(_Section):
-    """First and last day to take, both included."""
+    """First and last day to include."""
 
     start: date | None = None
     end: date | None = None
@@ -305,7 +307,7 @@ class Spec(_Section):
     landcover: Landcover | None = None
 
     @model_validator(mode="after")
-    def _measured(self) -> Spec:
+    def _has_series(self) -> Spec:
         if self.optical is None and self.sar is None:
             raise _mistake("", "there is neither 'optical' nor 'sar'; give at least one")
         return self

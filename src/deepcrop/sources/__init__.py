@@ -1,4 +1,4 @@
-"""Sources: cameras, satellite archives and crop maps, in the units of the observation cube."""
+"""Satellite archives, field cameras and crop maps, read in the units of the observation cube."""
 
 from __future__ import annotations
 
@@ -21,35 +21,36 @@ def open_archive(
     max_cloud: float = 90.0,
     keep: tuple[int, ...] | None = None,
 ) -> Archive:
-    """Make the archive of this name.
+    """Open the archive of this name.
 
     Parameters
     ----------
     name : str
         One of `ARCHIVES`.
     orbits : str or int
-        Relative orbits of the radar: ``"best"`` (the best covered), ``"all"`` or a number.
+        Relative orbits of the radar: ``"best"`` (covers most of the area), ``"all"`` or a number.
     max_cloud : float
-        Most cloud cover of an optical product, percent.
+        Maximum cloud cover of an optical product, percent.
     keep : tuple of int, optional
-        Scene classes of Sentinel-2 to keep; by default the archive's usual mask.
+        Scene classes of Sentinel-2 to keep; by default the archive's own mask.
 
     Raises
     ------
     ArchiveError
         If there is no such archive, or it cannot be used.
     """
+    # Imported here: the command line imports this package for `--help`, which must not load numpy.
     from deepcrop.sources import earthengine
     from deepcrop.sources.archive import ArchiveError
     from deepcrop.sources.stac import archive as stac_archive
 
-    makers: dict[str, Callable[..., Archive]] = {
+    archives: dict[str, Callable[..., Archive]] = {
         "pc": stac_archive.planetary_computer,
         "earth-search": stac_archive.earth_search,
         "earth-search-v0": stac_archive.earth_search_legacy,
         "ee": earthengine.EarthEngine,
     }
-    if name not in makers:
+    if name not in archives:
         raise ArchiveError(f"Archive {name!r} is unknown; expected one of {', '.join(ARCHIVES)}.")
     mask = {} if keep is None else {"keep": keep}
-    return makers[name](orbits=orbits, max_cloud=max_cloud, **mask)
+    return archives[name](orbits=orbits, max_cloud=max_cloud, **mask)

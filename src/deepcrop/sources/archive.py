@@ -1,38 +1,37 @@
-"""What every archive of satellite images offers: the scenes over an area, and their pixels.
+"""The interface of a satellite archive: list the scenes over an area, and read their pixels.
 
 An archive is read in two steps. `Archive.search` lists the scenes of a sensor over a grid, one for
-each pass: all products of one solar day and one relative orbit. `Archive.read` brings the pixels of
-a scene onto a grid, in the units of the observation cube, so that whoever asks need not know where
-they came from. A scene can be written as JSON and read from another process later; it never holds
-a signed address or a credential.
+each pass: all products of one solar day and one relative orbit. `Archive.read` reads the pixels of
+a scene onto a grid, in the units of the observation cube, the same for every archive. A scene can
+be written as JSON and read by another process later; it never holds a signed URL or a credential.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
 from deepcrop.errors import DeepCropError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
 SENSORS = ("optical", "sar")
 """Groups of the observation cube that an archive can fill."""
 
-CLEAR_CLASSES = (4, 5, 6, 7)
-"""Scene classes of Sentinel-2 that are kept: vegetation, bare, water, unclassified."""
-
 
 class ArchiveError(DeepCropError):
-    """The archive as a whole does not serve: no answer, no credentials, a wrong address."""
+    """The archive as a whole does not serve: no answer, no credentials, or a wrong address."""
 
 
 class SceneError(DeepCropError):
-    """One scene cannot be had, however often one asks; the others may be fine."""
+    """One scene cannot be read, and trying again will not help; other scenes may be fine."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +43,18 @@ class Scene:
     sensor : str
         One of `SENSORS`.
     time : datetime64[ns]
-        Start of the earliest of its products, UTC.
+        Start of the earliest product, UTC.
     products : tuple of str
-        Names of the products, as the archive calls them.
+        Names of the products in the archive.
     relative_orbit : int or None
-        None where the archive does not say.
+        None if the archive does not state it.
     cloud_cover : float or None
-        Percent, mean of the products as the archive states it; None for radar or if not stated.
+        Percent, mean over the products; None for radar, or if the archive does not state it.
     notes : dict of str to str
-        What was decided for this scene and why, for the attributes of the cube, for example
+        How the scene was processed and why, for the attributes of the cube, for example
         ``{"processing_baseline": "05.10", "offset": "-1000 applied"}``.
     source : dict
-        What the archive needs to read it; JSON, without signatures or credentials.
+        What the archive needs to read the scene; JSON, without signatures or credentials.
     """
 
     sensor: str
@@ -68,7 +67,7 @@ class Scene:
 
     @property
     def name(self) -> str:
-        """Sensor, time and orbit: unique within a search, for example ``sar 2018-05-02T17:24``."""
+        """Sensor, time and orbit, unique within a search: ``sar 2018-05-02T17:24:05 orbit 22``."""
         orbit = "" if self.relative_orbit is None else f" orbit {self.relative_orbit}"
         return f"{self.sensor} {self.time.astype('datetime64[s]')}{orbit}"
 
@@ -93,7 +92,7 @@ class Scene:
 
 
 class Archive(Protocol):
-    """What `deepcrop.fetch.run` asks of an archive; several threads may call `read` at once."""
+    """What `deepcrop.fetch.run` needs of an archive; several threads may call `read` at once."""
 
     @property
     def name(self) -> str:
@@ -101,9 +100,9 @@ class Archive(Protocol):
         ...
 
     def search(self, box: GeoBox, start: date, end: date, sensor: str) -> list[Scene]:
-        """Scenes that touch ``box`` from ``start`` to ``end`` (both included), in order of time.
+        """List scenes that touch ``box`` from ``start`` to ``end`` (both included), in time order.
 
-        An empty list where the archive has the sensor but no scene.
+        The list is empty if the archive has the sensor but no scene.
 
         Raises
         ------
@@ -112,11 +111,11 @@ class Archive(Protocol):
         """
         ...
 
-    def read(self, scene: Scene, box: GeoBox) -> dict[str, NDArray]:
-        """Pixels of a scene on ``box``, every array (rows, cols).
+    def read(self, scene: Scene, box: GeoBox) -> dict[str, NDArray[Any]]:
+        """Read the pixels of a scene on ``box``; every array is (rows, cols).
 
         Optical: ``blue, green, red, nir`` float32 reflectance, offset applied once, NaN where there
-        is no data or the pixel is masked, and ``scl`` uint8 where the archive has it (0 = no data).
+        is no data or the pixel is masked, and ``scl`` uint8 if the archive has it (0 = no data).
         Radar: ``vv, vh`` float32 sigma0 in dB, NaN where there is no data.
 
         Raises
@@ -129,13 +128,13 @@ class Archive(Protocol):
         ...
 
     def size(self, scene: Scene, box: GeoBox) -> int:
-        """Bytes that `read` will about move."""
+        """Estimate the bytes that `read` transfers."""
         ...
 
     def attrs(self, sensor: str, scenes: Sequence[Scene]) -> dict[str, Any]:
-        """Attributes of a group of the cube: ``source``, ``collection``, ``processing_baseline``.
+        """Make the attributes of a group: ``source``, ``collection``, ``processing_baseline``.
 
-        For optical groups also ``offset`` and ``mask``, for radar ``radiometry``, as
-        `deepcrop.cube.contract` asks for them.
+        Optical groups also have ``offset`` and ``mask``, radar groups ``radiometry``, as
+        `deepcrop.cube.contract` requires.
         """
         ...

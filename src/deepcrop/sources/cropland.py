@@ -1,9 +1,9 @@
-"""Crop types: the USDA Cropland Data Layer (CDL), or any crop raster, on the grid of a cube.
+"""Read crop types on the grid of a cube: the USDA Cropland Data Layer (CDL), or any crop raster.
 
-The CDL names the crop of every 30 m pixel of the conterminous United States, year by year, in the
+The CDL gives the crop of every 30 m pixel of the conterminous United States, year by year, in the
 year of harvest. It comes from CropScape, the service of the USDA, or from Planetary Computer.
-Whatever the source, every pixel of the cube takes the class of the source pixel that holds its
-centre: classes are never blended. CDL is in the public domain; whoever uses it cites `CITATION`.
+Every pixel of the cube takes the class of the source pixel that contains its centre: classes are
+never interpolated. The CDL is in the public domain; users must cite `CITATION`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,14 @@ import re
 import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
 import xarray as xr
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from rasterio.enums import ColorInterp
@@ -37,18 +35,23 @@ from deepcrop import grid
 from deepcrop.errors import DeepCropError
 from deepcrop.grid.resampling import place
 from deepcrop.sources.archive import ArchiveError
-from deepcrop.sources.http import Web, shown
+from deepcrop.sources.http import HttpClient, redact_url
 from deepcrop.sources.stac.archive import PLANETARY_COMPUTER
-from deepcrop.sources.stac.cog_reader import Cogs
+from deepcrop.sources.stac.cog_reader import CogReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 CITATION = (
     "USDA National Agricultural Statistics Service Cropland Data Layer. Published crop-specific "
     "data layer. USDA-NASS, Washington, DC, https://nassgeodata.gmu.edu/CropScape/."
 )
-"""What publications that use the CDL must say; they add the year."""
+"""Citation for publications that use the CDL; they add the year."""
 
 CROPSCAPE = "https://nassgeodata.gmu.edu"
-"""Host of CropScape; the environment variable DEEPCROP_CROPSCAPE names another."""
+"""Host of CropScape; the environment variable DEEPCROP_CROPSCAPE sets another."""
 
 FIRST_YEAR = 2008
 """First year in which the CDL covers the whole conterminous United States."""
@@ -59,10 +62,10 @@ Bounds = tuple[float, float, float, float]
 _CDL_CRS = "EPSG:5070"
 _CDL_BOUNDS = (-2356095.0, 276915.0, 2258235.0, 3172605.0)
 _CDL_PIXEL = 30.0
-_RAT_NAME, _RAT_MINMAX = "2", "5"  # what columns of a raster attribute table are for, GDAL's codes
+_RAT_NAME, _RAT_MINMAX = "2", "5"  # GDAL's codes of column usage in attribute tables
 _RAT_NAMES = ("class_name", "class_names", "classname", "name", "label")
-_WIDEST = 4000  # pixels of one WCS answer; MapServer, as it is set up there, gives 4096
-_BLOCK = 1024  # pixels of the cube that are read at once
+_WCS_MAX_PIXELS = 4000  # side of one WCS answer; CropScape's MapServer is limited to 4096
+_BLOCK = 1024  # side of the blocks of the cube that are resampled at once, pixels
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class CropClass:
     name : str
         As the publisher spells it, for example ``Dbl Crop WinWht/Soybeans``.
     colour : str
-        ``#RRGGBB``, or empty where none is known.
+        ``#RRGGBB``, or empty if unknown.
     """
 
     name: str
@@ -87,7 +90,7 @@ def read_cdl(
     source: str = "cropscape",
     *,
     address: str | None = None,
-    web: Web | None = None,
+    client: HttpClient | None = None,
 ) -> xr.Dataset:
     """Read the Cropland Data Layer of a year as the ``landcover`` group of a cube.
 
@@ -98,42 +101,43 @@ def read_cdl(
     year : int
         Year of harvest, 2008 or later.
     source : str
-        ``"cropscape"``: the file service (``GetCDLFile``), or where that fails the coverage service
-        (WCS) of CropScape; ``"pc"``: collection ``usda-cdl`` of Planetary Computer, to 2021.
+        ``"cropscape"``: the file service of CropScape (``GetCDLFile``), or if it fails its coverage
+        service (WCS); ``"pc"``: collection ``usda-cdl`` of Planetary Computer, up to 2021.
     address : str, optional
         Address of the service instead of the usual one.
-    web : Web, optional
-        HTTP client; by default one of its own.
+    client : HttpClient, optional
+        HTTP client; by default a new one.
 
     Returns
     -------
     Dataset
         ``crop_type`` (y, x), uint16, 0 = unknown (background), with CF ``flag_values`` and
-        ``flag_meanings`` of the classes that occur, and their ``flag_colors``. The attributes say
-        the ``source``, the ``access`` that served, the ``year`` and the ``citation``.
+        ``flag_meanings`` of the classes that occur, and their ``flag_colors``. The attributes are
+        ``source``, ``access`` (the service that answered), ``year`` and ``citation``.
 
     Raises
     ------
     DeepCropError
         If there is no CDL of this year or for this area, or ``source`` is unknown.
     ArchiveError, SceneError
-        If the service does not serve, or serves a damaged file.
+        If the service does not answer, or sends a damaged file.
     """
     if source not in ("cropscape", "pc"):
-        raise DeepCropError(f"No source of CDL {source!r}; expected 'cropscape' or 'pc'.")
+        raise DeepCropError(f"Source of CDL {source!r} is unknown; expected 'cropscape' or 'pc'.")
     _check_year(year)
     bounds = _cdl_bounds(box)
-    own = Web(interval=1.0, timeout=300.0, tries=3) if web is None else nullcontext(web)
-    with own as client:
-        if source == "cropscape":
-            host = address or os.environ.get("DEEPCROP_CROPSCAPE") or CROPSCAPE
-            codes, access = _from_cropscape(client, host.rstrip("/"), year, bounds, box)
-        else:
-            stac = address or os.environ.get("DEEPCROP_PC") or PLANETARY_COMPUTER
-            codes, access = _from_planetary_computer(client, stac.rstrip("/"), year, box)
+    if client is None:
+        with HttpClient(interval=1.0, timeout=300.0, tries=3) as client:
+            return read_cdl(box, year, source, address=address, client=client)
+    if source == "cropscape":
+        host = address or os.environ.get("DEEPCROP_CROPSCAPE") or CROPSCAPE
+        codes, access = _from_cropscape(client, host.rstrip("/"), year, bounds, box)
+    else:
+        stac = address or os.environ.get("DEEPCROP_PC") or PLANETARY_COMPUTER
+        codes, access = _from_planetary_computer(client, stac.rstrip("/"), year, box)
     if not codes.any():
         raise DeepCropError(
-            f"CDL {year} knows no crop type in this area ({_describe(box)}): it ends at the "
+            f"CDL {year} has no crop type in this area ({_describe(box)}): it ends at the "
             "borders and coasts of the conterminous United States. Take a crop raster of your own."
         )
     attrs = {
@@ -153,14 +157,14 @@ def read_raster(
     Parameters
     ----------
     path : Path
-        Raster of one band of whole numbers, in any format of GDAL; 0 and its no-data value mean
-        unknown. It may reach beyond the grid or cover it in part.
+        Raster with one band of integers, in any format of GDAL; 0 and its no-data value mean
+        unknown. It may extend beyond the grid or cover a part of it.
     box : GeoBox
         Grid of the cube.
     classes : Path or mapping, optional
         Names of the codes: a table for `read_classes`, or `cdl_classes()`. By default the table
         beside the raster (``crops.csv`` beside ``crops.tif``), else its raster attribute table
-        (``crops.tif.aux.xml``), else codes get names such as ``class_24``.
+        (``crops.tif.aux.xml``), else the codes get names such as ``class_24``.
 
     Returns
     -------
@@ -171,23 +175,23 @@ def read_raster(
     ------
     DeepCropError
         If the raster cannot be read, has no reference system, more than one band or other values
-        than whole numbers from 0 to 65535, or does not meet the grid; if the table cannot be read,
-        or lacks a code that occurs.
+        than integers from 0 to 65535, or does not overlap the grid; if the table cannot be read, or
+        lacks a code that occurs.
     """
     path = Path(path)
     codes = np.zeros(box.shape, np.uint16)
     try:
         with _open(path) as raster:
             _check_raster(raster, str(path))
-            table, told_by = _table_of(raster, path, classes)
-            _fill(codes, raster, box)
+            table, table_source = _find_classes(raster, path, classes)
+            _resample_into(codes, raster, box)
     except RasterioIOError as error:
         raise DeepCropError(f"{path} cannot be read as a crop raster: {error}.") from None
     unnamed = np.setdiff1d(codes, [0, *table])
     if table and unnamed.size:
         raise DeepCropError(
-            f"{told_by} has no name for the codes {', '.join(map(str, unnamed))} of {path}; add a "
-            f"line for each, as '{unnamed[0]},name'."
+            f"{table_source} has no name for the codes {', '.join(map(str, unnamed))} of {path}; "
+            f"add a line for each, as '{unnamed[0]},name'."
         )
     if not codes.any():
         raise DeepCropError(
@@ -198,7 +202,7 @@ def read_raster(
 
 
 def cdl_classes() -> dict[int, CropClass]:
-    """Classes of the CDL, code 0 to 254, with the names and colours of the USDA.
+    """Read the classes of the CDL, codes 0 to 254, with the names and colours of the USDA.
 
     Codes 63 to 65 and 81 to 88 occur only before 2008.
     """
@@ -206,7 +210,7 @@ def cdl_classes() -> dict[int, CropClass]:
 
 
 def read_classes(path: Path) -> dict[int, CropClass]:
-    """Read a table of classes: CSV with columns ``code`` and ``name``, and maybe ``colour``.
+    """Read a table of classes: a CSV with columns ``code``, ``name`` and optionally ``colour``.
 
     Raises
     ------
@@ -221,7 +225,7 @@ def read_classes(path: Path) -> dict[int, CropClass]:
     rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
     if not {"code", "name"} <= set(rows.fieldnames or ()):
         raise DeepCropError(
-            f"{path}, line 1: expected the heading 'code,name' (and 'colour', if you like)."
+            f"{path}, line 1: expected the heading 'code,name' (and optionally 'colour')."
         )
     for row in rows:
         code, name, colour = (row.get(key) or "" for key in ("code", "name", "colour"))
@@ -239,7 +243,7 @@ def read_classes(path: Path) -> dict[int, CropClass]:
     return classes
 
 
-# What is asked for -------------------------------------------------------------------------------
+# Year and area -----------------------------------------------------------------------------------
 
 
 def _check_year(year: int) -> None:
@@ -255,7 +259,7 @@ def _check_year(year: int) -> None:
 
 
 def _cdl_bounds(box: GeoBox) -> Bounds:
-    """Bounds of a grid in the CDL's system, on edges of its pixels, with one to spare."""
+    """Bounds of a grid in the CDL's system, on pixel edges, with a margin of one pixel."""
     to_cdl = Transformer.from_crs(str(box.crs), _CDL_CRS, always_xy=True)
     bounds = to_cdl.transform_bounds(*box.boundingbox.bbox)
     left, bottom, right, top = bounds
@@ -270,8 +274,10 @@ def _cdl_bounds(box: GeoBox) -> Bounds:
             "all that the CDL covers. Take a crop raster of your own."
         )
 
-    def snapped(value: float, rounding: Any, spare: int, origin: float) -> float:
-        return origin + _CDL_PIXEL * (rounding((value - origin) / _CDL_PIXEL) + spare)
+    def snapped(
+        value: float, rounding: Callable[[float], int], margin: int, origin: float
+    ) -> float:
+        return origin + _CDL_PIXEL * (rounding((value - origin) / _CDL_PIXEL) + margin)
 
     x0, y0 = _CDL_BOUNDS[:2]
     return (
@@ -283,7 +289,7 @@ def _cdl_bounds(box: GeoBox) -> Bounds:
 
 
 def _degrees(box: GeoBox) -> Bounds:
-    """West, south, east and north of a grid."""
+    """West, south, east and north of a grid, degrees."""
     to_degrees = Transformer.from_crs(str(box.crs), "EPSG:4326", always_xy=True)
     return to_degrees.transform_bounds(*box.boundingbox.bbox)
 
@@ -296,15 +302,15 @@ def _describe(box: GeoBox) -> str:
 
 
 def _from_cropscape(
-    web: Web, host: str, year: int, bounds: Bounds, box: GeoBox
+    client: HttpClient, host: str, year: int, bounds: Bounds, box: GeoBox
 ) -> tuple[NDArray[np.uint16], str]:
-    """Codes on the grid, and which service gave them."""
+    """Read the codes on the grid, and name the service that answered."""
     try:
-        tiffs = [_cdl_file(web, host, year, bounds)]
+        tiffs = [_cdl_file(client, host, year, bounds)]
         access = "CropScape GetCDLFile"
     except ArchiveError as failure:
         try:
-            tiffs = [_cdl_coverage(web, host, year, part) for part in _parts(bounds)]
+            tiffs = [_cdl_coverage(client, host, year, part) for part in _parts(bounds)]
         except ArchiveError as error:
             raise ArchiveError(
                 f"CropScape gives no CDL of {year}. Its file service: {failure} Its coverage "
@@ -314,25 +320,27 @@ def _from_cropscape(
     codes = np.zeros(box.shape, np.uint16)
     for tiff in tiffs:
         with MemoryFile(tiff) as file, _open(file) as raster:
-            _fill(codes, raster, box)
+            _resample_into(codes, raster, box)
     return codes, access
 
 
-def _cdl_file(web: Web, host: str, year: int, bounds: Bounds) -> bytes:
-    """Have a GeoTIFF cut out, and fetch it from the address that the answer names."""
+def _cdl_file(client: HttpClient, host: str, year: int, bounds: Bounds) -> bytes:
+    """Request a GeoTIFF of the area, and fetch it from the URL in the answer."""
     service = f"{host}/axis2/services/CDLService/GetCDLFile"
-    answer = web.text(service, year=year, bbox=_joined(bounds))
+    answer = client.text(service, year=year, bbox=_joined(bounds))
     found = re.search(r"<returnURL>\s*(https?://[^<\s]+)\s*</returnURL>", answer)
     if not found:
-        raise ArchiveError(f"{service} answers '{_message(answer)}' instead of a file's address.")
+        raise ArchiveError(
+            f"{service} answers '{_plain_text(answer)}' instead of a file's address."
+        )
     url = html.unescape(found[1])
-    return _checked_tiff(web.bytes(url), shown(url), bounds)
+    return _checked_tiff(client.bytes(url), redact_url(url), bounds)
 
 
-def _cdl_coverage(web: Web, host: str, year: int, bounds: Bounds) -> bytes:
-    # On edges of 30 m pixels, so that the service, which holds 10 m, gives the CDL's own values.
+def _cdl_coverage(client: HttpClient, host: str, year: int, bounds: Bounds) -> bytes:
+    # The service holds 10 m pixels: bounds on edges of 30 m pixels yield the CDL's own values.
     service = f"{host}/CropScapeService/wms_cdlall.cgi"
-    answer = web.bytes(
+    answer = client.bytes(
         service,
         service="WCS",
         version="1.0.0",
@@ -348,9 +356,9 @@ def _cdl_coverage(web: Web, host: str, year: int, bounds: Bounds) -> bytes:
 
 
 def _parts(bounds: Bounds) -> Iterator[Bounds]:
-    """Cut bounds into parts that the coverage service gives in one answer."""
+    """Divide bounds into parts that fit into one answer of the coverage service."""
     left, bottom, right, top = bounds
-    step = _WIDEST * _CDL_PIXEL
+    step = _WCS_MAX_PIXELS * _CDL_PIXEL
     for y in np.arange(bottom, top, step):
         for x in np.arange(left, right, step):
             yield x, y, min(x + step, right), min(y + step, top)
@@ -361,10 +369,10 @@ def _joined(bounds: Bounds) -> str:
 
 
 def _checked_tiff(content: bytes, where: str, bounds: Bounds) -> bytes:
-    """Tell the GeoTIFF asked for from a part of it, and from an error sent with status 200."""
+    """Check that an answer is the requested GeoTIFF, not a part of it or an error message."""
     if content[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         text = content[:4000].decode("utf-8", "replace")
-        raise ArchiveError(f"{where} answers '{_message(text)}' instead of a GeoTIFF.")
+        raise ArchiveError(f"{where} answers '{_plain_text(text)}' instead of a GeoTIFF.")
     try:
         with MemoryFile(content) as file, _open(file) as raster:
             raster.read(1)
@@ -373,19 +381,19 @@ def _checked_tiff(content: bytes, where: str, bounds: Bounds) -> bytes:
         raise ArchiveError(
             f"{where} gives a damaged GeoTIFF ({len(content)} bytes). Try again later."
         ) from None
-    # The spare pixel may lack. What lies beyond the CDL may, too.
+    # The margin of one pixel may be missing, and so may anything outside the CDL.
     least = np.maximum(bounds[:2], _CDL_BOUNDS[:2]) + _CDL_PIXEL
     most = np.minimum(bounds[2:], _CDL_BOUNDS[2:]) - _CDL_PIXEL
     if not placed or (found[:2] > least).any() or (found[2:] < most).any():
         raise ArchiveError(
-            f"{where} gives a GeoTIFF of {'other bounds than' if placed else 'no place instead of'}"
-            f" {_joined(bounds)}. Try again later."
+            f"{where} gives a GeoTIFF {'of other bounds' if placed else 'without a position'}; "
+            f"expected {_joined(bounds)}. Try again later."
         )
     return content
 
 
-def _message(answer: str) -> str:
-    """Say in a line what an XML or HTML answer says."""
+def _plain_text(answer: str) -> str:
+    """Extract the text of an XML or HTML answer, in one line."""
     text = re.sub(r"<(style|script|title)\b.*?</\1>|<[^>]*>", " ", answer, flags=re.S | re.I)
     return " ".join(html.unescape(text).split())[:300] or answer[:100]
 
@@ -394,43 +402,43 @@ def _message(answer: str) -> str:
 
 
 def _from_planetary_computer(
-    web: Web, stac: str, year: int, box: GeoBox
+    client: HttpClient, stac: str, year: int, box: GeoBox
 ) -> tuple[NDArray[np.uint16], str]:
-    """Codes on the grid, and the items they are from."""
-    items = [item for item in _search(web, stac, year, box) if _is_cropland(item, year)]
+    """Read the codes on the grid, and name the items they come from."""
+    items = [item for item in _search(client, stac, year, box) if _is_cropland(item, year)]
     if not items:
         raise DeepCropError(
             f"Planetary Computer has no CDL of {year} in this area ({_describe(box)}). It ends "
             "with 2021; CropScape (source 'cropscape') has later years."
         )
     codes = np.zeros(box.shape, np.uint16)
-    cogs = Cogs(signed=True, tries=web.tries, pause=web.pause)
+    cogs = CogReader(signed=True, tries=client.tries, pause=client.pause)
     for item in items:
         href = item["assets"]["cropland"]["href"]
         cogs.read(href, item["id"], lambda path: _fill_from_cog(codes, path, box))
     return codes, f"Planetary Computer usda-cdl: {', '.join(item['id'] for item in items)}"
 
 
-def _search(web: Web, stac: str, year: int, box: GeoBox) -> Iterator[dict[str, Any]]:
-    """Items of the collection that meet the grid, page by page."""
+def _search(client: HttpClient, stac: str, year: int, box: GeoBox) -> Iterator[dict[str, Any]]:
+    """Search the items of the collection that touch the grid, page by page."""
     bbox = ",".join(f"{edge:.6f}" for edge in _degrees(box))
     url = (
         f"{stac}/search?collections=usda-cdl&bbox={bbox}&datetime={year}-07-01T00:00:00Z&limit=100"
     )
     while url:
-        page = web.json(url)
+        page = client.json(url)
         try:
             yield from page["features"]
             links = {link["rel"]: link["href"] for link in page.get("links", [])}
         except (KeyError, TypeError, AttributeError):
             raise ArchiveError(
-                f"{shown(url)} does not answer as a STAC API; check the address."
+                f"{redact_url(url)} does not answer as a STAC API; check the address."
             ) from None
         url = links.get("next", "")
 
 
 def _is_cropland(item: dict[str, Any], year: int) -> bool:
-    """Whether an item is the layer of a year: others tell cultivated land, or span the years."""
+    """Whether an item is the crop layer of a year, not of cultivated land or crop frequency."""
     about = item["properties"]
     start = str(about.get("start_datetime"))
     return about.get("usda_cdl:type") == "cropland" and start.startswith(f"{year}-")
@@ -439,8 +447,8 @@ def _is_cropland(item: dict[str, Any], year: int) -> bool:
 def _fill_from_cog(codes: NDArray[np.uint16], path: str, box: GeoBox) -> None:
     with _open(path) as raster:
         if raster.crs is None:
-            raise RasterioIOError("the head of the file came cut short")  # so it is tried again
-        _fill(codes, raster, box)
+            raise RasterioIOError("the header of the file is cut short")  # so that it is read again
+        _resample_into(codes, raster, box)
 
 
 # From raster to group ----------------------------------------------------------------------------
@@ -448,7 +456,9 @@ def _fill_from_cog(codes: NDArray[np.uint16], path: str, box: GeoBox) -> None:
 
 def _open(source: str | Path | MemoryFile) -> DatasetReader:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # each caller looks itself
+        warnings.simplefilter(
+            "ignore", NotGeoreferencedWarning
+        )  # every caller checks the georeference
         return rasterio.open(source)
 
 
@@ -456,15 +466,15 @@ def _check_raster(raster: DatasetReader, where: str) -> None:
     if raster.crs is None or raster.transform.is_identity:
         lacks = "reference system" if raster.crs is None else "geotransform"
         raise DeepCropError(
-            f"{where} has no {lacks}, so it has no place; give it one (gdal_edit.py -a_srs "
+            f"{where} has no {lacks}, so its position is unknown; add it (gdal_edit.py -a_srs "
             "EPSG:…, or -a_ullr)."
         )
     if raster.count != 1:
         raise DeepCropError(f"{where} has {raster.count} bands; expected one band of crop codes.")
 
 
-def _fill(codes: NDArray[np.uint16], raster: DatasetReader, box: GeoBox) -> None:
-    """Write the codes of a raster, by nearest neighbour, where there are none yet."""
+def _resample_into(codes: NDArray[np.uint16], raster: DatasetReader, box: GeoBox) -> None:
+    """Resample the codes of a raster by nearest neighbour into pixels without a code."""
     epsg = raster.crs.to_epsg()
     source = GeoBox(raster.shape, raster.transform, f"EPSG:{epsg}" if epsg else raster.crs.to_wkt())
     for tile in grid.tiles(box.shape.yx, _BLOCK):
@@ -472,14 +482,14 @@ def _fill(codes: NDArray[np.uint16], raster: DatasetReader, box: GeoBox) -> None
         if placement is None:
             continue
         window = Window.from_slices(placement.rows, placement.cols)
-        stored = _whole(raster.read(1, window=window), raster)
+        stored = _crop_codes(raster.read(1, window=window), raster)
         pick = placement.picks[0]
         new = np.where(pick >= 0, stored.reshape(-1)[pick], 0).reshape(tile.shape)
         np.copyto(codes[tile.core], new, where=codes[tile.core] == 0)
 
 
-def _whole(stored: NDArray, raster: DatasetReader) -> NDArray[np.uint16]:
-    """Codes as they are kept; 0 where the raster has no data."""
+def _crop_codes(stored: NDArray[Any], raster: DatasetReader) -> NDArray[np.uint16]:
+    """Convert raster values to codes; 0 where the raster has no data."""
     missing = ~np.isfinite(stored)
     if raster.nodata is not None:
         missing |= stored == raster.nodata
@@ -496,14 +506,14 @@ def _whole(stored: NDArray, raster: DatasetReader) -> NDArray[np.uint16]:
 def _landcover(
     codes: NDArray[np.uint16], classes: Mapping[int, CropClass], box: GeoBox, attrs: dict[str, Any]
 ) -> xr.Dataset:
-    """Group of a cube, with the classes that occur."""
+    """Make the ``landcover`` group, with the classes that occur."""
     found = {
         int(code): classes.get(int(code), CropClass(f"class_{code}")) for code in np.unique(codes)
     }
     found = {0: CropClass("unknown", "#000000")} | {k: v for k, v in found.items() if k != 0}
     described: dict[str, Any] = {
         "flag_values": list(found),
-        "flag_meanings": " ".join(_word(entry.name) for entry in found.values()),
+        "flag_meanings": " ".join(_flag_meaning(entry.name) for entry in found.values()),
     }
     if all(entry.colour for entry in found.values()):
         described["flag_colors"] = " ".join(entry.colour for entry in found.values())
@@ -511,18 +521,18 @@ def _landcover(
     return grid.assign_grid(data, box)
 
 
-def _word(name: str) -> str:
-    """Name without blanks, of the characters that CF allows in a flag's meaning."""
+def _flag_meaning(name: str) -> str:
+    """Reduce a name to the characters that CF allows in a flag's meaning."""
     return re.sub(r"[^\w.+@-]+", "_", name, flags=re.ASCII).strip("_") or "unnamed"
 
 
 # Names of a raster's classes ---------------------------------------------------------------------
 
 
-def _table_of(
+def _find_classes(
     raster: DatasetReader, path: Path, classes: Path | Mapping[int, CropClass] | None
 ) -> tuple[dict[int, CropClass], str]:
-    """Classes of a raster, and where they are told; none where they are told nowhere."""
+    """Find the class names of a raster and the table they come from; empty if there is none."""
     colours = _palette(raster)
     if isinstance(classes, Mapping):
         return dict(classes), "The table of classes"
@@ -547,15 +557,15 @@ def _palette(raster: DatasetReader) -> dict[int, str]:
 
 
 def _attribute_table(path: Path) -> dict[int, CropClass]:
-    """Read GDAL's raster attribute table, as it and most programs write it beside a raster.
+    """Read GDAL's raster attribute table, which most programs write beside a raster.
 
-    Empty where the file has none, or one without names.
+    The result is empty if the file has no table, or a table without names.
     """
     try:
         table = ElementTree.parse(path).find(".//GDALRasterAttributeTable")
     except (OSError, ElementTree.ParseError) as error:
         raise DeepCropError(
-            f"{path} cannot be read as XML ({error}); mend or remove it, or give a table of "
+            f"{path} cannot be read as XML ({error}); repair or remove it, or give a table of "
             "classes as CSV."
         ) from None
     if table is None:

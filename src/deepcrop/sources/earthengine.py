@@ -1,15 +1,15 @@
-"""Google Earth Engine: Sentinel-2 with Cloud Score+, and Sentinel-1, the radar of the paper.
+"""Google Earth Engine: Sentinel-2 with Cloud Score+, and Sentinel-1 as used in the paper.
 
-Images are listed (`ee.data.listImages`) and their pixels read (`ee.data.getPixels`) as they are
-stored; nothing is computed on Google's side. What that means for the numbers:
+Images are listed (`ee.data.listImages`) and their stored pixels read (`ee.data.getPixels`); nothing
+is computed on Google's side. The numbers have these properties:
 
 - ``COPERNICUS/S2_SR_HARMONIZED`` holds reflectance times 10 000 from which Earth Engine has already
   removed the +1000 of processing baseline 04.00 and later, so no offset is applied here.
 - ``COPERNICUS/S1_GRD`` holds sigma0 in dB: thermal noise removed, calibrated, terrain-corrected.
 - The server resamples to the grid by nearest neighbour.
 - Masked or missing pixels come as zeros, as the reference of ``getPixels`` says. In Sentinel-2 that
-  is also the value for no data, and what is left where a reflectance was negative. In Sentinel-1
-  exactly 0 dB does not occur; fills of other kinds (-3.4e38, NaN) are taken for no data too.
+  is also the no-data value, and the stored value of negative reflectances. In Sentinel-1 exactly
+  0 dB does not occur; other fill values (-3.4e38, NaN) count as no data too.
 """
 
 from __future__ import annotations
@@ -19,29 +19,33 @@ import math
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry, polygon, unary_union
 from pyproj import Transformer
 
 from deepcrop import grid
 from deepcrop._version import __version__
+from deepcrop.cube.contract import CLEAR_CLASSES
 from deepcrop.sources.archive import SENSORS, ArchiveError, Scene, SceneError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
 SENTINEL_2 = "COPERNICUS/S2_SR_HARMONIZED"
 CLOUD_SCORE = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
 SENTINEL_1 = "COPERNICUS/S1_GRD"
 
 ADDRESS = "https://earthengine-highvolume.googleapis.com"
-"""Earth Engine's entrance for many small requests by programs; the environment variable
-DEEPCROP_EARTH_ENGINE names another address."""
+"""Earth Engine's endpoint for many small requests by programs; the environment variable
+DEEPCROP_EARTH_ENGINE sets another address."""
 
 T = TypeVar("T")
 
@@ -49,9 +53,9 @@ _OPTICAL = {"B2": "blue", "B3": "green", "B4": "red", "B8": "nir"}
 _RADAR = {"VV": "vv", "VH": "vh"}
 _SCORE = "cs"
 _SCALE = np.float32(1e-4)
-_PIXEL_BYTES = {"optical": 4 * 2 + 1 + 8, "sar": 2 * 8}  # as the server sends them
-_SIDE = 1024  # at most 17 MB a request, where Earth Engine allows 48 MB
-_PATIENCE = 180.0  # seconds of silence
+_PIXEL_BYTES = {"optical": 4 * 2 + 1 + 8, "sar": 2 * 8}  # in the answers of the server
+_SIDE = 1024  # pixels: at most 17 MB per request; Earth Engine allows 48 MB
+_TIMEOUT = 180.0  # seconds without an answer
 _OFFSET = "none applied: HARMONIZED images have the +1000 of baseline 04.00 already removed"
 
 _ACCOUNT = (
@@ -63,27 +67,27 @@ _ACCOUNT = (
 
 @dataclass(frozen=True)
 class EarthEngine:
-    """Google Earth Engine as an archive; connects when it is made.
+    """Google Earth Engine as an archive; connects when it is created.
 
-    The earthengine library keeps one connection in a process: the archive made last is in use.
+    The earthengine library keeps one connection per process: that of the archive created last.
 
     Attributes
     ----------
     project : str, optional
-        Google Cloud project that is registered for Earth Engine; by default that of the
-        environment (``GOOGLE_CLOUD_PROJECT``), else that of the credentials.
+        Google Cloud project that is registered for Earth Engine; by default that in
+        ``GOOGLE_CLOUD_PROJECT``, else that of the credentials.
     orbits : str or int
-        Relative orbits of the radar: ``"best"`` (the best covered), ``"all"``, or a number.
+        Relative orbits of the radar: ``"best"`` (covers most of the area), ``"all"``, or a number.
     max_cloud : float
-        Most cloud cover of an optical product, percent.
+        Maximum cloud cover of an optical product, percent.
     clear : float
-        Least Cloud Score+ (band ``cs``, 0 to 1) of a clear pixel. Google recommends 0.50 to 0.65;
+        Minimum Cloud Score+ (band ``cs``, 0 to 1) of a clear pixel. Google recommends 0.50 to 0.65;
         higher values also remove thin cloud, haze and the edges of shadows.
     keep : tuple of int, optional
         Scene classes of Sentinel-2 to keep, in place of Cloud Score+.
     address : str, optional
-        Of the service, in place of `ADDRESS`. Google's own services get the credentials of
-        ``earthengine authenticate``, else the application default; a service elsewhere gets none.
+        Address of the service, in place of `ADDRESS`. Google's own services get the credentials of
+        ``earthengine authenticate``, else the application default; other services get none.
 
     Raises
     ------
@@ -108,7 +112,7 @@ class EarthEngine:
         _connect(address.rstrip("/"), self.project)
 
     def search(self, box: GeoBox, start: date, end: date, sensor: str) -> list[Scene]:
-        """Scenes that touch ``box`` from ``start`` to ``end``; see `Archive.search`."""
+        """List scenes that touch ``box`` from ``start`` to ``end``; see `Archive.search`."""
         if sensor not in SENSORS:
             raise ArchiveError(f"Earth Engine has no sensor {sensor!r}; expected {SENSORS}.")
         region = _region(box)
@@ -124,10 +128,12 @@ class EarthEngine:
         passes = _passes(_newest(products), _centre_longitude(box))
         if sensor == "sar" and self.orbits == "best":
             passes = _best_orbit(passes, region)
-        return sorted((_scene(sensor, of) for of in passes), key=lambda scene: scene.time)
+        return sorted(
+            (_scene(sensor, products) for products in passes), key=lambda scene: scene.time
+        )
 
     def _conditions(self, sensor: str) -> list[str]:
-        """Conditions on properties, for the server."""
+        """Make the conditions on properties, for the server."""
         if sensor == "optical":
             return [f"CLOUDY_PIXEL_PERCENTAGE <= {self.max_cloud:g}"]
         conditions = ['instrumentMode = "IW"']
@@ -135,16 +141,16 @@ class EarthEngine:
             conditions.append(f"relativeOrbitNumber_start = {self.orbits}")
         return conditions
 
-    def read(self, scene: Scene, box: GeoBox) -> dict[str, NDArray]:
-        """Pixels of a scene on ``box``; see `Archive.read`.
+    def read(self, scene: Scene, box: GeoBox) -> dict[str, NDArray[Any]]:
+        """Read the pixels of a scene on ``box``; see `Archive.read`.
 
-        Where products overlap, the newest processed one counts.
+        Where products overlap, the one that was processed last counts.
         """
         if scene.sensor == "optical":
             read, names = self._read_optical, _OPTICAL.values()
         else:
             read, names = _read_radar, _RADAR.values()
-        pixels: dict[str, NDArray] = {name: np.full(box.shape, np.nan, "f4") for name in names}
+        pixels: dict[str, NDArray[Any]] = {name: np.full(box.shape, np.nan, "f4") for name in names}
         if scene.sensor == "optical":
             pixels["scl"] = np.zeros(box.shape, np.uint8)
         for tile in grid.tiles(box.shape.yx, _SIDE):
@@ -163,8 +169,10 @@ class EarthEngine:
                 missing &= ~there
         return pixels
 
-    def _read_optical(self, asset: str, box: GeoBox) -> tuple[dict[str, NDArray], NDArray]:
-        """Reflectance and scene classes of a product, and where it has data."""
+    def _read_optical(
+        self, asset: str, box: GeoBox
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+        """Read reflectance and scene classes of a product, and where it has data."""
         raw = _pixels(asset, (*_OPTICAL, "SCL"), box)
         there = raw["SCL"] > 0
         if self.keep is not None:
@@ -181,11 +189,12 @@ class EarthEngine:
         return values | {"scl": raw["SCL"].astype(np.uint8)}, there
 
     def size(self, scene: Scene, box: GeoBox) -> int:
-        """Bytes that `read` will about move."""
-        return box.shape[0] * box.shape[1] * _PIXEL_BYTES[scene.sensor]
+        """Estimate the bytes that `read` transfers."""
+        rows, cols = map(int, box.shape)
+        return rows * cols * _PIXEL_BYTES[scene.sensor]
 
     def attrs(self, sensor: str, scenes: Sequence[Scene]) -> dict[str, Any]:
-        """Attributes of a group of the cube; see `Archive.attrs`."""
+        """Make the attributes of a group of the cube; see `Archive.attrs`."""
         years = sorted({str(scene.time)[:4] for scene in scenes})
         versions = {v for s in scenes for v in s.notes["processing_baseline"].split(", ")}
         shared = {
@@ -213,10 +222,10 @@ class EarthEngine:
 
 
 def _connect(address: str, project: str | None) -> None:
-    """Set up the earthengine library.
+    """Connect the earthengine library.
 
-    `ee.Initialize` would fetch the list of algorithms too, and ask another server for deprecated
-    assets; reading stored pixels needs neither.
+    `ee.Initialize` would also fetch the list of algorithms, and deprecated assets from another
+    server; reading stored pixels needs neither.
     """
     try:
         import ee
@@ -226,10 +235,10 @@ def _connect(address: str, project: str | None) -> None:
             "Google Earth Engine needs 'pip install deepcrop[earthengine]'."
         ) from None
     host = urlsplit(address).hostname or ""
-    credentials: Any = AnonymousCredentials()
+    credentials: Any = AnonymousCredentials()  # type: ignore[no-untyped-call]
     if host.endswith(".googleapis.com"):
-        what = "Earth Engine's credentials"
-        credentials = _ask(ee.data.get_persistent_credentials, what, _no_account)
+        label = "Earth Engine's credentials"
+        credentials = _request(ee.data.get_persistent_credentials, label, _no_account)
     project = project or os.environ.get("GOOGLE_CLOUD_PROJECT") or credentials.quota_project_id
     if not project:
         raise ArchiveError(f"Earth Engine needs a Google Cloud project. {_ACCOUNT}")
@@ -237,57 +246,65 @@ def _connect(address: str, project: str | None) -> None:
     def connect() -> None:
         ee.data.setUserAgent(f"deepcrop/{__version__}")
         ee.data.initialize(credentials, cloud_api_base_url=address, project=project)
-        ee.data.setDeadline(_PATIENCE * 1000)
+        ee.data.setDeadline(_TIMEOUT * 1000)
 
-    _ask(connect, f"Earth Engine at {address}", ArchiveError)
+    _request(connect, f"Earth Engine at {address}", ArchiveError)
 
 
 def _no_account(_: str) -> ArchiveError:
     return ArchiveError(f"There are no valid credentials for Earth Engine. {_ACCOUNT}")
 
 
-def _ask(request: Callable[[], T], what: str, failure: Callable[[str], Exception]) -> T:
-    """Send a request; the library itself tries again after 429, 5xx and broken connections.
+def _request(send: Callable[[], T], label: str, failure: Callable[[str], Exception]) -> T:
+    """Send a request; the library itself retries after 429, 5xx and broken connections.
+
+    Parameters
+    ----------
+    send : callable
+        Sends the request.
+    label : str
+        Name of the request, for messages.
+    failure : callable
+        Makes the exception from the message, if only this request has failed.
 
     Raises
     ------
     ArchiveError
         If Earth Engine cannot be reached, refuses, or the quota is used up.
-    Exception
-        What ``failure`` makes of the message, where only this request has failed.
     """
     from ee import EEException
     from google.auth.exceptions import GoogleAuthError
     from googleapiclient.errors import Error as ClientError  # type: ignore[import-untyped]
 
     try:
-        return request()
+        return send()
     except (EEException, ClientError) as error:
-        # The library keeps the server's message only; the status is in the error it came from.
+        # The library keeps only the server's message; the status is in the original error.
         source = error if isinstance(error, ClientError) else error.__context__
         status = getattr(getattr(source, "resp", None), "status", None)
-        raise _refusal(what, status, _reason(error), failure) from None
+        raise _refusal(label, status, _reason(error), failure) from None
     except GoogleAuthError as error:
         raise ArchiveError(
-            f"{what}: the credentials are not accepted ({type(error).__name__}). {_ACCOUNT}"
+            f"{label}: the credentials are not accepted ({type(error).__name__}). {_ACCOUNT}"
         ) from None
     except OSError as error:
         raise ArchiveError(
-            f"{what}: no answer ({type(error).__name__}). Check the connection, or try again later."
+            f"{label}: no answer ({type(error).__name__}). Check the connection, or try again "
+            "later."
         ) from None
     except (ValueError, EOFError):  # JSON, or an array, that ends too early
-        raise failure(f"{what}: the answer is damaged. Try again later.") from None
+        raise failure(f"{label}: the answer is damaged. Try again later.") from None
 
 
 def _reason(error: Exception) -> str:
     reason = (getattr(error, "reason", None) or str(error)).strip()
-    return reason[:300] or "no reason given"  # it may quote a whole answer
+    return reason[:300] or "no reason given"  # a reason may quote a whole answer
 
 
 def _refusal(
-    what: str, status: int | None, reason: str, failure: Callable[[str], Exception]
+    label: str, status: int | None, reason: str, failure: Callable[[str], Exception]
 ) -> Exception:
-    text = f"{what}: {reason}"
+    text = f"{label}: {reason}"
     if status in (401, 403):
         return ArchiveError(f"{text} (status {status}). {_ACCOUNT}")
     if status == 429:
@@ -310,7 +327,7 @@ class _Product:
     asset: str
     time: np.datetime64
     orbit: int
-    same: tuple[str, ...]  # equal for two processings of the same data
+    acquisition: tuple[str, ...]  # the same for all processings of the same data
     version: str
     processed: float
     footprint: Geometry
@@ -319,7 +336,7 @@ class _Product:
 
 
 def _region(box: GeoBox) -> Geometry:
-    """Outline of a grid in degrees, cut in two at the date line."""
+    """Outline of a grid in degrees, divided in two at the date line."""
     left, bottom, right, top = box.boundingbox.bbox
     centre, middle = (left + right) / 2, (bottom + top) / 2
     x = np.array([left, centre, right, right, right, centre, left, left])
@@ -329,7 +346,8 @@ def _region(box: GeoBox) -> Geometry:
         lon = lon % 360
     world = polygon([(-180, -90), (180, -90), (180, 90), (-180, 90), (-180, -90)], "EPSG:4326")
     sides = [polygon([*zip(lon + turn, lat, strict=True)], "EPSG:4326") for turn in (0, -360)]
-    return (sides[0] & world) | (sides[1] & world)
+    outline: Geometry = (sides[0] & world) | (sides[1] & world)
+    return outline
 
 
 def _to_degrees(box: GeoBox) -> Transformer:
@@ -344,10 +362,10 @@ def _centre_longitude(box: GeoBox) -> float:
 def _list_images(
     collection: str, region: Geometry, start: date, end: date, conditions: list[str]
 ) -> list[dict[str, Any]]:
-    """All images of a collection over a region, from ``start`` to ``end``."""
+    """List all images of a collection over a region, from ``start`` to ``end``."""
     import ee
 
-    # Six decimals, so that the address of the request stays short.
+    # Six decimals keep the URL of the request short.
     outline = json.loads(json.dumps(region.json), parse_float=lambda text: round(float(text), 6))
     query = {
         "parent": collection,
@@ -356,8 +374,8 @@ def _list_images(
         "region": outline,
         "properties": conditions,
     }
-    what = f"Earth Engine, list of {collection}"
-    return _ask(lambda: ee.data.listImages(query), what, ArchiveError)["images"] or []
+    label = f"Earth Engine, list of {collection}"
+    return _request(lambda: ee.data.listImages(query), label, ArchiveError)["images"] or []
 
 
 def _described(
@@ -373,35 +391,35 @@ def _described(
 
 
 def _optical_product(image: Mapping[str, Any]) -> _Product:
-    said = image["properties"]
-    take = said["DATATAKE_IDENTIFIER"].rpartition("_N")[0]  # without the baseline
-    strip = re.search(r"_S(\d{8}T\d{6})", said["DATASTRIP_ID"])
+    properties = image["properties"]
+    take = properties["DATATAKE_IDENTIFIER"].rpartition("_N")[0]  # without the baseline
+    strip = re.search(r"_S(\d{8}T\d{6})", properties["DATASTRIP_ID"])
     return _Product(
         asset=image["id"],
         time=_time(image),
-        orbit=int(said["SENSING_ORBIT_NUMBER"]),
-        same=(take, said["MGRS_TILE"], strip[1] if strip else ""),
-        version=str(said["PROCESSING_BASELINE"]),
-        processed=float(said["GENERATION_TIME"]),
+        orbit=int(properties["SENSING_ORBIT_NUMBER"]),
+        acquisition=(take, properties["MGRS_TILE"], strip[1] if strip else ""),
+        version=str(properties["PROCESSING_BASELINE"]),
+        processed=float(properties["GENERATION_TIME"]),
         footprint=_footprint(image),
-        cloud=float(said["CLOUDY_PIXEL_PERCENTAGE"]),
+        cloud=float(properties["CLOUDY_PIXEL_PERCENTAGE"]),
     )
 
 
 def _radar_product(image: Mapping[str, Any]) -> _Product | None:
-    """Describe a product with both VV and VH; None for others."""
-    said = image["properties"]
-    if not {"VV", "VH"} <= set(said["transmitterReceiverPolarisation"]):
+    """Make a product with both VV and VH; None for others."""
+    properties = image["properties"]
+    if not {"VV", "VH"} <= set(properties["transmitterReceiverPolarisation"]):
         return None
     return _Product(
         asset=image["id"],
         time=_time(image),
-        orbit=int(said["relativeOrbitNumber_start"]),
-        same=(image["id"].rpartition("_")[0],),  # the last part tells processings apart
-        version=str(said["GRD_Post_Processing_software_version"]),
-        processed=float(said["GRD_Post_Processing_start"]),
+        orbit=int(properties["relativeOrbitNumber_start"]),
+        acquisition=(image["id"].rpartition("_")[0],),  # the last part distinguishes processings
+        version=str(properties["GRD_Post_Processing_software_version"]),
+        processed=float(properties["GRD_Post_Processing_start"]),
         footprint=_footprint(image),
-        direction=str(said["orbitProperties_pass"]).lower(),
+        direction=str(properties["orbitProperties_pass"]).lower(),
     )
 
 
@@ -414,35 +432,35 @@ def _footprint(image: Mapping[str, Any]) -> Geometry:
 
 
 def _newest(products: Sequence[_Product]) -> Iterator[_Product]:
-    """Newest processing of each product, the newest of all first."""
+    """Keep the newest processing of each product, sorted newest first."""
     seen = set()
     for product in sorted(products, key=lambda p: (p.processed, p.asset), reverse=True):
-        if product.same not in seen:
-            seen.add(product.same)
+        if product.acquisition not in seen:
+            seen.add(product.acquisition)
             yield product
 
 
 def _passes(products: Iterator[_Product], longitude: float) -> list[list[_Product]]:
     """Group products by solar day and relative orbit."""
-    solar = np.timedelta64(round(longitude / 15 * 3600), "s")
+    solar_time = np.timedelta64(round(longitude / 15 * 3600), "s")
     groups = defaultdict(list)
     for product in products:
-        groups[(product.time + solar).astype("datetime64[D]"), product.orbit].append(product)
+        groups[(product.time + solar_time).astype("datetime64[D]"), product.orbit].append(product)
     return list(groups.values())
 
 
 def _best_orbit(passes: list[list[_Product]], region: Geometry) -> list[list[_Product]]:
     """Keep the passes of the orbit that covers most of the region, summed over its passes."""
     covered: dict[int, float] = defaultdict(float)
-    for of in passes:
-        seen = unary_union([product.footprint & region for product in of])
-        covered[of[0].orbit] += seen.area / region.area if seen else 0.0
+    for products in passes:
+        seen = unary_union([product.footprint & region for product in products])
+        covered[products[0].orbit] += seen.area / region.area if seen else 0.0
     best = max(covered, key=lambda orbit: (round(covered[orbit], 6), -orbit), default=None)
-    return [of for of in passes if of[0].orbit == best]
+    return [products for products in passes if products[0].orbit == best]
 
 
 def _scene(sensor: str, products: list[_Product]) -> Scene:
-    """Describe a pass."""
+    """Make the scene of a pass."""
     notes = {"processing_baseline": ", ".join(sorted({p.version for p in products}))}
     clouds = [p.cloud for p in products if p.cloud is not None]
     if sensor == "optical":
@@ -468,13 +486,13 @@ def _scene(sensor: str, products: list[_Product]) -> Scene:
 
 
 def _touch(a: Sequence[float], b: Sequence[float]) -> bool:
-    """Whether two boxes of west, south, east, north touch, on whichever side of the date line."""
+    """Whether two boxes (west, south, east, north) touch, also across the date line."""
     return (a[1] <= b[3] and b[1] <= a[3]) and any(
         a[0] <= b[2] + turn and b[0] + turn <= a[2] for turn in (-360, 0, 360)
     )
 
 
-def _pixels(asset: str, bands: Sequence[str], box: GeoBox) -> NDArray:
+def _pixels(asset: str, bands: Sequence[str], box: GeoBox) -> NDArray[Any]:
     """Fetch stored pixels on a grid: an array (rows, cols) with a field for each band."""
     import ee
 
@@ -501,10 +519,12 @@ def _pixels(asset: str, bands: Sequence[str], box: GeoBox) -> NDArray:
             "crsCode": f"EPSG:{box.crs.epsg}",
         },
     }
-    raw = _ask(lambda: ee.data.getPixels(request), f"Earth Engine, {asset}", _scene_error)
+    raw: NDArray[Any] = _request(
+        lambda: ee.data.getPixels(request), f"Earth Engine, {asset}", _scene_error
+    )
     if raw.shape != (rows, cols) or raw.dtype.names != tuple(bands):
         raise SceneError(
-            f"Earth Engine, {asset}: {raw.dtype.names} of shape {raw.shape} came; expected "
+            f"Earth Engine, {asset}: received {raw.dtype.names} of shape {raw.shape}; expected "
             f"{tuple(bands)} of shape {(rows, cols)}."
         )
     return raw
@@ -512,18 +532,22 @@ def _pixels(asset: str, bands: Sequence[str], box: GeoBox) -> NDArray:
 
 def _scene_error(text: str) -> SceneError:
     if CLOUD_SCORE in text and "not found" in text:
-        text += " Cloud Score+ may not be there yet: mask by scene classes instead (keep 4,5,6,7)."
+        classes = ",".join(map(str, CLEAR_CLASSES))
+        text += (
+            " Cloud Score+ may not exist yet for this image: mask by scene classes instead "
+            f"(--keep {classes})."
+        )
     return SceneError(text)
 
 
-def _read_radar(asset: str, box: GeoBox) -> tuple[dict[str, NDArray], NDArray]:
-    """Backscatter of a product in dB, and where it has data."""
+def _read_radar(asset: str, box: GeoBox) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+    """Read the backscatter of a product in dB, and where it has data."""
     raw = _pixels(asset, tuple(_RADAR), box)
     values = {name: _decibel(raw[band]) for band, name in _RADAR.items()}
     return values, np.isfinite(values["vv"]) & np.isfinite(values["vh"])
 
 
-def _decibel(raw: NDArray) -> NDArray[np.float32]:
-    """Backscatter, NaN where the server has filled in: zeros, or a value no radar measures."""
+def _decibel(raw: NDArray[Any]) -> NDArray[np.float32]:
+    """Replace the server's fill values by NaN: zeros, and values that no radar measures."""
     measured = (raw != 0) & (np.abs(raw) < 100)
     return np.where(measured, raw, math.nan).astype(np.float32)

@@ -1,25 +1,22 @@
-"""A polite HTTP client: paced, patient, with a cache on disk that asks whether it is still current.
+"""HTTP client with a minimum time between requests, retries, and a cache on disk.
 
-Archives of public data are run on small machines. A client therefore says who it is, leaves time
-between requests, waits as long as the server asks, and does not fetch twice what has not changed.
+Public archives often run on small servers. The client therefore identifies itself, limits its rate
+of requests, honours ``Retry-After``, and downloads a cached file again only if it has changed.
 """
 
 from __future__ import annotations
 
-import builtins
 import hashlib
 import json
 import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 import tenacity
@@ -28,45 +25,50 @@ from deepcrop._version import __version__
 from deepcrop.sources.archive import ArchiveError
 from deepcrop.storage.files import atomic_file
 
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
 USER_AGENT = f"deepcrop/{__version__}"
 
 LONGEST_PAUSE = 120.0
-"""Seconds; a server that asks for a longer pause is left alone."""
+"""Longest pause between attempts, seconds; if a server asks for more, the request fails."""
 
 T = TypeVar("T")
 
-_BUSY = frozenset((429, 500, 502, 503, 504))
+_BUSY_STATUS = frozenset((429, 500, 502, 503, 504))
 _SECRET = re.compile(r"sig|token|key|secret|passw|cred|auth", re.IGNORECASE)
-_CONDITIONS = {"If-None-Match": "ETag", "If-Modified-Since": "Last-Modified"}
+_VALIDATORS = {"If-None-Match": "ETag", "If-Modified-Since": "Last-Modified"}
 
 
 class NotFound(ArchiveError):
-    """The server answers, and has nothing at this address."""
+    """The server answers, but has nothing at this address."""
 
 
 class Refused(ArchiveError):
-    """The server answers, and does not give what was asked for to us (status 401, 403)."""
+    """The server answers, but refuses access (status 401, 403)."""
 
 
 @dataclass
-class Web:
-    """Use as a context manager, from as many threads as you like.
+class HttpClient:
+    """HTTP client, used as a context manager; any number of threads may use one client.
 
     Attributes
     ----------
     cache : Path, optional
-        Folder that keeps what was fetched; made if need be. An answer with an ``ETag`` or a
-        ``Last-Modified`` date is fetched again only when the server says that it has changed.
-        Without a folder nothing is kept.
+        Folder for downloaded files; created if needed. An answer with an ``ETag`` or a
+        ``Last-Modified`` date is downloaded again only if the server says that it has changed.
+        Without a folder nothing is cached.
     interval : float
-        Least time from one request to the next, seconds.
+        Minimum time from one request to the next, seconds.
     timeout : float
-        Longest silence of the server, seconds.
+        Longest time without an answer, seconds.
     tries : int
-        How often a busy server (429, 500, 502, 503, 504) or a broken connection is tried in all.
+        Number of attempts if the server is busy (429, 500, 502, 503, 504) or a connection breaks.
     pause : float
-        Time before the second try, seconds. Doubles from try to try, up to a minute; where the
-        server asks for more (``Retry-After``), it gets more.
+        Time before the second attempt, seconds. It doubles with each attempt, up to a minute, and
+        is at least what the server asks for (``Retry-After``).
     """
 
     cache: Path | None = None
@@ -86,10 +88,10 @@ class Web:
             timeout=self.timeout,
             follow_redirects=True,
             headers={"User-Agent": USER_AGENT},
-            event_hooks={"request": [self._pace]},  # called for redirected requests too
+            event_hooks={"request": [self._wait_for_turn]},  # called for redirected requests too
         )
 
-    def __enter__(self) -> Web:
+    def __enter__(self) -> HttpClient:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -105,7 +107,7 @@ class Web:
         Parameters
         ----------
         url : str
-            Address; may have a query of its own.
+            Address; may contain a query.
         **params
             Added to the query.
 
@@ -114,14 +116,14 @@ class Web:
         NotFound
             If there is nothing at the address.
         ArchiveError
-            If the server does not answer or refuses, or the answer is no JSON.
+            If the server does not answer or refuses, or the answer is not JSON.
         """
         text = self.bytes(url, **params)
         try:
             return json.loads(text)
         except ValueError:
             raise ArchiveError(
-                f"{shown(url)}: the answer is not JSON but begins {text[:60]!r}. Is this the "
+                f"{redact_url(url)}: the answer is not JSON but begins {text[:60]!r}. Is this the "
                 "address of the service, and not of a web page?"
             ) from None
 
@@ -130,13 +132,13 @@ class Web:
         try:
             return self.bytes(url, **params).decode("utf-8-sig")
         except UnicodeDecodeError:
-            raise ArchiveError(f"{shown(url)}: the answer is not text in UTF-8.") from None
+            raise ArchiveError(f"{redact_url(url)}: the answer is not text in UTF-8.") from None
 
     def bytes(self, url: str, /, **params: str | int | float) -> builtins.bytes:
-        """Fetch anything small; parameters and errors as `json`."""
+        """Fetch the bytes of a small answer; parameters and errors as `json`."""
         if self.cache is not None:
             return self.file(url, **params).read_bytes()
-        return self._patiently(_address(url, params), self._content)
+        return self._retry(_address(url, params), self._content)
 
     def file(self, url: str, /, **params: str | int | float) -> Path:
         """Fetch a file of any size into the cache.
@@ -144,7 +146,7 @@ class Web:
         Returns
         -------
         Path
-            The complete file. Leave it as it is: it belongs to the cache.
+            The complete file. It belongs to the cache: do not change it.
 
         Raises
         ------
@@ -152,14 +154,14 @@ class Web:
             As `json`.
         """
         if self.cache is None:
-            raise ValueError("Web.file needs a cache folder")
+            raise ValueError("HttpClient.file needs a cache folder")
         address = _address(url, params)
         path = self.cache / address.host / _file_name(address)
         with self._lock:
             lock = self._file_locks[path]
         with lock:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._patiently(address, lambda address: self._refresh(address, path))
+            self._retry(address, lambda address: self._refresh(address, path))
         return path
 
     # One request ----------------------------------------------------------------------------------
@@ -169,34 +171,34 @@ class Web:
             return response.read()
 
     def _refresh(self, url: httpx.URL, path: Path) -> None:
-        """Bring ``path`` up to date."""
+        """Download ``path`` unless the server says that it is current."""
         record = path.with_name(path.name + ".json")
         with self._answer(url, _conditions(path, record)) as response:
             if response.status_code == 304:
                 return
             with atomic_file(path) as part:
                 with part.open("wb") as file:
-                    for chunk in response.iter_bytes():  # raises where the answer ends too early
+                    for chunk in response.iter_bytes():  # raises if the answer ends too early
                         file.write(chunk)
                 size = part.stat().st_size
-                record.unlink(missing_ok=True)  # never the validators of one answer beside another
+                record.unlink(missing_ok=True)  # never keep the validators of an older answer
         validators = {
             name: response.headers[name]
-            for name in _CONDITIONS.values()
+            for name in _VALIDATORS.values()
             if name in response.headers
         }
         with atomic_file(record) as part:
-            part.write_text(json.dumps({"url": shown(url), "size": size, **validators}))
+            part.write_text(json.dumps({"url": redact_url(url), "size": size, **validators}))
 
     @contextmanager
     def _answer(self, url: httpx.URL, headers: dict[str, str]) -> Iterator[httpx.Response]:
-        """Give an answer that is good: 200, or 304 where that was asked for."""
+        """Yield a successful answer: status 200, or 304 if the request was conditional."""
         with self._client.stream("GET", url, headers=headers) as response:
-            status, name = response.status_code, shown(response.url)
+            status, name = response.status_code, redact_url(response.url)
             if status != 200:
                 response.read()  # so that the connection can be used again
-            if status in _BUSY:
-                raise _Busy(name, status, pause_asked_for(response))
+            if status in _BUSY_STATUS:
+                raise _Busy(name, status, retry_after_seconds(response))
             if status in (404, 410):
                 raise NotFound(f"{name}: the server has nothing there (status {status}).")
             if status in (401, 403):
@@ -208,21 +210,21 @@ class Web:
                 raise ArchiveError(f"{name}: status {status}. Check the address.")
             yield response
 
-    # Pace and patience ----------------------------------------------------------------------------
+    # Rate and retries -----------------------------------------------------------------------------
 
-    def _pace(self, _request: httpx.Request) -> None:
+    def _wait_for_turn(self, _request: httpx.Request) -> None:
         with self._lock:
             start = max(time.monotonic(), self._next_start)
             self._next_start = start + self.interval
         time.sleep(max(start - time.monotonic(), 0.0))
 
-    def _patiently(self, url: httpx.URL, request: Callable[[httpx.URL], T]) -> T:
-        """Try again while that can help; say so where it did not."""
+    def _retry(self, url: httpx.URL, request: Callable[[httpx.URL], T]) -> T:
+        """Send a request, repeated while the failure may be temporary."""
         growing = tenacity.wait_exponential(multiplier=self.pause, max=60)
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self.tries),
-            wait=lambda state: max(growing(state), _asked_for(state)),
-            retry=tenacity.retry_if_exception(_can_pass),
+            wait=lambda state: max(growing(state), _requested_pause(state)),
+            retry=tenacity.retry_if_exception(_is_transient),
             reraise=True,
         )
         try:
@@ -235,13 +237,13 @@ class Web:
             ) from None
         except httpx.HTTPError as error:
             raise ArchiveError(
-                f"{shown(url)}: no complete answer ({type(error).__name__}: {error}). Check the "
-                "address and the connection, or try again later."
+                f"{redact_url(url)}: no complete answer ({type(error).__name__}: {error}). Check "
+                "the address and the connection, or try again later."
             ) from None
 
 
-def shown(url: str | httpx.URL) -> str:
-    """Address for messages and records: without user, password, tokens and signatures."""
+def redact_url(url: str | httpx.URL) -> str:
+    """Remove user, password, tokens and signatures from a URL, for messages and records."""
     address = httpx.URL(url).copy_with(username=None, password=None, fragment=None)
     items = address.params.multi_items()
     if not items:
@@ -252,27 +254,27 @@ def shown(url: str | httpx.URL) -> str:
 
 @dataclass
 class _Busy(Exception):
-    """The server may serve later."""
+    """The server is busy or broken, and may answer later."""
 
     url: str
     status: int
     pause: float
 
 
-def _can_pass(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     if isinstance(error, _Busy):
         return error.pause <= LONGEST_PAUSE
     # An answer that was compressed and ends too early cannot be decoded.
     return isinstance(error, httpx.TransportError | httpx.DecodingError)
 
 
-def _asked_for(state: tenacity.RetryCallState) -> float:
+def _requested_pause(state: tenacity.RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     return error.pause if isinstance(error, _Busy) else 0.0
 
 
-def pause_asked_for(response: httpx.Response) -> float:
-    """Seconds that a busy server asks to wait (``Retry-After``: seconds, or a date); 0 if none."""
+def retry_after_seconds(response: httpx.Response) -> float:
+    """Read how long a server asks to wait (``Retry-After``: seconds, or a date); 0 if unset."""
     retry_after = response.headers.get("Retry-After", "")
     if retry_after.strip().isdigit():
         return float(retry_after)
@@ -287,28 +289,28 @@ def _address(url: str, params: dict[str, str | int | float]) -> httpx.URL:
     try:
         address = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise ArchiveError(f"An address of the web is wrong: {error}.") from None
+        raise ArchiveError(f"The web address is not valid: {error}.") from None
     if address.scheme not in ("http", "https") or not address.host:
-        raise ArchiveError(f"'{shown(address)}' is no address of the web; expected https://….")
+        raise ArchiveError(f"'{redact_url(address)}' is not a web address; expected https://….")
     return address.copy_merge_params(params) if params else address
 
 
 def _file_name(url: httpx.URL) -> str:
-    """Name in the cache: what people recognise, and a digest of the address that tells it apart.
+    """Name a file in the cache: a readable part of the URL, and a digest of the whole.
 
-    Signatures change from one request to the next for the same file, so they do not count.
+    The digest ignores signatures, which differ between requests for the same file.
     """
-    digest = hashlib.sha256(shown(url).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(redact_url(url).encode()).hexdigest()[:12]
     stem, dot, suffix = re.sub(r"[^\w.-]+", "_", url.path.strip("/"))[-80:].rpartition(".")
     return f"{stem}.{digest}{dot}{suffix}" if stem else f"{suffix}{dot}{digest}"
 
 
 def _conditions(path: Path, record: Path) -> dict[str, str]:
-    """Headers that ask for a file only if it is not the one in the cache."""
+    """Make headers that request a file only if it differs from the cached one."""
     try:
         known = json.loads(record.read_text())
         if path.stat().st_size != known["size"]:
             return {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return {header: known[name] for header, name in _CONDITIONS.items() if name in known}
+    return {header: known[name] for header, name in _VALIDATORS.items() if name in known}

@@ -1,13 +1,13 @@
-"""Sentinel-1: the incidence angle, and from gamma0 to sigma0.
+"""Sentinel-1: compute the incidence angle, and convert gamma0 to sigma0.
 
-Terrain-corrected products (RTC) hold gamma0, power per area across the line of sight. The cube
-holds sigma0, power per area on the ground: ``sigma0 = gamma0 · cos θ`` with the incidence angle θ
-on the ellipsoid. On flat land that is the sigma0 of a ground-range product. On slopes it is not:
-the correction has taken out what a slope does to the brightness, and that stays out; what is put
-back is the fall of brightness across the swath.
+Terrain-corrected products (RTC) hold gamma0, the power per area across the line of sight. The cube
+holds sigma0, the power per area on the ground: ``sigma0 = gamma0 · cos θ`` with the incidence angle
+θ on the ellipsoid. On flat land this is the sigma0 of a ground-range product. On slopes it is not:
+the terrain correction has removed the effect of the slope, and the conversion only restores the
+decrease of brightness across the swath.
 
-θ comes from the geolocation grid in the annotation of the source product. Where that cannot be
-had, it is computed from where in the swath a place lies (`angles_from_footprint`), which is good to
+θ comes from the geolocation grid in the annotation of the source product. If the annotation is not
+available, θ is computed from the position in the swath (`angles_from_footprint`), with an error of
 about half a degree or 0.05 dB.
 """
 
@@ -15,14 +15,17 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from pyproj import Transformer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
 NEAR_INCIDENCE = 30.5
 """Incidence angle at the near edge of the IW swath, degrees; real products have 30.2 to 30.9."""
@@ -32,16 +35,16 @@ _HEIGHT = 700.0  # km, mean of the orbit above the ground
 _INCLINATION = 98.18  # degrees
 _PERIOD = 98.6 * 60  # s
 _EARTH_SPEED = 0.4651  # km/s at the equator
-_NODE_STEP = 32  # pixels; over this distance the angle is straight to a millionth of a degree
+_NODE_STEP = 32  # pixels; over this distance the angle is linear to a millionth of a degree
 
 
 class AnnotationError(ValueError):
-    """A file is no annotation of a product, or has no usable geolocation grid."""
+    """A file is not a product annotation, or has no usable geolocation grid."""
 
 
 @dataclass(frozen=True)
-class Angles:
-    """Incidence angle at points of a product's image, in lines and pixels.
+class IncidenceAngles:
+    """Incidence angle at points of a product's image, arranged in lines and pixels.
 
     Attributes
     ----------
@@ -54,7 +57,7 @@ class Angles:
     incidence: NDArray[np.float64]
 
     def to_json(self) -> dict[str, Any]:
-        """Describe it in types that JSON has, to a metre and a ten-thousandth of a degree."""
+        """Write the angles in types that JSON has, rounded to 1 m and 0.0001 degrees."""
         return {
             "longitude": self.longitude.round(5).tolist(),
             "latitude": self.latitude.round(5).tolist(),
@@ -62,14 +65,14 @@ class Angles:
         }
 
     @classmethod
-    def from_json(cls, text: Mapping[str, Any]) -> Angles:
-        """Make what `to_json` described."""
+    def from_json(cls, text: Mapping[str, Any]) -> IncidenceAngles:
+        """Read the angles that `to_json` wrote."""
         return cls(*(np.array(text[name]) for name in ("longitude", "latitude", "incidence")))
 
-    def on(self, box: GeoBox) -> NDArray[np.float32]:
-        """Incidence angle at the pixels of a grid, degrees, shape (rows, cols).
+    def on_grid(self, box: GeoBox) -> NDArray[np.float32]:
+        """Interpolate the incidence angle at the pixels of a grid, degrees, (rows, cols).
 
-        Bilinear between the points of the image; what lies beyond its edge goes on from there.
+        Bilinear between the points of the image, extrapolated linearly beyond its edge.
         """
         rows, cols = (_nodes(n) for n in box.shape)
         left, bottom, right, top = box.boundingbox.bbox
@@ -81,11 +84,13 @@ class Angles:
         grid_x, grid_y = to_grid.transform(self.longitude, self.latitude)
         line, pixel = _image_position(grid_x, grid_y, x, y)
         nodes = _bilinear(self.incidence, line, pixel)
-        weights = [_hat(n, where) for n, where in zip(box.shape, (rows, cols), strict=True)]
+        weights = [
+            _linear_weights(n, where) for n, where in zip(box.shape, (rows, cols), strict=True)
+        ]
         return (weights[0] @ nodes @ weights[1].T).astype(np.float32)
 
 
-def angles_from_annotation(text: str) -> Angles:
+def angles_from_annotation(text: str) -> IncidenceAngles:
     """Read the geolocation grid of a product's annotation.
 
     Raises
@@ -108,13 +113,15 @@ def angles_from_annotation(text: str) -> Angles:
         raise AnnotationError(f"a geolocation grid of {len(points)} points, {lines} x {pixels}")
     order = np.lexsort((points[:, 1], points[:, 0]))
     _, _, latitude, longitude, incidence = points[order].T.reshape(-1, lines, pixels)
-    return Angles(_unwrapped(longitude), latitude, incidence)
+    return IncidenceAngles(_unwrap_longitude(longitude), latitude, incidence)
 
 
 _GRID_POINT = ("line", "pixel", "latitude", "longitude", "incidenceAngle")
 
 
-def angles_from_footprint(points: Sequence[tuple[float, float]], ascending: bool) -> Angles:
+def angles_from_footprint(
+    points: Sequence[tuple[float, float]], ascending: bool
+) -> IncidenceAngles:
     """Incidence angle across the swath of an IW product, from its footprint and a round earth.
 
     The satellite flies on its known inclination and looks to the right, so the near edge of the
@@ -129,7 +136,7 @@ def angles_from_footprint(points: Sequence[tuple[float, float]], ascending: bool
         Whether the satellite flies north.
     """
     longitude, latitude = np.array(points, float).T
-    longitude = _unwrapped(longitude)
+    longitude = _unwrap_longitude(longitude)
     middle = float(latitude.min() + latitude.max()) / 2
     degree = math.radians(_EARTH_RADIUS)  # km
     east = (longitude - longitude[0]) * degree * math.cos(math.radians(middle))
@@ -143,7 +150,7 @@ def angles_from_footprint(points: Sequence[tuple[float, float]], ascending: bool
     )
     grid_north = lines * along[1] + steps * across[1]
     grid_east = lines * along[0] + steps * across[0]
-    return Angles(
+    return IncidenceAngles(
         longitude[0] + grid_east / degree / math.cos(math.radians(middle)),
         latitude[0] + grid_north / degree,
         _incidence_at(_ground_range(NEAR_INCIDENCE) + steps - steps.min()),
@@ -151,7 +158,7 @@ def angles_from_footprint(points: Sequence[tuple[float, float]], ascending: bool
 
 
 def sigma0(gamma0: NDArray[np.float32], incidence: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Convert linear gamma0 to sigma0 in dB; NaN where there is no power to take the logarithm of.
+    """Convert linear gamma0 to sigma0 in dB; NaN where the power is not positive.
 
     Parameters
     ----------
@@ -169,7 +176,7 @@ def sigma0(gamma0: NDArray[np.float32], incidence: NDArray[np.float32]) -> NDArr
 
 
 def _heading(latitude: float, ascending: bool) -> float:
-    """Direction of flight over the turning ground, radians east of north."""
+    """Direction of flight relative to the rotating earth, radians east of north."""
     lat = math.radians(latitude)
     sine = math.cos(math.radians(_INCLINATION)) / math.cos(lat)
     sine = max(-1.0, min(1.0, sine))
@@ -180,7 +187,7 @@ def _heading(latitude: float, ascending: bool) -> float:
 
 
 def _incidence_at(ground_range: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Incidence angle in degrees at a distance on the ground (km) from the point below."""
+    """Incidence angle, degrees, at a ground distance (km) from the point below the satellite."""
     central = ground_range / _EARTH_RADIUS
     up = _EARTH_RADIUS + _HEIGHT
     look = np.arctan2(_EARTH_RADIUS * np.sin(central), up - _EARTH_RADIUS * np.cos(central))
@@ -196,7 +203,7 @@ def _ground_range(incidence: float) -> float:
 # Interpolation ----------------------------------------------------------------------------------
 
 
-def _unwrapped(longitude: NDArray[np.float64]) -> NDArray[np.float64]:
+def _unwrap_longitude(longitude: NDArray[np.float64]) -> NDArray[np.float64]:
     return longitude.flat[0] + (longitude - longitude.flat[0] + 180) % 360 - 180
 
 
@@ -204,23 +211,25 @@ def _nodes(length: int) -> NDArray[np.float64]:
     return np.linspace(0, length - 1, max(math.ceil((length - 1) / _NODE_STEP), 1) + 1)
 
 
-def _hat(length: int, nodes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights (length, nodes) of linear interpolation."""
+def _linear_weights(length: int, nodes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights (length, nodes) of linear interpolation between nodes."""
     step = max(nodes[1] - nodes[0], 1.0)
     distance = np.abs(np.arange(length)[:, None] - nodes) / step
-    return np.maximum(1 - distance, 0)
+    weights: NDArray[np.float64] = np.maximum(1 - distance, 0)
+    return weights
 
 
 def _bilinear(
     values: NDArray[np.float64], line: NDArray[np.float64], pixel: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Values at fractional positions, straight on beyond the edge."""
+    """Interpolate at fractional positions, extrapolating linearly beyond the edge."""
     i = np.clip(np.floor(line).astype(int), 0, values.shape[0] - 2)
     j = np.clip(np.floor(pixel).astype(int), 0, values.shape[1] - 2)
     u, v = line - i, pixel - j
     upper = values[i, j] * (1 - v) + values[i, j + 1] * v
     lower = values[i + 1, j] * (1 - v) + values[i + 1, j + 1] * v
-    return upper * (1 - u) + lower * u
+    interpolated: NDArray[np.float64] = upper * (1 - u) + lower * u
+    return interpolated
 
 
 def _image_position(
@@ -229,10 +238,10 @@ def _image_position(
     x: NDArray[np.float64],
     y: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fractional line and pixel of coordinates, given those of each point of the image.
+    """Find the fractional line and pixel of coordinates, given those of each image point.
 
-    The image is nearly straight in the coordinates: a straight fit gives the first guess and, used
-    again on what is left, comes to the place by a few steps.
+    Line and pixel are nearly linear in the coordinates: a linear fit gives the first guess, and its
+    slopes applied to the remaining distance converge within a few iterations.
     """
     lines, pixels = np.indices(grid_x.shape)
     ones = np.ones(grid_x.size)

@@ -283,5 +283,5 @@ def test_no_images(mask, tmp_path):
     (tmp_path / "images").mkdir()
     with pytest.raises(DeepCropError, match="no images; expected field_YYYY"):
         summarize_folder(tmp_path / "images", mask, FIELD, tmp_path)
-    with pytest.raises(DeepCropError, match="is no folder"):
+    with pytest.raises(DeepCropError, match="is not a folder"):
         summarize_folder(mask, mask, FIELD, tmp_path)

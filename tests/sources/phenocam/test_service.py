@@ -9,7 +9,7 @@ from tests.archive.server import Response, Server, json_response
 from tests.helpers.camera_files import camera_file, row
 
 from deepcrop.sources.archive import ArchiveError, SceneError
-from deepcrop.sources.http import NotFound, Web
+from deepcrop.sources.http import HttpClient, NotFound
 from deepcrop.sources.phenocam.service import (
     ACKNOWLEDGEMENT,
     API,
@@ -46,7 +46,7 @@ def server():
 
 @pytest.fixture
 def web(tmp_path):
-    with Web(tmp_path / "cache", pause=0.01) as web:
+    with HttpClient(tmp_path / "cache", pause=0.01) as web:
         yield web
 
 
@@ -60,13 +60,13 @@ def test_address_and_manners(monkeypatch, tmp_path):
     monkeypatch.delenv("DEEPCROP_PHENOCAM", raising=False)
     with connect(tmp_path) as network:
         assert network.api == API == "https://phenocam.nau.edu/api/"
-        assert network.web.interval == INTERVAL == 1.0
-        assert network.web.cache == tmp_path
+        assert network.client.interval == INTERVAL == 1.0
+        assert network.client.cache == tmp_path
         monkeypatch.setenv("DEEPCROP_PHENOCAM", "http://127.0.0.1/api")
-        assert PhenoCam(network.web).api == "http://127.0.0.1/api/"
-        assert PhenoCam(network.web, "http://here/").api == "http://here/"
+        assert PhenoCam(network.client).api == "http://127.0.0.1/api/"
+        assert PhenoCam(network.client, "http://here/").api == "http://here/"
         with pytest.raises(ArchiveError, match="address of the PhenoCam service"):
-            PhenoCam(network.web, "http://here:port/")
+            PhenoCam(network.client, "http://here:port/")
 
 
 def test_cameras_from_all_pages(server, network):
@@ -111,7 +111,7 @@ def test_midday_images(server, network):
     assert images[0].url == (
         f"{server.url}/phenocam/data/archive/usof6/2018/03/usof6_2018_03_05_120005.jpg"
     )
-    assert network.web.bytes(images[0].url).startswith(b"\xff\xd8")
+    assert network.client.bytes(images[0].url).startswith(b"\xff\xd8")
     assert all("_IR_" not in image.url for image in images)
 
 
@@ -131,7 +131,7 @@ def test_no_such_site(server, network):
     for ask in (network.camera, network.midday_images):
         with pytest.raises(NotFound, match="no site 'Mead2'"):
             ask("Mead2")
-        with pytest.raises(NotFound, match="no name of a PhenoCam site"):
+        with pytest.raises(NotFound, match="not a name of a PhenoCam site"):
             ask("../secret")
     assert len(server.log) == 2
 
@@ -224,8 +224,8 @@ def test_records_that_are_not_as_expected(server, web, change, words):
 @pytest.mark.parametrize(
     ("page", "words"),
     [
-        ({"count": 2, "next": None, "results": [CAMERA]}, "2 entries, 1 came"),
-        ({"count": 2, "next": "?limit=1000", "results": [CAMERA]}, "follow itself"),
+        ({"count": 2, "next": None, "results": [CAMERA]}, "2 entries, received 1"),
+        ({"count": 2, "next": "?limit=1000", "results": [CAMERA]}, "names itself as the next"),
         ({"detail": "moved"}, "without 'results'"),
         ({"count": 1, "next": None, "results": ["a"]}, "without 'Sitename'"),
     ],

@@ -239,7 +239,7 @@ def test_missing_parts_of_a_product_are_named(product, dem, tmp_path):
         with pytest.raises(SceneError, match=message):
             sigma0(path, polarization, BOX, dem, geoid=0)
 
-    refused("is no SAFE product: it has no 'manifest.safe'", path=tmp_path)
+    refused("is not a SAFE product: it has no 'manifest.safe'", path=tmp_path)
     refused("has no HH; it has VV, VH", "hh")
     for folder, message in {
         "measurement": r"no files 'measurement/\*\.tif\*' of VH",
@@ -294,7 +294,7 @@ def test_dems_that_cannot_be_used_are_named(product, dem, tmp_path):
     empty = make_dem(tmp_path / "empty.tif", height=lambda x, y: -9999 + 0 * x)
     with pytest.raises(DeepCropError, match="has no heights within the grid"):
         sigma0(product, "VV", BOX, empty, geoid=0)
-    with pytest.raises(DeepCropError, match="does not say what its heights refer to"):
+    with pytest.raises(DeepCropError, match="does not state what its heights refer to"):
         sigma0(product, "vv", BOX, dem)
 
 

@@ -5,14 +5,20 @@ import pytest
 from tests.helpers.safe_products import constant, make_safe
 
 from deepcrop.sources.archive import SceneError
-from deepcrop.sources.safe.product import AzimuthNoise, Noise, Vectors, open_product, read_noise
+from deepcrop.sources.safe.product import (
+    AzimuthNoise,
+    Noise,
+    RangeVectors,
+    open_product,
+    read_noise,
+)
 
 # The simulated images have no ground control points.
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
 
 def test_vectors_are_interpolated_bilinearly():
-    vectors = Vectors(
+    vectors = RangeVectors(
         np.array([0.0, 10.0]),
         (np.array([0.0, 4.0]), np.array([0.0, 2.0, 4.0])),
         (np.array([0.0, 8.0]), np.array([10.0, 10.0, 30.0])),
@@ -22,7 +28,7 @@ def test_vectors_are_interpolated_bilinearly():
 
 
 def test_azimuth_noise_is_that_of_the_swath():
-    flat = Vectors(np.array([0.0]), (np.array([0.0]),), (np.array([100.0]),))
+    flat = RangeVectors(np.array([0.0]), (np.array([0.0]),), (np.array([100.0]),))
     blocks = (
         AzimuthNoise(0, 9, 0, 1, np.array([0.0, 9.0]), np.array([1.0, 1.9])),
         AzimuthNoise(0, 9, 2, 3, np.array([0.0, 4.0, 5.0, 9.0]), np.array([2.0, 2.0, 3.0, 3.0])),

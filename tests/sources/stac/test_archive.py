@@ -202,7 +202,7 @@ def test_tiles_of_a_scene_are_parts_of_the_whole(serve, box):
                     np.testing.assert_allclose(values, truth, atol=1e-4)
 
 
-def test_files_beside_the_grid_are_not_asked_for(serve, box):
+def test_files_beside_the_grid_are_not_requested_pause(serve, box):
     bed = serve("pc-05.10", "pc-rtc")
     archive = planetary_computer(bed.pc, **FAST)
     left, bottom, right, top = box.boundingbox.bbox

@@ -12,7 +12,7 @@ from tests.archive.stac import Tokens, forget_tokens
 
 from deepcrop.sources.archive import ArchiveError, SceneError
 from deepcrop.sources.http import NotFound
-from deepcrop.sources.stac.cog_reader import Cogs
+from deepcrop.sources.stac.cog_reader import CogReader
 
 BLOB = "http://account.blob.core.windows.net/container"
 
@@ -69,7 +69,7 @@ def read(cogs, href):
 
 
 def test_only_what_is_needed_is_read(server, values):
-    whole = read(Cogs(), server.url + "/data/a.tif")
+    whole = read(CogReader(), server.url + "/data/a.tif")
     np.testing.assert_array_equal(whole, values[:700, :700])
     assert not [r for r in server.log if not r.path.endswith("a.tif")]  # no files beside it
     assert all("range" in r.headers for r in server.log if r.method == "GET")
@@ -87,26 +87,26 @@ def test_bursts_of_failure_are_lived_through(server, values, kind, first):
         return answer(request)
 
     server.answer = with_burst
-    found = read(Cogs(tries=4, pause=0.01), f"{server.url}/data/{kind}{first}/a.tif")
+    found = read(CogReader(tries=4, pause=0.01), f"{server.url}/data/{kind}{first}/a.tif")
     np.testing.assert_array_equal(found, values[:700, :700])
     assert not any(fault.times for fault in server.faults)
 
 
 def test_a_server_is_left_alone_as_long_as_it_asks(server, values):
     """GDAL itself, within a try, asks again sooner."""
-    cogs, href = Cogs(tries=2, pause=0.01), server.url + "/data/{}/a.tif"
+    cogs, href = CogReader(tries=2, pause=0.01), server.url + "/data/{}/a.tif"
     server.fail("/soon/", "429", times=4, after=1)  # three tries of GDAL's, and why it failed
     begin = time.monotonic()
     np.testing.assert_array_equal(read(cogs, href.format("soon")), values[:700, :700])
     assert time.monotonic() - begin >= 1
     server.fail("/late/", "503", times=99, after=3600)
     with pytest.raises(ArchiveError, match=r"503.*asks for a pause of 3600 s"):
-        read(Cogs(tries=5, pause=0.01), href.format("late"))
+        read(CogReader(tries=5, pause=0.01), href.format("late"))
     assert len(server.asked("/late/")) <= 7  # one try of GDAL's only
 
 
 def test_errors_say_what_and_why_and_hold_no_signature(server):
-    cogs = Cogs(signed=True, tries=2, pause=0.01)
+    cogs = CogReader(signed=True, tries=2, pause=0.01)
     url = BLOB + "/{}/a.tif"
     server.fail("/lost/", "404", times=99)
     with pytest.raises(SceneError, match=r"asset B08 of S2A_1 .*/lost/a.tif.*no such file") as lost:
@@ -130,7 +130,7 @@ def test_errors_say_what_and_why_and_hold_no_signature(server):
 
 @pytest.mark.parametrize("fault", ["503", "404", "truncate"])
 def test_a_failure_is_not_remembered(server, values, fault):
-    cogs, href = Cogs(tries=2, pause=0.01), f"{server.url}/data/{fault}/a.tif"
+    cogs, href = CogReader(tries=2, pause=0.01), f"{server.url}/data/{fault}/a.tif"
     server.fail("a.tif", fault, times=99)
     with pytest.raises((ArchiveError, SceneError)):
         read(cogs, href)
@@ -142,14 +142,14 @@ def test_no_server():
     with Server() as server:
         url = server.url + "/a.tif"
     with pytest.raises(ArchiveError, match="no answer"):
-        read(Cogs(tries=2, pause=0.01), url)
+        read(CogReader(tries=2, pause=0.01), url)
 
 
 def test_signatures_are_in_no_log(server, caplog):
     caplog.set_level(logging.DEBUG)
     server.fail("a.tif", "503", times=3)
     server.fail("cut.tif", "truncate", times=99)
-    cogs = Cogs(signed=True, tries=3, pause=0.01)
+    cogs = CogReader(signed=True, tries=3, pause=0.01)
     read(cogs, BLOB + "/a.tif")
     with pytest.raises(SceneError):
         read(cogs, BLOB + "/cut.tif")
@@ -161,7 +161,7 @@ def test_signatures_are_in_no_log(server, caplog):
 
 
 def test_one_token_serves_many_threads_until_it_ends(server, values):
-    cogs = Cogs(signed=True, tries=4, pause=0.01)
+    cogs = CogReader(signed=True, tries=4, pause=0.01)
     together = threading.Barrier(6)
 
     def work(k):
@@ -186,21 +186,21 @@ def test_token_that_ends_amid_a_file(server, values):
         return token
 
     server.tokens.issue = only_the_first_is_short
-    found = read(Cogs(signed=True, tries=4, pause=0.01), f"{BLOB}/amid/a.tif")
+    found = read(CogReader(signed=True, tries=4, pause=0.01), f"{BLOB}/amid/a.tif")
     np.testing.assert_array_equal(found, values[:700, :700])
     assert len(server.asked("/token/")) == 2
 
 
 def test_token_is_renewed_before_it_ends(server):
     server.tokens.lifetime = 59  # planetary-computer renews a minute before the end
-    cogs = Cogs(signed=True, pause=0.01)
+    cogs = CogReader(signed=True, pause=0.01)
     read(cogs, BLOB + "/1/a.tif")
     read(cogs, BLOB + "/2/a.tif")
     assert len(server.asked("/token/")) >= 2
 
 
 def test_no_token_service(server, monkeypatch):
-    cogs = Cogs(signed=True, tries=2, pause=0.01)
+    cogs = CogReader(signed=True, tries=2, pause=0.01)
     monkeypatch.setenv("PC_SDK_SAS_URL", server.url + "/nowhere")
     forget_tokens()
     with pytest.raises(ArchiveError, match=r"nowhere gives no token .*404.*SUBSCRIPTION_KEY"):
@@ -214,7 +214,7 @@ def test_no_token_service(server, monkeypatch):
 
 
 def test_text_beside_the_images(server):
-    cogs = Cogs(signed=True, tries=2, pause=0.01)
+    cogs = CogReader(signed=True, tries=2, pause=0.01)
     assert cogs.text(BLOB + "/iw-vv.xml") == "<xml/>"
     server.tokens.revoke()
     assert cogs.text(BLOB + "/iw-vv.xml") == "<xml/>"

@@ -1,1 +1,1 @@
-"""The PhenoCam network: its service, summary files and images."""
+"""The PhenoCam network: its web service, its summary files, and greenness from camera images."""

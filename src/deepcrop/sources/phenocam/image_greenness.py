@@ -1,16 +1,15 @@
-"""Greenness from the images of a field camera, as the PhenoCam network computes it.
+"""Compute greenness from the images of a field camera, as the PhenoCam network does.
 
 A folder of JPEGs and the mask of a region of interest become a summary file in the network's own
-format, which `deepcrop.sources.phenocam.summary_files.read_series` reads like any other. The rules are
-those of Richardson et al. 2018 (doi 10.1038/sdata.2018.28) and of the network's own program,
-vegindex:
+format, which `summary_files.read_series` reads like any other. The rules are those of Richardson
+et al. 2018 (doi 10.1038/sdata.2018.28) and of the network's own program, vegindex:
 
 - of each image, the mean red, green and blue (digital numbers) inside the mask, and
   GCC = green / (red + green + blue);
 - an image counts if the sun is high enough and the region neither too dark nor too bright;
-- each 1 or 3 days, mean and percentiles of GCC over the images that count. 3-day periods begin on
-  days 1, 4, 7, … of the year and bear the date of their middle day; the last one of a common year
-  takes 1 January in.
+- for each period of 1 or 3 days, mean and percentiles of GCC over the images that count. 3-day
+  periods begin on days 1, 4, 7, … of the year and have the date of their middle day; the last one
+  of a common year includes 1 January.
 
 Times in file names are the camera's local standard time, without summer time.
 """
@@ -20,20 +19,23 @@ from __future__ import annotations
 import calendar
 import math
 import re
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from deepcrop.errors import DeepCropError
 from deepcrop.sources.phenocam.summary_files import write_series
 from deepcrop.storage.files import write_csv
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 _NAME = re.compile(r"(?P<site>.+)_(?P<time>\d{4}_\d{2}_\d{2}_\d{6})\.jpe?g", re.IGNORECASE)
 
@@ -72,14 +74,14 @@ class Region:
 
 @dataclass(frozen=True)
 class Limits:
-    """Which images count; the network's own values.
+    """Limits for images that count; the defaults are those of the network.
 
     Attributes
     ----------
     min_elevation : float
-        Lowest sun, degrees above the horizon.
+        Minimum solar elevation, degrees.
     min_brightness, max_brightness : float
-        Of the region: mean red + green + blue, 0 to 765.
+        Mean red + green + blue in the region, 0 to 765.
     """
 
     min_elevation: float = 10.0
@@ -89,19 +91,19 @@ class Limits:
 
 @dataclass(frozen=True)
 class ImageColour:
-    """What one image shows inside the region.
+    """Colour of one image inside the region of interest.
 
     Attributes
     ----------
     path : Path
     time : datetime
-        Local standard time; `datetime.min` if the name does not tell.
+        Local standard time; `datetime.min` if the file name does not state it.
     elevation : float
-        Sun above the horizon, degrees; NaN without a time.
+        Solar elevation, degrees; NaN without a time.
     red, green, blue : float
         Mean digital numbers, 0 to 255; NaN if the image was not read.
     fault : str
-        Why it does not count; empty if it does.
+        Why the image does not count; empty if it counts.
     """
 
     path: Path
@@ -114,7 +116,7 @@ class ImageColour:
 
     @property
     def brightness(self) -> float:
-        """Sum of the three means."""
+        """Sum of the mean red, green and blue."""
         return self.red + self.green + self.blue
 
     @property
@@ -130,7 +132,7 @@ class ImageColour:
 
 @dataclass(frozen=True)
 class ImageRun:
-    """Result of `summarize_folder`: the files written, and all images with their verdicts."""
+    """Result of `summarize_folder`: the files written, and the colour of every image."""
 
     series: Path
     table: Path
@@ -150,24 +152,24 @@ def summarize_folder(
     period: int = 3,
     limits: Limits | None = None,
 ) -> ImageRun:
-    """Turn a folder of camera images into a summary file.
+    """Compute a summary file from a folder of camera images.
 
-    Writes ``{site}_{VEG}_{number}_{1day|3day}.csv`` and, beside it, ``…_images.csv`` with every
-    image, its colour and, if it does not count, why.
+    Writes ``{site}_{VEG}_{number}_{1day|3day}.csv`` and, beside it, ``…_images.csv`` with the
+    colour of every image and the reason if it does not count.
 
     Parameters
     ----------
     folder : Path
-        Searched with its subfolders for files ending in .jpg or .jpeg.
+        Folder of images; it and its subfolders are searched for ``.jpg`` and ``.jpeg``.
     mask : Path
-        TIFF or PNG of the size of the images; black is inside, as the network has it.
+        TIFF or PNG of the size of the images; black is inside, by the network's convention.
     region : Region
     out : Path
         Folder to write into.
     period : int
-        Days that a value stands for: 1 or 3.
+        Days per value: 1 or 3.
     limits : Limits, optional
-        Which images count.
+        Limits for images that count.
 
     Raises
     ------
@@ -177,7 +179,7 @@ def summarize_folder(
     limits = limits or Limits()
     inside = read_mask(mask)
     if not folder.is_dir():
-        raise DeepCropError(f"{folder} is no folder; expected one with camera images.")
+        raise DeepCropError(f"{folder} is not a folder; expected one with camera images.")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     if not paths:
         raise DeepCropError(f"{folder}: no images; expected {region.site}_YYYY_MM_DD_HHMMSS.jpg.")
@@ -206,11 +208,11 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     Raises
     ------
     DeepCropError
-        If it is no image, or nothing in it is black.
+        If the file is not an image, or nothing in it is black.
     """
     try:
         with Image.open(path) as image:
-            inside = np.asarray(image.convert("L")) == 0
+            inside: NDArray[np.bool_] = np.asarray(image.convert("L")) == 0
     except OSError as error:
         raise DeepCropError(
             f"{path}: {error}; expected a TIFF or PNG mask, black inside the region."
@@ -221,7 +223,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
 
 def measure(path: Path, inside: NDArray[np.bool_], region: Region, limits: Limits) -> ImageColour:
-    """Measure the colour of one image inside the mask, and say whether the image counts."""
+    """Measure the colour of one image inside the mask, and decide whether the image counts."""
     name = _NAME.fullmatch(path.name)
     try:
         taken = datetime.strptime(name["time"] if name else "", "%Y_%m_%d_%H%M%S")
@@ -259,7 +261,7 @@ def measure(path: Path, inside: NDArray[np.bool_], region: Region, limits: Limit
 def solar_elevation(
     time: NDArray[np.datetime64] | np.datetime64, latitude: float, longitude: float
 ) -> NDArray[np.float64]:
-    """Height of the sun above the horizon as it appears, refraction included.
+    """Compute the apparent solar elevation, refraction included.
 
     Parameters
     ----------
@@ -271,7 +273,7 @@ def solar_elevation(
     Returns
     -------
     ndarray of float64
-        Degrees, of the shape of ``time``. Within 0.02° of the almanac from 1900 to 2100.
+        Degrees, in the shape of ``time``; within 0.02° of the almanac from 1900 to 2100.
 
     Notes
     -----
@@ -295,13 +297,13 @@ def solar_elevation(
     sidereal = 280.46061837 + 360.98564736629 * days
     hour_angle = np.radians(sidereal + longitude) - ascension
     north = math.radians(latitude)
-    height = np.degrees(
+    height: NDArray[np.float64] = np.degrees(
         np.arcsin(
             math.sin(north) * np.sin(declination)
             + math.cos(north) * np.cos(declination) * np.cos(hour_angle)
         )
     )
-    above = np.maximum(height, -1.0)  # the formula knows nothing lower
+    above = np.maximum(height, -1.0)  # the formula is not defined below
     refraction = 1.02 / 60 / np.tan(np.radians(above + 10.3 / (above + 5.11)))
     return height + np.where(height > -1.0, refraction, 0.0)
 
@@ -310,12 +312,12 @@ def solar_elevation(
 
 
 def summary_rows(images: Sequence[ImageColour], period: int) -> Iterator[dict[str, Any]]:
-    """Rows of a summary file: one for each period from the first image to the last.
+    """Compute the rows of a summary file, one for each period from the first to the last image.
 
     Parameters
     ----------
     images : sequence of ImageColour
-        Those that count.
+        Images that count.
     period : int
         1 or 3 days.
     """
@@ -330,7 +332,7 @@ def summary_rows(images: Sequence[ImageColour], period: int) -> Iterator[dict[st
 
 
 def middle_day(day: date, period: int) -> date:
-    """Date that stands for the period in which a day lies."""
+    """Find the date of the period in which a day lies: its middle day."""
     if period == 1:
         return day
     if (day.month, day.day) == (1, 1) and not calendar.isleap(day.year - 1):

@@ -1,12 +1,12 @@
-"""The PhenoCam network: its cameras, regions of interest, midday images and summary files.
+"""Query the PhenoCam network: cameras, regions of interest, midday images and summary files.
 
-Everything comes from the network's web service, `API`, which `DEEPCROP_PHENOCAM` in the environment
-or an argument replaces. Lists come in pages ``{count, next, previous, results}``. The service is
-asked at most once a second, and what it sent is kept in a cache and asked for again only if it has
-changed; see `deepcrop.sources.http`.
+Everything comes from the network's web service, `API`; the environment variable
+``DEEPCROP_PHENOCAM`` or an argument sets another address. Lists come in pages ``{count, next,
+previous, results}``. The client sends at most one request per second, and downloads a cached file
+again only if it has changed; see `deepcrop.sources.http`.
 
-Data are CC BY 4.0. The network asks everyone who publishes them, or what was made from them, to
-include its acknowledgement and that of each site: `acknowledgement` puts them together.
+Data are CC BY 4.0. Publications that use them, or results made from them, must include the
+acknowledgement of the network and of each site: `acknowledgement` composes the text.
 """
 
 from __future__ import annotations
@@ -14,19 +14,17 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
 from deepcrop.errors import DeepCropError
 from deepcrop.sources.archive import ArchiveError, SceneError
-from deepcrop.sources.http import NotFound, Web, shown
+from deepcrop.sources.http import HttpClient, NotFound, redact_url
 from deepcrop.sources.phenocam.summary_files import (
     ACKNOWLEDGEMENT,
     CITATION,
@@ -35,18 +33,21 @@ from deepcrop.sources.phenocam.summary_files import (
 )
 from deepcrop.storage.files import atomic_file
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
 API = "https://phenocam.nau.edu/api/"
 """Address of the network's web service."""
 
 INTERVAL = 1.0
-"""Least time from one request to the next, seconds."""
+"""Minimum time from one request to the next, seconds."""
 
 PAPER_YEARS = range(2017, 2021)
-"""Years that the paper scores at its test sites."""
+"""Years that the paper evaluates at its test sites."""
 
 PAPER_MIN_YEARS = 2
-"""Years out of `PAPER_YEARS` that a site of the paper's list must have. Our reading: the paper
-gives no number."""
+"""Minimum number of `PAPER_YEARS` with images of a site; an assumption, as the paper gives none."""
 
 T = TypeVar("T")
 
@@ -58,23 +59,23 @@ class Camera:
     Attributes
     ----------
     site : str
-        Name of the site, which is that of the camera, for example ``mead2``.
+        Name of the site and its camera, for example ``mead2``.
     latitude, longitude : float
         Degrees, north and east positive; NaN if unknown.
     elevation, utc_offset : float
         Metres; hours from UTC to the camera's standard time. NaN if unknown.
     active : bool
-        Whether it still sends images.
+        Whether the camera still sends images.
     first, last : date or None
-        First and last image.
+        Dates of the first and last image.
     description : str
-        Where it stands.
+        Description of the site.
     orientation : str
-        Where it looks, for example ``NE``; empty if unknown.
+        Viewing direction, for example ``NE``; empty if unknown.
     veg_type, secondary_veg_type : str
         Vegetation in view, for example ``AG``; empty if unknown.
     acknowledgement : str
-        What the site asks to be thanked for; empty if nothing.
+        Acknowledgement that the site asks for; empty if none.
     """
 
     site: str
@@ -94,7 +95,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class RoiList:
-    """One region of interest of a camera: masks through time, and the greenness inside them.
+    """One region of interest of a camera: its masks over time, and the greenness inside them.
 
     Attributes
     ----------
@@ -103,17 +104,17 @@ class RoiList:
     number : int
         Sequence number, for example 1000.
     description : str
-        What is inside.
+        Description of the region.
     active : bool
-        Whether it is still extended.
+        Whether the network still adds data.
     first, last : date or None
-        First and last image.
+        Dates of the first and last image.
     site_years : float
-        Length, years; NaN if unknown.
+        Length of the series, years; NaN if unknown.
     missing_percent : float
         Share of days without data; NaN if unknown.
     one_day, three_day : str
-        Addresses of the summary files; empty if the service names none.
+        Addresses of the summary files; empty if the service gives none.
     """
 
     site: str
@@ -136,7 +137,7 @@ class RoiList:
 
 @dataclass(frozen=True)
 class MiddayImage:
-    """The image nearest to noon of a day, and its address."""
+    """The image nearest to noon of one day, and its address."""
 
     day: date
     url: str
@@ -144,17 +145,17 @@ class MiddayImage:
 
 @contextmanager
 def connect(cache: Path | None = None, api: str | None = None) -> Iterator[PhenoCam]:
-    """Open the network for reading, at one request a second.
+    """Connect to the network, with at most one request per second.
 
     Parameters
     ----------
     cache : Path, optional
-        Folder that keeps what was fetched.
+        Folder for downloaded files.
     api : str, optional
-        Address of the service; by default that in ``DEEPCROP_PHENOCAM``, else `API`.
+        Address of the service; by default the value of ``DEEPCROP_PHENOCAM``, else `API`.
     """
-    with Web(cache, interval=INTERVAL) as web:
-        yield PhenoCam(web, api)
+    with HttpClient(cache, interval=INTERVAL) as client:
+        yield PhenoCam(client, api)
 
 
 class PhenoCam:
@@ -162,19 +163,21 @@ class PhenoCam:
 
     Parameters
     ----------
-    web : Web
-        Sets cache and pace; `connect` makes one as the network wants it.
+    client : HttpClient
+        HTTP client, with its cache and rate; `connect` makes one that suits the network.
     api : str, optional
-        Address of the service; by default that in ``DEEPCROP_PHENOCAM``, else `API`.
+        Address of the service; by default the value of ``DEEPCROP_PHENOCAM``, else `API`.
     """
 
-    def __init__(self, web: Web, api: str | None = None) -> None:
-        self.web = web
+    def __init__(self, client: HttpClient, api: str | None = None) -> None:
+        self.client = client
         self.api = (api or os.environ.get("DEEPCROP_PHENOCAM") or API).rstrip("/") + "/"
         try:
             self._base = httpx.URL(self.api)
         except httpx.InvalidURL as error:
-            raise ArchiveError(f"The address of the PhenoCam service is wrong: {error}.") from None
+            raise ArchiveError(
+                f"The address of the PhenoCam service is not valid: {error}."
+            ) from None
 
     def cameras(self) -> list[Camera]:
         """List all cameras.
@@ -182,12 +185,12 @@ class PhenoCam:
         Raises
         ------
         ArchiveError
-            If the service does not answer, or not as expected.
+            If the service does not answer, or gives an unexpected answer.
         """
         return [_camera(record, where) for record, where in self._records("cameras/")]
 
     def camera(self, site: str) -> Camera:
-        """Look one camera up by its site's name.
+        """Look up one camera by the name of its site.
 
         Raises
         ------
@@ -196,11 +199,11 @@ class PhenoCam:
         ArchiveError
             As `cameras`.
         """
-        url = f"{self.api}cameras/{_checked(site)}/"
-        return _camera(self._of_site(site, lambda: self.web.json(url)), url)
+        url = f"{self.api}cameras/{_check_site_name(site)}/"
+        return _camera(self._ask_about_site(site, lambda: self.client.json(url)), url)
 
     def roi_lists(self, site: str | None = None, veg_type: str | None = None) -> list[RoiList]:
-        """List regions of interest, all or those of a site or a vegetation type (``AG``, …).
+        """List regions of interest: all, or those of a site or a vegetation type (``AG``, …).
 
         Raises
         ------
@@ -218,40 +221,40 @@ class PhenoCam:
         return [_roi_list(record, where) for record, where in self._records("roilists/")]
 
     def midday_images(self, site: str) -> list[MiddayImage]:
-        """List the colour images of a site nearest to noon, one per day, in order of time.
+        """List the colour images of a site nearest to noon, one per day, in time order.
 
         Raises
         ------
         NotFound, ArchiveError
             As `camera`.
         """
-        path = f"middayimages/{_checked(site)}/"
+        path = f"middayimages/{_check_site_name(site)}/"
         images = {}
-        for record, where in self._of_site(site, lambda: list(self._records(path))):
+        for record, where in self._ask_about_site(site, lambda: list(self._records(path))):
             name = _get(record, "imgpath", str, where)
-            if "_IR_" not in name:  # cameras with an infrared twin list that as well
+            if "_IR_" not in name:  # cameras with an infrared channel list its images too
                 day = _get(record, "imgdate", date.fromisoformat, where)
                 images[day] = MiddayImage(day, str(self._base.join(name)))
         return [images[day] for day in sorted(images)]
 
     def series_urls(self, roi: RoiList, period: int = 3) -> list[str]:
-        """Addresses where a summary file may be: as the service says, then by the usual pattern."""
+        """List addresses of a summary file: that given by the service, then the usual one."""
         listed = {1: roi.one_day, 3: roi.three_day}[period]
         pattern = f"/data/archive/{roi.site}/ROI/{roi.name}_{period}day.csv"
-        # The archive stands beside the service, also where a proxy gives both a prefix.
+        # The archive is beside the service, also if a proxy adds a prefix to both.
         usual = str(self._base.join(".." + pattern))
         return [usual] if listed in ("", usual) else [listed, usual]
 
     def download_series(self, roi: RoiList, folder: Path, period: int = 3) -> Path:
-        """Fetch a summary file, check it, and put it into a folder under its official name.
+        """Download a summary file, check it, and store it under its official name.
 
-        A file that cannot be read is fetched once more, in case it was cut short on the way.
+        A file that cannot be read is downloaded once more, in case the transfer was cut short.
 
         Parameters
         ----------
         roi : RoiList
         folder : Path
-            Made if need be. A file of the same name is replaced.
+            Created if needed. A file of the same name is replaced.
         period : int
             Days that a value stands for: 1 or 3.
 
@@ -260,7 +263,7 @@ class PhenoCam:
         NotFound
             If the network has no such file.
         SceneError
-            If this file is not what it should be; others may be fine.
+            If this file is not the expected one; other files may be fine.
         ArchiveError
             If the service does not answer.
         """
@@ -275,43 +278,45 @@ class PhenoCam:
                     self._download(url, roi, period, target)
                 return target
             except NotFound:
-                tried.append(shown(url))
+                tried.append(redact_url(url))
         raise NotFound(
             f"PhenoCam has no {period}-day summary file of {roi.name}: nothing at "
             f"{' nor '.join(tried)}. The region may be too young, or not processed yet."
         )
 
     def _download(self, url: str, roi: RoiList, period: int, target: Path) -> None:
-        content = self.web.bytes(url)
+        content = self.client.bytes(url)
         with atomic_file(target) as part:
             part.write_bytes(content)
             try:
                 series = read_series(part)
             except DeepCropError as error:
-                raise _BadFile(f"{shown(url)}: {error}".replace(str(part), target.name)) from None
+                raise _BadFile(
+                    f"{redact_url(url)}: {error}".replace(str(part), target.name)
+                ) from None
             _check_series(series, roi, period, url)
 
-    def _of_site(self, site: str, ask: Callable[[], T]) -> T:
+    def _ask_about_site(self, site: str, ask: Callable[[], T]) -> T:
         try:
             return ask()
         except NotFound:
             raise NotFound(
-                f"PhenoCam has no site '{site}'. Names are those of {self.api}cameras/, small and "
-                "capital letters as there."
+                f"PhenoCam has no site '{site}'. The names are listed at {self.api}cameras/; small "
+                "and capital letters matter."
             ) from None
 
     def _records(self, path: str) -> Iterator[tuple[dict[str, Any], str]]:
-        """Give the records of a list, and the address of each, from all its pages.
+        """Yield the records of all pages of a list, each with the address of its page.
 
-        The service sends some lists whole, without pages.
+        The service sends some lists in one piece, without pages.
         """
         base = self._base
         url = str(base.join(path).copy_merge_params({"limit": 1000}))
-        asked: set[str] = set()
+        visited: set[str] = set()
         found = 0
         while url:
-            asked.add(url)
-            page = self.web.json(url)
+            visited.add(url)
+            page = self.client.json(url)
             if isinstance(page, list):
                 page = {"count": len(page), "next": None, "results": page}
             results = _get(page, "results", list, url)
@@ -320,18 +325,18 @@ class PhenoCam:
             following = page.get("next")
             if not following:
                 break
-            # Behind a proxy the server may not know by which scheme and name it was called.
+            # Behind a proxy the server may not know the scheme and host of the request.
             url = str(
                 httpx.URL(url)
                 .join(following)
                 .copy_with(scheme=base.scheme, host=base.host, port=base.port)
             )
-            if url in asked:
-                raise ArchiveError(f"{shown(url)}: this page is said to follow itself.")
+            if url in visited:
+                raise ArchiveError(f"{redact_url(url)}: this page names itself as the next one.")
         count = _get(page, "count", int, url)
         if found != count:
             raise ArchiveError(
-                f"{shown(url)}: the list has {count} entries, {found} came. Try again."
+                f"{redact_url(url)}: the list has {count} entries, received {found}. Try again."
             )
 
 
@@ -342,12 +347,12 @@ class _BadFile(SceneError):
 def _check_series(series: CameraSeries, roi: RoiList, period: int, url: str) -> None:
     got, wanted = f"{series.name}_{series.period}day", f"{roi.name}_{period}day"
     if got != wanted:
-        raise SceneError(f"{shown(url)}: the file is {got}, expected {wanted}.")
+        raise SceneError(f"{redact_url(url)}: the file is {got}, expected {wanted}.")
 
 
-def _checked(site: str) -> str:
+def _check_site_name(site: str) -> str:
     if not re.fullmatch(r"[\w.-]+", site):
-        raise NotFound(f"'{site}' is no name of a PhenoCam site, such as mead2.")
+        raise NotFound(f"'{site}' is not a name of a PhenoCam site, such as mead2.")
     return site
 
 
@@ -395,12 +400,12 @@ _REQUIRED: Any = object()
 
 
 def _require(record: Any, keys: Sequence[str], where: str) -> None:
-    """Raise `ArchiveError` unless a record has these fields, were they null."""
+    """Raise `ArchiveError` unless a record has these fields, which may be null."""
     missing = [key for key in keys if not isinstance(record, dict) or key not in record]
     if missing:
         raise ArchiveError(
-            f"{shown(where)}: an entry without '{missing[0]}'. The service may have changed, or "
-            "this is not the address of a PhenoCam service."
+            f"{redact_url(where)}: an entry without '{missing[0]}'. The service may have changed, "
+            "or this is not the address of a PhenoCam service."
         )
 
 
@@ -411,7 +416,7 @@ def _get(
     where: str,
     default: T = _REQUIRED,
 ) -> T:
-    """Field of a record; ``default`` where it is absent, null or empty, unless it must be there."""
+    """Convert a field of a record; ``default`` if it is absent, null or empty."""
     if default is _REQUIRED:
         _require(record, (key,), where)
     value = record.get(key)
@@ -421,44 +426,44 @@ def _get(
         return convert(value)
     except (TypeError, ValueError):
         raise ArchiveError(
-            f"{shown(where)}: '{key}' is {value!r}, which is no such value."
+            f"{redact_url(where)}: '{key}' is {value!r}, which cannot be converted."
         ) from None
 
 
-# Credit -----------------------------------------------------------------------------------------
+# Acknowledgement --------------------------------------------------------------------------------
 
 
 def acknowledgement(cameras: Iterable[Camera]) -> str:
-    """Compose the text that goes with anything made from these cameras.
+    """Compose the acknowledgement for results made from these cameras.
 
-    The network's own acknowledgement, those of the sites, and what to cite.
+    It holds the acknowledgement of the network, those of the sites, and the citations.
     """
-    return _composed(_wishes(cameras))
+    return _compose(_site_acknowledgements(cameras))
 
 
 def write_acknowledgement(path: Path, cameras: Iterable[Camera]) -> None:
-    """Write `acknowledgement` to a text file, whole or not at all.
+    """Write `acknowledgement` to a text file.
 
-    Sites that the file names already stay: their series are still beside it.
+    Sites that the file already names are kept, because their series are still beside it.
     """
-    told = {}
+    named = {}
     if path.is_file():
         lines = path.read_text(encoding="utf-8").splitlines()
-        told = dict(line.split(": ", 1) for line in lines if re.match(r"[\w.-]+: ", line))
+        named = dict(line.split(": ", 1) for line in lines if re.match(r"[\w.-]+: ", line))
     with atomic_file(path) as part:
-        part.write_text(_composed(told | _wishes(cameras)), encoding="utf-8")
+        part.write_text(_compose(named | _site_acknowledgements(cameras)), encoding="utf-8")
 
 
-def _wishes(cameras: Iterable[Camera]) -> dict[str, str]:
-    """Say in one line what each site asks for."""
+def _site_acknowledgements(cameras: Iterable[Camera]) -> dict[str, str]:
+    """Collect the acknowledgement of each site, in one line."""
     return {
         camera.site: " ".join(camera.acknowledgement.split()) or "no acknowledgement of its own."
         for camera in cameras
     }
 
 
-def _composed(wishes: Mapping[str, str]) -> str:
-    lines = [f"{site}: {wish}" for site, wish in sorted(wishes.items())]
+def _compose(sites: Mapping[str, str]) -> str:
+    lines = [f"{site}: {text}" for site, text in sorted(sites.items())]
     return "\n".join([ACKNOWLEDGEMENT, "", *lines, "", CITATION, ""])
 
 
@@ -466,10 +471,10 @@ def _composed(wishes: Mapping[str, str]) -> str:
 
 
 def paper_candidates(roi_lists: Sequence[RoiList]) -> list[RoiList]:
-    """Regions of interest that the paper's list of 60 sites can come from, by metadata alone.
+    """Select, by metadata, the regions of interest from which the paper's 60 sites can come.
 
-    Crops (``AG``) with images in at least `PAPER_MIN_YEARS` of `PAPER_YEARS`. The paper names no
-    region, so none is asked for. `deepcrop.cameras.paper_sites` screens their series.
+    These are crops (``AG``) with images in at least `PAPER_MIN_YEARS` of `PAPER_YEARS`. The paper
+    does not restrict the geographic region. `deepcrop.cameras.paper_sites` screens their series.
     """
     return [
         roi

@@ -1,32 +1,35 @@
-"""PhenoCam's summary files: greenness of a camera's region of interest, read and written.
+"""Read and write PhenoCam summary files: the greenness of a camera's region of interest.
 
 The official 1-day and 3-day summary files are CSV: comment lines (``#``) that name the site, then a
-heading, then one row per calendar day. In a 3-day file the observed columns are filled every third
+heading, then one row per calendar day. In a 3-day file the observed columns have values every third
 day only. Missing values are ``NA``, empty or -9999.
 
-Data are CC BY 4.0; whoever publishes them or what was made from them cites `CITATION`.
+Data are CC BY 4.0; publications that use them, or results made from them, must cite `CITATION`.
 """
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcrop.errors import DeepCropError
 from deepcrop.storage.files import atomic_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 CITATION = (
     "Camera greenness: PhenoCam network (CC BY 4.0), Richardson et al. 2018 "
     "(doi 10.1038/sdata.2018.28), Seyednasrollah et al. 2019 (doi 10.1038/s41597-019-0229-9)."
 )
-"""What every table and figure made from these files must say."""
+"""Citation for every table and figure made from these files."""
 
 ACKNOWLEDGEMENT = (
     "Data used in this research were provided by the PhenoCam Network, which has been supported by "
@@ -36,12 +39,12 @@ ACKNOWLEDGEMENT = (
     "National Phenology Network. We thank the PhenoCam Network collaborators, including site PIs "
     "and technicians, for publicly sharing the data that were used in this paper."
 )
-"""What the network asks for in every publication (fair use policy of 28 August 2025,
+"""Acknowledgement that the network requires in publications (fair use policy of 28 August 2025,
 https://phenocam.nau.edu/webcam/fairuse_statement/)."""
 
 ACKNOWLEDGEMENT_FILE = "ACKNOWLEDGEMENT.txt"
-"""Name of the file, beside series or the folder that holds them, with the full text: the network's
-own, that of each site, and what to cite."""
+"""Name of the file, beside the series or their folder, with the full acknowledgement: that of the
+network, those of the sites, and the citations."""
 
 SITE_PAGE = "https://phenocam.nau.edu/webcam/sites/{site}/"
 """Page of a site, with its own acknowledgement."""
@@ -57,16 +60,16 @@ COLUMNS = (
     "rcc_mean", "rcc_std", "rcc_50", "rcc_75", "rcc_90", "max_solar_elev", "snow_flag",
     "outlierflag_gcc_mean", "outlierflag_gcc_50", "outlierflag_gcc_75", "outlierflag_gcc_90",
 )  # fmt: skip
-"""Columns of a summary file before the network smooths it."""
+"""Columns of a summary file without the network's smoothing."""
 
 _MISSING = frozenset(("", "NA", "NaN", "nan"))
 _FILL = -9999.0
-_HELP = "expected a PhenoCam 1-day or 3-day summary file (…_1day.csv or …_3day.csv)"
+_EXPECTED = "expected a PhenoCam 1-day or 3-day summary file (…_1day.csv or …_3day.csv)"
 
 
 @dataclass(frozen=True)
 class CameraSeries:
-    """One region of interest of one camera, a value per calendar day of the file.
+    """Greenness of one region of interest of one camera, one value per calendar day.
 
     Attributes
     ----------
@@ -77,28 +80,28 @@ class CameraSeries:
     latitude, longitude : float
         Degrees, north and east positive.
     elevation : float
-        Metres; NaN where the file does not say.
+        Metres; NaN if the file does not state it.
     utc_offset : float
-        Hours from UTC to the camera's standard time; NaN where the file does not say.
+        Hours from UTC to the camera's standard time; NaN if the file does not state it.
     period : int
-        Days that one observation stands for: 1 or 3.
+        Days per observation: 1 or 3.
     date : ndarray of datetime64[D] (days,)
         Rising.
     greenness : dict of str to ndarray of float32 (days,)
-        Raw values of the columns that were asked for; NaN where there is no observation.
+        Raw values of the requested columns; NaN where there is no observation.
     outlier : dict of str to ndarray of bool (days,)
-        The network's outlier flag of each of these columns; False where it is not given.
+        The network's outlier flag for each of these columns; False where it is not given.
     smooth : dict of str to ndarray of float32 (days,)
         The network's own smoothed values of these columns, for comparison; NaN where not given.
     image_count : ndarray of float32 (days,)
-        Images behind an observation; NaN where there is no observation.
+        Images per observation; NaN where there is no observation.
     snow : ndarray of bool (days,)
-        Whether the snow flag is set; False where nobody has looked.
+        Whether the snow flag is set; False where it is missing.
     interpolated : ndarray of bool (days,)
-        Padding or interpolation of the network's smoothing (``int_flag``); says nothing of raw
+        Padding or interpolation by the network's smoothing (``int_flag``); independent of the raw
         values.
     max_solar_elev : ndarray of float32 (days,)
-        Highest sun of the images, degrees; NaN where there is no observation.
+        Highest solar elevation of the images, degrees; NaN where there is no observation.
     """
 
     path: Path
@@ -142,7 +145,7 @@ def read_series(path: Path, columns: Sequence[str] = ("gcc_90",)) -> CameraSerie
     Raises
     ------
     DeepCropError
-        If the file cannot be read or is no such file; the message names the line and what was
+        If the file cannot be read or is not a summary file; the message names the line and what was
         expected there.
     """
     unknown = [name for name in columns if name not in GREENNESS]
@@ -154,9 +157,9 @@ def read_series(path: Path, columns: Sequence[str] = ("gcc_90",)) -> CameraSerie
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise DeepCropError(f"{path}: {error.strerror}; {_HELP}.") from None
+        raise DeepCropError(f"{path}: {error.strerror}; {_EXPECTED}.") from None
     except UnicodeDecodeError:
-        raise DeepCropError(f"{path} is not a text file; {_HELP}.") from None
+        raise DeepCropError(f"{path} is not a text file; {_EXPECTED}.") from None
     lines = text.splitlines()
     first = next((k for k, line in enumerate(lines) if not line.startswith("#")), len(lines))
     site = _site(path, lines[:first])
@@ -186,42 +189,42 @@ def read_series(path: Path, columns: Sequence[str] = ("gcc_90",)) -> CameraSerie
 
 
 def acknowledgement_beside(series: Iterable[CameraSeries]) -> str:
-    """Give the text that goes with anything made from these series.
+    """Compose the acknowledgement for results made from these series.
 
-    That of `ACKNOWLEDGEMENT_FILE` where `deepcrop fetch` has put it beside them; for all other
-    sites the network's own, and where each site says what it wants.
+    It is that of `ACKNOWLEDGEMENT_FILE` if `deepcrop fetch` has written one beside the series; for
+    other sites it is the acknowledgement of the network, and the page with that of the site.
     """
-    texts, alone = dict[str, None](), dict[str, None]()
-    for one in series:
-        folder = one.path.absolute().parent
+    texts, pages = dict[str, None](), dict[str, None]()  # without repetitions, in order
+    for camera in series:
+        folder = camera.path.absolute().parent
         files = [f / ACKNOWLEDGEMENT_FILE for f in (folder, folder.parent)]
         found = [f.read_text(encoding="utf-8") for f in files if f.is_file()]
-        told = [text for text in found if f"\n{one.site}: " in text]
-        if told:
-            texts[told[0]] = None
+        naming_site = [text for text in found if f"\n{camera.site}: " in text]
+        if naming_site:
+            texts[naming_site[0]] = None
         else:
-            alone[f"{one.site}: see {SITE_PAGE.format(site=one.site)}"] = None
-    if alone:
-        texts["\n".join([ACKNOWLEDGEMENT, "", *alone, "", CITATION, ""])] = None
+            pages[f"{camera.site}: see {SITE_PAGE.format(site=camera.site)}"] = None
+    if pages:
+        texts["\n".join([ACKNOWLEDGEMENT, "", *pages, "", CITATION, ""])] = None
     return "\n".join(texts)
 
 
 def write_series(
     path: Path, title: str, about: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]
 ) -> None:
-    """Write a summary file, whole or not at all.
+    """Write a summary file.
 
     Parameters
     ----------
     path : Path
-        Should be called ``{site}_{VEG}_{number}_{1day|3day}.csv``.
+        File to write, by convention ``{site}_{VEG}_{number}_{1day|3day}.csv``.
     title : str
         First comment line.
     about : mapping
         The other comment lines, such as ``{"Site": "mead2", "Lat": 41.16, …}``.
     rows : iterable of mapping
-        Values by the names of `COLUMNS`, in order of time. What is absent or NaN is written NA,
-        numbers with a fraction with 5 decimals, as the network does.
+        Values by the names of `COLUMNS`, in time order. Missing values and NaN are written as NA,
+        floats with 5 decimals, as the network does.
     """
     comments = ["", title, "", *(f"{key}: {value}" for key, value in about.items()), ""]
     with atomic_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
@@ -237,37 +240,39 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _site(path: Path, comments: Sequence[str]) -> dict:
-    """Read what the comment lines say of the site."""
-    said: dict[str, str] = {}
+def _site(path: Path, comments: Sequence[str]) -> dict[str, Any]:
+    """Read the properties of the site from the comment lines."""
+    properties: dict[str, str] = {}
     for line in comments:
         key, colon, value = line.lstrip("# ").partition(":")
         if colon:
-            said[key.strip().lower()] = value.strip(" :")
+            properties[key.strip().lower()] = value.strip(" :")
 
     def number(key: str, required: bool = True) -> float:
         try:
-            return float(said[key])
+            return float(properties[key])
         except (KeyError, ValueError):
             if not required:
                 return math.nan
-            found = f"'{said[key]}'" if key in said else "no such line"
+            found = f"'{properties[key]}'" if key in properties else "no such line"
             raise DeepCropError(
                 f"{path}: {found} for '# {key.title()}:' among the comment lines at the top, "
-                f"where a number belongs; {_HELP}."
+                f"where a number belongs; {_EXPECTED}."
             ) from None
 
-    if not said.get("site"):
-        raise DeepCropError(f"{path}: no '# Site:' among the comment lines at the top; {_HELP}.")
+    if not properties.get("site"):
+        raise DeepCropError(
+            f"{path}: no '# Site:' among the comment lines at the top; {_EXPECTED}."
+        )
     period = number("aggregation period")
     if period not in (1, 3):
-        raise DeepCropError(f"{path}: aggregation period of {period:g} days; {_HELP}.")
+        raise DeepCropError(f"{path}: aggregation period of {period:g} days; {_EXPECTED}.")
     latitude, longitude = number("lat"), number("lon")
     if not (abs(latitude) <= 90 and abs(longitude) <= 360):
-        raise DeepCropError(f"{path}: latitude {latitude:g}, longitude {longitude:g}; {_HELP}.")
+        raise DeepCropError(f"{path}: latitude {latitude:g}, longitude {longitude:g}; {_EXPECTED}.")
     return {
-        "site": said["site"],
-        "veg_type": said.get("veg type", ""),
+        "site": properties["site"],
+        "veg_type": properties.get("veg type", ""),
         "roi": f"{int(number('roi id number')):04d}",
         "latitude": latitude,
         "longitude": longitude,
@@ -280,14 +285,14 @@ def _site(path: Path, comments: Sequence[str]) -> dict:
 def _table(
     path: Path, lines: Sequence[str], first: int, columns: Sequence[str]
 ) -> dict[str, list[str]]:
-    """Pick the columns we read, as text; their first entry is that of line ``first`` + 2."""
+    """Select the columns that are read, as text; the first entry is from line ``first`` + 2."""
     rows = _rows(path, lines, first)
     heading = next(rows, [])
     needed = ("date", "image_count", *columns)
     missing = [name for name in needed if name not in heading]
     if missing:
         raise DeepCropError(
-            f"{path}, line {first + 1}: no column {', '.join(missing)} in the heading; {_HELP}."
+            f"{path}, line {first + 1}: no column {', '.join(missing)} in the heading; {_EXPECTED}."
         )
     wanted = {"snow_flag", "int_flag", "max_solar_elev", *needed}
     wanted.update(f"{kind}_{name}" for kind in ("smooth", "outlierflag") for name in columns)
@@ -300,7 +305,7 @@ def _table(
             )
         body.append(row)
     if not body:
-        raise DeepCropError(f"{path}: no row below the heading; {_HELP}.")
+        raise DeepCropError(f"{path}: no row below the heading; {_EXPECTED}.")
     return {name: [row[k] for row in body] for k, name in enumerate(heading) if name in wanted}
 
 
@@ -308,18 +313,18 @@ def _rows(path: Path, lines: Sequence[str], first: int) -> Iterator[list[str]]:
     try:
         yield from csv.reader(lines[first:])
     except csv.Error as error:
-        raise DeepCropError(f"{path}: {error}; {_HELP}.") from None
+        raise DeepCropError(f"{path}: {error}; {_EXPECTED}.") from None
 
 
 def _dates(path: Path, first: int, texts: Sequence[str]) -> NDArray[np.datetime64]:
-    """Calendar dates, each after the one before."""
+    """Convert calendar dates, each later than the one before."""
     try:
         dates = np.array(texts, "datetime64[D]")
     except ValueError:
         dates = np.array([_date(path, first + 2 + k, text) for k, text in enumerate(texts)])
-    late = np.diff(dates, prepend=dates[:1] - 1) > np.timedelta64(0, "D")  # NaT is never late
-    if not late.all():
-        k = int(late.argmin())
+    later = np.diff(dates, prepend=dates[:1] - 1) > np.timedelta64(0, "D")  # False for NaT
+    if not later.all():
+        k = int(later.argmin())
         raise DeepCropError(
             f"{path}, line {first + 2 + k}: date '{texts[k]}', expected a day after the line above."
         )
@@ -334,7 +339,7 @@ def _date(path: Path, line: int, text: str) -> np.datetime64:
 
 
 def _numbers(path: Path, first: int, name: str, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Numbers of a column, NaN where missing."""
+    """Convert the numbers of a column; missing values become NaN."""
     try:
         values = np.array([math.nan if text in _MISSING else float(text) for text in texts])
     except ValueError:

@@ -1,1 +1,1 @@
-"""Sentinel-1 SAFE products on disk."""
+"""Read Sentinel-1 GRD products from SAFE folders: calibrate, geocode, and resample to a grid."""

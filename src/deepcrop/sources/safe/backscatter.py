@@ -1,36 +1,35 @@
-"""Sentinel-1 GRD products as ESA ships them (SAFE folders), calibrated and geocoded here.
+"""Calibrate and geocode Sentinel-1 GRD products as ESA distributes them (SAFE folders).
 
-The chain of a scene, after which it can be compared from pass to pass:
+The processing steps, which make scenes comparable from pass to pass:
 
 1. **Orbit**: state vectors of a precise (or restituted) orbit file, else those of the annotation.
 2. **Thermal noise**: the range noise vectors times the azimuth noise vectors of each swath are
-   taken from DN². Pixels of DN 0 are no data.
+   subtracted from DN². Pixels of DN 0 are no data.
 3. **Calibration**: sigma0 = (DN² − noise) / sigmaNought², linear power.
-4. **Geocoding**: each pixel corner of the grid, at its height in a DEM, is sought on the orbit
-   (sarsen: zero Doppler), which gives the line, the slant range and so the ground range pixel.
+4. **Geocoding**: for each pixel corner of the grid, at its height in a DEM, the zero-Doppler
+   position on the orbit is found (sarsen); it gives the line, the slant range and from it the
+   ground range pixel.
 5. **Multi-look**: mean of the linear power over the footprint of the pixel, sampled bilinearly at
-   points half an image pixel apart. Powers below zero, where the noise exceeds the signal, count in
-   the mean, which is unbiased only with them; a mean that is not positive is no data.
+   points half an image pixel apart. Negative powers, where the noise exceeds the signal, count in
+   the mean, which would be biased without them; a mean that is not positive is no data.
 6. **Decibel**: 10·log10.
 
-Image positions are (line, pixel), 0-based, with integers at pixel centres. Heights must be above
-the WGS 84 ellipsoid in the end: a geoid left out shifts the scene by about its height in range.
+Image positions are (line, pixel), 0-based, with integers at pixel centres. Heights refer to the WGS
+84 ellipsoid: if the geoid is left out, the scene shifts in range by about the geoid height.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
 import xarray as xr
 from affine import Affine
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 from pyproj.crs import CompoundCRS
 from pyproj.exceptions import ProjError
@@ -42,24 +41,30 @@ from deepcrop.cube.contract import SAR_BANDS
 from deepcrop.errors import DeepCropError
 from deepcrop.grid import assign_grid, tiles
 from deepcrop.sources.archive import SceneError
-from deepcrop.sources.safe.geometry import locate, orbit_of, read_geometry
+from deepcrop.sources.safe.geometry import choose_orbit_file, locate, read_geometry
 from deepcrop.sources.safe.product import (
     Noise,
     Product,
-    Vectors,
-    file_of,
+    RangeVectors,
+    find_file,
     noise_removed,
     open_product,
     read_calibration,
     read_noise,
-    reading,
+    scene_errors,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
 BLOCK = 512
-"""Side of the squares of the grid that are worked on at once, pixels: bounds the memory."""
+"""Side of the blocks of the grid that are processed at once, pixels: limits the memory."""
 
 PASS_GAP = np.timedelta64(60, "s")
-"""Slices of one relative orbit that follow each other faster than this are one pass."""
+"""Maximum time between slices of one relative orbit that belong to one pass."""
 
 _ECEF = "EPSG:4978"
 
@@ -83,12 +88,12 @@ def sigma0(
     box : GeoBox
         Grid of the result.
     dem : Path
-        Heights: a raster that covers the grid, in any reference system.
+        Raster of heights that covers the grid, in any reference system.
     orbit : Path, optional
         Orbit file (``….EOF``); without it the state vectors of the annotation are used.
     geoid : float, optional
-        Metres of the geoid above the WGS 84 ellipsoid in the area, added to the heights; 0 where
-        these are above the ellipsoid already. Can be left out if the DEM's reference system has a
+        Height of the geoid above the WGS 84 ellipsoid in the area, metres, added to the heights; 0
+        if these refer to the ellipsoid already. Not needed if the DEM's reference system has a
         vertical part and PROJ has the grid for it.
 
     Returns
@@ -119,8 +124,8 @@ def read_product(
     Returns
     -------
     Dataset
-        ``vv, vh`` (time, y, x) in dB, coordinate ``relative_orbit``, and attributes that say what
-        was done: ready for `deepcrop.cube.contract.build`.
+        ``vv, vh`` (time, y, x) in dB, coordinate ``relative_orbit``, and attributes that describe
+        the processing: ready for `deepcrop.cube.contract.build`.
     """
     return _dataset([[open_product(safe)]], box, dem, [[orbit]], geoid)
 
@@ -135,7 +140,7 @@ def read_products(
     """Read VV and VH of several products as a radar group, in order of time.
 
     Slices of one pass (same relative orbit, less than a minute apart) become one time, that of the
-    earliest; where they overlap the earlier one counts.
+    earliest slice; where they overlap, the earlier slice counts.
 
     Parameters
     ----------
@@ -144,7 +149,7 @@ def read_products(
     box, dem, geoid
         As in `sigma0`.
     orbits : sequence of Path
-        Orbit files under their original names, in any order; precise ones are preferred to
+        Orbit files under their original names, in any order; precise files are preferred to
         restituted ones. If any is given, there must be one for each product.
 
     Returns
@@ -170,7 +175,7 @@ def read_products(
             passes[-1].append(product)
         else:
             passes.append([product])
-    chosen = [[orbit_of(product, orbits) for product in slices] for slices in passes]
+    chosen = [[choose_orbit_file(product, orbits) for product in slices] for slices in passes]
     return _dataset(passes, box, dem, chosen, geoid)
 
 
@@ -181,19 +186,19 @@ def _dataset(
     orbits: Sequence[Sequence[Path | None]],
     geoid: float | None,
 ) -> xr.Dataset:
-    """Put the passes of several products one behind the other, with all that was done to them."""
+    """Stack passes along time, with attributes that describe their processing."""
     arrays = {band: np.full((len(passes), *box.shape), np.nan, np.float32) for band in SAR_BANDS}
     notes: dict[str, list[str]] = {"products": [], "orbit_file": [], "noise_removal": []}
     for k, (slices, files) in enumerate(zip(passes, orbits, strict=True)):
-        said: dict[str, list[str]] = {"orbit_file": [], "noise_removal": []}
+        processing: dict[str, list[str]] = {"orbit_file": [], "noise_removal": []}
         for product, file in zip(slices, files, strict=True):
-            values, made = _backscatter(product, SAR_BANDS, box, dem, file, geoid)
+            values, steps = _backscatter(product, SAR_BANDS, box, dem, file, geoid)
             for band, target in arrays.items():
                 np.copyto(target[k], values[band], where=np.isnan(target[k]))
-            for key, text in made.items():
-                said[key].append(text)
+            for key, text in steps.items():
+                processing[key].append(text)
         notes["products"].append(" + ".join(product.path.name for product in slices))
-        for key, texts in said.items():
+        for key, texts in processing.items():
             notes[key].append(" + ".join(dict.fromkeys(texts)))
     data = xr.Dataset(
         {band: (("time", "y", "x"), values) for band, values in arrays.items()},
@@ -226,7 +231,7 @@ def _backscatter(
     orbit: Path | None,
     geoid: float | None,
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
-    """Backscatter of some polarizations of a product on a grid, dB, and what was done to it."""
+    """Compute polarizations of a product on a grid, dB, and describe the processing."""
     for name in polarizations:
         if name not in product.polarizations:
             raise SceneError(
@@ -260,16 +265,18 @@ def _backscatter(
                     )
                 )
     if not heights:
-        raise DeepCropError(f"{dem} has no heights within the grid ({_describe(box)}), only holes.")
+        raise DeepCropError(
+            f"{dem} has no heights within the grid ({_describe(box)}), only no-data values."
+        )
     if not reached:
         raise SceneError(
             f"{product.path} does not reach the grid ({_describe(box)}); leave it out."
         )
-    made = {
+    steps = {
         "orbit_file": geometry.orbit_source,
         "noise_removal": "; ".join(dict.fromkeys(image.note for image in images.values())),
     }
-    return out, made
+    return out, steps
 
 
 def _describe(box: GeoBox) -> str:
@@ -278,7 +285,7 @@ def _describe(box: GeoBox) -> str:
 
 @dataclass(frozen=True)
 class _Terrain:
-    """An open DEM, and the way from the grid and its heights to earth-fixed coordinates."""
+    """An open DEM, and the conversion from grid and height to earth-fixed coordinates."""
 
     source: rasterio.DatasetReader
     crs: CRS
@@ -288,9 +295,9 @@ class _Terrain:
     def corners(
         self, box: GeoBox, rows: slice, cols: slice
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Earth-fixed corners of a part of the grid's pixels, and whether their height is known.
+        """Compute the earth-fixed corners of pixels of the grid, and whether their height is known.
 
-        The first is (3, rows + 1, cols + 1). Where no height is known, the ellipsoid stands in.
+        The coordinates are (3, rows + 1, cols + 1). Where no height is known, it is taken as 0.
         """
         width, height = box.affine.a, box.affine.e
         x = box.affine.c + width * np.arange(cols.start, cols.stop + 1)
@@ -301,7 +308,7 @@ class _Terrain:
                 rasterio.band(self.source, 1),
                 elevation,
                 src_crs=self.crs.to_wkt(),
-                # The corners are the centres of a grid that lies half a pixel up and left.
+                # The corners are the pixel centres of a grid shifted half a pixel up and left.
                 dst_transform=Affine(width, 0, x[0] - width / 2, 0, height, y[0] - height / 2),
                 dst_crs=str(box.crs),
                 dst_nodata=np.nan,
@@ -329,12 +336,12 @@ def _open_terrain(dem: Path, box: GeoBox, geoid: float | None) -> Iterator[_Terr
             system = CompoundCRS("grid, with the heights of the DEM", [ground, parts[1]])
         else:
             raise DeepCropError(
-                f"{dem} does not say what its heights refer to. Give 'geoid': metres of the geoid "
-                "above the WGS 84 ellipsoid in the area, or 0 if the heights are above the "
+                f"{dem} does not state what its heights refer to. Give 'geoid': metres of the "
+                "geoid above the WGS 84 ellipsoid in the area, or 0 if the heights are above the "
                 "ellipsoid already."
             )
         try:
-            # Without these two, PROJ takes the geoid for the ellipsoid if it lacks the grid.
+            # Without these two options, PROJ silently ignores the geoid if its grid is missing.
             to_ecef = Transformer.from_crs(
                 system, _ECEF, always_xy=True, only_best=True, allow_ballpark=False
             )
@@ -359,7 +366,7 @@ def _reading_dem(path: Path) -> Iterator[None]:
 
 
 def _check_cover(dem: Path, source: rasterio.DatasetReader, crs: CRS, box: GeoBox) -> None:
-    """Refuse a DEM that does not hold all of the grid's outline."""
+    """Reject a DEM that does not contain the whole outline of the grid."""
     west, south, east, north = box.boundingbox.bbox
     across, down = np.linspace(west, east, 21), np.linspace(south, north, 21)
     outline_x = np.concatenate([across, across, np.full(21, west), np.full(21, east)])
@@ -377,7 +384,7 @@ def _check_cover(dem: Path, source: rasterio.DatasetReader, crs: CRS, box: GeoBo
 def _window(
     line: NDArray[np.float64], pixel: NDArray[np.float64], shape: tuple[int, int]
 ) -> tuple[slice, slice] | None:
-    """Part of the image that holds the positions and their neighbours; None if there is none."""
+    """Find the part of the image with the positions and their neighbours; None if empty."""
     if not np.isfinite(line).any():
         return None
     window = []
@@ -392,19 +399,19 @@ def _window(
 
 @dataclass(frozen=True)
 class _Image:
-    """An open measurement and what is needed to calibrate it."""
+    """An open measurement, and the tables that calibrate it."""
 
     source: rasterio.DatasetReader
-    calibration: Vectors
+    calibration: RangeVectors
     noise: Noise | None
     note: str
 
     def power(self, rows: slice, cols: slice) -> NDArray[np.float64]:
-        """Calibrated power of a window, linear, noise removed; NaN where DN is 0."""
-        with reading(Path(self.source.name)):
+        """Read the calibrated power of a window, linear, noise removed; NaN where DN is 0."""
+        with scene_errors(Path(self.source.name)):
             number = self.source.read(1, window=Window.from_slices(rows, cols)).astype(np.float64)
         lines, pixels = np.arange(rows.start, rows.stop), np.arange(cols.start, cols.stop)
-        power = number**2
+        power: NDArray[np.float64] = number**2
         if self.noise is not None:
             power -= self.noise.at(lines, pixels)
         power /= self.calibration.at(lines, pixels) ** 2
@@ -423,9 +430,9 @@ def _open_image(product: Product, polarization: str, shape: tuple[int, int]) -> 
     else:
         note = "range noise vectors (IPF before 2.90); border: DN 0 masked, border noise may remain"
     calibration = read_calibration(product, polarization)
-    measurement = file_of(product, "measurement/*.tif*", polarization)
+    measurement = find_file(product, "measurement/*.tif*", polarization)
     with ExitStack() as stack:
-        with reading(measurement):
+        with scene_errors(measurement):
             source = stack.enter_context(rasterio.open(measurement))
         if source.shape != shape:
             raise SceneError(
@@ -455,14 +462,16 @@ def multilook(
     Returns
     -------
     ndarray (rows, cols)
-        Mean of the points that have data; NaN where fewer than half of them have.
+        Mean of the points with data; NaN where fewer than half of them have data.
     """
     shape = (line.shape[0] - 1, line.shape[1] - 1)
     total, count = np.zeros(shape), np.zeros(shape, np.intp)
     steps = (np.arange(samples) + 0.5) / samples
     for down in steps:
         for right in steps:
-            values = _bilinear(power, _between(line, down, right), _between(pixel, down, right))
+            values = _bilinear(
+                power, _interpolate_cells(line, down, right), _interpolate_cells(pixel, down, right)
+            )
             known = np.isfinite(values)
             total[known] += values[known]
             count += known
@@ -471,8 +480,10 @@ def multilook(
     return out
 
 
-def _between(corners: NDArray[np.float64], down: float, right: float) -> NDArray[np.float64]:
-    """Interpolate bilinearly within every cell, from its four corners."""
+def _interpolate_cells(
+    corners: NDArray[np.float64], down: float, right: float
+) -> NDArray[np.float64]:
+    """Interpolate bilinearly within every cell, from the values at its four corners."""
     left_side = (1 - down) * corners[:-1, :-1] + down * corners[1:, :-1]
     right_side = (1 - down) * corners[:-1, 1:] + down * corners[1:, 1:]
     return (1 - right) * left_side + right * right_side
@@ -481,7 +492,7 @@ def _between(corners: NDArray[np.float64], down: float, right: float) -> NDArray
 def _bilinear(
     image: NDArray[np.float64], line: NDArray[np.float64], pixel: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Image at positions; NaN outside it (its outer pixels reach half a pixel outwards)."""
+    """Interpolate an image at positions; NaN more than half a pixel outside its outer centres."""
     lines, pixels = image.shape
     inside = (line >= -0.5) & (line < lines - 0.5) & (pixel >= -0.5) & (pixel < pixels - 0.5)
     line, pixel = line[inside].clip(0, lines - 1), pixel[inside].clip(0, pixels - 1)

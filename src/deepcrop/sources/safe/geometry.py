@@ -1,15 +1,14 @@
-"""Where points of the earth lie in a Sentinel-1 image.
+"""Locate points of the earth in a Sentinel-1 image.
 
-The orbit is that of a precise (or restituted) orbit file of ESA, else that of the annotation. A
-point is sought on it by zero Doppler (sarsen), which gives the line and the slant range; the
-annotation's polynomials lead from slant to ground range, along which the pixels lie. Positions are
-(line, pixel), 0-based, with integers at pixel centres.
+The orbit comes from a precise (or restituted) orbit file of ESA, else from the annotation. The
+zero-Doppler position of a point on the orbit (sarsen) gives the line and the slant range; the
+polynomials of the annotation convert slant range to ground range, along which the pixels lie.
+Positions are (line, pixel), 0-based, with integers at pixel centres.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,30 +17,32 @@ from xml.etree import ElementTree
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from deepcrop.errors import DeepCropError
 from deepcrop.sources.archive import SceneError
-from deepcrop.sources.safe.product import Product, file_of, reading, text_of
+from deepcrop.sources.safe.product import Product, child_text, find_file, scene_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
     from sarsen.orbit import OrbitPolyfitInterpolator
 
-_EDGE = np.timedelta64(60, "s")  # of the orbit, before and after the image
+_ORBIT_MARGIN = np.timedelta64(60, "s")  # state vectors used before and after the image
 _SPEED_OF_LIGHT = 299_792_458.0
 _ORBIT_FILE = re.compile(r"(S1[A-D])_OPER_AUX_(POE|RES)ORB_\w+_V(\d{8}T\d{6})_(\d{8}T\d{6})")
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How the lines and pixels of an image lie along the orbit.
+    """Imaging geometry: how lines and pixels of an image lie along the orbit.
 
     Attributes
     ----------
     first : datetime64[ns]
         Time of line 0.
     interval : float
-        Seconds from line to line.
+        Time from line to line, seconds.
     shape : tuple of int
         Lines and pixels.
     spacing : float
@@ -49,12 +50,12 @@ class Geometry:
     orbit : OrbitPolyfitInterpolator
         Positions of the satellite, earth-fixed.
     orbit_source : str
-        Name of the orbit file, or where the annotation's state vectors come from.
+        Name of the orbit file, or the origin of the annotation's state vectors.
     conversion : Dataset
         Polynomials from slant to ground range, as xarray-sentinel reads them.
     delay : ndarray (2,)
-        Zero-Doppler time minus line time, seconds, as a line in slant range time: the geolocation
-        grid's correction of the bistatic delay, which is right at mid-swath only (up to 0.2 lines).
+        Zero-Doppler time minus line time, seconds, as a linear function of slant range time: the
+        bistatic delay, which the line times correct at mid-swath only (error up to 0.2 lines).
     """
 
     first: np.datetime64
@@ -68,38 +69,41 @@ class Geometry:
 
 
 def read_geometry(product: Product, polarization: str, orbit: Path | None = None) -> Geometry:
-    """Read how an image lies along the orbit, from its annotation and an orbit file.
+    """Read the imaging geometry from the annotation and an orbit file.
 
     Raises
     ------
     SceneError
         If the annotation is missing or damaged, or the orbit file does not fit the product.
     """
-    _need_libraries()
+    _require_libraries()
     from sarsen.orbit import OrbitPolyfitInterpolator
     from xarray_sentinel import sentinel1
 
-    annotation = file_of(product, "annotation/*.xml", polarization)
-    with reading(annotation):
+    annotation = find_file(product, "annotation/*.xml", polarization)
+    with scene_errors(annotation):
         root = ElementTree.parse(annotation).getroot()
-        first = np.datetime64(text_of(root, ".//productFirstLineUtcTime"), "ns")
-        last = np.datetime64(text_of(root, ".//productLastLineUtcTime"), "ns")
-        shape = (int(text_of(root, ".//numberOfLines")), int(text_of(root, ".//numberOfSamples")))
+        first = np.datetime64(child_text(root, ".//productFirstLineUtcTime"), "ns")
+        last = np.datetime64(child_text(root, ".//productLastLineUtcTime"), "ns")
+        shape = (
+            int(child_text(root, ".//numberOfLines")),
+            int(child_text(root, ".//numberOfSamples")),
+        )
         interval = _seconds(last - first) / (shape[0] - 1)
         points = [
             (
-                _seconds(np.datetime64(text_of(point, "azimuthTime"), "ns") - first)
-                - int(text_of(point, "line")) * interval,
-                float(text_of(point, "slantRangeTime")),
+                _seconds(np.datetime64(child_text(point, "azimuthTime"), "ns") - first)
+                - int(child_text(point, "line")) * interval,
+                float(child_text(point, "slantRangeTime")),
             )
             for point in root.iter("geolocationGridPoint")
         ]
         delays, ranges = np.transpose(points)
         if orbit is None:
             states = sentinel1.open_orbit_dataset(annotation)
-            source = f"annotation ({text_of(root, './/orbitSource').lower()})"
+            source = f"annotation ({child_text(root, './/orbitSource').lower()})"
         conversion = sentinel1.open_coordinate_conversion_dataset(annotation)
-        spacing = float(text_of(root, ".//rangePixelSpacing"))
+        spacing = float(child_text(root, ".//rangePixelSpacing"))
     if orbit is not None:
         states, source = _read_orbit(orbit, product, first, last), Path(orbit).name
     return Geometry(
@@ -117,20 +121,20 @@ def read_geometry(product: Product, polarization: str, orbit: Path | None = None
 def _read_orbit(
     orbit: Path, product: Product, first: np.datetime64, last: np.datetime64
 ) -> xr.Dataset:
-    """State vectors around an image from an orbit file of ESA (Earth Explorer XML)."""
+    """Read the state vectors around an image from an orbit file of ESA (Earth Explorer XML)."""
     from xarray_sentinel import sentinel1
 
     orbit = Path(orbit)
-    with reading(orbit, "an orbit file of ESA, '….EOF'"):
+    with scene_errors(orbit, "an orbit file of ESA, '….EOF'"):
         root = ElementTree.parse(orbit).getroot()
-        mission = text_of(root, ".//Mission").replace("Sentinel-", "S")
+        mission = child_text(root, ".//Mission").replace("Sentinel-", "S")
         times, positions, velocities = [], [], []
         for state in root.iter("OSV"):
-            time = np.datetime64(text_of(state, "UTC").removeprefix("UTC="), "ns")
-            if first - _EDGE <= time <= last + _EDGE:
+            time = np.datetime64(child_text(state, "UTC").removeprefix("UTC="), "ns")
+            if first - _ORBIT_MARGIN <= time <= last + _ORBIT_MARGIN:
                 times.append(time)
-                positions.append([float(text_of(state, axis)) for axis in ("X", "Y", "Z")])
-                velocities.append([float(text_of(state, axis)) for axis in ("VX", "VY", "VZ")])
+                positions.append([float(child_text(state, axis)) for axis in ("X", "Y", "Z")])
+                velocities.append([float(child_text(state, axis)) for axis in ("VX", "VY", "VZ")])
     if mission != product.mission:
         raise SceneError(f"{orbit} is of {mission}; {product.path.name} is of {product.mission}.")
     if not times or times[0] > first or times[-1] < last:
@@ -143,15 +147,15 @@ def _read_orbit(
     )
 
 
-def orbit_of(product: Product, orbits: Sequence[Path]) -> Path | None:
-    """Choose the orbit file of a product by name; None if there are no orbit files at all.
+def choose_orbit_file(product: Product, orbits: Sequence[Path]) -> Path | None:
+    """Choose the orbit file of a product by file name; None if no orbit files are given.
 
-    Precise files are preferred to restituted ones.
+    Precise orbit files are preferred to restituted ones.
 
     Raises
     ------
     DeepCropError
-        If a file has another name than ESA's.
+        If a file does not have ESA's name.
     SceneError
         If none of the files fits the product.
     """
@@ -178,34 +182,34 @@ def orbit_of(product: Product, orbits: Sequence[Path]) -> Path | None:
 
 
 def _stamp(text: str) -> np.datetime64:
-    """Time as it is written in file names."""
+    """Parse a time as written in file names."""
     return np.datetime64(datetime.strptime(text, "%Y%m%dT%H%M%S"), "ns")
 
 
 def locate(
     geometry: Geometry, ecef: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Find points of the earth in an image.
+    """Locate points of the earth in an image.
 
     Parameters
     ----------
     geometry : Geometry
-        Of the image.
+        Imaging geometry.
     ecef : ndarray (3, rows, cols)
         Earth-centred, earth-fixed coordinates (EPSG:4978), metres.
 
     Returns
     -------
     line, pixel : ndarray (rows, cols)
-        May lie outside the image; NaN where the image cannot see the point: on the left of the
-        track, or beyond the times for which the annotation has ground range polynomials.
+        Positions, which may lie outside the image; NaN for points that the radar cannot see: on the
+        left of the track, or outside the times of the ground range polynomials.
     """
-    _need_libraries()
+    _require_libraries()
     from sarsen.geocoding import backward_geocode
     from xarray_sentinel import slant_range_time_to_ground_range
 
     target = xr.DataArray(ecef, dims=("axis", "y", "x"), coords={"axis": [0, 1, 2]})
-    # The default tolerance, a metre along the track, would be a tenth of a line.
+    # The default tolerance, 1 m along the track, would be a tenth of a line.
     seen = backward_geocode(target, geometry.orbit, zero_doppler_distance=0.01)
     distance, velocity = (
         seen[name].transpose("axis", "y", "x").values
@@ -217,14 +221,14 @@ def locate(
     )
     time = _seconds(seen["azimuth_time"].values - geometry.first)
     line = (time - np.polyval(geometry.delay, range_time)) / geometry.interval
-    # Sentinel-1 looks to the right; a mirrored point on the left has the same range and time.
+    # Sentinel-1 looks to the right; the mirrored point on the left has the same range and time.
     right = np.cross(velocity, ecef - distance, axis=0)
     visible = (distance * right).sum(axis=0) > 0
     pixel = np.where(visible, ground_range.transpose("y", "x").values / geometry.spacing, np.nan)
     return np.where(np.isfinite(pixel), line, np.nan), pixel
 
 
-def _need_libraries() -> None:
+def _require_libraries() -> None:
     try:
         import sarsen  # noqa: F401
         import xarray_sentinel  # noqa: F401

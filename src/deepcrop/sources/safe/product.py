@@ -1,29 +1,33 @@
-"""Sentinel-1 GRD products in ESA's SAFE format: the manifest, and the tables of an image.
+"""Read Sentinel-1 GRD products in ESA's SAFE format: the manifest, and the tables of an image.
 
 A product is a folder with a manifest and, for each polarization, a measurement (GeoTIFF of DN), an
-annotation, and a table each of calibration and of thermal noise (XML). Lines and pixels of an image
+annotation, a calibration table and a thermal noise table (XML). Lines and pixels of an image
 are 0-based, with integers at pixel centres.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import numpy as np
-from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
 from deepcrop.sources.archive import SceneError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
 
 @dataclass(frozen=True)
 class Product:
-    """What the manifest of a product says.
+    """A product, as its manifest describes it.
 
     Attributes
     ----------
@@ -34,7 +38,7 @@ class Product:
     start, stop : datetime64[ns]
         Times of the first and last line, UTC.
     relative_orbit : int
-        At the start.
+        Relative orbit at the start.
     polarizations : tuple of str
         In lower case, for example ``("vv", "vh")``.
     """
@@ -48,8 +52,8 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Vectors:
-    """A quantity given along range at some lines of the image.
+class RangeVectors:
+    """A quantity along range, given at some lines of the image.
 
     Attributes
     ----------
@@ -64,7 +68,7 @@ class Vectors:
     values: tuple[NDArray[np.float64], ...]
 
     def at(self, lines: NDArray[np.intp], pixels: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Interpolate bilinearly at every line and pixel: (lines, pixels)."""
+        """Interpolate bilinearly at every line and pixel; the result is (lines, pixels)."""
         along = [np.interp(pixels, *pair) for pair in zip(self.pixels, self.values, strict=True)]
         weights = [np.interp(lines, self.lines, unit) for unit in np.eye(self.lines.size)]
         return np.stack(weights, axis=1) @ np.stack(along)
@@ -89,11 +93,11 @@ class Noise:
     Products of processors before IPF 2.90 have no factor along azimuth.
     """
 
-    along_range: Vectors
+    along_range: RangeVectors
     along_azimuth: tuple[AzimuthNoise, ...]
 
     def at(self, lines: NDArray[np.intp], pixels: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Noise at every line and pixel: (lines, pixels), DN²."""
+        """Compute the noise at every line and pixel: (lines, pixels), DN²."""
         power = self.along_range.at(lines, pixels)
         for block in self.along_azimuth:
             rows = (lines >= block.first_line) & (lines <= block.last_line)
@@ -109,24 +113,24 @@ def open_product(safe: Path) -> Product:
     Raises
     ------
     SceneError
-        If the folder is no SAFE product or no GRD.
+        If the folder is not a SAFE product, or not a GRD product.
     """
     safe = Path(safe)
     manifest = safe / "manifest.safe"
     if not manifest.is_file():
         raise SceneError(
-            f"{safe} is no SAFE product: it has no 'manifest.safe'; expected the unpacked folder "
-            "'S1…_GRD…_….SAFE'."
+            f"{safe} is not a SAFE product: it has no 'manifest.safe'; expected the unpacked "
+            "folder 'S1…_GRD…_….SAFE'."
         )
-    with reading(manifest):
+    with scene_errors(manifest):
         root = ElementTree.parse(manifest).getroot()
-        kind = text_of(root, ".//{*}productType")
+        kind = child_text(root, ".//{*}productType")
         product = Product(
             path=safe,
-            mission="S1" + text_of(root, ".//{*}platform/{*}number"),
-            start=np.datetime64(text_of(root, ".//{*}startTime"), "ns"),
-            stop=np.datetime64(text_of(root, ".//{*}stopTime"), "ns"),
-            relative_orbit=int(text_of(root, ".//{*}relativeOrbitNumber[@type='start']")),
+            mission="S1" + child_text(root, ".//{*}platform/{*}number"),
+            start=np.datetime64(child_text(root, ".//{*}startTime"), "ns"),
+            stop=np.datetime64(child_text(root, ".//{*}stopTime"), "ns"),
+            relative_orbit=int(child_text(root, ".//{*}relativeOrbitNumber[@type='start']")),
             polarizations=tuple(
                 (node.text or "").lower()
                 for node in root.iterfind(".//{*}transmitterReceiverPolarisation")
@@ -137,7 +141,7 @@ def open_product(safe: Path) -> Product:
     return product
 
 
-def read_calibration(product: Product, polarization: str) -> Vectors:
+def read_calibration(product: Product, polarization: str) -> RangeVectors:
     """Read the sigmaNought vectors of an image.
 
     Raises
@@ -145,21 +149,21 @@ def read_calibration(product: Product, polarization: str) -> Vectors:
     SceneError
         If the file is missing or damaged.
     """
-    path = file_of(product, "annotation/calibration/calibration-*.xml", polarization)
-    with reading(path):
+    path = find_file(product, "annotation/calibration/calibration-*.xml", polarization)
+    with scene_errors(path):
         return _vectors(ElementTree.parse(path).getroot(), "calibrationVector", "sigmaNought")
 
 
 def noise_removed(product: Product, polarization: str) -> bool:
-    """Say whether the processor of the product has removed the thermal noise already.
+    """Whether the processor of the product has removed the thermal noise already.
 
     Raises
     ------
     SceneError
         If the annotation is missing or damaged.
     """
-    annotation = file_of(product, "annotation/*.xml", polarization)
-    with reading(annotation):
+    annotation = find_file(product, "annotation/*.xml", polarization)
+    with scene_errors(annotation):
         root = ElementTree.parse(annotation).getroot()
         return root.findtext(".//thermalNoiseCorrectionPerformed") == "true"
 
@@ -167,15 +171,15 @@ def noise_removed(product: Product, polarization: str) -> bool:
 def read_noise(product: Product, polarization: str) -> Noise:
     """Read the noise vectors of an image.
 
-    xarray-sentinel gives the azimuth noise of the first swath only.
+    xarray-sentinel reads the azimuth noise of the first swath only, so it is not used here.
 
     Raises
     ------
     SceneError
-        If the file is missing or damaged, or its numbers are no DN² (products before July 2015).
+        If the file is missing or damaged, or not in DN² (products before July 2015).
     """
-    path = file_of(product, "annotation/calibration/noise-*.xml", polarization)
-    with reading(path):
+    path = find_file(product, "annotation/calibration/noise-*.xml", polarization)
+    with scene_errors(path):
         root = ElementTree.parse(path).getroot()
         if root.find(".//noiseRangeVector") is not None:
             along_range = _vectors(root, "noiseRangeVector", "noiseRangeLut")
@@ -183,10 +187,10 @@ def read_noise(product: Product, polarization: str) -> Noise:
             along_range = _vectors(root, "noiseVector", "noiseLut")
         along_azimuth = tuple(
             AzimuthNoise(
-                first_line=int(text_of(node, "firstAzimuthLine")),
-                last_line=int(text_of(node, "lastAzimuthLine")),
-                first_pixel=int(text_of(node, "firstRangeSample")),
-                last_pixel=int(text_of(node, "lastRangeSample")),
+                first_line=int(child_text(node, "firstAzimuthLine")),
+                last_line=int(child_text(node, "lastAzimuthLine")),
+                first_pixel=int(child_text(node, "firstRangeSample")),
+                last_pixel=int(child_text(node, "lastRangeSample")),
                 lines=_numbers(node, "line"),
                 values=_numbers(node, "noiseAzimuthLut"),
             )
@@ -201,21 +205,21 @@ def read_noise(product: Product, polarization: str) -> Noise:
     return Noise(along_range, along_azimuth)
 
 
-def _vectors(root: ElementTree.Element, tag: str, quantity: str) -> Vectors:
+def _vectors(root: ElementTree.Element, tag: str, quantity: str) -> RangeVectors:
     nodes = list(root.iter(tag))
     if not nodes:
         raise ValueError(f"no '{tag}'")
     pixels = tuple(_numbers(node, "pixel") for node in nodes)
     values = tuple(_numbers(node, quantity) for node in nodes)
-    lines = np.array([float(text_of(node, "line")) for node in nodes])
-    return Vectors(lines, pixels, values)
+    lines = np.array([float(child_text(node, "line")) for node in nodes])
+    return RangeVectors(lines, pixels, values)
 
 
 def _numbers(node: ElementTree.Element, tag: str) -> NDArray[np.float64]:
-    return np.array(text_of(node, tag).split(), np.float64)
+    return np.array(child_text(node, tag).split(), np.float64)
 
 
-def file_of(product: Product, pattern: str, polarization: str) -> Path:
+def find_file(product: Product, pattern: str, polarization: str) -> Path:
     """Find the file of a polarization, under ESA's name or a short one (``iw-vv.xml``).
 
     Raises
@@ -234,10 +238,10 @@ def file_of(product: Product, pattern: str, polarization: str) -> Path:
 
 
 @contextmanager
-def reading(
+def scene_errors(
     path: Path, what: str = "a file of a complete Sentinel-1 GRD product"
 ) -> Iterator[None]:
-    """Name a file whose reading fails, in a `SceneError`; ``what`` it was expected to be."""
+    """Turn read errors into a `SceneError` that names the file; ``what`` says what was expected."""
     try:
         yield
     except (
@@ -247,8 +251,8 @@ def reading(
         raise SceneError(f"{path} cannot be read ({error}); expected {what}.") from error
 
 
-def text_of(node: ElementTree.Element, tag: str) -> str:
-    """Text of a part of an XML tree; a ValueError that names the part if there is none."""
+def child_text(node: ElementTree.Element, tag: str) -> str:
+    """Text of an element of an XML tree; a ValueError that names the element if it is absent."""
     text = node.findtext(tag)
     if not text:
         raise ValueError(f"no '{tag.removeprefix('.//')}'")

@@ -1,1 +1,1 @@
-"""STAC archives: search, products, reading of Cloud-Optimized GeoTIFFs."""
+"""STAC archives: search items, group products into scenes, read Cloud Optimized GeoTIFFs."""

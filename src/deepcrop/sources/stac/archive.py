@@ -1,52 +1,48 @@
 """Sentinel-2 and Sentinel-1 from STAC archives: Planetary Computer and Earth Search.
 
-A search lists the products over an area, keeps the newest version of each, decides what their
-numbers mean, and puts those of one solar day and one relative orbit together as a scene. All that
-reading takes is then in the scene, so that it can be read tile by tile, by other threads and other
-processes, and always comes out the same.
+A search lists the products over an area, keeps the newest version of each, decides how their
+numbers are scaled, and groups those of one solar day and one relative orbit into a scene. The scene
+then holds all that reading needs, so that it can be read tile by tile, by other threads and other
+processes, always with the same result.
 
-Pixels come through odc-stac onto the grid that is asked for. Where a product lies on that grid, its
-pixels are taken as they are. From another UTM zone, scene classes are those of the nearest pixel;
-reflectance and power are bilinear, which stays within the values around it, between pixels that
-have data. Each product becomes reflectance by its own offset, or sigma0 by its own angles, before
-products are put side by side.
+odc-stac reads the pixels onto the requested grid. The pixels of a product on the same grid stay
+unchanged. From another UTM zone, scene classes are taken from the nearest pixel; reflectance and
+power are interpolated bilinearly between pixels with data, which cannot overshoot. Each product is
+converted to reflectance with its own offset, or to sigma0 with its own incidence angles, before
+products are mosaicked.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import odc.stac
 import pystac
 import rasterio
-from numpy.typing import NDArray
 from odc.geo import CRS
-from odc.geo.geobox import GeoBox
 
-from deepcrop.cube.contract import OPTICAL_BANDS, RADIOMETRIES, SAR_BANDS
-from deepcrop.sources.archive import CLEAR_CLASSES, SENSORS, ArchiveError, Scene, SceneError
-from deepcrop.sources.http import NotFound, Refused, Web
+from deepcrop.cube.contract import CLEAR_CLASSES, OPTICAL_BANDS, RADIOMETRIES, SAR_BANDS
+from deepcrop.sources.archive import SENSORS, ArchiveError, Scene, SceneError
+from deepcrop.sources.http import HttpClient, NotFound, Refused
 from deepcrop.sources.sentinel1 import (
-    Angles,
     AnnotationError,
+    IncidenceAngles,
     angles_from_annotation,
     angles_from_footprint,
     sigma0,
 )
 from deepcrop.sources.sentinel2 import (
-    Sample,
+    OverviewReader,
     Scaling,
     scaling_by_baseline,
     scaling_by_flag,
     scaling_by_raster_bands,
 )
-from deepcrop.sources.stac.cog_reader import Cogs
+from deepcrop.sources.stac.cog_reader import CogReader
 from deepcrop.sources.stac.products import (
     Product,
     best_orbit,
@@ -58,75 +54,82 @@ from deepcrop.sources.stac.products import (
 )
 from deepcrop.sources.stac.search import search_items
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import date
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
 PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
-"""STAC API of Planetary Computer; the environment variable DEEPCROP_PC names another."""
+"""STAC API of Planetary Computer; the environment variable DEEPCROP_PC sets another."""
 
 EARTH_SEARCH = "https://earth-search.aws.element84.com/v1"
-"""STAC API of Earth Search; the environment variable DEEPCROP_EARTH_SEARCH names another."""
+"""STAC API of Earth Search; the environment variable DEEPCROP_EARTH_SEARCH sets another."""
 
-_PIXELS = {"scl": ("uint8", 0), "vv": ("float32", -32768), "vh": ("float32", -32768)}
-_BAND_PIXELS = ("uint16", 0)  # type and nodata
-_SAMPLE_SIDE = 512  # pixels of a whole product that its offset is checked on
-_BLOCK = 512  # side of a block of a file, pixels
+_ASSET_PIXELS = {"scl": ("uint8", 0), "vv": ("float32", -32768), "vh": ("float32", -32768)}
+_BAND_PIXELS = ("uint16", 0)  # type and no-data value
+_SAMPLE_SIDE = 512  # pixels: a whole product is read at this size to check its offset
+_BLOCK = 512  # side of a block in the files, pixels
 _BYTES = {"scl": 0.015, "vv": 4.0, "vh": 4.0}  # per 10 m pixel in real products, compressed
 _BAND_BYTES = 1.6
 
 
 @dataclass
 class StacArchive:
-    """Satellite images behind a STAC API; an `Archive`.
+    """Archive of satellite images behind a STAC API; an `Archive`.
 
     Attributes
     ----------
     name : str
         Name on the command line.
     title : str
-        Name for people.
+        Name for messages and attributes.
     address : str
         Root of the API.
     collections : dict of str to str
         Collection of each sensor that the archive has.
     scaling : callable
-        Decides the offset of a Sentinel-2 product.
+        Chooses the offset of a Sentinel-2 product.
     signed : bool
-        Whether files need a token of Planetary Computer.
+        Whether files need a token from Planetary Computer.
     orbits : str or int
         Relative orbits of the radar: ``"best"``, the one that covers most of the area most often;
-        ``"all"``; or a number. One orbit sees a field always under the same angle.
+        ``"all"``; or a number. One orbit always views a field at the same incidence angle.
     max_cloud : float
-        Most cloud cover of a Sentinel-2 product, percent. A product that does not state it stays,
-        unless the server leaves it out.
+        Maximum cloud cover of a Sentinel-2 product, percent. A product that does not state it is
+        kept, unless the server leaves it out.
     keep : tuple of int
         Scene classes that are not masked.
     tries : int
-        How often anything is tried.
+        Number of attempts of every request.
     pause : float
-        Seconds before the second try; doubles from try to try.
+        Seconds before the second attempt; doubles with each attempt.
     """
 
     name: str
     title: str
     address: str
     collections: dict[str, str]
-    scaling: Callable[[Mapping[str, Any], Sample], Scaling]
+    scaling: Callable[[Mapping[str, Any], OverviewReader], Scaling]
     signed: bool = False
     orbits: str | int = "best"
     max_cloud: float = 100.0
     keep: tuple[int, ...] = CLEAR_CLASSES
     tries: int = 5
     pause: float = 1.0
-    _cogs: Cogs = field(init=False, repr=False)
+    _cogs: CogReader = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.address = self.address.rstrip("/")
-        self._cogs = Cogs(self.signed, self.tries, self.pause)
+        self._cogs = CogReader(self.signed, self.tries, self.pause)
 
     # Search ---------------------------------------------------------------------------------------
 
     def search(self, box: GeoBox, start: date, end: date, sensor: str) -> list[Scene]:
-        """Scenes that touch ``box`` from ``start`` to ``end`` (both included), in order of time.
+        """List scenes that touch ``box`` from ``start`` to ``end`` (both included), in time order.
 
-        Of products of the same acquisition only the newest version is kept. Sentinel-1 is that of
+        Of several versions of a product only the newest is kept. Sentinel-1 products are those of
         the IW mode with VV and VH.
 
         Raises
@@ -137,7 +140,7 @@ class StacArchive:
         Warns
         -----
         OffsetWarning
-            If the offset that the archive states for a product is not what its pixels show.
+            If the offset that the archive states for a product disagrees with its pixels.
         """
         self._check_sensor(sensor)
         optical = sensor == "optical"
@@ -160,11 +163,10 @@ class StacArchive:
         prepare = self._prepare_optical if optical else self._prepare_radar
         pool = ThreadPoolExecutor(8)
         try:
-            every = (product for group in groups for product in group)
-            sources = pool.map(prepare, every)
+            sources = pool.map(prepare, (product for group in groups for product in group))
             scenes = [_scene(sensor, group, [next(sources) for _ in group]) for group in groups]
         finally:
-            pool.shutdown(cancel_futures=True)  # after an error nothing new begins
+            pool.shutdown(cancel_futures=True)  # after an error, start no further request
         return sorted(scenes, key=lambda scene: scene.time)
 
     def _check_sensor(self, sensor: str) -> None:
@@ -179,19 +181,25 @@ class StacArchive:
         )
 
     def _prepare_optical(self, product: Product) -> dict[str, Any]:
-        """Collect what reading a Sentinel-2 product takes: its files and its scaling."""
+        """Collect what reading a Sentinel-2 product needs: its files and its scaling."""
         try:
-            scaling = self.scaling(product.item, lambda: self._sample(product.item))
-        except (SceneError, Refused) as error:  # of this product; raised when it is read
-            return {"item": product.item, "problem": str(error), "why": "unknown"}
-        return {"item": product.item, "scaling": scaling.bands, "why": scaling.why}
+            scaling = self.scaling(product.item, lambda: self._read_overviews(product.item))
+        except (
+            SceneError,
+            Refused,
+        ) as error:  # a problem of this product only: raised when its scene is read
+            return {"item": product.item, "problem": str(error), "decision": "unknown"}
+        return {"item": product.item, "scaling": scaling.bands, "decision": scaling.decision}
 
-    def _sample(self, item: Mapping[str, Any]) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
-        """Read the blue band and the classes of a whole product from its overviews."""
+    def _read_overviews(
+        self, item: Mapping[str, Any]
+    ) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+        """Read the blue band and the scene classes of a whole product from its overviews."""
 
-        def read(path: str) -> NDArray:
+        def read(path: str) -> NDArray[Any]:
             with rasterio.open(path) as raster:
-                return raster.read(1, out_shape=(_SAMPLE_SIDE, _SAMPLE_SIDE))
+                pixels: NDArray[Any] = raster.read(1, out_shape=(_SAMPLE_SIDE, _SAMPLE_SIDE))
+                return pixels
 
         blue, classes = (
             self._cogs.read(item["assets"][band]["href"], _label(item, band), read)
@@ -200,14 +208,14 @@ class StacArchive:
         return blue, classes
 
     def _prepare_radar(self, product: Product) -> dict[str, Any]:
-        """Collect what reading a Sentinel-1 product takes: its files and its angles."""
+        """Collect what reading a Sentinel-1 product needs: its files and its incidence angles."""
         source = product.item["id"].removesuffix("_rtc")
         try:
-            with Web(tries=self.tries, pause=self.pause) as web:
-                item = web.json(f"{self.address}/collections/sentinel-1-grd/items/{source}")
+            with HttpClient(tries=self.tries, pause=self.pause) as client:
+                item = client.json(f"{self.address}/collections/sentinel-1-grd/items/{source}")
             annotation = self._cogs.text(item["assets"]["schema-product-vv"]["href"])
             angles = angles_from_annotation(annotation)
-            why = f"annotation of {source}"
+            decision = f"annotation of {source}"
         except (NotFound, Refused, KeyError, AnnotationError) as error:
             angles = angles_from_footprint(outline(product.item), product.ascending)
             reason = "the archive has none"
@@ -215,16 +223,16 @@ class StacArchive:
                 reason = "the archive refuses it"
             elif isinstance(error, AnnotationError):
                 reason = str(error)
-            why = f"approximate, from the footprint; annotation of {source}: {reason}"
-        return {"item": product.item, "angles": angles.to_json(), "why": why}
+            decision = f"approximate, from the footprint; annotation of {source}: {reason}"
+        return {"item": product.item, "angles": angles.to_json(), "decision": decision}
 
     # Read -----------------------------------------------------------------------------------------
 
-    def read(self, scene: Scene, box: GeoBox) -> dict[str, NDArray]:
-        """Pixels of a scene on ``box``, as `Archive.read` has them, ``scl`` among the optical.
+    def read(self, scene: Scene, box: GeoBox) -> dict[str, NDArray[Any]]:
+        """Read the pixels of a scene on ``box`` as `Archive.read` does; optical with ``scl``.
 
-        Where products overlap, a pixel is that of the first with data there: products of the
-        grid's own UTM zone before others, the newest first.
+        Where products overlap, the first product with data counts: those of the grid's own UTM
+        zone before others, and newer ones before older ones.
 
         Raises
         ------
@@ -238,18 +246,18 @@ class StacArchive:
             if "problem" in product:
                 raise SceneError(product["problem"])
         read = self._read_optical if scene.sensor == "optical" else self._read_radar
-        return read(sorted(products, key=lambda product: _lies_elsewhere(product, box)), box)
+        return read(sorted(products, key=lambda product: _has_other_crs(product, box)), box)
 
     def _read_optical(
         self, products: Sequence[Mapping[str, Any]], box: GeoBox
-    ) -> dict[str, NDArray]:
+    ) -> dict[str, NDArray[Any]]:
         bands = {name: np.full(box.shape, np.nan, np.float32) for name in OPTICAL_BANDS}
         scl = np.zeros(box.shape, np.uint8)
         for product in products:
             classes = self._load(product["item"], "scl", box)
             new = (scl == 0) & (classes != 0)
             if np.isin(classes[new], self.keep).any():  # else there is nothing else to read
-                scaling = Scaling(product["scaling"], product["why"])
+                scaling = Scaling(product["scaling"], product["decision"])
                 numbers = {name: self._load(product["item"], name, box) for name in bands}
                 new &= np.logical_and.reduce([values != 0 for values in numbers.values()])
                 for name, values in numbers.items():
@@ -260,28 +268,30 @@ class StacArchive:
             values[masked] = np.nan
         return {**bands, "scl": scl}
 
-    def _read_radar(self, products: Sequence[Mapping[str, Any]], box: GeoBox) -> dict[str, NDArray]:
+    def _read_radar(
+        self, products: Sequence[Mapping[str, Any]], box: GeoBox
+    ) -> dict[str, NDArray[Any]]:
         bands = {name: np.full(box.shape, np.nan, np.float32) for name in SAR_BANDS}
         taken = np.zeros(box.shape, bool)
         for product in products:
             power = {name: self._load(product["item"], name, box) for name in bands}
             new = ~taken
             for name, values in power.items():
-                new &= np.isfinite(values) & (values != _PIXELS[name][1])
+                new &= np.isfinite(values) & (values != _ASSET_PIXELS[name][1])
             if not new.any():
                 continue
-            angles = Angles.from_json(product["angles"]).on(box)[new]
+            angles = IncidenceAngles.from_json(product["angles"]).on_grid(box)[new]
             for name, values in power.items():
                 bands[name][new] = sigma0(values[new], angles)
             taken |= new
         return bands
 
-    def _load(self, item: Mapping[str, Any], band: str, box: GeoBox) -> NDArray:
-        """Read a band of a product on a grid; a file that lies beside it is not asked for."""
-        kind, nodata = _PIXELS.get(band, _BAND_PIXELS)
+    def _load(self, item: Mapping[str, Any], band: str, box: GeoBox) -> NDArray[Any]:
+        """Read a band of a product on a grid; no request is sent if the file does not touch it."""
+        kind, nodata = _ASSET_PIXELS.get(band, _BAND_PIXELS)
         only = pystac.Item.from_dict(dict(item) | {"assets": {band: item["assets"][band]}})
 
-        def read(path: str) -> NDArray:
+        def read(path: str) -> NDArray[Any]:
             data = odc.stac.load(
                 [only],
                 bands=[band],
@@ -293,18 +303,19 @@ class StacArchive:
                 stac_cfg={"*": {"assets": {"*": {"data_type": kind, "nodata": nodata}}}},
                 patch_url=lambda _: path,
             )
-            return data[band].values[0]
+            pixels: NDArray[Any] = data[band].values[0]
+            return pixels
 
         return self._cogs.read(item["assets"][band]["href"], _label(item, band), read)
 
-    # What it takes, and what it is ----------------------------------------------------------------
+    # Size and attributes --------------------------------------------------------------------------
 
     def size(self, scene: Scene, box: GeoBox) -> int:
-        """Bytes that `read` will about move.
+        """Estimate the bytes that `read` transfers.
 
-        Files are read in blocks, so half a block is added to each side of the area. Where the
-        archive states the size of a file, the part of its footprint that is read counts; else
-        1.6 bytes for a 10 m pixel (4 for radar), as real products have.
+        Files are read in blocks, so half a block is added to each side of the area. If the archive
+        states the size of a file, the part of its footprint that is read counts; else 1.6 bytes per
+        10 m pixel (4 for radar), as in real products.
         """
         around = box.pad(_BLOCK // 2).extent
         total = 0.0
@@ -319,7 +330,7 @@ class StacArchive:
         return round(total)
 
     def attrs(self, sensor: str, scenes: Sequence[Scene]) -> dict[str, Any]:
-        """Attributes of a group of the cube; ``attribution`` is what Copernicus asks to be said."""
+        """Make the attributes of a group; ``attribution`` is the text that Copernicus requires."""
         years = sorted({str(scene.time)[:4] for scene in scenes})
         attrs = {
             "source": self.title,
@@ -342,15 +353,16 @@ class StacArchive:
 
 
 def planetary_computer(address: str | None = None, **options: Any) -> StacArchive:
-    """Microsoft Planetary Computer: Sentinel-2 L2A, and Sentinel-1 RTC.
+    """Open Microsoft Planetary Computer: Sentinel-2 L2A, and Sentinel-1 RTC.
 
-    Files are read with tokens that it gives to everybody. The settings of planetary-computer hold:
-    ``PC_SDK_SAS_URL`` for another token service, ``PC_SDK_SUBSCRIPTION_KEY`` for a key.
+    Files are read with tokens that its service gives to everybody. The settings of the package
+    planetary-computer apply: ``PC_SDK_SAS_URL`` sets another token service,
+    ``PC_SDK_SUBSCRIPTION_KEY`` a key.
 
     Parameters
     ----------
     address : str, optional
-        Root of the STAC API; by default that in ``DEEPCROP_PC``, else `PLANETARY_COMPUTER`.
+        Root of the STAC API; by default the value of ``DEEPCROP_PC``, else `PLANETARY_COMPUTER`.
     **options
         ``orbits``, ``max_cloud``, ``keep``, ``tries`` and ``pause`` of `StacArchive`.
     """
@@ -366,7 +378,7 @@ def planetary_computer(address: str | None = None, **options: Any) -> StacArchiv
 
 
 def earth_search(address: str | None = None, **options: Any) -> StacArchive:
-    """Earth Search: Sentinel-2 L2A, collection 1.
+    """Open Earth Search: Sentinel-2 L2A, collection 1.
 
     Parameters
     ----------
@@ -386,10 +398,10 @@ def earth_search(address: str | None = None, **options: Any) -> StacArchive:
 
 
 def earth_search_legacy(address: str | None = None, **options: Any) -> StacArchive:
-    """Earth Search: Sentinel-2 L2A, the collection before collection 1; as `earth_search`.
+    """Open Earth Search: Sentinel-2 L2A, the collection before collection 1; as `earth_search`.
 
-    What it states of the offset is checked against the pixels of each product made since 2022, so
-    a search takes longer.
+    The offset that it states is checked against the pixels of each product since 2022, so a search
+    takes longer.
     """
     return replace(
         earth_search(address, **options),
@@ -401,7 +413,9 @@ def earth_search_legacy(address: str | None = None, **options: Any) -> StacArchi
 
 def _scene(sensor: str, products: Sequence[Product], sources: list[dict[str, Any]]) -> Scene:
     clouds = [p.cloud_cover for p in products if p.cloud_cover is not None]
-    notes = {"offset" if sensor == "optical" else "incidence": _joined(s["why"] for s in sources)}
+    notes = {
+        "offset" if sensor == "optical" else "incidence": _joined(s["decision"] for s in sources)
+    }
     if sensor == "optical":
         baselines = (p.version[0] for p in products)
         notes["processing_baseline"] = _joined(f"{b:05.2f}" if b else "unknown" for b in baselines)
@@ -416,7 +430,7 @@ def _scene(sensor: str, products: Sequence[Product], sources: list[dict[str, Any
     )
 
 
-def _lies_elsewhere(product: Mapping[str, Any], box: GeoBox) -> bool:
+def _has_other_crs(product: Mapping[str, Any], box: GeoBox) -> bool:
     code = product["item"]["properties"].get("proj:code")
     return code is None or CRS(code) != box.crs
 

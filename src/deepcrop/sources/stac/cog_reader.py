@@ -1,13 +1,12 @@
-"""Reading Cloud Optimized GeoTIFFs over HTTP: signed where need be, patient, and discreet.
+"""Read Cloud Optimized GeoTIFFs over HTTP, with signed URLs and retries.
 
-GDAL asks for the parts of a file that it needs. It tries again where a server is busy, but keeps a
-file that failed in its memory, so a second try must come under another address: a fragment
-(``#1``), which never leaves this machine. When a read has failed, the server is asked why, so that
-an expired token is renewed, a file that is not there is not asked for again, and the error says
-what is the matter.
+GDAL requests only the parts of a file that it needs. It retries if a server is busy, but remembers
+a file that failed, so that the next attempt must use another address: a URL fragment (``#1``),
+which is never sent to the server. After a failed read, one request finds out the reason: an expired
+token is renewed, a missing file is not requested again, and the error message states the reason.
 
-Signatures are made for the moment of reading. They are in no error, and `_Discreet` keeps them out
-of the logs of the libraries.
+URLs are signed just before reading. Signatures are never part of an error message, and
+`_RedactSignatures` removes them from the logs of the libraries.
 """
 
 from __future__ import annotations
@@ -16,17 +15,15 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 import planetary_computer
 import planetary_computer.sas
 import rasterio
-import requests
 from planetary_computer.settings import Settings
 from rasterio.errors import RasterioError
 
@@ -34,17 +31,20 @@ from deepcrop.sources.archive import ArchiveError, SceneError
 from deepcrop.sources.http import (
     LONGEST_PAUSE,
     USER_AGENT,
+    HttpClient,
     NotFound,
     Refused,
-    Web,
-    pause_asked_for,
-    shown,
+    redact_url,
+    retry_after_seconds,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
 
 _GDAL = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # ask for no file beside the one we want
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # request no sidecar files
     "GDAL_INGESTED_BYTES_AT_OPEN": 32768,
     "GDAL_HTTP_CONNECTTIMEOUT": 30,
     "GDAL_HTTP_LOW_SPEED_LIMIT": 1000,
@@ -52,26 +52,25 @@ _GDAL = {
     "GDAL_HTTP_USERAGENT": USER_AGENT,
 }
 _SIGNATURE = re.compile(r"\bsig=[^&\s'\",)#]+")
-_AGAIN = frozenset((429, 500, 502, 503, 504))
+_BUSY_STATUS = frozenset((429, 500, 502, 503, 504))
 
 
 @dataclass
-class Cogs:
-    """Reads files of one archive, from as many threads as you like.
+class CogReader:
+    """Reader for the files of one archive; any number of threads may use it.
 
     Attributes
     ----------
     signed : bool
-        Whether addresses in Azure blob storage need a token of Planetary Computer. Its service is
-        at the address that planetary-computer is set to (``PC_SDK_SAS_URL``); tokens are renewed a
+        Whether addresses in Azure blob storage need a token from Planetary Computer. The token
+        service is the one that planetary-computer uses (``PC_SDK_SAS_URL``); tokens are renewed a
         minute before they expire, and when the storage refuses one.
     tries : int
-        How often a file is tried. Within each, GDAL tries each request that a busy server (429,
-        500, 502, 503, 504) refuses as often again.
+        Number of attempts per file. Within each, GDAL sends a request that a busy server refuses
+        (429, 500, 502, 503, 504) up to as many times again.
     pause : float
-        Time before the second try, seconds; doubles from try to try. Where the server asks for more
-        (``Retry-After``), it gets more, up to `LONGEST_PAUSE`; one that asks for still more is left
-        alone.
+        Time before the second attempt, seconds; doubles with each attempt, and is at least what the
+        server asks for (``Retry-After``). If that is more than `LONGEST_PAUSE`, the read fails.
     """
 
     signed: bool = False
@@ -89,14 +88,14 @@ class Cogs:
         href : str
             Address of the file, unsigned.
         name : str
-            What it is, for messages: ``asset B08 of S2A_MSIL2A_…``.
+            Name of the file for messages: ``asset B08 of S2A_MSIL2A_…``.
         read : callable
-            Opens and reads the file; other errors than those of rasterio pass through.
+            Opens and reads the file; errors other than those of rasterio pass through.
 
         Raises
         ------
         SceneError
-            If the file is not there, or is damaged.
+            If the file does not exist, or is damaged.
         ArchiveError
             If the server does not answer, refuses, or stays busy.
         """
@@ -111,7 +110,7 @@ class Cogs:
                 with rasterio.Env(**options):
                     return read(f"/vsicurl/{address}{again}")
             except RasterioError:  # its message can hold the signature
-                failure = self._failure(address, f"{name} ({shown(href)})")
+                failure = self._failure(address, f"{name} ({redact_url(href)})")
             if isinstance(failure, Refused):
                 self._forget(address)
             asked = failure.pause if isinstance(failure, _Busy) else 0.0
@@ -120,50 +119,51 @@ class Cogs:
             if attempt < self.tries - 1:
                 time.sleep(max(self.pause * 2**attempt, asked))
         if isinstance(failure, ArchiveError):
-            # From now on GDAL asks again for what it remembers: it may be had no more.
+            # GDAL must not use what it remembers of files: the archive may not serve them any more.
             self._mark = f"#{next(self._count)}"
         raise failure
 
     def text(self, href: str) -> str:
-        """Fetch a text file that lies beside the images.
+        """Fetch a text file, such as an annotation, from the same archive.
 
         Raises
         ------
         NotFound
-            If the file is not there.
+            If the file does not exist.
         ArchiveError
             If the server does not answer, refuses, or stays busy.
         """
         address = self._signed(href)
-        with Web(tries=self.tries, pause=self.pause) as web:
+        with HttpClient(tries=self.tries, pause=self.pause) as client:
             try:
-                return web.text(address)
+                return client.text(address)
             except NotFound:
                 raise
-            except ArchiveError:  # perhaps the token has expired
+            except ArchiveError:  # the token may have expired
                 self._forget(address)
-                return web.text(self._signed(href))
+                return client.text(self._signed(href))
 
     def _signed(self, href: str) -> str:
-        """Add a token where the archive wants one; the same for an hour or so.
+        """Add a token to a URL if the archive needs one; the same token serves for about an hour.
 
         Raises
         ------
         ArchiveError
-            If the service that gives tokens does not answer, or gives none.
+            If the token service does not answer, or gives no token.
         """
         if not self.signed:
             return href
         place = _blob(href)
         try:
-            with self._lock:  # one request for a token, however many threads want it
+            with self._lock:  # one request for a token, however many threads need it
                 if place is not None:
                     planetary_computer.sas.get_token(*place, self.tries, self.pause / 2)
-                return planetary_computer.sign(href)
-        except (requests.RequestException, ValueError) as error:  # or no token in the answer
+                return str(planetary_computer.sign(href))
+        # Errors of requests are OSErrors; an answer without a token is a ValueError.
+        except (OSError, ValueError) as error:
             status = getattr(getattr(error, "response", None), "status_code", None)
             raise ArchiveError(
-                f"{Settings.get().sas_url} gives no token to read {shown(href)} "
+                f"{Settings.get().sas_url} gives no token to read {redact_url(href)} "
                 f"({type(error).__name__}{f', status {status}' if status else ''}). Try again "
                 "later; if it refuses, set a key in PC_SDK_SUBSCRIPTION_KEY."
             ) from None
@@ -177,13 +177,13 @@ class Cogs:
                     del cache[url]
 
     def _failure(self, address: str, name: str) -> ArchiveError | SceneError:
-        """Ask the server why a file could not be read."""
+        """Find out from the server why a file could not be read."""
         headers = {"User-Agent": USER_AGENT, "Range": "bytes=0-0"}
         try:
             with httpx.stream(
                 "GET", address, headers=headers, timeout=30, follow_redirects=True
             ) as response:
-                status, pause = response.status_code, pause_asked_for(response)
+                status, pause = response.status_code, retry_after_seconds(response)
         except httpx.HTTPError as error:
             return ArchiveError(
                 f"{name}: no answer ({type(error).__name__}). Check the connection, or try again "
@@ -195,23 +195,23 @@ class Cogs:
             return Refused(
                 f"{name}: refused (status {status}). Check whether the archive asks for a key."
             )
-        if status in _AGAIN:
+        if status in _BUSY_STATUS:
             again = f" and asks for a pause of {pause:.0f} s" if pause else ""
             return _Busy(f"{name}: the server is busy or broken (status {status}){again}.", pause)
         if status not in (200, 206):
             return SceneError(f"{name}: status {status}.")
         return SceneError(
             f"{name}: the file is damaged or cut short, tried {self.tries} times. The archive "
-            "must mend it; try again another day, or another archive."
+            "must repair it; try again another day, or use another archive."
         )
 
 
 class _Missing(SceneError):
-    pass
+    """The server has no such file."""
 
 
 class _Busy(ArchiveError):
-    """The server may serve later; ``pause`` is how many seconds it asks for."""
+    """The server may serve later; ``pause`` is the number of seconds that it asks for."""
 
     def __init__(self, message: str, pause: float) -> None:
         super().__init__(message)
@@ -219,7 +219,7 @@ class _Busy(ArchiveError):
 
 
 def _blob(href: str) -> tuple[str, str] | None:
-    """Account and container of an address in Azure blob storage."""
+    """Split an address in Azure blob storage into account and container; None for others."""
     parts = urlsplit(href)
     host, path = parts.netloc, parts.path.strip("/").split("/")
     if not host.endswith(planetary_computer.sas.BLOB_STORAGE_DOMAIN):
@@ -227,10 +227,11 @@ def _blob(href: str) -> tuple[str, str] | None:
     return host.split(".")[0], path[0]
 
 
-class _Discreet(logging.Filter):
-    """Takes signatures out of what a library logs."""
+class _RedactSignatures(logging.Filter):
+    """Logging filter that removes signatures from the messages of a library."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Replace signatures in a record; every record is kept."""
         text = record.getMessage()
         if _SIGNATURE.search(text):
             record.msg, record.args = _SIGNATURE.sub("sig=…", text), ()
@@ -247,6 +248,6 @@ for _name in (
     "rasterio._filepath",
     "odc.loader._rio",
     "httpx",
-    "urllib3.connectionpool",
+    "urllib3.connectionpool",  # of requests, which planetary-computer uses
 ):
-    logging.getLogger(_name).addFilter(_Discreet())
+    logging.getLogger(_name).addFilter(_RedactSignatures())

@@ -1,26 +1,29 @@
-"""Products behind STAC items: which are versions of the same, and which make up one pass."""
+"""Make products from STAC items, drop old versions, and group products into passes."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry, unary_union
 from pyproj import Transformer
 
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS
 from deepcrop.sources.sentinel2 import identify
 
-BANDS = {"optical": (*OPTICAL_BANDS, "scl"), "sar": SAR_BANDS}
-"""What is read of a product of each sensor."""
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
 
-# What archives call the assets: Planetary Computer and version 0 of Earth Search by ESA's number,
-# version 1 of Earth Search by colour.
+    from odc.geo.geobox import GeoBox
+
+BANDS = {"optical": (*OPTICAL_BANDS, "scl"), "sar": SAR_BANDS}
+"""Bands that are read of a product of each sensor."""
+
+# Names of the assets in the archives: Planetary Computer and version 0 of Earth Search use ESA's
+# band numbers, version 1 of Earth Search uses colours.
 _ASSETS = {
     "blue": ("B02", "blue"),
     "green": ("B03", "green"),
@@ -30,8 +33,8 @@ _ASSETS = {
     "vv": ("vv",),
     "vh": ("vh",),
 }
-_EDGE = 0.1  # degrees: longer edges of a footprint are cut up
-_SAME = 0.9  # of the area of a footprint: what a newer version must cover of an older
+_MAX_EDGE = 0.1  # degrees: longer edges of a footprint are divided
+_MIN_COVER = 0.9  # share of an older version's footprint that a newer version must cover
 
 
 @dataclass(frozen=True)
@@ -41,21 +44,21 @@ class Product:
     Attributes
     ----------
     item : dict
-        What reading it takes, as a STAC item with its assets under the names of our bands; without
-        signatures.
+        What reading it needs, as a STAC item with its assets under the names of the cube's bands,
+        without signatures.
     time : datetime64[ns]
         Start, UTC.
     acquisition : str
         The same for all versions of a product.
     version : tuple
-        Processing baseline (0 if unknown) and time of processing; greater ones are newer.
+        Processing baseline (0 if unknown) and time of processing; a greater version is newer.
     relative_orbit : int or None
     cloud_cover : float or None
         Percent.
     ascending : bool
         Whether the satellite flew north.
     footprint : Geometry
-        In the reference system of the grid, where the date line is no edge.
+        In the reference system of the grid, where the date line is not an edge.
     """
 
     item: dict[str, Any]
@@ -69,9 +72,9 @@ class Product:
 
 
 def product_of(item: Mapping[str, Any], sensor: str, box: GeoBox) -> Product | None:
-    """Make a product of an item; None if it is beside the grid, or not of the kind we read.
+    """Make a product from an item; None if it does not touch the grid, or is of another kind.
 
-    Sentinel-1 is read in the IW mode and with VV and VH.
+    Sentinel-1 products must be of the IW mode, with VV and VH.
     """
     properties = item["properties"]
     assets = {}
@@ -106,25 +109,27 @@ def product_of(item: Mapping[str, Any], sensor: str, box: GeoBox) -> Product | N
 
 
 def on_grid(geometry: Mapping[str, Any], box: GeoBox) -> Geometry:
-    """Bring the footprint of an item onto the reference system of a grid.
+    """Reproject the footprint of an item to the reference system of a grid.
 
-    Its edges are straight in degrees, so they get more corners on the way.
+    Its edges are straight in degrees, so long edges get additional corners.
     """
     middle = _longitude(box)
     polygons = [
         [[((x - middle + 180) % 360 - 180 + middle, y) for x, y, *_ in ring] for ring in polygon]
-        for polygon in _polygons(geometry)  # longitudes near ours, so that none jumps
+        for polygon in _polygons(
+            geometry
+        )  # longitudes near the grid's, so that none jumps at the date line
     ]
     footprint = Geometry({"type": "MultiPolygon", "coordinates": polygons}, "EPSG:4326")
-    return footprint.to_crs(str(box.crs), resolution=_EDGE, check_and_fix=True)
+    return footprint.to_crs(str(box.crs), resolution=_MAX_EDGE, check_and_fix=True)
 
 
 def outline(item: Mapping[str, Any]) -> list[tuple[float, float]]:
-    """Longitude and latitude of the corners of an item's footprint."""
+    """List the longitude and latitude of the corners of an item's footprint."""
     return [(x, y) for polygon in _polygons(item["geometry"]) for x, y, *_ in polygon[0]]
 
 
-def _polygons(geometry: Mapping[str, Any]) -> list:
+def _polygons(geometry: Mapping[str, Any]) -> list[Any]:
     parts = geometry["coordinates"]
     return [parts] if geometry["type"] == "Polygon" else parts
 
@@ -137,32 +142,32 @@ def _longitude(box: GeoBox) -> float:
 
 
 def newest(products: Iterable[Product]) -> list[Product]:
-    """Drop products that a newer version of the same acquisition covers; the newest come first.
+    """Drop products that a newer version of the same acquisition covers; sort newest first.
 
-    An acquisition can have two products that lie side by side, where the data went to two ground
-    stations; these both stay.
+    An acquisition can have two products side by side, if the data went to two ground stations; both
+    are kept.
     """
     kept: list[Product] = []
     for product in sorted(products, key=lambda p: (p.version, p.item["id"]), reverse=True):
         versions = (p.footprint for p in kept if p.acquisition == product.acquisition)
-        needed = _SAME * product.footprint.area
+        needed = _MIN_COVER * product.footprint.area
         if not any((product.footprint & newer).area > needed for newer in versions):
             kept.append(product)
     return kept
 
 
 def passes(products: Iterable[Product], box: GeoBox) -> list[list[Product]]:
-    """Put products of one solar day and one relative orbit together, keeping their order."""
-    ahead = np.timedelta64(round(_longitude(box) / 15 * 3600), "s")
+    """Group products of one solar day and one relative orbit, keeping their order."""
+    solar_time = np.timedelta64(round(_longitude(box) / 15 * 3600), "s")
     groups: dict[Any, list[Product]] = defaultdict(list)
     for product in products:
-        day = (product.time + ahead).astype("datetime64[D]")
+        day = (product.time + solar_time).astype("datetime64[D]")
         groups[day, product.relative_orbit].append(product)
     return list(groups.values())
 
 
 def best_orbit(groups: Iterable[Sequence[Product]], box: GeoBox) -> int | None:
-    """Relative orbit with the most scenes times area; of equals, the lowest number."""
+    """Find the relative orbit that covers most area, summed over its scenes; lowest of equals."""
     covered: Counter[int | None] = Counter()
     for group in groups:
         seen = unary_union([product.footprint & box.extent for product in group])
@@ -171,7 +176,7 @@ def best_orbit(groups: Iterable[Sequence[Product]], box: GeoBox) -> int | None:
 
 
 def _minimal(item: Mapping[str, Any], assets: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep of an item what odc-stac and the choice of the offset need."""
+    """Reduce an item to what odc-stac and the choice of the offset need."""
     properties = item["properties"]
     kept = ("datetime", "proj:shape", "proj:transform")
     about = ("processing_baseline", "product_uri", "product_id", "boa_offset_applied")

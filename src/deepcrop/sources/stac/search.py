@@ -1,14 +1,12 @@
-"""Searching a STAC API: all items of a collection over a grid and a period, each once."""
+"""Search a STAC API for all items of a collection over a grid and a period, each once."""
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pystac
 import tenacity
-from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from pystac_client import Client
 from pystac_client.errors import ClientTypeError
@@ -19,10 +17,15 @@ from urllib3 import Retry
 from urllib3.exceptions import MaxRetryError, ResponseError
 
 from deepcrop.sources.archive import ArchiveError
-from deepcrop.sources.http import LONGEST_PAUSE, USER_AGENT, shown
+from deepcrop.sources.http import LONGEST_PAUSE, USER_AGENT, redact_url
 
-_PAGE = 100  # items; a server may give fewer at a time
-_UNUSABLE = (  # what pystac-client makes of an answer that is an error, or is not STAC
+if TYPE_CHECKING:
+    from datetime import date
+
+    from odc.geo.geobox import GeoBox
+
+_PAGE = 100  # items per request; a server may give fewer
+_UNUSABLE = (  # raised by pystac-client for an answer that is an error, or is not STAC
     APIError,
     ClientTypeError,
     PystacClientWarning,
@@ -56,25 +59,25 @@ def search_items(
     start, end : date
         First and last day, UTC, both included.
     max_cloud : float
-        Percent. The server is asked to leave out what is cloudier only if it says that it can; the
-        answer may hold cloudier items.
+        Percent. The server filters cloudier items only if it supports such a filter; the answer may
+        therefore contain cloudier items.
     tries, pause : int, float
-        How often a request is made if the server is busy or the connection breaks, and seconds
-        before the second; doubles from try to try.
+        Number of attempts if the server is busy or the connection breaks, and seconds before the
+        second attempt, which double with each attempt.
 
     Returns
     -------
     list of dict
-        As the server gave them.
+        The items as the server sent them.
 
     Raises
     ------
     ArchiveError
-        If the server does not answer, refuses, or is no STAC API.
+        If the server does not answer, refuses, or is not a STAC API.
     """
     items: dict[str, dict[str, Any]] = {}
     try:
-        client = Client.open(address, stac_io=_PatientIO(tries, pause))
+        client = Client.open(address, stac_io=_RetryingIO(tries, pause))
         cloud = {} if max_cloud >= 100 else _cloud_filter(client, max_cloud)
         for bounds in bounds_in_degrees(box):
             search = client.search(
@@ -89,14 +92,14 @@ def search_items(
         status = getattr(error, "status_code", None)
         reason = f"status {status}" if status else type(error).__name__
         raise ArchiveError(
-            f"{shown(address)} does not serve a search of '{collection}' ({reason}). Check the "
-            "address and the connection, or try again later."
+            f"{redact_url(address)} does not serve a search of '{collection}' ({reason}). Check "
+            "the address and the connection, or try again later."
         ) from None
     return list(items.values())
 
 
 def bounds_in_degrees(box: GeoBox) -> list[tuple[float, float, float, float]]:
-    """West, south, east, north of a grid: two of them where it crosses the date line."""
+    """West, south, east and north of a grid: one box, or two if it crosses the date line."""
     left, bottom, right, top = box.boundingbox.bbox
     xs, ys = np.linspace(left, right, 21), np.linspace(bottom, top, 21)
     x = np.concatenate([xs, xs, np.full(21, left), np.full(21, right)])
@@ -114,10 +117,10 @@ def bounds_in_degrees(box: GeoBox) -> list[tuple[float, float, float, float]]:
 
 
 def _cloud_filter(client: Client, max_cloud: float) -> dict[str, Any]:
-    """Ask for the less cloudy in a language that the server says it speaks."""
+    """Make a cloud cover filter in a language that the server supports; empty if there is none."""
     if client.conforms_to("QUERY"):
         return {"query": {"eo:cloud_cover": {"lte": max_cloud}}}
-    # Under an older name of the language, or with its form as text only, nothing is asked for.
+    # Servers with only an older version of CQL2, or only its text form, get no filter.
     if client.conforms_to("FILTER") and any(
         name.endswith("cql2-json") for name in client.get_conforms_to()
     ):
@@ -126,8 +129,8 @@ def _cloud_filter(client: Client, max_cloud: float) -> dict[str, Any]:
     return {}
 
 
-class _PatientIO(StacApiIO):
-    """Requests of the API, made again where the server is busy or the connection breaks."""
+class _RetryingIO(StacApiIO):
+    """Requests to the API, repeated if the server is busy or the connection breaks."""
 
     def __init__(self, tries: int, pause: float) -> None:
         busy = _Retry(
@@ -137,11 +140,11 @@ class _PatientIO(StacApiIO):
             status=tries,
             backoff_factor=pause,
             status_forcelist=(429, 500, 502, 503, 504),
-            allowed_methods=None,  # a search is a POST, and may be made again
+            allowed_methods=None,  # a search is a POST request, which may be repeated
             raise_on_status=False,
         )
         super().__init__(max_retries=busy, headers={"User-Agent": USER_AGENT})
-        self._again = tenacity.Retrying(
+        self._retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(tries),
             wait=tenacity.wait_exponential(multiplier=pause, max=60),
             retry=tenacity.retry_if_exception(_is_broken),
@@ -149,20 +152,22 @@ class _PatientIO(StacApiIO):
         )
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Keep a limit to the server's silence, which `Client.open` would take away."""
+        """Keep the timeout, which `Client.open` would remove."""
         super().update(*args, **kwargs)
         self.timeout = 60.0
 
     def request(self, *args: Any, **kwargs: Any) -> str:
-        """Make a request, again and again if need be."""
-        return self._again(super().request, *args, **kwargs)
+        """Send a request, repeated while the connection breaks."""
+        return self._retrying(super().request, *args, **kwargs)
 
 
 class _Retry(Retry):
-    """As urllib3's, which waits as long as it is asked to, were it for hours; this one does not."""
+    """Retries as in urllib3, which would wait for any ``Retry-After``; this one has a limit."""
 
-    def increment(self, method: str | None = None, url: str | None = None, *rest: Any, **more: Any):
-        """Count a try; an answer that is not worth waiting for is the last."""
+    def increment(
+        self, method: str | None = None, url: str | None = None, *rest: Any, **more: Any
+    ) -> Self:
+        """Count an attempt; stop if the server asks for more than `LONGEST_PAUSE`."""
         response = more.get("response")
         if response is not None and (self.get_retry_after(response) or 0) > LONGEST_PAUSE:
             raise MaxRetryError(more["_pool"], url or "", ResponseError("too long a pause"))
@@ -170,5 +175,5 @@ class _Retry(Retry):
 
 
 def _is_broken(error: BaseException) -> bool:
-    """Whether there was no whole answer, as against one that refuses."""
+    """Whether there was no complete answer; a refusal is an answer."""
     return isinstance(error, APIError) and getattr(error, "status_code", None) is None
