@@ -181,7 +181,7 @@ def patchwise(options):
 
     torch.set_num_threads(options.cores)
     torch.manual_seed(0)
-    own = options.network == "default"  # as maps use it, without dates by the curve's ruler
+    own = options.network == "default"  # as maps use it, without dates in the NDVI-curve definition
     net = camera_stages_only(load(shipped())[0]) if own else build(CONFIGS["paper"]).eval()
     images = tile_of(options)
     tile_dates(net, *(x[..., :34, :34] if x.ndim > 1 else x for x in images))  # to warm up

@@ -212,7 +212,8 @@ def write_block(
     """Write a rectangle of every given variable into a group made by `create_group`.
 
     ``arrays`` are in physical units, with y and x as their last two axes; other axes are complete.
-    Blocks whose edges lie on multiples of `deepcrop.cube.contract.CHUNK` can be written by several processes at once.
+    Blocks whose edges lie on multiples of `deepcrop.cube.contract.CHUNK` can be written by several
+    processes at once.
     """
     group = zarr.open_group(path, path=name, mode="r+")
     for variable, values in arrays.items():
