@@ -22,7 +22,7 @@ from deepcrop.report.tables import Table
 from deepcrop.simulation import camera_inversion, canopy
 from deepcrop.stages import CALENDAR
 from deepcrop.training.materials import camera_years
-from deepcrop.training.simulated_cameras import field_before
+from deepcrop.training.simulated_cameras import field_of_camera
 
 REPEATS = 2  # as in docs/evaluation.md
 NOMINAL = camera_inversion.Relation(0.0, 1.0, 1.0, np.zeros(len(canopy.DAYS)))
@@ -42,7 +42,7 @@ def errors(years, repeats):
     found = []
     for year in years:
         for repeat in range(repeats):
-            field, _, _ = field_before(year, repeat)
+            field, _, _ = field_of_camera(year, repeat)
             seen = np.stack([view(field.state) for view in VIEWS.values()]).astype(np.float32)
             dates = curve_dates(
                 seen, canopy.DAYS, year.year, year.latitude, smoother="savgol", preset="phenocam"

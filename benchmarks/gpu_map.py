@@ -49,7 +49,7 @@ sys.meta_path.append(Empty())  # after the finders of what is installed
 sys.path.insert(0, str(ROOT / "src"))
 
 from deepcrop.network.config import Config  # noqa: E402
-from deepcrop.network.inference import PRECISIONS, of_camera, put_on, tile_dates  # noqa: E402
+from deepcrop.network.inference import PRECISIONS, camera_stages_only, put_on, tile_dates  # noqa: E402
 from deepcrop.network.weights import build  # noqa: E402
 
 HALO = 17
@@ -114,19 +114,19 @@ def measure(network, tiles, precision, device):
     if device != "cpu":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
-    start, answers = time.perf_counter(), []
+    start, predictions = time.perf_counter(), []
     for tile in tiles:
-        answers.append(tile_dates(network, *tile, precision=precision))
+        predictions.append(tile_dates(network, *tile, precision=precision))
     if device != "cpu":
         torch.cuda.synchronize()
-    return time.perf_counter() - start, answers
+    return time.perf_counter() - start, predictions
 
 
-def effect(answers, wanted):
+def effect(predictions, wanted):
     """How dates differ from those of float32."""
-    day, other = (np.stack([a.day for a in each]) for each in (answers, wanted))
+    day, other = (np.stack([a.day for a in each]) for each in (predictions, wanted))
     probability = np.abs(
-        np.stack([a.probability for a in answers]) - np.stack([a.probability for a in wanted])
+        np.stack([a.probability for a in predictions]) - np.stack([a.probability for a in wanted])
     )
     both = np.isfinite(day) & np.isfinite(other)
     apart = (day - other)[both]
@@ -149,7 +149,7 @@ def main():
     parser.add_argument("--out", type=Path, help="JSON to write")
     options = parser.parse_args()
     weights = options.weights or ROOT / "src" / "deepcrop" / "network" / "default.safetensors"
-    network = of_camera(read_weights(weights))
+    network = camera_stages_only(read_weights(weights))
     put_on(network, options.device, "float32")
     rng = np.random.default_rng(1)
     count = max(options.pixels // options.side**2, 1)
@@ -167,13 +167,13 @@ def main():
     )
     rows, reference = [], None
     for precision in dict.fromkeys(["float32", *options.precision]):
-        seconds, answers = measure(network, tiles, precision, options.device)
+        seconds, predictions = measure(network, tiles, precision, options.device)
         rate = count * options.side**2 / seconds
         row = {"precision": precision, "pixels/s": rate, "4 Mpx, s": 4e6 / rate}
         if options.device != "cpu":
             row["GPU memory, GB"] = torch.cuda.max_memory_allocated() / 1e9
-        reference = reference or answers
-        rows.append(row | effect(answers, reference))
+        reference = reference or predictions
+        rows.append(row | effect(predictions, reference))
     for row in rows:
         print(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}))
     if options.out:

@@ -176,13 +176,13 @@ def patchwise(options):
     import torch
 
     from deepcrop.network import CONFIGS, Batch, build, load
-    from deepcrop.network.inference import of_camera, tile_dates
+    from deepcrop.network.inference import camera_stages_only, tile_dates
     from deepcrop.network.weights import shipped
 
     torch.set_num_threads(options.cores)
     torch.manual_seed(0)
-    own = options.network == "default"  # as maps use it, without dates by the curve's ruler
-    net = of_camera(load(shipped())[0]) if own else build(CONFIGS["paper"]).eval()
+    own = options.network == "default"  # as maps use it, without dates in the NDVI-curve definition
+    net = camera_stages_only(load(shipped())[0]) if own else build(CONFIGS["paper"]).eval()
     images = tile_of(options)
     tile_dates(net, *(x[..., :34, :34] if x.ndim > 1 else x for x in images))  # to warm up
     start = time.perf_counter()
@@ -204,7 +204,7 @@ def patchwise(options):
                     radar_days.expand(len(some), -1),
                     orbits.expand(len(some), -1),
                 )
-                seen = net.look(batch)
+                seen = net.encode(batch)
                 dates = net.decode(net.head(seen), seen)
                 r, c = some.T
                 apart = np.abs(dates.probability.numpy() - dense.probability[r, c])
@@ -228,11 +228,11 @@ def precision(options):
     import torch
 
     from deepcrop.network import load
-    from deepcrop.network.inference import of_camera, tile_dates
+    from deepcrop.network.inference import camera_stages_only, tile_dates
     from deepcrop.network.weights import shipped
 
     torch.set_num_threads(1)
-    net, images = of_camera(load(shipped())[0]), tile_of(options)
+    net, images = camera_stages_only(load(shipped())[0]), tile_of(options)
     rows, reference = [], None
     for name in ("float32", "bfloat16"):
         tile_dates(net, *images, precision=name)

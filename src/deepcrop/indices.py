@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from deepcrop.errors import CubeError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def ndvi_of(nir: NDArray, red: NDArray) -> NDArray[np.float32]:
+    from numpy.typing import NDArray
+
+
+def ndvi_of(nir: NDArray[Any], red: NDArray[Any]) -> NDArray[np.float32]:
     """NDVI = (nir - red) / (nir + red), float32; NaN where the sum is not positive.
 
     Dark pixels whose atmospheric correction went below zero would otherwise give values far
@@ -23,7 +27,7 @@ def ndvi_of(nir: NDArray, red: NDArray) -> NDArray[np.float32]:
     return np.clip(ratio, -1, 1).astype(np.float32)
 
 
-def gcc_of(blue: NDArray, green: NDArray, red: NDArray) -> NDArray[np.float32]:
+def gcc_of(blue: NDArray[Any], green: NDArray[Any], red: NDArray[Any]) -> NDArray[np.float32]:
     """Green chromatic coordinate = green / (blue + green + red), float32 (paper, Table 1).
 
     NaN where the sum is not positive; clipped to 0 … 1.
@@ -34,7 +38,7 @@ def gcc_of(blue: NDArray, green: NDArray, red: NDArray) -> NDArray[np.float32]:
     return np.clip(ratio, 0, 1).astype(np.float32)
 
 
-def evi_of(nir: NDArray, red: NDArray, blue: NDArray) -> NDArray[np.float32]:
+def evi_of(nir: NDArray[Any], red: NDArray[Any], blue: NDArray[Any]) -> NDArray[np.float32]:
     """EVI = 2.5 (nir - red) / (nir + 6 red - 7.5 blue + 1), float32.
 
     NaN where the divisor is not positive; clipped to -0.5 … 1.5, for bright haze makes it small.
@@ -73,7 +77,8 @@ def ndvi(optical: xr.Dataset, nir: str = "nir") -> xr.DataArray:
         ndvi_of, optical[nir], optical["red"], dask="parallelized", output_dtypes=[np.float32]
     )
     result.attrs = {"long_name": f"NDVI from {nir} and red", "units": "1"}
-    return result.rename("ndvi")
+    index: xr.DataArray = result.rename("ndvi")
+    return index
 
 
 def gcc(optical: xr.Dataset) -> xr.DataArray:
@@ -94,7 +99,8 @@ def gcc(optical: xr.Dataset) -> xr.DataArray:
         output_dtypes=[np.float32],
     )
     result.attrs = {"long_name": "green chromatic coordinate", "units": "1"}
-    return result.rename("gcc")
+    index: xr.DataArray = result.rename("gcc")
+    return index
 
 
 def _require(optical: xr.Dataset, *bands: str) -> None:
@@ -106,12 +112,12 @@ def _require(optical: xr.Dataset, *bands: str) -> None:
         )
 
 
-def to_power(db: NDArray) -> NDArray[np.float32]:
+def to_power(db: NDArray[Any]) -> NDArray[np.float32]:
     """Linear power from decibels: 10^(dB / 10)."""
     return np.power(10.0, np.asarray(db, dtype=np.float32) / 10).astype(np.float32)
 
 
-def to_db(power: NDArray) -> NDArray[np.float32]:
+def to_db(power: NDArray[Any]) -> NDArray[np.float32]:
     """Decibels from linear power: 10·log10(power); NaN where power is not positive."""
     power = np.asarray(power, dtype=np.float32)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -39,7 +39,6 @@ def test_real_series_give_sixty_sites_and_the_five_that_the_paper_names(real_dat
     sites = paper_sites((real_data / "phenocam/series").glob("*.csv"))
     assert len(sites) == 91
     taken = {site.site: site.years for site in sites if site.taken}
-    print(f"{len(taken)} of {len(sites)} sites:", *taken)
     assert len(taken) == 60
     assert set(TEST_SITES) <= set(taken)
     assert taken["usof6"] == (2019, 2020)

@@ -21,9 +21,9 @@ from deepcrop.cameras.spatial_split import (
     TEST_SITES,
     folds,
     split,
-    taught_clusters,
-    taught_sites,
     trainable,
+    training_clusters,
+    training_sites,
 )
 from deepcrop.errors import DeepCropError
 from deepcrop.sources.phenocam.summary_files import read_series
@@ -76,17 +76,17 @@ def test_clusters_that_weights_know():
         {"site": "b", "cluster": "a", "latitude": 40.08, "longitude": 5.0},
         {"site": "c", "cluster": "c", "latitude": 42.0, "longitude": 5.0},
     ]
-    for taught, known in (
+    for card, known in (
         ({}, set()),
         ({"cameras": None}, set()),
         ({"cameras": {"sites": {"x": [42.08, 5.0]}}}, {"c"}),  # 9 km from c, itself not in the set
         ({"cameras": {"sites": {"x": [42.1, 5.0]}}}, set()),
         ({"cameras": {"sites": {"x": [40.16, 5.0], "c": [0, 0]}}}, {"a", "c"}),  # near b; by name
     ):
-        assert taught_clusters(taught, facts) == known
-    assert taught_sites({"cameras": {"sites": {"x": [1.0, 2.0]}}}) == {"x": [1.0, 2.0]}
+        assert training_clusters(card, facts) == known
+    assert training_sites({"cameras": {"sites": {"x": [1.0, 2.0]}}}) == {"x": [1.0, 2.0]}
     with pytest.raises(DeepCropError, match="without their places"):
-        taught_sites({"cameras": {"sites": ["b"]}})
+        training_sites({"cameras": {"sites": ["b"]}})
 
 
 # --- site-years -----------------------------------------------------------------------------------
@@ -196,7 +196,6 @@ def test_every_rejection_says_why(network):
         if not year.accepted:
             assert year.why
             whys.update({re.sub(r"[\d.]+ ?", "", why) for why in year.why.split("; ")})
-    print(whys.most_common())
     assert whys["growing window % observed, % needed"] == 206
     assert whys["no season: too few observations"] == 75
     assert whys["main season % observed, % needed"] == 40

@@ -40,15 +40,14 @@ def test_every_command_has_an_example_of_itself(name):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The folder of the repository's experiments, of data, and of all that the examples make."""
+    """The folder of the repository's examples, of data, and of all that the examples make."""
     pytest.importorskip("torch")
     folder = tmp_path_factory.mktemp("examples")
     with archives(folder) as (environment, data), pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
         patch.setenv("COLUMNS", "200")
-        for name in ("experiments", "examples"):
-            (folder / name).symlink_to(ROOT / name)
+        (folder / "examples").symlink_to(ROOT / "examples")
         (folder / "phenocam").symlink_to(data / "phenocam" / "series")
         patch.chdir(folder)
         yield folder
@@ -63,7 +62,8 @@ def short_training(monkeypatch):
     whole = fitting.fit
 
     def fit(network, train, valid, settings, *rest, **more):
-        return whole(network, train, valid, replace(settings, steps=2, check=1), *rest, **more)
+        short = replace(settings, steps=2, eval_interval=1)
+        return whole(network, train, valid, short, *rest, **more)
 
     monkeypatch.setattr(run_experiment, "fit", fit)
     monkeypatch.setattr(paper_experiment, "fit", fit)

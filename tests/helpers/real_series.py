@@ -3,7 +3,7 @@
 import numpy as np
 
 from deepcrop.training.curve_labels import as_patch, unlabelled, with_curve_labels
-from deepcrop.training.real_excerpts import Archive
+from deepcrop.training.real_excerpts import Excerpt
 
 YEAR, LATITUDE = 2021, 45.0
 WIDTH = 40.0  # days, standard deviation of a season
@@ -37,4 +37,4 @@ def archive(peaks=(150.0, 190.0, 230.0), step=5):
     """An archive of patches."""
     examples = with_curve_labels([patch(peak, step) for peak in peaks], YEAR, LATITUDE)
     groups = np.array(["maize" if peak > 170 else "wheat" for peak in peaks])
-    return Archive("france", "made up", YEAR, LATITUDE, examples, groups)
+    return Excerpt("france", "made up", YEAR, LATITUDE, examples, groups)

@@ -162,7 +162,7 @@ def test_a_pixel_is_that_of_its_patch(mapped, cube_path, weights, cell):
     orbits = np.unique(patch.orbits, return_inverse=True)[1]
     images = (patch.optical, patch.optical_days, patch.radar, patch.radar_days, orbits)
     with torch.no_grad():
-        seen = net.look(
+        seen = net.encode(
             Batch(*(torch.from_numpy(np.ascontiguousarray(part))[None] for part in images))
         )
         dates = net.decode(net.head(seen), seen)

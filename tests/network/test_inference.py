@@ -8,7 +8,7 @@ from tests.helpers.network_batches import at, make_batch, small
 from deepcrop import stages
 from deepcrop.errors import DeepCropError
 from deepcrop.network import build, inference
-from deepcrop.network.inference import of_camera, put_on, tile_dates
+from deepcrop.network.inference import camera_stages_only, put_on, tile_dates
 from deepcrop.network.weights import shipped
 from deepcrop.stages import CALENDAR
 
@@ -50,7 +50,7 @@ def test_every_pixel_of_a_tile_is_that_of_its_patch(name, changes, monkeypatch):
     with torch.no_grad():
         patches = [at(tile, row, col) for row in range(rows) for col in range(cols)]
         whole = type(tile)(*(torch.cat(parts) for parts in zip(*patches, strict=True)))
-        seen = net.look(whole)
+        seen = net.encode(whole)
         single = net.decode(net.head(seen), seen)
     for part, wanted, tolerance in zip(found, single, (1e-3, 1e-3, 1e-3, 1e-5), strict=True):
         wanted = wanted.numpy().reshape(part.shape)
@@ -126,7 +126,7 @@ def test_pixels_that_are_not_wanted_are_left_out(monkeypatch):
 
 def test_without_the_dates_of_the_curve_the_camera_s_are_the_same():
     net, tile = network("default"), cloudy(20, 22)
-    less = of_camera(net)
+    less = camera_stages_only(net)
     count = len(less.config.stages)
     assert less.config.stages == net.config.stages[:count] == tuple(CALENDAR)
     for part, every in zip(
@@ -134,7 +134,7 @@ def test_without_the_dates_of_the_curve_the_camera_s_are_the_same():
     ):
         np.testing.assert_allclose(part, every[:, :, :, :count], atol=1e-3, rtol=0)
     paper = network("paper")
-    assert of_camera(paper) is paper
+    assert camera_stages_only(paper) is paper
 
 
 def test_lower_precision_changes_dates_little():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tests.helpers.network_batches import at, make_batch, small
 
-from deepcrop.network import CONFIGS, Labels, Series, build
+from deepcrop.network import CONFIGS, Labels, SensorFeatures, build
 from deepcrop.network.model import Reading, positions
 from deepcrop.stages import DAY_MAX, DAY_MIN
 
@@ -55,8 +55,8 @@ def test_dense_equals_patches_at_every_pixel(name):
         for col in range(3):
             close(answer(net, at(tile, row, col))[0], dense[3 * row + col])
     with torch.no_grad():  # the temporal part over some of the pixels
-        seen = net.look(tile, dense=True)
-        part = net.head({name: series.part(slice(4, 9)) for name, series in seen.items()})
+        seen = net.encode(tile, dense=True)
+        part = net.head({name: series.select(slice(4, 9)) for name, series in seen.items()})
         close(net.probabilities(part), dense[4:9])
 
 
@@ -149,7 +149,7 @@ def test_reading_by_hand():
         reading.out.weight.copy_(torch.eye(8))
         reading.out.bias.zero_()
         one = torch.ones(1, 1, 1, 1)
-        series = Series(
+        series = SensorFeatures(
             one, one, one, one[..., 0] > 0, torch.tensor([[10.0]]), torch.zeros(1, 1, 3)
         )
         y = reading(series, torch.tensor([4.0, 10.0]), None)[0]
@@ -178,9 +178,9 @@ def test_fusion_gates_the_sensors():
 def test_half_precision_trains_and_stays_close(name):
     torch.manual_seed(0)
     net, batch = build(small(name)), make_batch(samples=8)
-    seen = net.eval().look(batch)
+    seen = net.eval().encode(batch)
     with torch.autocast("cpu", torch.bfloat16):
-        half = net.head(net.look(batch))
+        half = net.head(net.encode(batch))
     torch.testing.assert_close(half.float(), net.head(seen), atol=0.1, rtol=0)
     day = 300 * torch.rand(8, *half.shape[1:3])
     net.loss(half.float(), seen, Labels(day, day * 0, day < 0)).backward()
@@ -194,8 +194,8 @@ def test_reading_knows_only_how_far_dates_are_apart():
     with torch.no_grad():
         for sensor, reading in net.readings.items():
             assert isinstance(reading, Reading)
-            here = reading(net.look(batch)[sensor], net.days, None)
-            close(here, reading(net.look(moved)[sensor], net.days + 37, None))
+            here = reading(net.encode(batch)[sensor], net.days, None)
+            close(here, reading(net.encode(moved)[sensor], net.days + 37, None))
 
 
 def test_the_network_knows_the_calendar():
@@ -248,7 +248,7 @@ def test_same_seed_same_network_same_training():
 @pytest.mark.parametrize("name", OURS)
 def test_gradient_reaches_every_parameter(name):
     net, batch = network(name), make_batch(optical=30, radar=30)
-    seen = net.look(batch)
+    seen = net.encode(batch)
     labels = random_labels(3)
     net.loss(net.head(seen), seen, labels).backward()
     for parameter, values in net.named_parameters():
@@ -270,7 +270,7 @@ def test_snapped_targets_are_dates_of_images():
     losses = {}
     for name in ("snapped", "default"):
         net = network(name)
-        seen = net.look(batch)
+        seen = net.encode(batch)
         out = net.head(seen)
         for day in (110.0, 120.0, 160.0):
             values = torch.full((1, 2, 10), day)
@@ -283,7 +283,7 @@ def test_snapped_targets_are_dates_of_images():
 def test_temperature_flattens_the_distribution_of_its_stage():
     net, batch = network(), make_batch()
     with torch.no_grad():
-        logits = 20 * net.head(net.look(batch))
+        logits = 20 * net.head(net.encode(batch))
         before = net.probabilities(logits)
         net.log_temperature[2] = 1.0
         after = net.probabilities(logits)
@@ -295,7 +295,7 @@ def test_temperature_flattens_the_distribution_of_its_stage():
 def test_no_start_lies_after_its_peak_and_no_end_before_it():
     net = network(threshold=0.0)
     with torch.no_grad():
-        seen = net.look(make_batch())
+        seen = net.encode(make_batch())
         dates = net.decode(40 * net.head(seen), seen)
     for first in (0, 5):  # the camera's dates, the curve's
         days = dates.day[..., first : first + 5]
@@ -324,12 +324,12 @@ def test_learns_eight_seasons_by_heart():
     optimiser = torch.optim.AdamW(net.parameters(), 3e-3, weight_decay=0)
     for _ in range(120):
         optimiser.zero_grad()
-        seen = net.look(batch)
+        seen = net.encode(batch)
         loss = net.loss(net.head(seen), seen, labels)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
-    dates = net.eval().decode(net(batch), net.look(batch))
+    dates = net.eval().decode(net(batch), net.encode(batch))
     assert (dates.day[:, 0] - day[:, 0]).abs().max() < 2
     assert dates.day[:, 1].isnan().all()
     assert (dates.probability[:, 0] > 0.9).all()

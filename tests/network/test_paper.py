@@ -4,8 +4,8 @@ import pytest
 import torch
 from tests.helpers.network_batches import at, make_batch, small
 
-from deepcrop.network import CONFIGS, Labels, Series, build
-from deepcrop.network.paper import choose
+from deepcrop.network import CONFIGS, Labels, SensorFeatures, build
+from deepcrop.network.paper import select_dates
 
 PAPER = [name for name, config in CONFIGS.items() if config.variant == "paper"]
 
@@ -28,31 +28,33 @@ def series(days, seen):
     """One pixel whose features are its days."""
     days = torch.tensor([days])
     features = days[:, None, :, None]
-    return Series(features, features, features, torch.tensor([[seen]]), days, torch.zeros(1, 1, 3))
+    return SensorFeatures(
+        features, features, features, torch.tensor([[seen]]), days, torch.zeros(1, 1, 3)
+    )
 
 
 def test_dates_are_chosen_evenly_by_rank_among_those_seen():
     """Eight seen of nine; of ranks 0 ... 7 four even ones: 0, 2.33, 4.67, 7."""
     days = [50.0, 10, 20, 30, 40, 60, 70, 80, 90]
     seen = [True, True, True, False, True, True, True, True, True]
-    tokens = choose(series(days, seen), 4, sensor=1)
+    tokens = select_dates(series(days, seen), 4, sensor=1)
     assert tokens.days.tolist() == [[10, 40, 70, 90]]
     assert tokens.branch[0, :, 0].tolist() == [10, 40, 70, 90]
-    assert tokens.seen.all()
+    assert tokens.valid.all()
     assert (tokens.sensor == 1).all()
 
 
 def test_fewer_dates_are_all_taken_and_the_rest_is_missing():
-    tokens = choose(series([30.0, 10, 20], [True, True, False]), 4, sensor=0)
+    tokens = select_dates(series([30.0, 10, 20], [True, True, False]), 4, sensor=0)
     assert tokens.days[0, :2].tolist() == [10, 30]
-    assert tokens.seen.tolist() == [[True, True, False, False]]
+    assert tokens.valid.tolist() == [[True, True, False, False]]
     assert tokens.branch[0, :, 0].tolist() == [10, 30, 0, 0]
 
 
 def test_tokens_of_both_sensors_come_in_order_of_time():
     net, batch = network(), make_batch(optical=9, radar=7)
-    tokens = net.tokens(net.look(batch))
-    for days, seen, sensor in zip(tokens.days, tokens.seen, tokens.sensor, strict=True):
+    tokens = net.tokens(net.encode(batch))
+    for days, seen, sensor in zip(tokens.days, tokens.valid, tokens.sensor, strict=True):
         assert len(days) == 10
         assert (days[seen].diff() >= 0).all()
         assert not seen[seen.sum() :].any()  # what is missing comes last
@@ -72,12 +74,12 @@ def test_dense_equals_patches_at_every_pixel(name):
     tile = make_batch(samples=1, optical=9, rows=21, cols=20)
     dense = answer(net, tile, dense=True)
     with torch.no_grad():
-        dates = net.decode(net(tile, dense=True), net.look(tile, dense=True))
+        dates = net.decode(net(tile, dense=True), net.encode(tile, dense=True))
     for row in range(4):
         for col in range(3):
             patch, pixel = at(tile, row, col), 3 * row + col
             close(answer(net, patch)[0], dense[pixel])
-            one = net.decode(net(patch), net.look(patch))
+            one = net.decode(net(patch), net.encode(patch))
             close(one.day[0].nan_to_num(-999), dates.day[pixel].nan_to_num(-999))
 
 
@@ -100,13 +102,13 @@ def test_order_and_padding_do_not_matter_nor_masked_dates(name):
 def test_blind_patches_give_no_dates():
     net, batch = network(), make_batch(optical=0, radar=0)
     assert answer(net, batch).isfinite().all()
-    assert net.decode(net(batch), net.look(batch)).day.isnan().all()
+    assert net.decode(net(batch), net.encode(batch)).day.isnan().all()
 
 
 @pytest.mark.parametrize("name", PAPER)
 def test_gradient_reaches_every_parameter(name):
     net, batch = network(name), make_batch(samples=8)
-    seen = net.look(batch)
+    seen = net.encode(batch)
     day = 300 * torch.rand(8, 1, 4)
     net.loss(net.head(seen), seen, Labels(day, day * 0, day < 0)).backward()
     for parameter, values in net.named_parameters():
@@ -117,23 +119,23 @@ def test_gradient_reaches_every_parameter(name):
 
 def test_learns_eight_patches_by_heart():
     net, batch = network().train(), make_batch(samples=8)
-    seen = net.look(batch)
+    seen = net.encode(batch)
     tokens = net.tokens(seen)
     # The true dates lie within two days of images that are read.
-    which = torch.tensor([[0, 2, 5, 7]]).expand(8, 4) % tokens.seen.sum(1, keepdim=True)
+    which = torch.tensor([[0, 2, 5, 7]]).expand(8, 4) % tokens.valid.sum(1, keepdim=True)
     images = tokens.days.gather(1, which)[:, None]
     labels = Labels(images + 0.4, torch.zeros_like(images), torch.zeros_like(images) > 0)
     optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
     losses = []
     for _ in range(150):
         optimiser.zero_grad()
-        seen = net.look(batch)
+        seen = net.encode(batch)
         loss = net.loss(net.head(seen), seen, labels)
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.1 * losses[0]
-    dates = net.eval().decode(net(batch), net.look(batch))
+    dates = net.eval().decode(net(batch), net.encode(batch))
     assert ((dates.day - images).abs() < 2).float().mean() > 0.9
     assert (dates.probability > 0.5).float().mean() > 0.9
     assert dates.low.isnan().all()

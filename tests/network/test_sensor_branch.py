@@ -8,7 +8,7 @@ import torch
 from tests.helpers.network_batches import at, make_batch, small
 
 from deepcrop import indices
-from deepcrop.network import CONFIGS, Series
+from deepcrop.network import CONFIGS, SensorFeatures
 from deepcrop.network.sensor_branch import LIMIT, SCALES, SWING, Branch, Branches, Trunk, fourier
 
 
@@ -19,9 +19,9 @@ def _seed():
 
 def series_equal(one, other, tolerance=1e-5):
     one, other = (
-        [part * s.seen[..., None] if part.dim() == 4 else part for part in s] for s in (one, other)
+        [part * s.valid[..., None] if part.dim() == 4 else part for part in s] for s in (one, other)
     )
-    for name, a, b in zip(Series._fields, one, other, strict=True):
+    for name, a, b in zip(SensorFeatures._fields, one, other, strict=True):
         torch.testing.assert_close(a, b, atol=tolerance, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
 
 
@@ -60,7 +60,7 @@ def test_dense_equals_patches_at_every_pixel(name):
                 patch = branches(at(tiles, row, col))
                 pixel = row * 6 + col
                 for sensor, series in dense.items():
-                    series_equal(series.part(slice(pixel, pixel + 1)), patch[sensor])
+                    series_equal(series.select(slice(pixel, pixel + 1)), patch[sensor])
 
 
 def test_without_context_a_patch_is_its_centre():
@@ -94,7 +94,7 @@ def test_dark_pixels_give_no_infinite_index():
     images = torch.zeros(1, 1, 4, 18, 18)
     images[:, :, 3] = -0.001
     series = branch(images, torch.tensor([[0.0]]), None, False)
-    assert series.seen.all()
+    assert series.valid.all()
     assert all(part.isfinite().all() for part in series)
 
 
@@ -104,7 +104,7 @@ def test_a_pixel_missing_in_one_band_is_missing():
     batch.optical[0, 0, 2, 9, 9] = torch.nan  # red, at the centre
     batch.optical[0, 1, 2, :9] = torch.nan  # the upper half, not the centre
     series = branch(batch.optical, batch.optical_days, None, False)
-    assert series.seen.tolist() == [[[False, True]]]
+    assert series.valid.tolist() == [[[False, True]]]
     assert series.centre[0, 0, 1, -1].item() == 0.5
     assert (series.branch[0, 0, 0] == 0).all()
 
@@ -152,8 +152,8 @@ def test_gain_offset_changes_only_the_level():
 def test_no_dates_are_as_unseen_ones():
     batch = make_batch(radar=0)
     series = Branches(CONFIGS["default"])(batch)["radar"]
-    assert series.seen.shape == (3, 1, 1)
-    assert not series.seen.any()
+    assert series.valid.shape == (3, 1, 1)
+    assert not series.valid.any()
     assert all((part == 0).all() for part in series)
 
 

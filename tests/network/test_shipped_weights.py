@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from deepcrop.cameras.spatial_split import TEST_PLACES, TEST_SITES, taught_clusters
+from deepcrop.cameras.spatial_split import TEST_PLACES, TEST_SITES, training_clusters
 from deepcrop.network import CONFIGS, load
 from deepcrop.network.config import CURVE
 from deepcrop.network.weights import shipped
 from deepcrop.stages import CALENDAR
 from deepcrop.studies import scene_thinning
 from deepcrop.training import real_excerpts as real_archives
-from deepcrop.training.examples import EVENTS, from_lesson, predict
+from deepcrop.training.examples import EVENTS, from_simulated_tile, predict
 from deepcrop.training.materials import TESTED_ELSEWHERE
-from deepcrop.training.simulated_tiles import lesson
+from deepcrop.training.simulated_tiles import simulate_tile
 
 CAMERA = [EVENTS.index(name) for name in CALENDAR]
 
@@ -23,32 +23,32 @@ def test_they_are_the_networks_of_the_card(name, config):
     assert network.config == CONFIGS[config]
     assert about["inputs"]["radiometry"] == ["sigma0"]
     assert shipped(name).stat().st_size < 2e6
-    assert "lessons" in about["card"]
+    assert "simulated_tiles" in about["card"]
 
 
 def test_no_test_site_taught_them():
     card = load(shipped())[1]["card"]
-    assert set(TEST_SITES) <= set(card["cameras"]["never"])
-    assert not set(card["cameras"]["sites"]) & set(card["cameras"]["never"])
+    assert set(TEST_SITES) <= set(card["cameras"]["excluded"])
+    assert not set(card["cameras"]["sites"]) & set(card["cameras"]["excluded"])
     assert not any("Flanders" in place for place in card["places"])
     tested = [
         {"site": name, "cluster": name, "latitude": latitude, "longitude": longitude}
         for name, (latitude, longitude) in (TEST_PLACES | TESTED_ELSEWHERE).items()
     ]
-    assert taught_clusters(card, tested) == set()  # nor did a camera near one
+    assert training_clusters(card, tested) == set()  # nor did a camera near one
     latitude, longitude = card["cameras"]["sites"]["kelloggcorn"]
     places = {"beside": (latitude + 0.05, longitude), "far": (latitude + 1.5, longitude)}
     facts = [
         {"site": name, "cluster": name, "latitude": latitude, "longitude": longitude}
         for name, (latitude, longitude) in places.items()
     ]
-    assert taught_clusters(card, facts) == {"beside"}
+    assert training_clusters(card, facts) == {"beside"}
 
 
 def test_simulated_places_that_they_have_never_seen():
     """Simulated tiles beyond those of the experiment: dates, intervals, what is no season."""
     network, _ = load(shipped())
-    examples = [from_lesson(lesson(number)) for number in range(5_000, 5_012)]
+    examples = [from_simulated_tile(simulate_tile(number)) for number in range(5_000, 5_012)]
     answers = [predict(network, [one], dense=True) for one in examples]
     day, low, high = (
         np.concatenate([getattr(a, n) for a in answers]) for n in ("day", "low", "high")

@@ -50,7 +50,7 @@ def test_what_is_saved_is_read(name, tmp_path):
     batch = make_batch()
     with torch.no_grad():
         assert torch.equal(network(batch), again(batch))
-    seen = network.look(batch)
+    seen = network.encode(batch)
     for one, other in zip(
         network.decode(network(batch), seen), again.decode(again(batch), seen), strict=True
     ):

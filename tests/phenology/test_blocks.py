@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from deepcrop.phenology.blocks import (
-    LANES,
+    BLOCK,
     compact,
     drop_spikes,
-    gather,
+    fill_blocks,
     lose_weight,
     span_of,
     steepness,
@@ -20,18 +20,18 @@ def lay_out(values, weights, day_of, days):
     values = np.asarray(values, np.float32)
     weights = np.empty((0, 0)) if weights is None else weights
     weights = np.asarray(weights, np.float32)
-    blocks = -(-len(values) // LANES)
-    y = np.full((blocks, days, LANES), 9, np.float32)  # as a chunk before may have left them
+    blocks = -(-len(values) // BLOCK)
+    y = np.full((blocks, days, BLOCK), 9, np.float32)  # as a chunk before may have left them
     w = np.full_like(y, 9)
-    level = np.full((blocks, LANES), 9, np.float32)
-    counts = np.full((blocks, LANES), 9, np.float32)
-    gather(values, weights, np.asarray(day_of, np.int64), y, w, level, counts)
+    level = np.full((blocks, BLOCK), 9, np.float32)
+    counts = np.full((blocks, BLOCK), 9, np.float32)
+    fill_blocks(values, weights, np.asarray(day_of, np.int64), y, w, level, counts)
     return y, w, level, counts
 
 
 def lanes(series):
-    """The same series in all lanes: (times, LANES)."""
-    return np.repeat(np.asarray(series, np.float32)[:, None], LANES, axis=1)
+    """The same series in all lanes: (times, BLOCK)."""
+    return np.repeat(np.asarray(series, np.float32)[:, None], BLOCK, axis=1)
 
 
 def kept(t, series, share=0.6, weights=None):
@@ -44,15 +44,15 @@ def kept(t, series, share=0.6, weights=None):
 
 def test_each_series_is_laid_in_its_lane_less_its_mean():
     rng = np.random.default_rng(0)
-    values = rng.random((LANES + 3, 7))
+    values = rng.random((BLOCK + 3, 7))
     y, w, level, counts = lay_out(values, None, range(7), 7)
     for one, other in zip(
         (y, w, level, counts), lay_out(values, np.ones_like(values), range(7), 7), strict=True
     ):
         np.testing.assert_array_equal(one, other)
-    assert y.shape == (2, 7, LANES)
+    assert y.shape == (2, 7, BLOCK)
     for pixel in range(len(values)):
-        block, lane = divmod(pixel, LANES)
+        block, lane = divmod(pixel, BLOCK)
         assert level[block, lane] == pytest.approx(values[pixel].mean(), rel=1e-6)
         np.testing.assert_allclose(
             y[block, :, lane], values[pixel] - values[pixel].mean(), atol=1e-6
@@ -106,12 +106,12 @@ def test_spikes_are_those_of_a_plain_rule():
     observation."""
     rng = np.random.default_rng(4)
     t = np.cumsum(rng.choice([2, 5, 30], 70)).astype(np.float32)
-    y = (0.3 * np.sin(t[:, None] / 60) + rng.normal(0, 0.25, (70, LANES))).astype(np.float32)
-    w = (rng.random(y.shape) < rng.uniform(0.03, 1, LANES)).astype(np.float32)
+    y = (0.3 * np.sin(t[:, None] / 60) + rng.normal(0, 0.25, (70, BLOCK))).astype(np.float32)
+    w = (rng.random(y.shape) < rng.uniform(0.03, 1, BLOCK)).astype(np.float32)
     y -= y.sum(axis=0, where=w > 0) / np.maximum((w > 0).sum(axis=0), 1)
     y = np.where(w > 0, y, 0).astype(np.float32)
     expected = w.copy()
-    for p in range(LANES):
+    for p in range(BLOCK):
         rows = np.flatnonzero(w[:, p])
         seen, n = y[rows, p], len(rows)
         limit = np.float32(0.8) * np.sqrt((seen**2).mean()) if n else 0
@@ -150,7 +150,7 @@ def test_missing_observations_are_no_neighbours_of_a_spike():
     y[8] = 0.1
     weights = np.ones(20)
     weights[[7, 9]] = 0
-    y[[7, 9]] = np.mean(y)  # 0 after the mean is taken, as `gather` leaves what is missing
+    y[[7, 9]] = np.mean(y)  # 0 after the mean is taken, as `fill_blocks` leaves what is missing
     assert kept(t, y, weights=weights)[8] == 0
 
 
@@ -163,7 +163,7 @@ def test_weight_is_lost_below_the_curve_by_hand():
     residuals = np.array([0.04, -0.01, 0.0, -0.09, 0.01], np.float32)
     y, w = lanes(residuals), lanes([1, 1, 1, 2, 0])
     none = np.zeros_like(y)
-    lose_weight(y, w, none, none, np.full(LANES, 1, np.float32))
+    lose_weight(y, w, none, none, np.full(BLOCK, 1, np.float32))
     # Mean of the roots over the four that were seen: (0.2 + 0.1 + 0 + 0.3) / 4.
     scale = 6 * 0.15**2
     expected = [1, (1 - (0.01 / scale) ** 2) ** 2, 1, 2 * (1 - (0.09 / scale) ** 2) ** 2, 0]
@@ -171,30 +171,30 @@ def test_weight_is_lost_below_the_curve_by_hand():
 
 
 def test_residuals_of_a_hundredth_of_the_range_keep_most_of_their_weight():
-    y = np.zeros((50, LANES), np.float32)
+    y = np.zeros((50, BLOCK), np.float32)
     y[7] = -0.01
     w = np.ones_like(y)
     none = np.zeros_like(y)
-    lose_weight(y, w, none, none, np.ones(LANES, np.float32))
+    lose_weight(y, w, none, none, np.ones(BLOCK, np.float32))
     np.testing.assert_allclose(w[7], (1 - (1 / 6) ** 2) ** 2, rtol=1e-5)
 
 
 def test_a_point_far_below_loses_all_weight_but_not_on_a_steep_slope():
-    y = np.zeros((50, LANES), np.float32)
+    y = np.zeros((50, BLOCK), np.float32)
     y[7] = -0.5
     w, none = np.ones_like(y), np.zeros_like(y)
     slope = none.copy()
     slope[7, 1] = -0.05
-    lose_weight(y, w, none, slope, np.ones(LANES, np.float32))
+    lose_weight(y, w, none, slope, np.ones(BLOCK, np.float32))
     assert w[7, 0] == 0
     assert w[7, 1] == 1
     assert (np.delete(w, 7, axis=0) == 1).all()
 
 
 def test_a_constant_series_keeps_its_weight():
-    none = np.zeros((9, LANES), np.float32)
+    none = np.zeros((9, BLOCK), np.float32)
     w = np.ones_like(none)
-    lose_weight(none, w, none, none, np.zeros(LANES, np.float32))
+    lose_weight(none, w, none, none, np.zeros(BLOCK, np.float32))
     assert (w == 1).all()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deepcrop.phenology import REASONS, SeasonRule
-from deepcrop.phenology.blocks import LANES
+from deepcrop.phenology.blocks import BLOCK
 from deepcrop.phenology.date_kernels import INTERVAL, MEASURES, date_blocks
 
 NAN = np.nan
@@ -39,13 +39,13 @@ def date(curve, t=None, y=None, fractions=(0.2, 0.5), rule=None, grid=GRID, room
     grid, curve = np.asarray(grid, np.float32), np.asarray(curve, np.float32)
     t = grid if t is None else np.asarray(t, np.float32)
     y = np.interp(t, grid, curve) if y is None else y
-    lanes = np.zeros((1, t.size, LANES), np.float32)
-    lanes[0, :, 0] = y
-    weights = np.zeros_like(lanes)
+    blocks = np.zeros((1, t.size, BLOCK), np.float32)
+    blocks[0, :, 0] = y
+    weights = np.zeros_like(blocks)
     weights[0, :, 0] = 1
-    curves = np.full((1, grid.size, LANES), NAN, np.float32)
+    curves = np.full((1, grid.size, BLOCK), NAN, np.float32)
     curves[0, :, 0] = curve
-    counts = np.zeros((1, LANES), np.float32)
+    counts = np.zeros((1, BLOCK), np.float32)
     counts[0, 0] = t.size
     stages = 2 * len(fractions) + 1
     # As whatever was there before may have left them.
@@ -54,8 +54,8 @@ def date(curve, t=None, y=None, fractions=(0.2, 0.5), rule=None, grid=GRID, room
     measures = np.full((1, room, len(MEASURES)), 9, np.float32)
     rows = np.full(1, 9)
     date_blocks(
-        t, lanes, weights, grid, curves, counts, ORIGIN, flat, rule.min_amplitude, rule.prominence,
-        rule.max_gap, rule.min_observations, rule.base == "mean", np.array(fractions, np.float32),
+        t, blocks, weights, grid, curves, counts, ORIGIN, flat, rule.min_amplitude, rule.prominence,
+        rule.max_gap, rule.min_observations, np.array(fractions, np.float32),
         INTERVAL, dates, low, high, reason, measures, rows,
     )  # fmt: skip
     named = {name: measures[0, :, k] for k, name in enumerate(MEASURES)}
@@ -89,19 +89,12 @@ def test_measures_of_a_triangle_by_hand():
         assert np.isnan(values[1:]).all()
 
 
-def test_each_side_has_its_own_base_or_both_their_mean():
+def test_each_side_has_its_own_base():
     curve = triangle(left=0.0, right=0.4)
-    own = date(curve)
+    found = date(curve)
     # Rising: 0.2 and 0.5. Falling from 1 to 0.4 in 100 days: 0.7 and 0.52.
-    np.testing.assert_allclose(own.dates[0, [0, 1, 3, 4]], [110, 125, 200, 230], atol=1e-3)
-    mean = date(curve, rule=SeasonRule(base="mean"))
-    # The base is 0.2 on both sides: 0.6 and 0.36, and 0.36 is never reached after the peak.
-    wanted = [118, 130, 150 + 100 * 0.4 / 0.6]
-    np.testing.assert_allclose(mean.dates[0, [0, 1, 3]], wanted, atol=1e-3)
-    assert np.isnan(mean.dates[0, 4])
-    assert mean.why()[4] == "amplitude too small"
-    for found in (own, mean):
-        assert found.measures["amplitude"][0] == pytest.approx(0.8)
+    np.testing.assert_allclose(found.dates[0, [0, 1, 3, 4]], [110, 125, 200, 230], atol=1e-3)
+    assert found.measures["amplitude"][0] == pytest.approx(0.8)
 
 
 def test_the_integral_lies_above_the_line_from_valley_to_valley():

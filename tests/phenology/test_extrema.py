@@ -3,19 +3,19 @@
 import numpy as np
 import pytest
 
-from deepcrop.phenology.extrema import find_turns, valley
+from deepcrop.phenology.extrema import find_extrema, valley
 
 
 def turns_of(curve, swing=0.2, begin=0, stop=None):
     curve = np.asarray(curve, np.float32)
-    turns = np.full(len(curve) + 3, -1, np.int64)
-    count = find_turns(curve, begin, len(curve) if stop is None else stop, float(swing), turns)
-    assert (turns[count:] == -1).all()
-    return turns[:count].tolist()
+    extrema = np.full(len(curve) + 3, -1, np.int64)
+    count = find_extrema(curve, begin, len(curve) if stop is None else stop, float(swing), extrema)
+    assert (extrema[count:] == -1).all()
+    return extrema[:count].tolist()
 
 
 @pytest.mark.parametrize(
-    ("curve", "turns"),
+    ("curve", "extrema"),
     [
         ([0.1, 0.1, 0.5, 0.9, 0.5, 0.2, 0.3], [0, 3, 5]),  # of a level stretch the first point
         ([0.25, 0.1, 0.9, 0.1, 0.9, 0.1], [1, 2, 3, 4, 5]),
@@ -31,12 +31,12 @@ def turns_of(curve, swing=0.2, begin=0, stop=None):
         ([0.5], []),
     ],
 )
-def test_turns_by_hand(curve, turns):
-    assert turns_of(curve) == turns
+def test_turns_by_hand(curve, extrema):
+    assert turns_of(curve) == extrema
     # What lies outside the observed part is not looked at.
     padded = [9, -9, *curve, 9, -9, 9]
     inner = turns_of(padded, begin=2, stop=2 + len(curve))
-    assert [k - 2 for k in inner] == turns
+    assert [k - 2 for k in inner] == extrema
 
 
 def test_as_many_turns_as_there_is_room_for():

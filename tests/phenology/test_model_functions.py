@@ -49,7 +49,9 @@ def curve_of(kind, t, theta):
 
 def value(kind, day, theta):
     gradient = np.empty(len(theta))
-    return model_functions._shape(np.float32(day), kind, np.asarray(theta), gradient), gradient
+    return model_functions._model_function(
+        np.float32(day), kind, np.asarray(theta), gradient
+    ), gradient
 
 
 def fit(kind, t, y, start):

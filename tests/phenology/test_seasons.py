@@ -105,16 +105,12 @@ def test_golden_dates_and_measures_of_a_triangle():
     check(seasons, t)
 
 
-def test_each_side_has_its_own_base_or_both_their_mean():
+def test_each_side_has_its_own_base():
     t = np.arange(0, 361.0)
     y = np.interp(t, [100, 150, 250], [0.0, 1.0, 0.5])[None]  # falls to half only
-    own = season_dates(y, t, smoother=EXACT)
-    np.testing.assert_allclose(one(own, "sos50"), [125], atol=1)
-    np.testing.assert_allclose(one(own, "eos50"), [200], atol=1)  # passes 0.75
-    mean = season_dates(y, t, smoother=EXACT, rule=SeasonRule(base="mean"))
-    # Half way from 0.25 to 1 is 0.625.
-    np.testing.assert_allclose(one(mean, "sos50"), [131.25], atol=1)
-    np.testing.assert_allclose(one(mean, "eos50"), [225], atol=2)
+    found = season_dates(y, t, smoother=EXACT)
+    np.testing.assert_allclose(one(found, "sos50"), [125], atol=1)
+    np.testing.assert_allclose(one(found, "eos50"), [200], atol=1)  # passes 0.75
 
 
 def test_any_fractions():
@@ -729,8 +725,6 @@ def test_bad_input_is_refused():
         season_dates(y, t, smoother=None)
     with pytest.raises(DeepCropError, match="'modis' is unknown; expected one of"):
         season_dates(y, t, preset="modis")
-    with pytest.raises(DeepCropError, match="expected 'own' or 'mean'"):
-        season_dates(y, t, rule=SeasonRule(base="both"))
     for step in (0, -5, np.nan):
         with pytest.raises(DeepCropError, match="expected a positive number"):
             season_dates(y, t, smoother=Whittaker(step=step))

@@ -53,20 +53,20 @@ def test_two_crops_a_year_fill_the_slots_by_strength():
     ],
 )
 def test_golden_slots(peaks, amplitudes, slots, count):
-    index, found = select_slots(np.array([peaks], float), np.array([amplitudes]), 2018, 0)
-    np.testing.assert_array_equal(index, [slots])
-    assert found == [count]
+    choice = select_slots(np.array([peaks], float), np.array([amplitudes]), 2018, 0)
+    np.testing.assert_array_equal(choice.index, [slots])
+    assert choice.count == [count]
 
 
 def test_a_leap_year_is_a_day_longer():
     for year, count in [(2018, 0), (2020, 1)]:
-        assert select_slots(np.array([[365.5]]), np.ones((1, 1)), year, 50)[1] == [count]
+        assert select_slots(np.array([[365.5]]), np.ones((1, 1)), year, 50).count == [count]
 
 
 def test_the_main_season_is_the_one_under_the_summer_sun():
     peaks, amplitudes = np.array([[10.0, 200.0, 340.0]]), np.array([[0.8, 0.6, 0.7]])
-    assert select_slots(peaks, amplitudes, 2018, 51)[0][0, 0] == 1
-    assert select_slots(peaks, amplitudes, 2018, -35)[0].tolist() == [[0, 2]]
+    assert select_slots(peaks, amplitudes, 2018, 51).index[0, 0] == 1
+    assert select_slots(peaks, amplitudes, 2018, -35).index.tolist() == [[0, 2]]
 
 
 def test_sunlight_is_that_of_fao_56_example_8():
@@ -79,9 +79,9 @@ def test_there_is_no_sun_in_the_polar_night():
 
 
 def test_a_season_without_a_known_amplitude_never_gives_its_slot_away():
-    index, count = select_slots(np.array([[400.0, 100.0]]), np.array([[1, np.nan]]), 2018, 50)
-    assert index.tolist() == [[1, -1]]
-    assert count == [1]
+    choice = select_slots(np.array([[400.0, 100.0]]), np.array([[1, np.nan]]), 2018, 50)
+    assert choice.index.tolist() == [[1, -1]]
+    assert choice.count == [1]
 
 
 def test_gathering_keeps_the_type_and_leaves_empty_slots_empty():

@@ -207,8 +207,6 @@ def test_unknown_names_are_refused():
         smooth(y, t, smoother="spline")
     with pytest.raises(DeepCropError, match=r"'landsat' is unknown; expected one of \['paper', "):
         smooth(y, t, preset="landsat")
-    with pytest.raises(DeepCropError, match="'lowest' is unknown; expected 'own' or 'mean'"):
-        smooth(y, t, rule=SeasonRule(base="lowest"))
     for strange in (None, 3, SeasonRule(), Whittaker):
         with pytest.raises(DeepCropError, match="expected a name or a settings object"):
             smooth(y, t, smoother=strange)

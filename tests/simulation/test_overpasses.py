@@ -11,7 +11,7 @@ SHAPE = (90, 110)
 
 def passes(seed=1, place="europe", latitude=51.0, longitude=4.0, dry=False):
     rain = radar.rain(seed, canopy.DAYS, place) * (not dry)
-    return overpasses.optical_scenes(
+    return overpasses.optical_overpasses(
         seed, FIRST, LAST, rain, canopy.FIRST_DAY, place, latitude, longitude
     )
 
@@ -46,7 +46,7 @@ def test_each_orbit_passes_every_5_days_and_some_scenes_are_missing(optical):
 @pytest.mark.parametrize("revisit", [6, 12])
 @pytest.mark.parametrize("longitude", [-125.0, 4.0, 45.0])
 def test_radar_passes(revisit, longitude):
-    made = overpasses.radar_scenes(1, FIRST, LAST, revisit, longitude)
+    made = overpasses.radar_overpasses(1, FIRST, LAST, revisit, longitude)
     expected = 2 * (LAST - FIRST) / revisit
     assert 0.88 * expected < len(made) < expected + 2
     for orbit in (0, 1):
@@ -75,7 +75,7 @@ def test_other_seeds_have_other_skies(optical):
 def test_swaths_overlap_and_leave_no_gap(optical):
     one, two = (next(s for s in optical if s.orbit == k) for k in (0, 1))
     for shape in ((100, 400), (400, 100)):
-        west, east = (overpasses.seen(s, 0, 0, shape, shape[1]) for s in (one, two))
+        west, east = (overpasses.in_swath(s, 0, 0, shape, shape[1]) for s in (one, two))
         assert (west | east).all()
         assert 0.05 < (west & east).mean() < 0.7
         assert (~east).any()
@@ -83,8 +83,8 @@ def test_swaths_overlap_and_leave_no_gap(optical):
         # Edges of descending orbits run south-westwards, side by side.
         assert (np.diff(west.sum(axis=1)) <= 0).all()
         assert (np.diff((~east).sum(axis=1)) <= 0).all()
-    part = overpasses.seen(one, 30, 200, (20, 50), 400)
-    assert np.array_equal(part, overpasses.seen(one, 0, 0, (100, 400), 400)[30:50, 200:250])
+    part = overpasses.in_swath(one, 30, 200, (20, 50), 400)
+    assert np.array_equal(part, overpasses.in_swath(one, 0, 0, (100, 400), 400)[30:50, 200:250])
 
 
 def test_sun_is_high_in_summer_and_low_in_winter(optical):

@@ -7,7 +7,7 @@ WINDOWS = [(0, 0, 20, 30), (17, 5, 9, 1), (-3, -7, 40, 40), (-40, 60, 1, 50)]
 
 
 def smooth(row0, col0, rows, cols):
-    return random_fields.smooth_noise(5, row0, col0, (rows, cols), 300, octaves=3)
+    return random_fields.smooth_field(5, row0, col0, (rows, cols), 300, octaves=3)
 
 
 @pytest.mark.parametrize("window", WINDOWS)
@@ -51,7 +51,7 @@ def test_streams_are_independent_and_reproducible():
 
 @pytest.mark.parametrize(("octaves", "persistence"), [(1, 0.5), (4, 0.6)])
 def test_smooth_noise_is_standard_and_correlated_over_its_wavelength(octaves, persistence):
-    field = random_fields.smooth_noise(
+    field = random_fields.smooth_field(
         7, -9, 4, (1500, 1500), 300, octaves, persistence
     )  # 30 pixels
     assert abs(field.mean()) < 0.05

@@ -10,7 +10,7 @@ from deepcrop.simulation.canopy import DAYS
 
 @pytest.fixture(scope="module")
 def fields():
-    return [uncropped_fields.field(np.random.default_rng(seed)) for seed in range(150)]
+    return [uncropped_fields.draw_field(np.random.default_rng(seed)) for seed in range(150)]
 
 
 def test_states_are_what_plants_can_be(fields):
@@ -27,7 +27,7 @@ def test_states_are_what_plants_can_be(fields):
 
 
 def test_a_field_follows_from_its_seed(fields):
-    again = uncropped_fields.field(np.random.default_rng(7))
+    again = uncropped_fields.draw_field(np.random.default_rng(7))
     np.testing.assert_array_equal(again.state, fields[7].state)
     assert again.cycles == fields[7].cycles
 

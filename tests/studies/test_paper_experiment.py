@@ -29,14 +29,19 @@ from deepcrop.studies import paper_experiment, paper_samples
 from deepcrop.studies.paper_experiment import train_method
 from deepcrop.studies.paper_samples import PaperExperiment, load_sample_set
 from deepcrop.training import samples
+from deepcrop.training.experiment import Phase
 from deepcrop.training.fit import Training
-from deepcrop.training.samples import VIEW_DISTANCE, Part
+from deepcrop.training.samples import VIEW_DISTANCE, Subset
+from deepcrop.training.simulated_cameras import STATEMENT
 
 PLACES = {"one": "one", "two": "one", "three": "three", "four": "four", "near": "mead2"}
 PROVENANCE = {
     "simulator": REVISION,
     "pixels": "simulated",
-    "realisations": [0, 1],
+    "labels": "PhenoCam network",
+    "statement": STATEMENT,
+    "seed": 1,
+    "repeats": 2,
     "view_distance": VIEW_DISTANCE,
 }
 
@@ -219,7 +224,7 @@ def test_folds_date_every_sample_once_by_a_network_trained_without_its_cluster(e
 
 def test_two_folds_with_samples_are_too_few(experiment, years, made):
     settings = replace(experiment[0], folds=8)
-    one_cluster = samples.collect(Part(made, [0, 1]), PROVENANCE)
+    one_cluster = samples.collect(Subset(made, [0, 1]), PROVENANCE)
     with pytest.raises(DeepCropError, match="Only 1 of 8 folds have a sample; at least 3"):
         paper_experiment._fold_jobs(settings, one_cluster, years)
 
@@ -245,7 +250,7 @@ def test_results_of_other_settings_are_refused(experiment, years, monkeypatch):
     settings, _ = experiment
     settings = replace(settings, seeds=1)
     paper_experiment.reproduce(settings)
-    with pytest.raises(DeepCropError, match=r"samples_field\.npz was made with other settings"):
+    with pytest.raises(DeepCropError, match=r"_field\.npz was simulated with other settings"):
         paper_experiment.reproduce(replace(settings, repeats=1))
     moved = [replace(years[0], day=years[0].day + 1), *years[1:]]
     with pytest.raises(DeepCropError, match="cameras or labels"):
@@ -254,7 +259,8 @@ def test_results_of_other_settings_are_refused(experiment, years, monkeypatch):
         load_sample_set(settings, years[1:], "field")
     with pytest.raises(DeepCropError, match="cameras or labels"):
         load_sample_set(replace(settings, archive="pc"), years, "field")
-    monkeypatch.setattr(paper_experiment, "recipe", lambda config, seed, start: Training(steps=3))
+    other = Phase("cameras", Training(steps=3), cameras=1)
+    monkeypatch.setattr(paper_experiment, "recipe", lambda config, start: other)
     with pytest.raises(DeepCropError, match=r"predictions\.npz .*\(training differ\)"):
         paper_experiment.reproduce(settings)
     path = settings.out / "runs" / "radar-only" / "seed1" / "predictions.npz"
@@ -312,13 +318,13 @@ def test_names_in_tables():
 def test_predictions_are_of_the_four_stages_whatever_the_batch(made):
     torch.manual_seed(0)
     network = build(small("transformer-only"))
-    part = Part(made, [3, 0, 5])
+    part = Subset(made, [3, 0, 5])
     found = network_predictions(network, part)
     assert found.day.shape == found.probability.shape == (3, 2, 4)
     assert found.snapped is None
     backward = build(small("transformer-only", stages=STAGES[::-1]))
     assert network_predictions(backward, part).day.shape == (3, 2, 4)
-    one = network_predictions(network, Part(made, [5]), batch=1)
+    one = network_predictions(network, Subset(made, [5]), batch=1)
     np.testing.assert_allclose(one.probability[0], found.probability[2], rtol=1e-4)
     # The order of a network's stages is its own affair.
     state = network.state_dict()
@@ -337,7 +343,7 @@ def test_predictions_are_of_the_four_stages_whatever_the_batch(made):
 def test_the_camera_at_the_nearest_image(made, name):
     changes = {} if name.startswith("paper") else {"trunk": (), "fusion": False}
     network = build(small(name, **changes)).eval()
-    part = Part(made, [0, 7, 13])
+    part = Subset(made, [0, 7, 13])
     found = network_predictions(network, part, batch=2)
     assert found.snapped.shape == found.day.shape == (3, network.config.slots, 4)
     for row, one in enumerate(part):
@@ -400,7 +406,7 @@ def test_weights_are_not_scored_where_they_were_trained(made, years, weights, tm
     with pytest.raises(DeepCropError, match="at or near mead2"):  # a neighbour is enough
         evaluate(weights, path, tmp_path / "scores")
     others = [k for k, fact in enumerate(made.facts) if fact["site"] not in TEST_SITES]
-    samples.save(samples.collect(Part(made, others), {}), path, overwrite=True)
+    samples.save(samples.collect(Subset(made, others), {}), path, overwrite=True)
     with pytest.raises(DeepCropError, match=r"no sample of the test sites .* --all-sites"):
         evaluate(weights, path, tmp_path / "scores")
 
@@ -473,7 +479,7 @@ def archive(years, tmp_path, monkeypatch):
     monkeypatch.setattr(
         paper_experiment,
         "recipe",
-        lambda config, seed, start: Training(steps=1, check=1, seed=seed),
+        lambda config, start: Phase("cameras", Training(steps=1, eval_interval=1), cameras=1),
     )
     monkeypatch.setattr(paper_samples, "_fetch_cubes", lambda settings, years: None)
     monkeypatch.setattr(paper_experiment, "camera_network", lambda experiment: there)
@@ -546,11 +552,11 @@ def test_a_training_is_reproducible_and_its_card_names_the_sites(made, tmp_path,
     monkeypatch.setattr(
         paper_experiment,
         "recipe",
-        lambda config, seed, start: Training(steps=2, check=1, seed=seed),
+        lambda config, start: Phase("cameras", Training(steps=2, eval_interval=1), cameras=1),
     )
     config = small("transformer-only")
     one, two = (
-        train_method("x", config, Part(made, [0, 1, 2]), Part(made, [3]), 1, tmp_path / name)
+        train_method("x", config, Subset(made, [0, 1, 2]), Subset(made, [3]), 1, tmp_path / name)
         for name in "ab"
     )
     first, second = (weights_report.load(path)[0].state_dict() for path in (one, two))
@@ -563,17 +569,21 @@ def test_a_training_is_reproducible_and_its_card_names_the_sites(made, tmp_path,
     assert weights_report.load(one)[1]["inputs"]["radiometry"] == ["sigma0"]
 
 
-def test_the_published_network_has_its_own_learning_rate_and_batch(made, tmp_path, monkeypatch):
-    how = paper_experiment.recipe(CONFIGS["paper"], 1)
-    assert (how.rate, how.steps, how.seed, how.bfloat16) == (1e-4, 3000, 1, True)
-    assert paper_experiment.recipe(CONFIGS["default"], 1).rate == 3e-3
-    batches = []
+def test_the_published_network_has_its_own_recipe(made, tmp_path, monkeypatch):
+    calls = []
     monkeypatch.setattr(
-        paper_experiment, "fit", lambda network, sources, *more: batches.append(sources[0].batch)
-    )
+        paper_experiment,
+        "fit",
+        lambda network, sources, held_out, training, *more: calls.append(
+            (sources[0].batch, training.learning_rate, training.steps, training.seed,
+             training.bfloat16)
+        ),
+    )  # fmt: skip
     for name in ("paper-transformer", "transformer-only"):
-        train_method(name, small(name), Part(made, [0]), Part(made, [1]), 1, tmp_path)
-    assert batches == [50, 24]
+        train_method(name, small(name), Subset(made, [0]), Subset(made, [1]), 7, tmp_path)
+    assert calls == [(50, 1e-4, 3000, 7, True), (24, 3e-3, 600, 7, False)]
+    started = paper_experiment.recipe(CONFIGS["default"], tmp_path / "start.safetensors").training
+    assert (started.learning_rate, started.steps, started.eval_interval) == (1e-3, 300, 50)
 
 
 @pytest.mark.slow
@@ -581,7 +591,7 @@ def test_the_experiment_over_real_cameras(real_data, tmp_path, monkeypatch):
     monkeypatch.setattr(
         paper_experiment,
         "recipe",
-        lambda config, seed, start: Training(steps=2, check=1, seed=seed),
+        lambda config, start: Phase("cameras", Training(steps=2, eval_interval=1), cameras=1),
     )
     wanted = (*TEST_SITES, "silverton", "arsltarmdcr", "harvardfarmsouth")
     series = [

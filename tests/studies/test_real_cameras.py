@@ -137,13 +137,14 @@ def test_fine_tuned_weights_are_rejected_where_they_were_trained(tmp_path, monke
     torch.manual_seed(0)
     weights = tmp_path / "evi.safetensors"
     cameras = {"pixels": "simulated", "sites": {"silverton": (45.0, -122.8)}}
-    save(build(CONFIGS["evi-only"]), weights, card={"lessons": "none", "cameras": cameras})
-    short = replace(real_cameras.FINE_TUNING, steps=2, check=1)
+    save(build(CONFIGS["evi-only"]), weights, card={"simulated_tiles": "none", "cameras": cameras})
+    recipe = real_cameras.FINE_TUNING
+    short = replace(recipe, training=replace(recipe.training, steps=2, eval_interval=1))
     monkeypatch.setattr(real_cameras, "FINE_TUNING", short)
     train, valid = np.array([0]), np.array([1])
     tuned = real_cameras.fine_tune(weights, years, train, valid, tmp_path / "out", 3)
     card = real_cameras.load(tuned)[1]["card"]
-    assert card["lessons"] == "none"
+    assert card["simulated_tiles"] == "none"
     assert card["cameras"]["pixels"] == "simulated"
     assert card["cameras"]["fine_tuned"].startswith("1 site-years")
     assert card["cameras"]["sites"] == {

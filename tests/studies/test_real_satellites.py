@@ -80,9 +80,9 @@ def short(monkeypatch):
     monkeypatch.setattr(scene_thinning, "cases", lambda: few)
     for module in (real_satellites, thinning_tables):
         monkeypatch.setattr(module, "PLACES", {"france": "France 2023"})
-    monkeypatch.setattr(
-        real_cameras, "FINE_TUNING", replace(real_cameras.FINE_TUNING, steps=2, check=1)
-    )
+    recipe = real_cameras.FINE_TUNING
+    brief = replace(recipe, training=replace(recipe.training, steps=2, eval_interval=1))
+    monkeypatch.setattr(real_cameras, "FINE_TUNING", brief)
     monkeypatch.setattr(real_satellites, "TUNINGS", 2)
     monkeypatch.setattr("deepcrop.report.page.DPI", 30)
 

@@ -1,4 +1,6 @@
+import re
 import tomllib
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,26 +21,26 @@ from deepcrop.network.weights import shipped
 from deepcrop.simulation import REVISION
 from deepcrop.studies import paper_experiment
 from deepcrop.training import materials, run_experiment, samples, simulated_cameras, tile_store
-from deepcrop.training.experiment import Experiment, read_experiment
+from deepcrop.training.experiment import RECIPES, Experiment, read_experiment, recipe_names
 from deepcrop.training.fit import Source
 from deepcrop.training.materials import (
     TESTED_ELSEWHERE,
     Material,
-    camera_samples,
     camera_years,
+    material,
     training_sites,
 )
-from deepcrop.training.run_experiment import _same, train
+from deepcrop.training.run_experiment import check_same_experiment, train
+from deepcrop.training.simulated_cameras import simulated_samples
 
 ROOT = Path(__file__).parents[2]
-EXPERIMENTS = ROOT / "experiments"
 
 TINY = {
     "network": "transformer-only",
-    "lessons": 4,
+    "simulated_tiles": 4,
     "phases": [
-        {"name": "one", "lessons": 1, "training": {"steps": 2, "check": 1}},
-        {"name": "two", "lessons": 1, "training": {"steps": 1, "check": 1}},
+        {"name": "one", "simulated_tiles": 1, "training": {"steps": 2, "eval_interval": 1}},
+        {"name": "two", "simulated_tiles": 1, "training": {"steps": 1, "eval_interval": 1}},
     ],
 }
 
@@ -49,60 +51,62 @@ def written(tmp_path, **changes):
     return path
 
 
-@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_experiment_can_be_read_and_says_its_command(path):
-    read = read_experiment(path)
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_can_be_read_and_names_its_command(name):
+    read = read_experiment(name)
     assert read.phases
-    head = path.read_text().split("\nnetwork:")[0]
-    assert f"\n#   deepcrop train experiments/{path.name} " in head
-    assert f"`experiments/{path.name}`" in (ROOT / "docs" / "training.md").read_text()
+    assert read_experiment(RECIPES / f"{name}.yaml") == read
+    head = (RECIPES / f"{name}.yaml").read_text().split("\nnetwork:")[0]
+    assert re.search(rf"\n#   deepcrop (train {name}|reproduce|evaluate) ", head)
+    assert f"`{name}`" in (ROOT / "docs" / "training.md").read_text()
 
 
-def test_experiments_are_in_the_source_distribution():
+def test_recipes_are_in_the_wheel():
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
-    assert EXPERIMENTS.name in build["targets"]["sdist"]["include"]
+    (package,) = build["targets"]["wheel"]["packages"]
+    assert RECIPES.is_relative_to(ROOT / package)
 
 
-def test_the_published_network_is_taught_as_in_the_comparison():
-    read = read_experiment(EXPERIMENTS / "paper.yaml")
-    (phase,) = read.phases
-    config = CONFIGS[read.network]
-    assert config == CONFIGS["paper"]
-    assert phase.training == paper_experiment.recipe(config, read.seed)
-    assert phase.batch == paper_experiment.batch_size(config) == 50
-    assert (phase.cameras, phase.lessons, phase.places) == (1, 0, 0)
+def test_the_comparison_trains_the_published_network_by_its_recipe():
+    (phase,) = read_experiment("paper").phases
+    assert CONFIGS[read_experiment("paper").network] == CONFIGS["paper"]
+    assert paper_experiment.recipe(CONFIGS["paper"]) == phase
+    assert phase.batch == 50
+    assert phase.shares() == {"cameras": 1}
 
 
-def test_the_rival_without_radar_is_taught_as_the_default_network():
-    rival, ours = (
-        read_experiment(EXPERIMENTS / f"{name}.yaml") for name in ("optical-only", "default")
+def test_the_network_without_radar_is_trained_as_the_default_network():
+    assert read_experiment("optical-only") == replace(
+        read_experiment("default"), network="optical-only"
     )
-    assert rival == replace(ours, network="optical-only")
 
 
 @pytest.mark.parametrize("name", ["default", "evi"])
-def test_the_weights_in_the_package_are_of_their_experiment(name):
-    read = read_experiment(EXPERIMENTS / f"{name}.yaml")
-    _same(shipped(name), read, len(read.phases))
+def test_the_weights_in_the_package_are_of_their_recipe(name):
+    read = read_experiment(name)
+    check_same_experiment(shipped(name), read, len(read.phases))
     other = replace(read.phases[0], batch=read.phases[0].batch + 1)
     with pytest.raises(DeepCropError, match="is of another experiment"):
-        _same(shipped(name), replace(read, phases=(other, *read.phases[1:])), 1)
+        check_same_experiment(shipped(name), replace(read, phases=(other, *read.phases[1:])), 1)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"network": "nothing"}, "network 'nothing' is unknown; expected one of paper"),
-        ({"lesons": 3}, "lesons: Extra inputs|lesons: Unexpected"),
+        ({"simulated_tile": 3}, "simulated_tile: Extra inputs|simulated_tile: Unexpected"),
         ({"phases": []}, "has no phase"),
-        ({"phases": [{"name": "a", "training": {}}]}, "'a' learns nothing"),
+        ({"phases": [{"name": "a", "training": {}}]}, "'a' has no training data"),
         ({"phases": [{"name": "a", "places": 1, "training": {}}]}, "'a' has places alone"),
         (
-            {"phases": [{"name": "a", "places": 1, "lessons": 1, "training": {}}]},
+            {"phases": [{"name": "a", "places": 1, "simulated_tiles": 1, "training": {}}]},
             "'a' has places, but none is named",
         ),
         ({"places": ["atlantis"]}, "places atlantis are unknown; expected some of flanders"),
-        ({"phases": [{"name": "a", "lessons": 1, "training": {"step": 1}}]}, "training.step"),
+        (
+            {"phases": [{"name": "a", "simulated_tiles": 1, "training": {"step": 1}}]},
+            "training.step",
+        ),
     ],
 )
 def test_mistakes_are_named(tmp_path, changes, message):
@@ -110,7 +114,7 @@ def test_mistakes_are_named(tmp_path, changes, message):
         read_experiment(written(tmp_path, **changes))
 
 
-def test_another_network_can_be_taught_the_same(tmp_path):
+def test_another_network_can_be_trained_by_the_same_file(tmp_path):
     path = written(tmp_path)
     read = read_experiment(path)
     assert read_experiment(path, "cnn-only") == replace(read, network="cnn-only")
@@ -118,8 +122,10 @@ def test_another_network_can_be_taught_the_same(tmp_path):
         read_experiment(path, "cnn")
 
 
-def test_files_that_are_none(tmp_path):
-    with pytest.raises(DeepCropError, match=r"none.yaml: No such file"):
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(
+        DeepCropError, match=r"none.yaml: No such file .*in the package: comparison, default"
+    ):
         read_experiment(tmp_path / "none.yaml")
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(DeepCropError, match=r"bad.yaml is not valid YAML"):
@@ -128,7 +134,7 @@ def test_files_that_are_none(tmp_path):
 
 def test_train_runs_its_phases_and_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(tile_store, "SHARD", 3)
-    monkeypatch.setattr(materials, "HELD_LESSONS", 2)
+    monkeypatch.setattr(materials, "HELD_OUT_TILES", 2)
     path, out = written(tmp_path), tmp_path / "out"
     command = ["train", str(path), "--out", str(out)]
     result = CliRunner().invoke(app, command, catch_exceptions=False)
@@ -136,8 +142,8 @@ def test_train_runs_its_phases_and_goes_on(tmp_path, monkeypatch):
     assert "2_two/weights.safetensors" in result.output.replace("\n", "")
     card = load(out / "2_two" / "weights.safetensors")[1]["card"]
     assert card["phase"] == "two"
-    assert card["lessons"] == "4 simulated tiles, seed 1"
-    assert len(list((out / "simulated" / "lessons").iterdir())) == 2
+    assert card["simulated_tiles"] == "4 simulated tiles, seed 1"
+    assert len(list((out / "simulated" / "simulated_tiles").iterdir())) == 2
     before = (out / "1_one" / "weights.safetensors").stat().st_mtime_ns
     (out / "2_two" / "weights.safetensors").unlink()
     (out / "2_two" / "checkpoint.pt").unlink()
@@ -160,12 +166,12 @@ def test_a_phase_says_how_many_examples_are_in_a_batch(tmp_path, monkeypatch):
         lambda kind, *more: Material([Source(kind, [0]), Source(kind, [1])], [], ""),
     )
     for given in ({}, {"batch": 7}):
-        phase = {"name": "a", "lessons": 0.4, "cameras": 0.6, "training": {}}
+        phase = {"name": "a", "simulated_tiles": 0.4, "cameras": 0.6, "training": {}}
         read = read_experiment(written(tmp_path, phases=[phase | given]))
         train(read, None, tmp_path, tmp_path)
     usual, seven = ([(one.name, one.batch, one.weight) for one in sources] for sources in seen)
-    assert usual == [*[("lessons", 24, 0.2)] * 2, *[("cameras", 24, 0.3)] * 2]
-    assert seven == [*[("lessons", 7, 0.2)] * 2, *[("cameras", 7, 0.3)] * 2]
+    assert usual == [*[("simulated_tiles", 24, 0.2)] * 2, *[("cameras", 24, 0.3)] * 2]
+    assert seven == [*[("simulated_tiles", 7, 0.2)] * 2, *[("cameras", 7, 0.3)] * 2]
 
 
 def test_a_device_that_is_not_there_is_named_before_anything_is_simulated(tmp_path):
@@ -212,48 +218,59 @@ def test_cameras_of_one_cluster_are_too_few(tmp_path):
         training_sites([])
 
 
-def test_samples_of_other_labels_or_another_simulator_are_refused(tmp_path):
+def test_samples_of_other_settings_labels_or_simulators_are_rejected(tmp_path):
     years = cameras(tmp_path, a=(42.0, -90.0), b=(40.0, -90.0))
     patch = samples.cut(make_cube(), 10, 14, 2018)
-    read = read_experiment(written(tmp_path, realisations=1))
+    path = tmp_path / "cameras.npz"
 
-    def stored(**provenance):
-        made = (
+    def store(**changes):
+        settings = {
+            "pixels": "simulated", "labels": "PhenoCam network",
+            "statement": simulated_cameras.STATEMENT, "repeats": 1,
+            "view_distance": samples.VIEW_DISTANCE, "seed": 1, "simulator": REVISION,
+        }  # fmt: skip
+        content = (
             samples.Sample(
                 f"{one.name}_0", one.site, one.cluster, "corn", 2018, one.latitude, one.longitude,
                 0.0, True, patch, one.day, one.low, one.high, one.none,
             )
             for one in years
         )  # fmt: skip
-        samples.save(samples.collect(made, provenance), tmp_path / "cameras_1_1.npz", True)
+        samples.save(samples.collect(content, settings | changes), path, True)
 
-    stored(simulator=REVISION)
-    assert len(camera_samples(read, years, tmp_path)) == 2
+    store()
+    assert len(simulated_samples(years, path)) == 2
     moved = [years[0], replace(years[1], day=years[1].day + 1)]
     for others in (moved, years[:1], [*years, replace(years[0], year=2019)]):
-        with pytest.raises(DeepCropError, match=r"cameras_1_1.npz was made .* labels.*delete it"):
-            camera_samples(read, others, tmp_path)
-    stored(simulator=REVISION + 1)
-    with pytest.raises(DeepCropError, match="by another version"):
-        camera_samples(read, years, tmp_path)
+        with pytest.raises(
+            DeepCropError, match=r"cameras.npz was simulated with .* labels.*delete it"
+        ):
+            simulated_samples(others, path)
+    with pytest.raises(DeepCropError, match="with other settings"):
+        simulated_samples(years, path, repeats=2)
+    with pytest.raises(DeepCropError, match="with other settings"):
+        simulated_samples(years, path, distance=0)
+    store(simulator=REVISION + 1)
+    with pytest.raises(DeepCropError, match="by another version of the simulator"):
+        simulated_samples(years, path)
 
 
-def test_the_published_network_sees_the_mast_and_ours_the_field(tmp_path, monkeypatch):
-    made = {}
+def test_the_published_network_reads_the_mast_and_ours_the_field(tmp_path, monkeypatch):
+    calls = {}
 
-    def make_samples(years, runs, path, distance, seed, workers):
-        made[path.name] = (list(runs), distance, seed, workers)
-        path.touch()
+    def simulated_samples(years, path, repeats, distance, seed, workers):
+        calls[path.name] = (repeats, distance, seed, workers)
+        return types.SimpleNamespace(facts=[])
 
-    monkeypatch.setattr(simulated_cameras, "make_samples", make_samples)
-    monkeypatch.setattr(samples, "load", lambda path: path)
-    monkeypatch.setattr(materials, "up_to_date", lambda made, years: True)
+    monkeypatch.setattr(simulated_cameras, "simulated_samples", simulated_samples)
+    monkeypatch.setattr(materials, "camera_years", lambda data: [])
+    monkeypatch.setattr(materials, "training_sites", lambda years: (set(), set()))
     for name in ("paper", "paper-transformer", "default", "cnn-only"):
-        read = Experiment(name, (), seed=3, realisations=2)
-        camera_samples(read, [], tmp_path, 5)
-    assert made == {
-        "cameras_mast_2_3.npz": ([0, 1], 0.0, 3, 5),
-        "cameras_2_3.npz": ([0, 1], samples.VIEW_DISTANCE, 3, 5),
+        experiment = Experiment(name, (), seed=3, repeats=2)
+        material("cameras", experiment, tmp_path, tmp_path, 5)
+    assert calls == {
+        "cameras_mast_2_3.npz": (2, 0.0, 3, 5),
+        "cameras_2_3.npz": (2, samples.VIEW_DISTANCE, 3, 5),
     }
 
 

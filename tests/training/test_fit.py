@@ -14,11 +14,15 @@ from deepcrop.network.config import DEFAULT, PAPER
 from deepcrop.training import fit as fitting
 from deepcrop.training.augment import Augmentation
 from deepcrop.training.examples import collate, predict
-from deepcrop.training.fit import Source, Training, _optimizer, _schedule, calibrate, fit
+from deepcrop.training.fit import Source, Training, calibrate, fit, make_optimizer, schedule
 
 SMALL = replace(DEFAULT, trunk=(4, 4, 4), width=16, heads=2, feedforward=32, layers=1)
-CALM = Augmentation(thin=0, gap=0, window=0, shift=5, stretch=0, cloud=0, coarse=0, coarse_radar=0)
-HOW = Training(steps=30, rate=5e-3, check=10, augmentation=CALM)
+CALM = Augmentation(
+    drop_optical_probability=0, optical_gap_probability=0, short_period_probability=0,
+    time_shift_std=5, time_stretch_std=0, unmasked_cloud_share=0, coarse_optical_probability=0,
+    coarse_radar_probability=0,
+)  # fmt: skip
+HOW = Training(steps=30, learning_rate=5e-3, eval_interval=10, augmentation=CALM)
 
 
 def source(count, seed, side=18, pixels=0, batch=8):
@@ -104,11 +108,11 @@ def test_the_log_counts_on_after_an_interruption(tmp_path, monkeypatch):
 
 
 def test_the_rate_rises_and_falls_and_the_gradient_is_clipped(tmp_path, monkeypatch):
-    assert _schedule(0, 1000) == pytest.approx(1 / 50)
-    assert _schedule(49, 1000) == _schedule(50, 1000) == 1
-    assert _schedule(525, 1000) == pytest.approx(0.505)
-    assert _schedule(1000, 1000) == pytest.approx(0.01)
-    assert all(0 < _schedule(step, steps) <= 1 for steps in (1, 7, 40) for step in range(steps))
+    assert schedule(0, 1000) == pytest.approx(1 / 50)
+    assert schedule(49, 1000) == schedule(50, 1000) == 1
+    assert schedule(525, 1000) == pytest.approx(0.505)
+    assert schedule(1000, 1000) == pytest.approx(0.01)
+    assert all(0 < schedule(step, steps) <= 1 for steps in (1, 7, 40) for step in range(steps))
     step, seen = torch.optim.AdamW.step, []
 
     def watched(self, *given):
@@ -119,10 +123,10 @@ def test_the_rate_rises_and_falls_and_the_gradient_is_clipped(tmp_path, monkeypa
 
     monkeypatch.setattr(torch.optim.AdamW, "step", watched)
     for clip in (1e-3, 1e6):
-        how = replace(HOW, steps=20, check=20, clip=clip)
+        how = replace(HOW, steps=20, eval_interval=20, grad_clip=clip)
         fit(new(), [source(8, 1)], [source(8, 2)], how, tmp_path / str(clip))
     rates, others, norms = np.array(seen).T
-    np.testing.assert_allclose(rates[:20], [HOW.rate * _schedule(k, 20) for k in range(20)])
+    np.testing.assert_allclose(rates[:20], [HOW.learning_rate * schedule(k, 20) for k in range(20)])
     assert (others == rates).all()
     assert norms[:20].max() == pytest.approx(1e-3, rel=1e-3)
     assert norms[20:].min() > 1e-2
@@ -131,7 +135,7 @@ def test_the_rate_rises_and_falls_and_the_gradient_is_clipped(tmp_path, monkeypa
 def test_vectors_are_not_decayed():
     network = new(DEFAULT)
     how = replace(HOW, weight_decay=0.3)
-    decayed, free = _optimizer(network, how).param_groups
+    decayed, free = make_optimizer(network, how).param_groups
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.3, 0)
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     some, others = ([names[id(one)] for one in group["params"]] for group in (decayed, free))
@@ -157,7 +161,7 @@ def test_tensorboard_gets_what_the_log_gets(tmp_path, monkeypatch):
     module = types.ModuleType("torch.utils.tensorboard")
     module.SummaryWriter = SummaryWriter
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
-    fit(new(), [source(8, 1)], [source(8, 2)], replace(HOW, steps=2, check=1), tmp_path)
+    fit(new(), [source(8, 1)], [source(8, 2)], replace(HOW, steps=2, eval_interval=1), tmp_path)
     expected = [(str(tmp_path), 1)]
     for row in log(tmp_path):
         step = int(row.pop("step"))
@@ -165,7 +169,7 @@ def test_tensorboard_gets_what_the_log_gets(tmp_path, monkeypatch):
     assert told == expected
     assert len(told) == 1 + 2 * 4
     told.clear()
-    fit(new(), [source(8, 1)], [source(8, 2)], replace(HOW, steps=2, check=1), tmp_path)
+    fit(new(), [source(8, 1)], [source(8, 2)], replace(HOW, steps=2, eval_interval=1), tmp_path)
     assert told == [(str(tmp_path), 3)]  # nothing that a checkpoint knows is forgotten
 
 
@@ -178,7 +182,7 @@ def test_a_look_that_was_taken_twice_is_once_in_tensorboard(tmp_path):
     def stopped(*given):
         raise Stopped
 
-    given = new(), [source(8, 1)], [source(8, 2)], replace(HOW, steps=3, check=1), tmp_path
+    given = new(), [source(8, 1)], [source(8, 2)], replace(HOW, steps=3, eval_interval=1), tmp_path
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fitting, "_save_checkpoint", stopped)
         with pytest.raises(Stopped):  # after the look, before its checkpoint
@@ -207,7 +211,9 @@ def test_nothing_to_learn_from_is_said(tmp_path):
 
 
 def test_it_stops_early_and_keeps_the_best(tmp_path):
-    how = replace(HOW, rate=0.5, steps=400, check=5, patience=3)  # it cannot but get worse
+    how = replace(
+        HOW, learning_rate=0.5, steps=400, eval_interval=5, patience=3
+    )  # it cannot but get worse
     fit(new(), [source(16, 1)], [source(8, 2)], how, tmp_path)
     rows = [float(row["held_out_made up"]) for row in log(tmp_path)]
     assert len(rows) == int(np.argmin(rows)) + 1 + 3 < 40

@@ -73,7 +73,7 @@ def test_orbits_by_the_time_of_day():
         ],
         "datetime64[ns]",
     )
-    assert real_excerpts.orbits_of(times).tolist() == [1, 0, 1, 0]
+    assert real_excerpts.orbits_by_time_of_day(times).tolist() == [1, 0, 1, 0]
 
 
 def test_tiles_carry_the_labels_of_their_pixels():
@@ -104,9 +104,9 @@ def test_tiles_carry_the_labels_of_their_pixels():
     assert found == set(np.flatnonzero(known))
 
 
-def test_what_states_no_licence_does_not_teach(tmp_path):
-    with pytest.raises(DeepCropError, match="may not teach"):
-        real_excerpts.fine_tune_examples(tmp_path, ["angiang"])
+def test_an_excerpt_without_a_licence_is_not_trained_on(tmp_path):
+    with pytest.raises(DeepCropError, match="has no licence for training"):
+        real_excerpts.training_examples(tmp_path, ["angiang"])
     with pytest.raises(DeepCropError, match="unknown"):
         real_excerpts.read("wales", tmp_path)
     with pytest.raises(DeepCropError, match="0 files"):
@@ -172,8 +172,8 @@ def test_an_giang_has_one_offset(real_data_folder):
     assert all((np.bincount(one.orbits) > 20).all() for one in place.examples)
 
 
-def test_what_teaches_is_of_one_size_for_each_place(real_data_folder):
-    tiles = real_excerpts.fine_tune_examples(real_data_folder, ["flanders"])
+def test_training_examples_of_a_place_are_of_one_size(real_data_folder):
+    tiles = real_excerpts.training_examples(real_data_folder, ["flanders"])
     assert {one.optical.shape[-2:] for one in tiles} == {(30, 30)}
     assert {one.day.shape for one in tiles} == {(169, 2, 10)}
     assert all((one.none | np.isfinite(one.day)).any() for one in tiles)

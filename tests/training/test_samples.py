@@ -12,7 +12,7 @@ from deepcrop import grid
 from deepcrop.cameras.site_years import site_years
 from deepcrop.cube.contract import OPTICAL_BANDS, grid_of
 from deepcrop.errors import CubeError, DeepCropError
-from deepcrop.training.samples import VIEW_DISTANCE, cell_seen, collect, cut, load, sample, save
+from deepcrop.training.samples import VIEW_DISTANCE, cell_at, collect, cut, load, sample, save
 
 ROW, COL = 10, 15
 
@@ -63,7 +63,7 @@ def test_masked_pixels_count_and_empty_dates_go(cube):
 
 def test_only_the_span_of_a_target_year(cube):
     # 2016 ends, for this, on 2 July 2017; 2019 begins on 4 July 2018.
-    with pytest.raises(CubeError, match=r"Nothing was observed around cell \(10, 14\) near 2016"):
+    with pytest.raises(CubeError, match=r"no observations around cell \(10, 14\) near 2016"):
         cut(cube, 10, 14, 2016)
     assert cut(cube, 10, 14, 2017).optical_days[0] == 365 + 59
     with pytest.raises(CubeError):
@@ -90,9 +90,9 @@ def test_orbits_that_nobody_knows_are_one(cube):
 
 def test_the_mast_and_the_field_it_looks_at(cube, year):
     box = grid_of(cube)
-    assert cell_seen(box, year.latitude, year.longitude, 0, 0) == (ROW, COL)
+    assert cell_at(box, year.latitude, year.longitude, 0, 0) == (ROW, COL)
     at = {
-        direction: cell_seen(box, year.latitude, year.longitude, direction, 60)
+        direction: cell_at(box, year.latitude, year.longitude, direction, 60)
         for direction in (0, 90, 180, 225, 270)
     }
     assert at == {
@@ -107,7 +107,7 @@ def test_the_mast_and_the_field_it_looks_at(cube, year):
 def test_samples_of_both_kinds(year):
     cube = make_cube(rows=40, cols=40)
     box = grid_of(cube)
-    mast = cell_seen(box, year.latitude, year.longitude, 0, 0)
+    mast = cell_at(box, year.latitude, year.longitude, 0, 0)
     paper, ours = sample(cube, year, distance=0), sample(cube, year)
     assert (paper.moved, ours.moved) == (0, VIEW_DISTANCE)
     assert np.array_equal(paper.patch.radar, cut(cube, *mast, 2018).radar)
@@ -136,7 +136,7 @@ def two(year):
     cube["optical"]["red"].values[3, :, :20] = np.nan
     second = make_cube(rows=40, cols=40, optical_scenes=3, sar_scenes=9, seed=1)
     second["sar"].attrs["simulated"] = 1
-    second.attrs["realisation"] = 4
+    second.attrs["repeat"] = 4
     other = replace(year, year=2017, crop="corn")
     return [sample(cube, year), sample(second, other)]
 

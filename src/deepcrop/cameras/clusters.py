@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import ArrayLike, NDArray
 
 NEAR = 10.0
 """Sites closer than this belong together, kilometres."""
@@ -25,7 +29,7 @@ def distance(
     )
     half = np.sin((other_lat - lat) / 2) ** 2
     half = half + np.cos(lat) * np.cos(other_lat) * np.sin((other_lon - lon) / 2) ** 2
-    return 2 * _EARTH * np.arcsin(np.sqrt(np.clip(half, 0, 1)))
+    return np.asarray(2 * _EARTH * np.arcsin(np.sqrt(np.clip(half, 0, 1))))
 
 
 def clusters(places: Mapping[str, tuple[float, float]], near: float = NEAR) -> dict[str, str]:

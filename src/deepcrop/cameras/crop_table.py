@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepcrop.errors import DeepCropError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def read_crops(path: Path) -> dict[tuple[str, int], str]:

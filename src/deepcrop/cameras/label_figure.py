@@ -8,20 +8,24 @@ from __future__ import annotations
 import itertools
 import math
 import textwrap
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from numpy.typing import NDArray
 
 from deepcrop.cameras.labels import CameraLabels, Screening, Season, SiteYear
 from deepcrop.figures.page import INK, MONTHS, Page, spread
 from deepcrop.figures.style import BAD, GOOD, GRID, SERIES_COLOURS, STAGE_COLOURS
 from deepcrop.sources.phenocam.summary_files import CITATION
 from deepcrop.stages import STAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 YEARS_A_LINE = 2
 _YEAR = 4.75  # inches

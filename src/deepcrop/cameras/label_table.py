@@ -10,10 +10,8 @@ import datetime
 import importlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepcrop import stages
 from deepcrop._version import __version__
@@ -36,6 +34,10 @@ from deepcrop.sources.phenocam.summary_files import (
 )
 from deepcrop.stages import CALENDAR
 from deepcrop.storage.files import atomic_file, write_csv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 _TYPES: dict[str, str] = {
     "site": "text",

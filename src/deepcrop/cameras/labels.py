@@ -1,23 +1,28 @@
-"""Season dates of a camera's greenness, screened: the labels that networks learn from.
+"""Season dates of a camera's greenness, screened: the labels that networks are trained on.
 
 The paper's rule (section 3.1): raw 90th-percentile greenness, an adaptive Savitzky-Golay curve, and
 the dates at 20 % and 50 % of each season's amplitude. A label comes with its 90 % interval, and
-every year of every camera with a verdict in words, so that nothing is left out in silence.
+every year of every camera with a verdict and its reason, so that no year is dropped silently.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcrop.phenology import REASONS, season_dates, smooth
 from deepcrop.phenology.slots import choose_slots, sunlight
-from deepcrop.sources.phenocam.summary_files import CameraSeries
 from deepcrop.stages import CALENDAR
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from deepcrop.sources.phenocam.summary_files import CameraSeries
 
 SMOOTHER, PRESET = "savgol", "phenocam"
 """Smoother of camera series, the paper's, and its settings; independent of the default smoother."""
@@ -28,7 +33,7 @@ STEP = 3
 
 @dataclass(frozen=True)
 class Screening:
-    """What a site-year must have to be accepted.
+    """Criteria for accepting a site-year.
 
     Attributes
     ----------
@@ -137,7 +142,7 @@ class SiteYear:
 
 @dataclass(frozen=True)
 class CameraLabels:
-    """All that was read off one series.
+    """Season dates and verdicts of one series.
 
     Attributes
     ----------
@@ -269,7 +274,7 @@ def growing_window(latitude: float, length: int = 365) -> NDArray[np.int64]:
     """
     days = np.arange(length)
     light = sunlight(days.astype(np.float64), latitude)
-    return days[light >= 0.5 * light.max()]
+    return np.asarray(days[light >= 0.5 * light.max()])
 
 
 def _start_of_year(camera: CameraSeries, year: int) -> int:
@@ -277,7 +282,7 @@ def _start_of_year(camera: CameraSeries, year: int) -> int:
     return int((np.datetime64(f"{year:04d}-01-01", "D") - camera.date[0]).astype(np.int64))
 
 
-def _observed(seen: NDArray[np.float32], days: NDArray) -> float:
+def _observed(seen: NDArray[np.float32], days: NDArray[Any]) -> float:
     """Share of the 3-day steps of ``days`` with an observation."""
     steps = np.unique(np.floor(days / STEP))
     hit = np.isin(steps, np.floor(seen / STEP))
@@ -301,7 +306,7 @@ def _gap_around(seen: NDArray[np.float32], day: float) -> float:
 def _why_none(
     dates: NDArray[np.float32], reasons: NDArray[np.uint8], year: int, first: int, last: int
 ) -> str:
-    """Why a year has no season, as far as the curve tells."""
+    """Why a year has no season, as far as the curve shows."""
     undated = np.asarray(np.isnan(dates).all(axis=1))
     if undated.all():
         return REASONS[reasons[0, 0]]
@@ -315,7 +320,7 @@ def _why_none(
 def _verdict(
     seasons: Sequence[Season], share: float, why_none: str, screening: Screening
 ) -> tuple[bool, str]:
-    """Whether a site-year is accepted, and what to say of it."""
+    """Whether a site-year is accepted, and the reason or a remark."""
     faults = []
     if not share >= screening.min_share:
         faults.append(

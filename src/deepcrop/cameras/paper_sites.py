@@ -1,21 +1,24 @@
-"""The paper's list of 60 sites, by rule.
+"""The paper's 60 sites, selected by our reading of its rule.
 
 The paper selects "60 PhenoCam agricultural sites" of which the curve shows a seasonal pattern,
 without large gaps and with enough observations (section 2.2.1), and names five of them. Our
-reading: a site is taken if a crop's region of interest at it has at least two accepted years out of
-those that the paper scores, 2017 to 2020, where a year is accepted or not as `deepcrop.cameras.labels` does
-it. On the network's agricultural series up to 2024 this rule gives 60 sites, the five among them.
+reading: a site is selected if a crop's region of interest at it has at least two accepted years
+(`deepcrop.cameras.labels`) out of 2017 to 2020, the years that the paper scores. On the network's
+agricultural series up to 2024 this rule gives 60 sites, the five among them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepcrop.cameras.labels import CameraLabels, label_series
 from deepcrop.sources.phenocam.service import PAPER_MIN_YEARS, PAPER_YEARS
 from deepcrop.sources.phenocam.summary_files import read_series
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
 
 @dataclass(frozen=True)

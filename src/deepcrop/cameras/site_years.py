@@ -1,22 +1,20 @@
-"""The camera network as samples to learn from: screened, labelled, and kept apart by place.
+"""The camera network as site-years: screened, labelled, and grouped by place.
 
-A camera's series becomes site-years with a verdict in words (`deepcrop.cameras.labels`), and the dates of
-the main season and the next one become labels. Cameras near each other see the same weather, crops
-and often the same field, so they are never parted: sites within `NEAR` kilometres of each other,
-directly or from one to the next, are one cluster, and a cluster is in training or in test as a
-whole. The paper's five test sites, and all of their clusters, never train.
+Each year of a camera's series is accepted or rejected with a reason (`deepcrop.cameras.labels`);
+the dates of its main season and of the next one become labels. Cameras near each other see the same
+weather, crops and often the same field: sites within `NEAR` kilometres of each other, directly or
+by a chain of sites, are one cluster, and a cluster is in training or in test as a whole. The
+clusters of the paper's five test sites are never in training.
 """
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcrop import stages
 from deepcrop.cameras.clusters import clusters
@@ -26,6 +24,12 @@ from deepcrop.errors import DeepCropError
 from deepcrop.sources.phenocam.summary_files import read_series
 from deepcrop.stages import CALENDAR
 from deepcrop.storage.files import write_csv
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 EMPTY = "no such season"
 """Reason of a date that is missing because the year has no season for its slot."""
@@ -67,7 +71,7 @@ class CameraYear:
         year, not snapped to any image, and their 90 % interval; NaN where there is no date.
     none : ndarray of bool (2, 5)
         Whether it is known that there is no such event. A date that is NaN where this is false
-        is unknown: nothing is to be learned from it.
+        is unknown and not used as a label.
     reason : tuple of tuple of str
         Slot by date: "found", `EMPTY`, or why the date is unknown.
     """
@@ -149,9 +153,9 @@ def site_years(
     directions: Mapping[str, float] | None = None,
     screening: Screening | None = None,
 ) -> list[CameraYear]:
-    """Put years of labelled series into place: position, view, cluster, and two slots of dates.
+    """Add position, viewing direction, cluster and two slots of dates to each labelled year.
 
-    A camera has one mast: all of its regions of interest stand where the one observed last says.
+    A camera has one mast: all of its regions of interest get the position of the one observed last.
     (Early files of a tower in Kansas give the place of its neighbour, 4 km away.)
 
     Parameters
@@ -169,23 +173,26 @@ def site_years(
         By region of interest and year.
     """
     directions, screening = directions or {}, screening or Screening()
-    labels = sorted(labels, key=lambda one: one.camera.name)
-    newest = {one.camera.site: one for one in sorted(labels, key=lambda one: one.camera.date[-1])}
-    places = {name: (one.camera.latitude, one.camera.longitude) for name, one in newest.items()}
+    labels = sorted(labels, key=lambda series: series.camera.name)
+    by_last_date = sorted(labels, key=lambda series: series.camera.date[-1])
+    newest = {series.camera.site: series for series in by_last_date}
+    places = {
+        name: (series.camera.latitude, series.camera.longitude) for name, series in newest.items()
+    }
     cluster = clusters(places)
     years = []
-    for one in labels:
-        latitude, longitude = places[one.camera.site]
-        for year in one.years:
+    for series in labels:
+        latitude, longitude = places[series.camera.site]
+        for year in series.years:
             slots = [_slot(year, slot, screening) for slot in range(1, stages.SLOTS + 1)]
             day, low, high, none = (np.array([slot[k] for slot in slots]) for k in range(4))
             years.append(
                 CameraYear(
-                    labels=one,
+                    labels=series,
                     latitude=latitude,
                     longitude=longitude,
-                    direction=directions.get(one.camera.name, math.nan),
-                    cluster=cluster[one.camera.site],
+                    direction=directions.get(series.camera.name, math.nan),
+                    cluster=cluster[series.camera.site],
                     year=year.year,
                     crop=year.crop,
                     accepted=year.accepted,
@@ -206,7 +213,7 @@ _Slot = tuple[list[float], list[float], list[float], list[bool], tuple[str, ...]
 
 
 def _slot(year: SiteYear, slot: int, screening: Screening) -> _Slot:
-    """Days, bounds, whether there is known to be no event, and reason, of one slot's dates."""
+    """Days, low and high bounds, "known to have no event" and reasons of the dates of a slot."""
     nothing = [math.nan] * len(CALENDAR)
     season = next((season for season in year.seasons if season.slot == slot), None)
     if season is None:
@@ -227,7 +234,7 @@ def _slot(year: SiteYear, slot: int, screening: Screening) -> _Slot:
 
 
 def _reason(season: Season, name: str, screening: Screening) -> str:
-    """Say "found", or why a date is not to be learned from; the second season is screened too."""
+    """Return "found", or why a date is not used as a label; also of the second season."""
     event = season.events[name]
     if season.amplitude < screening.min_amplitude:
         return f"amplitude {season.amplitude:.3f} too small"

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcrop.cameras.clusters import NEAR, distance
-from deepcrop.cameras.site_years import CameraYear
 from deepcrop.errors import DeepCropError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from deepcrop.cameras.site_years import CameraYear
 
 TEST_PLACES = {
     "cafcookwestltar01": (46.7840, -117.0908),
@@ -44,10 +47,10 @@ class Split:
 
 
 def split(years: Sequence[CameraYear], test_sites: Sequence[str] = TEST_SITES) -> Split:
-    """Part accepted site-years into training and test.
+    """Split accepted site-years into training and test.
 
-    Whatever belongs to the cluster of a test site, and so every site within `NEAR` kilometres of
-    one, is kept out of training.
+    All sites of the cluster of a test site, and so every site within `NEAR` kilometres of a test
+    site, are kept out of training.
 
     Parameters
     ----------
@@ -85,7 +88,7 @@ def trainable(
 ) -> list[CameraYear]:
     """Choose accepted site-years of no cluster within `NEAR` of a place that tests.
 
-    By default the same as `Split.train`, but the test sites need no series here: who teaches a
+    By default the same as `Split.train`, but the test sites need no series here: whoever trains a
     network on cameras of their own has none.
     """
     held = {
@@ -97,8 +100,8 @@ def trainable(
     return [year for year in years if year.accepted and year.cluster not in held]
 
 
-def taught_sites(card: Mapping[str, Any]) -> dict[str, Sequence[float]]:
-    """Sites whose cameras taught weights, by the card of these, with latitude and longitude.
+def training_sites(card: Mapping[str, Any]) -> dict[str, Sequence[float]]:
+    """Sites whose cameras weights were trained on, from their card, with latitude and longitude.
 
     Raises
     ------
@@ -108,28 +111,28 @@ def taught_sites(card: Mapping[str, Any]) -> dict[str, Sequence[float]]:
     said = (card.get("cameras") or {}).get("sites", {})
     if not isinstance(said, Mapping):
         raise DeepCropError(
-            "The card of these weights names the cameras that taught them without their places, so "
-            "that their neighbours cannot be told. Teach them anew with this version."
+            "The card of these weights names their training cameras without their places, so that "
+            "sites near those cameras are unknown. Train the weights again with this version."
         )
     return dict(said)
 
 
-def taught_clusters(card: Mapping[str, Any], facts: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Clusters of a set of samples that weights know: a site of theirs taught them, or a near one.
+def training_clusters(card: Mapping[str, Any], facts: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Clusters of samples with a site that weights were trained on, or with a site near such a one.
 
     Parameters
     ----------
     card : mapping
         Of the weights.
     facts : iterable of mapping
-        As `deepcrop.training.samples.SampleSet` has them. What taught need not be among them.
+        As `deepcrop.training.samples.SampleSet` has them. Training sites need not be among them.
     """
-    taught = taught_sites(card)
-    lat, lon = np.array(list(taught.values()), np.float64).reshape(-1, 2).T
+    trained_on = training_sites(card)
+    lat, lon = np.array(list(trained_on.values()), np.float64).reshape(-1, 2).T
     return {
         fact["cluster"]
         for fact in facts
-        if fact["site"] in taught
+        if fact["site"] in trained_on
         or (distance(fact["latitude"], fact["longitude"], lat, lon) <= NEAR).any()
     }
 

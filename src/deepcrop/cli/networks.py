@@ -16,26 +16,28 @@ from deepcrop.errors import DeepCropError
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="Experiment, for example experiments/tiny.yaml.")],
+    config: Annotated[
+        Path, typer.Argument(help="Experiment file, or name of a recipe, for example tiny.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for weights, logs, checkpoints.")],
     data: Annotated[
         Path | None, typer.Option(help="Folder of real data, where the experiment needs it.")
     ] = None,
     store: Annotated[
         Path | None,
-        typer.Option(help="Folder of what is simulated; experiments can share it  [OUT/simulated]"),
+        typer.Option(help="Folder of simulated data; experiments can share it  [OUT/simulated]"),
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that simulate.", min=1)] = 1,
     device: Annotated[str | None, typer.Option(help="cpu or cuda  [cuda where there is]")] = None,
     network: Annotated[
-        str | None, typer.Option(help="Teach this configuration instead of the experiment's.")
+        str | None, typer.Option(help="Configuration to train instead of the experiment's.")
     ] = None,
 ) -> None:
-    """Teach a network what an experiment's file says.
+    """Train a network from an experiment file or recipe.
 
-    Interrupted, the same command goes on to the same result.
+    After an interruption the same command continues to the same result.
 
-    Example: deepcrop train experiments/tiny.yaml --data DATA --out runs/tiny
+    Example: deepcrop train tiny --data DATA --out runs/tiny
     """
     import deepcrop.network  # noqa: F401  (first: says what to install where PyTorch is missing)
     from deepcrop.training.experiment import read_experiment
@@ -68,7 +70,7 @@ def evaluate(
     ] = None,
     without_radar: Annotated[
         Path | None,
-        typer.Option(help="With --real: weights taught without radar, to stand beside."),
+        typer.Option(help="With --real: weights trained without radar, for comparison."),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="With --real: replace an existing --out.")
@@ -127,7 +129,7 @@ def reproduce(
     start: Annotated[
         Path | None,
         typer.Option(
-            help="Weights to start from, taught on simulated tiles alone; {method} in the path "
+            help="Weights to start from, trained on simulated tiles alone; {method} in the path "
             "stands for the method's name  [none]"
         ),
     ] = None,

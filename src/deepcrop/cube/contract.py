@@ -21,17 +21,20 @@ whole time axis of a square of pixels. Other groups (a simulation's ``/truth``) 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from odc.geo.geobox import GeoBox
 
 from deepcrop import grid
 from deepcrop._version import __version__
 from deepcrop.errors import CubeError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from odc.geo.geobox import GeoBox
 
 OPTICAL_BANDS = ("blue", "green", "red", "nir")
 SAR_BANDS = ("vv", "vh")
@@ -53,7 +56,7 @@ _LONG_NAMES = {
     "crop_type": "crop type",
     "field_id": "field number",
 }
-_REQUIRED = {"optical": OPTICAL_BANDS, "sar": SAR_BANDS, "landcover": ("crop_type",)}
+REQUIRED = {"optical": OPTICAL_BANDS, "sar": SAR_BANDS, "landcover": ("crop_type",)}
 _OPTIONAL = {"optical": ("rededge3", "scl"), "sar": (), "landcover": ("field_id",)}
 _REQUIRED_ATTRS = {"optical": ("source", "offset"), "sar": ("source", "radiometry")}
 _DTYPES = {"scl": np.uint8, "crop_type": np.uint16, "field_id": np.uint32}
@@ -88,7 +91,7 @@ def build(
         if data is None:
             continue
         data = data.copy()
-        for variable in set(_REQUIRED[name] + _OPTIONAL[name]) & set(data.data_vars):
+        for variable in set(REQUIRED[name] + _OPTIONAL[name]) & set(data.data_vars):
             # A unit that is already there stays, so that `check` can see a wrong one.
             data[variable].attrs = describe(str(variable)) | data[variable].attrs
         nodes[f"/{name}"] = data
@@ -111,7 +114,7 @@ def unit_of(variable: str) -> str:
 
 
 def check(cube: xr.DataTree, path: Path | None = None) -> None:
-    """Verify the contract, values in a sample at the centre of the grid included.
+    """Check a cube against the contract, including values at the centre of the grid.
 
     Parameters
     ----------
@@ -168,13 +171,13 @@ def _describe(box: GeoBox) -> str:
 def _check_variables(name: str, data: xr.Dataset) -> list[str]:
     problems = []
     dims = ("y", "x") if name == "landcover" else ("time", "y", "x")
-    for variable in _REQUIRED[name]:
+    for variable in REQUIRED[name]:
         if variable not in data.data_vars:
             problems.append(
                 f"{name}: variable '{variable}' is missing; found "
                 f"{', '.join(map(str, data.data_vars)) or 'none'}."
             )
-    for variable in _REQUIRED[name] + _OPTIONAL[name]:
+    for variable in REQUIRED[name] + _OPTIONAL[name]:
         if variable not in data.data_vars:
             continue
         array = data[variable]
@@ -231,12 +234,12 @@ def _check_attrs(name: str, data: xr.Dataset) -> list[str]:
 
 
 def _check_values(name: str, data: xr.Dataset) -> list[str]:
-    """Catch wrong units by the numbers themselves, on at most 32 x 32 pixels at the centre."""
+    """Detect wrong units from the values, in at most 32 x 32 pixels at the centre."""
     middle = {
         dim: slice(max(data.sizes[dim] // 2 - 16, 0), data.sizes[dim] // 2 + 16) for dim in "yx"
     }
     problems = []
-    for variable in _REQUIRED[name]:
+    for variable in REQUIRED[name]:
         values = data[variable].isel(middle).values
         if np.isinf(values).any():
             problems.append(f"{name}/{variable}: holds infinite values; use NaN for no data.")

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 import zarr
-from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from deepcrop import grid
 from deepcrop._version import __version__
-from deepcrop.cube.contract import _REQUIRED, CHUNK, check
-from deepcrop.cube.packing import _packing, pack, plain
+from deepcrop.cube import contract
+from deepcrop.cube.contract import REQUIRED, check
+from deepcrop.cube.packing import pack, packing_of, plain
 from deepcrop.errors import CubeError
 from deepcrop.storage.files import atomic_file
 from deepcrop.storage.staging import refuse_missing, staging
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
 
 
 def open_cube(path: str | Path) -> xr.DataTree:
@@ -92,12 +96,12 @@ def save_cube(cube: xr.DataTree, path: str | Path, overwrite: bool = False) -> N
         create_store(stage.path, cube.attrs)
         for node in cube.descendants:
             name, data = node.path.strip("/"), node.to_dataset()
-            if name not in _REQUIRED:
+            if name not in REQUIRED:
                 data = data.drop_encoding()
                 data.to_zarr(stage.path, group=name, mode="w", consolidated=False, zarr_format=3)
                 continue
             create_group(stage.path, name, data)
-            for tile in grid.tiles((data.sizes["y"], data.sizes["x"]), 2 * CHUNK):
+            for tile in grid.tiles((data.sizes["y"], data.sizes["x"]), 2 * contract.CHUNK):
                 rows, cols = tile.core
                 block = data.isel(y=rows, x=cols)
                 arrays = {str(v): block[v].values for v in data.data_vars}
@@ -110,10 +114,10 @@ def _to_netcdf(cube: xr.DataTree, path: Path) -> None:
     for node in cube.descendants:
         data = node.to_dataset().drop_encoding()
         data.attrs = _netcdf_attrs(data.attrs)
-        if node.path.strip("/") in _REQUIRED:
+        if node.path.strip("/") in REQUIRED:
             encoding[node.path] = {}
             for name, array in data.data_vars.items():
-                scale, _, fill = _packing(str(name), array.dtype)
+                scale, _, fill = packing_of(str(name), array.dtype)
                 if scale is not None:  # not by xarray: it lets values beyond int16 wrap around
                     attrs = array.attrs | {"scale_factor": scale, "_FillValue": np.int16(fill)}
                     data[name] = (array.dims, pack(array.values, scale), attrs)
@@ -143,7 +147,7 @@ def _netcdf_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def create_store(path: Path, attrs: Mapping[Any, Any]) -> None:
-    """Make a Zarr store with the attributes of the whole cube, or go on with one begun before."""
+    """Create a Zarr store with the attributes of the cube, or continue one begun before."""
     group = zarr.open_group(path, mode="a", zarr_format=3)
     group.attrs.put({"software": f"deepcrop {__version__}"} | plain(attrs))
 
@@ -171,7 +175,7 @@ def create_group(
     coords.to_zarr(path, group=name, mode="w", consolidated=False, zarr_format=3)
     group = zarr.open_group(path, path=name, mode="r+")
     for variable, array in template.data_vars.items():
-        scale, dtype, fill = _packing(str(variable), array.dtype)
+        scale, dtype, fill = packing_of(str(variable), array.dtype)
         attributes = plain(array.attrs) | {"grid_mapping": "spatial_ref"}
         if scale is not None:
             attributes |= {"scale_factor": scale, "_FillValue": fill}
@@ -189,11 +193,13 @@ def create_group(
 
 def _chunks(array: xr.DataArray) -> tuple[int, ...]:
     """Sides of a chunk: a square of pixels with all its times."""
-    return tuple(min(CHUNK, n) if dim in ("y", "x") else n for dim, n in array.sizes.items())
+    return tuple(
+        min(contract.CHUNK, n) if dim in ("y", "x") else n for dim, n in array.sizes.items()
+    )
 
 
-def _time_encoding(times: NDArray) -> dict[str, str]:
-    """Whole seconds where that loses nothing, else a finer unit."""
+def _time_encoding(times: NDArray[Any]) -> dict[str, str]:
+    """Choose the coarsest unit of time, from seconds on, that is exact."""
     since = times.astype("datetime64[ns]").astype(np.int64)
     units = {"seconds": 10**9, "microseconds": 10**3, "nanoseconds": 1}
     unit = next(name for name, length in units.items() if not (since % length).any())
@@ -201,12 +207,13 @@ def _time_encoding(times: NDArray) -> dict[str, str]:
 
 
 def write_block(
-    path: Path, name: str, arrays: Mapping[str, NDArray], rows: slice, cols: slice
+    path: Path, name: str, arrays: Mapping[str, NDArray[Any]], rows: slice, cols: slice
 ) -> None:
     """Write a rectangle of every given variable into a group made by `create_group`.
 
     ``arrays`` are in physical units, with y and x as their last two axes; other axes are complete.
-    Blocks whose edges lie on multiples of `CHUNK` can be written by several processes at once.
+    Blocks whose edges lie on multiples of `deepcrop.cube.contract.CHUNK` can be written by several
+    processes at once.
     """
     group = zarr.open_group(path, path=name, mode="r+")
     for variable, values in arrays.items():

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 PACKED_FILL = -32768
-"""What stands for NaN in packed arrays."""
+"""Value of NaN in packed arrays."""
 
 
-def pack(values: NDArray, scale: float) -> NDArray[np.int16]:
-    """Int16 of ``values / scale``, rounded; what is not finite becomes -32768, the rest is clipped.
+def pack(values: NDArray[Any], scale: float) -> NDArray[np.int16]:
+    """Round ``values / scale`` to int16: NaN and infinities become -32768, others are clipped.
 
-    An infinity (the dB of no power) is no measurement, so it is not clipped but dropped.
+    An infinity is no measurement (it is the dB of no power), so it becomes no data.
     """
     with np.errstate(invalid="ignore"):
         packed = np.clip(np.rint(values / np.float32(scale)), PACKED_FILL + 1, -PACKED_FILL - 1)
@@ -25,7 +27,7 @@ def pack(values: NDArray, scale: float) -> NDArray[np.int16]:
 
 
 def unpack(packed: NDArray[np.int16], scale: float) -> NDArray[np.float32]:
-    """Values that `pack` packed, rounded to ``scale``."""
+    """Unpack what `pack` has packed, rounded to ``scale``."""
     return np.where(packed == PACKED_FILL, np.float32(np.nan), packed * np.float32(scale))
 
 
@@ -34,7 +36,7 @@ def scale_of(variable: str) -> float:
     return 0.01 if variable in SAR_BANDS else 0.0001
 
 
-def _packing(variable: str, dtype: np.dtype) -> tuple[float | None, np.dtype, int | float]:
+def packing_of(variable: str, dtype: np.dtype) -> tuple[float | None, np.dtype, int | float]:
     """Scale, type on disk and fill value of a variable."""
     if variable in (*SAR_BANDS, *OPTICAL_BANDS, "rededge3"):
         return scale_of(variable), np.dtype(np.int16), PACKED_FILL

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from deepcrop.cameras.spatial_split import TEST_SITES, taught_clusters
+from deepcrop.cameras.spatial_split import TEST_SITES, training_clusters
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.evaluation import figures as score_figures
 from deepcrop.evaluation import scores, site_figures
@@ -26,7 +26,7 @@ from deepcrop.storage.files import atomic_file
 from deepcrop.training import samples
 from deepcrop.training.examples import collate, from_sample, predict
 from deepcrop.training.materials import Mapped
-from deepcrop.training.samples import Part, Sample, SampleSet, WithoutRadar
+from deepcrop.training.samples import Sample, SampleSet, Subset, WithoutRadar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,11 +82,11 @@ def network_predictions(network: Network, chosen: Sequence[Sample], batch: int =
         for start in range(0, len(chosen), batch):
             numbers = range(start, min(start + batch, len(chosen)))
             images, labels = collate([from_sample(chosen[k]) for k in numbers], config)
-            series = network.look(Batch(*(tensor.to(device) for tensor in images)))
+            series = network.encode(Batch(*(tensor.to(device) for tensor in images)))
             # The published network reads a fixed number of dates only: snap to those.
             if isinstance(network, PaperDeepCrop):
                 tokens = network.tokens(series)
-                days, present = tokens.days, tokens.seen
+                days, present = tokens.days, tokens.valid
             else:
                 days, present = image_dates(series)
             snapped.append(snap(labels, days.cpu(), present.cpu()).day.numpy())
@@ -113,19 +113,19 @@ def curve_results(
         "field", or "mast": there only the smoother of the paper, and its name says so.
     """
     results = {}
-    reference = scores.reference_dates(Part(sample_set, test))
-    train_reference = scores.reference_dates(Part(sample_set, train)) if train else None
+    reference = scores.reference_dates(Subset(sample_set, test))
+    train_reference = scores.reference_dates(Subset(sample_set, train)) if train else None
     for name, curve in CURVES.items():
         if place == "mast":
             # Patches on the mast are there for the published method alone.
             if curve != ("savgol", "paper"):
                 continue
             name = f"{name}, mast"
-        predictions = scores.curve_predictions(Part(sample_set, test), *curve)
+        predictions = scores.curve_predictions(Subset(sample_set, test), *curve)
         results[name] = MethodResult(name, reference, [predictions])
         if train_reference is not None:
             offsets = scores.median_offsets(
-                scores.curve_predictions(Part(sample_set, train), *curve), train_reference
+                scores.curve_predictions(Subset(sample_set, train), *curve), train_reference
             )
             calibrated = f"{name}, calibrated"
             results[calibrated] = MethodResult(
@@ -302,7 +302,7 @@ def evaluate(weights: Path, sample_path: Path, out: Path, all_sites: bool = Fals
     curves = list(curve_results(sample_set, train, test, "field").values())
     reference = curves[0].reference
     name = f"Deep-CroP ({weights.name})"
-    chosen = Part(sample_set, test)
+    chosen = Subset(sample_set, test)
     networks = [MethodResult(name, reference, [network_predictions(network, chosen)])]
     if network.config.sensors == ("optical", "radar"):
         optical_only = network_predictions(network, WithoutRadar(chosen))
@@ -333,7 +333,7 @@ def _check_independent(
     facts: Sequence[Mapping[str, Any]],
 ) -> None:
     """Raise if a site to be scored lies in a cluster that the network was trained at."""
-    known = taught_clusters(about["card"], facts)
+    known = training_clusters(about["card"], facts)
     if trained := {fact["site"] for fact in test if fact["cluster"] in known}:
         raise DeepCropError(
             f"{weights} was trained at or near {', '.join(sorted(trained))}: scores there would "

@@ -1,4 +1,4 @@
-"""Areas that a user names: a box of degrees, a GeoJSON file, one of the paper's, round a site."""
+"""Areas as a user gives them: a box of degrees, a GeoJSON file, an area of the paper, a site."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from deepcrop import grid
 from deepcrop.errors import DeepCropError
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 PAPER_AREAS = {"ta1": (38.0, -121.5), "ta2": (35.92, -90.0)}
 """Centres (latitude, longitude) of the paper's test areas, 40 km x 10 km each: Solano and Yolo
@@ -41,7 +43,7 @@ class Area:
 
 
 def area_of(text: str) -> Area:
-    """Make the area that a user names.
+    """Parse the area that a user gives.
 
     Parameters
     ----------
@@ -68,7 +70,7 @@ def area_of(text: str) -> Area:
 
 
 def around(latitude: float, longitude: float, rows: int, cols: int) -> GeoBox:
-    """Grid of so many 10 m pixels, centred on a place, in its UTM zone."""
+    """Grid of ``rows`` x ``cols`` 10 m pixels, centred on a place, in its UTM zone."""
     crs = utm_crs(latitude, longitude)
     x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(longitude, latitude)
     size = grid.RESOLUTION
@@ -148,7 +150,7 @@ def _bounds_of(path: Path) -> tuple[float, float, float, float]:
 
 
 def _places(part: Any) -> Any:
-    """Every position of a GeoJSON object."""
+    """Yield all positions of a GeoJSON object."""
     kind = part["type"]
     if kind == "FeatureCollection":
         for feature in part["features"]:

@@ -8,16 +8,19 @@ left and top edges.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import odc.geo.xr  # noqa: F401  (registers the .odc accessor)
-import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
 from deepcrop.errors import CubeError, DeepCropError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 RESOLUTION = 10.0
 """Pixel size of the project's grids, metres."""
@@ -139,7 +142,8 @@ def assign_grid(data: xr.Dataset, grid: GeoBox) -> xr.Dataset:
             {"units": "m", "standard_name": "projection_x_coordinate"},
         ),
     )
-    return data.odc.assign_crs(grid.crs)
+    gridded: xr.Dataset = data.odc.assign_crs(grid.crs)
+    return gridded
 
 
 def centre_latitude(grid: GeoBox) -> float:

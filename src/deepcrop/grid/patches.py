@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import odc.geo.xr  # noqa: F401  (registers the .odc accessor)
-from odc.geo.geobox import GeoBox
 
 from deepcrop.errors import DeepCropError
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 PATCH_SIZE = 18
 PATCH_CENTRE = 9

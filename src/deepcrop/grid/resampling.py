@@ -1,4 +1,4 @@
-"""Which pixels of a source make a pixel of the grid, and their weighted mean.
+"""Resample a source onto the grid: source pixels of each grid pixel, and their weights.
 
 The resampling is our own: GDAL's warp, as rasterio offers it, approximates coordinates to an eighth
 of a pixel in a way that depends on the window, so the result would depend on the tiles.
@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from deepcrop.grid import RESOLUTION
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
 _MAX_SAMPLES = 10
 """Points along one side of a pixel at which finer sources are averaged."""
@@ -23,7 +26,7 @@ _MAX_SAMPLES = 10
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """How pixels of a source make the pixels of a tile.
+    """Source pixels and weights of each pixel of a tile.
 
     A tile's pixel is the weighted mean of the picked source pixels that hold data.
 
@@ -62,7 +65,7 @@ class Placement:
 
 
 def method_for(source: GeoBox, box: GeoBox) -> str:
-    """How numbers come onto the grid ``box``: ``"nearest"``, ``"average"`` or ``"bilinear"``."""
+    """Choose the resampling onto the grid ``box``: "nearest", "average" or "bilinear"."""
     (a, b, c, d, e, f), target = source.affine[:6], box.affine
     if source.crs == box.crs and b == d == 0:
         # In pixels, at either end of the source: coordinates are not exact to the last digit.
@@ -108,7 +111,7 @@ def place(source: GeoBox, tile: GeoBox, method: str) -> Placement | None:
     rows = slice(int(v[inside].min()), int(v[inside].max()) + 1)
     cols = slice(int(u[inside].min()), int(u[inside].max()) + 1)
 
-    def number(v: NDArray, u: NDArray) -> NDArray[np.int32]:
+    def number(v: NDArray[Any], u: NDArray[Any]) -> NDArray[np.int32]:
         inside = (v >= rows.start) & (v < rows.stop) & (u >= cols.start) & (u < cols.stop)
         index = (v - rows.start) * (cols.stop - cols.start) + (u - cols.start)
         return np.where(inside, index, -1).astype(np.int32)

@@ -1,18 +1,21 @@
-"""Tiles of a grid, each with the halo that a method reads around it."""
+"""Tiles of a grid, each with its halo: the cells that are read around it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import odc.geo.xr  # noqa: F401  (registers the .odc accessor)
 
 from deepcrop.errors import DeepCropError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 @dataclass(frozen=True)
 class Tile:
-    """One rectangle of work on a grid.
+    """One tile of a grid, with its halo.
 
     Attributes
     ----------

@@ -72,12 +72,12 @@ class NetworkMethod:
             If the weights cannot be read.
         """
         from deepcrop.network import check_cube, load
-        from deepcrop.network.inference import of_camera, put_on
+        from deepcrop.network.inference import camera_stages_only, put_on
         from deepcrop.network.weights import shipped
 
         file = self.weights or shipped()
         network, about = load(file)
-        network = of_camera(network)
+        network = camera_stages_only(network)
         put_on(network, self.device, self.precision)
         groups = [
             group

@@ -1,6 +1,6 @@
-"""The Deep-CroP network: its configurations, the network itself, its weights on disk.
+"""The Deep-CroP network: its configurations, its architecture, its weights on disk.
 
-Needs PyTorch; nothing else of the package imports this part before it is asked for.
+Needs PyTorch, and is imported by other rooms only when a network is used.
 """
 
 from deepcrop.errors import DeepCropError
@@ -14,9 +14,10 @@ except ImportError as error:
 from deepcrop.network.config import CONFIGS, Config
 from deepcrop.network.model import DeepCrop
 from deepcrop.network.paper import PaperDeepCrop
-from deepcrop.network.sensor_branch import Batch, Series
-from deepcrop.network.targets import Dates, Labels
+from deepcrop.network.sensor_branch import Batch, SensorFeatures
+from deepcrop.network.targets import Labels
 from deepcrop.network.weights import INPUTS, Network, build, check_cube, load, save
+from deepcrop.stages import Dates
 
 __all__ = [
     "CONFIGS",
@@ -28,7 +29,7 @@ __all__ = [
     "Labels",
     "Network",
     "PaperDeepCrop",
-    "Series",
+    "SensorFeatures",
     "build",
     "check_cube",
     "load",

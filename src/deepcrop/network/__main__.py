@@ -1,5 +1,7 @@
-"""``python -m deepcrop.network``: size and cost of every configuration."""
+"""``python -m deepcrop.network``: print the size and cost of every configuration."""
+
+import sys
 
 from deepcrop.network.cost import table
 
-print(table())
+sys.stdout.write(table() + "\n")

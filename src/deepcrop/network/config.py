@@ -1,24 +1,26 @@
-"""What a network is made of: one dataclass, and by name every network that is compared.
+"""Configurations of networks: one dataclass, and by name every network that is compared.
 
-These are the published model, ours, and what both are without one of their parts.
+These are the published network, ours, and both without one of their parts (ablations).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepcrop.errors import DeepCropError
 from deepcrop.stages import CALENDAR, SLOTS, STAGES
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 BANDS = ("blue", "green", "red", "nir")
 CHANNELS = ("ndvi", "gcc", "evi", *BANDS)
-"""What the network can make of the four optical bands of a cube."""
+"""Optical input channels, computed from the four bands of a cube."""
 
 CURVE = tuple(f"curve_{name}" for name in CALENDAR)
-"""Dates by another ruler than the camera: what the NDVI curve would give if it had clear images all
-the time. Archives without cameras teach and test by it."""
+"""Dates by another date definition than the camera's: those of the NDVI curve with clear images all
+the time. Places without cameras are trained and tested on them."""
 
 SENSORS = ("optical", "radar")
 
@@ -32,47 +34,49 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that shapes a network; what the data need not know is not here.
+    """Architecture of a network and what it predicts.
 
     Attributes
     ----------
     variant : str
         "paper" (`deepcrop.network.paper`) or "default" (`deepcrop.network.model`).
     sensors : tuple of str
-        Which of `SENSORS` are read.
+        Sensors that the network reads, some of `SENSORS`.
     optical : tuple of str
-        Which of `CHANNELS` are read.
+        Optical channels, some of `CHANNELS`.
     radar_zero : str
-        Backscatter counts from the median of its own "pixel" and orbit over time, with the level
-        given apart, or from a "fixed" number of dB.
+        What is subtracted from backscatter: the median over time of its own "pixel" and orbit,
+        whose level is then a separate input, or a "fixed" value.
     trunk : tuple of int
-        Features after each of the three convolutions of a branch; none: no convolution at all, the
-        network sees a single pixel ("transformer only").
+        Features after each of the three convolutions of a branch; empty: no convolution, the input
+        is a single pixel ("transformer only").
     spatial : bool
-        False: every pixel of a patch is taken for its centre. Same parameters, no context.
+        False: every pixel of a patch is replaced by its centre. Same parameters, no context.
     fusion : bool
-        Whether the mid-level features of both branches are put together (Eq. 3).
+        Whether the mid-level features of both branches are fused (Eq. 3).
     encoder : str
         "attention", or "convolution" for a network without a transformer ("CNN only").
     width, heads, layers, feedforward : int
-        Of the encoder.
+        Size of the encoder.
     stages : tuple of str
-        Dates of a season that are predicted, of a camera and of the NDVI curve (`CURVE`).
+        Dates of a season that are predicted, by the camera definition and by that of the NDVI curve
+        (`CURVE`).
     slots : int
         Seasons of a target year.
     targets : str
-        Learn the "continuous" date, or the date of the nearest image ("snapped", the paper's).
+        Training targets: the "continuous" date, or that of the nearest image ("snapped", the
+        paper's).
     threshold : float
-        An event whose probability is lower is not reported.
+        Minimum probability of an event that is reported.
     bin_days, bins : int
-        Default variant: days in a bin of the distribution, bins to a position of the encoder.
+        Default variant: days in a bin of the distribution, bins per position of the encoder.
     drop_optical, drop_radar, drop_level : float
-        Default variant, in training: share of samples that lose all of a sensor, or the level of
-        their backscatter.
+        Default variant, in training: probability that a sample loses all images of a sensor, or the
+        level of its backscatter.
     dates : tuple of int
-        Paper variant: optical and radar dates that are read.
+        Paper variant: number of optical and radar dates.
     mlp : tuple of int
-        Paper variant: units of the layers between encoder and output.
+        Paper variant: units of the hidden layers between encoder and output.
     """
 
     variant: str = "default"
@@ -128,7 +132,7 @@ class Config:
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Config:
-        """Read what `to_dict` gave, or the settings of an experiment's file.
+        """Read the output of `to_dict`.
 
         Raises
         ------
@@ -194,5 +198,5 @@ CONFIGS: dict[str, Config] = {
         DEFAULT, sensors=("optical",), optical=("evi",), trunk=(), spatial=False, fusion=False
     ),
 }
-"""The published model and ours, each also without one of its parts; the last for archives that have
-only EVI of single pixels."""
+"""Configurations by name: the published network and ours, each also without one of its parts; the
+last for archives that have only EVI of single pixels."""

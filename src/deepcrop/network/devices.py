@@ -1,4 +1,4 @@
-"""What a network can run on: which devices are there, and what numbers they multiply in."""
+"""Check the devices of PyTorch, and whether they compute in bfloat16."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from deepcrop.errors import DeepCropError
 
 
 def check_device(device: str) -> None:
-    """Raise `DeepCropError` unless this machine has a device of PyTorch."""
+    """Raise `DeepCropError` unless PyTorch can use a device on this machine."""
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -20,9 +20,9 @@ def check_device(device: str) -> None:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device multiplies in bfloat16; pretending to is many times slower."""
+    """Whether a device computes in bfloat16; emulation is many times slower."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    # An older PyTorch does not tell.
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Older versions of PyTorch do not report the capabilities of a CPU.
     able: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return able.get("amx_bf16", False) or able.get("avx512_bf16", False)

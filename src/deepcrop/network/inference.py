@@ -1,8 +1,9 @@
-"""Dates of every pixel of a tile: what patches share is computed once.
+"""Predict the dates of all pixels of a tile, computing once what their patches share.
 
-A tile is cut into pieces. Over each the trunk of the network runs once (its dense form), then the
-temporal part over the pixels in batches, so that memory is set by the piece and the number of
-dates. Pieces run side by side, one core each: how many there are changes no bit of the answer.
+A tile is divided into pieces. Over each piece the trunk of the network runs once (its dense form),
+then the temporal part over the pixels in batches, so that memory depends on the piece and the
+number of dates. Pieces run in parallel, one core each; the number of cores changes no bit of the
+result.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import ctypes
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from deepcrop import grid
@@ -26,26 +27,29 @@ from deepcrop.network.sensor_branch import Batch
 from deepcrop.network.weights import Network, build
 from deepcrop.stages import Dates
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 PIECE = 64
-"""Side of a piece, pixels: twice that is slower (it leaves the caches), half reads more halo."""
+"""Side of a piece, pixels. Slower: twice the side exceeds the caches, half reads more halo."""
 
 PIXELS = 128
-"""Pixels that go through the temporal part together."""
+"""Pixels in a batch of the temporal part."""
 
 GPU_PIECE, GPU_PIXELS = 256, 16384
-"""The same on a GPU, which wants more at a time."""
+"""Side of a piece and pixels in a batch on a GPU."""
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""Types of numbers that the network can be run in; dates are decoded in float32 in any case."""
+"""Number types of the network's arithmetic; dates are decoded in float32 in any case."""
 
 
 def put_on(network: Network, device: str, precision: str) -> None:
-    """Move a network to a device of PyTorch, after a check that it is there.
+    """Move a network to a device of PyTorch, after a check that it can be used.
 
     Raises
     ------
     DeepCropError
-        If the device is unknown or not there, or the precision unknown.
+        If the device cannot be used, or the precision is unknown.
     """
     if precision not in PRECISIONS:
         raise DeepCropError(
@@ -54,23 +58,23 @@ def put_on(network: Network, device: str, precision: str) -> None:
     check_device(device)
     network.to(device)
     if torch.device(device).type == "cuda":
-        # Or convolutions drop 13 of the 23 bits of a float32, and a map differs from a CPU's.
+        # TF32 convolutions drop 13 of the 23 bits of a float32: maps would differ from a CPU's.
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def of_camera(network: Network) -> Network:
-    """Give the network without the dates of the NDVI curve, which no map shows."""
+def camera_stages_only(network: Network) -> Network:
+    """Return the network without the stages of the NDVI-curve definition, which no map shows."""
     config = network.config
     keep = [k for k, name in enumerate(config.stages) if name not in CURVE]
     if config.variant != "default" or not keep or len(keep) == len(config.stages):
         return network
     state, events = network.state_dict(), (config.slots, len(config.stages))
-    for name, shape in (("bins", (config.bins, *events)), ("none", events)):
-        for part in ("weight", "bias"):
-            values = state[f"{name}.{part}"].unflatten(0, shape)
+    for layer, shape in (("bins", (config.bins, *events)), ("none", events)):
+        for tensor in ("weight", "bias"):
+            values = state[f"{layer}.{tensor}"].unflatten(0, shape)
             values = values.index_select(len(shape) - 1, torch.tensor(keep))
-            state[f"{name}.{part}"] = values.flatten(0, len(shape) - 1)
+            state[f"{layer}.{tensor}"] = values.flatten(0, len(shape) - 1)
     state["log_temperature"] = state["log_temperature"][keep]
     small = build(replace(config, stages=tuple(config.stages[k] for k in keep)))
     small.load_state_dict(state)
@@ -88,10 +92,11 @@ def tile_dates(
     wanted: NDArray[np.bool_] | None = None,
     precision: str = "float32",
 ) -> Dates[NDArray[np.float32]]:
-    """Dates of all pixels of a tile that have a whole patch around them.
+    """Predict the dates of all pixels of a tile that have a whole patch around them.
 
-    The same as of their patches, one by one, but for rounding (1e-5 in probabilities). Works on as
-    many cores as PyTorch is set to use (``torch.set_num_threads``, ``OMP_NUM_THREADS``).
+    Equal to the dates of their patches, one by one, except for rounding (1e-5 in probabilities).
+    Uses the number of cores that PyTorch is set to (``torch.set_num_threads``,
+    ``OMP_NUM_THREADS``).
 
     Parameters
     ----------
@@ -99,7 +104,7 @@ def tile_dates(
         In evaluation mode.
     optical : ndarray of float32 (dates, 4, H, W)
         Reflectance of blue, green, red, nir with the halo `grid.PATCH_HALO`; NaN = no data, masked
-        or beyond the region. There may be no date at all, of either sensor.
+        or beyond the region. Either sensor may have no date at all.
     optical_days : ndarray (dates,)
         Days since 1 January of the target year.
     radar : ndarray of float32 (dates, 2, H, W)
@@ -108,15 +113,15 @@ def tile_dates(
     orbits : ndarray of int (dates,)
         Number of a radar date's relative orbit, from 0.
     wanted : ndarray of bool (H - 17, W - 17), optional
-        Pixels to find dates of; the others get no event of no probability. By default all.
+        Pixels to predict; the other pixels get no event, with probability 0. By default all.
     precision : str
         One of `PRECISIONS`.
 
     Returns
     -------
     Dates
-        Arrays of float32 (H - 17, W - 17, slots, stages) of NumPy; a pixel never seen by any sensor
-        gets what the network answers to nothing.
+        NumPy arrays of float32 (H - 17, W - 17, slots, stages). A pixel without any data gets the
+        network's prediction from no observations.
 
     Raises
     ------
@@ -135,14 +140,14 @@ def tile_dates(
             f"{grid.PATCH_SIZE} or more on each side."
         )
     device = next(network.parameters()).device
-    read = Batch(
+    on_cpu = Batch(
         torch.from_numpy(optical)[None],
         torch.from_numpy(np.asarray(optical_days, np.float32))[None],
         torch.from_numpy(radar)[None],
         torch.from_numpy(np.asarray(radar_days, np.float32))[None],
         torch.from_numpy(np.asarray(orbits, np.int64))[None],
     )
-    images = Batch(*(part.to(device) for part in read))
+    images = Batch(*(tensor.to(device) for tensor in on_cpu))
     on_gpu = device.type != "cpu"
     rows, cols = height - grid.PATCH_SIZE + 1, width - grid.PATCH_SIZE + 1
     pieces = [
@@ -154,31 +159,31 @@ def tile_dates(
     # Day, low, high and probability, as `Dates` has them.
     arrays = [np.full((rows, cols, *events), np.nan, np.float32) for _ in range(4)]
     arrays[3][:] = 0
-    work = partial(_piece_dates, network, images, wanted, PRECISIONS[precision])
+    predict_piece = partial(_piece_dates, network, images, wanted, PRECISIONS[precision])
     if not on_gpu:
         _keep_memory()
-    # The order of numbers in memory that convolutions are fastest with.
+    # Convolutions are fastest with this memory layout.
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     cores = 1 if on_gpu else torch.get_num_threads()
     with ThreadPoolExecutor(cores, initializer=_one_core) as pool:
-        answers = pool.map(work, (piece.core for piece in pieces))
-        for piece, dates in zip(pieces, answers, strict=True):
-            some = slice(None) if wanted is None else wanted[piece.core].reshape(-1)
-            for part, answer in zip(arrays, dates, strict=True):
-                block = part[piece.core].reshape(-1, *events)
-                block[some] = answer.numpy()
-                part[piece.core] = block.reshape(*piece.shape, *events)
+        predictions = pool.map(predict_piece, (piece.core for piece in pieces))
+        for piece, dates in zip(pieces, predictions, strict=True):
+            pixels = slice(None) if wanted is None else wanted[piece.core].reshape(-1)
+            for array, values in zip(arrays, dates, strict=True):
+                block = array[piece.core].reshape(-1, *events)
+                block[pixels] = values.numpy()
+                array[piece.core] = block.reshape(*piece.shape, *events)
     return Dates(*arrays)
 
 
 @cache
 def _keep_memory() -> None:
-    """Let the C library keep what is freed, for the next array: a quarter of the time, measured.
+    """Let the C library keep freed memory for the next array; this saves a quarter of the time.
 
-    By default glibc gives large arrays back to the system at once, and every new one is then
-    cleared page by page.
+    By default glibc returns large arrays to the system at once, and every new one is then cleared
+    page by page.
     """
-    with contextlib.suppress(OSError, AttributeError):  # other systems have no such setting
+    with contextlib.suppress(OSError, AttributeError):  # other C libraries have no such setting
         mallopt = ctypes.CDLL("libc.so.6").mallopt
         mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
         mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
@@ -199,37 +204,37 @@ def _piece_dates(
     """Dates (pixels, slots, stages) of a piece; ``core`` counts from the first inner pixel."""
     batch = _cut(images, core)
     device = batch.optical.device
-    lower = torch.autocast(device.type, precision, enabled=precision != torch.float32)
-    with lower:
-        seen = network.look(batch, dense=True)
-    pixels = torch.arange(next(iter(seen.values())).seen.shape[1])
+    lower_precision = torch.autocast(device.type, precision, enabled=precision != torch.float32)
+    with lower_precision:
+        features = network.encode(batch, dense=True)
+    pixels = torch.arange(next(iter(features.values())).valid.shape[1])
     if wanted is not None:
         pixels = pixels[torch.from_numpy(wanted[core].reshape(-1))]
     step = PIXELS if device.type == "cpu" else GPU_PIXELS
-    answers = []
-    for some in pixels.split(step):
-        # A slice costs nothing, an index copies.
-        chosen = slice(some[0], some[-1] + 1) if wanted is None else some.to(device)
-        part = {name: series.part(chosen) for name, series in seen.items()}
-        with lower:
-            logits = network.head(part)
-        answers.append(network.decode(logits.float(), part))
-    return Dates(*(torch.cat(parts).cpu() for parts in zip(*answers, strict=True)))
+    predictions = []
+    for numbers in pixels.split(step):  # type: ignore[no-untyped-call]
+        # A slice makes a view, an index copies.
+        chosen = slice(numbers[0], numbers[-1] + 1) if wanted is None else numbers.to(device)
+        selected = {name: sensor.select(chosen) for name, sensor in features.items()}
+        with lower_precision:
+            logits = network.head(selected)
+        predictions.append(network.decode(logits.float(), selected))
+    return Dates(*(torch.cat(tensors).cpu() for tensors in zip(*predictions, strict=True)))
 
 
 def _cut(images: Batch, core: tuple[slice, slice]) -> Batch:
-    """Images of a piece with its halo, without the dates that tell nothing of it."""
+    """Images of a piece with its halo, without the dates that have no data in it."""
     halo = sum(grid.PATCH_HALO)
-    rows, cols = (slice(part.start, part.stop + halo) for part in core)
+    rows, cols = (slice(side.start, side.stop + halo) for side in core)
 
     optical, radar = images.optical[..., rows, cols], images.radar[..., rows, cols]
-    there = grid.inner(optical).isfinite().all(2).flatten(2).any(2)[0]
-    # A pixel's backscatter counts from its own median, to which such dates add that show only halo.
-    echo = radar.isfinite().all(2).flatten(2).any(2)[0]
+    keep = grid.inner(optical).isfinite().all(2).flatten(2).any(2)[0]
+    # Radar dates with data only in the halo stay: they enter the median over time of halo pixels.
+    keep_radar = radar.isfinite().all(2).flatten(2).any(2)[0]
     return Batch(
-        optical[:, there],
-        images.optical_days[:, there],
-        radar[:, echo],
-        images.radar_days[:, echo],
-        images.orbits[:, echo],
+        optical[:, keep],
+        images.optical_days[:, keep],
+        radar[:, keep_radar],
+        images.radar_days[:, keep_radar],
+        images.orbits[:, keep_radar],
     )

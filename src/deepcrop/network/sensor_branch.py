@@ -1,24 +1,26 @@
-"""From the images of one sensor to one vector of features per date: the branch both variants share.
+"""Encode the images of one sensor to one feature vector per date: the branch of both variants.
 
-Three valid 5x5 convolutions and one 2x2 max-pool take an 18x18 patch to a single pixel. The same
-weights run over a whole tile: with a pool of stride 1 and a third convolution of dilation 2, each
-pixel of the result is that of the patch around it (`dense`).
+Three 5x5 convolutions without padding and one 2x2 max-pool reduce an 18x18 patch to a single pixel.
+The same weights run over a whole tile: with a pool of stride 1 and a third convolution of dilation
+2, each pixel of the result equals that of the patch around it (``dense``).
 
-In shapes, B is samples or tiles, T dates, H x W pixels of an image, h x w pixels that have a whole
-patch around them (1 x 1 for a patch), p = h·w.
+Axes: B samples or tiles, T dates, H x W pixels of an image, h x w pixels that have a whole patch
+around them (1 x 1 for a patch), p = h·w, n images of all samples that have data.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepcrop.grid import PATCH_SIZE, inner
-from deepcrop.network.config import Config
+
+if TYPE_CHECKING:
+    from deepcrop.network.config import Config
 
 SCALES = {
     "ndvi": (0.5, 0.25),
@@ -31,13 +33,13 @@ SCALES = {
     "vv": (-11.0, 4.0),  # dB
     "vh": (-18.0, 4.0),
 }
-"""Zero and unit of each channel: typical mean and spread over cropland, rounded."""
+"""Mean and standard deviation by which each channel is scaled: typical of cropland, rounded."""
 
 SWING = 3.0
-"""Unit of backscatter that counts from its own median, dB."""
+"""Scale of backscatter from which its own median over time is subtracted, dB."""
 
 LIMIT = 5.0
-"""Scaled values are cut here: beyond lie bright clouds and corner reflectors."""
+"""Scaled values are clipped to ±LIMIT: larger ones are bright clouds and corner reflectors."""
 
 
 class Batch(NamedTuple):
@@ -54,27 +56,29 @@ class Batch(NamedTuple):
     orbits: Tensor  # (B, T) number of a radar date's relative orbit within its sample: 0, 1, ...
 
 
-class Series(NamedTuple):
-    """What one sensor saw of p pixels of each of B images, date by date.
+class SensorFeatures(NamedTuple):
+    """Features of one sensor, for p pixels of each of B samples, date by date.
 
-    Features mean something only where the pixel was ``seen``.
+    Features are meaningful only where the pixel is ``valid``.
     """
 
-    branch: Tensor  # (B, p, T, last width of the trunk)
-    middle: Tensor  # (B, p, T, second width): mid-level features, mean over their 5 x 5 places
-    centre: Tensor  # (B, p, T, channels + 1): scaled values of the pixel; valid share of its patch
-    seen: Tensor  # (B, p, T) whether the pixel itself has data
+    branch: Tensor  # (B, p, T, third width) output of the trunk
+    middle: Tensor  # (B, p, T, second width) mid-level features, mean over their 5 x 5 positions
+    centre: Tensor  # (B, p, T, channels + 1) scaled values of the pixel; valid share of its patch
+    valid: Tensor  # (B, p, T) whether the pixel itself has data
     days: Tensor  # (B, T), 0 for padding
-    level: Tensor  # (B, p, 3) median backscatter over time and 1; 0 if never seen, or optical
+    level: Tensor  # (B, p, 3) median backscatter over time and 1; 0 if without data, or optical
 
-    def part(self, pixels: slice | Tensor) -> Series:
-        """Return some of the pixels: the temporal part of a tile runs over them in batches."""
-        cut = {name: part[:, pixels] for name, part in self._asdict().items() if name != "days"}
-        return self._replace(**cut)
+    def select(self, pixels: slice | Tensor) -> SensorFeatures:
+        """Select pixels: the temporal part of a tile runs over them in batches."""
+        selected = {
+            name: values[:, pixels] for name, values in self._asdict().items() if name != "days"
+        }
+        return self._replace(**selected)
 
 
 class Trunk(nn.Module):
-    """Conv2D, Conv2D and max-pool, Conv2D: 18 -> 14 -> 10 -> 5 -> 1 pixels."""
+    """Convolutional trunk: conv, conv and max-pool, conv: 18 -> 14 -> 10 -> 5 -> 1 pixels."""
 
     mean: Tensor
 
@@ -88,22 +92,22 @@ class Trunk(nn.Module):
         self.register_buffer("mean", torch.full((second, 1, 5, 5), 1 / 25), persistent=False)
 
     def forward(self, x: Tensor, dense: bool) -> tuple[Tensor, Tensor]:
-        """Turn images (n, channels, H, W) into final and mid-level features, each (n, ·, h, w)."""
+        """Encode images (n, channels, H, W): final and mid-level features (n, width, h, w)."""
         if not self.spatial:
             return self._centre(inner(x))
-        spread = 2 if dense else 1
+        dilation = 2 if dense else 1
         x = F.relu(self.conv1(x))  # (n, 32, H - 4, W - 4) in the paper
         x = F.relu(self.conv2(x))  # (n, 64, H - 8, W - 8)
         x = _max_pool(x) if dense else F.max_pool2d(x, 2)  # (n, 64, 5, 5) or (n, 64, H - 9, W - 9)
         if dense:
             middle = F.conv2d(x, self.mean, groups=x.shape[1], dilation=2)  # (n, 64, h, w)
         else:
-            middle = x.mean((2, 3), keepdim=True)  # the same, much faster on a GPU
-        x = F.relu(F.conv2d(x, self.conv3.weight, self.conv3.bias, dilation=spread))
+            middle = x.mean((2, 3), keepdim=True)  # equal, and much faster on a GPU
+        x = F.relu(F.conv2d(x, self.conv3.weight, self.conv3.bias, dilation=dilation))
         return x, middle  # (n, 128, h, w)
 
     def _centre(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Do it for patches whose pixels all equal the centre: kernels act as their sums."""
+        """Encode patches whose pixels all equal the centre: a kernel then acts as its sum."""
         sums = []
         for conv in (self.conv1, self.conv2, self.conv3):
             x = F.relu(F.conv2d(x, conv.weight.sum((2, 3), keepdim=True), conv.bias))
@@ -112,13 +116,13 @@ class Trunk(nn.Module):
 
 
 def _max_pool(x: Tensor) -> Tensor:
-    """Max-pool of 2 x 2 with stride 1, several times as fast as PyTorch's."""
+    """Max-pool 2 x 2 with stride 1, several times as fast as PyTorch's."""
     x = torch.maximum(x[..., 1:, :], x[..., :-1, :])
     return torch.maximum(x[..., 1:], x[..., :-1])
 
 
 class Branch(nn.Module):
-    """One sensor: scale its images, run the trunk over every date that was seen."""
+    """Branch of one sensor: scale its images, run the trunk over every date that has data."""
 
     zero: Tensor
     unit: Tensor
@@ -130,75 +134,75 @@ class Branch(nn.Module):
         self.names = names
         self.radar = sensor == "radar"
         self.own_zero = self.radar and config.radar_zero == "pixel"
-        # With the weights, so that a file of weights is read with the scales it was trained with.
+        # Buffers, so that a file of weights brings the scales that it was trained with.
         self.register_buffer("zero", scales[:, 0, None, None].clone())
         self.register_buffer("unit", scales[:, 1, None, None].clone())
-        # The paper's input has two channels; ours sees beside them which pixels are missing.
+        # Our network has an additional input channel: which pixels are valid.
         self.show_missing = config.variant == "default"
         self.channels = len(names) + self.show_missing
         self.trunk = Trunk(self.channels, config.trunk, config.spatial) if config.trunk else None
         self.context = config.spatial and bool(config.trunk)
         _, second, third = config.trunk or (0, 0, 0)
-        self.widths = (third, second, len(names) + 1)  # of a series' branch, middle, centre
+        self.widths = (third, second, len(names) + 1)  # of the features branch, middle, centre
 
-    def forward(self, images: Tensor, days: Tensor, orbits: Tensor | None, dense: bool) -> Series:
-        """Features of ``images`` (B, T, bands, H, W) on ``days`` (B, T)."""
-        if images.shape[1] == 0:  # no date at all: as one of padding
+    def forward(
+        self, images: Tensor, days: Tensor, orbits: Tensor | None, dense: bool
+    ) -> SensorFeatures:
+        """Encode ``images`` (B, T, bands, H, W) of ``days`` (B, T)."""
+        if images.shape[1] == 0:  # no date at all: treat as one date of padding
             images = images.new_zeros(len(images), 1, *images.shape[2:])
             days, orbits = days.new_full((len(days), 1), torch.nan), None
-        there = images.isfinite().all(2) & days.isfinite()[:, :, None, None]  # (B, T, H, W)
-        seen = inner(there)  # (B, T, h, w)
-        keep = seen.flatten(2).any(2)  # (B, T): the other dates are skipped
+        valid = images.isfinite().all(2) & days.isfinite()[:, :, None, None]  # (B, T, H, W)
+        valid_inner = inner(valid)  # (B, T, h, w)
+        has_data = valid_inner.flatten(2).any(2)  # (B, T): only these images are encoded
 
-        level = images.new_zeros(*seen.shape[:1], 3, *seen.shape[2:])  # (B, 3, h, w)
+        level = images.new_zeros(*valid_inner.shape[:1], 3, *valid_inner.shape[2:])  # (B, 3, h, w)
         if self.radar:
-            images = images.masked_fill(~there[:, :, None], torch.nan)
+            images = images.masked_fill(~valid[:, :, None], torch.nan)
             level = self._level(inner(images))
             if self.own_zero and orbits is not None:
-                images = _from_own_median(images, orbits)
-        x, there = images[keep], there[keep, None]  # (n, bands, H, W)
-        x = self._scaled(x).clamp(-LIMIT, LIMIT).masked_fill(~there, 0)  # (n, channels, H, W)
-        there = there.to(x)
-        parts = [inner(x), _share(there) if self.context else inner(there)]
+                images = _subtract_own_median(images, orbits)
+        x, mask = images[has_data], valid[has_data, None]  # (n, bands, H, W), (n, 1, H, W)
+        x = self._scaled(x).clamp(-LIMIT, LIMIT).masked_fill(~mask, 0)  # (n, channels, H, W)
+        mask = mask.to(x)
+        parts = [inner(x), _valid_share(mask) if self.context else inner(mask)]
         if self.trunk is not None:
-            parts = [
-                *self.trunk(torch.cat([x, there], 1) if self.show_missing else x, dense),
-                *parts,
-            ]
-        features = x.new_zeros(*keep.shape, sum(self.widths), *seen.shape[2:])
-        features[keep] = torch.cat(parts, 1)  # (B, T, features, h, w)
+            encoded = self.trunk(torch.cat([x, mask], 1) if self.show_missing else x, dense)
+            parts = [*encoded, *parts]
+        features = x.new_zeros(*has_data.shape, sum(self.widths), *valid_inner.shape[2:])
+        features[has_data] = torch.cat(parts, 1)  # (B, T, features, h, w)
         features = features.permute(0, 3, 4, 1, 2).flatten(1, 2)  # (B, p, T, features)
-        branch, middle, centre = features.split(self.widths, -1)
-        return Series(
+        branch, middle, centre = features.split(self.widths, -1)  # type: ignore[no-untyped-call]
+        return SensorFeatures(
             branch,
             middle,
             centre,
-            seen.permute(0, 2, 3, 1).flatten(1, 2),
+            valid_inner.permute(0, 2, 3, 1).flatten(1, 2),
             days.nan_to_num(0.0),
             level.permute(0, 2, 3, 1).flatten(1, 2),
         )
 
     def _scaled(self, x: Tensor) -> Tensor:
-        """Channels (n, channels, H, W) in their units."""
+        """Compute the channels (n, channels, H, W) of bands, and scale them."""
         if self.own_zero:
             return x / SWING
         if not self.radar:
             blue, green, red, nir = x.unbind(1)
             total = blue + green + red
             # As `deepcrop.indices`, but 0 rather than NaN where a sum is not positive.
-            made = {
+            channels = {
                 "ndvi": ((nir - red) / (nir + red).clamp(min=1e-6)).clamp(-1, 1),
                 "gcc": (green / total.clamp(min=1e-6)).clamp(0, 1),
                 "evi": (2.5 * (nir - red) / (nir + 6 * red - 7.5 * blue + 1).clamp(min=0.1)).clamp(
                     -0.5, 1.5
                 ),
             }
-            made |= {"blue": blue, "green": green, "red": red, "nir": nir}
-            x = torch.stack([made[name] for name in self.names], 1)
+            channels |= {"blue": blue, "green": green, "red": red, "nir": nir}
+            x = torch.stack([channels[name] for name in self.names], 1)
         return (x - self.zero) / self.unit
 
     def _level(self, db: Tensor) -> Tensor:
-        """Median over time, scaled, and whether there is one, (B, 3, h, w)."""
+        """Median backscatter over time, scaled, and whether there is one, (B, 3, h, w)."""
         level = ((_median(db)[:, 0] - self.zero) / self.unit).clamp(-LIMIT, LIMIT)
         return torch.cat([level, torch.ones_like(level[:, :1])], 1).where(
             level.isfinite().all(1, keepdim=True), 0
@@ -219,53 +223,55 @@ class Branches(nn.ModuleDict):
         assert isinstance(branch, Branch)
         return branch
 
-    def forward(self, batch: Batch, dense: bool = False) -> dict[str, Series]:
-        """Run each sensor's branch over its images; `dense`: of whole tiles."""
-        seen = {}
+    def forward(self, batch: Batch, dense: bool = False) -> dict[str, SensorFeatures]:
+        """Run each sensor's branch over its images; ``dense``: over whole tiles."""
+        features = {}
         if "optical" in self:
-            seen["optical"] = self["optical"](batch.optical, batch.optical_days, None, dense)
+            features["optical"] = self["optical"](batch.optical, batch.optical_days, None, dense)
         if "radar" in self:
-            seen["radar"] = self["radar"](batch.radar, batch.radar_days, batch.orbits, dense)
-        return seen
+            features["radar"] = self["radar"](batch.radar, batch.radar_days, batch.orbits, dense)
+        return features
 
 
-def _from_own_median(db: Tensor, orbits: Tensor) -> Tensor:
-    """Backscatter less its median over the dates of the same orbit, pixel by pixel.
+def _subtract_own_median(db: Tensor, orbits: Tensor) -> Tensor:
+    """Subtract from backscatter its median over the dates of the same orbit, pixel by pixel.
 
-    Cancels a gain offset, the level of a field and most of the effect of the incidence angle.
+    This cancels a gain offset, the level of a field and most of the effect of the incidence angle.
     """
     result = db
-    for orbit in orbits.unique():
-        mine = (orbits == orbit)[:, :, None, None, None]
-        result = torch.where(mine, db - _median(db.where(mine, torch.nan)), result)
+    for orbit in orbits.unique():  # type: ignore[no-untyped-call]
+        of_orbit = (orbits == orbit)[:, :, None, None, None]
+        result = torch.where(of_orbit, db - _median(db.where(of_orbit, torch.nan)), result)
     return result
 
 
 def _median(db: Tensor) -> Tensor:
-    """Median over the dates (B, T, ...), kept as an axis of length 1; NaN where there are none.
+    """Median over the dates of (B, T, ...), as an axis of length 1; NaN where there are none.
 
-    Of an even count the lower of the two in the middle. In dB or in power: the same value.
+    Of an even count it is the lower of the two middle values, so that it is the same date's value
+    in dB and in power.
     """
     return db.nanmedian(1, keepdim=True).values
 
 
-def _share(there: Tensor) -> Tensor:
-    """Share of the pixels of a patch that have data (n, 1, h, w)."""
-    share = F.avg_pool2d(there, (PATCH_SIZE, 1), 1)
+def _valid_share(mask: Tensor) -> Tensor:
+    """Share of valid pixels of each patch (n, 1, h, w)."""
+    share = F.avg_pool2d(mask, (PATCH_SIZE, 1), 1)
     return F.avg_pool2d(share, (1, PATCH_SIZE), 1)
 
 
-def image_dates(seen: dict[str, Series]) -> tuple[Tensor, Tensor]:
-    """Days of the images of all sensors (P, T), and which of them the pixel was seen in."""
-    days = [one.days[:, None].expand_as(one.seen).flatten(0, 1) for one in seen.values()]
-    there = [one.seen.flatten(0, 1) for one in seen.values()]
-    return torch.cat(days, 1), torch.cat(there, 1)
+def image_dates(features: dict[str, SensorFeatures]) -> tuple[Tensor, Tensor]:
+    """Days of the images of all sensors (P, T), and in which of them the pixel is valid."""
+    days = [f.days[:, None].expand_as(f.valid).flatten(0, 1) for f in features.values()]
+    valid = [f.valid.flatten(0, 1) for f in features.values()]
+    return torch.cat(days, 1), torch.cat(valid, 1)
 
 
 def fourier(days: Tensor, width: int) -> Tensor:
-    """True-date encoding (..., width): sines and cosines of periods from 10 to 1461 days.
+    """Encode days as (..., width): sines and cosines of periods from 10 to 1461 days.
 
-    Four years cover all day numbers once, so that no two share an encoding.
+    The longest period, four years, exceeds the range of day numbers, so that no two share an
+    encoding.
     """
     periods = torch.logspace(1, math.log10(1461), width // 2, device=days.device)
     angle = 2 * torch.pi * days[..., None] / periods

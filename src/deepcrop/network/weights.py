@@ -1,17 +1,16 @@
-"""Weights on disk: one safetensors file.
+"""Save and load weights: one safetensors file per network.
 
-It also holds the configuration of the network, what the network expects of its input, and a card.
+The file also holds the configuration of the network, the input that it expects, and a card: on what
+and how it was trained.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-import xarray as xr
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -21,6 +20,11 @@ from deepcrop.network.config import Config
 from deepcrop.network.model import DeepCrop
 from deepcrop.network.paper import PaperDeepCrop
 from deepcrop.storage.files import atomic_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import xarray as xr
 
 Network = DeepCrop | PaperDeepCrop
 
@@ -33,11 +37,11 @@ INPUTS: dict[str, Any] = {
     "days": "since 1 January of the target year",
     "pixel": "10 m",
 }
-"""What a network trained on cubes of the contract expects; stored with its weights."""
+"""Input that a network trained on cubes of the contract expects; stored with its weights."""
 
 
 def build(config: Config) -> Network:
-    """Make a network with random weights (``torch.manual_seed`` decides which)."""
+    """Build a network with random weights (seed: ``torch.manual_seed``)."""
     return PaperDeepCrop(config) if config.variant == "paper" else DeepCrop(config)
 
 
@@ -56,9 +60,9 @@ def save(
     path : path
         File to write.
     inputs : mapping
-        What it expects, as `INPUTS`: "radiometry" lists those of a cube's radar that fit.
+        Input that the network expects, as `INPUTS`: "radiometry" lists the accepted ones.
     card : mapping, optional
-        Anything else to know of it, in JSON types.
+        How and on what the network was trained, in JSON types.
     """
     about = {
         "format": FORMAT,
@@ -73,7 +77,7 @@ def save(
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> tuple[Network, dict[str, Any]]:
-    """Read a network, ready to predict, and what is known of it.
+    """Load a network, ready to predict, and the description stored with it.
 
     Returns
     -------
@@ -85,8 +89,16 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> tuple[Network,
     Raises
     ------
     DeepCropError
-        If the file is missing or none of ours, its configuration has an unknown key, or its
-        tensors do not fit the configuration.
+        If the file is missing or was not written by `save`, its configuration has an unknown key,
+        or its tensors do not fit the configuration.
+
+    Examples
+    --------
+    >>> network, about = load(shipped())
+    >>> network.config.sensors
+    ('optical', 'radar')
+    >>> about["card"]["experiment"]["simulated_tiles"]
+    4700
     """
     path = Path(path)
     if not path.is_file():
@@ -106,14 +118,14 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> tuple[Network,
         config = Config.from_dict(json.loads(stored["config"]))
     except DeepCropError as error:
         raise DeepCropError(f"{path} cannot be used: {error}") from error
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
+    with torch.random.fork_rng(devices=[]):  # the caller's random state must not change
         network = build(config).to(device)
-    wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
     found = {name: tensor.shape for name, tensor in tensors.items()}
-    if wrong := sorted(n for n in wanted | found if wanted.get(n) != found.get(n)):
+    if wrong := sorted(n for n in expected | found if expected.get(n) != found.get(n)):
         raise DeepCropError(
             f"{path} cannot be used: {len(wrong)} of its tensors do not fit its configuration, "
-            f"the first is {wrong[0]} (expected {wanted.get(wrong[0])}, found "
+            f"the first is {wrong[0]} (expected {expected.get(wrong[0])}, found "
             f"{found.get(wrong[0])})."
         )
     network.load_state_dict(tensors)
@@ -122,31 +134,31 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> tuple[Network,
 
 
 def check_cube(cube: xr.DataTree, inputs: Mapping[str, Any], sensors: tuple[str, ...]) -> None:
-    """Refuse a cube whose radar is not what the network was trained on.
+    """Raise `CubeError` for a cube whose radar has another radiometry than the training data.
 
     Raises
     ------
     CubeError
-        Naming the radiometry of the cube and those that fit.
+        With the radiometry of the cube and the accepted ones.
     """
     if "radar" not in sensors or "sar" not in cube.children:
         return
-    found, fitting = cube["sar"].attrs.get("radiometry"), list(inputs["radiometry"])
-    if found not in fitting:
+    found, accepted = cube["sar"].attrs.get("radiometry"), list(inputs["radiometry"])
+    if found not in accepted:
         raise CubeError(
             f"The radar of this cube is {found!r}; these weights expect "
-            f"{' or '.join(map(repr, fitting))}. Fetch it in that form, leave the radar out, or "
+            f"{' or '.join(map(repr, accepted))}. Fetch it in that form, leave the radar out, or "
             "use other weights."
         )
 
 
 def shipped(name: str = "default") -> Path:
-    """File of the weights of a network: "default", or "evi" for EVI of single pixels.
+    """Path of the weights in the package: "default", or "evi" for EVI of single pixels.
 
     Raises
     ------
     DeepCropError
-        If this installation has none.
+        If this installation has no weights.
     """
     path = Path(__file__).with_name(f"{name}.safetensors")
     if not path.is_file():

@@ -1,11 +1,11 @@
-"""Kernels: from smooth curves to seasons, their dates and the intervals of these.
+"""Kernels that date the seasons of smooth curves and give each date a 90 % interval.
 
 A season runs from valley over peak to valley (:mod:`deepcrop.phenology.extrema`) and may cross New
 Year. At a fraction f of its amplitude the start is the last upward crossing before the peak, the
 end the first downward crossing after it (paper, section 3.1: 20 % and 50 %).
 
-**Interval.** Three things move a date: noise, which moves the curve; what the smoother does to the
-shape of a season; and the time in which nothing was seen. The curve near the date is uncertain by
+**Interval.** Three things move a date: noise, which moves the curve; the smoother, which changes
+the form of a season; and gaps between observations. The curve near the date is uncertain by
 
     delta = sqrt((K_NOISE s)^2 v + (K_SHAPE A)^2),
 
@@ -25,8 +25,8 @@ import math
 import numpy as np
 from numba import njit
 
-from deepcrop.phenology.blocks import FAST, LANES
-from deepcrop.phenology.extrema import find_turns, valley
+from deepcrop.phenology.blocks import BLOCK, FAST
+from deepcrop.phenology.extrema import find_extrema, valley
 
 REASONS = (
     "found",
@@ -40,16 +40,16 @@ REASONS = (
 FOUND, TOO_FEW, TOO_SMALL, NOT_BEFORE, NOT_AFTER, GAP = range(len(REASONS))
 
 MEASURES = ("amplitude", "integral", "slope_up", "slope_down")
-"""What a season is described by beside its dates."""
+"""Measures of a season beside its dates."""
 
 INTERVAL = np.array([3.0, 0.07, 0.45, 0.4])
 """K_NOISE, K_SHAPE, K_GAP, and K_PEAK by which delta is multiplied at the peak."""
 _NEAR = np.float32(17.0)
-"""Days about a date whose observations decide how well the curve is known there."""
+"""Days around a date whose observations determine the uncertainty of the curve there."""
 _LONG = 40.0
-"""Time between second neighbours from which on the doubt grows as fast as the gap, days."""
+"""Time between second neighbours beyond which the uncertainty grows as fast as the gap, days."""
 _DEEP = 0.25
-"""Share of the amplitude that a valley may reach up, whatever the noise."""
+"""Largest share of the amplitude that the points of a valley may lie above its lowest one."""
 _TOP_DAYS = 30.0
 """How long the curve must have been level at the edge of a series to count as a peak."""
 _LEVEL_DAYS = 20.0
@@ -59,22 +59,22 @@ _LEVEL_DAYS = 20.0
 @njit(cache=True, nogil=True, error_model="numpy")
 def date_blocks(
     t, y, w, grid, curve, counts, origin, flat, min_amplitude, prominence, max_gap,
-    min_observations, mean_base, fractions, factors, dates, low, high, reason, measures, rows,
+    min_observations, fractions, factors, dates, low, high, reason, measures, rows,
 ):  # fmt: skip
     """Seasons of the series of some blocks.
 
     Parameters
     ----------
     t, y, w, grid, curve
-        As of the smoothers: (times,), 2 x (blocks, times, LANES), (points,), (blocks, points,
-        LANES).
-    counts : ndarray of float32 (blocks, LANES)
+        As of the smoothers: (times,), 2 x (blocks, times, BLOCK), (points,), (blocks, points,
+        BLOCK).
+    counts : ndarray of float32 (blocks, BLOCK)
         Observations of each series, dropped ones included.
     origin : float32
         Added to each date.
     flat : float
         Share of the amplitude within which points belong to a valley.
-    min_amplitude, prominence, max_gap, min_observations, mean_base
+    min_amplitude, prominence, max_gap, min_observations
         As of `deepcrop.phenology.SeasonRule`.
     fractions : ndarray of float32 (fractions,)
     factors : ndarray (4,)
@@ -89,9 +89,9 @@ def date_blocks(
     """
     nothing = np.float32(np.nan)
     line = np.empty(len(grid), np.float32)
-    turns = np.empty(len(grid) + 3, np.int64)
-    # How many of the times are not later than each point of the grid, and those near it.
-    upto = np.empty(len(grid), np.int64)
+    extrema = np.empty(len(grid) + 3, np.int64)
+    # Of each point of the grid: number of times that are not later; rows of the times near it.
+    rows_until = np.empty(len(grid), np.int64)
     near = np.empty((len(grid), 2), np.int64)
     until = start = end = 0
     for g in range(len(grid)):
@@ -101,13 +101,13 @@ def date_blocks(
             start += 1
         while end < len(t) and t[end] < grid[g] + _NEAR:
             end += 1
-        upto[g], near[g, 0], near[g, 1] = until, start, end
+        rows_until[g], near[g, 0], near[g, 1] = until, start, end
     for block in range(len(y)):
-        first = block * LANES
+        first = block * BLOCK
         noise = _noise(t, y[block], w[block], grid, curve[block])
-        known = _known(t, w[block])
-        ends = _ends(grid, curve[block], known[0, 2], known[len(t), 0])
-        for p in range(min(LANES, len(dates) - first)):
+        neighbours = _neighbours(t, w[block])
+        ends = _observed_range(grid, curve[block], neighbours[0, 2], neighbours[len(t), 0])
+        for p in range(min(BLOCK, len(dates) - first)):
             pixel = first + p
             for season in range(dates.shape[1]):
                 for stage in range(dates.shape[2]):
@@ -126,78 +126,79 @@ def date_blocks(
             for g in range(len(grid)):
                 line[g] = curve[block, g, p]
             rows[pixel] = _seasons(
-                pixel, p, t, known, upto, near, grid, line, begin, stop, ends[2, p], ends[3, p],
-                noise[p], turns, flat, min_amplitude, prominence, max_gap, mean_base, fractions,
+                pixel, p, t, neighbours, rows_until, near, grid, line, begin, stop, ends[2, p],
+                ends[3, p],
+                noise[p], extrema, flat, min_amplitude, prominence, max_gap, fractions,
                 factors, origin, dates, low, high, reason, measures,
             )  # fmt: skip
 
 
 @njit(cache=True, error_model="numpy")
-def _known(t, w):
-    """Tell, for each place between the rows of a block, what was seen before and after it.
+def _neighbours(t, w):
+    """Find the observations before and after each place between the rows of a block.
 
     Parameters
     ----------
     t : ndarray of float32 (times,)
-    w : ndarray of float32 (times, LANES)
+    w : ndarray of float32 (times, BLOCK)
 
     Returns
     -------
-    ndarray of float32 (times + 1, 6, LANES)
+    ndarray of float32 (times + 1, 6, BLOCK)
         At k, of the rows before k: days of the last observation and of the one before it, -inf
         where there is none. Of the rows from k on: days of the first and the second observation,
         or inf. Then the sums of the weights of the rows before k, and of their squares.
     """
     none, endless = np.float32(0.0), np.float32(np.inf)
-    known = np.empty((len(t) + 1, 6, LANES), np.float32)
-    lane = np.empty((6, LANES), np.float32)
-    lane[0], lane[1], lane[2], lane[3] = -endless, -endless, endless, endless
-    lane[4], lane[5] = none, none
+    neighbours = np.empty((len(t) + 1, 6, BLOCK), np.float32)
+    state = np.empty((6, BLOCK), np.float32)
+    state[0], state[1], state[2], state[3] = -endless, -endless, endless, endless
+    state[4], state[5] = none, none
     for k in range(len(t)):
         today = t[k]
-        for p in range(LANES):
-            weight, last1, last2 = w[k, p], lane[0, p], lane[1, p]
-            total, squares = lane[4, p], lane[5, p]
-            known[k, 0, p] = last1
-            known[k, 1, p] = last2
-            known[k, 4, p] = total
-            known[k, 5, p] = squares
-            lane[0, p] = max(last1, today if weight > none else -endless)
-            lane[1, p] = max(last2, last1 if weight > none else -endless)
-            lane[4, p] = total + weight
-            lane[5, p] = squares + weight * weight
+        for p in range(BLOCK):
+            weight, last1, last2 = w[k, p], state[0, p], state[1, p]
+            total, squares = state[4, p], state[5, p]
+            neighbours[k, 0, p] = last1
+            neighbours[k, 1, p] = last2
+            neighbours[k, 4, p] = total
+            neighbours[k, 5, p] = squares
+            state[0, p] = max(last1, today if weight > none else -endless)
+            state[1, p] = max(last2, last1 if weight > none else -endless)
+            state[4, p] = total + weight
+            state[5, p] = squares + weight * weight
     for i in range(6):
-        for p in range(LANES):
-            known[len(t), i, p] = lane[i, p]
+        for p in range(BLOCK):
+            neighbours[len(t), i, p] = state[i, p]
     # LLVM makes no vector code within a loop that counts down.
     backward = np.arange(len(t) - 1, -1, -1)
     for i in range(len(t)):
         k = backward[i]
         today = t[k]
-        for p in range(LANES):
-            weight, next1, next2 = w[k, p], lane[2, p], lane[3, p]
+        for p in range(BLOCK):
+            weight, next1, next2 = w[k, p], state[2, p], state[3, p]
             next2 = min(next2, next1 if weight > none else endless)
             next1 = min(next1, today if weight > none else endless)
-            known[k, 2, p] = next1
-            known[k, 3, p] = next2
-            lane[2, p] = next1
-            lane[3, p] = next2
-    return known
+            neighbours[k, 2, p] = next1
+            neighbours[k, 3, p] = next2
+            state[2, p] = next1
+            state[3, p] = next2
+    return neighbours
 
 
 @njit(cache=True, error_model="numpy")
-def _ends(grid, curve, first, last):
+def _observed_range(grid, curve, first, last):
     """Observed part of the curves of a block, between their first and last observations.
 
-    Returns an ndarray of float32 (4, LANES): its first point, the one after its last, and the
+    Returns an ndarray of float32 (4, BLOCK): its first point, the one after its last, and the
     lowest and the highest value within it.
     """
     none, one, endless = np.float32(0.0), np.float32(1.0), np.float32(np.inf)
-    ends = np.empty((4, LANES), np.float32)
+    ends = np.empty((4, BLOCK), np.float32)
     ends[0], ends[1], ends[2], ends[3] = none, none, endless, -endless
     for g in range(len(grid)):
         day = grid[g]
-        for p in range(LANES):
+        for p in range(BLOCK):
             here, begin, stop = curve[g, p], ends[0, p], ends[1, p]
             bottom, top = ends[2, p], ends[3, p]
             inside = (day >= first[p]) & (day <= last[p])
@@ -210,47 +211,50 @@ def _ends(grid, curve, first, last):
 
 @njit(cache=True, error_model="numpy")
 def _seasons(
-    pixel, p, t, known, upto, near, grid, curve, begin, stop, bottom, top, noise, turns, flat,
-    min_amplitude, prominence, max_gap, mean_base, fractions, factors, origin, dates, low, high,
+    pixel, p, t, neighbours, rows_until, near, grid, curve, begin, stop, bottom, top, noise,
+    extrema, flat,
+    min_amplitude, prominence, max_gap, fractions, factors, origin, dates, low, high,
     reason, measures,
 ):  # fmt: skip
-    """Seasons of the curve of a pixel in lane ``p``; returns how many rows they take.
+    """Date the seasons of one pixel, series ``p`` of its block; returns the rows they take.
 
-    Only the part between the first and the last observation that counts is looked at: from
-    ``begin`` to ``stop`` (`_ends`). For ``known`` see `_known`; ``upto`` holds, for each point of
-    the grid, how many times are not later.
+    Only the part between the first and the last observation that counts is read: from ``begin``
+    to ``stop`` (`_observed_range`). For ``neighbours`` see `_neighbours`; ``rows_until`` holds, for
+    each point of the grid, the number of times that are not later.
     """
     if not top - bottom >= min_amplitude:
         reason[pixel, 0] = TOO_SMALL
         return 1
     swing = max(min_amplitude, prominence * (top - bottom))
-    count = find_turns(curve, begin, stop, swing, turns)
+    count = find_extrema(curve, begin, stop, swing, extrema)
     middle = len(fractions)
     found = 0
     for k in range(1, count, 2):
-        left, peak, right = turns[k - 1], turns[k], turns[k + 1]
+        left, peak, right = extrema[k - 1], extrema[k], extrema[k + 1]
         rise, fall = curve[peak] - curve[left], curve[peak] - curve[right]
         if rise < swing and fall < swing:
             continue
         if found >= dates.shape[1]:
-            found += 1  # no room: the caller comes again with more
+            found += 1  # no room: the caller repeats the call with more
             continue
         whole = rise >= swing and fall >= swing
         if not whole and not (
             curve[peak] > 0.5 * (bottom + top)
-            and _level_top(curve, grid, left, peak, right, 0.1 * max(rise, fall) + noise)
+            and _is_level_peak(curve, grid, left, peak, right, 0.1 * max(rise, fall) + noise)
         ):
-            # The series begins or ends on a slope, before a peak whose height nobody has seen.
+            # The series begins or ends on a slope: the height of the peak was not observed.
             reason[pixel, found] = NOT_BEFORE if rise < swing else NOT_AFTER
             found += 1
             continue
-        if not _gap(known, upto[peak], p, grid[peak]) <= 2 * max_gap:
-            reason[pixel, found] = GAP  # the height of its peak is anyone's guess
+        if not _gap(neighbours, rows_until[peak], p, grid[peak]) <= 2 * max_gap:
+            reason[pixel, found] = GAP  # the height of the peak is unknown
             found += 1
             continue
-        rise_seen = rise >= swing and _seen(curve, left, begin, stop, grid, 0.1 * rise + noise)
-        fall_seen = fall >= swing and _seen(curve, right, begin, stop, grid, 0.1 * fall + noise)
-        # As deep as the valley of the other side: deep enough to be one.
+        rise_seen = rise >= swing and _is_valley(curve, left, begin, stop, grid, 0.1 * rise + noise)
+        fall_seen = fall >= swing and _is_valley(
+            curve, right, begin, stop, grid, 0.1 * fall + noise
+        )
+        # A side nearly as deep as the observed one counts as observed.
         if rise_seen and fall >= max(0.9 * rise, swing):
             fall_seen = True
         elif fall_seen and rise >= max(0.9 * fall, swing):
@@ -268,8 +272,8 @@ def _seasons(
             curve, right, peak, stop - 1, min(flat * fall + noise, _DEEP * fall)
         )
         measures[pixel, found, 0] = amplitude
-        doubt = 1.0 if whole else 2.0  # the peak may have been higher
-        total, steepest_rise, steepest_fall = _course(curve, inner_left, inner_right)
+        peak_factor = 1.0 if whole else 2.0  # the peak may have been higher
+        total, steepest_rise, steepest_fall = _sum_and_slopes(curve, inner_left, inner_right)
         step = grid[1] - grid[0]
         if rise_seen and fall_seen:
             # Above the line from one base to the other.
@@ -279,16 +283,14 @@ def _seasons(
             measures[pixel, found, 2] = steepest_rise / step
         if fall_seen:
             measures[pixel, found, 3] = steepest_fall / step
-        if mean_base:
-            base_left = base_right = 0.5 * (base_left + base_right)
-        top_day = _summit(curve, grid, peak, begin, stop)
+        top_day = _peak_day(curve, grid, peak, begin, stop)
         dates[pixel, found, middle] = top_day
-        around, gap = _knowledge(known, upto[peak], p, near[peak])
-        delta = factors[3] * _delta(noise, around, doubt * amplitude, factors)
+        around, gap = _support(neighbours, rows_until[peak], p, near[peak])
+        delta = factors[3] * _curve_error(noise, around, peak_factor * amplitude, factors)
         early, late = _plateau(curve, grid, left, peak, right, curve[peak] - delta, top_day)
-        unseen = _doubt(gap, factors)
-        low[pixel, found, middle] = top_day - math.sqrt(early * early + unseen * unseen)
-        high[pixel, found, middle] = top_day + math.sqrt(late * late + unseen * unseen)
+        gap_error = _gap_error(gap, factors)
+        low[pixel, found, middle] = top_day - math.sqrt(early * early + gap_error * gap_error)
+        high[pixel, found, middle] = top_day + math.sqrt(late * late + gap_error * gap_error)
         for f in range(middle):
             for side in (1, -1):
                 stage = f if side > 0 else 2 * middle - f
@@ -302,25 +304,25 @@ def _seasons(
                 while g != end and curve[g - side] > level:
                     g -= side
                 if g == end:
-                    reason[pixel, found, stage] = TOO_SMALL  # a mean base, below this valley
+                    reason[pixel, found, stage] = TOO_SMALL  # the curve never falls to the level
                     continue
                 share = (curve[g] - level) / (curve[g] - curve[g - side])
                 day = grid[g] - side * share * step
-                after = upto[min(g, g - side)]
+                after = rows_until[min(g, g - side)]
                 while after < len(t) and t[after] <= day:
                     after += 1
-                if not _gap(known, after, p, day) <= max_gap:
+                if not _gap(neighbours, after, p, day) <= max_gap:
                     reason[pixel, found, stage] = GAP
                     continue
                 dates[pixel, found, stage] = day
-                around, gap = _knowledge(known, after, p, near[g if share < 0.5 else g - side])
-                delta = _delta(noise, around, doubt * amplitude, factors)
-                early, late = _arms(
+                around, gap = _support(neighbours, after, p, near[g if share < 0.5 else g - side])
+                delta = _curve_error(noise, around, peak_factor * amplitude, factors)
+                early, late = _interval_arms(
                     curve, grid, min(end, peak), max(end, peak), g, side, level, delta, day
                 )
-                unseen = _doubt(gap, factors)
-                low[pixel, found, stage] = day - math.sqrt(early * early + unseen * unseen)
-                high[pixel, found, stage] = day + math.sqrt(late * late + unseen * unseen)
+                gap_error = _gap_error(gap, factors)
+                low[pixel, found, stage] = day - math.sqrt(early * early + gap_error * gap_error)
+                high[pixel, found, stage] = day + math.sqrt(late * late + gap_error * gap_error)
         # Lines and a parabola through the same points may cross by a fraction of a day.
         if dates[pixel, found, middle] < dates[pixel, found, middle - 1]:
             dates[pixel, found, middle] = dates[pixel, found, middle - 1]
@@ -340,10 +342,10 @@ def _seasons(
 
 
 @njit(cache=True, error_model="numpy")
-def _seen(curve, lowest, begin, stop, grid, tolerance):
-    """Whether a valley is one, or only where the series begins or ends on a slope.
+def _is_valley(curve, lowest, begin, stop, grid, tolerance):
+    """Whether a lowest point is a valley, and not the edge of a series on a slope.
 
-    Inside the series it is one. At an edge the curve must have been level for a while.
+    Inside the series it is a valley. At an edge the curve must have been level for a while.
     """
     step = grid[1] - grid[0]
     if (lowest - begin) * step > _LEVEL_DAYS and (stop - 1 - lowest) * step > _LEVEL_DAYS:
@@ -353,15 +355,15 @@ def _seen(curve, lowest, begin, stop, grid, tolerance):
 
 
 @njit(cache=True, error_model="numpy")
-def _gap(known, row, p, day):
+def _gap(neighbours, row, p, day):
     """Days between the observations on both sides of a day; ``row`` is the first later time."""
-    last = known[row, 0, p]
-    return np.float32(0.0) if last == day else known[row, 2, p] - last
+    last = neighbours[row, 0, p]
+    return np.float32(0.0) if last == day else neighbours[row, 2, p] - last
 
 
 @njit(cache=True, error_model="numpy")
-def _level_top(curve, grid, left, peak, right, tolerance):
-    """Whether the curve was level about a peak for a while."""
+def _is_level_peak(curve, grid, left, peak, right, tolerance):
+    """Whether the curve was level around a peak for a while."""
     limit = curve[peak] - tolerance
     a = b = peak
     while a > left and curve[a - 1] > limit:
@@ -372,8 +374,8 @@ def _level_top(curve, grid, left, peak, right, tolerance):
 
 
 @njit(cache=True, error_model="numpy")
-def _summit(curve, grid, peak, begin, stop):
-    """Day of the top of the parabola through the highest point and its neighbours."""
+def _peak_day(curve, grid, peak, begin, stop):
+    """Day of the vertex of the parabola through the highest point and the points beside it."""
     if peak == begin or peak == stop - 1:
         return grid[peak]
     bend = 2 * curve[peak] - curve[peak - 1] - curve[peak + 1]
@@ -383,7 +385,7 @@ def _summit(curve, grid, peak, begin, stop):
 
 
 @njit(cache=True, error_model="numpy", fastmath={"reassoc", "nnan", "nsz"})
-def _course(curve, left, right):
+def _sum_and_slopes(curve, left, right):
     """Sum of the points of a season, and its largest rise and fall from point to point."""
     total = curve[left]
     rise = fall = np.float32(0.0)
@@ -396,21 +398,21 @@ def _course(curve, left, right):
 
 @njit(cache=True, error_model="numpy", fastmath=FAST)
 def _noise(t, y, w, grid, curve):
-    """Estimate the standard deviation about the curves, hardly moved by a few far observations."""
-    total = np.zeros(LANES, np.float32)
-    count = np.zeros(LANES, np.float32)
+    """Estimate the standard deviation about the curves, robust to a few outliers."""
+    total = np.zeros(BLOCK, np.float32)
+    count = np.zeros(BLOCK, np.float32)
     none, one = np.float32(0.0), np.float32(1.0)
     step = grid[1] - grid[0]
     for k in range(len(t)):
         g = min(max(int((t[k] - grid[0]) / step), 0), len(grid) - 2)
         share = (t[k] - grid[g]) / step
-        for p in range(LANES):
+        for p in range(BLOCK):
             seen = one if w[k, p] > none else none
             fitted = curve[g, p] + share * (curve[g + 1, p] - curve[g, p])
             # Not seen, the curve may be NaN.
             total[p] += np.sqrt(abs(y[k, p] - fitted)) if seen > none else none
             count[p] += seen
-    for p in range(LANES):
+    for p in range(BLOCK):
         # Of normal residuals the mean of the roots, squared, is 0.676 standard deviations.
         root = total[p] / count[p]
         total[p] = root * root / np.float32(0.676)
@@ -418,34 +420,34 @@ def _noise(t, y, w, grid, curve):
 
 
 @njit(cache=True, error_model="numpy")
-def _knowledge(known, row, p, near):
-    """Tell what is known about a day: ``v`` and the time between second neighbours (see above).
+def _support(neighbours, row, p, near):
+    """Return ``v`` (see the module) and the time between the second neighbours of a day.
 
     ``row`` is the first later time, ``near`` the first and the one after the last of those near.
     """
-    total = known[near[1], 4, p] - known[near[0], 4, p]
-    squares = known[near[1], 5, p] - known[near[0], 5, p]
+    total = neighbours[near[1], 4, p] - neighbours[near[0], 4, p]
+    squares = neighbours[near[1], 5, p] - neighbours[near[0], 5, p]
     v = min(squares / (total * total), np.float32(1.0)) if total > 0 else np.float32(1.0)
     # Where there is no second neighbour, the first or the last observation.
-    before = max(known[row, 1, p], known[0, 2, p])
-    after = min(known[row, 3, p], known[len(known) - 1, 0, p])
+    before = max(neighbours[row, 1, p], neighbours[0, 2, p])
+    after = min(neighbours[row, 3, p], neighbours[len(neighbours) - 1, 0, p])
     return v, after - before
 
 
 @njit(cache=True, error_model="numpy")
-def _delta(noise, v, amplitude, factors):
-    """How uncertain the curve is."""
+def _curve_error(noise, v, amplitude, factors):
+    """Uncertainty of the curve, ``delta`` (see the module)."""
     return math.sqrt((factors[0] * noise) ** 2 * v + (factors[1] * amplitude) ** 2)
 
 
 @njit(cache=True, error_model="numpy")
-def _doubt(gap, factors):
-    """Days by which a date may be off for want of observations."""
+def _gap_error(gap, factors):
+    """Uncertainty of a date due to the gap it lies in, days."""
     return factors[2] * gap * gap / (gap + _LONG)
 
 
 @njit(cache=True, error_model="numpy")
-def _arms(curve, grid, first, last, at, side, level, delta, day):
+def _interval_arms(curve, grid, first, last, at, side, level, delta, day):
     """Days from a date back to where the curve is delta before the level, and on to delta after.
 
     ``side`` is 1 where the curve rises, -1 where it falls; ``first`` and ``last`` bound that side.

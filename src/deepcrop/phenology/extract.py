@@ -1,19 +1,18 @@
-"""Season dates of labelled data: observation cubes, xarray objects (lazily on Dask), pandas series.
+"""Season dates of observation cubes, xarray objects (lazily on Dask) and pandas series.
 
-The arithmetic is that of :func:`deepcrop.phenology.season_dates`; here times become days, pixels
-become rows, and the result gets its names, units and coordinates back.
+:func:`deepcrop.phenology.season_dates` computes the dates; here times become days, pixels become
+rows, and the result gets names, units and coordinates.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
 
 from deepcrop import grid, indices, stages
 from deepcrop._version import __version__
@@ -29,6 +28,9 @@ from deepcrop.phenology.smoothers import (
     name_of,
 )
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _VARIABLES: dict[str, tuple[tuple[str, ...], type, str]] = {
     "date": (("season", "stage"), np.float32, "date"),
     "low": (("season", "stage"), np.float32, "lower bound of the 90 % interval of the date"),
@@ -41,7 +43,7 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], type, str]] = {
     "slope_down": (("season",), np.float32, "slope of the fall"),
     "count": ((), np.uint16, "number of seasons found, kept here or not"),
 }
-"""What is returned: dimensions after those of the data, type, long name."""
+"""Variables of the result: dimensions after those of the data, type, long name."""
 
 _DATES = ("date", "low", "high")
 
@@ -164,7 +166,9 @@ def extract(
             )
         values, days = values.isel(time=used), days[used]
         weights = None if weights is None else weights.isel(time=used)
-    options = {"smoother": smoother, "preset": preset, "fractions": fractions, "rule": rule}
+    options: dict[str, Any] = {
+        "smoother": smoother, "preset": preset, "fractions": fractions, "rule": rule
+    }  # fmt: skip
     season_dates(np.empty((0, days.size), np.float32), days, **options)  # refuses bad options now
     names = stage_names(fractions)
 
@@ -332,15 +336,15 @@ def _whole_series(array: Any) -> Any:
 
 
 def _block(
-    values: NDArray,
+    values: NDArray[Any],
     latitude: Any,
-    weights: NDArray | None = None,
+    weights: NDArray[Any] | None = None,
     *,
     days: NDArray[np.float32],
     year: int | None,
     seasons: int,
     options: dict[str, Any],
-) -> tuple[NDArray, ...]:
+) -> tuple[NDArray[Any], ...]:
     """Variables of one chunk, in the order of `_VARIABLES`: arrays (…, season, stage) and so on."""
     shape = values.shape[:-1]
     rows = np.ascontiguousarray(values.reshape(-1, days.size), np.float32)
@@ -433,7 +437,7 @@ def _labelled(
 
 
 def _provenance(source: Any, index: str, options: dict[str, Any]) -> dict[str, str]:
-    """How the dates were made, as text that any file format can hold."""
+    """Record the settings that the dates were computed with, as text for any file format."""
     how = {"software": f"deepcrop {__version__}"}
     if isinstance(source, xr.DataTree | xr.Dataset):
         how["index"] = index

@@ -1,4 +1,4 @@
-"""Valleys and peaks of a curve, by hysteresis."""
+"""Find the extrema of a curve, its valleys and peaks, by hysteresis."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def observed_part(grid, days, n):
 
 
 @njit(cache=True)
-def find_turns(curve, begin, stop, swing, turns):
-    """Find the turns of ``curve[begin:stop]``: valley, peak, valley, ..., peak, valley.
+def find_extrema(curve, begin, stop, swing, extrema):
+    """Find the extrema of ``curve[begin:stop]``: valley, peak, valley, ..., peak, valley.
 
-    A peak counts once the curve has fallen from it by ``swing``, a valley once it has risen from
-    it by as much. A series that begins or ends inside a season begins with a valley or ends with
-    a peak nobody has seen: the caller looks at rise and fall.
+    A peak is confirmed when the curve has fallen from it by ``swing``, a valley when the curve has
+    risen from it by ``swing``. A series that begins or ends within a season begins with a valley or
+    ends with a peak that was not observed: the caller must check rise and fall.
 
     Parameters
     ----------
@@ -34,20 +34,20 @@ def find_turns(curve, begin, stop, swing, turns):
         The part of the curve that was observed.
     swing : float
         Least rise and fall.
-    turns : ndarray of int64 (points + 3,)
+    extrema : ndarray of int64 (points + 3,)
         Filled with indices into ``curve``.
 
     Returns
     -------
     count : int
-        Turns found, odd; 0 if the curve never moves by ``swing``.
+        Number of extrema, odd; 0 if the curve never moves by ``swing``.
     """
     count = 0
     lowest = highest = begin
     low = high = curve[begin]
     seeking_peak = False
     g = begin
-    # Until the first turn the curve may be on its way up or down.
+    # Until the first extremum the curve may be on its way up or down.
     while g < stop and count == 0:
         here = curve[g]
         if here < low:
@@ -55,24 +55,24 @@ def find_turns(curve, begin, stop, swing, turns):
         if here > high:
             highest, high = g, here
         if here >= low + swing:
-            turns[0] = lowest
+            extrema[0] = lowest
             count = 1
             seeking_peak = True
             highest, high = g, here
         elif here <= high - swing:
             # The series begins inside a season: its rise was not observed.
-            turns[0], turns[1] = begin, highest
+            extrema[0], extrema[1] = begin, highest
             count = 2
             lowest, low = g, here
         g += 1
     while g < stop:
         if seeking_peak:
-            while g < stop and not curve[g] <= high - swing:  # NaN is no turn
+            while g < stop and not curve[g] <= high - swing:  # NaN is no extremum
                 if curve[g] > high:
                     highest, high = g, curve[g]
                 g += 1
             if g < stop:
-                turns[count] = highest
+                extrema[count] = highest
                 count += 1
                 seeking_peak = False
                 lowest, low = g, curve[g]
@@ -82,23 +82,23 @@ def find_turns(curve, begin, stop, swing, turns):
                     lowest, low = g, curve[g]
                 g += 1
             if g < stop:
-                turns[count] = lowest
+                extrema[count] = lowest
                 count += 1
                 seeking_peak = True
                 highest, high = g, curve[g]
         g += 1
     if seeking_peak:
-        turns[count] = highest  # the last season's fall was not observed
+        extrema[count] = highest  # the last season's fall was not observed
         count += 1
     elif count == 0:
         return 0
     # The valley after the last peak is the lowest point that follows it.
-    end = turns[count - 1]
+    end = extrema[count - 1]
     low = curve[end]
     for g in range(end, stop):
         if curve[g] < low:
             end, low = g, curve[g]
-    turns[count] = end
+    extrema[count] = end
     return count + 1
 
 

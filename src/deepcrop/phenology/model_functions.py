@@ -1,4 +1,4 @@
-"""One shape per season: double logistic and asymmetric Gaussian.
+"""Fit a model function to each season: double logistic or asymmetric Gaussian.
 
 After Jönsson and Eklundh 2002 (IEEE TGRS 40, doi 10.1109/TGRS.2002.802519) and Beck et al. 2006
 (Remote Sensing of Environment 100, doi 10.1016/j.rse.2005.10.021), with a base of its own on each
@@ -9,10 +9,10 @@ side of the season:
 - asymmetric Gaussian: f(t) = b + (top - b) exp(-(|t - tm| / width)^power), with a base, a width and
   a power for each side of tm.
 
-A first curve (Whittaker) gives the seasons and where to start. The parameters are then fitted to
-the observations of the season by Levenberg-Marquardt steps. Each is held to its start as by one
-more observation, so that a season seen through gaps keeps a sensible shape. Between seasons the
-shapes pass into each other within 20 days about the valley.
+A Whittaker curve gives the seasons and the start values. The parameters are then fitted to the
+observations of the season by Levenberg-Marquardt steps. A penalty as strong as one observation
+keeps each parameter near its start value, so that a season with gaps keeps a plausible form.
+Between seasons the functions are blended within 20 days around the valley.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ import math
 import numpy as np
 from numba import njit
 
-from deepcrop.phenology.blocks import LANES, compact
-from deepcrop.phenology.extrema import find_turns, observed_part, valley
+from deepcrop.phenology.blocks import BLOCK, compact
+from deepcrop.phenology.extrema import find_extrema, observed_part, valley
 
 DOUBLE_LOGISTIC, ASYMMETRIC_GAUSSIAN = 0, 1
 _LEVEL_SPREAD, _DAY_SPREAD, _LOG_SPREAD = 0.3, 30.0, 0.5
-"""How far a parameter may stray from its start: levels (in amplitudes), days, logarithms."""
+"""Standard deviation of a parameter about its start: levels (amplitudes), days, logarithms."""
 _STEPS = 12
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def shapes_blocks(t, y, w, grid, kind, min_amplitude, prominence, curve):
-    """Replace the seasons of blocks of first curves by fitted shapes.
+def model_function_blocks(t, y, w, grid, kind, min_amplitude, prominence, curve):
+    """Replace the seasons of Whittaker curves by fitted model functions.
 
     Parameters
     ----------
     t : ndarray of float32 (times,)
-    y, w : ndarray of float32 (blocks, times, LANES)
-        Observations and their weights after the first curve.
+    y, w : ndarray of float32 (blocks, times, BLOCK)
+        Observations and their weights after the Whittaker smoothing.
     grid : ndarray of float32 (points,)
     kind : int
         `DOUBLE_LOGISTIC` or `ASYMMETRIC_GAUSSIAN`.
     min_amplitude, prominence : float
         What counts as a season, as of `deepcrop.phenology.SeasonRule`.
-    curve : ndarray of float32 (blocks, points, LANES)
-        First curves; changed.
+    curve : ndarray of float32 (blocks, points, BLOCK)
+        Whittaker curves; changed.
     """
     for block in range(len(y)):
         _fit(t, y[block], w[block], grid, kind, min_amplitude, prominence, curve[block])
@@ -59,8 +59,8 @@ def _fit(t, y, w, grid, kind, min_amplitude, prominence, curve):
     days = np.empty(len(t) + 1, np.float32)
     values = np.empty(len(t) + 1, np.float32)
     weights = np.empty(len(t) + 1, np.float32)
-    turns = np.empty(len(grid) + 3, np.int64)
-    for p in range(LANES):
+    extrema = np.empty(len(grid) + 3, np.int64)
+    for p in range(BLOCK):
         n = compact(t, y, w, p, days, values, weights)
         if n < 8:
             continue
@@ -70,10 +70,10 @@ def _fit(t, y, w, grid, kind, min_amplitude, prominence, curve):
             continue
         part = line[begin:stop]
         swing = max(min_amplitude, prominence * (part.max() - part.min()))
-        count = find_turns(line, begin, stop, swing, turns)
+        count = find_extrema(line, begin, stop, swing, extrema)
         fitted[:] = line
         for k in range(1, count, 2):
-            left, peak, right = turns[k - 1], turns[k], turns[k + 1]
+            left, peak, right = extrema[k - 1], extrema[k], extrema[k + 1]
             if line[peak] - line[left] < swing or line[peak] - line[right] < swing:
                 continue
             _fit_season(
@@ -126,7 +126,7 @@ def _fit_season(days, values, weights, n, grid, line, left, peak, right, begin, 
         share1 = min(max(0.5 + 0.5 * (g - left) / ramp, 0.0), 1.0) if left > first else 1.0
         share2 = min(max(0.5 + 0.5 * (right - g) / ramp, 0.0), 1.0) if right < last else 1.0
         share = min(share1, share2)
-        fitted[g] += share * (_shape(grid[g], kind, theta, gradient) - line[g])
+        fitted[g] += share * (_model_function(grid[g], kind, theta, gradient) - line[g])
 
 
 @njit(cache=True, error_model="numpy")
@@ -143,8 +143,8 @@ def _crossings(line, grid, peak, direction, valley, base, amplitude):
 
 
 @njit(cache=True, error_model="numpy")
-def _shape(day, kind, theta, gradient):
-    """Value of the shape, and its derivatives by the parameters."""
+def _model_function(day, kind, theta, gradient):
+    """Value of the model function; fills ``gradient`` with its derivatives by the parameters."""
     base1, base2, top = theta[0], theta[1], theta[2]
     if kind == DOUBLE_LOGISTIC:
         r1, r2 = math.exp(theta[4]), math.exp(theta[6])
@@ -185,7 +185,7 @@ def _shape(day, kind, theta, gradient):
 def _cost(days, values, weights, kind, theta, start, hold, gradient):
     total = 0.0
     for k in range(len(days)):
-        r = values[k] - _shape(days[k], kind, theta, gradient)
+        r = values[k] - _model_function(days[k], kind, theta, gradient)
         total += weights[k] * r * r
     for i in range(len(theta)):
         total += hold[i] * (theta[i] - start[i]) ** 2
@@ -212,7 +212,7 @@ def _levenberg_marquardt(days, values, weights, kind, theta, spread, amplitude):
             right[i] = hold[i] * (start[i] - theta[i])
             normal[i, i] = hold[i]
         for k in range(len(days)):
-            r = values[k] - _shape(days[k], kind, theta, gradient)
+            r = values[k] - _model_function(days[k], kind, theta, gradient)
             for i in range(size):
                 scaled = weights[k] * gradient[i]
                 right[i] += scaled * r

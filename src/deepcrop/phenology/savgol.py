@@ -1,12 +1,12 @@
 """Adaptive Savitzky-Golay smoothing on irregular dates.
 
 After Chen et al. 2004 (Remote Sensing of Environment 91, doi 10.1016/j.rse.2004.03.014) and
-Jönsson and Eklundh 2004 (TIMESAT, Computers & Geosciences 30, doi 10.1016/j.cageo.2004.05.006), in
-our own words and on irregular dates: at every output day a parabola is fitted by weighted least
-squares to the observations of a window, its weights falling with distance (tricube) so that no
-observation enters or leaves with a jump. Isolated spikes are dropped first; then observations
-below the fit lose weight, since what clouds and haze leave behind only lowers greenness. Where the
-curve rises or falls steeply the window is narrowed, where observations are few it is widened.
+Jönsson and Eklundh 2004 (TIMESAT, Computers & Geosciences 30, doi 10.1016/j.cageo.2004.05.006); the
+code is our own and takes irregular dates. At every output day a parabola is fitted by weighted
+least squares to the observations of a window. The weights fall with distance (tricube), so that no
+observation enters or leaves with a jump. Isolated spikes are dropped first; then observations below
+the fit lose weight, since undetected clouds and haze only lower greenness. Where the curve rises or
+falls steeply the window is narrowed, where observations are few it is widened.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from deepcrop.phenology.blocks import FAST, LANES, drop_spikes, lose_weight, span_of, steepness
+from deepcrop.phenology.blocks import BLOCK, FAST, drop_spikes, lose_weight, span_of, steepness
 
 _HOLD = np.float32(1e-3)
 """Share of the total weight that holds slope and curvature back where the observations of a window
@@ -41,13 +41,13 @@ def savgol_blocks(
     Parameters
     ----------
     t : ndarray of float32 (times,)
-    y, w : ndarray of float32 (blocks, times, LANES)
-        Observations and weights; what is dropped or doubted loses weight in ``w``.
+    y, w : ndarray of float32 (blocks, times, BLOCK)
+        Observations and weights; ``w`` is lowered for spikes and for values below the fit.
     grid : ndarray of float32 (points,)
     spike, passes, window, steep, widest, min_points, stiffness
         As in `deepcrop.phenology.SavGol`.
-    curve : ndarray of float32 (blocks, points, LANES)
-        Filled; NaN where a lane has no observation.
+    curve : ndarray of float32 (blocks, points, BLOCK)
+        Filled; NaN where a series has no observation.
     """
     for block in range(len(y)):
         _smooth(
@@ -60,12 +60,12 @@ def savgol_blocks(
 def _smooth(t, y, w, grid, spike, passes, window, steep, widest, min_points, stiffness, curve):
     drop_spikes(t, y, w, spike)
     span = span_of(y, w)
-    fitted = np.empty((len(t), LANES), np.float32)
-    slope = np.empty((len(t), LANES), np.float32)
+    fitted = np.empty((len(t), BLOCK), np.float32)
+    slope = np.empty((len(t), BLOCK), np.float32)
     for _ in range(passes):
         _parabolas(t, y, w, t, window, widest, min_points, stiffness, fitted, slope)
         lose_weight(y, w, fitted, slope, span)
-    slope = np.empty((len(grid), LANES), np.float32)
+    slope = np.empty((len(grid), BLOCK), np.float32)
     _parabolas(t, y, w, grid, window, widest, min_points, stiffness, curve, slope)
     if steep < window:
         fewer = max(min_points - 2, 1)
@@ -80,17 +80,17 @@ def _narrow(t, y, w, grid, steep, widest, min_points, stiffness, slope, span, cu
     n = 0
     for g in range(len(grid)):
         most = np.float32(0.0)
-        for p in range(LANES):
+        for p in range(BLOCK):
             most = max(most, steepness(slope[g, p], span[p]))
         days[n] = grid[g]
         index[n] = g
         n += 1 if most > 0 else 0
-    near = np.empty((n, LANES), np.float32)
-    unused = np.empty((n, LANES), np.float32)
+    near = np.empty((n, BLOCK), np.float32)
+    unused = np.empty((n, BLOCK), np.float32)
     _parabolas(t, y, w, days[:n], steep, widest, min_points, stiffness, near, unused)
     for i in range(n):
         g = index[i]
-        for p in range(LANES):
+        for p in range(BLOCK):
             share = steepness(slope[g, p], span[p])
             curve[g, p] += share * (near[i, p] - curve[g, p])
 
@@ -99,21 +99,21 @@ def _narrow(t, y, w, grid, steep, widest, min_points, stiffness, slope, span, cu
 def _parabolas(t, y, w, targets, window, widest, min_points, stiffness, value, slope):
     """Value and slope, at each target day, of a parabola through the window around it.
 
-    The window reaches to the ``min_points``-th nearest observation at least, so it widens without
-    a jump where observations are few. Over a gap the parabola turns into a straight line, which
-    is held level where all observations lie on one side.
+    The window reaches at least to the ``min_points``-th nearest observation, so it widens without
+    a jump where observations are few. Over a gap the parabola becomes a straight line, which is
+    level where all observations lie on one side.
     """
-    half = np.empty((len(targets), LANES), np.float32)
-    hold = np.empty((len(targets), LANES), np.float32)
+    half = np.empty((len(targets), BLOCK), np.float32)
+    hold = np.empty((len(targets), BLOCK), np.float32)
     _windows(t, w, targets, window, widest, min_points, stiffness, half, hold)
     # One array, or the compiler would have to check that eight do not overlap.
-    sums = np.empty((8, LANES), np.float32)
+    sums = np.empty((8, BLOCK), np.float32)
     one, none = np.float32(1.0), np.float32(0.0)
     begin = 0
     for g in range(len(targets)):
         day = targets[g]
         reach = none
-        for p in range(LANES):
+        for p in range(BLOCK):
             for i in range(8):
                 sums[i, p] = none
             reach = max(reach, half[g, p])
@@ -124,13 +124,14 @@ def _parabolas(t, y, w, targets, window, widest, min_points, stiffness, value, s
         end = begin
         while end < len(t) and t[end] < day + reach:
             end += 1
-        # Two observations a turn, always the same two: whatever the neighbours ask for, the sums
-        # of a lane are added up in one order. One beyond the window has no weight.
+        # Two observations per iteration, always the same two: so the sums of a series are added
+        # in one order, whatever the other series of the block need. Beyond the window the weight
+        # is 0.
         for k in range(begin - begin % 2, end, 2):
             other = min(k + 1, len(t) - 1)
             twice = one if other > k else none
             distance1, distance2 = t[k] - day, t[other] - day
-            for p in range(LANES):
+            for p in range(BLOCK):
                 per = one / half[g, p]
                 x1, x2 = distance1 * per, distance2 * per
                 u1, u2 = abs(x1), abs(x2)
@@ -150,7 +151,7 @@ def _parabolas(t, y, w, targets, window, widest, min_points, stiffness, value, s
                 sums[5, p] += cv1 + cv2
                 sums[6, p] += cv1 * x1 + cv2 * x2
                 sums[7, p] += cv1 * xx1 + cv2 * xx2
-        for p in range(LANES):
+        for p in range(BLOCK):
             a, b, c = sums[0, p], sums[1, p], sums[2, p]
             aside = sums[1, p] / sums[0, p]  # are all observations on one side?
             level = _HOLD + _HOLD_ASIDE * (hold[g, p] - _HOLD) * aside * aside
@@ -169,32 +170,32 @@ def _parabolas(t, y, w, targets, window, widest, min_points, stiffness, value, s
 
 @njit(cache=True, error_model="numpy")
 def _windows(t, w, targets, window, widest, min_points, stiffness, half, hold):
-    """Find the half-width of each window, and how firmly its curvature is held.
+    """Find the half-width of each window and the penalty on its curvature.
 
     Of the ``m`` nearest observations i lie before the day and m - i after it, for some i; the
     distance of the farthest is the smallest, over i, of the larger of the two distances.
     """
     none = np.float32(0.0)
     free, wider = (_FREE_STIFF, _WIDER_STIFF) if stiffness > 0 else (_FREE, _WIDER)
-    lanes = w.shape[1]  # if it were known, the compiler would unroll the loops, not vectorise them
+    size = w.shape[1]  # a constant would make the compiler unroll the loops, not vectorise them
     m = min_points
     before, after = _last_ones(t, w, m), _last_ones(-t[::-1], w[::-1].copy(), m)
-    reach = np.empty(LANES, np.float32)
+    reach = np.empty(BLOCK, np.float32)
     row = 0
     for g in range(len(targets)):
         day = targets[g]
         while row < len(t) and t[row] <= day:
             row += 1
         rest = len(t) - row
-        for p in range(lanes):
+        for p in range(size):
             reach[p] = min(day - before[row, m - 1, p], -after[rest, m - 1, p] - day)
         for i in range(1, m, 2):
             j = min(i + 1, m - 1)
-            for p in range(lanes):
+            for p in range(size):
                 far1 = max(day - before[row, i - 1, p], -after[rest, m - i - 1, p] - day)
                 far2 = max(day - before[row, j - 1, p], -after[rest, m - j - 1, p] - day)
                 reach[p] = min(reach[p], min(far1, far2))
-        for p in range(lanes):
+        for p in range(size):
             nearest = min(day - before[row, 0, p], -after[rest, 0, p] - day)
             # Where there are fewer than m, the farthest of all.
             farthest = max(day + after[len(t), 0, p], before[len(t), 0, p] - day)
@@ -206,24 +207,24 @@ def _windows(t, w, targets, window, widest, min_points, stiffness, half, hold):
 
 @njit(cache=True, error_model="numpy")
 def _last_ones(t, w, m):
-    """Days of the ``m`` last observations before each row, ndarray (times + 1, m, LANES).
+    """Days of the ``m`` last observations before each row, ndarray (times + 1, m, BLOCK).
 
     The last comes first; -inf where there is none.
     """
     none, endless = np.float32(0.0), np.float32(np.inf)
-    lanes = w.shape[1]
-    days = np.full((len(t) + 1, m, LANES), -endless, np.float32)
-    unseen = np.empty(LANES, np.float32)
+    size = w.shape[1]
+    days = np.full((len(t) + 1, m, BLOCK), -endless, np.float32)
+    unseen = np.empty(BLOCK, np.float32)
     for k in range(len(t)):
         today = t[k]
-        for p in range(lanes):
+        for p in range(size):
             weight, last = w[k, p], days[k, 0, p]
             mark = none if weight > none else endless
             unseen[p] = mark
             days[k + 1, 0, p] = max(last, today - mark)
         for i in range(1, m, 2):
             j = min(i + 1, m - 1)
-            for p in range(lanes):
+            for p in range(size):
                 mark = unseen[p]
                 days[k + 1, i, p] = max(days[k, i, p], days[k, i - 1, p] - mark)
                 days[k + 1, j, p] = max(days[k, j, p], days[k, j - 1, p] - mark)

@@ -62,7 +62,7 @@ def shared_days(reference: NDArray[Any], other: NDArray[Any]) -> NDArray[np.floa
     other_first, other_last = _first_and_last(other)
     end = np.minimum(last[:, None], other_last[None])
     begin = np.maximum(first[:, None], other_first[None])
-    return np.maximum(end - begin + (1 if whole_days else 0), 0)
+    return np.asarray(np.maximum(end - begin + (1 if whole_days else 0), 0))
 
 
 def _longer_crosswise(shared: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from deepcrop.errors import DeepCropError
 from deepcrop.phenology.date_kernels import FOUND, INTERVAL, MEASURES, TOO_FEW, date_blocks
@@ -22,6 +22,9 @@ from deepcrop.phenology.smoothers import (
     prepare,
     smooth_chunks,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Seasons:
     reason : ndarray of uint8 (pixels, seasons, stages)
         Index into `REASONS`: 0 where there is a date (or no season), otherwise why there is none.
     amplitude : ndarray of float32 (pixels, seasons)
-        Mean of rise and fall, or the one that was seen, in units of the values.
+        Mean of rise and fall, or whichever was observed, in units of the values.
     integral : ndarray of float32 (pixels, seasons)
         Area between the curve and the line from valley to valley, units of the values x days; NaN
         unless both sides were seen.
@@ -68,7 +71,7 @@ class Seasons:
     @property
     def count(self) -> NDArray[np.uint16]:
         """Seasons whose peak was seen (pixels,)."""
-        return np.isfinite(self.amplitude).sum(axis=1).astype(np.uint16)
+        return np.asarray(np.isfinite(self.amplitude).sum(axis=1), np.uint16)
 
 
 def stage_names(fractions: tuple[float, ...]) -> tuple[str, ...]:
@@ -111,7 +114,7 @@ def season_dates(
     Returns
     -------
     Seasons
-        With as many rows as the series of most.
+        With the number of rows of the series that has most seasons.
 
     Raises
     ------
@@ -144,7 +147,7 @@ def _with_room(
     fractions: tuple[float, ...],
     room: int,
 ) -> tuple[Seasons, int]:
-    """Seasons with place for ``room`` of each series, and the place that is needed."""
+    """Date at most ``room`` seasons of each series; also return the room that is needed."""
     names = stage_names(fractions)
     pixels = len(series.values)
     dates, low, high = (np.empty((pixels, room, len(names)), np.float32) for _ in range(3))
@@ -156,7 +159,7 @@ def _with_room(
             array[:] = np.nan
         reason[:, :1], reason[:, 1:] = TOO_FEW, FOUND
     else:
-        # The tail of a smoothed season blends into the valley, that of a fitted shape hardly does.
+        # A smoothed season blends into the valley; a fitted model function hardly does.
         flat = 0.1 if type(smoother) in (SavGol, Whittaker) else 0.05
 
         def date(chunk: Chunk) -> None:
@@ -165,7 +168,7 @@ def _with_room(
                 series.t, chunk.y, chunk.w, grid, chunk.curve, chunk.counts,
                 np.float32(series.origin), flat, float(rule.min_amplitude),
                 float(rule.prominence), float(rule.max_gap), max(int(rule.min_observations), 3),
-                rule.base == "mean", np.array(fractions, np.float32), INTERVAL, dates[p], low[p],
+                np.array(fractions, np.float32), INTERVAL, dates[p], low[p],
                 high[p], reason[p], measures[p], rows[p],
             )  # fmt: skip
 

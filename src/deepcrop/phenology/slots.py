@@ -6,7 +6,8 @@ compared with all choose by these functions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,7 +48,8 @@ def sunlight(
     return np.asarray((1 + 0.033 * np.cos(angle)) * height / np.pi)
 
 
-class SlotChoice(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class SlotChoice:
     """Which seasons of n series fill the two slots of a target year.
 
     Attributes
@@ -59,7 +61,7 @@ class SlotChoice(NamedTuple):
     """
 
     index: NDArray[np.intp]
-    count: NDArray[np.uint8]
+    count: NDArray[np.unsignedinteger[Any]]
 
     def gather(self, values: NDArray[Any], empty: float = np.nan) -> NDArray[Any]:
         """Values (n, 2, ...) of the chosen seasons from (n, seasons, ...); ``empty`` for no season.

@@ -2,7 +2,7 @@
 
 - `SavGol`: adaptive Savitzky-Golay, the paper's (:mod:`deepcrop.phenology.savgol`);
 - `Whittaker`: penalised least squares with an upper envelope (:mod:`deepcrop.phenology.whittaker`);
-- `DoubleLogistic`, `AsymmetricGaussian`: one shape fitted per season
+- `DoubleLogistic`, `AsymmetricGaussian`: a model function fitted to each season
   (:mod:`deepcrop.phenology.model_functions`).
 
 `PRESETS` holds settings for the paper's labels, for Sentinel-2 and for PhenoCam series.
@@ -12,26 +12,34 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from deepcrop.errors import DeepCropError
-from deepcrop.phenology.blocks import LANES, gather
-from deepcrop.phenology.model_functions import ASYMMETRIC_GAUSSIAN, DOUBLE_LOGISTIC, shapes_blocks
+from deepcrop.phenology.blocks import BLOCK, fill_blocks
+from deepcrop.phenology.model_functions import (
+    ASYMMETRIC_GAUSSIAN,
+    DOUBLE_LOGISTIC,
+    model_function_blocks,
+)
 from deepcrop.phenology.savgol import savgol_blocks
 from deepcrop.phenology.whittaker import whittaker_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike, NDArray
 
 DEFAULT_SMOOTHER = "whittaker"
 """Smoother of satellite series wherever none is named. Camera labels and the paper's baseline name
 ``savgol`` explicitly, so that a new default changes no label."""
 
 _CHUNK = 512
-"""Series that a thread works on at a time: few, so that they stay in its cache and no thread waits
+"""Series that a thread smooths at a time: few, so that they stay in its cache and no thread waits
 long for the others; bounds the memory."""
 
 
@@ -121,16 +129,12 @@ class SeasonRule:
         Longest time without an observation around a date, days.
     min_observations : int
         Fewest observations of a series, at least 3.
-    base : str
-        ``"own"``: each side of a season has the base of the valley on its side. ``"mean"``: the
-        mean of both, as in one place of TIMESAT's manual.
     """
 
     min_amplitude: float = 0.12
     prominence: float = 0.2
     max_gap: float = 75.0
     min_observations: int = 8
-    base: str = "own"
 
 
 _SENTINEL2: dict[str, Smoother] = {
@@ -161,7 +165,7 @@ PRESETS: dict[str, tuple[dict[str, Smoother], SeasonRule]] = {
     "sentinel2": (_SENTINEL2, SeasonRule()),
     "phenocam": (_PHENOCAM, SeasonRule(min_amplitude=0.02, prominence=0.15, max_gap=45.0)),
 }
-"""Settings by name: of each smoother, and of the seasons."""
+"""Settings of each smoother, and season rule, by the name of the preset."""
 
 
 _MAY_BE_ZERO = {
@@ -176,7 +180,7 @@ _MAY_BE_ZERO = {
 def choose(
     smoother: str | Smoother, preset: str, rule: SeasonRule | None
 ) -> tuple[Smoother, SeasonRule]:
-    """Look up what is given by name.
+    """Look up the smoother and the season rule, and check their settings.
 
     Raises
     ------
@@ -197,8 +201,6 @@ def choose(
             f"Smoother is a {type(smoother).__name__}; expected a name or a settings object."
         )
     rule = rule or usual
-    if rule.base not in ("own", "mean"):
-        raise DeepCropError(f"Base {rule.base!r} is unknown; expected 'own' or 'mean'.")
     for settings in (smoother, rule):
         for name, value in asdict(settings).items():
             least = _MAY_BE_ZERO.get(name, math.ulp(0.0))
@@ -211,7 +213,7 @@ def choose(
 
 
 def name_of(smoother: Smoother) -> str:
-    """Name of the smoother that takes these settings, as in `PRESETS`."""
+    """Name in `PRESETS` of the smoother with settings of this type."""
     return next(name for name, usual in _SENTINEL2.items() if type(usual) is type(smoother))
 
 
@@ -240,7 +242,7 @@ def smooth(
     preset : str
         Settings to take where only the smoother's name is given: one of `PRESETS`.
     rule : SeasonRule, optional
-        What counts as a season; of use to the shapes only, which are fitted per season.
+        What counts as a season; read by the model functions only, which are fitted per season.
 
     Returns
     -------
@@ -272,7 +274,7 @@ def smooth(
 
 @dataclass(frozen=True)
 class Series:
-    """Checked input of the kernels."""
+    """Checked series, the input of the kernels."""
 
     values: NDArray[np.float32]
     weights: NDArray[np.float32]
@@ -285,7 +287,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some series in blocks, with their curves; arrays (blocks, times or points, LANES)."""
+    """Some series in SIMD blocks, with their curves; arrays (blocks, times or points, BLOCK)."""
 
     pixels: slice
     y: NDArray[np.float32]
@@ -296,7 +298,7 @@ class Chunk:
 
 
 def prepare(values: ArrayLike, days: ArrayLike, weights: ArrayLike | None) -> Series:
-    """Check the input; nothing is copied that is float32 already."""
+    """Check and convert the input; arrays that are float32 already are not copied."""
     if isinstance(values, np.ma.MaskedArray):
         values = np.ma.filled(values.astype(np.float32), np.nan)
     with np.errstate(over="ignore"):  # what is too large for float32 is no greenness
@@ -321,7 +323,7 @@ def prepare(values: ArrayLike, days: ArrayLike, weights: ArrayLike | None) -> Se
     return Series(values, weights, day_of, (t - origin).astype(np.float32), origin)
 
 
-def curve_grid(t: NDArray, step: float) -> NDArray[np.float32]:
+def curve_grid(t: NDArray[np.float32], step: float) -> NDArray[np.float32]:
     """Days of the smooth curve: from the first to the last observation, every ``step`` days."""
     if not t.size:
         return np.empty(0, np.float32)
@@ -345,21 +347,21 @@ def smooth_chunks(
     lock = threading.Lock()
 
     def work() -> None:
-        blocks = -(-min(pixels, _CHUNK) // LANES)
-        y = np.empty((blocks, series.t.size, LANES), np.float32)
+        blocks = -(-min(pixels, _CHUNK) // BLOCK)
+        y = np.empty((blocks, series.t.size, BLOCK), np.float32)
         w = np.empty_like(y)
-        level = np.empty((blocks, LANES), np.float32)
-        counts = np.empty((blocks, LANES), np.float32)
-        curve = np.empty((blocks, grid.size, LANES), np.float32)
+        level = np.empty((blocks, BLOCK), np.float32)
+        counts = np.empty((blocks, BLOCK), np.float32)
+        curve = np.empty((blocks, grid.size, BLOCK), np.float32)
         while True:
             with lock:
                 first = next(firsts, pixels)
             if first == pixels:
                 return
             part = slice(first, min(first + _CHUNK, pixels))
-            n = -(-(part.stop - first) // LANES)
+            n = -(-(part.stop - first) // BLOCK)
             chunk = Chunk(part, y[:n], w[:n], level[:n], counts[:n], curve[:n])
-            gather(
+            fill_blocks(
                 series.values[part], series.weights[part], series.day_of,
                 chunk.y, chunk.w, chunk.level, chunk.counts,
             )  # fmt: skip
@@ -380,7 +382,11 @@ def smooth_chunks(
 
 
 def _smooth_blocks(
-    t: NDArray, grid: NDArray, smoother: Smoother, rule: SeasonRule, chunk: Chunk
+    t: NDArray[np.float32],
+    grid: NDArray[np.float32],
+    smoother: Smoother,
+    rule: SeasonRule,
+    chunk: Chunk,
 ) -> None:
     if isinstance(smoother, SavGol):
         savgol_blocks(
@@ -396,8 +402,8 @@ def _smooth_blocks(
         float(smoother.smoothness), chunk.curve,
     )  # fmt: skip
     if type(smoother) is not Whittaker:
-        shape = DOUBLE_LOGISTIC if isinstance(smoother, DoubleLogistic) else ASYMMETRIC_GAUSSIAN
-        shapes_blocks(
-            t, chunk.y, chunk.w, grid, shape, float(rule.min_amplitude), float(rule.prominence),
+        kind = DOUBLE_LOGISTIC if isinstance(smoother, DoubleLogistic) else ASYMMETRIC_GAUSSIAN
+        model_function_blocks(
+            t, chunk.y, chunk.w, grid, kind, float(rule.min_amplitude), float(rule.prominence),
             chunk.curve,
         )  # fmt: skip

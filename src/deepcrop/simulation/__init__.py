@@ -1,11 +1,12 @@
-"""A synthetic landscape and its observations, with known truth: the project's proving ground.
+"""Simulate a landscape and its satellite observations, with known season dates, to test against.
 
-Data runs from the land to the satellites: `mosaic` (fields), `crops` (calendars and traits),
-`canopy` (what stands on a field each day), `surface` (every pixel of a block), then `optical`,
-`radar` and `camera` (what instruments see of it), `scenes` (when, and through what air), `truth`
-(the season dates), and `region`, which writes it all block by block.
+In the order of the data: `field_mosaic` (fields, roads, rivers), `crops` (calendars and traits),
+`canopy` and `uncropped_fields` (daily state of a field), `surface` (every pixel of a block), then
+`optical`, `radar` and `camera` (signal of the sensors), `overpasses` (when the satellites pass, and
+the atmosphere), `truth` (season dates), and `region`, which writes everything block by block.
+`camera_inversion` draws the field behind the greenness of a real camera.
 
-Nothing in here is real, and every file it writes says so.
+All data is simulated, and every file that is written states it.
 """
 
 from deepcrop.simulation.region import Region, simulate
@@ -13,7 +14,7 @@ from deepcrop.simulation.region import Region, simulate
 __all__ = ["REVISION", "Region", "simulate"]
 
 REVISION = 1
-"""Of what is simulated and labelled: one more whenever a seed gives other pixels or dates.
+"""Revision of the simulator, increased whenever a seed gives other pixels or dates.
 
-What was simulated before is kept in files; those of another revision are refused.
+Stored simulated data of another revision is rejected.
 """

@@ -1,4 +1,4 @@
-"""Greenness as a PhenoCam sees it, and the cameras of a simulated region.
+"""Model the greenness of PhenoCam pictures, and simulate the cameras of a region.
 
 A camera looks almost horizontally across the crop, so the soil disappears between rows earlier
 than for a satellite above, leaf colour counts more than leaf area, and tassels, ears and flowers
@@ -6,20 +6,23 @@ hide leaves. Camera greenness therefore falls earlier than NDVI (paper, section 
 al. 2018, Remote Sensing of Environment 215). The lags of satellite behind camera dates were set
 by the 30 maize and soybean site-years of HLS EVI beside PhenoCam of doi
 10.34133/remotesensing.0878 (medians there: SOS20 5, SOS50 9, EOS50 5, EOS20 10 days;
-`tests/test_simulation_camera.py` compares them with the simulator's own). Levels of GCC are
+`tests/simulation/test_camera.py` compares them with the simulator's own). Levels of GCC are
 typical of PhenoCam archives: bare soil 0.33 - 0.34, full crop 0.42 - 0.46.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 from numba import njit
-from numpy.typing import NDArray
 
 from deepcrop.simulation import random_fields
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _GCC_SOIL, _GCC_DEAD, _GCC_HEADS = 0.334, 0.338, 0.365
 _GCC_PALE, _GCC_FULL = 0.355, 0.450
@@ -28,7 +31,7 @@ _VIEW_EXTINCTION = 1.8  # 0.5 / cos(74°): mean view over the region of interest
 
 @njit(cache=True, inline="always")
 def greenness(green_lai, brown_lai, chlorophyll, heads):
-    """Noise-free green chromatic coordinate of a pixel as a camera sees it.
+    """Noise-free green chromatic coordinate (GCC) of a pixel in a camera's picture.
 
     Arguments as the columns of :data:`deepcrop.simulation.canopy.STATE`.
     """
@@ -43,11 +46,11 @@ def greenness(green_lai, brown_lai, chlorophyll, heads):
 
 
 VIEW_CELLS = 8
-"""Reach of a camera's view, pixels."""
+"""Range of a camera's view, pixels."""
 
 
 def view_weights(azimuth: float) -> NDArray[np.float64]:
-    """Share of each pixel in a camera's picture, (2·VIEW_CELLS + 1)², the mast in the middle.
+    """Compute the share of each pixel in a camera's picture, the mast in the middle.
 
     Parameters
     ----------
@@ -56,7 +59,8 @@ def view_weights(azimuth: float) -> NDArray[np.float64]:
 
     Notes
     -----
-    A wedge of ±22°, from 10 m to 80 m; the region of interest fades with distance.
+    The view is a wedge of ±22°, from 10 m to 80 m; the weight of a pixel falls with its distance.
+    The array has 2·VIEW_CELLS + 1 rows and columns.
     """
     steps = np.arange(-VIEW_CELLS, VIEW_CELLS + 1)
     row, col = np.meshgrid(steps, steps, indexing="ij")
@@ -66,18 +70,19 @@ def view_weights(azimuth: float) -> NDArray[np.float64]:
     weights = np.where(
         (off < 22) & (distance >= 1) & (distance <= VIEW_CELLS), 1 / np.maximum(distance, 1) ** 2, 0
     )
-    return weights / weights.sum()
+    shares: NDArray[np.float64] = weights / weights.sum()
+    return shares
 
 
 def observe(
-    seed: int, days: NDArray, curves: NDArray, azimuth: float
+    seed: int, days: NDArray[np.integer], curves: NDArray[np.floating], azimuth: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """3-day GCC (90th percentile) of a camera.
+    """Simulate the 3-day GCC (90th percentile) of a camera.
 
     Parameters
     ----------
     seed : int
-        The camera's stream.
+        Stream of random numbers of the camera.
     days : ndarray (n,)
         Every day of the record.
     curves : ndarray (n, 2·VIEW_CELLS + 1, 2·VIEW_CELLS + 1)
@@ -94,7 +99,7 @@ def observe(
     seen = np.tensordot(curves, view_weights(azimuth), axes=2)
     foreground = rng.uniform(0.05, 0.25)
     picture = (1 - foreground) * seen + foreground * rng.uniform(0.335, 0.36)
-    # Mid-day light differs from picture to picture, and weather keeps it so for days.
+    # Light differs from picture to picture; the weather changes it for days.
     light = rng.normal(0, 0.006, (len(days), 12))
     spell = np.convolve(rng.normal(0, 0.005, len(days) + 4), np.ones(5) / 5, "valid")
     pictures = picture[:, None] + light + spell[:, None]
@@ -109,9 +114,11 @@ def observe(
 
 
 def as_dataset(
-    series: list[tuple[NDArray, NDArray]], places: list[dict[str, float]], year: int
+    series: list[tuple[NDArray[np.float32], NDArray[np.float32]]],
+    places: list[dict[str, float]],
+    year: int,
 ) -> xr.Dataset:
-    """Put cameras into one dataset: ``gcc_90`` (camera, time) and where each stands."""
+    """Combine cameras into one dataset: ``gcc_90`` (camera, time) and their positions."""
     times = np.datetime64(f"{year}-01-01", "ns") + series[0][0].astype("timedelta64[D]")
     data = xr.Dataset(
         {
@@ -130,5 +137,5 @@ def as_dataset(
 
 
 def stream(seed: int, index: int) -> int:
-    """Stream of random numbers of a camera."""
+    """Derive the stream of random numbers of a camera."""
     return random_fields.stream(seed, "camera", index)

@@ -1,34 +1,38 @@
-"""The field that a real camera's curve came from, as far as the simulator can tell.
+"""Draw a field whose simulated camera greenness equals the curve of a real camera.
 
-A camera's greenness is turned back into a canopy by warping time. A crop of the simulator grows and
-dies along its own course (`canopy.development`); on each day of the real curve the field stands
-where on that course the simulated camera would see the real greenness: before the course's peak
-while the season rises, after it while the season falls. Leaves, colour, ears, water and height so
-keep the order and the relation to each other that the crop gives them, while their dates are the
-real ones. At harvest the dead plants go, and what is green stays.
+The greenness is inverted by warping time. A crop of the simulator grows and dies along its own
+course (`canopy.development`). Each day of the real curve is assigned to the day of that course on
+which the simulated greenness equals the real one: before the peak of the course while the season
+rises, after it while the season falls. Leaf area, chlorophyll, ears, water and height so keep the
+order and the proportions of the crop, at the dates of the real curve. Harvest removes the dead
+plants.
 
-How a real camera's greenness follows from the canopy is not known. Each realisation draws its own
-`Relation`: how green the barest and the fullest field look, how soon plants hide the soil, and a
-slow drift of colours that no canopy explains.
+The true relation of a camera's greenness to the canopy is unknown. Each repeat draws another
+`Relation`: the greenness of the barest and the fullest field, how soon plants hide the soil, and a
+slow drift of colours that is not due to the canopy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-from deepcrop.phenology.extrema import find_turns
+from deepcrop.phenology.extrema import find_extrema
 from deepcrop.simulation import camera, canopy
 from deepcrop.simulation.canopy import BROWN_LAI, CHLOROPHYLL, DAYS, GREEN_LAI, HEADS, STATE, WATER
 from deepcrop.simulation.crops import CROPS, Crop
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
 _COLUMNS = (GREEN_LAI, BROWN_LAI, CHLOROPHYLL, HEADS, WATER, -1)
 _COURSE = ("green", "brown", "chlorophyll", "heads", "water", "height")
-_BLEND = 7  # days to each side of a valley in which one growth passes into the next, unharvested
+_BLEND = 7  # days before and after a valley over which two growths without harvest are blended
 
 _SEEN_AS = {
     "corn": ("maize",),
@@ -36,34 +40,34 @@ _SEEN_AS = {
     "wheat/barley": ("winter_wheat", "winter_barley", "spring_barley"),
     "alfalfa": ("alfalfa",),
 }
-"""Crops of the simulation behind the names that people gave to what cameras saw."""
+"""Crops of the simulation for the crop names of the camera network's table."""
 
 _BY_PEAK = (
     (75, 168, ("winter_wheat", "winter_barley", "rapeseed", "alfalfa", "grassland")),
     (168, 290, ("maize", "soybean", "cotton", "potato", "sugar_beet", "spring_barley", "alfalfa",
                 "grassland")),
 )  # fmt: skip
-"""What may stand on a field whose season peaks on these days of the year, where nobody knows."""
+"""Possible crops of a season that peaks between two days of the year, where the crop is unknown."""
 
 _CATCH = ("grassland", "cover_crop")
-"""What greens up at other times: grass, weeds, a cover crop. It is not harvested."""
+"""Possible vegetation of a season that peaks at another time; it is not harvested."""
 
-_LEAST_SWING, _SWING = 0.02, 0.15  # as cameras' seasons are found: greenness, and share of range
-_FULL_RANGE = 0.11  # range of greenness of a camera before which a full crop grew
+_LEAST_SWING, _SWING = 0.02, 0.15  # least amplitude of a season: greenness, and share of the range
+_FULL_RANGE = 0.11  # range of greenness of a camera in front of a dense crop
 _WEEDS = 0.08  # leaf area of the barest field
-_DRIFT, _DRIFT_DAYS = 0.05, 15  # wander of colours: share of the range, from so many days to next
+_DRIFT, _DRIFT_DAYS = 0.05, 15  # drift of colours: share of the range, and days between knots
 _LEAD = (-4, 5)  # days by which leaves lose colour before they die, and its spread
 _EXTINCTION = 0.4  # logarithmic spread of the factor on leaf area in the camera's view
-# As cameras saw it in the Corn Belt, doi 10.34133/remotesensing.0878:
+# As observed by cameras in the Corn Belt, doi 10.34133/remotesensing.0878:
 _SOWN = (28, 7)  # days from sowing to SOS20, and spread
 _RIPE = (20, 0.7)  # days from EOS20 to harvest: median, logarithmic spread
 _PALENESS = (0.5, 1.0)  # colour of leaves of a season that is less green than the greenest
-_AREA, _SPARSE = (0.25, 4.0), 1.0  # factor that the area of a sparse stand may be corrected by
+_AREA, _SPARSE = (0.25, 4.0), 1.0  # limits of the factor on leaf area; area to which it can rise
 
 
 @dataclass(frozen=True)
 class _Season:
-    """A rise and a fall of a curve, as indices of `canopy.DAYS`."""
+    """Rise and fall of a curve, as indices of `canopy.DAYS`."""
 
     left: int
     peak: int
@@ -72,16 +76,16 @@ class _Season:
 
 @dataclass(frozen=True)
 class Relation:
-    """What one realisation believes of a camera: greenness = offset + gain·simulated + drift.
+    """Relation of a camera to the canopy: greenness = offset + gain·simulated + drift.
 
     Attributes
     ----------
     offset, gain : float
-        Of the camera's colours, and of what stands before the crop.
+        Effect of the camera's colours and of the foreground.
     extinction : float
         Factor on leaf area in the camera's view.
     drift : ndarray of float64 (days,)
-        Greenness that is not the canopy's, on each of `canopy.DAYS`.
+        Greenness that is not due to the canopy, on each of `canopy.DAYS`.
     """
 
     offset: float
@@ -91,9 +95,10 @@ class Relation:
 
 
 def observe(state: NDArray[np.floating], relation: Relation) -> NDArray[np.float64]:
-    """Greenness that a camera sees of a field with these daily states, (days,)."""
-    seen = _greenness(state.astype(np.float64), relation.extinction)
-    return relation.offset + relation.gain * seen + relation.drift
+    """Simulate the camera greenness (days,) of a field from its daily states."""
+    simulated = _greenness(state.astype(np.float64), relation.extinction)
+    greenness: NDArray[np.float64] = relation.offset + relation.gain * simulated + relation.drift
+    return greenness
 
 
 @njit(cache=True)
@@ -113,21 +118,21 @@ def _greenness(state, extinction):
 def invert(
     rng: np.random.Generator, curve: NDArray[np.float64], crop: str = ""
 ) -> tuple[canopy.Field, Relation]:
-    """Draw a field of which a camera sees this curve.
+    """Draw a field whose camera greenness is a given curve.
 
     Parameters
     ----------
     rng : Generator
-        Draws the relation, the crops where they are unknown, their traits, and the harvests.
+        Random numbers of the relation, unknown crops, traits and harvests.
     curve : ndarray (days,)
         Smooth camera greenness on each of `canopy.DAYS`.
     crop : str
-        What the camera saw in the target year, as in the network's crop table; empty if unknown.
+        Crop of the target year, as in the network's crop table; empty if unknown.
 
     Returns
     -------
     field : Field
-        `observe` gives the curve back from its state.
+        Field; `observe` of its state returns the curve.
     relation : Relation
     """
     curve = np.asarray(curve, np.float64)
@@ -146,7 +151,7 @@ def invert(
     for k, (season, plant, course) in enumerate(zip(seasons, growing, courses, strict=True)):
         following = seasons[k + 1] if k + 1 < len(seasons) else None
         harvested = plant.kind in ("summer", "winter") and plant.name != "cover_crop"
-        harvested = harvested and season.peak < season.right  # its fall was seen
+        harvested = harvested and season.peak < season.right  # the fall is in the curve
         end = season.right
         if harvested:
             end = _harvest(rng, wanted, season, following)
@@ -159,7 +164,7 @@ def invert(
             course, wanted[first:last], season.peak - first, thin, rng.uniform(*_PALENESS),
             relation.extinction, plateau,
         )  # fmt: skip
-        # Where nothing was harvested, one growth fades into the next.
+        # Without a harvest, one growth is blended into the next.
         share = np.clip((np.arange(first, last) - begin + blend + 1) / (2 * blend + 1), 0, 1)
         state[first:last] += share[:, None] * (part - state[first:last])
         cycles.append(canopy.Cycle(plant.name, float(DAYS[begin]), float(DAYS[min(end, last - 1)])))
@@ -179,19 +184,19 @@ def invert(
 
 
 def _seasons(curve: NDArray[np.float64]) -> list[_Season]:
-    """Seasons of a curve by hysteresis; a curve that never moves is one season."""
-    turns = np.zeros(len(curve) + 3, np.int64)
+    """Find the seasons of a curve by hysteresis; a constant curve is one season."""
+    extrema = np.zeros(len(curve) + 3, np.int64)
     swing = max(_LEAST_SWING, _SWING * np.ptp(curve))
-    count = find_turns(curve.astype(np.float32), 0, len(curve), np.float32(swing), turns)
+    count = find_extrema(curve.astype(np.float32), 0, len(curve), np.float32(swing), extrema)
     if count == 0:
         return [_Season(0, int(curve.argmax()), len(curve) - 1)]
-    return [_Season(*(int(t) for t in turns[k : k + 3])) for k in range(0, count - 1, 2)]
+    return [_Season(*(int(t) for t in extrema[k : k + 3])) for k in range(0, count - 1, 2)]
 
 
 def _crops(
     rng: np.random.Generator, curve: NDArray[np.float64], seasons: Sequence[_Season], crop: str
 ) -> list[Crop]:
-    """Draw what grew in each season; the main season of the target year had the known crop."""
+    """Draw the crop of each season; the main season of the target year has the known crop."""
     known = [name for seen, names in _SEEN_AS.items() if seen in crop for name in names]
     inside = [k for k, season in enumerate(seasons) if 0 <= DAYS[season.peak] < 365]
     main = max(inside, key=lambda k: curve[seasons[k].peak], default=-1)
@@ -206,7 +211,7 @@ def _crops(
 
 
 def _course(rng: np.random.Generator, crop: Crop, days: float) -> NDArray[np.float64]:
-    """Daily states of one growth that takes about so many days, and its height (n, columns + 1)."""
+    """Draw the states and the height of one growth of about ``days`` days, (n, columns + 1)."""
     mature = float(np.clip(days, 60, 220))
     crop = replace(crop, chlorophyll_lead=rng.normal(*_LEAD))
     grown = canopy.development(rng, crop, 0.0, mature)
@@ -218,7 +223,7 @@ def _course(rng: np.random.Generator, crop: Crop, days: float) -> NDArray[np.flo
 
 
 def _thinned(course: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-    """Leave a growth a share of the leaves, water and height."""
+    """Multiply leaf area, water and height of a growth by a share."""
     factor = np.ones(course.shape[1])
     factor[[GREEN_LAI, BROWN_LAI, WATER, -1]] = share
     return course * factor
@@ -230,10 +235,10 @@ def _relation(
     seasons: Sequence[_Season],
     courses: Sequence[NDArray[np.float64]],
 ) -> tuple[Relation, NDArray[np.float64], float]:
-    """Draw a relation; with it the simulated greenness wanted, and the strongest crop's stand."""
+    """Draw a relation; return it, the simulated greenness to follow, and the densest stand."""
     drift = _drift(rng, np.ptp(curve))
     canopys = curve - drift
-    # A weak signal is partly a thin stand, partly the camera's.
+    # A weak signal is due partly to a thin stand, partly to the camera.
     thin = min(np.ptp(curve) / _FULL_RANGE, 1.0) ** rng.uniform(0, 1)
     extinction = float(np.exp(_EXTINCTION * rng.standard_normal()))
     strongest = courses[int(np.argmax([canopys[season.peak] for season in seasons]))]
@@ -241,15 +246,18 @@ def _relation(
     weeds = np.zeros((1, len(STATE)))
     weeds[0, GREEN_LAI], weeds[0, CHLOROPHYLL] = abs(rng.normal(0, _WEEDS)), 1
     bare = float(_greenness(weeds, extinction)[0])
-    gain = max(float(np.ptp(canopys) / (full - bare)), 1e-6)  # a camera that never changes
+    gain = max(float(np.ptp(canopys) / (full - bare)), 1e-6)  # of a constant curve
     relation = Relation(float(canopys.min() - gain * bare), gain, extinction, drift)
     return relation, (canopys - relation.offset) / gain, thin
 
 
 def _drift(rng: np.random.Generator, size: float) -> NDArray[np.float64]:
-    """Slow wander of colours: light, exposure, dust, and the noise left in the smooth curve."""
+    """Draw the slow drift of colours: light, exposure, dust, and noise left in the smooth curve."""
     knots = np.arange(canopy.FIRST_DAY, canopy.LAST_DAY + _DRIFT_DAYS, _DRIFT_DAYS)
-    return _DRIFT * size * np.interp(DAYS, knots, rng.standard_normal(len(knots)))
+    drift: NDArray[np.float64] = (
+        _DRIFT * size * np.interp(DAYS, knots, rng.standard_normal(len(knots)))
+    )
+    return drift
 
 
 def _follow(
@@ -261,26 +269,26 @@ def _follow(
     extinction: float,
     plateau: float,
 ) -> NDArray[np.float64]:
-    """States (days, columns) of a growth that is warped in time so as to be ``wanted`` green.
+    """Warp a growth in time so that its greenness is ``wanted``; return its states (days, columns).
 
     Parameters
     ----------
     course : ndarray (n, columns)
-        The growth in its own time.
+        States of the growth in its own time.
     wanted : ndarray (days,)
         Simulated greenness.
     peak : int
-        Day up to which the growth rises; days beyond the last: it only rises.
+        Day up to which the growth rises; beyond the last day: it only rises.
     thin : float
-        Stand of a growth that is as green as it can be.
+        Density of the stand at full greenness.
     paleness : float
-        Least share of its colour to which a season that stays below may owe that; the rest of it
-        is a thinner stand.
+        Minimum colour of leaves by which a season is less green than the greenest; a further
+        reduction is a thinner stand.
     extinction : float
-        Of the relation.
+        That of the relation.
     plateau : float
-        Share of the season's greenness above which time runs evenly: there greenness says
-        little of leaf area, while plants go on growing.
+        Share of the season's greenness above which time is not warped: greenness saturates there,
+        while plants go on growing.
     """
     course = _as_green_as(course, wanted.max(), thin, paleness, extinction)
     green = _greenness(course, extinction)
@@ -305,13 +313,13 @@ def _follow(
         )
     index = np.minimum(moment.astype(np.int64), len(course) - 2)
     fraction = (moment - index)[:, None]
-    return course[index] + fraction * (course[index + 1] - course[index])
+    return np.asarray(course[index] + fraction * (course[index + 1] - course[index]))
 
 
 def _as_green_as(
     course: NDArray[np.float64], most: float, thin: float, paleness: float, extinction: float
 ) -> NDArray[np.float64]:
-    """Make a growth as green as ``most`` at its best: paler first, to a limit, and then thinner."""
+    """Reduce the maximum greenness of a growth to ``most``: first paler, then thinner."""
 
     def at(stand: float, colour: float) -> NDArray[np.float64]:
         made = _thinned(course, stand)
@@ -334,13 +342,13 @@ def _as_green_as(
 
 
 def _rising(wanted: NDArray[np.float64], season: _Season) -> int:
-    """Day on which a season has risen by a fifth."""
+    """Day on which a season has risen by 20 %."""
     level = wanted[season.left] + 0.2 * (wanted[season.peak] - wanted[season.left])
     return season.left + int(np.argmax(wanted[season.left : season.peak + 1] >= level))
 
 
 def _dying(wanted: NDArray[np.float64], season: _Season) -> int:
-    """Day on which it has fallen by four fifths."""
+    """Day on which a season has fallen by 80 %."""
     level = wanted[season.right] + 0.2 * (wanted[season.peak] - wanted[season.right])
     return season.peak + int(np.argmax(wanted[season.peak : season.right + 1] <= level))
 
@@ -351,14 +359,14 @@ def _harvest(
     season: _Season,
     following: _Season | None,
 ) -> int:
-    """Day of harvest: some time after the crop has died down, before the next one greens up."""
+    """Draw the day of harvest: after the crop has died, before the next one greens up."""
     day = _dying(wanted, season) + int(_RIPE[0] * np.exp(_RIPE[1] * rng.standard_normal()))
     latest = _rising(wanted, following) - 3 if following else len(DAYS) - 1
     return max(min(day, latest, len(DAYS) - 1), season.peak + 1)
 
 
 def _recolour(state: NDArray[np.float64], wanted: NDArray[np.float64], extinction: float) -> None:
-    """Give leaves the colour, and where that is not enough the area, to be as green as wanted."""
+    """Correct the colour of leaves, and where needed their area, to the wanted greenness."""
     pale, full = state.copy(), state.copy()
     pale[:, CHLOROPHYLL], full[:, CHLOROPHYLL] = 0, 1
     least, most = _greenness(pale, extinction), _greenness(full, extinction)

@@ -1,22 +1,26 @@
-"""What stands on a field, day by day: leaves, their colour, ears, water, height, stubble.
+"""Simulate the daily state of a field: leaf area, chlorophyll, ears, water, height, residue.
 
-A field has a history of *cycles*: annual crops in rotation (with double cropping and cover crops),
-or cuts of a perennial. Leaf area grows and dies along logistic curves between dates drawn from the
-crop's calendar; leaves lose colour before they die; harvest and cuts end a cycle at once.
+A field has a history of growth *cycles*: annual crops in rotation (with double cropping and cover
+crops), or cuts of a perennial. Leaf area grows and dies along logistic curves between dates drawn
+from the crop's calendar. Leaves lose chlorophyll before they die; harvest and cuts end a cycle on
+one day.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcrop.simulation import crops, random_fields
 from deepcrop.simulation.crops import CROPS, Crop
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 FIRST_DAY, LAST_DAY = -330, 640
-"""Days the canopy is known for, relative to 1 January of the target year."""
+"""First and last simulated day, relative to 1 January of the target year."""
 
 DAYS = np.arange(FIRST_DAY, LAST_DAY + 1)
 
@@ -74,7 +78,7 @@ def _middle(cycle: Cycle) -> float:
 
 
 def grow(seed: int, number: int, place: str, latitude: float) -> Field:
-    """History of a field.
+    """Draw the history of a field.
 
     Parameters
     ----------
@@ -100,13 +104,13 @@ def grow(seed: int, number: int, place: str, latitude: float) -> Field:
     return growth.finish()
 
 
-def logistic(x: NDArray) -> NDArray:
+def logistic(x: NDArray[np.floating]) -> NDArray[np.floating]:
     """1 / (1 + exp(-x)), without overflow."""
-    return 0.5 * (1 + np.tanh(0.5 * x))
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * x)))
 
 
 class _Growth:
-    """Sums the cycles of a field into its daily state."""
+    """Sum of the cycles of a field: its daily state."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -114,10 +118,10 @@ class _Growth:
         self.events: list[int] = []
         self.state = np.zeros((len(DAYS), len(STATE)), np.float64)
         self.height = np.zeros(len(DAYS))
-        self._chlorophyll_weight = np.zeros(len(DAYS))
+        self.chlorophyll_weight = np.zeros(len(DAYS))
 
-    def add(self, cycle: Cycle, event: bool, **course: NDArray) -> None:
-        """Add a cycle; ``course`` holds its daily green and brown LAI, chlorophyll and so on."""
+    def add(self, cycle: Cycle, event: bool, **course: NDArray[np.floating]) -> None:
+        """Add a cycle; ``course`` has its daily green and brown LAI, chlorophyll and so on."""
         alive = (cycle.start <= DAYS) & ((cycle.end > DAYS) | (not event))
         self.cycles.append(cycle)
         if event:
@@ -130,10 +134,11 @@ class _Growth:
         self.state[:, HEADS] += course["heads"] * alive
         self.state[:, WATER] += course["water"] * alive
         self.height += course["height"] * alive
-        self._chlorophyll_weight += leaves
+        self.chlorophyll_weight += leaves
 
     def finish(self) -> Field:
-        weight = self._chlorophyll_weight
+        """Return the field."""
+        weight = self.chlorophyll_weight
         self.state[:, CHLOROPHYLL] /= np.maximum(weight, 1e-6)
         np.clip(self.state[:, HEADS], 0, 0.8, out=self.state[:, HEADS])
         return Field(
@@ -147,7 +152,7 @@ class _Growth:
 def soil(
     rng: np.random.Generator, state: NDArray[np.floating], sown: float, harvested: float
 ) -> None:
-    """Put a seedbed into a daily state after sowing, and stubble, tilled or not, after harvest."""
+    """Set residue and roughness: a seedbed after sowing; stubble, tilled or not, after harvest."""
     after = sown <= DAYS
     state[after, RESIDUE] = 0.05
     state[after, ROUGHNESS] = rng.normal(-0.8, 0.7)
@@ -161,18 +166,18 @@ def soil(
 
 
 def _year_offset(seed: int, year: int) -> float:
-    """Days by which the whole region is late in a year, common to all fields."""
+    """Delay of a year, days, common to all fields of the region."""
     return float(random_fields.generator(seed, "year", year).normal(0, 4))
 
 
 def _spring(seed: int, place: str, latitude: float, year: int) -> float:
-    """Day on which perennial and winter crops start to grow again in a year (0 = target year)."""
+    """First day of growth of perennial and winter crops in a year (0 = target year)."""
     day = 66 + 3.0 * (latitude - 40) if place == "north_america" else 43 + 2.0 * (latitude - 40)
     return 365 * year + day + _year_offset(seed, year)
 
 
 def _rotation(growth: _Growth, seed: int, name: str, place: str, latitude: float) -> None:
-    """Annual crops of four years; ``name`` is that of the target year."""
+    """Add annual crops of four years; ``name`` is the crop of the target year."""
     rng = growth.rng
     names, weights = crops.shares(place)
     annual = np.array([CROPS[n].kind in ("summer", "winter") for n in names])
@@ -185,7 +190,7 @@ def _rotation(growth: _Growth, seed: int, name: str, place: str, latitude: float
         if sown < free_from + 4:
             sown = round(free_from + rng.uniform(4, 10))
             if crop.kind == "winter" and sown > 365 * (year - 1) + 335:
-                # Too late for a winter crop: something is sown in spring instead.
+                # Too late for a winter crop: a spring crop instead.
                 crop = CROPS["spring_barley" if rng.random() < 0.3 else "maize"]
                 sown, harvested = _draw_dates(rng, seed, crop, place, latitude, year)
         harvested = max(harvested, sown + 80)
@@ -216,7 +221,7 @@ def _second_crop(
     year: int,
     harvested: float,
 ) -> float:
-    """Perhaps a second crop or a cover crop after an early harvest; returns when land is free."""
+    """Add, by chance, a second crop or a cover crop after an early harvest; return its end."""
     rng = growth.rng
     chance = rng.random()
     day = harvested - 365 * year
@@ -259,7 +264,7 @@ def _annual(
         emergence = logistic((DAYS - emerged - 22) / 6.0)
         tillering = logistic((DAYS - (begins - 35)) / 15.0)  # slow growth all winter
         young = autumn * emergence * (0.5 + 0.8 * tillering)
-        # Autumn leaves are replaced as spring leaves come.
+        # Spring leaves replace the leaves of autumn.
         course["green"] += young * (1 - course["green"] / max(course["green"].max(), 1e-6))
         course["green"] *= emerged <= DAYS
         course["water"] += 0.2 * young * (mature > DAYS)
@@ -269,8 +274,8 @@ def _annual(
 
 def development(
     rng: np.random.Generator, crop: Crop, begins: float, mature: float
-) -> dict[str, NDArray]:
-    """Daily course of one growth between ``begins`` and ``mature``.
+) -> dict[str, NDArray[np.floating]]:
+    """Draw the daily course of one growth between ``begins`` and ``mature``.
 
     Returns
     -------
@@ -288,11 +293,15 @@ def development(
     fade = logistic((DAYS - fall + lead) / (1.6 * crop.fall_width))
     heads = crop.heads * np.exp(0.2 * rng.standard_normal())
     out = logistic((DAYS - begins - crop.heading * span) / 4.0) * (crop.heading < 1)
-    # Plants keep most of their water while leaves turn, then dry down.
+    # Plants keep most of their water while leaves turn yellow, and dry down later.
     drying = logistic((DAYS - fall - 6) / (1.5 * crop.fall_width))
     return {
         "green": lai * up * (1 - down),
-        "brown": 0.7 * lai * up * down * np.exp(-np.clip(DAYS - fall, 0, None) / 40),  # shed
+        "brown": 0.7
+        * lai
+        * up
+        * down
+        * np.exp(-np.clip(DAYS - fall, 0, None) / 40),  # leaves are shed
         "chlorophyll": 1 - 0.85 * fade,
         "heads": heads * out * up,
         "water": crop.water * (lai / crop.lai_max) * up * (1 - 0.7 * drying),
@@ -301,14 +310,14 @@ def development(
 
 
 def _cuts(growth: _Growth, seed: int, crop: Crop, place: str, latitude: float) -> None:
-    """Several cuts a year; stubble and crowns keep some leaves."""
+    """Add several cuts a year; stubble and crowns keep some leaves."""
     rng = growth.rng
     first, interval = (62, 34) if crop.name == "alfalfa" else (72, 50)
     stubble = 0.35 if crop.name == "alfalfa" else 0.9
     stubble *= np.exp(0.2 * rng.standard_normal())
     growth.state[:, GREEN_LAI] += stubble
     growth.state[:, CHLOROPHYLL] += 0.75 * stubble
-    growth._chlorophyll_weight += stubble
+    growth.chlorophyll_weight += stubble
     growth.state[:, WATER] += 0.2 * stubble
     growth.state[:, ROUGHNESS] = rng.normal(0, 0.5)
     growth.state[:, RESIDUE] = 0.3
@@ -332,11 +341,11 @@ def _cuts(growth: _Growth, seed: int, crop: Crop, place: str, latitude: float) -
 
 
 def _tree(growth: _Growth, seed: int, crop: Crop, latitude: float) -> None:
-    """Deciduous wood over a green undergrowth that thins in winter."""
+    """Add deciduous trees over green undergrowth."""
     rng = growth.rng
     growth.state[:, GREEN_LAI] += 0.5
     growth.state[:, CHLOROPHYLL] += 0.7 * 0.5
-    growth._chlorophyll_weight += 0.5
+    growth.chlorophyll_weight += 0.5
     growth.state[:, WATER] += 4.0
     growth.state[:, RESIDUE] = 0.6
     growth.height += crop.height

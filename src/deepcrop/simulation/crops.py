@@ -6,7 +6,7 @@ North America: a line in latitude for each crop, set after the middles of the "m
 and harvesting periods of USDA NASS, *Field Crops: Usual Planting and Harvesting Dates*,
 Agricultural Handbook 628, October 2010 (Kansas, for example: maize 15 April - 15 May and 10
 September - 25 October, soybean 15 May - 20 June and 1 October - 1 November, winter wheat 15
-September - 20 October and 20 June - 5 July; `tests/test_simulation_crops.py` holds these). Europe:
+September - 20 October and 20 June - 5 July; `tests/simulation/test_crops.py` holds these). Europe:
 likewise, after the sowing and harvest months of the JRC MARS crop calendars. A line carries such
 dates to a week or two; a field's own dates scatter around it.
 
@@ -16,17 +16,21 @@ Leaf area, height and water are typical values of each crop. Radar traits are ch
 model reproduces the Sentinel-1 levels and courses of Veloso et al. 2017 (Remote Sensing of
 Environment 199, doi 10.1016/j.rse.2017.07.015): cereals attenuate VV during stem elongation,
 broad-leaved crops raise VH. Courses of winter wheat, maize and rapeseed were checked against the
-500 parcels of France 2023 in WorldCereal's extractions (`tests/test_simulation_region.py` does it
+500 parcels of France 2023 in WorldCereal's extractions (`tests/simulation/test_region.py` does it
 again).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deepcrop.errors import DeepCropError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ LATITUDES = (28.0, 60.0)
 
 
 def continent(latitude: float, longitude: float) -> str:
-    """Whose crops and calendar hold at a place.
+    """Return the continent whose crops and calendars hold at a place.
 
     Raises
     ------
@@ -172,15 +176,15 @@ def continent(latitude: float, longitude: float) -> str:
     )
 
 
-def shares(place: str) -> tuple[list[str], np.ndarray]:
-    """Names and area shares of what grows at a place ("north_america", "europe")."""
+def shares(place: str) -> tuple[list[str], NDArray[np.float64]]:
+    """Return names and area shares of the crops of a continent ("north_america", "europe")."""
     table = _SHARES[place]
     weights = np.array(list(table.values()))
     return list(table), weights / weights.sum()
 
 
 def typical_dates(place: str, crop: str, latitude: float) -> tuple[float, float]:
-    """Mean sowing and harvest day of year of a crop at a latitude."""
+    """Return the mean sowing and harvest day of year of a crop at a latitude."""
     dates = CALENDARS[place][crop]
     # Farther north farmers take earlier varieties rather than harvest in winter.
     offset = min(latitude, 48.0 if place == "north_america" else 56.0) - 40

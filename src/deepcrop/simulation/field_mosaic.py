@@ -1,30 +1,33 @@
-"""The mosaic of fields, roads, rivers and ponds, cell by cell from hashes alone.
+"""Draw the field mosaic: fields, roads, rivers and ponds.
 
-Land is divided into districts by a grid of roads; each district is split again and again by
-slanting lines into convex fields of about the wanted size, and the whole is bent by a smooth
-warp, so that fields are irregular and roads wind. A district knows nothing of the others: any
-block of any region can be drawn by itself.
+A grid of roads divides the region into districts. Each district is split repeatedly by slanting
+lines into convex fields of about the given size, and a smooth warp makes fields irregular and
+roads winding. A district depends only on the seed and its position, so that any block of a region
+can be drawn alone.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit, prange
-from numpy.typing import NDArray
 
 from deepcrop.simulation import random_fields
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 DISTRICT = 1600.0
 """Side of a district between roads, metres."""
 
 MAX_FIELDS = 4096
-"""Fields a district can have; field number = district number x this + number in the district."""
+"""Maximum number of fields in a district; field number = district number x this + number there."""
 
 MAX_DISTRICTS = 1022
-"""Districts a region can have on a side, so that field numbers fit in 32 bits."""
+"""Maximum number of districts on a side of a region, so that field numbers fit in 32 bits."""
 
 _ROAD_HALF_WIDTH = 5.0
 _WARP = 60.0
@@ -33,17 +36,17 @@ _POND_SHARE = 0.012
 
 
 @dataclass(frozen=True)
-class Mosaic:
+class FieldMosaic:
     """Static maps of a block of pixels, all of shape (rows, cols).
 
     Attributes
     ----------
     field : ndarray of int64
-        Field number, unique in the region, below 2³²; 0 where there is none (roads and water).
+        Field number, unique in the region, below 2³²; 0 on roads and water.
     road, water : ndarray of bool
         Roads; rivers and ponds.
     along : ndarray of float32
-        Position inside the field along its own slope, about -1 … 1, for gradients.
+        Position in the field along its slope, about -1 … 1, for gradients.
     """
 
     field: NDArray[np.int64]
@@ -52,8 +55,10 @@ class Mosaic:
     along: NDArray[np.float32]
 
 
-def draw(seed: int, row0: int, col0: int, shape: tuple[int, int], field_size_ha: float) -> Mosaic:
-    """Draw a block of the mosaic.
+def draw(
+    seed: int, row0: int, col0: int, shape: tuple[int, int], field_size_ha: float
+) -> FieldMosaic:
+    """Draw a block of the field mosaic.
 
     Parameters
     ----------
@@ -67,10 +72,10 @@ def draw(seed: int, row0: int, col0: int, shape: tuple[int, int], field_size_ha:
         Median area of a field, hectares.
     """
     rows, cols = shape
-    warp_y = random_fields.smooth_noise(
+    warp_y = random_fields.smooth_field(
         random_fields.stream(seed, "warp y"), row0, col0, shape, 2500, 2
     )
-    warp_x = random_fields.smooth_noise(
+    warp_x = random_fields.smooth_field(
         random_fields.stream(seed, "warp x"), row0, col0, shape, 2500, 2
     )
     y = (row0 + np.arange(rows, dtype=np.float32))[:, None] * 10 + _WARP * warp_y
@@ -102,16 +107,16 @@ def draw(seed: int, row0: int, col0: int, shape: tuple[int, int], field_size_ha:
     road = np.minimum(to_road_y, to_road_x) < _ROAD_HALF_WIDTH
     water |= _river(seed, y, x)
     field[road | water] = 0
-    return Mosaic(field, road & ~water, water, along)
+    return FieldMosaic(field, road & ~water, water, along)
 
 
 def _district_number(dy: int, dx: int) -> int:
-    """Give the number of a district; a halo may reach into row or column -1."""
+    """Return the number of a district; a halo can extend into row or column -1."""
     return (dy + 1) * 1024 + (dx + 1)
 
 
-def _river(seed: int, y: NDArray, x: NDArray) -> NDArray[np.bool_]:
-    """Draw the rivers that cross the land every 9 km or so, meandering."""
+def _river(seed: int, y: NDArray[Any], x: NDArray[Any]) -> NDArray[np.bool_]:
+    """Draw meandering rivers about every 9 km."""
     rng = random_fields.generator(seed, "river")
     spacing = rng.uniform(8000, 10000)
     start = rng.uniform(0.25, 0.75) * spacing
@@ -122,7 +127,7 @@ def _river(seed: int, y: NDArray, x: NDArray) -> NDArray[np.bool_]:
         + 60 * np.sin(y / 420 + phase[2])
     )
     offset = np.mod(x - start + bend + spacing / 2, spacing) - spacing / 2
-    return np.abs(offset) < _RIVER_HALF_WIDTH
+    return np.asarray(np.abs(offset) < _RIVER_HALF_WIDTH)
 
 
 def _split(
@@ -143,16 +148,16 @@ def _split(
     leaves: list[list[float]] = []
     corners = np.array([[0, 0], [0, DISTRICT], [DISTRICT, DISTRICT], [DISTRICT, 0]], float)
 
-    def divide(polygon: NDArray) -> int:
+    def divide(polygon: NDArray[Any]) -> int:
         area = _area(polygon)
-        wanted = field_size_ha * 1e4 * math.exp(0.5 * rng.standard_normal())
-        if area < 1.6 * wanted or len(leaves) >= MAX_FIELDS - 2:
+        target = field_size_ha * 1e4 * math.exp(0.5 * rng.standard_normal())
+        if area < 1.6 * target or len(leaves) >= MAX_FIELDS - 2:
             centre = polygon.mean(axis=0)
             length = np.linalg.norm(polygon - centre, axis=1).max()
             pond = rng.random() < _POND_SHARE
             leaves.append([*centre, rng.uniform(0, 2 * math.pi), length, pond])
             return -len(leaves)
-        # Cut across the longer side, a little aslant and off the middle.
+        # Split across the longer side, slightly tilted and off the middle.
         centred = polygon - polygon.mean(axis=0)
         axes = np.linalg.svd(centred, full_matrices=False)[2]
         tilt = 0.12 * rng.standard_normal()
@@ -171,13 +176,13 @@ def _split(
     return np.array(splits, float).reshape(-1, 6), np.array(leaves, float)
 
 
-def _area(polygon: NDArray) -> float:
+def _area(polygon: NDArray[Any]) -> float:
     y, x = polygon.T
     return 0.5 * abs(float(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))))
 
 
-def _clip(polygon: NDArray, normal: NDArray, offset: float) -> NDArray:
-    """Part of a convex polygon where ``point · normal <= offset``."""
+def _clip(polygon: NDArray[Any], normal: NDArray[Any], offset: float) -> NDArray[Any]:
+    """Clip a convex polygon to ``point · normal <= offset``."""
     distance = polygon @ normal - offset
     kept = []
     for k in range(len(polygon)):

@@ -1,9 +1,9 @@
-"""Surface reflectance of a canopy over soil in Sentinel-2's B02, B03, B04 and B08.
+"""Model the surface reflectance of a canopy over soil in Sentinel-2's B02, B03, B04 and B08.
 
 A reduced model of the PROSAIL kind: leaf scattering follows chlorophyll as in PROSPECT, and the
 canopy is the two-stream solution of Campbell and Norman, *An Introduction to Environmental
 Biophysics* (1998), Eqs. 15.7-15.11. Coefficients were set so that the bands stay near
-PROSAIL's over bare, sparse, dense, yellowing and dead canopies; `tests/test_simulation_optical.py`
+PROSAIL's over bare, sparse, dense, yellowing and dead canopies; `tests/simulation/test_optical.py`
 holds PROSAIL's own numbers and the tolerance.
 """
 

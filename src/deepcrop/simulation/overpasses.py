@@ -1,24 +1,28 @@
-"""When the satellites pass, what they miss, and what the air puts between.
+"""Simulate overpasses: when the satellites pass, missing scenes, and the atmosphere.
 
-Sentinel-2: two neighbouring orbits, each every 5 days, whose swaths overlap in part of the region,
-so that some pixels are seen twice as often as others. Sentinel-1: two relative orbits, each every
-12 (one satellite) or 6 days (two). Some scenes are missing. Clouds are thresholded fractal noise
-with soft edges and shadows; the mask that comes with a scene (SCL) misses thin cloud and shadow
-edges, and takes some bright ground for cloud.
+Sentinel-2 has two neighbouring relative orbits, each every 5 days, whose swaths overlap in part of
+the region, so that some pixels are observed twice as often as others. Sentinel-1 has two relative
+orbits, each every 12 days (one satellite) or 6 days (two). Some scenes are missing. Clouds are a
+thresholded random field with soft edges and shadows. The scene classification (SCL) misses thin
+cloud and edges of shadows, and classifies some bright ground as cloud.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit, prange
-from numpy.typing import NDArray
 
 from deepcrop.simulation import random_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 SCL_NO_DATA, SCL_SHADOW, SCL_VEGETATION, SCL_BARE, SCL_WATER = 0, 3, 4, 5, 6
 SCL_CLOUD_MEDIUM, SCL_CLOUD_HIGH = 8, 9
@@ -35,17 +39,17 @@ _HAZE = np.array([0.36, 0.31, 0.28, 0.26], np.float32)
 
 
 @dataclass(frozen=True)
-class OpticalScene:
-    """One Sentinel-2 pass.
+class OpticalOverpass:
+    """One Sentinel-2 overpass.
 
     Attributes
     ----------
     day, hour : int, float
-        Day number and hour of the pass, UTC.
+        Day number and hour of the overpass, UTC.
     orbit : int
         Index of the relative orbit, 0 or 1.
     cloud : float
-        Cloud cover the sky as a whole has, 0 … 1.
+        Mean cloud cover of the sky, 0 … 1.
     wavelength : float
         Size of cloud systems, metres.
     shadow : tuple of int
@@ -53,9 +57,11 @@ class OpticalScene:
     haze : float
         Mean share of light from haze.
     gain : tuple of float
-        Per band: what correction and viewing geometry leave as a factor.
+        Factor per band, which atmospheric correction and viewing geometry leave.
+    cos_sun : float
+        Cosine of the sun's zenith angle.
     stream : int
-        Random stream.
+        Stream of random numbers.
     """
 
     day: int
@@ -71,11 +77,11 @@ class OpticalScene:
 
 
 @dataclass(frozen=True)
-class RadarScene:
-    """One Sentinel-1 pass.
+class RadarOverpass:
+    """One Sentinel-1 overpass.
 
-    ``incidence`` is that at the region's middle, ``gain`` a calibration error in dB, ``wind``
-    roughens water (dB); day and hour are UTC.
+    ``incidence`` is the angle in the middle of the region (degrees), ``gain`` a calibration error
+    (dB), ``wind`` the increase of backscatter on water by waves (dB); day and hour are UTC.
     """
 
     day: int
@@ -87,11 +93,11 @@ class RadarScene:
     stream: int
 
 
-def optical_scenes(
-    seed: int, first: int, last: int, rain_mm: NDArray, rain_first: int,
+def optical_overpasses(
+    seed: int, first: int, last: int, rain_mm: NDArray[Any], rain_first: int,
     place: str, latitude: float, longitude: float,
-) -> list[OpticalScene]:  # fmt: skip
-    """All passes over a region between two days, in order of time, missing ones left out."""
+) -> list[OpticalOverpass]:  # fmt: skip
+    """Draw the overpasses of Sentinel-2 between two days, in order of time."""
     rng = random_fields.generator(seed, "optical scenes")
     start = rng.integers(0, 5)
     scenes = []
@@ -111,11 +117,11 @@ def optical_scenes(
         cos_sun = math.cos(math.radians(latitude - declination)) * 0.97
         cos_sun = min(max(cos_sun, 0.35), 0.95)
         length = scene.uniform(800, 3000) * math.tan(math.acos(cos_sun)) / random_fields.PIXEL
-        azimuth = math.radians(155)  # the sun stands south-south-east at the pass
+        azimuth = math.radians(155)  # the sun stands in the south-south-east at the overpass
         shadow = (round(length * math.cos(azimuth)), round(-length * math.sin(azimuth)))
         common = scene.normal(0, 0.02)
         gain = tuple(float(1 + common + scene.normal(0, 0.012)) for _ in range(4))
-        made = OpticalScene(
+        overpass = OpticalOverpass(
             day,
             10.6 - longitude / 15,
             orbit,
@@ -128,14 +134,14 @@ def optical_scenes(
             random_fields.stream(seed, "sky", day, orbit),
         )
         if not missing:
-            scenes.append(made)
+            scenes.append(overpass)
     return scenes
 
 
-def radar_scenes(
+def radar_overpasses(
     seed: int, first: int, last: int, revisit: int, longitude: float
-) -> list[RadarScene]:
-    """All passes of both relative orbits between two days, in order of time."""
+) -> list[RadarOverpass]:
+    """Draw the overpasses of Sentinel-1 between two days, in order of time."""
     rng = random_fields.generator(seed, "radar scenes")
     starts = rng.choice(revisit, 2, replace=False)
     scenes = []
@@ -144,7 +150,7 @@ def radar_scenes(
             if (day - starts[orbit]) % revisit:
                 continue
             scene = random_fields.generator(seed, "radar", day, orbit)
-            made = RadarScene(
+            overpass = RadarOverpass(
                 day,
                 ((17.8 if orbit else 6.0) - longitude / 15) % 24,
                 orbit,
@@ -154,86 +160,89 @@ def radar_scenes(
                 random_fields.stream(seed, "speckle", day, orbit),
             )
             if scene.random() > 0.03:
-                scenes.append(made)
+                scenes.append(overpass)
     return scenes
 
 
 def times(
-    scenes: Sequence[OpticalScene] | Sequence[RadarScene], year: int
+    scenes: Sequence[OpticalOverpass] | Sequence[RadarOverpass], year: int
 ) -> NDArray[np.datetime64]:
-    """UTC times of scenes, datetime64[ns]."""
+    """UTC times of overpasses, datetime64[ns]."""
     midnight = np.datetime64(f"{year}-01-01", "ns")
     seconds = [round(scene.day * 86400 + scene.hour * 3600) for scene in scenes]
     return midnight + np.array(seconds).astype("timedelta64[s]")
 
 
 def _clouds(
-    scene: OpticalScene, row0: float, col0: float, shape: tuple[int, int], stride: float = 1
+    scene: OpticalOverpass, row0: float, col0: float, shape: tuple[int, int], stride: float = 1
 ) -> NDArray[np.float32]:
-    """Opacity of cloud, 0 … 1; with ``stride``, every so many cells."""
-    field = random_fields.smooth_noise(
+    """Opacity of cloud, 0 … 1, on every ``stride``-th cell."""
+    field = random_fields.smooth_field(
         scene.stream, row0, col0, shape, scene.wavelength / stride, octaves=6, persistence=0.6
     )
     threshold = NormalDist().inv_cdf(min(max(1 - scene.cloud, 0.002), 0.998))
-    return np.clip((field - threshold + 0.05) / 0.3, 0, 1)
+    opacity: NDArray[np.float32] = np.clip((field - threshold + 0.05) / 0.3, 0, 1)
+    return opacity
 
 
-def cloud_cover(scene: OpticalScene, rows: int, cols: int) -> float:
-    """Share of a region under cloud, from a sample of at most 50 x 50 cells."""
+def cloud_cover(scene: OpticalOverpass, rows: int, cols: int) -> float:
+    """Estimate the cloud cover of a region from a sample of at most 50 x 50 cells."""
     stride = max(rows, cols) / 50
     shape = (max(round(rows / stride), 1), max(round(cols / stride), 1))
     return float((_clouds(scene, 0, 0, shape, stride) > 0.3).mean())
 
 
 def clearest(
-    scenes: list[OpticalScene], rows: int, cols: int, count: int | None, max_cloud: float
-) -> list[OpticalScene]:
-    """Scenes a user would download: below a cloud cover, or the ``count`` clearest."""
+    scenes: list[OpticalOverpass], rows: int, cols: int, count: int | None, max_cloud: float
+) -> list[OpticalOverpass]:
+    """Select the ``count`` clearest scenes; None: all up to a maximum cloud cover."""
     cover = np.array([cloud_cover(scene, rows, cols) for scene in scenes])
     if count is None:
         return [s for s, c in zip(scenes, cover, strict=True) if c <= max_cloud]
-    # Over a small region many scenes are quite clear: those to keep are not the first of the year.
+    # Over a small region many scenes are equally clear; a shuffle breaks ties, so that those kept
+    # are not the first of the year.
     shuffled = np.random.default_rng(0).permutation(cover.size)
     chosen = np.sort(np.lexsort((shuffled, cover))[:count])
     return [scenes[k] for k in chosen]
 
 
-def seen(
-    scene: OpticalScene, row0: int, col0: int, shape: tuple[int, int], cols: int
+def in_swath(
+    scene: OpticalOverpass, row0: int, col0: int, shape: tuple[int, int], cols: int
 ) -> NDArray[np.bool_]:
-    """Pixels inside the swath: orbit 0 sees the west, orbit 1 the east, with a wide overlap."""
+    """Return the pixels in the swath: orbit 0 covers the west, orbit 1 the east; they overlap."""
     row = row0 + np.arange(shape[0])[:, None]
     col = col0 + np.arange(shape[1])[None, :]
-    col = col + 0.2 * row  # descending: the swath's edge runs 11° off north, south-westwards
+    # Descending orbit: the edge of the swath runs 11° off north, to the south-west.
+    col = col + 0.2 * row
     return col < 0.85 * cols if scene.orbit == 0 else col >= 0.35 * cols
 
 
 def atmosphere(
-    scene: OpticalScene,
+    scene: OpticalOverpass,
     surface: NDArray[np.float32],
     row0: int,
     col0: int,
     inside: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Show a surface as the sensor's product does.
+    """Simulate the surface reflectance product and its scene classification.
 
     Parameters
     ----------
-    scene : OpticalScene
-        The pass.
+    scene : OpticalOverpass
+        The overpass.
     surface : ndarray (4, rows, cols)
         Reflectance of the ground.
     row0, col0 : int
         First cell of the block.
     inside : ndarray of bool (rows, cols)
-        Pixels inside the swath.
+        Pixels in the swath.
 
     Returns
     -------
     product : ndarray of float32 (4, rows, cols)
         Reflectance after clouds, shadows, haze, calibration and noise; not masked.
     scl : ndarray of uint8 (rows, cols)
-        Scene classes as the product's own mask gives them, errors included; 0 outside the swath.
+        Scene classes of the product, with their errors; 0 outside the swath.
     """
     shape = inside.shape
     cloud = _clouds(scene, row0, col0, shape)
@@ -241,11 +250,11 @@ def atmosphere(
     shadow = _clouds(scene, row0 - down, col0 - right, shape)
     haze = scene.haze * np.exp(
         0.5
-        * random_fields.smooth_noise(
+        * random_fields.smooth_field(
             random_fields.stream(scene.stream, "haze"), row0, col0, shape, 15000, 2
         )
     )
-    patchy = random_fields.smooth_noise(
+    patchy = random_fields.smooth_field(
         random_fields.stream(scene.stream, "mask"), row0, col0, shape, 400, 2
     )
     grain = np.stack(
@@ -276,14 +285,14 @@ def _mix_atmosphere(surface, cloud, shadow, haze, patchy, grain, gain, inside, p
             if not inside[i, j]:
                 scl[i, j] = SCL_NO_DATA
                 continue
-            # The detector sees opacity with patchy errors: thin cloud slips through, and some
-            # bright bare ground is taken for cloud.
+            # The cloud detection has patchy errors: thin cloud is missed, and some bright bare
+            # ground is classified as cloud.
             bright = (product[0, i, j] + product[2, i, j]) * 0.5
-            believed = opaque + 0.10 * patchy[i, j]
+            detected = opaque + 0.10 * patchy[i, j]
             nir, red = product[3, i, j], product[2, i, j]
-            if believed > 0.6:
+            if detected > 0.6:
                 scl[i, j] = SCL_CLOUD_HIGH
-            elif believed > 0.22 or (patchy[i, j] > 2.0 and bright > 0.11):
+            elif detected > 0.22 or (patchy[i, j] > 2.0 and bright > 0.11):
                 scl[i, j] = SCL_CLOUD_MEDIUM
             elif shadow[i, j] + 0.12 * patchy[i, j] > 0.35:
                 scl[i, j] = SCL_SHADOW

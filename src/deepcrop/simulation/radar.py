@@ -1,4 +1,4 @@
-"""C-band backscatter: the water-cloud model over a soil whose moisture follows the rain.
+"""Model C-band backscatter: the water-cloud model over soil whose moisture follows the rain.
 
 Attema and Ulaby 1978 (Radio Science 13, doi 10.1029/RS013i002p00357): the canopy is a cloud of
 water that scatters and attenuates, sigma0 = V·cosθ·(1 - T) + T·S with T = exp(-2·B·W / cosθ), in
@@ -10,12 +10,15 @@ C-band studies they cite), roughness and incidence angle.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from deepcrop.simulation import random_fields
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LOOKS = 4.4
 """Equivalent number of looks of Sentinel-1 IW GRDH (product definition: 4.4 to 4.9)."""
@@ -29,7 +32,7 @@ WATER_DB = (-20.0, -28.0)
 ROAD_DB = (-13.0, -20.0)
 """VV and VH of surfaces without plants at 38°; dB."""
 PADDY_DB = (-19.0, -26.5)
-"""VV and VH of a field under shallow water, still sheltered and stirred by seedlings; dB."""
+"""VV and VH of a field under shallow water with seedlings, dB."""
 
 
 @njit(cache=True, inline="always")
@@ -74,22 +77,23 @@ def water_cloud(volume_db, attenuation, water, ground_db, cos_incidence):
 
 
 def speckle(seed: int, row0: int, col0: int, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Multiplicative speckle of mean 1 and variance 1/4.4, float32, correlated over neighbours."""
+    """Draw multiplicative speckle of mean 1 and variance 1/4.4, correlated between neighbours."""
     rows, cols = shape
     white = random_fields.exponential(seed, row0 - 1, col0 - 1, rows + 2, cols + 2)
     return smooth3(white, _SIDE)
 
 
-def smooth3(padded: NDArray, side: float) -> NDArray[np.float32]:
-    """Weighted 3x3 mean, weights (side, 1 - 2·side, side) each way; the result is 2 smaller."""
+def smooth3(padded: NDArray[np.floating], side: float) -> NDArray[np.float32]:
+    """Smooth by a 3x3 mean, weights (side, 1 - 2·side, side) each way; crops the outer pixels."""
     padded = padded.astype(np.float32, copy=False)
     centre = 1 - 2 * side
     rows = side * (padded[..., :-2, :] + padded[..., 2:, :]) + centre * padded[..., 1:-1, :]
-    return side * (rows[..., :-2] + rows[..., 2:]) + centre * rows[..., 1:-1]
+    smooth = side * (rows[..., :-2] + rows[..., 2:]) + centre * rows[..., 1:-1]
+    return np.asarray(smooth, np.float32)
 
 
-def rain(seed: int, days: NDArray, place: str) -> NDArray[np.float32]:
-    """Daily rain in mm: a two-state Markov chain with gamma amounts (Richardson 1981).
+def rain(seed: int, days: NDArray[np.integer], place: str) -> NDArray[np.float32]:
+    """Draw daily rain in mm: a two-state Markov chain with gamma amounts (Richardson 1981).
 
     Wetter winters in Europe, wetter summers in North America.
     """
@@ -105,8 +109,8 @@ def rain(seed: int, days: NDArray, place: str) -> NDArray[np.float32]:
     return amounts
 
 
-def soil_moisture(rain_mm: NDArray, days: NDArray) -> NDArray[np.float32]:
-    """Moisture of the top 5 cm in volume percent: a bucket filled by rain, emptied by the sun."""
+def soil_moisture(rain_mm: NDArray[np.floating], days: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Compute soil moisture (top 5 cm, volume percent): a bucket, filled by rain, that dries."""
     moisture = np.empty(len(days), np.float32)
     now = 22.0
     evaporation = 0.085 + 0.045 * np.cos(2 * np.pi * (days - 190) / 365)

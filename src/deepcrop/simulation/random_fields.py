@@ -1,17 +1,20 @@
-"""Random numbers that depend on a place, not on the order of drawing.
+"""Draw random fields that depend on the position of a pixel, not on the order of drawing.
 
-Every random value of a pixel is a hash of (seed, stream, row, column), so that a region simulated
-in blocks of any size, in any order, is the same region to the last bit. The hash is the finaliser
-of SplitMix64 (Steele et al. 2014, doi 10.1145/2714064.2660195).
+The random value of a pixel is a hash of (seed, stream, row, column), so that a region simulated in
+blocks of any size, in any order, has the same bits. The hash is the finaliser of SplitMix64 (Steele
+et al. 2014, doi 10.1145/2714064.2660195).
 """
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit, prange
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PIXEL = 10.0
 """Pixel size of simulated regions, metres."""
@@ -22,7 +25,7 @@ _LATTICE_VARIANCE = (26 / 35) ** 2
 
 
 def stream(seed: int, *labels: str | int) -> int:
-    """Seed of an independent stream of random numbers, for example ``stream(7, "cloud", 12)``."""
+    """Derive the seed of an independent stream of random numbers, as ``stream(7, "cloud", 12)``."""
     words = [seed & 0xFFFFFFFFFFFFFFFF]
     for label in labels:
         data = str(label).encode()
@@ -33,7 +36,7 @@ def stream(seed: int, *labels: str | int) -> int:
 
 
 def generator(seed: int, *labels: str | int) -> np.random.Generator:
-    """NumPy generator of a stream, for the few values that belong to a scene or a field."""
+    """Make the NumPy generator of a stream, for the few values of a scene or a field."""
     return np.random.default_rng(stream(seed, *labels))
 
 
@@ -46,7 +49,7 @@ def _mix(z):
 
 @njit(cache=True, inline="always")
 def _hash(seed, row, col):
-    """64 random bits of a place."""
+    """64 random bits of a position."""
     z = np.uint64(seed) + np.uint64(row) * np.uint64(0x9E3779B97F4A7C15)
     return _mix(_mix(z) ^ (np.uint64(col) * np.uint64(0xD1B54A32D192ED03)))
 
@@ -59,7 +62,7 @@ def _unit(bits):
 
 @njit(cache=True, parallel=True)
 def normal(seed: int, row0: int, col0: int, rows: int, cols: int) -> NDArray[np.float32]:
-    """Draw standard normal values of a block of pixels, float32 (rows, cols)."""
+    """Draw a standard normal value for each pixel of a block, float32 (rows, cols)."""
     out = np.empty((rows, cols), np.float32)
     for i in prange(rows):
         for j in range(cols):
@@ -73,7 +76,7 @@ def normal(seed: int, row0: int, col0: int, rows: int, cols: int) -> NDArray[np.
 
 @njit(cache=True, parallel=True)
 def exponential(seed: int, row0: int, col0: int, rows: int, cols: int) -> NDArray[np.float32]:
-    """Draw exponential values of mean 1 (single-look speckle intensity) of a block of pixels."""
+    """Draw an exponential value of mean 1 (single-look speckle) for each pixel of a block."""
     out = np.empty((rows, cols), np.float32)
     for i in prange(rows):
         for j in range(cols):
@@ -81,7 +84,7 @@ def exponential(seed: int, row0: int, col0: int, rows: int, cols: int) -> NDArra
     return out
 
 
-def smooth_noise(
+def smooth_field(
     seed: int,
     row0: float,
     col0: float,
@@ -90,7 +93,7 @@ def smooth_noise(
     octaves: int = 1,
     persistence: float = 0.5,
 ) -> NDArray[np.float32]:
-    """Spatially correlated noise of mean 0 and variance 1 on a block of pixels.
+    """Draw a spatially correlated field of mean 0 and variance 1 on a block of pixels.
 
     Fractal value noise: lattices of random values, each twice as fine and ``persistence`` times as
     strong as the one before, interpolated smoothly.
@@ -133,7 +136,7 @@ def smooth_noise(
 @njit(cache=True, parallel=True)
 def _add_lattice(out, seed, row0, col0, frequency, amplitude):
     rows, cols = out.shape
-    shift_y = _unit(_hash(seed, 1, 2))  # so that lattices of different streams do not line up
+    shift_y = _unit(_hash(seed, 1, 2))  # so that lattices of different streams are not aligned
     shift_x = _unit(_hash(seed, 3, 4))
     spread = 2.0 * math.sqrt(3.0) * amplitude  # uniform values of standard deviation `amplitude`
     for i in prange(rows):

@@ -1,17 +1,14 @@
-"""Write a simulated region, block by block, as an observation cube with its truth."""
+"""Simulate a region block by block as an observation cube, with its true season dates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
 from deepcrop import grid, stages
 from deepcrop._version import __version__
@@ -36,9 +33,15 @@ from deepcrop.simulation import (
 from deepcrop.storage.progress import progress_bar
 from deepcrop.storage.staging import staging
 
-_PSF_SIDE = 0.12  # a 10 m pixel of Sentinel-2 sees something of its neighbours
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+_PSF_SIDE = 0.12  # point spread: weight of each neighbour in a 10 m pixel of Sentinel-2
 MAX_CLOUD = 0.9
-"""Cloud cover up to which a user would download a scene."""
+"""Maximum cloud cover of the scenes that are kept."""
 
 OPTICAL_ATTRS = {
     "source": "deepcrop simulation of Sentinel-2 L2A",
@@ -51,12 +54,12 @@ SAR_ATTRS = {
     "radiometry": "sigma0",
     "simulated": 1,
 }
-"""What the groups of a simulated cube say of themselves."""
+"""Attributes of the groups of a simulated cube."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """What to simulate.
+    """Region to simulate.
 
     Attributes
     ----------
@@ -65,16 +68,18 @@ class Region:
     year : int
         Target year of the truth.
     seed : int
-        Everything random follows from it.
+        Seed of all random numbers.
     latitude, longitude : float
-        Centre, degrees; decides crops, calendar, UTM zone, sun and climate.
+        Centre, degrees; determines crops, calendar, UTM zone, sun and climate.
     start, end : str
         First and last day of observations, ISO dates; by default 1 September of the year before
-        to the end of February of the year after, so that winter crops are seen whole.
+        to the end of February of the year after, so that winter crops are covered whole.
     optical_scenes : int or None
-        Keep only the clearest so many; by default all scenes with at most 90 % cloud.
+        Maximum number of optical scenes; the clearest are kept. By default all scenes with at most
+        90 % cloud.
     sar_scenes : int or None
-        Keep so many of one relative orbit, evenly spread; by default all of both orbits.
+        Number of radar scenes of one relative orbit, evenly spread. By default all scenes of both
+        orbits.
     sar_revisit : int
         Days between passes of one relative orbit: 12 (one satellite) or 6 (two).
     field_size_ha : float
@@ -98,7 +103,13 @@ class Region:
     cameras: int = 5
 
     def days(self) -> tuple[int, int]:
-        """First and last day number of the observations."""
+        """Return the first and the last day number of the observations.
+
+        Examples
+        --------
+        >>> Region(year=2018).days()
+        (-122, 423)
+        """
         first = _date(self.start or f"{self.year - 1}-09-01")
         last = _date(self.end or f"{self.year + 1}-02-28")
         lo, hi = (int(d) for d in stages.to_days([first, last], self.year))
@@ -147,27 +158,27 @@ def check_region(region: Region) -> None:
 
 
 def mosaic_limit() -> float:
-    """Pixels on a side for which field numbers fit in 32 bits."""
+    """Maximum side of a region, pixels: larger field numbers would not fit in 32 bits."""
     return field_mosaic.MAX_DISTRICTS * field_mosaic.DISTRICT / grid.RESOLUTION
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What all blocks share.
+    """Overpasses and weather of a region, common to all blocks.
 
     Attributes
     ----------
     place : str
         "north_america" or "europe".
-    optical, sar : list of OpticalScene, RadarScene
-        Passes, in order of time.
+    optical, sar : list of OpticalOverpass, RadarOverpass
+        Overpasses, in order of time.
     moisture : ndarray of float32
-        Of the soil on each day of `canopy.DAYS`, percent.
+        Soil moisture on each day of `canopy.DAYS`, percent.
     """
 
     place: str
-    optical: list[overpasses.OpticalScene]
-    sar: list[overpasses.RadarScene]
+    optical: list[overpasses.OpticalOverpass]
+    sar: list[overpasses.RadarOverpass]
     moisture: NDArray[np.float32]
 
 
@@ -175,11 +186,13 @@ def _plan(region: Region) -> Plan:
     place = crops.continent(region.latitude, region.longitude)
     first, last = region.days()
     rain = radar.rain(region.seed, canopy.DAYS, place)
-    passes = overpasses.optical_scenes(
+    passes = overpasses.optical_overpasses(
         region.seed, first, last, rain, canopy.FIRST_DAY, place, region.latitude, region.longitude
     )
     kept = overpasses.clearest(passes, region.rows, region.cols, region.optical_scenes, MAX_CLOUD)
-    sar = overpasses.radar_scenes(region.seed, first, last, region.sar_revisit, region.longitude)
+    sar = overpasses.radar_overpasses(
+        region.seed, first, last, region.sar_revisit, region.longitude
+    )
     if region.sar_scenes is not None:
         sar = [scene for scene in sar if scene.orbit == 1]
         if len(sar) < region.sar_scenes:
@@ -199,18 +212,18 @@ def _plan(region: Region) -> Plan:
 
 
 def simulate(region: Region, out: str | Path, overwrite: bool = False) -> None:
-    """Simulate a region and write it as a Zarr store in the cube contract.
+    """Simulate a region and write it as a Zarr store that follows the cube contract.
 
     Beside ``/optical``, ``/sar`` and ``/landcover`` the store has ``/truth`` (season dates per
-    pixel) and ``/camera`` (3-day GCC of a few cameras). Memory is set by a block of 256 x 256
-    pixels and the number of scenes; an interrupted run goes on where it stopped.
+    pixel) and ``/camera`` (3-day GCC of a few cameras). Memory depends on a block of 256 x 256
+    pixels and the number of scenes. An interrupted run continues where it stopped.
 
     Parameters
     ----------
     region : Region
-        What to simulate.
+        Region to simulate.
     out : str or Path
-        Zarr store to make.
+        Zarr store to write.
     overwrite : bool
         Replace an existing one.
 
@@ -237,7 +250,7 @@ def simulate(region: Region, out: str | Path, overwrite: bool = False) -> None:
 
 
 def _create(region: Region, plan: Plan, path: Path) -> None:
-    """Write everything but the blocks: coordinates, attributes, cameras."""
+    """Write everything except the blocks: coordinates, attributes, cameras."""
     box = region.geobox()
     shape = (region.rows, region.cols)
     attrs = {
@@ -248,19 +261,19 @@ def _create(region: Region, plan: Plan, path: Path) -> None:
     }
     create_store(path, attrs)
 
-    def empty(names: tuple[str, ...], n: int, dtype: type) -> dict:
+    def empty(names: tuple[str, ...], n: int, dtype: type) -> dict[str, Any]:
         values = np.broadcast_to(dtype(0), (n, *shape))
         return {name: (("time", "y", "x"), values, describe(name)) for name in names}
 
     optical_group = xr.Dataset(
         empty(OPTICAL_BANDS, len(plan.optical), np.float32)
         | empty(("scl",), len(plan.optical), np.uint8),
-        coords=passes(plan.optical, overpasses.S2_ORBITS, region.year),
+        coords=overpass_coords(plan.optical, overpasses.S2_ORBITS, region.year),
         attrs=OPTICAL_ATTRS,
     )
     sar_group = xr.Dataset(
         empty(SAR_BANDS, len(plan.sar), np.float32),
-        coords=passes(plan.sar, overpasses.S1_ORBITS, region.year),
+        coords=overpass_coords(plan.sar, overpasses.S1_ORBITS, region.year),
         attrs=SAR_ATTRS,
     )
     flags = [0, *crops.CLASS_NAMES]
@@ -296,17 +309,18 @@ def _create(region: Region, plan: Plan, path: Path) -> None:
         )
 
 
-def passes(
-    of: Sequence[overpasses.OpticalScene] | Sequence[overpasses.RadarScene],
+def overpass_coords(
+    passes: Sequence[overpasses.OpticalOverpass] | Sequence[overpasses.RadarOverpass],
     orbits: tuple[int, int],
     year: int,
 ) -> dict[str, Any]:
-    """Coordinates ``time`` and ``relative_orbit`` of the passes of one sensor."""
-    numbers = np.array([orbits[scene.orbit] for scene in of], np.int16)
-    return {"time": overpasses.times(of, year), "relative_orbit": ("time", numbers)}
+    """Make the coordinates ``time`` and ``relative_orbit`` of the overpasses of one sensor."""
+    numbers = np.array([orbits[scene.orbit] for scene in passes], np.int16)
+    return {"time": overpasses.times(passes, year), "relative_orbit": ("time", numbers)}
 
 
 def _write_block(region: Region, plan: Plan, path: Path, tile: grid.Tile) -> None:
+    """Simulate one block and write it into the store."""
     rows, cols = tile.core
     row0, col0 = rows.start - 1, cols.start - 1  # one pixel of halo for the point spread
     shape = (tile.shape[0] + 2, tile.shape[1] + 2)
@@ -315,8 +329,8 @@ def _write_block(region: Region, plan: Plan, path: Path, tile: grid.Tile) -> Non
     )
     inner = (slice(1, -1), slice(1, -1))
 
-    def swath(scene: overpasses.OpticalScene) -> NDArray[np.bool_]:
-        return overpasses.seen(scene, rows.start, cols.start, tile.shape, region.cols)
+    def swath(scene: overpasses.OpticalOverpass) -> NDArray[np.bool_]:
+        return overpasses.in_swath(scene, rows.start, cols.start, tile.shape, region.cols)
 
     # Incidence rises across the swath: eastwards on the ascending orbit, westwards on the other.
     across = 0.0007 * (col0 + np.arange(shape[1]) - region.cols / 2)
@@ -324,7 +338,7 @@ def _write_block(region: Region, plan: Plan, path: Path, tile: grid.Tile) -> Non
     write = cube_io.write_block
     write(path, "optical", optical_images(plan, land, rows.start, cols.start, swath), rows, cols)
     write(path, "sar", radar_images(plan, land, rows.start, cols.start, across), rows, cols)
-    ids: dict[str, NDArray] = {"crop_type": inner_land.codes(), "field_id": inner_land.number}
+    ids: dict[str, NDArray[Any]] = {"crop_type": inner_land.codes(), "field_id": inner_land.number}
     write(path, "landcover", ids, rows, cols)
     write(path, "truth", truth.truth_layers(inner_land, region.year, region.latitude), rows, cols)
 
@@ -334,23 +348,23 @@ def optical_images(
     land: surface.Surface,
     row0: int,
     col0: int,
-    swath: Callable[[overpasses.OpticalScene], NDArray[np.bool_]],
-) -> dict[str, NDArray]:
-    """Show a block as Sentinel-2 does on each pass: bands and ``scl``, (time, rows, cols).
+    swath: Callable[[overpasses.OpticalOverpass], NDArray[np.bool_]],
+) -> dict[str, NDArray[Any]]:
+    """Simulate the Sentinel-2 images of a block: bands and ``scl``, (time, rows, cols).
 
     Parameters
     ----------
     plan : Plan
-        Passes and soil moisture.
+        Overpasses and soil moisture.
     land : Surface
         The block, with one pixel of halo on each side.
     row0, col0 : int
         First cell of the block, without halo.
     swath : callable
-        Gives the pixels of the block that a pass sees.
+        Returns the pixels of the block that lie in the swath of an overpass.
     """
     rows, cols = land.which.shape[0] - 2, land.which.shape[1] - 2
-    images: dict[str, NDArray] = {
+    images: dict[str, NDArray[Any]] = {
         name: np.empty((len(plan.optical), rows, cols), np.float32) for name in OPTICAL_BANDS
     }
     images["scl"] = np.empty((len(plan.optical), rows, cols), np.uint8)
@@ -368,32 +382,32 @@ def optical_images(
 
 def radar_images(
     plan: Plan, land: surface.Surface, row0: int, col0: int, across: NDArray[np.floating]
-) -> dict[str, NDArray]:
-    """Show a block as Sentinel-1 does on each pass: ``vv`` and ``vh`` in dB, (time, rows, cols).
+) -> dict[str, NDArray[Any]]:
+    """Simulate the Sentinel-1 images of a block: ``vv`` and ``vh`` in dB, (time, rows, cols).
 
-    ``across`` is added to a pass's incidence, degrees per column of ``land`` (taken off on the
+    ``across`` is added to the incidence angle, degrees per column of ``land`` (subtracted on the
     descending orbit); the other parameters are those of `optical_images`.
     """
     inner = (slice(None), slice(1, -1), slice(1, -1))
     shape = (land.which.shape[0] - 2, land.which.shape[1] - 2)
     images = {name: np.empty((len(plan.sar), *shape), np.float32) for name in SAR_BANDS}
-    for t, pass_ in enumerate(plan.sar):
-        moisture = float(plan.moisture[pass_.day - canopy.FIRST_DAY])
-        incidence = pass_.incidence + (across if pass_.orbit else -across)
-        power = surface.backscatter(land, pass_.day, moisture, incidence, pass_.wind)[inner]
+    for t, scene in enumerate(plan.sar):
+        moisture = float(plan.moisture[scene.day - canopy.FIRST_DAY])
+        incidence = scene.incidence + (across if scene.orbit else -across)
+        power = surface.backscatter(land, scene.day, moisture, incidence, scene.wind)[inner]
         for p, name in enumerate(SAR_BANDS):
-            grain = radar.speckle(random_fields.stream(pass_.stream, name), row0, col0, shape)
-            images[name][t] = 10 * np.log10(power[p] * grain) + np.float32(pass_.gain)
+            grain = radar.speckle(random_fields.stream(scene.stream, name), row0, col0, shape)
+            images[name][t] = 10 * np.log10(power[p] * grain) + np.float32(scene.gain)
     return images
 
 
 def _wetness(plan: Plan, day: int) -> float:
-    """Wetness of the soil surface, 0 … 1, from its moisture."""
+    """Wetness of the soil surface, 0 … 1, from the soil moisture."""
     return float(np.clip((plan.moisture[day - canopy.FIRST_DAY] - 8) / 30, 0, 1))
 
 
 def place_cameras(region: Region, place: str) -> xr.Dataset:
-    """Cameras at random places whose view falls on one crop field, and their 3-day GCC."""
+    """Place cameras at random so that each looks at one crop field; simulate their 3-day GCC."""
     first, last = region.days()
     reach = camera.VIEW_CELLS
     span = slice(first - canopy.FIRST_DAY, last - canopy.FIRST_DAY + 1)
@@ -414,19 +428,20 @@ def place_cameras(region: Region, place: str) -> xr.Dataset:
             )  # fmt: skip
             weights = camera.view_weights(azimuth)
             in_view = {f: weights[land.which == f].sum() for f in np.unique(land.which)}
-            seen = max(in_view, key=lambda f: in_view[f])
-            annual = seen >= 0 and crops.CROPS[land.fields[seen].main_crop()].kind != "tree"
-            purity = in_view[seen] if annual else 0.0
+            main = max(in_view, key=lambda f: in_view[f])
+            # Roads, water and woodland are no crop fields.
+            is_crop = main >= 0 and crops.CROPS[land.fields[main].main_crop()].kind != "tree"
+            purity = in_view[main] if is_crop else 0.0
             if best is None or purity > best[0]:
-                best = (purity, row, col, azimuth, land, seen)
+                best = (purity, row, col, azimuth, land, main)
             if purity > 0.9:
                 break
         assert best is not None
-        purity, row, col, azimuth, land, seen = best
+        purity, row, col, azimuth, land, main = best
         curves = surface.greenness(land)[span]
         series.append(camera.observe(seed, canopy.DAYS[span], curves, azimuth))
         x, y = float(box.coords["x"].values[col]), float(box.coords["y"].values[row])
-        number = int(land.number[land.which == seen].flat[0]) if seen >= 0 else 0
+        number = int(land.number[land.which == main].flat[0]) if main >= 0 else 0
         places.append(
             {"x": x, "y": y, "row": row, "col": col, "azimuth": azimuth, "field_id": number}
         )

@@ -1,27 +1,30 @@
-"""From field histories to what every pixel of a block is on a day.
+"""Compute the state and signal of every pixel of a block on a day from the histories of its fields.
 
-Inside a field, pixels develop a few days earlier or later along a slope, and plants differ. Events
-that happen to the whole field (harvest, a cut) stay on their day: the time shift of a pixel never
-carries it across one.
+Within a field, pixels develop a few days earlier or later along a slope, and plants differ. Events
+of the whole field (harvest, a cut) stay on their day: the time shift of a pixel never moves it
+across an event.
 """
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit, prange
-from numpy.typing import NDArray
 
 from deepcrop.simulation import camera, canopy, crops, field_mosaic, optical, radar, random_fields
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 ROAD, WATER = -1, -2
 
 
 @dataclass(frozen=True)
 class Surface:
-    """All that is fixed about a block of pixels, and the histories of its fields.
+    """Static properties of a block of pixels, and the histories of its fields.
 
     Attributes
     ----------
@@ -32,9 +35,9 @@ class Surface:
     number : ndarray of uint32 (rows, cols)
         Field number in the region, 0 = none.
     shift : ndarray of float32 (rows, cols)
-        Days by which a pixel is late.
+        Delay of a pixel, days.
     vigour : ndarray of float32 (rows, cols)
-        Factor on leaf area and water.
+        Factor on leaf area and plant water.
     brightness, roughness : ndarray of float32 (rows, cols)
         Soil brightness factor; dB added to the soil's backscatter.
     state : ndarray of float32 (fields, days, 8)
@@ -57,7 +60,7 @@ class Surface:
     traits: NDArray[np.float32]
 
     def codes(self) -> NDArray[np.uint16]:
-        """Crop-type map of the block (classes of :data:`crops.CLASS_NAMES`)."""
+        """Make the crop-type map of the block (classes of :data:`crops.CLASS_NAMES`)."""
         table = [crops.CROPS[field.main_crop()].code for field in self.fields]
         code = {name: number for number, name in crops.NOT_CROPS.items()}
         lookup = np.array([*table, code["water"], code["road"]], np.uint16)  # -2, -1 index the end
@@ -68,7 +71,7 @@ def make(
     seed: int, row0: int, col0: int, shape: tuple[int, int],
     field_size_ha: float, place: str, latitude: float,
 ) -> Surface:  # fmt: skip
-    """Surface of a block of pixels; the same pixels whatever the block."""
+    """Make the surface of a block of pixels; a pixel does not depend on the block."""
     land = field_mosaic.draw(seed, row0, col0, shape, field_size_ha)
     numbers, which = np.unique(land.field, return_inverse=True)
     which = which.reshape(shape).astype(np.int32)
@@ -85,7 +88,7 @@ def make(
         bright[k] = np.exp(0.15 * rng.standard_normal())
 
     def texture(name: str, wavelength: float, octaves: int) -> NDArray[np.float32]:
-        return random_fields.smooth_noise(
+        return random_fields.smooth_field(
             random_fields.stream(seed, name), row0, col0, shape, wavelength, octaves, 0.6
         )
 
@@ -118,7 +121,7 @@ def _spans(events: list[int]) -> NDArray[np.int32]:
 
 
 def _traits(field: canopy.Field) -> NDArray[np.float32]:
-    """Radar traits of the crop that stands on each day (the next one between two crops)."""
+    """Radar traits of the crop of each day (between two crops those of the next)."""
     table = np.empty((len(canopy.DAYS), 4), np.float32)
     start = 0
     for cycle in field.cycles:
@@ -153,17 +156,17 @@ def _state(state, field, index, fraction, column):
 
 
 @njit(cache=True, inline="always")
-def top_seen(green, brown):
-    """Green and dead leaf area as a satellite weighs them.
+def leaf_area_in_view(green, brown):
+    """Green and dead leaf area, weighted by their contribution to reflectance.
 
-    Reflectance comes mostly from the top of the canopy, where ripening shows first; the exponent
-    was set with the camera's lags (see `camera`).
+    Reflectance comes mostly from the top of the canopy, which ripens first; the exponent was fitted
+    to the lags between satellite and camera (see `camera`).
     """
     lai = green + brown
     if lai <= 0 or brown <= 0:
         return green, brown
-    seen = lai * (green / lai) ** 1.7
-    return seen, lai - seen
+    green_in_view = lai * (green / lai) ** 1.7
+    return green_in_view, lai - green_in_view
 
 
 @njit(cache=True, parallel=True)
@@ -184,9 +187,9 @@ def _reflectance(
             colour = _state(state, f, index, fraction, canopy.CHLOROPHYLL)
             residue = _state(state, f, index, fraction, canopy.RESIDUE)
             flooded = _state(state, f, index, fraction, canopy.FLOODED)
-            # From above, ears and flowers hide little of the leaves; they reflect like dead ones.
+            # From above, ears and flowers hide few of the leaves; they reflect like dead leaves.
             hidden = 0.15 * _state(state, f, index, fraction, canopy.HEADS)
-            green, brown = top_seen(green * (1.0 - hidden), brown + green * hidden)
+            green, brown = leaf_area_in_view(green * (1.0 - hidden), brown + green * hidden)
             for b in range(4):
                 out[b, i, j] = optical.reflectance(
                     b,
@@ -202,7 +205,7 @@ def _reflectance(
 
 
 def reflectance(surface: Surface, day: int, wetness: float, cos_sun: float) -> NDArray[np.float32]:
-    """Reflectance of the ground on a day, (4, rows, cols), noise-free.
+    """Compute the noise-free reflectance of the surface on a day, (4, rows, cols).
 
     Parameters
     ----------
@@ -211,7 +214,7 @@ def reflectance(surface: Surface, day: int, wetness: float, cos_sun: float) -> N
     day : int
         Day number.
     wetness : float
-        Of the soil surface, 0 … 1.
+        Wetness of the soil surface, 0 … 1.
     cos_sun : float
         Cosine of the sun's zenith angle.
     """
@@ -260,12 +263,16 @@ def _backscatter(
 
 
 def backscatter(
-    surface: Surface, day: int, moisture: float, incidence: float | NDArray, wind: float
+    surface: Surface,
+    day: int,
+    moisture: float,
+    incidence: float | NDArray[np.floating],
+    wind: float,
 ) -> NDArray[np.float32]:
-    """Backscatter of the ground on a day, linear power, (2, rows, cols): VV, VH; no speckle.
+    """Compute the speckle-free backscatter (VV, VH) of the surface on a day, linear power.
 
-    ``incidence`` in degrees, one for all or one per column; ``moisture`` of the soil in percent;
-    ``wind`` in dB on water.
+    ``incidence`` is one angle or one per column, degrees; ``moisture`` that of the soil, percent;
+    ``wind`` the increase on water, dB. Returns (2, rows, cols).
     """
     out = np.empty((2, *surface.which.shape), np.float32)
     _backscatter(
@@ -311,14 +318,14 @@ def _greenness(which, shift, vigour, state, span, out):
 
 
 def greenness(surface: Surface) -> NDArray[np.float32]:
-    """Noise-free camera greenness on every day of `canopy.DAYS`, (days, rows, cols)."""
+    """Compute the noise-free camera greenness on all days of `canopy.DAYS`, (days, rows, cols)."""
     out = np.empty((len(canopy.DAYS), *surface.which.shape), np.float32)
     _greenness(surface.which, surface.shift, surface.vigour, surface.state, surface.span, out)
     return out
 
 
 def with_field(surface: Surface, index: int, field: canopy.Field) -> Surface:
-    """Give one field of a block another history."""
+    """Replace the history of one field of a block."""
     fields = [*surface.fields]
     fields[index] = field
     state, span, traits = surface.state.copy(), surface.span.copy(), surface.traits.copy()
@@ -328,6 +335,6 @@ def with_field(surface: Surface, index: int, field: canopy.Field) -> Surface:
 
 
 def crop_to(surface: Surface, window: tuple[slice, slice]) -> Surface:
-    """Only the pixels of a window."""
+    """Crop a surface to a window of pixels."""
     maps = ("which", "number", "shift", "vigour", "brightness", "roughness")
     return replace(surface, **{name: getattr(surface, name)[window] for name in maps})

@@ -1,35 +1,36 @@
-"""The season dates a simulated region really has.
+"""Compute the true season dates of a simulated region.
 
-Dates are taken from the noise-free daily greenness a camera would see of each single pixel, by the
-definition of the paper: the days on which it passes 20 % and 50 % of the amplitude between the
-peak and the lowest value on the same side. The simulator knows each growth cycle's days, so no
-season is ever missed or invented here. A map made from NDVI is measured against this, so NDVI's
-bias against a camera is part of the problem.
+Dates are those of the noise-free daily camera greenness of each pixel, by the definition of the
+paper: the days on which it crosses 20 % and 50 % of the amplitude between the peak and the lowest
+value on the same side. The days of each growth cycle are known, so no season is missed or invented.
+Scores of a map made from NDVI against these dates contain the bias of NDVI against cameras.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numba import njit, prange
-from numpy.typing import NDArray
 
 from deepcrop import stages
 from deepcrop.phenology.slots import select_slots
 from deepcrop.simulation import canopy
 from deepcrop.simulation.surface import Surface, greenness_at
 
-MIN_AMPLITUDE = 0.02
-"""Smallest amplitude of camera GCC that counts as a season."""
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-_MARGIN = 20  # days before sowing and after harvest in which the base is looked for
+MIN_AMPLITUDE = 0.02
+"""Minimum amplitude of camera GCC of a season."""
+
+_MARGIN = 20  # days before sowing and after harvest that are searched for the lowest value
 DATES = ("sos20", "sos50", "peak", "eos50", "eos20")
 
 
 def season_dates(surface: Surface) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Dates of every growth cycle of every pixel.
+    """Compute the dates of every growth cycle of every pixel.
 
     Returns
     -------
@@ -47,7 +48,7 @@ def season_dates(surface: Surface) -> tuple[NDArray[np.float32], NDArray[np.floa
             after = field.cycles[c + 1].start if c + 1 < len(field.cycles) else np.inf
             start = max(cycle.start - _MARGIN, before) - canopy.FIRST_DAY
             stop = max(min(cycle.end + _MARGIN, after), cycle.end) - canopy.FIRST_DAY
-            # A cycle that is cut off by the simulated days has no known base.
+            # The lowest value of a cycle that extends beyond the simulated days is unknown.
             if start >= 0 and stop <= last:
                 windows[k, c] = int(start), int(stop)
     shape = (*surface.which.shape, cycles)
@@ -107,14 +108,14 @@ def _season_dates(which, shift, vigour, state, span, windows, dates, amplitude):
                     dates[i, j, c, 4 - k] = down + canopy.FIRST_DAY
 
 
-def truth_layers(surface: Surface, year: int, latitude: float) -> dict[str, NDArray]:
-    """Layers of the ``/truth`` group of a block: dates (2, rows, cols) and counts."""
+def truth_layers(surface: Surface, year: int, latitude: float) -> dict[str, NDArray[Any]]:
+    """Compute the layers of the ``/truth`` group of a block: dates (2, rows, cols) and counts."""
     dates, amplitude = season_dates(surface)
     rows, cols, cycles = amplitude.shape
     flat = dates.reshape(-1, cycles, 5)
     choice = select_slots(flat[:, :, 2], amplitude.reshape(-1, cycles), year, latitude)
     chosen = choice.gather(flat)
-    layers: dict[str, NDArray] = {
+    layers: dict[str, NDArray[Any]] = {
         name: stages.encode(chosen[:, :, k]).T.reshape(stages.SLOTS, rows, cols)
         for k, name in enumerate(DATES)
     }
@@ -123,7 +124,7 @@ def truth_layers(surface: Surface, year: int, latitude: float) -> dict[str, NDAr
 
 
 def template(rows: int, cols: int, year: int) -> xr.Dataset:
-    """Dataset of the form of the ``/truth`` group, its values empty."""
+    """Make a dataset with the variables of the ``/truth`` group, without values."""
     units = f"days since {year}-01-01"
     # Broadcast zeros take no memory: only type, shape and attributes are read.
     days = np.broadcast_to(np.int16(stages.NO_DAY), (stages.SLOTS, rows, cols))

@@ -1,17 +1,17 @@
-"""Fields that follow no crop of the simulation: they green at any time, any number of times.
+"""Simulate uncropped fields: growth at any time of the year, any number of times.
 
-A network taught on crop templates alone takes what it has not met (a meadow after a drought,
-legumes, three crops of rice) for the nearest template. Here courses are drawn from what plants can
-do rather than from what farmers of two continents grow; labels follow from the course, whatever it
-is.
+A network that is trained on crop calendars alone confuses other vegetation (a meadow after a
+drought, legumes, three crops of rice) with the nearest crop. Here the course of growth is drawn
+from the range of what plants can do, not from the crops of two continents. Labels are read off the
+course.
 """
 
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcrop.simulation import canopy
 from deepcrop.simulation.canopy import (
@@ -30,14 +30,17 @@ from deepcrop.simulation.canopy import (
 )
 from deepcrop.simulation.crops import CROPS
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _KINDS = ("annual", "several", "meadow", "paddy")
 _SHARES = (0.32, 0.24, 0.32, 0.12)
 _DRY = (110, 290)  # days of the year on which droughts may begin
 _YEARS = range(-1, 3)
 
 
-def field(rng: np.random.Generator) -> Field:
-    """Draw a field's history; its cycles carry the names of crops only for their radar traits."""
+def draw_field(rng: np.random.Generator) -> Field:
+    """Draw the history of a field; its cycles have names of crops only for their radar traits."""
     state = np.zeros((len(DAYS), len(STATE)))
     state[:, ROUGHNESS] = rng.normal(0, 1)
     state[:, CHLOROPHYLL] = 0.7
@@ -53,7 +56,7 @@ def field(rng: np.random.Generator) -> Field:
 def _growths(
     rng: np.random.Generator, state: NDArray[np.floating], kind: str
 ) -> tuple[list[Cycle], list[int]]:
-    """One growth after another; each ends by harvest or dies down where it stands."""
+    """Draw one growth after another; each ends by harvest or senescence."""
     weight = np.zeros(len(DAYS))
     colour = np.zeros(len(DAYS))
     cycles, events = [], []
@@ -83,9 +86,9 @@ def _growths(
 
 
 def _spans(rng: np.random.Generator, kind: str) -> list[tuple[float, float]]:
-    """First and last day of each growth of a field."""
+    """Draw the first and last day of each growth of a field."""
     spans = []
-    if kind == "annual":  # about the same time of each year, which may be any
+    if kind == "annual":  # about the same time each year, at any time of the year
         middle, length = rng.uniform(30, 330), rng.uniform(70, 240)
         for year in _YEARS:
             half = length * np.exp(0.1 * rng.standard_normal()) / 2
@@ -110,7 +113,7 @@ def _spans(rng: np.random.Generator, kind: str) -> list[tuple[float, float]]:
 def _growth(
     rng: np.random.Generator, start: float, end: float, paddy: bool
 ) -> dict[str, NDArray[np.floating]]:
-    """Daily course of one growth, as `canopy.development`, of a shape that may be any."""
+    """Draw the daily course of one growth, as `canopy.development`, with any shape."""
     span = end - start
     lai = rng.uniform(3, 6.5) if paddy else float(np.exp(rng.uniform(np.log(0.6), np.log(7))))
     rise = start + span * rng.uniform(0.15, 0.5)
@@ -134,7 +137,7 @@ def _growth(
 
 
 def _meadow(rng: np.random.Generator, state: NDArray[np.floating]) -> tuple[list[Cycle], list[int]]:
-    """Grass, clover, pasture, weeds: never bare; mown, grazed or left; dry in a drought."""
+    """Draw grass, clover, pasture or weeds: never bare; mown, grazed or unused; dry in droughts."""
     season = _warmth(rng)
     drought = _droughts(rng)
     cuts = _cuts(rng)
@@ -163,7 +166,7 @@ def _meadow(rng: np.random.Generator, state: NDArray[np.floating]) -> tuple[list
 
 
 def _warmth(rng: np.random.Generator) -> NDArray[np.floating]:
-    """How well plants grow on each day, 0 … 1: by the season, with better and worse spells."""
+    """Draw the growing conditions of each day, 0 … 1: seasonal, with better and worse spells."""
     mildness = rng.uniform(-0.2, 0.7)
     best = rng.uniform(140, 215)
     course = mildness + (1 - mildness) * np.cos(2 * np.pi * (DAYS - best) / 365)
@@ -173,7 +176,7 @@ def _warmth(rng: np.random.Generator) -> NDArray[np.floating]:
 
 
 def _droughts(rng: np.random.Generator) -> NDArray[np.floating]:
-    """Share of the green leaves that dies on each day, beside what winter takes."""
+    """Draw the share of the green leaves that droughts kill on each day."""
     loss = np.zeros(len(DAYS))
     for year in _YEARS:
         for _ in range(rng.integers(0, 3)):
@@ -184,7 +187,7 @@ def _droughts(rng: np.random.Generator) -> NDArray[np.floating]:
 
 
 def _cuts(rng: np.random.Generator) -> NDArray[np.floating]:
-    """Share of the leaves that is taken on each day: mown, grazed, or never."""
+    """Draw the share of the leaves that mowing or grazing removes on each day."""
     taken = np.zeros(len(DAYS))
     use = rng.choice(["mown", "grazed", "left"], p=[0.5, 0.3, 0.2])
     for year in _YEARS:

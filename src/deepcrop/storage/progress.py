@@ -6,7 +6,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Whether an error is Ctrl-C: one that comes within a compiled function is a SystemError."""
+    """Whether an error is Ctrl-C; within a compiled function Ctrl-C raises a SystemError."""
     return isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
 
 

@@ -1,4 +1,4 @@
-"""Long outputs that appear whole or not at all, and go on where they were stopped.
+"""Build output directories that appear complete or not at all, and resume interrupted runs.
 
 A directory is built under a temporary name beside its target and renamed at the end. A journal
 inside it holds the settings and one line for each finished item, so that the same command started
@@ -11,10 +11,8 @@ import contextlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -22,11 +20,15 @@ from deepcrop._version import __version__
 from deepcrop.errors import DeepCropError
 from deepcrop.storage.progress import is_interruption
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
 _log = logging.getLogger(__name__)
 
 RECORD = "deepcrop.json"
-"""What made a finished directory (in a Zarr store, attributes say it). Only such a directory may be
-overwritten."""
+"""File with the settings of a finished directory (a Zarr store has attributes instead). Only a
+directory with this record is ever overwritten."""
 
 _JOURNAL = "journal.jsonl"
 
@@ -37,7 +39,7 @@ def part_path(target: Path) -> Path:
 
 
 def refuse_missing(target: Path, expected: str, error: type[DeepCropError] = DeepCropError) -> None:
-    """Raise ``error`` if ``target`` is not there, and say so if it is only unfinished."""
+    """Raise ``error`` if ``target`` does not exist, or exists only unfinished."""
     if target.exists():
         return
     part = part_path(target)
@@ -126,13 +128,13 @@ def staging(
 
 
 def leftover(target: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether an interrupted run of these settings has left something to go on with."""
+    """Whether an interrupted run with these settings can be resumed."""
     record = {"software": f"deepcrop {__version__}", **settings}
     return _resume(part_path(target), record) is not None
 
 
 def _give_name(part: Path, target: Path, record: Mapping[str, Any]) -> None:
-    """Rename; the journal goes last, so that a kill at any moment loses nothing."""
+    """Rename the directory; remove the journal last, so that a kill at any moment loses nothing."""
     if not (part / "zarr.json").exists():
         (part / RECORD).write_text(json.dumps(record, indent=2) + "\n")
     if target.exists():
@@ -216,7 +218,7 @@ def _discard(part: Path, resume: bool) -> None:
 
 
 def _resume(part: Path, record: Mapping[str, Any]) -> set[str] | None:
-    """Items done by an earlier run with the same settings; None if there is none such."""
+    """Items finished by an earlier run with the same settings; None if there is no such run."""
     try:
         lines = (part / _JOURNAL).read_bytes().splitlines()
     except OSError:

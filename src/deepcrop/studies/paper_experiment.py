@@ -12,7 +12,7 @@ import json
 import logging
 import time
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +32,10 @@ from deepcrop.storage.files import atomic_file
 from deepcrop.studies.paper_samples import PaperExperiment, camera_network, load_sample_set
 from deepcrop.training import samples
 from deepcrop.training.examples import from_sample
-from deepcrop.training.experiment import BATCH
-from deepcrop.training.fit import Source, Training, fit
+from deepcrop.training.experiment import Phase, read_experiment
+from deepcrop.training.fit import Source, fit
 from deepcrop.training.materials import FIRST_YEAR, Mapped, held_out, place_of
-from deepcrop.training.samples import Part, Sample, SampleSet
+from deepcrop.training.samples import Sample, SampleSet, Subset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,20 +46,22 @@ _LOGGER = logging.getLogger(__name__)
 # One method --------------------------------------------------------------------------------------
 
 
-def recipe(config: Config, seed: int, start: Path | None = None) -> Training:
-    """Return how a method of the comparison is trained."""
-    # The published network: its own learning rate, as in experiments/paper.yaml.
+def recipe(config: Config, start: Path | None = None) -> Phase:
+    """Read the phase that trains a method of the comparison on cameras, from its recipe.
+
+    Parameters
+    ----------
+    config : Config
+        Configuration of the method; the published network has a recipe of its own.
+    start : Path, optional
+        Weights to start from; they need fewer steps than random weights.
+    """
     if config.variant == "paper":
-        return Training(steps=3000, rate=1e-4, check=300, seed=seed, bfloat16=True)
-    # Weights trained on simulated tiles are close already: fewer steps, a lower rate.
-    if start is not None:
-        return Training(steps=300, rate=1e-3, check=50, seed=seed)
-    return Training(steps=600, rate=3e-3, check=100, seed=seed)
-
-
-def batch_size(config: Config) -> int:
-    """Return the number of examples of cameras in a batch; the published network's is its own."""
-    return 50 if config.variant == "paper" else BATCH
+        name = "paper"
+    else:
+        name = "comparison" if start is None else "fine-tuning"
+    (phase,) = read_experiment(name).phases
+    return phase
 
 
 def train_method(
@@ -103,6 +105,7 @@ def train_method(
         If the weights to start from are of another network, or were trained on cameras: a test site
         could be among them.
     """
+    phase = recipe(config, start)
     torch.manual_seed(seed)
     network = build(config) if start is None else _load_start(start, config)
     network = network.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -117,9 +120,9 @@ def train_method(
     }
     return fit(
         network,
-        [Source("cameras", Mapped(train_samples, from_sample), batch=batch_size(config))],
+        [Source("cameras", Mapped(train_samples, from_sample), batch=phase.batch)],
         [Source("cameras", Mapped(valid_samples, from_sample), batch=32)],
-        recipe(config, seed, start),
+        replace(phase.training, seed=seed),
         out,
         {"method": name, "cameras": cameras},
         INPUTS | ({"radiometry": list(radiometry)} if radiometry else {}),
@@ -318,7 +321,7 @@ def _run_missing(jobs: Sequence[Job], sets: dict[str, SampleSet]) -> None:
 
 
 def _run(job: Job, sample_set: SampleSet) -> None:
-    train, valid, test = (Part(sample_set, part) for part in (job.train, job.valid, job.test))
+    train, valid, test = (Subset(sample_set, part) for part in (job.train, job.valid, job.test))
     weights = train_method(
         job.method, CONFIGS[job.method], train, valid, job.seed, job.folder, job.start,
         sample_set.provenance.get("radiometry", ()),
@@ -345,7 +348,7 @@ def _identity(job: Job, sample_set: SampleSet) -> dict[str, Any]:
         "method": job.method,
         "seed": job.seed,
         "config": config.to_dict(),
-        "training": asdict(recipe(config, job.seed, job.start)),
+        "training": asdict(replace(recipe(config, job.start).training, seed=job.seed)),
         "start": job.start and hashlib.sha256(job.start.read_bytes()).hexdigest(),
         "samples": sample_set.provenance,
         "train": hashlib.sha256(train.encode()).hexdigest(),
@@ -400,7 +403,7 @@ def write_report(
     for place, sample_set in sets.items():
         train, test = (_sample_numbers(sample_set, part) for part in (parts.train, parts.test))
         curves |= weights_report.curve_results(sample_set, train, test, place)
-        reference = scores.reference_dates(Part(sample_set, test))
+        reference = scores.reference_dates(Subset(sample_set, test))
         for method in (name for name in CONFIGS if place_of(CONFIGS[name]) == place):
             seeds = _finished_seeds(experiment.out / "runs" / method)
             jobs = _jobs(experiment, method, seeds, sample_set, years)
@@ -425,7 +428,7 @@ def write_report(
     radar = [networks[name] for name in ("default", "optical-only") if name in networks]
     default_set = sets[place_of(CONFIGS["default"])]
     figures |= weights_report.draw_sites(
-        Part(default_set, _sample_numbers(default_set, parts.test)),
+        Subset(default_set, _sample_numbers(default_set, parts.test)),
         main,
         (radar[0], radar[1]) if len(radar) == 2 else None,
         {year.name: year for year in parts.test},

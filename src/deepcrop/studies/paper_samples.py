@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,8 +21,9 @@ from deepcrop.sources.phenocam import service as phenocam
 from deepcrop.sources.phenocam.summary_files import acknowledgement_beside
 from deepcrop.stages import DAY_MAX, DAY_MIN
 from deepcrop.storage.files import write_csv
-from deepcrop.training import samples, simulated_cameras
-from deepcrop.training.materials import PLACES, read_cameras, up_to_date
+from deepcrop.training import samples
+from deepcrop.training.materials import PLACES, read_cameras
+from deepcrop.training.simulated_cameras import has_labels_of, simulated_samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,23 +131,20 @@ def load_sample_set(
     """
     path = experiment.out / f"samples_{place}.npz"
     distance = PLACES[place]
-    if not path.exists() and experiment.archive == "simulated":
-        repeats = range(experiment.repeats)
-        simulated_cameras.make_samples(years, repeats, path, distance, workers=experiment.workers)
-    elif not path.exists():
+    if experiment.archive == "simulated":
+        return simulated_samples(
+            years, path, experiment.repeats, distance, workers=experiment.workers
+        )
+    if not path.exists():
         _fetch_cubes(experiment, years)
         samples.save(_cut_samples(experiment, years, place), path)
     saved = samples.load(path)
-    expected: dict[str, Any] = {"view_distance": distance}
-    if experiment.archive == "simulated":
-        expected |= {"realisations": list(range(experiment.repeats)), "pixels": "simulated"}
-    else:
-        expected["archive"] = experiment.archive
+    expected = {"view_distance": distance, "archive": experiment.archive}
     same_settings = all(saved.provenance.get(key) == value for key, value in expected.items())
-    if not same_settings or not up_to_date(saved, years):
+    if not same_settings or not has_labels_of(saved, years):
         raise DeepCropError(
-            f"{path} was made with other settings, cameras or labels, or by another version of the "
-            "simulator. Delete the folder, or choose another --out."
+            f"{path} was made with other settings, cameras or labels. Delete the folder, or choose "
+            "another --out."
         )
     return saved
 

@@ -20,7 +20,7 @@ from pyproj import Transformer
 from deepcrop import stages
 from deepcrop.cameras.crop_table import read_crops
 from deepcrop.cameras.labels import PRESET, SMOOTHER, SiteYear, label_series
-from deepcrop.cameras.spatial_split import taught_sites
+from deepcrop.cameras.spatial_split import training_sites
 from deepcrop.errors import DeepCropError
 from deepcrop.evaluation.scores import (
     Predictions,
@@ -33,10 +33,10 @@ from deepcrop.network.weights import Network, load
 from deepcrop.phenology.slots import curve_dates
 from deepcrop.sources.phenocam.summary_files import read_series
 from deepcrop.stages import CALENDAR, STAGES
-from deepcrop.training.augment import Augmentation
 from deepcrop.training.curve_labels import as_patch, unlabelled
 from deepcrop.training.examples import SPREAD_OF_INTERVAL, Example, predict
-from deepcrop.training.fit import Source, Training, fit
+from deepcrop.training.experiment import read_experiment
+from deepcrop.training.fit import Source, fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,10 +90,8 @@ FIELD = (39.2316, -92.15217)
 """Latitude and longitude of the middle of the field of view of the camera goodwaterbau
 (`phenocam_fov`)."""
 
-FINE_TUNING = Training(
-    steps=120, rate=5e-4, check=20, patience=2, augmentation=Augmentation(window=0.9, gap=0.1)
-)
-"""Settings of the fine-tuning: a few seconds, since there are two dozen examples of one pixel."""
+(FINE_TUNING,) = read_experiment("evi-cameras").phases
+"""Recipe of the fine-tuning: it takes a few seconds, with two dozen examples of one pixel."""
 
 CHIPS = "goodwaterbau"
 """Camera of the image chips."""
@@ -301,7 +299,7 @@ def fine_tune(
 
     Some of the cameras stand at test sites of the paper, or near one. The card names all cameras of
     ``train`` and ``valid``, so that the weights are rejected at those sites
-    (`deepcrop.cameras.spatial_split.taught_clusters`).
+    (`deepcrop.cameras.spatial_split.training_clusters`).
 
     Parameters
     ----------
@@ -324,14 +322,14 @@ def fine_tune(
     names = [years.reference.site_year[k].rpartition("_")[0] for k in (*train, *valid)]
     cameras = {
         **(about["card"].get("cameras") or {}),
-        "sites": taught_sites(about["card"]) | {name: PLACES[name] for name in sorted(names)},
+        "sites": training_sites(about["card"]) | {name: PLACES[name] for name in sorted(names)},
         "fine_tuned": f"{len(train)} site-years, {SOURCE}",
     }
     return fit(
         network,
-        [Source("cameras", [years.examples[k] for k in train], batch=24)],
+        [Source("cameras", [years.examples[k] for k in train], batch=FINE_TUNING.batch)],
         [Source("held out", [years.examples[k] for k in valid])],
-        replace(FINE_TUNING, seed=seed),
+        replace(FINE_TUNING.training, seed=seed),
         out,
         about["card"] | {"cameras": cameras},
     )

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
     from deepcrop.studies.real_cameras import SiteYears
     from deepcrop.training.examples import Example
-    from deepcrop.training.real_excerpts import Archive
+    from deepcrop.training.real_excerpts import Excerpt
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ def report(
 
 
 def methods(
-    archive: Archive, networks: Mapping[str, tuple[Network, Any]]
+    archive: Excerpt, networks: Mapping[str, tuple[Network, Any]]
 ) -> dict[str, scene_thinning.Method]:
     """Return the methods that are compared, by name."""
     network = networks["weights"][0]
@@ -157,7 +157,7 @@ def methods(
 
 def _predict_thinned(
     data: Path, networks: Mapping[str, tuple[Network, Any]], stage: Staging
-) -> dict[Key, tuple[Archive, DatesByCase]]:
+) -> dict[Key, tuple[Excerpt, DatesByCase]]:
     """Predict dates with all methods in all cases; each is a file, so that a run can continue."""
     folder = stage.path / "predictions"
     folder.mkdir(exist_ok=True)
@@ -168,7 +168,7 @@ def _predict_thinned(
         for name, method in methods(archive, networks).items()
         for case in scene_thinning.cases()
     ]
-    predictions: dict[Key, tuple[Archive, DatesByCase]] = {}
+    predictions: dict[Key, tuple[Excerpt, DatesByCase]] = {}
     with progress_bar() as bar:
         for archive, name, method, case in bar.track(jobs, description="thinned scenes"):
             item = f"{archive.name}_{name.replace(' ', '_')}_{case.name}"

@@ -1,6 +1,6 @@
 """Score season dates when most optical scenes are removed.
 
-The reference dates are those of the NDVI curve through all clear scenes of an `Archive`. Optical
+The reference dates are those of the NDVI curve through all clear scenes of an `Excerpt`. Optical
 scenes are then removed, radar is kept, and each method dates what is left.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deepcrop.network.weights import Network
-    from deepcrop.training.real_excerpts import Archive
+    from deepcrop.training.real_excerpts import Excerpt
 
 SHARES = (1.0, 0.6, 0.4, 0.25, 0.15)
 """Shares of the optical scenes that are kept."""
@@ -92,13 +92,13 @@ def cases(shares: Sequence[float] = SHARES, draws: int = DRAWS) -> tuple[Case, .
 # Thinning ---------------------------------------------------------------------------------------
 
 
-def reference(archive: Archive) -> NDArray[np.float32]:
+def reference(archive: Excerpt) -> NDArray[np.float32]:
     """All dates of the curve of all scenes (pixels, 2, 5); NaN where there is no crop or date."""
     day = np.concatenate([example.day for example in archive.examples])
     return np.where((archive.groups != "")[:, None, None], dates_by(day, "curve"), np.nan)
 
 
-def trusted(archive: Archive) -> NDArray[np.bool_]:
+def trusted(archive: Excerpt) -> NDArray[np.bool_]:
     """Which curve dates are certain enough to be reference dates (`MAX_REFERENCE_WIDTH`)."""
     spread = np.concatenate([example.spread for example in archive.examples])
     width = dates_by(spread, "curve") / SPREAD_OF_INTERVAL
@@ -111,7 +111,7 @@ def dates_by(values: NDArray[np.float32], definition: str) -> NDArray[np.float32
     return values[..., first : first + len(CALENDAR)]
 
 
-def inputs(archive: Archive, case: Case) -> Iterator[tuple[list[Example], NDArray[np.bool_]]]:
+def inputs(archive: Excerpt, case: Case) -> Iterator[tuple[list[Example], NDArray[np.bool_]]]:
     """Yield thinned examples, and the pixels (pixels,) that are scored with them.
 
     For the gap, patches lose the scenes around their own SOS50. A tile is yielded once for each of
@@ -166,7 +166,7 @@ def without_radar(example: Example) -> Example:
 # Methods ----------------------------------------------------------------------------------------
 
 
-def curve_method(archive: Archive) -> Method:
+def curve_method(archive: Excerpt) -> Method:
     """Return the NDVI curve through the optical scenes that are left."""
 
     def predict_dates(examples: Sequence[Example]) -> NDArray[np.float32]:
@@ -177,7 +177,7 @@ def curve_method(archive: Archive) -> Method:
     return predict_dates
 
 
-def network_method(archive: Archive, network: Network, radar: bool) -> Method:
+def network_method(archive: Excerpt, network: Network, radar: bool) -> Method:
     """Return a network, with or without the radar images."""
 
     def predict_dates(examples: Sequence[Example]) -> NDArray[np.float32]:
@@ -192,7 +192,7 @@ def network_method(archive: Archive, network: Network, radar: bool) -> Method:
     return predict_dates
 
 
-def predict_case(archive: Archive, case: Case, method: Method) -> NDArray[np.float32]:
+def predict_case(archive: Excerpt, case: Case, method: Method) -> NDArray[np.float32]:
     """Date all pixels in one case: (pixels, 2, 10), NaN also where a pixel is not scored."""
     result = np.full((archive.groups.size, stages.SLOTS, len(EVENTS)), np.nan, np.float32)
     for examples, pixels in inputs(archive, case):
@@ -200,7 +200,7 @@ def predict_case(archive: Archive, case: Case, method: Method) -> NDArray[np.flo
     return result
 
 
-def scored_pixels(archive: Archive, case: Case) -> NDArray[np.bool_]:
+def scored_pixels(archive: Excerpt, case: Case) -> NDArray[np.bool_]:
     """Return which pixels (pixels,) are scored in a case."""
     result = np.zeros(archive.groups.size, np.bool_)
     for _, pixels in inputs(archive, case):
@@ -275,7 +275,7 @@ class ThinningScore:
 
 
 def errors(
-    archive: Archive,
+    archive: Excerpt,
     draws: Sequence[NDArray[np.float32]],
     definition: str,
     pairing: str,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from deepcrop.training.real_excerpts import Archive
+    from deepcrop.training.real_excerpts import Excerpt
 
 CURVE = "NDVI curve"
 WITHOUT, WITH = "network without radar", "network with radar"
@@ -46,7 +46,7 @@ DatesByCase = dict[Case, NDArray[np.float32]]
 
 
 def thinned_scores(
-    predictions: Mapping[Key, tuple[Archive, DatesByCase]],
+    predictions: Mapping[Key, tuple[Excerpt, DatesByCase]],
 ) -> list[ThinningScore]:
     """Score every method of every place, by case, pairing, date definition, crop and stage.
 

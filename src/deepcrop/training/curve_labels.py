@@ -1,50 +1,55 @@
-"""Examples labelled by the NDVI curve through all their clear scenes."""
+"""Label examples by the NDVI curve through all their clear scenes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from deepcrop import indices, stages
 from deepcrop.grid import PATCH_SIZE, inner
 from deepcrop.network.config import CURVE
 from deepcrop.phenology import season_dates
 from deepcrop.phenology.slots import curve_dates, fill_slots
-from deepcrop.stages import Dates
 from deepcrop.training.examples import EVENTS, SPREAD_OF_INTERVAL, Example
 
-SEEN_GAP = 45.0
-"""Longest time without a clear image within a year, days, for "no such season" to be believed."""
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from deepcrop.stages import Dates
+
+MAX_GAP = 45.0
+"""Maximum gap without a clear image within the year, days, for "no such season" to be a label."""
 
 
 def ndvi_series(example: Example) -> NDArray[np.float32]:
-    """NDVI of the labelled pixels (pixels, dates), NaN where nothing is seen."""
+    """Compute NDVI of the labelled pixels (pixels, dates), NaN = no data."""
     bands = inner(example.optical)
     ndvi = indices.ndvi_of(bands[:, 3], bands[:, 2])
     pixels = int(np.prod(ndvi.shape[1:]))
     return np.ascontiguousarray(ndvi.reshape(len(ndvi), pixels).T)
 
 
-def together(examples: Sequence[Example]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """NDVI of all labelled pixels of examples (pixels, dates) on the days of all of them."""
-    days = np.unique(np.concatenate([one.optical_days for one in examples]))
-    parts = []
-    for one in examples:
-        series = ndvi_series(one)
-        part = np.full((len(series), days.size), np.nan, np.float32)
-        # Two images of one day: the later in the file counts where both are clear.
-        for column, at in enumerate(np.searchsorted(days, one.optical_days)):
-            part[:, at] = np.where(np.isfinite(series[:, column]), series[:, column], part[:, at])
-        parts.append(part)
-    return np.concatenate(parts), days
+def common_series(examples: Sequence[Example]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Compute NDVI (pixels, dates) of all examples on one time axis, and the days of that axis."""
+    days = np.unique(np.concatenate([example.optical_days for example in examples]))
+    aligned = []
+    for example in examples:
+        ndvi = ndvi_series(example)
+        series = np.full((len(ndvi), days.size), np.nan, np.float32)
+        # Of two images of one day, the later in the file counts where both are clear.
+        for column, k in enumerate(np.searchsorted(days, example.optical_days)):
+            series[:, k] = np.where(np.isfinite(ndvi[:, column]), ndvi[:, column], series[:, k])
+        aligned.append(series)
+    return np.concatenate(aligned), days
 
 
 def curve_of(examples: Sequence[Example], year: int, latitude: float) -> Dates[NDArray[np.float32]]:
-    """Dates of the project's curve through the NDVI of every labelled pixel."""
-    values, days = together(examples)
+    """Date the curve through the NDVI of every labelled pixel."""
+    values, days = common_series(examples)
     return curve_dates(values, days, year, latitude)
 
 
@@ -53,51 +58,53 @@ def with_curve_labels(
 ) -> tuple[Example, ...]:
     """Label examples by the curve through all their clear scenes.
 
-    A slot without a season is "known to have none" only where the pixel was seen all year, without
-    a gap beyond `SEEN_GAP`; a date of a season that the curve does not support is unknown.
+    A slot without a season gets the label "no such event" only where the pixel has clear images all
+    year, without a gap longer than `MAX_GAP`. A date that the curve does not support is unknown.
     """
-    values, days = together(examples)
+    values, days = common_series(examples)
     curve, count = fill_slots(season_dates(values, days), year, latitude)
-    watched = _watched(np.isfinite(values), days, year)
+    observed = _observed_all_year(np.isfinite(values), days, year)
     empty = np.arange(stages.SLOTS) >= count[:, None]  # (pixels, slots)
-    at = slice(EVENTS.index(CURVE[0]), EVENTS.index(CURVE[0]) + len(CURVE))
+    events = slice(EVENTS.index(CURVE[0]), EVENTS.index(CURVE[0]) + len(CURVE))
     shape = (len(values), stages.SLOTS, len(EVENTS))
     day, spread = (np.full(shape, np.nan, np.float32) for _ in range(2))
     none = np.zeros(shape, np.bool_)
-    day[:, :, at] = curve.day
-    spread[:, :, at] = (curve.high - curve.low) * SPREAD_OF_INTERVAL
-    none[:, :, at] = (empty & watched[:, None])[:, :, None]
+    day[:, :, events] = curve.day
+    spread[:, :, events] = (curve.high - curve.low) * SPREAD_OF_INTERVAL
+    none[:, :, events] = (empty & observed[:, None])[:, :, None]
     labelled, start = [], 0
-    for one in examples:
-        stop = start + len(one.day)
+    for example in examples:
+        stop = start + len(example.day)
         labelled.append(
-            replace(one, day=day[start:stop], spread=spread[start:stop], none=none[start:stop])
+            replace(example, day=day[start:stop], spread=spread[start:stop], none=none[start:stop])
         )
         start = stop
     return tuple(labelled)
 
 
-def _watched(seen: NDArray[np.bool_], days: NDArray, year: int) -> NDArray[np.bool_]:
-    """Whether pixels were seen without a long gap from 1 January to 31 December."""
+def _observed_all_year(
+    clear: NDArray[np.bool_], days: NDArray[np.float32], year: int
+) -> NDArray[np.bool_]:
+    """Whether pixels (pixels, dates) have no gap longer than `MAX_GAP` in the calendar year."""
     end = float(stages.to_days(np.array([f"{year:04d}-12-31"], "datetime64[D]"), year)[0])
-    last = np.full(len(seen), 0.0)  # day of the latest image so far, not before 1 January
-    gap = np.zeros(len(seen))
+    last = np.full(len(clear), 0.0)  # day of the latest image so far, not before 1 January
+    gap = np.zeros(len(clear))
     for column, day in enumerate(days):
         if 0 <= day <= end:
-            now = seen[:, column]
+            now = clear[:, column]
             gap = np.where(now, np.maximum(gap, day - last), gap)
             last = np.where(now, day, last)
-    return np.maximum(gap, end - last) <= SEEN_GAP
+    return np.maximum(gap, end - last) <= MAX_GAP
 
 
 def unlabelled(
-    optical: NDArray,
+    optical: NDArray[Any],
     optical_days: ArrayLike,
-    radar: NDArray | None = None,
+    radar: NDArray[Any] | None = None,
     radar_days: ArrayLike = (),
     orbits: ArrayLike = (),
 ) -> Example:
-    """Make an example of which no date is known yet; without ``radar``: optical only."""
+    """Make an example whose dates are all unknown; without ``radar``: optical only."""
     side = optical.shape[-2:]
     pixels = inner(np.empty(side)).size
     shape = (pixels, stages.SLOTS, len(EVENTS))
@@ -115,5 +122,5 @@ def unlabelled(
 
 
 def as_patch(series: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Series (dates, bands) of one pixel or parcel as patches that are everywhere alike; a view."""
+    """View a series (dates, bands) of one pixel or parcel as patches of equal pixels."""
     return np.broadcast_to(series[:, :, None, None], (*series.shape, PATCH_SIZE, PATCH_SIZE))

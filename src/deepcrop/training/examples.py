@@ -1,35 +1,41 @@
-"""Examples for the network: tiles and patches with their labels, and how they become batches."""
+"""Examples for the network: tiles and patches with their labels, and their collation to batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from deepcrop import stages
 from deepcrop.errors import DeepCropError
 from deepcrop.network.config import CURVE, Config
-from deepcrop.network.sensor_branch import Batch, Series
+from deepcrop.network.sensor_branch import Batch
 from deepcrop.network.targets import Labels
-from deepcrop.network.weights import Network
 from deepcrop.stages import CALENDAR, Dates
-from deepcrop.training.samples import Sample
-from deepcrop.training.simulated_tiles import Lesson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from deepcrop.network.weights import Network
+    from deepcrop.training.samples import Sample
+    from deepcrop.training.simulated_tiles import SimulatedTile
 
 EVENTS = CALENDAR + CURVE
-"""Names of the last axis of an example's labels."""
+"""Events of the labels of an example, along their last axis: dates of the camera definition, then
+those of the NDVI-curve definition."""
 
 SPREAD_OF_INTERVAL = 1 / 3.29
-"""Standard deviation of a normal distribution by the width of its 90 % interval."""
+"""Standard deviation of a normal distribution per width of its 90 % interval."""
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """Images of a place through time, and the dates of those pixels that have a whole patch.
+    """Time series of images, and labels of those pixels that have a whole patch around them.
 
     Attributes
     ----------
@@ -46,8 +52,8 @@ class Example:
         Slot by `EVENTS`: days and their standard deviation. Pixels are those of the inner
         (H - 17) x (W - 17), row by row; one for a patch.
     none : ndarray of bool (pixels, 2, 10)
-        Whether there is known to be no such event; a day that is NaN where this is false is
-        unknown.
+        Whether it is known that there is no such event. Where this is false and the day is NaN,
+        nothing is known.
     """
 
     optical: NDArray[np.float32]
@@ -61,7 +67,7 @@ class Example:
 
 
 def from_sample(sample: Sample) -> Example:
-    """Make an example of a camera's sample; of the curve's dates nothing is known."""
+    """Make an example of a camera's sample; the dates of the NDVI curve are unknown."""
     shape = (1, stages.SLOTS, len(EVENTS))
     day = np.full(shape, np.nan, np.float32)
     spread = np.full(shape, np.nan, np.float32)
@@ -77,92 +83,92 @@ def from_sample(sample: Sample) -> Example:
     )  # fmt: skip
 
 
-def from_lesson(lesson: Lesson) -> Example:
-    """Make an example of a simulated tile: both rulers, known to within the least spread."""
-    day = np.concatenate([lesson.camera, lesson.curve], -1)
+def from_simulated_tile(tile: SimulatedTile) -> Example:
+    """Make an example of a simulated tile, whose labels are exact by both date definitions."""
+    day = np.concatenate([tile.camera, tile.curve], -1)
     return Example(
-        lesson.optical, lesson.optical_days, lesson.radar, lesson.radar_days, lesson.orbits,
+        tile.optical, tile.optical_days, tile.radar, tile.radar_days, tile.orbits,
         day, np.zeros_like(day), np.isnan(day),
     )  # fmt: skip
 
 
 def collate(examples: Sequence[Example], config: Config) -> tuple[Batch, Labels]:
-    """Put examples of one size side by side, dates padded; labels as the network has its events.
+    """Stack examples of one size, dates padded, with the labels of the events of a network.
 
     Returns
     -------
     batch : Batch
     labels : Labels
-        Each part (examples · pixels, slots, stages).
+        Arrays (examples · pixels, slots, stages).
     """
 
-    def pad(parts: list[NDArray], empty: float, dtype: type) -> Tensor:
-        longest = max(max(len(part) for part in parts), 1)
-        whole = np.full((len(parts), longest, *parts[0].shape[1:]), empty, dtype)
-        for row, part in zip(whole, parts, strict=True):
-            row[: len(part)] = part
-        return torch.from_numpy(whole)
+    def pad(arrays: list[NDArray[Any]], empty: float, dtype: type) -> Tensor:
+        longest = max(max(len(array) for array in arrays), 1)
+        padded = np.full((len(arrays), longest, *arrays[0].shape[1:]), empty, dtype)
+        for row, array in zip(padded, arrays, strict=True):
+            row[: len(array)] = array
+        return torch.from_numpy(padded)
 
     nan = float("nan")
     batch = Batch(
-        pad([one.optical for one in examples], nan, np.float32),
-        pad([one.optical_days for one in examples], nan, np.float32),
-        pad([one.radar for one in examples], nan, np.float32),
-        pad([one.radar_days for one in examples], nan, np.float32),
-        pad([one.orbits for one in examples], 0, np.int64),
+        pad([example.optical for example in examples], nan, np.float32),
+        pad([example.optical_days for example in examples], nan, np.float32),
+        pad([example.radar for example in examples], nan, np.float32),
+        pad([example.radar_days for example in examples], nan, np.float32),
+        pad([example.orbits for example in examples], 0, np.int64),
     )
     events = [EVENTS.index(name) for name in config.stages]
 
-    def chosen(name: str) -> Tensor:
-        every = np.concatenate([getattr(one, name) for one in examples])
-        return torch.from_numpy(np.ascontiguousarray(every[:, : config.slots, events]))
+    def labels(name: str) -> Tensor:
+        values = np.concatenate([getattr(example, name) for example in examples])
+        return torch.from_numpy(np.ascontiguousarray(values[:, : config.slots, events]))
 
-    return batch, Labels(chosen("day"), chosen("spread"), chosen("none"))
+    return batch, Labels(labels("day"), labels("spread"), labels("none"))
 
 
 def predict(
     network: Network, examples: Iterable[Example], batch: int = 32, dense: bool = False
 ) -> Dates[NDArray[np.float32]]:
-    """Dates of every pixel of examples, one example after another.
+    """Predict the dates of all pixels of examples.
 
     Parameters
     ----------
     network : DeepCrop or PaperDeepCrop
-        Put into evaluation mode.
+        Is switched to evaluation mode.
     examples : iterable of Example
         All of one size.
     batch : int
-        Examples at a time.
+        Examples in a batch.
     dense : bool
         Whether examples are tiles; otherwise they are patches of one pixel each.
 
     Returns
     -------
     Dates
-        Arrays (pixels, slots, stages).
+        Arrays (pixels, slots, stages), pixels of one example after another.
     """
     network.eval()
     device = next(network.parameters()).device
-    answers: list[Dates[Tensor]] = []
+    predictions: list[Dates[Tensor]] = []
     waiting: list[Example] = []
 
-    def answer() -> None:
+    def predict_waiting() -> None:
         images = collate(waiting, network.config)[0]
-        images = Batch(*(part.to(device) for part in images))
-        seen: dict[str, Series] = network.look(images, dense)
-        answers.append(network.decode(network.head(seen), seen))
+        images = Batch(*(tensor.to(device) for tensor in images))
+        features = network.encode(images, dense)
+        predictions.append(network.decode(network.head(features), features))
         waiting.clear()
 
     with torch.inference_mode():
         for example in examples:
             waiting.append(example)
             if len(waiting) == batch:
-                answer()
+                predict_waiting()
         if waiting:
-            answer()
-    if not answers:
+            predict_waiting()
+    if not predictions:
         raise DeepCropError("There is no example to predict.")
     day, low, high, probability = (
-        torch.cat(part).float().cpu().numpy() for part in zip(*answers, strict=True)
+        torch.cat(arrays).float().cpu().numpy() for arrays in zip(*predictions, strict=True)
     )
     return Dates(day, low, high, probability)

@@ -1,4 +1,8 @@
-"""The experiment file: which network is trained on what, in which order."""
+"""Read experiment files: which network is trained on which data, in which phases.
+
+The recipes of the shipped weights and of the comparisons are such files too, in the folder
+``recipes`` beside this module; the settings of a training stand nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +15,32 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from deepcrop.errors import DeepCropError
 from deepcrop.network.config import CONFIGS
-from deepcrop.training import real_excerpts, simulated_cameras
-from deepcrop.training.fit import Training
+from deepcrop.training import real_excerpts
+from deepcrop.training.fit import Training  # noqa: TC001  (pydantic reads the annotation)
+
+RECIPES = Path(__file__).with_name("recipes")
+"""Folder of the experiment files in the package; ``deepcrop train`` knows them by name."""
+
+KINDS = ("simulated_tiles", "cameras", "places")
+"""Kinds of training data: simulated tiles with known truth; simulated satellites over the real
+cameras of the training sites; real satellite series (`deepcrop.training.real_excerpts`)."""
 
 BATCH = 24
-"""Examples in a batch, but of the published network."""
+"""Examples in a batch where an experiment does not say."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of a training: what is learned, and how.
+    """A phase of a training.
 
     Attributes
     ----------
     name : str
-        Of its folder.
-    lessons, cameras, places : float
-        Shares of the batches that are of simulated tiles; of simulated satellites over the real
-        cameras of the training sites; of real satellite series (`deepcrop.training.real_excerpts`).
+        Name of the phase and, after its number, of its folder.
     training : Training
+        Settings of the optimisation.
+    simulated_tiles, cameras, places : float
+        Share of the batches drawn from each of `KINDS`.
     batch : int
         Examples in a batch, of whichever kind.
     """
@@ -38,15 +49,19 @@ class Phase:
 
     name: str
     training: Training
-    lessons: float = 0.0
+    simulated_tiles: float = 0.0
     cameras: float = 0.0
     places: float = 0.0
     batch: int = BATCH
 
+    def shares(self) -> dict[str, float]:
+        """Shares of the kinds of data that the phase uses."""
+        return {kind: share for kind in KINDS if (share := getattr(self, kind))}
+
 
 @dataclass(frozen=True)
 class Experiment:
-    """What a file in ``experiments/`` says.
+    """Content of an experiment file.
 
     Attributes
     ----------
@@ -55,10 +70,10 @@ class Experiment:
     phases : tuple of Phase
         In order; each starts from the weights of the one before.
     seed : int
-        Of the first weights and of all that is simulated.
-    lessons : int
-        Simulated tiles; the last hundred are held out.
-    realisations : int
+        Seed of the initial weights and of all simulated data.
+    simulated_tiles : int
+        Number of simulated training tiles; a hundred more are held out.
+    repeats : int
         How often each camera's site-year is simulated.
     places : tuple of str
         Real excerpts (keys of `deepcrop.training.real_excerpts.SOURCES`).
@@ -69,32 +84,61 @@ class Experiment:
     network: str
     phases: tuple[Phase, ...]
     seed: int = 1
-    lessons: int = 2400
-    realisations: int = 2
+    simulated_tiles: int = 2400
+    repeats: int = 2
     places: tuple[str, ...] = ()
 
 
-def read_experiment(path: Path, network: str | None = None) -> Experiment:
-    """Read an experiment; with another ``network`` than its own if one is named.
+def recipe_names() -> list[str]:
+    """Names of the experiments in the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def read_experiment(source: Path | str, network: str | None = None) -> Experiment:
+    """Read an experiment.
+
+    Parameters
+    ----------
+    source : Path or str
+        An experiment file, or the name of one in the package (`recipe_names`).
+    network : str, optional
+        Configuration to train instead of the experiment's own.
 
     Raises
     ------
     DeepCropError
         If the file cannot be read, a key is unknown or a value cannot be used; all are named.
+
+    Examples
+    --------
+    >>> read_experiment("paper").phases[0].training.steps
+    3000
     """
+    path = RECIPES / f"{source}.yaml" if str(source) in recipe_names() else Path(source)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DeepCropError(f"{path}: {error.strerror}; expected an experiment (YAML).") from None
+        raise DeepCropError(
+            f"{path}: {error.strerror}; expected an experiment (YAML), or the name of one in the "
+            f"package: {', '.join(recipe_names())}."
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DeepCropError(f"{path} is not valid YAML: {error}") from None
     try:
         experiment = TypeAdapter(Experiment).validate_python(content)
     except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-        raise DeepCropError(f"{path} cannot be used: {'; '.join(wrong)}.") from None
-    if simulated_cameras is not None:
+        problems = [
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        ]
+        raise DeepCropError(f"{path} cannot be used: {'; '.join(problems)}.") from None
+    if network is not None:
         experiment = replace(experiment, network=network)
+    _check(experiment, path)
+    return experiment
+
+
+def _check(experiment: Experiment, path: Path) -> None:
+    """Raise `DeepCropError` where values are valid one by one but not together."""
     if experiment.network not in CONFIGS:
         raise DeepCropError(
             f"{path}: network {experiment.network!r} is unknown; expected one of "
@@ -103,15 +147,16 @@ def read_experiment(path: Path, network: str | None = None) -> Experiment:
     if not experiment.phases:
         raise DeepCropError(f"{path} has no phase; expected at least one under 'phases'.")
     for phase in experiment.phases:
-        if not phase.lessons + phase.cameras > 0 and phase.places:
+        # Places have no held-out part, and early stopping needs one.
+        if phase.places and not phase.simulated_tiles + phase.cameras > 0:
             raise DeepCropError(
-                f"{path}: the phase {phase.name!r} has places alone; nothing would be held out to "
-                "stop it. Give lessons or cameras a share."
+                f"{path}: the phase {phase.name!r} has places alone, of which nothing is held out "
+                "to stop it. Give simulated_tiles or cameras a share."
             )
-        if not phase.lessons + phase.cameras + phase.places > 0:
+        if not sum(phase.shares().values()) > 0:
             raise DeepCropError(
-                f"{path}: the phase {phase.name!r} learns nothing; give lessons, cameras or places "
-                "a share."
+                f"{path}: the phase {phase.name!r} has no training data; give simulated_tiles, "
+                "cameras or places a share."
             )
         if phase.places and not experiment.places:
             raise DeepCropError(f"{path}: the phase {phase.name!r} has places, but none is named.")
@@ -120,4 +165,3 @@ def read_experiment(path: Path, network: str | None = None) -> Experiment:
             f"{path}: places {', '.join(unknown)} are unknown; expected some of "
             f"{', '.join(real_excerpts.SOURCES)}."
         )
-    return experiment

@@ -1,7 +1,7 @@
-"""Teaching a network: batches from several sources, a schedule, early stopping, checkpoints.
+"""Train a network: batches from several sources, a schedule, early stopping, checkpoints.
 
-Everything random follows from the seed and the number of the step, so that training that was
-interrupted goes on to the same result.
+All random numbers follow from the seed and the number of the step, so that an interrupted training
+continues to the same result.
 """
 
 from __future__ import annotations
@@ -9,22 +9,19 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from pydantic import ConfigDict
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from deepcrop.errors import DeepCropError
-from deepcrop.network.config import Config
 from deepcrop.network.devices import has_bfloat16
 from deepcrop.network.model import DeepCrop
-from deepcrop.network.sensor_branch import Batch, Series
+from deepcrop.network.sensor_branch import Batch, SensorFeatures
 from deepcrop.network.targets import Labels, distribution_loss
 from deepcrop.network.weights import INPUTS, Network, save
 from deepcrop.storage.files import atomic_file, content_hash
@@ -32,37 +29,48 @@ from deepcrop.storage.progress import progress_bar
 from deepcrop.training.augment import Augmentation, augment
 from deepcrop.training.examples import Example, collate
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from deepcrop.network.config import Config
+
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is taught.
+    """Settings of a training.
 
     Attributes
     ----------
     steps : int
-        Batches, at most.
-    rate : float
-        Greatest learning rate; it rises over the first 5 % of the steps and falls as a cosine.
-    weight_decay, clip : float
-        Of AdamW; greatest norm of a gradient.
-    check : int
-        Steps from one look at the held-out examples to the next.
+        Maximum number of batches.
+    learning_rate : float
+        Maximum learning rate; it rises over the first 5 % of the steps and falls as a cosine.
+    weight_decay : float
+        Weight decay of AdamW.
+    grad_clip : float
+        Maximum norm of the gradient.
+    eval_interval : int
+        Steps between two evaluations on the held-out examples.
     patience : int
-        Looks without a better one after which training ends.
+        Evaluations without improvement after which training ends.
     seed : int
-        Everything random follows from it.
+        Seed of all random numbers.
     bfloat16 : bool
-        Mixed precision where the hardware has it; the weights stay float32.
+        Mixed precision on hardware that has it; the weights stay float32.
     augmentation : Augmentation
+        Random changes of the training examples.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     steps: int = 2000
-    rate: float = 2e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.02
-    clip: float = 1.0
-    check: int = 200
+    grad_clip: float = 1.0
+    eval_interval: int = 200
     patience: int = 10
     seed: int = 1
     bfloat16: bool = False
@@ -76,14 +84,15 @@ class Source:
     Attributes
     ----------
     name : str
+        Kind of data; names its column of the log.
     examples : sequence of Example
-        ``examples[k]`` may unpack or compute it.
+        ``examples[k]`` may unpack or compute the example.
     weight : float
         Share of the batches relative to other sources.
     batch : int
         Examples in a batch.
     pixels : int
-        Pixels of each tile that the temporal part runs over; 0: examples are patches.
+        Number of pixels of each tile that the temporal part runs over; 0: examples are patches.
     """
 
     name: str
@@ -97,33 +106,33 @@ def fit(
     network: Network,
     sources: Sequence[Source],
     held_out: Sequence[Source],
-    how: Training,
+    training: Training,
     out: Path,
     card: Mapping[str, Any] | None = None,
     inputs: Mapping[str, Any] = INPUTS,
     on_step: Callable[[int], None] | None = None,
     workers: int = 0,
 ) -> Path:
-    """Teach a network; what it was taught before, if anything, is where it starts.
+    """Train a network, from the weights that it has.
 
     Writes ``out/log.csv``, ``out/checkpoint.pt`` (to resume) and ``out/weights.safetensors``: the
-    weights that did best on the held-out examples, calibrated on them (`calibrate`).
+    weights with the lowest loss on the held-out examples, calibrated on them (`calibrate`).
 
     Parameters
     ----------
     network : DeepCrop or PaperDeepCrop
         Changed in place; it ends with the best weights.
     sources : sequence of Source
-        What to learn from.
+        Training examples.
     held_out : sequence of Source
-        What decides when to stop; the mean of their losses counts. Never a test site.
-    how : Training
+        Examples for early stopping; the mean of their losses counts. Never a test site.
+    training : Training
         Settings.
     out : Path
-        Folder; made if missing. If it holds a checkpoint of the same settings, training resumes;
-        sources are known by their names, numbers and first examples.
+        Folder; created if missing. If it holds a checkpoint of the same settings, training resumes;
+        sources are compared by their names, numbers and first examples.
     card, inputs : mapping
-        Go into the file of weights: as of `deepcrop.network.save`.
+        Stored with the weights: as of `deepcrop.network.save`.
     on_step : callable, optional
         Called after each step with its number.
     workers : int
@@ -141,62 +150,68 @@ def fit(
     """
     for source in (*sources, *held_out):
         if not len(source.examples):
-            raise DeepCropError(f"The source {source.name!r} has no example; nothing to learn.")
+            raise DeepCropError(f"The source {source.name!r} has no example to train on.")
     out.mkdir(parents=True, exist_ok=True)
     target, checkpoint = out / "weights.safetensors", out / "checkpoint.pt"
     device = next(network.parameters()).device
-    optimizer = _optimizer(network, how)
+    optimizer = make_optimizer(network, training)
     identity = {
-        "training": asdict(how),
+        "training": asdict(training),
         "config": network.config.to_dict(),
         "sources": [(*_identity(s), s.weight, s.batch, s.pixels) for s in sources],
         "held_out": [_identity(s) for s in held_out],
-        "start": _hash(part.cpu().numpy() for part in network.state_dict().values()),
+        "start": _hash(tensor.cpu().numpy() for tensor in network.state_dict().values()),
     }
     state = _State()
     if checkpoint.exists():
         state = _resume(checkpoint, network, optimizer, identity)
     log = _Log(out / "log.csv", state.step, [source.name for source in held_out])
-    lessons = _Lessons(sources, how, network.config)
-    ahead = iter(
+    batches = iter(
         DataLoader(
-            lessons, None, sampler=range(state.step, how.steps), num_workers=workers,
-            prefetch_factor=4 if workers else None, pin_memory=device.type == "cuda",
+            _TrainingBatches(sources, training, network.config),
+            batch_size=None,
+            sampler=range(state.step, training.steps),
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            pin_memory=device.type == "cuda",
             multiprocessing_context="fork" if workers else None,
         )
-    )  # fmt: skip
+    )
     with progress_bar() as bar:
-        task = bar.add_task("training", total=how.steps, completed=state.step)
+        task = bar.add_task("training", total=training.steps, completed=state.step)
         losses: list[Tensor] = []
         started = time.monotonic() - state.seconds
-        while state.step < how.steps and state.worse < how.patience:
-            source, batch, labels, some, seed = next(ahead)
-            torch.manual_seed(seed)
+        while state.step < training.steps and state.without_improvement < training.patience:
+            batch, labels, pixels, seed = next(batches)
+            torch.manual_seed(seed)  # of dropped sensors
             for group in optimizer.param_groups:
-                group["lr"] = how.rate * _schedule(state.step, how.steps)
+                group["lr"] = training.learning_rate * schedule(state.step, training.steps)
             network.train()
-            loss = _loss(network, batch, labels, some, device, how.bfloat16)
+            loss = _loss(network, batch, labels, pixels, device, training.bfloat16)
             optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), how.clip)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(network.parameters(), training.grad_clip)
             optimizer.step()
             losses.append(loss.detach())
             state.step += 1
             bar.advance(task)
-            if state.step % how.check == 0 or state.step == how.steps:
-                each = [_held_out_loss(network, one, device, how) for one in held_out]
-                mean = float(torch.stack(losses).mean())
+            if state.step % training.eval_interval == 0 or state.step == training.steps:
+                held_out_losses = [
+                    _held_out_loss(network, source, device, training.bfloat16)
+                    for source in held_out
+                ]
+                mean_loss = float(torch.stack(losses).mean())
                 state.seconds = time.monotonic() - started
-                log.write(state.step, mean, each, state.seconds)
+                log.write(state.step, mean_loss, held_out_losses, state.seconds)
                 losses.clear()
-                state.look(float(np.mean(each)), network)
+                state.evaluated(float(np.mean(held_out_losses)), network)
                 _save_checkpoint(checkpoint, network, optimizer, identity, state)
             if on_step is not None:
                 on_step(state.step)
     if not state.weights:
         raise DeepCropError(
-            f"Training in {out} came to nothing: the held-out loss was never a number. Choose a "
-            "lower rate."
+            f"Training in {out} diverged: the held-out loss was never a number. Choose a lower "
+            "learning_rate."
         )
     network.load_state_dict(state.weights)
     calibrate(network, held_out)
@@ -204,159 +219,163 @@ def fit(
     return target
 
 
-class _Lessons(Dataset):
-    """The batch of every step: examples drawn and changed by the seed and the step alone."""
+class _TrainingBatches(Dataset[tuple[Batch, Labels, Tensor | None, int]]):
+    """The batch of every step: examples drawn and augmented by the seed and the step alone."""
 
-    def __init__(self, sources: Sequence[Source], how: Training, config: Config):
-        self.sources, self.how, self.config = sources, how, config
+    def __init__(self, sources: Sequence[Source], training: Training, config: Config):
+        self.sources, self.training, self.config = sources, training, config
         self.shares = np.cumsum([source.weight for source in sources])
 
     def __len__(self) -> int:
-        return self.how.steps
+        return self.training.steps
 
-    def __getitem__(self, step: int) -> tuple[int, Batch, Labels, Tensor | None, int]:
-        """Return source's number, batch, labels, pixels of a tile, seed of what is still random."""
-        rng = np.random.default_rng([self.how.seed, step])
+    def __getitem__(self, step: int) -> tuple[Batch, Labels, Tensor | None, int]:
+        """Return batch, labels, pixels of each tile, and the seed of the network's own dropout."""
+        rng = np.random.default_rng([self.training.seed, step])
         seed = int(rng.integers(2**62))
         number = int(np.searchsorted(self.shares, rng.uniform(0, self.shares[-1]), "right"))
         source = self.sources[number]
         chosen = rng.choice(len(source.examples), source.batch)
-        examples = [augment(rng, source.examples[k], self.how.augmentation) for k in chosen]
+        examples = [augment(rng, source.examples[k], self.training.augmentation) for k in chosen]
         batch, labels = collate(examples, self.config)
-        some = _some_pixels(source, labels, source.batch, rng)
-        return number, batch, labels, some, seed
+        return batch, labels, _draw_pixels(source, labels, source.batch, rng), seed
 
 
-def _some_pixels(
+def _draw_pixels(
     source: Source, labels: Labels, tiles: int, rng: np.random.Generator
 ) -> Tensor | None:
-    """Draw the pixels of each tile that count; None: examples are patches."""
+    """Draw the pixels of each tile that enter the loss; None: examples are patches."""
     if not source.pixels:
         return None
     return torch.from_numpy(rng.permutation(len(labels.day) // tiles)[: source.pixels])
 
 
 def _loss(
-    network: Network, batch: Batch, labels: Labels, some: Tensor | None, device: torch.device,
+    network: Network, batch: Batch, labels: Labels, pixels: Tensor | None, device: torch.device,
     bfloat16: bool,
 ) -> Tensor:  # fmt: skip
+    """Loss of a batch; the loss itself is always computed in float32."""
     with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 and has_bfloat16(device)):
-        seen, labels = _looked_at(network, batch, labels, some, device)
-        logits = network.head(seen).float()
-    return network.loss(logits, seen, labels)
+        features, labels = _encode(network, batch, labels, pixels, device)
+        logits = network.head(features).float()
+    return network.loss(logits, features, labels)
 
 
-def _looked_at(
-    network: Network, batch: Batch, labels: Labels, some: Tensor | None, device: torch.device
-) -> tuple[dict[str, Series], Labels]:
-    """Run the branches; of tiles keep some pixels, and their labels."""
-    batch = Batch(*(part.to(device, non_blocking=True) for part in batch))
-    seen = network.look(batch, dense=some is not None)
-    if some is not None:
+def _encode(
+    network: Network, batch: Batch, labels: Labels, pixels: Tensor | None, device: torch.device
+) -> tuple[dict[str, SensorFeatures], Labels]:
+    """Run the branches; of tiles keep the given pixels, and their labels."""
+    batch = Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
+    features = network.encode(batch, dense=pixels is not None)
+    if pixels is not None:
         tiles = len(batch.optical)
         count = len(labels.day) // tiles
-        here = some.to(device)
-        seen = {name: one.part(here) for name, one in seen.items()}
-        every = (torch.arange(tiles)[:, None] * count + some).flatten()
-        labels = Labels(*(part[every] for part in labels))
-    return seen, Labels(*(part.to(device, non_blocking=True) for part in labels))
+        on_device = pixels.to(device)
+        features = {name: sensor.select(on_device) for name, sensor in features.items()}
+        rows = (torch.arange(tiles)[:, None] * count + pixels).flatten()
+        labels = Labels(*(tensor[rows] for tensor in labels))
+    return features, Labels(*(tensor.to(device, non_blocking=True) for tensor in labels))
 
 
 def _batches(source: Source, config: Config) -> Iterator[tuple[Batch, Labels, Tensor | None]]:
-    """All examples as they are, each once; of tiles the same pixels every time."""
+    """All examples without augmentation, each once; of tiles the same pixels every time."""
     rng = np.random.default_rng(0)
     for start in range(0, len(source.examples), source.batch):
         stop = min(start + source.batch, len(source.examples))
         batch, labels = collate([source.examples[k] for k in range(start, stop)], config)
-        yield batch, labels, _some_pixels(source, labels, stop - start, rng)
+        yield batch, labels, _draw_pixels(source, labels, stop - start, rng)
 
 
-def _held_out_loss(network: Network, source: Source, device: torch.device, how: Training) -> float:
+def _held_out_loss(network: Network, source: Source, device: torch.device, bfloat16: bool) -> float:
     """Mean loss of the examples of a source."""
     network.eval()
     losses = []
     with torch.inference_mode():
-        for batch, labels, some in _batches(source, network.config):
-            loss = _loss(network, batch, labels, some, device, how.bfloat16)
+        for batch, labels, pixels in _batches(source, network.config):
+            loss = _loss(network, batch, labels, pixels, device, bfloat16)
             losses.append(loss * len(batch.optical))
     return float(torch.stack(losses).sum()) / len(source.examples)
 
 
 def calibrate(network: Network, held_out: Sequence[Source]) -> None:
-    """Set the temperature of each stage so that held-out dates are as likely as they can be.
+    """Set the temperature of each stage to maximise the likelihood of the held-out dates.
 
-    Each stage by the last of the sources that knows its dates: cameras come after lessons. The
-    paper variant has no temperatures.
+    Where several sources know a stage, the last one counts: cameras come after simulated tiles.
+    The paper variant has no temperatures.
     """
     if not isinstance(network, DeepCrop):
         return
     network.eval()
-    trial = torch.linspace(math.log(0.5), math.log(4), 43)
+    log_temperatures = torch.linspace(math.log(0.5), math.log(4), 43)
     for source in held_out:
-        logits, labels = _answers(network, source)
+        logits, labels = _predictions(network, source)
         for stage in range(logits.shape[2]):
-            mine = Labels(*(part[:, :, stage : stage + 1] for part in labels))
-            if not mine.known.any():
+            stage_labels = Labels(*(tensor[:, :, stage : stage + 1] for tensor in labels))
+            if not stage_labels.known.any():
                 continue
-            part, edges = logits[:, :, stage : stage + 1], network.edges.cpu()
-            likely = [float(distribution_loss(part / t.exp(), mine, edges)) for t in trial]
-            network.log_temperature[stage] = trial[int(np.argmin(likely))]
+            stage_logits, edges = logits[:, :, stage : stage + 1], network.edges.cpu()
+            losses = [
+                float(distribution_loss(stage_logits / t.exp(), stage_labels, edges))
+                for t in log_temperatures
+            ]
+            network.log_temperature[stage] = log_temperatures[int(np.argmin(losses))]
 
 
-def _answers(network: DeepCrop, source: Source) -> tuple[Tensor, Labels]:
+def _predictions(network: DeepCrop, source: Source) -> tuple[Tensor, Labels]:
     """Logits and labels of all examples of a source."""
     device = network.days.device
     logits: list[Tensor] = []
-    known: list[Labels] = []
+    all_labels: list[Labels] = []
     with torch.inference_mode():
-        for batch, labels, some in _batches(source, network.config):
-            seen, chosen = _looked_at(network, batch, labels, some, device)
-            logits.append(network.head(seen).float().cpu())
-            known.append(Labels(*(part.cpu() for part in chosen)))
-    return torch.cat(logits), Labels(*(torch.cat(parts) for parts in zip(*known, strict=True)))
+        for batch, labels, pixels in _batches(source, network.config):
+            features, chosen = _encode(network, batch, labels, pixels, device)
+            logits.append(network.head(features).float().cpu())
+            all_labels.append(Labels(*(tensor.cpu() for tensor in chosen)))
+    return torch.cat(logits), Labels(*(torch.cat(t) for t in zip(*all_labels, strict=True)))
 
 
-def _optimizer(network: Network, how: Training) -> torch.optim.AdamW:
-    """AdamW that lets vectors be: offsets, norms, widths of kernels, nearness of positions."""
+def make_optimizer(network: Network, training: Training) -> torch.optim.AdamW:
+    """AdamW without weight decay on biases, norms, kernel widths and position distances."""
     decayed: list[Tensor] = []
-    free: list[Tensor] = []
+    not_decayed: list[Tensor] = []
     for name, parameter in network.named_parameters():
-        keep = parameter.ndim < 2 or name.endswith("nearness")
-        (free if keep else decayed).append(parameter)
+        vector = parameter.ndim < 2 or name.endswith("nearness")
+        (not_decayed if vector else decayed).append(parameter)
     groups = [
-        {"params": decayed, "weight_decay": how.weight_decay},
-        {"params": free, "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": training.weight_decay},
+        {"params": not_decayed, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=how.rate)
+    return torch.optim.AdamW(groups, lr=training.learning_rate)
 
 
-def _schedule(step: int, steps: int) -> float:
-    """Share of the greatest learning rate: up over the first 5 %, then down as a cosine."""
-    up = max(0.05 * steps, 1)
-    if step < up:
-        return (step + 1) / up
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - up) / max(steps - up, 1)))
+def schedule(step: int, steps: int) -> float:
+    """Share of the maximum learning rate: warm-up over the first 5 %, then cosine decay to 1 %."""
+    warmup = max(0.05 * steps, 1)
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
 
 
-# What is kept of a training --------------------------------------------------------------------
+# Checkpoint and log -----------------------------------------------------------------------------
 
 
 @dataclass
 class _State:
-    """How far training is, and the best weights so far."""
+    """Progress of a training, and the best weights so far."""
 
     step: int = 0
     seconds: float = 0.0
     best: float = math.inf
-    worse: int = 0
+    without_improvement: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
 
-    def look(self, loss: float, network: Network) -> None:
+    def evaluated(self, loss: float, network: Network) -> None:
+        """Record an evaluation; keep the weights if they are the best so far."""
         if loss < self.best:
-            self.best, self.worse = loss, 0
+            self.best, self.without_improvement = loss, 0
             self.weights = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
         else:
-            self.worse += 1
+            self.without_improvement += 1
 
 
 def _save_checkpoint(
@@ -382,8 +401,8 @@ def _resume(
     device = next(network.parameters()).device
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # whatever pickle makes of a damaged file
-        raise DeepCropError(f"{path} cannot be read ({error}); delete it to start anew.") from None
+    except Exception as error:  # a damaged file can raise anything in pickle
+        raise DeepCropError(f"{path} cannot be read ({error}); delete it to start again.") from None
     if content["identity"] != identity:
         raise DeepCropError(
             f"{path} belongs to another training: settings, network or sources differ. Delete it, "
@@ -395,17 +414,17 @@ def _resume(
 
 
 def _identity(source: Source) -> tuple[str, int, str]:
-    """Name, number and first example of a source; to read them all would take too long."""
+    """Name, number of examples and hash of the first example; hashing all would take too long."""
     first = _hash(vars(source.examples[0]).values())
     return source.name, len(source.examples), first
 
 
-def _hash(arrays: Iterable[NDArray]) -> str:
+def _hash(arrays: Iterable[NDArray[Any]]) -> str:
     return content_hash(array.tobytes() for array in arrays)
 
 
 class _Log:
-    """A CSV that a person can plot; TensorBoard's events beside it where that is installed."""
+    """Log as CSV, and as TensorBoard events where TensorBoard is installed."""
 
     def __init__(self, path: Path, step: int, names: Sequence[str]):
         self.path = path
@@ -413,7 +432,7 @@ class _Log:
         kept = []
         if step and path.exists():
             with path.open(newline="") as file:
-                kept = [row for row in csv.reader(file)][1:]
+                kept = list(csv.reader(file))[1:]
         with path.open("w", newline="") as file:
             csv.writer(file).writerows(
                 [self.header, *(row for row in kept if row and int(row[0]) <= step)]
@@ -423,7 +442,7 @@ class _Log:
         except ImportError:
             self.board = None
         else:
-            # Looks that no checkpoint knows are taken again: TensorBoard is to forget them too.
+            # Evaluations after the last checkpoint are repeated: purge them from TensorBoard too.
             self.board = SummaryWriter(str(path.parent), purge_step=step + 1)
 
     def write(self, step: int, loss: float, held_out: Sequence[float], seconds: float) -> None:

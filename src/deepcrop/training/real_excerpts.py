@@ -1,20 +1,18 @@
-"""Real satellite series as examples, labelled by the NDVI curve through all clear scenes.
+"""Read excerpts of real satellite data as examples, labelled by the NDVI curve.
 
-Three excerpts (see `SOURCES`): a square of Flanders, parcels of France, rice in An Giang. What a
-network learns or is tested on are the curve's dates; no camera stood there.
+The three excerpts (`SOURCES`) are a square of Flanders, parcels of France and rice in An Giang. No
+camera stood there: labels are the dates of the NDVI curve through all clear scenes.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 from pyproj import Transformer
 
 from deepcrop import stages
@@ -23,7 +21,14 @@ from deepcrop.errors import DeepCropError
 from deepcrop.grid import PATCH_CENTRE, PATCH_SIZE, inner
 from deepcrop.sources.sentinel1 import sigma0
 from deepcrop.training.curve_labels import as_patch, unlabelled, with_curve_labels
-from deepcrop.training.examples import Example
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from deepcrop.training.examples import Example
 
 SOURCES = {
     "flanders": (
@@ -40,10 +45,10 @@ SOURCES = {
         "experiments and tests, not for shipped weights"
     ),
 }
-"""Each excerpt by name, with its licence."""
+"""Excerpts by name, with their licences."""
 
-TEACHING = ("flanders", "france")
-"""Those whose licence allows weights trained on them to be shipped."""
+LICENSED = ("flanders", "france")
+"""Excerpts whose licence allows shipping weights that are trained on them."""
 
 _FLANDERS_CROPS = {
     1200: "maize",
@@ -53,12 +58,12 @@ _FLANDERS_CROPS = {
     9120: "grass",
 }
 _FRANCE_CROPS = {1101010011: "winter wheat", 1101060000: "maize", 1106000031: "rapeseed"}
-_INCIDENCE = 38.5  # degrees, in the middle of a swath of 30.5 to 46
-_NOTHING = 65535  # "no data" of the French parcels
+_INCIDENCE = 38.5  # degrees, middle of a swath of 30.5 to 46
+_NO_DATA = 65535  # of the French parcels
 
 
 @dataclass(frozen=True, eq=False)
-class Archive:
+class Excerpt:
     """Real series of one place and year.
 
     Attributes
@@ -68,11 +73,11 @@ class Archive:
     year : int
         Target year.
     latitude : float
-        Degrees, of its middle.
+        Latitude of its middle, degrees.
     examples : tuple of Example
-        One tile (Flanders), or patches of one pixel each; all of one size.
+        One tile (Flanders), or patches of one pixel each; all have the same size.
     groups : ndarray of str (pixels,)
-        Crop of each labelled pixel of all examples, empty where none is known.
+        Crop of each labelled pixel of all examples, empty where it is unknown.
     inside : ndarray of bool (pixels,), optional
         Of a tile: whether all eight neighbours of the pixel have its crop.
     """
@@ -88,14 +93,14 @@ class Archive:
     @property
     def dense(self) -> bool:
         """Whether its examples are tiles."""
-        return self.examples[0].optical.shape[-1] > PATCH_SIZE
+        return bool(self.examples[0].optical.shape[-1] > PATCH_SIZE)
 
 
 # Places -----------------------------------------------------------------------------------------
 
 
-def read(name: str, data: Path) -> Archive:
-    """Read one of `SOURCES` from the folder of real excerpts, labelled by the curve.
+def read(name: str, data: Path) -> Excerpt:
+    """Read an excerpt (a key of `SOURCES`) from the folder of real data, with curve labels.
 
     Raises
     ------
@@ -105,14 +110,14 @@ def read(name: str, data: Path) -> Archive:
     readers = {"flanders": _flanders, "france": _france, "angiang": _angiang}
     if name not in readers:
         raise DeepCropError(f"Place {name!r} is unknown; expected {', '.join(readers)}.")
-    archive = readers[name](data)
-    seen = [_seen_only(example) for example in archive.examples]
-    labelled = with_curve_labels(seen, archive.year, archive.latitude)
-    return replace(archive, examples=labelled)
+    excerpt = readers[name](data)
+    examples = [_without_empty_scenes(example) for example in excerpt.examples]
+    labelled = with_curve_labels(examples, excerpt.year, excerpt.latitude)
+    return replace(excerpt, examples=labelled)
 
 
-def _flanders(data: Path) -> Archive:
-    """One tile of 64 x 64 pixels of 10 m; images of 20 m repeated, not interpolated."""
+def _flanders(data: Path) -> Excerpt:
+    """Read a tile of 64 x 64 pixels of 10 m; pixels of 20 m are repeated, not interpolated."""
     year, folder = 2018, data / "sentinel" / "flanders_2018"
     fine, coarse, sar, field = (
         _open(_only(folder, pattern))
@@ -135,14 +140,14 @@ def _flanders(data: Path) -> Archive:
         stages.to_days(fine["timestamp"].values, year),
         radar.astype(np.float32),
         stages.to_days(times, year),
-        orbits_of(times),
+        orbits_by_time_of_day(times),
     )
     groups = crop.reshape(-1).astype(np.str_)
-    return Archive("flanders", SOURCES["flanders"], year, 50.8, (example,), groups, inside)
+    return Excerpt("flanders", SOURCES["flanders"], year, 50.8, (example,), groups, inside)
 
 
-def _france(data: Path) -> Archive:
-    """Ten-day means of parcels as patches; a mean counts for the middle of its ten days."""
+def _france(data: Path) -> Excerpt:
+    """Read ten-day means of parcels as patches; a mean is dated to the middle of its ten days."""
     try:
         parquet = importlib.import_module("pyarrow.parquet")
     except ImportError as error:
@@ -156,7 +161,7 @@ def _france(data: Path) -> Archive:
     year = 2023
     day = stages.to_days(column["timestamp"].astype("datetime64[D]"), year) + 5
     number = np.stack([column[name] for name in both], 1).astype(np.float32)
-    number[number == _NOTHING] = np.nan
+    number[number == _NO_DATA] = np.nan
     examples, groups = [], []
     for parcel in np.unique(column["sample_id"]):
         rows = np.flatnonzero(column["sample_id"] == parcel)
@@ -170,15 +175,15 @@ def _france(data: Path) -> Archive:
         )
         groups.append(_FRANCE_CROPS.get(int(column["ewoc_code"][rows[0]]), "other"))
     latitude = float(np.median(column["lat"].astype(float)))
-    return Archive("france", SOURCES["france"], year, latitude, tuple(examples), np.array(groups))
+    return Excerpt("france", SOURCES["france"], year, latitude, tuple(examples), np.array(groups))
 
 
-def _angiang(data: Path) -> Archive:
-    """Sites of about 11 x 11 pixels, in the middle of patches that are empty around them.
+def _angiang(data: Path) -> Excerpt:
+    """Read sites of about 11 x 11 pixels, in the middle of patches that are no data around them.
 
-    The files hold gamma0 and no angles: sigma0 is approximate, as if the swath were seen at its
-    middle; true to 0.6 dB, always the same for one orbit. The radar's pixel nearest to the optical
-    one is taken; their grids differ by a few metres.
+    The files hold gamma0 and no angles. Sigma0 is therefore computed with the incidence angle of
+    the middle of the swath: accurate to 0.6 dB, with the same error on all dates of an orbit. The
+    radar pixel nearest to each optical pixel is taken; their grids differ by a few metres.
     """
     year, folder = 2022, data / "sentinel" / "angiang_2022"
     sites = np.genfromtxt(
@@ -188,19 +193,19 @@ def _angiang(data: Path) -> Archive:
     offset_from = np.datetime64("2022-01-25")
     examples = []
     for site in sites["site"]:
-        eye, sar = (_open(folder / part / f"{site}.nc") for part in ("s2", "s1"))
-        times = eye["time"].values
-        number = np.stack([eye[b].values for b in ("blue", "green", "red", "nir")], 1)
-        clear = np.isin(eye["SCL"].values, CLEAR_CLASSES) & (number > 0).all(1)
+        s2, sar = (_open(folder / part / f"{site}.nc") for part in ("s2", "s1"))
+        times = s2["time"].values
+        number = np.stack([s2[b].values for b in ("blue", "green", "red", "nir")], 1)
+        clear = np.isin(s2["SCL"].values, CLEAR_CLASSES) & (number > 0).all(1)
         offset = np.where(times >= offset_from, np.float32(1000), np.float32(0))
         optical = (number.astype(np.float32) - offset[:, None, None, None]) * np.float32(1e-4)
         optical[~clear[:, None].repeat(4, 1)] = np.nan
-        # The UTM grid is turned by less than 0.1 degrees against the geographic one here.
+        # Here the UTM grid is rotated by less than 0.1 degrees against the geographic grid.
         x, _ = to_utm.transform(
-            eye["longitude"].values, np.full(eye.sizes["longitude"], float(eye["latitude"].mean()))
+            s2["longitude"].values, np.full(s2.sizes["longitude"], float(s2["latitude"].mean()))
         )
         _, y = to_utm.transform(
-            np.full(eye.sizes["latitude"], float(eye["longitude"].mean())), eye["latitude"].values
+            np.full(s2.sizes["latitude"], float(s2["longitude"].mean())), s2["latitude"].values
         )
         rows, cols = _nearest(sar["y"].values, y), _nearest(sar["x"].values, x)
         power = np.stack([sar[b].values for b in ("vv", "vh")], 1)[:, :, rows][:, :, :, cols]
@@ -211,26 +216,28 @@ def _angiang(data: Path) -> Archive:
                 stages.to_days(times, year),
                 _centred(sigma0(power, np.full((), _INCIDENCE, np.float32))),
                 stages.to_days(sar_times, year),
-                orbits_of(sar_times),
+                orbits_by_time_of_day(sar_times),
             )
         )
-    return Archive(
+    return Excerpt(
         "angiang", SOURCES["angiang"], year, float(np.mean(sites["lat"])), tuple(examples),
         np.full(len(examples), "rice or other"),
     )  # fmt: skip
 
 
-def _seen_only(example: Example) -> Example:
-    """Leave out optical dates on which no labelled pixel is seen; what is left are scenes."""
-    seen = np.isfinite(inner(example.optical)).all(1).any((1, 2))
-    return replace(example, optical=example.optical[seen], optical_days=example.optical_days[seen])
+def _without_empty_scenes(example: Example) -> Example:
+    """Drop optical scenes in which no labelled pixel is clear."""
+    clear = np.isfinite(inner(example.optical)).all(1).any((1, 2))
+    return replace(
+        example, optical=example.optical[clear], optical_days=example.optical_days[clear]
+    )
 
 
-def orbits_of(times: NDArray[np.datetime64]) -> NDArray[np.int64]:
-    """Tell the relative orbits of passes over one place apart by the time of day; from 0.
+def orbits_by_time_of_day(times: NDArray[np.datetime64]) -> NDArray[np.int64]:
+    """Derive the number of the relative orbit, from 0, from the time of day of each overpass.
 
-    A satellite passes a place at the same minute on each of its orbits; two orbits lie at least
-    five minutes apart.
+    All passes of one relative orbit are at the same minute of the day; two orbits are at least five
+    minutes apart.
     """
     minute = (times - times.astype("datetime64[D]")) / np.timedelta64(1, "m")
     order = np.argsort(minute)
@@ -240,17 +247,18 @@ def orbits_of(times: NDArray[np.datetime64]) -> NDArray[np.int64]:
     return orbits
 
 
-def _twice(images: NDArray) -> NDArray:
-    """Repeat pixels of 20 m to 10 m."""
+def _twice(images: NDArray[Any]) -> NDArray[Any]:
+    """Repeat pixels of 20 m as 2 x 2 pixels of 10 m."""
     return images.repeat(2, -2).repeat(2, -1)
 
 
-def _nearest(centres: NDArray, wanted: NDArray) -> NDArray[np.intp]:
+def _nearest(centres: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.intp]:
+    """Index of the centre nearest to each wanted coordinate."""
     return np.asarray(np.abs(centres[:, None] - wanted).argmin(0))
 
 
 def _centred(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Put small images into the middle of patches of NaN: their middle at the patch's cell."""
+    """Put small images into the middle of patches of NaN."""
     patch = np.full((*images.shape[:2], PATCH_SIZE, PATCH_SIZE), np.nan, np.float32)
     top, left = (PATCH_CENTRE - size // 2 for size in images.shape[2:])
     patch[:, :, top : top + images.shape[2], left : left + images.shape[3]] = images
@@ -268,52 +276,53 @@ def _only(folder: Path, pattern: str) -> Path:
 
 
 def _open(path: Path) -> xr.Dataset:
-    """Numbers as they are stored: integers here carry a fill value that would break them."""
+    """Open a file without decoding: the declared fill value is a valid number in these files."""
     if not path.is_file():
         raise DeepCropError(f"{path} does not exist; give the folder of the real excerpts.")
     with xr.open_dataset(path, mask_and_scale=False) as file:
         return file.load()
 
 
-# Teaching ---------------------------------------------------------------------------------------
+# Training ---------------------------------------------------------------------------------------
 
 
-def fine_tune_examples(data: Path, places: Iterable[str] = TEACHING) -> list[Example]:
-    """Labelled examples for training weights that may be shipped.
+def training_examples(data: Path, places: Iterable[str] = LICENSED) -> list[Example]:
+    """Read labelled examples for training weights that may be shipped.
 
-    Flanders is cut into overlapping tiles of 30 x 30 pixels, whose inner 13 x 13 are labelled;
-    France gives patches: two kinds, to be asked for one by one where batches must be of one size.
-    Pixels without a crop are left unknown. Only the curve's dates are labelled.
+    Flanders is divided into overlapping tiles of 30 x 30 pixels, whose inner 13 x 13 pixels are
+    labelled; France has patches. A batch has examples of one size, so it takes one of the two.
+    Labels of pixels without a crop are unknown, as are all dates of the camera definition.
 
     Parameters
     ----------
     data : Path
-        Folder of the real excerpts.
+        Folder of real data.
     places : iterable of str
-        Some of `TEACHING`.
+        Excerpts, some of `LICENSED`.
 
     Raises
     ------
     DeepCropError
-        If a place states no licence that allows it.
+        If a place has no licence that allows it.
     """
     examples: list[Example] = []
     for place in places:
-        if place not in TEACHING:
+        if place not in LICENSED:
             raise DeepCropError(
-                f"{place!r} may not teach weights that are shipped; expected some of "
-                f"{', '.join(TEACHING)}."
+                f"{place!r} has no licence for training weights that are shipped; expected some of "
+                f"{', '.join(LICENSED)}."
             )
-        archive = read(place, data)
-        if archive.dense:
-            crop = np.asarray(archive.groups != "")
-            examples += _tiles(_known_only(archive.examples[0], crop))
+        excerpt = read(place, data)
+        if excerpt.dense:
+            crop = np.asarray(excerpt.groups != "")
+            examples += _tiles(_known_only(excerpt.examples[0], crop))
         else:
-            examples += archive.examples
+            examples += excerpt.examples
     return examples
 
 
 def _known_only(example: Example, crop: NDArray[np.bool_]) -> Example:
+    """Set the labels of pixels without a crop to unknown."""
     keep = crop[:, None, None]
     return replace(
         example,
@@ -324,24 +333,24 @@ def _known_only(example: Example, crop: NDArray[np.bool_]) -> Example:
 
 
 def _tiles(example: Example, size: int = 30) -> list[Example]:
-    """Cut a tile into smaller ones; the last row and column overlap so that none is left out."""
+    """Divide a tile into smaller ones; the last row and column overlap the ones before."""
     rows, cols = example.optical.shape[-2:]
     core = size - PATCH_SIZE + 1
-    whole = (rows - PATCH_SIZE + 1, cols - PATCH_SIZE + 1)
+    labelled = (rows - PATCH_SIZE + 1, cols - PATCH_SIZE + 1)
     labels = {name: getattr(example, name) for name in ("day", "spread", "none")}
     tiles = []
     for top in sorted({*range(0, rows - size, core), rows - size}):
         for left in sorted({*range(0, cols - size, core), cols - size}):
             window = (..., slice(top, top + size), slice(left, left + size))
-            part = {
-                name: values.reshape(*whole, *values.shape[1:])[
+            tile_labels = {
+                name: values.reshape(*labelled, *values.shape[1:])[
                     top : top + core, left : left + core
                 ].reshape(core * core, *values.shape[1:])
                 for name, values in labels.items()
             }
-            images = replace(
-                example, optical=example.optical[window], radar=example.radar[window], **part
+            small = replace(
+                example, optical=example.optical[window], radar=example.radar[window], **tile_labels
             )
-            if images.none.any() or np.isfinite(images.day).any():
-                tiles.append(images)
+            if small.none.any() or np.isfinite(small.day).any():
+                tiles.append(small)
     return tiles

@@ -1,11 +1,10 @@
-"""An experiment in a file: which network learns what, in which order (`deepcrop train`)."""
+"""Run an experiment: train a network phase by phase (`deepcrop train`)."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,35 +12,37 @@ from deepcrop.errors import DeepCropError
 from deepcrop.network.config import CONFIGS
 from deepcrop.network.devices import check_device
 from deepcrop.network.weights import build, load
-from deepcrop.training.experiment import BATCH, Experiment
 from deepcrop.training.fit import fit
 from deepcrop.training.materials import Material, material
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def _same(weights: Path, experiment: Experiment, number: int) -> None:
-    """Refuse the finished phase of another experiment."""
-    found = load(weights)[1]["card"].get("experiment", {})
-    wanted = json.loads(json.dumps(asdict(experiment)))
-    phases = wanted["phases"][:number]
-    # Weights are older than the key `batch`, and were taught by what is its default now.
-    same = [{"batch": BATCH, **phase} for phase in found.get("phases", [])[:number]] == phases
-    shared = ["network", "seed"]
-    of = {"lessons": "lessons", "cameras": "realisations", "places": "places"}
-    shared += [of[kind] for kind in KINDS if any(phase[kind] for phase in phases)]
-    if not same or any(found.get(key) != wanted[key] for key in shared):
-        raise DeepCropError(
-            f"{weights} is of another experiment. Delete its folder, or choose another --out."
-        )
+    from deepcrop.training.experiment import Experiment
 
-
-KINDS = ("lessons", "cameras", "places")
+_COUNT_OF = {"simulated_tiles": "simulated_tiles", "cameras": "repeats", "places": "places"}
+"""Setting of an experiment that says how much data of each kind there is."""
 
 
 def train(
     experiment: Experiment, data: Path | None, out: Path, store: Path, workers: int = 1,
     device: str | None = None,
 ) -> Path:  # fmt: skip
-    """Run an experiment, phase by phase; one that is finished is not run again.
+    """Train the network of an experiment, phase by phase; a finished phase is not run again.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    data : Path, optional
+        Folder of real data, as of `deepcrop.training.materials.material`.
+    out : Path
+        Folder of the results, one folder per phase.
+    store : Path
+        Folder for simulated data.
+    workers : int
+        Processes that simulate and, less one, prepare batches.
+    device : str, optional
+        Device of PyTorch; by default "cuda" where there is one, else "cpu".
 
     Returns
     -------
@@ -51,38 +52,55 @@ def train(
     Raises
     ------
     DeepCropError
-        If the device is not there, data is missing, or ``out`` is of another experiment.
+        If the device cannot be used, data is missing, or ``out`` holds another experiment.
     """
-    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    check_device(where)  # before hours of simulation, not after
-    known: dict[str, Material] = {}
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    check_device(device)  # before hours of simulation, not after
+    materials: dict[str, Material] = {}
     weights: Path | None = None
     for number, phase in enumerate(experiment.phases, 1):
         folder = out / f"{number}_{phase.name}"
-        before, weights = weights, folder / "weights.safetensors"
+        start, weights = weights, folder / "weights.safetensors"
         if weights.exists():
-            _same(weights, experiment, number)
+            check_same_experiment(weights, experiment, number)
             continue
-        shares = {kind: getattr(phase, kind) for kind in KINDS if getattr(phase, kind)}
+        shares = phase.shares()
         for kind in shares:
-            if kind not in known:
-                known[kind] = material(kind, experiment, data, store, workers)
+            if kind not in materials:
+                materials[kind] = material(kind, experiment, data, store, workers)
         card: dict[str, Any] = {}
-        if before is None:
+        if start is None:
             torch.manual_seed(experiment.seed)
-            model = build(CONFIGS[experiment.network]).to(where)
+            network = build(CONFIGS[experiment.network]).to(device)
         else:
-            model, about = load(before, where)
+            # The card of the phase before says what the network was trained on until now.
+            network, about = load(start, device)
             card = about["card"]
         title = f"{experiment.network}, after the phase {phase.name!r} of its experiment"
         card |= {"title": title, "experiment": asdict(experiment), "phase": phase.name}
-        card |= {kind: known[kind].card for kind in shares}
+        card |= {kind: materials[kind].card for kind in shares}
         sources = [
-            replace(source, weight=share / len(known[kind].sources), batch=phase.batch)
+            replace(source, weight=share / len(materials[kind].sources), batch=phase.batch)
             for kind, share in shares.items()
-            for source in known[kind].sources
+            for source in materials[kind].sources
         ]
-        held_out = [source for kind in shares for source in known[kind].held_out]
-        fit(model, sources, held_out, phase.training, folder, card, workers=workers - 1)
-    assert weights is not None  # `read_experiment` refuses an experiment without phases
+        held_out = [source for kind in shares for source in materials[kind].held_out]
+        fit(network, sources, held_out, phase.training, folder, card, workers=workers - 1)
+    assert weights is not None  # `read_experiment` rejects an experiment without phases
     return weights
+
+
+def check_same_experiment(weights: Path, experiment: Experiment, phases: int) -> None:
+    """Raise `DeepCropError` unless weights are of the first ``phases`` of an experiment.
+
+    Settings of kinds of data that these phases do not use may differ.
+    """
+    found = load(weights)[1]["card"].get("experiment", {})
+    expected = json.loads(json.dumps(asdict(experiment)))  # tuples as lists, as in the card
+    used = {kind for phase in experiment.phases[:phases] for kind in phase.shares()}
+    keys = ["network", "seed", *(_COUNT_OF[kind] for kind in sorted(used))]
+    same_phases = found.get("phases", [])[:phases] == expected["phases"][:phases]
+    if not same_phases or any(found.get(key) != expected[key] for key in keys):
+        raise DeepCropError(
+            f"{weights} is of another experiment. Delete its folder, or choose another --out."
+        )

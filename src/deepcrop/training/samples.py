@@ -1,7 +1,7 @@
-"""What a network reads: an 18x18 patch of a cube through time, and the dates to learn from it.
+"""Samples of cameras: the 18x18 patch of a cube through time, and the labels of a site-year.
 
-A patch is cut around the mast, as in the paper, or around the field that the camera looks at. A set
-of samples is one file, and says whether its pixels are real or simulated.
+A patch lies around the mast, as in the paper, or around the field that the camera looks at. A set
+of samples is one file, which records whether its pixels are real or simulated.
 """
 
 from __future__ import annotations
@@ -12,47 +12,51 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from pyproj import Geod
 
 from deepcrop import grid, stages
 from deepcrop._version import __version__
-from deepcrop.cameras.site_years import CameraYear
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, grid_of, is_simulated
 from deepcrop.cube.packing import pack, scale_of, unpack
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.storage.files import atomic_file
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import xarray as xr
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from deepcrop.cameras.site_years import CameraYear
+
 VIEW_DISTANCE = 65.0
-"""Metres from the mast to the middle of what a roadside camera sees of its field: the centre of the
-published fields of view of 20 such cameras, wedges that end 100 m away (doi
-10.34133/remotesensing.0878). A 10 m pixel there also lies clear of road, ditch and headland."""
+"""Distance from the mast to the middle of a roadside camera's view of its field, metres: the centre
+of the published fields of view of 20 such cameras, wedges that end 100 m away (doi
+10.34133/remotesensing.0878). A 10 m pixel there contains no road, ditch or headland."""
 
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """Every observation of 18x18 pixels around one cell, in order of time.
+    """All observations of 18x18 pixels around one cell, in order of time.
 
-    Dates on which no pixel has data are left out. NaN is no data or masked.
+    Dates without data in any pixel are left out. NaN = no data or masked.
 
     Attributes
     ----------
     optical : ndarray of float32 (dates, 4, 18, 18)
-        Reflectance: `observations.OPTICAL_BANDS`.
+        Reflectance: `deepcrop.cube.contract.OPTICAL_BANDS`.
     optical_days : ndarray of float32 (dates,)
         Days since 1 January of the target year.
     radar : ndarray of float32 (dates, 2, 18, 18)
-        Backscatter sigma0 in dB: `observations.SAR_BANDS`.
+        Backscatter sigma0 in dB: `deepcrop.cube.contract.SAR_BANDS`.
     radar_days : ndarray of float32 (dates,)
-        As for the optical dates.
+        As of the optical dates.
     orbits : ndarray of int16 (dates,)
-        Relative orbit of each radar date, 0 where it is not known.
+        Relative orbit of each radar date, 0 = unknown.
     """
 
     optical: NDArray[np.float32]
@@ -69,15 +73,15 @@ class Sample:
     Attributes
     ----------
     name : str
-        Region of interest and year, and the realisation where the pixels are simulated.
+        Region of interest and year, and the number of the repeat if the pixels are simulated.
     site, cluster, crop : str
     year : int
     latitude, longitude : float
-        Of the mast, degrees.
+        Position of the mast, degrees.
     moved : float
-        Metres from the mast to the patch's cell, 0 on the mast.
+        Distance from the mast to the patch's cell, metres; 0 on the mast.
     simulated : bool
-        Whether the pixels are simulated. The labels are the camera's either way.
+        Whether the pixels are simulated. The labels are those of the camera in any case.
     patch : Patch
     day, low, high : ndarray of float64 (2, 5)
     none : ndarray of bool (2, 5)
@@ -103,36 +107,36 @@ class Sample:
 # One sample -------------------------------------------------------------------------------------
 
 
-def cell_seen(
+def cell_at(
     box: GeoBox, latitude: float, longitude: float, direction: float, distance: float
 ) -> tuple[int, int]:
-    """Cell so many metres from a place in a direction (degrees clockwise from true north).
+    """Find the cell at a distance (metres) and direction (degrees from true north) from a place.
 
     Raises
     ------
     DeepCropError
-        If it lies outside the grid.
+        If the cell lies outside the grid.
     """
     x, y, _ = Geod(ellps="WGS84").fwd(longitude, latitude, direction, distance)
     return grid.cell_of(box, float(x), float(y))
 
 
 def cut(cube: xr.DataTree, row: int, col: int, year: int) -> Patch:
-    """Cut the patch of which the cell (9, 9) is ``(row, col)`` out of a cube.
+    """Cut a patch out of a cube; ``(row, col)`` becomes its cell (9, 9).
 
     Parameters
     ----------
     cube : DataTree
-        An observation cube; either sensor may be missing.
+        Observation cube; either sensor may be missing.
     row, col : int
         Cell of the cube.
     year : int
-        Target year; observations from day `stages.DAY_MIN` to `stages.DAY_MAX` are taken.
+        Target year: observations from day `stages.DAY_MIN` to `stages.DAY_MAX` are used.
 
     Raises
     ------
     DeepCropError
-        If the patch reaches over the edge of the cube.
+        If the patch extends beyond the edge of the cube.
     CubeError
         If the cube has no observation near the year.
     """
@@ -141,7 +145,7 @@ def cut(cube: xr.DataTree, row: int, col: int, year: int) -> Patch:
     radar, radar_days, orbits = _series(cube, "sar", SAR_BANDS, window, year)
     if not len(optical) and not len(radar):
         raise CubeError(
-            f"Nothing was observed around cell ({row}, {col}) near {year}; the cube has other "
+            f"There are no observations around cell ({row}, {col}) near {year}; the cube has other "
             "years, or no data there."
         )
     return Patch(optical, optical_days, radar, radar_days, orbits)
@@ -150,11 +154,11 @@ def cut(cube: xr.DataTree, row: int, col: int, year: int) -> Patch:
 def _series(
     cube: xr.DataTree, group: str, bands: Sequence[str], window: tuple[slice, slice], year: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int16]]:
-    """Images (dates, bands, 18, 18), days and orbits of the dates on which anything was seen."""
+    """Images (dates, bands, 18, 18), days and orbits of the dates that have data."""
     if group not in cube.children:
         size = grid.PATCH_SIZE
-        nothing = np.empty(0, np.float32)
-        return np.empty((0, len(bands), size, size), np.float32), nothing, nothing.astype(np.int16)
+        empty = np.empty(0, np.float32)
+        return np.empty((0, len(bands), size, size), np.float32), empty, empty.astype(np.int16)
     data = cube[group].to_dataset()
     days = stages.to_days(data["time"].values, year)
     used = np.flatnonzero((days >= stages.DAY_MIN) & (days <= stages.DAY_MAX))
@@ -168,35 +172,36 @@ def _series(
 
 
 def sample(cube: xr.DataTree, year: CameraYear, distance: float = VIEW_DISTANCE) -> Sample:
-    """Cut the patch of a site-year out of a cube around its camera.
+    """Make the sample of a site-year: cut its patch out of the cube around its camera.
 
     Parameters
     ----------
     cube : DataTree
-        An observation cube.
+        Observation cube.
     year : CameraYear
-        The site-year.
+        Site-year.
     distance : float
-        Metres along the camera's viewing direction; 0 is the mast, as in the paper. A camera whose
-        direction is unknown stays on the mast.
+        Distance of the patch along the camera's viewing direction, metres; 0: on the mast, as in
+        the paper. The patch of a camera whose direction is unknown lies on the mast.
 
     Raises
     ------
     DeepCropError
-        If the patch reaches over the edge of the cube, or nothing was observed near the year.
+        If the patch extends beyond the edge of the cube, or there are no observations near the
+        year.
     """
     moved = distance if math.isfinite(year.direction) else 0.0
     direction = year.direction if moved else 0.0
     simulated = is_simulated(cube)
-    realisation = cube.attrs.get("realisation")
+    repeat = cube.attrs.get("repeat")
     try:
         box = grid_of(cube)
-        cell = cell_seen(box, year.latitude, year.longitude, direction, moved)
+        cell = cell_at(box, year.latitude, year.longitude, direction, moved)
         patch = cut(cube, *cell, year.year)
     except DeepCropError as error:
         raise type(error)(f"{year.name}: {error}") from None
     return Sample(
-        name=year.name if realisation is None else f"{year.name}_{realisation}",
+        name=year.name if repeat is None else f"{year.name}_{repeat}",
         site=year.site,
         cluster=year.cluster,
         crop=year.crop,
@@ -223,25 +228,25 @@ _RAGGED = ("optical", "optical_days", "radar", "radar_days", "orbits")
 
 @dataclass(frozen=True, eq=False)
 class SampleSet:
-    """Many samples, packed as observation cubes are on disk; ``samples[k]`` unpacks one.
+    """Many samples, packed as observation cubes are packed on disk; ``samples[k]`` unpacks one.
 
     Attributes
     ----------
     facts : list of dict
-        What `Sample` says of each besides its arrays.
+        Fields of each `Sample` that are no arrays.
     labels : dict of str to ndarray (samples, 2, 5)
         ``day``, ``low``, ``high``, ``none``.
     arrays : dict of str to ndarray
-        The parts of `Patch`, of all samples one after another; reflectance and backscatter int16.
+        Fields of `Patch`, those of all samples concatenated; reflectance and backscatter as int16.
     starts : dict of str to ndarray of int64 (samples + 1,)
-        Where the dates of each sample begin in ``arrays``, by sensor.
+        Index of the first date of each sample in ``arrays``, by sensor.
     provenance : dict
-        Where the pixels and labels come from.
+        Origin of the pixels and labels.
     """
 
     facts: list[dict[str, Any]]
-    labels: dict[str, NDArray]
-    arrays: dict[str, NDArray]
+    labels: dict[str, NDArray[Any]]
+    arrays: dict[str, NDArray[Any]]
     starts: dict[str, NDArray[np.int64]]
     provenance: dict[str, Any]
 
@@ -249,17 +254,17 @@ class SampleSet:
         return len(self.facts)
 
     def __getitem__(self, k: int) -> Sample:
-        k = range(len(self))[k]  # refuses what is out of range
-        parts: dict[str, NDArray] = {}
+        k = range(len(self))[k]  # raises IndexError if out of range
+        patch: dict[str, NDArray[Any]] = {}
         for name in _RAGGED:
             start, stop = self.starts["optical" if name.startswith("optical") else "radar"][
                 k : k + 2
             ]
-            parts[name] = self.arrays[name][start:stop]
+            patch[name] = self.arrays[name][start:stop]
         for sensor, bands in _SENSORS.items():
-            parts[sensor] = unpack(parts[sensor], scale_of(bands[0]))
+            patch[sensor] = unpack(patch[sensor], scale_of(bands[0]))
         labels = {name: self.labels[name][k] for name in _LABELS}
-        return Sample(**self.facts[k], patch=Patch(**parts), **labels)
+        return Sample(**self.facts[k], patch=Patch(**patch), **labels)
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[k] for k in range(len(self)))
@@ -271,7 +276,7 @@ class SampleSet:
 
 
 def collect(samples: Iterable[Sample], provenance: Mapping[str, Any]) -> SampleSet:
-    """Pack samples, one by one, into a set.
+    """Pack samples into a set.
 
     Values are rounded as on disk: reflectance to 0.0001, backscatter to 0.01 dB.
 
@@ -279,7 +284,7 @@ def collect(samples: Iterable[Sample], provenance: Mapping[str, Any]) -> SampleS
     ----------
     samples : iterable of Sample
     provenance : mapping
-        In JSON types: archive, collections, settings, citation.
+        Archive, collections, settings, citation, in JSON types.
 
     Raises
     ------
@@ -287,19 +292,19 @@ def collect(samples: Iterable[Sample], provenance: Mapping[str, Any]) -> SampleS
         If there is no sample, or two have the same name.
     """
     facts: list[dict[str, Any]] = []
-    labels: dict[str, list[NDArray]] = {name: [] for name in _LABELS}
-    arrays: dict[str, list[NDArray]] = {name: [] for name in _RAGGED}
-    for one in samples:
-        facts.append({name: getattr(one, name) for name in _FACTS})
+    labels: dict[str, list[NDArray[Any]]] = {name: [] for name in _LABELS}
+    arrays: dict[str, list[NDArray[Any]]] = {name: [] for name in _RAGGED}
+    for each in samples:
+        facts.append({name: getattr(each, name) for name in _FACTS})
         for name in _LABELS:
-            labels[name].append(getattr(one, name))
+            labels[name].append(getattr(each, name))
         for name in _RAGGED:
-            values = getattr(one.patch, name)
+            values = getattr(each.patch, name)
             if name in _SENSORS:
                 values = pack(values, scale_of(_SENSORS[name][0]))
             arrays[name].append(values)
     if not facts:
-        raise DeepCropError("There is no sample; every site-year was left out.")
+        raise DeepCropError("There is no sample; all site-years were left out.")
     counts = Counter(fact["name"] for fact in facts)
     if twice := sorted(name for name, count in counts.items() if count > 1):
         raise DeepCropError(f"Samples occur twice: {', '.join(twice[:5])}.")
@@ -317,7 +322,7 @@ def collect(samples: Iterable[Sample], provenance: Mapping[str, Any]) -> SampleS
 
 
 def save(samples: SampleSet, path: Path, overwrite: bool = False) -> None:
-    """Write a set of samples as one ``.npz`` file, whole or not at all.
+    """Save a set of samples as one ``.npz`` file, whole or not at all.
 
     Raises
     ------
@@ -346,12 +351,12 @@ def check_name(path: Path, overwrite: bool = False) -> None:
 
 
 def load(path: Path) -> SampleSet:
-    """Read a set of samples that `save` wrote.
+    """Load a set of samples.
 
     Raises
     ------
     DeepCropError
-        If it cannot be read, or is no such file.
+        If the file cannot be read, or was not written by `save`.
     """
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
@@ -371,37 +376,39 @@ def load(path: Path) -> SampleSet:
         ) from None
 
 
-class Part(Sequence[Sample]):
-    """Some samples of a set, unpacked when they are asked for."""
+class Subset(Sequence[Sample]):
+    """Samples of a set by their numbers, unpacked when they are read."""
 
-    def __init__(self, made: SampleSet, numbers: Sequence[int]):
-        self.made, self.numbers = made, numbers
+    def __init__(self, samples: SampleSet, numbers: Sequence[int]):
+        self.samples, self.numbers = samples, numbers
 
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, k):
-        """Unpack sample number ``k`` of these."""
-        return self.made[self.numbers[k]]
+    def __getitem__(self, k):  # type: ignore[no-untyped-def]
+        """Unpack sample number ``k`` of the subset."""
+        return self.samples[self.numbers[k]]
 
 
 class WithoutRadar(Sequence[Sample]):
-    """The same samples, their radar kept away."""
+    """The same samples without their radar dates."""
 
-    def __init__(self, chosen: Sequence[Sample]):
-        self.chosen = chosen
+    def __init__(self, samples: Sequence[Sample]):
+        self.samples = samples
 
     def __len__(self) -> int:
-        return len(self.chosen)
+        return len(self.samples)
 
-    def __getitem__(self, k):
-        """Sample number ``k`` without a radar date."""
-        one = self.chosen[k]
-        nothing = {name: getattr(one.patch, name)[:0] for name in ("radar", "radar_days", "orbits")}
-        return replace(one, patch=replace(one.patch, **nothing))
+    def __getitem__(self, k):  # type: ignore[no-untyped-def]
+        """Sample number ``k``, without radar dates."""
+        sample = self.samples[k]
+        empty = {
+            name: getattr(sample.patch, name)[:0] for name in ("radar", "radar_days", "orbits")
+        }
+        return replace(sample, patch=replace(sample.patch, **empty))
 
 
 def site_year_of(fact: Mapping[str, Any]) -> str:
-    """Name of a sample's site-year, from its facts; a simulation's own ends in its number."""
+    """Name of a sample's site-year; that of a simulated sample ends in the number of its repeat."""
     name = str(fact["name"])
     return name.rpartition("_")[0] if fact["simulated"] else name

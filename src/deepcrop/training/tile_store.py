@@ -1,6 +1,7 @@
-"""Lessons on disk: **simulated** tiles in files of a hundred, made once by several processes.
+"""Store **simulated** training tiles on disk, a hundred in a file, simulated by several processes.
 
-A file says which version of the package and of the simulator made it; those of others are refused.
+A file records the versions of the package and of the simulator; files of other versions are
+rejected.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ import multiprocessing
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcrop._version import __version__
 from deepcrop.cube.packing import pack, scale_of, unpack
@@ -22,28 +22,33 @@ from deepcrop.errors import DeepCropError
 from deepcrop.simulation import REVISION
 from deepcrop.storage.files import atomic_file
 from deepcrop.storage.progress import progress_bar
-from deepcrop.training.simulated_tiles import Lesson, lesson
+from deepcrop.training.simulated_tiles import SimulatedTile, simulate_tile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 SHARD = 100
-"""Lessons in a file."""
+"""Tiles in a file."""
 
-_IMAGES = {"optical": "blue", "radar": "vv"}  # packed as these bands of a cube are
+_IMAGES = {"optical": "blue", "radar": "vv"}  # packed like these bands of a cube
 _PARTS = ("optical", "optical_days", "radar", "radar_days", "orbits", "camera", "curve")
 _ABOUT = {"software": f"deepcrop {__version__}", "simulator": REVISION, "simulated": True}
 _LENGTHS = {"optical": "optical_days", "radar": "radar_days"}
 
 
-def make(folder: Path, count: int, seed: int, workers: int = 1) -> list[Path]:
-    """Simulate lessons 0 … count - 1, those that are not there yet.
+def simulate_tiles(folder: Path, count: int, seed: int, workers: int = 1) -> list[Path]:
+    """Simulate tiles 0 … count - 1, as far as they are not stored yet.
 
     Parameters
     ----------
     folder : Path
-        Where the files are; made if missing. A file is there whole or not at all.
+        Folder of the files; created if missing. A file is written content or not at all.
     count : int
-        Rounded up to whole files.
+        Rounded up to content files.
     seed : int
-        As of `lesson`.
+        As of `simulate_tile`.
     workers : int
         Processes.
 
@@ -53,85 +58,91 @@ def make(folder: Path, count: int, seed: int, workers: int = 1) -> list[Path]:
         The files, in order.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    names = [folder / f"lessons_{seed}_{k:04d}.npz" for k in range(-(-count // SHARD))]
-    wanted = [(path, k, seed) for k, path in enumerate(names) if not path.exists()]
-    if not wanted:
+    names = [folder / f"tiles_{seed}_{k:04d}.npz" for k in range(-(-count // SHARD))]
+    missing = [(path, k, seed) for k, path in enumerate(names) if not path.exists()]
+    if not missing:
         return names
     with progress_bar() as bar, contextlib.ExitStack() as stack:
-        task = bar.add_task("simulating lessons", total=len(names))
-        bar.advance(task, len(names) - len(wanted))
-        done: Iterator[None] = map(_make_shard, wanted)
+        task = bar.add_task("simulating tiles", total=len(names))
+        bar.advance(task, len(names) - len(missing))
+        done: Iterator[None] = map(simulate_shard, missing)
         if workers > 1:
             os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # of the processes that are spawned
             pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers))
-            done = pool.imap_unordered(_make_shard, wanted)
+            done = pool.imap_unordered(simulate_shard, missing)
         for _ in done:
             bar.advance(task)
     return names
 
 
-def _make_shard(job: tuple[Path, int, int]) -> None:
+def simulate_shard(job: tuple[Path, int, int]) -> None:
+    """Simulate the tiles of one file: its path, its number and the seed."""
     path, k, seed = job
-    lessons = [lesson(k * SHARD + i, seed) for i in range(SHARD)]
-    parts: dict[str, NDArray] = {}
+    tiles = [simulate_tile(k * SHARD + i, seed) for i in range(SHARD)]
+    content: dict[str, NDArray[Any]] = {}
     for name in _PARTS:
-        arrays = [getattr(one, name) for one in lessons]
+        arrays = [getattr(tile, name) for tile in tiles]
         if name in _IMAGES:
             arrays = [pack(a, scale_of(_IMAGES[name])) for a in arrays]
-        stack = np.stack if name in ("camera", "curve") else np.concatenate
-        parts[name] = stack(arrays)
-    for name, of in _LENGTHS.items():
-        parts[f"{name}_count"] = np.array([len(getattr(one, of)) for one in lessons])
+        # Tiles differ in their number of scenes, not in their number of labelled pixels.
+        join = np.stack if name in ("camera", "curve") else np.concatenate
+        content[name] = join(arrays)
+    for name, days in _LENGTHS.items():
+        content[f"{name}_count"] = np.array([len(getattr(tile, days)) for tile in tiles])
     with atomic_file(path) as part:
-        np.savez(part, **{"about": np.array(json.dumps(_ABOUT)), **parts})  # type: ignore[arg-type]
+        np.savez(part, **{"about": np.array(json.dumps(_ABOUT)), **content})  # type: ignore[arg-type]
 
 
-class Lessons(Sequence[Lesson]):
-    """Lessons of some files, packed in memory; ``lessons[k]`` unpacks one.
+class StoredTiles(Sequence[SimulatedTile]):
+    """Tiles of several files, packed in memory; ``tiles[k]`` unpacks one.
 
     Raises
     ------
     DeepCropError
-        If a file cannot be read, or another version made it.
+        If a file cannot be read, or is of another version.
     """
 
     def __init__(self, paths: Sequence[Path]):
-        self._packed: list[dict[str, NDArray]] = []
+        self._packed: list[dict[str, NDArray[Any]]] = []
         for path in paths:
             try:
                 with path.open("rb") as stream, np.load(stream) as file:
                     about = json.loads(str(file["about"])) if "about" in file else {}
-                    whole = {name: file[name] for name in (*_PARTS, "optical_count", "radar_count")}
+                    content = {
+                        name: file[name] for name in (*_PARTS, "optical_count", "radar_count")
+                    }
             except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-                raise DeepCropError(f"{path} is no file of lessons ({error}); delete it.") from None
+                raise DeepCropError(
+                    f"{path} is no file of simulated tiles ({error}); delete it."
+                ) from None
             if about != _ABOUT:
                 raise DeepCropError(
                     f"{path} was made by another version ({about.get('software', 'unknown')}, "
                     f"simulator {about.get('simulator', 'unknown')}; this is "
                     f"{_ABOUT['software']}, simulator {REVISION}); delete it."
                 )
-            ends = {name: np.cumsum(whole[f"{name}_count"]) for name in _LENGTHS}
-            for k in range(len(whole["camera"])):
-                one = {}
+            ends = {name: np.cumsum(content[f"{name}_count"]) for name in _LENGTHS}
+            for k in range(len(content["camera"])):
+                packed = {}
                 for name in _PARTS:
                     if name in ("camera", "curve"):
-                        one[name] = whole[name][k]
+                        packed[name] = content[name][k]
                         continue
                     sensor = "optical" if name.startswith("optical") else "radar"
                     stop = ends[sensor][k]
-                    one[name] = whole[name][stop - whole[f"{sensor}_count"][k] : stop]
-                self._packed.append(one)
+                    packed[name] = content[name][stop - content[f"{sensor}_count"][k] : stop]
+                self._packed.append(packed)
 
     def __len__(self) -> int:
         return len(self._packed)
 
-    def __getitem__(self, k):
-        """Unpack lesson number ``k`` of these files, or with a slice some of them, still packed."""
+    def __getitem__(self, k):  # type: ignore[no-untyped-def]
+        """Unpack tile number ``k``; with a slice, return `StoredTiles` that are still packed."""
         if isinstance(k, slice):
-            some = Lessons([])
-            some._packed = self._packed[k]
-            return some
-        parts = dict(self._packed[k])
+            selected = StoredTiles([])
+            selected._packed = self._packed[k]
+            return selected
+        arrays = dict(self._packed[k])
         for name, band in _IMAGES.items():
-            parts[name] = unpack(parts[name], scale_of(band))
-        return Lesson(**parts)
+            arrays[name] = unpack(arrays[name], scale_of(band))
+        return SimulatedTile(**arrays)

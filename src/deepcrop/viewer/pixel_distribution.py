@@ -143,7 +143,7 @@ class PixelNetwork:
         )
         network = self._network
         with _NETWORK_LOCK, torch.inference_mode():
-            encoded = network.look(batch)
+            encoded = network.encode(batch)
             logits = network.head(encoded)
             dates = network.decode(logits, encoded)
             # Without the last bin, which is the probability that the stage does not occur.
