@@ -1,3 +1,4 @@
+import logging
 import os
 from pathlib import Path
 
@@ -13,6 +14,15 @@ for _variable in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 REAL_DATA = Path(
     os.environ.get("DEEPCROP_REAL_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")
 )
+
+
+@pytest.fixture(autouse=True)
+def _no_messages_of_earlier_commands():
+    """A command that runs in this process sets up the library's log; the next test starts anew."""
+    yield
+    logger = logging.getLogger("deepcrop")
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
