@@ -432,7 +432,7 @@ def test_real_pixels_come_from_cubes_that_are_fetched_once(years, tmp_path, monk
         wanted = request(grid_of(cube))
         asked.append((name, str(wanted.start), str(wanted.end), wanted.archive))
         if name == some[2].site:
-            return [camera_sites.SiteFetched(name, why="nobody knows it")]
+            return [camera_sites.SiteFetched(name, reason="nobody knows it")]
         save_cube(cube, out / f"{name}.zarr")
         return [camera_sites.SiteFetched(name)]
 
