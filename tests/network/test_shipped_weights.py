@@ -26,7 +26,7 @@ def test_they_are_the_networks_of_the_card(name, config):
     assert "simulated_tiles" in about["card"]
 
 
-def test_no_test_site_taught_them():
+def test_they_were_not_trained_on_a_test_site():
     card = load(shipped())[1]["card"]
     assert set(TEST_SITES) <= set(card["cameras"]["excluded"])
     assert not set(card["cameras"]["sites"]) & set(card["cameras"]["excluded"])

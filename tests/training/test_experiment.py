@@ -161,7 +161,7 @@ def test_a_phase_says_how_many_examples_are_in_a_batch(tmp_path, monkeypatch):
         run_experiment, "fit", lambda network, sources, *more, **names: seen.append(sources)
     )
     monkeypatch.setattr(
-        materials,
+        run_experiment,
         "material",
         lambda kind, *more: Material([Source(kind, [0]), Source(kind, [1])], [], ""),
     )

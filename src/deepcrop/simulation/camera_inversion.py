@@ -160,13 +160,13 @@ def invert(
         elif following is None:
             end = len(DAYS)
         first, last = max(begin - blend, 0), min(end + _BLEND, len(DAYS))
-        part = _follow(
+        growth = _follow(
             course, wanted[first:last], season.peak - first, thin, rng.uniform(*_PALENESS),
             relation.extinction, plateau,
         )  # fmt: skip
         # Without a harvest, one growth is blended into the next.
         share = np.clip((np.arange(first, last) - begin + blend + 1) / (2 * blend + 1), 0, 1)
-        state[first:last] += share[:, None] * (part - state[first:last])
+        state[first:last] += share[:, None] * (growth - state[first:last])
         cycles.append(canopy.Cycle(plant.name, float(DAYS[begin]), float(DAYS[min(end, last - 1)])))
         begin, blend = end, 0 if harvested else _BLEND
     if begin < len(DAYS):  # weeds and volunteers after the last harvest
@@ -215,10 +215,11 @@ def _course(rng: np.random.Generator, crop: Crop, days: float) -> NDArray[np.flo
     mature = float(np.clip(days, 60, 220))
     crop = replace(crop, chlorophyll_lead=rng.normal(*_LEAD))
     grown = canopy.development(rng, crop, 0.0, mature)
-    part = slice(-canopy.FIRST_DAY, -canopy.FIRST_DAY + int(mature) + 90)
-    table = np.zeros((part.stop - part.start, len(STATE) + 1))
+    days_of_growth = slice(-canopy.FIRST_DAY, -canopy.FIRST_DAY + int(mature) + 90)
+    length = days_of_growth.stop - days_of_growth.start
+    table = np.zeros((length, len(STATE) + 1))
     for column, name in zip(_COLUMNS, _COURSE, strict=True):
-        table[:, column] = grown[name][part]
+        table[:, column] = grown[name][days_of_growth]
     return table
 
 
@@ -322,16 +323,16 @@ def _as_green_as(
     """Reduce the maximum greenness of a growth to ``most``: first paler, then thinner."""
 
     def at(stand: float, colour: float) -> NDArray[np.float64]:
-        made = _thinned(course, stand)
-        made[:, CHLOROPHYLL] *= colour
-        return made
+        growth = _thinned(course, stand)
+        growth[:, CHLOROPHYLL] *= colour
+        return growth
 
-    def limit(made: Callable[[float], NDArray[np.float64]], low: float, high: float) -> float:
-        if _greenness(made(high), extinction).max() <= most:
+    def limit(growth_of: Callable[[float], NDArray[np.float64]], low: float, high: float) -> float:
+        if _greenness(growth_of(high), extinction).max() <= most:
             return high
         for _ in range(25):
             middle = 0.5 * (low + high)
-            if _greenness(made(middle), extinction).max() > most:
+            if _greenness(growth_of(middle), extinction).max() > most:
                 high = middle
             else:
                 low = middle
