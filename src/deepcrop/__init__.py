@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from deepcrop.cube.io import open_cube, save_cube
     from deepcrop.mapping.lazy import map_seasons
     from deepcrop.mapping.region import MapResult, map_region
-    from deepcrop.phenology import Seasons, extract, season_dates
+    from deepcrop.phenology import Seasons, season_dates
+    from deepcrop.phenology.extract import extract
 
 __all__ = [
     "CubeError",

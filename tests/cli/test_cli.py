@@ -212,3 +212,17 @@ def test_messages_of_the_library_are_shown_once(monkeypatch, capsys):
             cli.main()
     logging.getLogger("deepcrop.studies.paper_experiment").info("training %d of %d", 1, 2)
     assert capsys.readouterr().err == "training 1 of 2\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["map", "--help"], ["reproduce", "--help"]])
+def test_help_loads_none_of_the_heavy_libraries(arguments):
+    code = (
+        "import sys\n"
+        "from deepcrop.cli import app\n"
+        f"app({arguments!r}, standalone_mode=False)\n"
+        "heavy = {'dask', 'matplotlib', 'numba', 'numpy', 'pandas', 'rasterio', 'torch'}\n"
+        "assert not heavy & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout

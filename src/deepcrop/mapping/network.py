@@ -204,6 +204,7 @@ def network_layers(
     seen : ndarray of bool (y, x)
         Pixels with any observation; the others are empty.
     """
+    assert dates.probability is not None  # the network gives one for every event
     found: Layers = {}
     cycles = np.zeros((stages.SLOTS, *seen.shape), bool)
     for slot in range(stages.SLOTS):
