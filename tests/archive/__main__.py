@@ -37,7 +37,8 @@ def main() -> None:
         path = wanted.region or Path(folder) / "region.zarr"
         if wanted.region is None:
             simulate(REGION, path)
-        with Server(wanted.port), contextlib.suppress(KeyboardInterrupt):
+        with Server(wanted.port) as server, contextlib.suppress(KeyboardInterrupt):
+            print(serve(server, path, Path(folder)), flush=True)
             threading.Event().wait()
 
 
