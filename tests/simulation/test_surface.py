@@ -139,10 +139,10 @@ def test_spans_hold_days_between_events():
     assert surface._spans([canopy.FIRST_DAY - 40, 10**4])[0].tolist() == [0, len(canopy.DAYS) - 1]
 
 
-def test_top_seen_keeps_leaf_area_and_shows_death_early():
-    assert surface.top_seen(3.0, 0.0) == (3.0, 0.0)
-    assert surface.top_seen(0.0, 0.0) == (0.0, 0.0)
-    green, brown = surface.top_seen(2.0, 2.0)
+def test_leaf_area_in_view_keeps_its_sum_and_shows_death_early():
+    assert surface.leaf_area_in_view(3.0, 0.0) == (3.0, 0.0)
+    assert surface.leaf_area_in_view(0.0, 0.0) == (0.0, 0.0)
+    green, brown = surface.leaf_area_in_view(2.0, 2.0)
     assert green + brown == pytest.approx(4.0)
     assert green < 2.0
 
