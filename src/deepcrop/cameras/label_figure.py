@@ -266,7 +266,7 @@ def _legend(sheet: Page, bottom: float) -> None:
 
 
 def _limits(labels: CameraLabels) -> tuple[float, float]:
-    """Greenness axis common to all years; a few wild points may lie outside."""
+    """Greenness axis common to all years; a few outliers may lie outside."""
     values = labels.camera.greenness[labels.column]
     values = values[labels.weights > 0]
     if not values.size:

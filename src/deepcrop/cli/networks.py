@@ -27,7 +27,7 @@ def train(
         Path | None,
         typer.Option(help="Folder of simulated data; experiments can share it  [OUT/simulated]"),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that simulate.", min=1)] = 1,
+    workers: Annotated[int, typer.Option(help="Number of processes that simulate.", min=1)] = 1,
     device: Annotated[str | None, typer.Option(help="cpu or cuda  [cuda where there is]")] = None,
     network: Annotated[
         str | None, typer.Option(help="Configuration to train instead of the experiment's.")
@@ -113,19 +113,19 @@ def reproduce(
     ],
     out: Annotated[Path, typer.Option(help="Folder for samples, weights, tables and figures.")],
     archive: Annotated[
-        str, typer.Option(help="Where the pixels come from: simulated, pc, ee.")
+        str, typer.Option(help="Source of the pixels: simulated, pc or ee.")
     ] = "simulated",
     methods: Annotated[
         str | None,
-        typer.Option(help="Networks to train, with commas  [default and its ablations]"),
+        typer.Option(help="Networks to train, separated by commas  [default and its ablations]"),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Trainings of each network.", min=1)] = 5,
     repeats: Annotated[int, typer.Option(help="Simulations of each site-year.", min=1)] = 1,
     folds: Annotated[
         int | None,
-        typer.Option(help="Also leave so many groups of site clusters out in turn  [none]"),
+        typer.Option(help="Also leave each of N groups of site clusters out in turn  [none]"),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that simulate.", min=1)] = 1,
+    workers: Annotated[int, typer.Option(help="Number of processes that simulate.", min=1)] = 1,
     start: Annotated[
         Path | None,
         typer.Option(
