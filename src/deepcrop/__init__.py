@@ -3,7 +3,7 @@
 >>> import deepcrop as dc
 >>> cube = dc.open_cube("region.zarr")
 >>> seasons = dc.map_seasons(cube, year=2018)
->>> seasons.sos50.plot()
+>>> artist = seasons.sos50.plot()
 """
 
 from __future__ import annotations

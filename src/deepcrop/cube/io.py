@@ -34,6 +34,12 @@ def open_cube(path: str | Path) -> xr.DataTree:
     CubeError
         If nothing readable is there, an interrupted run left it unfinished, or it breaks the
         contract.
+
+    Examples
+    --------
+    >>> cube = open_cube("region.zarr")
+    >>> sorted(cube.children)
+    ['camera', 'landcover', 'optical', 'sar', 'truth']
     """
     path = Path(path)
     refuse_missing(path, "a Zarr store or a NetCDF-4 file", CubeError)
@@ -83,6 +89,11 @@ def save_cube(cube: xr.DataTree, path: str | Path, overwrite: bool = False) -> N
         If the cube breaks the contract.
     DeepCropError
         If ``path`` exists and ``overwrite`` is not given.
+
+    Examples
+    --------
+    >>> cube = open_cube("region.zarr")
+    >>> save_cube(cube, "copy.zarr")
     """
     path = Path(path)
     check(cube)

@@ -74,9 +74,11 @@ def map_seasons(
 
     Examples
     --------
+    >>> import deepcrop
     >>> cube = deepcrop.open_cube("region.zarr")
     >>> seasons = deepcrop.map_seasons(cube, year=2018)
-    >>> seasons.sos50.plot()
+    >>> seasons.sos50.attrs["units"]
+    'days since 2018-01-01'
     """
     if not isinstance(cube, xr.DataTree):
         raise DeepCropError(

@@ -129,6 +129,12 @@ def map_region(
     DeepCropError
         If ``out`` exists and may not be replaced, an option is unknown or of the other method, the
         weights, mask or parcels cannot be read, or tiles failed (all others are kept).
+
+    Examples
+    --------
+    >>> result = map_region("region.zarr", year=2018, out="maps", pictures=False)
+    >>> (result.path / "sos50.tif").exists()
+    True
     """
     options = resolve_options(
         method,

@@ -132,9 +132,19 @@ def extract(
 
     Examples
     --------
+    >>> import deepcrop
     >>> cube = deepcrop.open_cube("region.zarr").chunk(x=256, y=256)
-    >>> extract(cube, year=2018)["date"].sel(season=1, stage="sos50").plot()
-    >>> extract(pd.read_csv("field.csv", index_col=0, parse_dates=True)["ndvi"])
+    >>> seasons = deepcrop.extract(cube, year=2018)
+    >>> seasons["date"].sel(season=1, stage="sos50").dims
+    ('y', 'x')
+
+    A pandas series with a DatetimeIndex:
+
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> times = pd.date_range("2018-01-01", "2018-12-31", freq="5D")
+    >>> ndvi = 0.2 + 0.6 * np.exp(-(((times.day_of_year - 190) / 40) ** 2))
+    >>> table = deepcrop.extract(pd.Series(ndvi, times))
     """
     if seasons is not None and (year is not None or seasons < 1):
         raise DeepCropError(

@@ -121,6 +121,14 @@ def season_dates(
     DeepCropError
         If shapes do not fit, days are not finite, fractions are out of range, or a name is
         unknown.
+
+    Examples
+    --------
+    >>> days = np.arange(0, 365, 5)
+    >>> ndvi = 0.2 + 0.6 * np.exp(-(((days - 190) / 40) ** 2))
+    >>> seasons = season_dates(ndvi[None], days)
+    >>> bool(abs(seasons.dates[0, 0, seasons.stages.index("peak")] - 190) < 3)
+    True
     """
     smoother, rule = choose(smoother, preset, rule)
     fractions = tuple(float(f) for f in np.atleast_1d(fractions))
