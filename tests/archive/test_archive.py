@@ -32,6 +32,9 @@ from deepcrop.cube.contract import OPTICAL_BANDS, build, check
 from deepcrop.cube.io import open_cube
 from deepcrop.simulation import Region, simulate
 
+pytestmark = pytest.mark.slow  # serves a region from every archive
+
+
 SCENES = 3  # of each sensor
 
 REAL_ITEMS = {

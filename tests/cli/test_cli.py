@@ -163,6 +163,7 @@ def test_ctrl_c_within_compiled_code_is_no_traceback(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path):
     period = ["--start", "2018-05-01", "--end", "2018-06-30"]
     arguments = ["simulate", tmp_path / "region.zarr", "--size", "1300x24", *period]

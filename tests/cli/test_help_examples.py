@@ -82,6 +82,7 @@ def run(line, monkeypatch):
     return end.value.code or 0
 
 
+@pytest.mark.slow
 def test_examples_work_as_printed(folder, short_training, monkeypatch, capsys):
     for name in ORDER:
         for line in examples(name):

@@ -172,6 +172,7 @@ def test_where_all_has_failed_the_next_run_tries_again(simulated, bed, environme
     assert not fetch(request, out).failures
 
 
+@pytest.mark.slow
 def test_a_fetched_cube_is_the_simulated_one_and_gives_the_same_map(
     simulated, environment, tmp_path
 ):
@@ -380,6 +381,7 @@ def test_another_run_of_the_same_command_waits_outside(simulated, environment, t
         fetch(spring(simulated), out)
 
 
+@pytest.mark.slow
 def test_the_papers_sites_by_the_networks_own_metadata(real_data, tmp_path):
     """The network's real series, served over HTTP; its rule of pace is left out."""
     with Server() as server, HttpClient(tmp_path / "cache") as web:

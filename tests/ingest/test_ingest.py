@@ -563,6 +563,7 @@ def large(tmp_path, monkeypatch):
     return spec
 
 
+@pytest.mark.slow
 def test_result_does_not_depend_on_tiles(tmp_path, monkeypatch, large):
     windows = []
     read = raw_files.Source.read

@@ -304,6 +304,7 @@ def test_no_start_lies_after_its_peak_and_no_end_before_it():
         assert (end > peak - 40).all()
 
 
+@pytest.mark.slow
 def test_learns_eight_seasons_by_heart():
     """NDVI rises and falls on days of its own in each sample; dates within two days."""
     torch.manual_seed(3)

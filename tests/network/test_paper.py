@@ -117,6 +117,7 @@ def test_gradient_reaches_every_parameter(name):
     assert (net.modality.grad != 0).all()  # of either sensor
 
 
+@pytest.mark.slow
 def test_learns_eight_patches_by_heart():
     net, batch = network().train(), make_batch(samples=8)
     seen = net.encode(batch)

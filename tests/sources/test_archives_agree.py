@@ -23,6 +23,9 @@ from deepcrop.fetch.run import Fetched, fetch
 from deepcrop.grid import areas
 from deepcrop.simulation import Region, simulate
 
+pytestmark = pytest.mark.slow  # reads a region from every archive
+
+
 ROWS, COLS = 48, 64
 PERIOD = date(2018, 5, 1), date(2018, 6, 30)
 DN = 1e-4

@@ -34,6 +34,9 @@ from deepcrop.training.fit import Training
 from deepcrop.training.samples import VIEW_DISTANCE, Subset
 from deepcrop.training.simulated_cameras import STATEMENT
 
+pytestmark = pytest.mark.slow  # trains networks
+
+
 PLACES = {"one": "one", "two": "one", "three": "three", "four": "four", "near": "mead2"}
 PROVENANCE = {
     "simulator": REVISION,

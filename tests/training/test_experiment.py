@@ -132,6 +132,7 @@ def test_files_that_cannot_be_read(tmp_path):
         read_experiment(tmp_path / "bad.yaml")
 
 
+@pytest.mark.slow
 def test_train_runs_its_phases_and_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(tile_store, "SHARD", 3)
     monkeypatch.setattr(materials, "HELD_OUT_TILES", 2)

@@ -21,9 +21,12 @@ from deepcrop import indices, stages
 from deepcrop.figures.style import STAGE_COLOURS
 
 CHROMIUM = Path("/usr/bin/chromium")
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}; apt-get install chromium"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}; apt-get install chromium"
+    ),
+    pytest.mark.slow,  # starts a browser
+]
 
 ARGUMENTS = [
     "--headless",
