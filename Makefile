@@ -15,6 +15,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/.installed  ## simulate a region, map it, compare with the truth
+	$(RUN) deepcrop._kernel_cache
 	$(VENV)/bin/deepcrop demo --out demo
 
 check: $(VENV)/.installed  ## lint, format, types, order of imports, spelling

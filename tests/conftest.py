@@ -11,6 +11,15 @@ import pytest
 for _variable in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
+
+def pytest_configure(config):
+    """Drop kernels of code that has changed since, once, before any process uses them."""
+    if not hasattr(config, "workerinput"):
+        from deepcrop._kernel_cache import drop_stale_kernels
+
+        drop_stale_kernels()
+
+
 REAL_DATA = Path(
     os.environ.get("DEEPCROP_REAL_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")
 )

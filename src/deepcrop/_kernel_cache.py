@@ -1,10 +1,10 @@
-"""Keeps numba's cache of compiled kernels true to the source.
+"""Drop numba's compiled kernels when the source they depend on has changed (development only).
 
 Numba caches a compiled kernel by the time stamp of the file it stands in, and does not see that a
 function it calls in another file has changed. So whenever a file has changed that kernels can use,
 all cached kernels of the package are dropped and compiled anew. Kernels use files of their own
 folder and of the folders above it. This holds for the cache beside the source, numba's default; who
-moves it (NUMBA_CACHE_DIR) empties it after editing.
+moves it (NUMBA_CACHE_DIR) empties it after editing. The tests and `make demo` call it.
 """
 
 from __future__ import annotations
