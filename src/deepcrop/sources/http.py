@@ -245,10 +245,10 @@ class HttpClient:
             ) from None
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
             raise ArchiveError(
-                f"{redact_url(url)}: the server redirects to what is no web address, or in a circle "
+                f"{redact_url(url)}: it redirects to what is no web address, or in a circle "
                 f"({error}). Check the address."
             ) from None
-        except (httpx.HTTPError, *MALFORMED) as error:  # headers can hold anything
+        except (httpx.HTTPError, ValueError) as error:  # headers can hold anything
             raise ArchiveError(
                 f"{redact_url(url)}: no complete answer ({type(error).__name__}: {error}). Check "
                 "the address and the connection, or try again later."
@@ -336,7 +336,7 @@ def _gunzip(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def retry_after_seconds(response: httpx.Response) -> float:
-    """Read how long a server asks to wait (``Retry-After``: seconds, or a date); 0 if unset or odd."""
+    """Read how long a server asks to wait (``Retry-After``: seconds, or a date), or 0."""
     retry_after = response.headers.get("Retry-After", "").strip()
     if re.fullmatch("[0-9]{1,12}", retry_after):
         return float(retry_after)
