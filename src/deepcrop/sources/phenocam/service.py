@@ -11,6 +11,7 @@ acknowledgement of the network and of each site: `acknowledgement` composes the 
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -49,6 +50,8 @@ PAPER_YEARS = range(2017, 2021)
 
 PAPER_MIN_YEARS = 2
 """Minimum number of `PAPER_YEARS` with images of a site; an assumption, as the paper gives none."""
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -190,7 +193,7 @@ class PhenoCam:
         ArchiveError
             If the service does not answer, or gives an unexpected answer.
         """
-        return [_camera(record, where) for record, where in self._records("cameras/")]
+        return _usable(_camera, self._records("cameras/"))
 
     def camera(self, site: str) -> Camera:
         """Look up one camera by the name of its site.
@@ -221,7 +224,7 @@ class PhenoCam:
 
     @cached_property
     def _all_roi_lists(self) -> list[RoiList]:
-        return [_roi_list(record, where) for record, where in self._records("roilists/")]
+        return _usable(_roi_list, self._records("roilists/"))
 
     def midday_images(self, site: str) -> list[MiddayImage]:
         """List the colour images of a site nearest to noon, one per day, in time order.
@@ -341,7 +344,7 @@ class PhenoCam:
             except (httpx.InvalidURL, *MALFORMED):
                 raise _odd(url, "next", following) from None
             if url in visited or len(visited) >= _MOST_PAGES:
-                raise ArchiveError(f"{redact_url(url)}: this list of pages does not end.")
+                raise ArchiveError(f"{redact_url(url)}: this page names itself as the next one.")
         count = _get(page, "count", int, url)
         if found != count:
             raise ArchiveError(
@@ -366,6 +369,29 @@ def _check_site_name(site: str) -> str:
 
 
 # Records ----------------------------------------------------------------------------------------
+
+
+def _usable(
+    make: Callable[[dict[str, Any], str], T], records: Iterable[tuple[dict[str, Any], str]]
+) -> list[T]:
+    """Convert the records of a list; one that cannot be used is left out, with a warning.
+
+    Raises
+    ------
+    ArchiveError
+        If none can be used.
+    """
+    made: list[T] = []
+    problems: list[ArchiveError] = []
+    for record, where in records:
+        try:
+            made.append(make(record, where))
+        except ArchiveError as error:
+            problems.append(error)
+            _log.warning("%s This entry is left out.", error)
+    if problems and not made:
+        raise problems[0]
+    return made
 
 
 def _camera(record: dict[str, Any], where: str) -> Camera:
