@@ -65,6 +65,7 @@ def test_what_is_no_map_is_refused(path, tmp_path):
     (tmp_path / "maps" / "summary.json").write_text((path / "summary.json").read_text())
     with pytest.raises(DeepCropError, match=r"deepcrop:methods is 'None'"):
         open_result(tmp_path / "maps")
+    (tmp_path / "maps" / "item.json").write_text((path / "item.json").read_text())
     (tmp_path / "maps" / "summary.json").write_text("{")
     with pytest.raises(DeepCropError, match=r"summary\.json is damaged"):
         open_result(tmp_path / "maps")

@@ -55,8 +55,10 @@ def parse_yaml(path: Path) -> Any:
         content = file.read(LARGEST_YAML + 1)
     if len(content) > LARGEST_YAML:
         raise ValueError(f"it is longer than {LARGEST_YAML // 1000} kB")
-    loader = _Loader(content.decode("utf-8-sig"))
+    text = content.decode("utf-8-sig")
+    loader = None
     try:
+        loader = _Loader(text)
         root = loader.get_single_node()
         if root is None:
             return None
@@ -69,7 +71,8 @@ def parse_yaml(path: Path) -> Any:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 class _Loader(yaml.SafeLoader):
