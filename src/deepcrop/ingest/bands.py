@@ -12,8 +12,9 @@ from deepcrop.errors import SpecError
 from deepcrop.grid import assign_grid
 from deepcrop.grid.resampling import method_for, place
 from deepcrop.indices import to_db, to_power
+from deepcrop.ingest.bits import holds_any
 from deepcrop.ingest.raw_files import NO_TIME, Source
-from deepcrop.ingest.spec import Mask, OpticalMask
+from deepcrop.ingest.spec import BitTest, Mask, OpticalMask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,11 +35,15 @@ class Band:
     scale: float = 1.0
     offset: float = 0.0
     nodata: float | None = None
+    bits: tuple[BitTest, ...] = ()  # of a class: it is 1 where one of the tests holds, else 0
+    winning: tuple[int, ...] = ()  # classes that count before all others where files overlap
+    outside: tuple[int, ...] = ()  # classes that count only where no other file has a class
 
     def read(self, times: NDArray[np.datetime64], tile: GeoBox) -> NDArray[np.float32]:
         """Read values in the cube's unit, (time, y, x), NaN where there is no data.
 
-        If several files hold the same time, the first with data counts, pixel by pixel.
+        If several files hold the same time, the first with data counts, pixel by pixel; of classes
+        `winning` and `outside` say more.
         """
         result = np.full((times.size, tile.shape[0] * tile.shape[1]), np.nan, np.float32)
         for source in self.sources:
@@ -55,7 +60,10 @@ class Band:
                 targets = goes_to[start : start + step]
                 if (targets < 0).all():
                     continue
-                values = self._values(source.read(slice(start, start + targets.size), rows, cols))
+                stored = source.read(slice(start, start + targets.size), rows, cols)
+                values = self._values(stored)
+                if self.bits:
+                    values = np.where(np.isnan(values), values, holds_any(stored, self.bits))
                 # Decibels are averaged as linear power, which is proportional to energy.
                 if self.kind == "dB" and method != "nearest":
                     values = to_db(placement.apply(to_power(values)))
@@ -64,7 +72,11 @@ class Band:
                     values = to_db(values) if self.kind == "power" else values
                 for target, new in zip(targets, values, strict=True):
                     if target >= 0:
-                        np.copyto(result[target], new, where=np.isnan(result[target]))
+                        held = result[target]
+                        wins = np.isnan(held) | np.isin(new, self.winning)
+                        if self.outside:
+                            wins |= np.isin(held, self.outside) & ~np.isnan(new)
+                        np.copyto(held, new, where=wins)
         return result.reshape(times.size, *tile.shape)
 
     def _values(self, stored: NDArray[Any]) -> NDArray[np.float32]:
@@ -129,8 +141,9 @@ class Group:
             classes = band.read(self.times, tile)
             if mask.keep is not None:
                 clear &= np.isin(classes, mask.keep)
-            if mask.drop is not None:
-                clear &= ~np.isin(classes, mask.drop) & ~np.isnan(classes)
+            drop = [1] if mask.drop_bits is not None else mask.drop
+            if drop is not None:
+                clear &= ~np.isin(classes, drop) & ~np.isnan(classes)
             if isinstance(mask, OpticalMask) and mask.store_as is not None:
                 yield mask.store_as, np.nan_to_num(classes, nan=0).astype(np.uint8)
         for name, band in self.bands.items():

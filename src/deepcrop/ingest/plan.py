@@ -142,9 +142,7 @@ def _series_group(
             series.time,
             series.crs,
         )
-        mask_band = _overlapping(
-            Band(files.sources(request), "class", nodata=mask.nodata), key, box
-        )
+        mask_band = _overlapping(_mask_band(mask, files.sources(request)), key, box)
         _check_same_times(times, np.intersect1d(times, _times(mask_band)), key, first)
         masks.append((mask_band, mask))
     attrs = {"source": series.source}
@@ -152,6 +150,24 @@ def _series_group(
         return Group(name, times, bands, attrs | {"offset": series.offset_decision}, masks)
     orbits = _relative_orbits(series.relative_orbit, times, bands[first].sources)
     return Group(name, times, bands, attrs | {"radiometry": series.radiometry}, masks, orbits)
+
+
+def _mask_band(mask: Mask, sources: list[Source]) -> Band:
+    """Make the band of a mask's classes.
+
+    Where two products of a pass overlap, a class to drop counts before others. Without ``nodata``
+    a usual fill that is not kept is the outside of a product: the other product's class counts.
+    """
+    bits = tuple(mask.drop_bits or ())
+    winning = (1,) if bits else tuple(mask.drop or ())
+    outside: tuple[int, ...] = ()
+    if mask.keep is not None and mask.nodata is None:
+        outside = tuple(fill for fill in _FILLS if fill not in mask.keep)
+    return Band(sources, "class", 1.0, 0.0, mask.nodata, bits, winning, outside)
+
+
+_FILLS = (0, 255, 65535, -1, -128, -9999, -32768)
+"""Numbers that class rasters hold outside of a product."""
 
 
 def _times(band: Band) -> NDArray[np.datetime64]:
