@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LARGEST_YAML = 500_000
-"""Bytes of the longest YAML file that is read."""
+"""Characters of the longest YAML file that is read."""
 
 _MOST_VALUES = 20_000  # values in a YAML file, with every alias written out
 _DEEPEST = 50  # levels of nested lists and mappings
@@ -51,11 +51,9 @@ def parse_yaml(path: Path) -> Any:
     ValueError
         If it is not YAML, or is too large or nested too deeply; the message says where.
     """
-    with path.open("rb") as file:
-        content = file.read(LARGEST_YAML + 1)
-    if len(content) > LARGEST_YAML:
+    text = path.read_text(encoding="utf-8-sig")
+    if len(text) > LARGEST_YAML:
         raise ValueError(f"it is longer than {LARGEST_YAML // 1000} kB")
-    text = content.decode("utf-8-sig")
     loader = None
     try:
         loader = _Loader(text)

@@ -54,7 +54,7 @@ REQUEST_SECONDS = 10.0
 _MOST_CONNECTIONS = 256  # a browser opens about ten
 
 
-class _TimedProtocol(H11Protocol):
+class TimedProtocol(H11Protocol):
     """HTTP connection that is closed if a request is not complete in `REQUEST_SECONDS`.
 
     uvicorn itself waits for the rest of a half-sent request for ever.
@@ -207,7 +207,7 @@ def serve(path: Path, cube_path: Path | None, port: int, ready: Callable[[str], 
         ready(f"http://{HOST}:{listening.getsockname()[1]}/")
         config = uvicorn.Config(
             app,
-            http=_TimedProtocol,
+            http=TimedProtocol,
             ws="none",
             limit_concurrency=_MOST_CONNECTIONS,
             log_level="warning",

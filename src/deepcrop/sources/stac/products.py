@@ -261,8 +261,9 @@ def _placement(stated: Mapping[str, Any]) -> dict[str, Any]:
     """Shape and geotransform as an item states them, checked."""
     found: dict[str, Any] = {}
     if (shape := stated.get("proj:shape")) is not None:
-        rows, cols = (int(_number("proj:shape", v, 1, 1e6)) for v in shape)
-        found["proj:shape"] = [rows, cols]
+        found["proj:shape"] = [int(_number("proj:shape", side, 1, 1e6)) for side in shape]
+        if len(found["proj:shape"]) != 2:
+            raise ValueError(f"proj:shape is {str(shape)[:80]}, expected rows and columns")
     if (transform := stated.get("proj:transform")) is not None:
         numbers = [_number("proj:transform", v, -1e9, 1e9) for v in transform]
         if len(numbers) not in (6, 9) or numbers[0] == 0 or numbers[4] == 0:
