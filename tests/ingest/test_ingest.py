@@ -683,7 +683,8 @@ def test_page_describes_every_key_and_its_example_is_valid():
     found, _ = date_in_path(spec.optical.time, ["S2_20230504T101559.tif"], "optical")
     assert found == np.datetime64("2023-05-04T10:15:59")
     models = (
-        "Spec", "Grid", "Period", "Time", "Optical", "Sar", "OpticalMask", "Landcover", "Variable"
+        "Spec", "Grid", "Period", "Time", "Optical", "Sar", "OpticalMask", "Landcover", "Variable",
+        "Incidence",
     )  # fmt: skip
     for model in models:
         for key in getattr(spec_module, model).model_fields:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
+    from deepcrop.ingest.radiometry import ToSigma0
+
 BATCH_PIXELS = 2**22
 """Number of pixels that are read from one file at once."""
 
@@ -112,6 +114,8 @@ class Group:
         Relative orbit of each time.
     classes : dict
         Code -> name of each crop.
+    to_sigma0 : ToSigma0, optional
+        Of radar in gamma0.
     """
 
     name: str
@@ -121,6 +125,7 @@ class Group:
     masks: list[tuple[Band, Mask]] = field(default_factory=list)
     orbits: NDArray[np.int16] | None = None
     classes: dict[int, str] = field(default_factory=dict)
+    to_sigma0: ToSigma0 | None = None
 
     def coords(self, box: GeoBox) -> xr.Dataset:
         """Make a dataset with coordinates and attributes only."""
@@ -146,8 +151,11 @@ class Group:
                 clear &= ~np.isin(classes, drop) & ~np.isnan(classes)
             if isinstance(mask, OpticalMask) and mask.store_as is not None:
                 yield mask.store_as, np.nan_to_num(classes, nan=0).astype(np.uint8)
+        added = None if self.to_sigma0 is None else self.to_sigma0.decibels(tile)
         for name, band in self.bands.items():
-            yield name, np.where(clear, band.read(self.times, tile), np.float32(np.nan))
+            values = band.read(self.times, tile)
+            values = values if added is None else values + added
+            yield name, np.where(clear, values, np.float32(np.nan))
 
     def _crop_types(self, tile: GeoBox) -> NDArray[np.uint16]:
         codes: NDArray[np.float32] = np.nan_to_num(

@@ -11,8 +11,9 @@ from deepcrop.errors import DeepCropError, SpecError
 from deepcrop.grid import make_grid
 from deepcrop.grid.resampling import transformer
 from deepcrop.ingest.bands import Band, Group
+from deepcrop.ingest.radiometry import ToSigma0, check_sigma0
 from deepcrop.ingest.raw_files import NO_TIME, Source, SourceFiles, VariableRequest
-from deepcrop.ingest.spec import ALL_BANDS, Landcover, Mask, Optical, Period, Sar, Spec
+from deepcrop.ingest.spec import ALL_BANDS, Incidence, Landcover, Mask, Optical, Period, Sar, Spec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,6 +58,8 @@ def _bands(section: str, series: Optical | Sar, files: SourceFiles) -> dict[str,
             None if orbit is None or orbit.isdigit() else orbit,
         )
         sources = files.sources(request)
+        if isinstance(series, Sar):
+            check_sigma0(series, sources)
         result[name] = Band(sources, kind, series.scale, series.offset, series.nodata)
     return result
 
@@ -149,7 +152,32 @@ def _series_group(
     if isinstance(series, Optical):
         return Group(name, times, bands, attrs | {"offset": series.offset_decision}, masks)
     orbits = _relative_orbits(series.relative_orbit, times, bands[first].sources)
-    return Group(name, times, bands, attrs | {"radiometry": series.radiometry}, masks, orbits)
+    to_sigma0 = _to_sigma0(series, orbits, files)
+    attrs["radiometry"] = series.radiometry if to_sigma0 is None else to_sigma0.radiometry
+    return Group(name, times, bands, attrs, masks, orbits, to_sigma0=to_sigma0)
+
+
+def _to_sigma0(
+    series: Sar, orbits: NDArray[np.int16] | None, files: SourceFiles
+) -> ToSigma0 | None:
+    """Prepare the conversion of gamma0; None for sigma0."""
+    if series.incidence is None:
+        return None
+    if not isinstance(series.incidence, Incidence):
+        return ToSigma0(series.incidence)
+    if orbits is not None and np.unique(orbits).size > 1:
+        found = ", ".join(map(str, np.unique(orbits)))
+        raise SpecError(
+            f"sar.incidence: a raster of angles is that of one relative orbit, and the files are "
+            f"of {found}; ingest each orbit by itself."
+        )
+    request = VariableRequest(
+        "sar.incidence",
+        ("sar.incidence.files", series.incidence.files),
+        ("sar.incidence.variable", series.incidence.variable),
+        crs=series.incidence.crs,
+    )
+    return ToSigma0(series.incidence, tuple(files.sources(request)))
 
 
 def _mask_band(mask: Mask, sources: list[Source]) -> Band:

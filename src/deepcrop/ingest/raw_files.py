@@ -76,6 +76,7 @@ class Source:
     array: xr.DataArray | None = None  # of NetCDF or Zarr; dimensions layer, y, x in any order
     bands: tuple[int, ...] = (1,)  # of a GeoTIFF: the band of each layer
     orbits: NDArray[Any] | None = None
+    about: str = ""  # name of the variable and metadata, as one text
 
     def read(self, layers: slice, rows: slice, cols: slice) -> NDArray[Any]:
         """Read numbers as stored, (layer, y, x)."""
@@ -190,6 +191,7 @@ def _open_geotiff(path: Path, request: VariableRequest, dates: PathDates) -> Sou
         with rasterio.open(path) as file:
             shape, affine, own = file.shape, file.transform, file.crs
             names = [name or "" for name in file.descriptions]
+            tags = file.tags()
     if affine.is_identity:
         raise SpecError(f"{section}: {path} has no geotransform; georeference it (gdal_translate).")
     if time is not None and time.coordinate is not None:
@@ -204,7 +206,8 @@ def _open_geotiff(path: Path, request: VariableRequest, dates: PathDates) -> Sou
     else:
         times = _dates_of_bands(bands, names, path, request)
     box = GeoBox(shape, affine, _crs(path, request, own.to_wkt() if own else None))
-    return Source(path, key, box, times, bands=bands)
+    about = f"{[names[k - 1] for k in bands]} {tags}"
+    return Source(path, key, box, times, bands=bands, about=about)
 
 
 def _bands_of(variable: Variable, names: list[str], path: Path, key: str) -> tuple[int, ...]:
@@ -284,10 +287,11 @@ def _open_array(data: xr.Dataset, path: Path, request: VariableRequest, dates: P
             + (f" and '{layer}', the dimension of its times." if layer else ", without time.")
             + choices(data, [str(dim) for dim in other if array.sizes[dim] != 1], name)
         )
+    about = f"{name} {array.attrs} {data.attrs}"
     array = xr.DataArray(array.isel(dict.fromkeys(other, 0)).variable)  # without coordinates
     array = array.rename({dim_y: "y", dim_x: "x"})
     array = array.expand_dims("layer") if layer is None else array.rename({layer: "layer"})
-    return Source(path, key, box, times, array=array, orbits=orbits)
+    return Source(path, key, box, times, array=array, orbits=orbits, about=about)
 
 
 @dataclass
