@@ -226,7 +226,7 @@ def odd(server):
 
 
 @pytest.mark.parametrize(
-    "wait", ["²", "Fri, 31 Dec 9999 23:59:59 -1200", "-5", "1e3", "9" * 5000, "soon", "\xb2"]
+    "wait", ["²", "Fri, 31 Dec 9999 23:59:59 -1200", "-5", "1e3", "9" * 5000, "soon"]
 )
 def test_an_odd_retry_after_is_none(odd, wait):
     with pytest.raises(ArchiveError, match=r"busy or broken \(status 503\)\. Try again"):

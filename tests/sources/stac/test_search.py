@@ -7,7 +7,7 @@ from tests.archive.server import Response, Server, json_response
 
 from deepcrop.grid import make_grid
 from deepcrop.sources.archive import ArchiveError
-from deepcrop.sources.stac import search
+from deepcrop.sources.stac import search as search_module
 from deepcrop.sources.stac.search import bounds_in_degrees, search_items
 
 BOX = make_grid((500000, 4600000, 500600, 4600500), 32615)
@@ -214,7 +214,7 @@ def test_the_next_page_is_a_web_address(odd_api, href, method):
 
 
 def test_pages_are_bounded_in_size_once_decompressed(odd_api, monkeypatch):
-    monkeypatch.setattr(search, "LARGEST_ANSWER", 2**20)
+    monkeypatch.setattr(search_module, "LARGEST_ANSWER", 2**20)
     bomb = gzip.compress(b" " * 2**26)
     with pytest.raises(ArchiveError, match="has more than 1 MB"):
         odd_api(lambda _: Response(bomb, headers={"Content-Encoding": "gzip"}))
