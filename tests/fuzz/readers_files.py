@@ -171,6 +171,25 @@ AREA = json.dumps(
 
 
 @contextlib.contextmanager
+def _scene_manifest(folder: Path) -> Iterator[Any]:
+    """The CSV beside a fetched cube."""
+    from deepcrop.fetch.manifest import manifest_path, read_manifest
+
+    cube = folder / "region.zarr"
+    valid = (
+        "sensor,time,relative_orbit,cloud_cover,state,reason,products,notes\r\n"
+        'optical,2018-05-02T10:50:00,22,3.5,failed,"no file, today",S2A_1 S2A_2,offset: none\r\n'
+        "sar,2018-05-03T17:24:05,,,fetched,,S1A_1,\r\n"
+    )
+
+    def read(content: bytes) -> Any:
+        manifest_path(cube).write_bytes(content)
+        return read_manifest(cube)
+
+    yield damaged_text(valid), read
+
+
+@contextlib.contextmanager
 def _series_table(folder: Path) -> Iterator[Any]:
     """A CSV of dates and greenness that a user reads with pandas, for `deepcrop.extract`."""
     from deepcrop import extract
@@ -549,6 +568,7 @@ FILE_READERS = (
         "crop classes", ".csv", _crop_classes, "code,name,colour\n1,maize,#FFD300\n5,soy,\n"
     ),
     text_reader("area", ".geojson", _area, AREA),
+    Reader("scene manifest", _scene_manifest),
     Reader("series table", _series_table),
     Reader("season_dates", _season_arrays, share=30, sample=60),
     Reader("safe", _safe, share=20),

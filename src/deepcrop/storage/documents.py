@@ -76,6 +76,21 @@ def parse_yaml(path: Path) -> Any:
 class _Loader(yaml.SafeLoader):
     """Loader that says where a value stands that cannot be converted, such as 2018-13-45."""
 
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        """Begin a list or mapping in brackets; PyYAML takes the square of their depth in time."""
+        if self.flow_level >= _DEEPEST:
+            problem = f"more than {_DEEPEST} levels of nesting"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
+        super().fetch_flow_collection_start(token)
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Read a value; no more of them than `_MOST_VALUES`, which PyYAML takes seconds for."""
+        self._values = getattr(self, "_values", 0) + 1
+        if self._values > _MOST_VALUES:
+            problem = f"more than {_MOST_VALUES} values"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
+        return super().compose_node(parent, index)
+
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """Make the value of a node."""
         try:
