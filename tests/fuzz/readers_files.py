@@ -239,7 +239,7 @@ def _season_arrays(folder: Path) -> Iterator[Any]:
             name = draw(st.sampled_from(sorted(given)))
             array = np.array(given[name], float) if name in ("values", "days", "weights") else None
             if array is not None and array.size and draw(st.integers(0, 3)):
-                with contextlib.suppress(OverflowError):
+                with contextlib.suppress(OverflowError, ValueError):
                     array.flat[draw(st.integers(0, array.size - 1))] = draw(numbers)
                 given[name] = array
             else:

@@ -461,7 +461,7 @@ def _viewer(folder: Path) -> Iterator[Any]:
 
     def read(address: bytes) -> Any:
         with socket.create_connection(listening.getsockname()) as connection:
-            connection.settimeout(15)
+            connection.settimeout(120)  # the first request compiles kernels
             connection.sendall(
                 b"GET " + address + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
             )
