@@ -311,6 +311,7 @@ def _safe(folder: Path) -> Iterator[Any]:
         finally:
             path.write_bytes(valid[path])
 
+    read((0, valid[files[0]]))  # imports the libraries
     yield (
         st.integers(0, len(files) - 1).flatmap(
             lambda k: damaged_text(valid[files[k]].decode()).map(lambda content: (k, content))

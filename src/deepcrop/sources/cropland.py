@@ -27,6 +27,7 @@ import rasterio
 import xarray as xr
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
+from pyproj.exceptions import CRSError, ProjError
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import DatasetReader, MemoryFile
@@ -191,7 +192,7 @@ def read_raster(
             _check_raster(raster, str(path))
             table, table_source = _find_classes(raster, path, classes)
             _resample_into(codes, raster, box)
-    except RasterioIOError as error:
+    except (RasterioError, CRSError, ProjError) as error:
         raise DeepCropError(f"{path} cannot be read as a crop raster: {error}.") from None
     unnamed = np.setdiff1d(codes, [0, *table])
     if table and unnamed.size:
