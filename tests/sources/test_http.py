@@ -218,6 +218,7 @@ def odd(server):
     """Fetch JSON from a server that answers as it is told."""
 
     def fetch(body=b"[]", status=200, headers=None):
+        server.routes.clear()
         server.route("GET", "/odd", lambda request: Response(body, status, headers or {}))
         with HttpClient(tries=2, pause=0.001) as client:
             return client.json(server.url + "/odd")

@@ -232,7 +232,7 @@ def test_only_the_format_of_the_archive_is_opened(server, path):
     </VRTDataset>"""
     server.route("GET", "/vrt/B04.tif", lambda request: Response(vrt.encode()))
     cogs = CogReader(tries=1)
-    with pytest.raises(SceneError, match=r"is no GTiff, it begins b'<VRTDataset raste"):
+    with pytest.raises(SceneError, match=r"is no GTiff, it begins b'<VRTDataset rast'"):
         cogs.read(server.url + "/vrt/B04.tif", "B04", lambda p: rasterio.open(p).read(1))
     for href in (f"file://{path}", str(path), f"/vsizip/{path}", "s3://bucket/a.tif"):
         with pytest.raises(SceneError, match="is no web address"):

@@ -243,7 +243,7 @@ def test_what_is_no_item_is_left_out(item, caplog):
 
 
 def test_a_footprint_that_crosses_itself_is_mended():
-    bow = polygon([-94, 41], [-92, 42], [-92, 41], [-94, 42])
+    bow = polygon([-94, 41], [-91, 42], [-91, 41], [-94, 42])
     (found,) = usable_products([an_item(geometry=bow)], "optical", BOX, "A")
     assert found.footprint.is_valid
     assert newest([found, found])
