@@ -238,8 +238,8 @@ def _check_passes(name: str, data: xr.Dataset) -> list[str]:
     return [
         f"{name}: {times.size - found.size} of {times.size} times lie less than {minutes:g} "
         f"minutes after another (first {looks[0]:.19} and {looks[1]:.19}): looks of one pass, "
-        "which are one observation. Merge them into one time, each pixel from the look that has data; "
-        "'deepcrop ingest' does so."
+        "which are one observation. Merge them into one time, each pixel from the look that has "
+        "data; 'deepcrop ingest' does so."
     ]
 
 

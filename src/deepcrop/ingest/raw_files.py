@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import rasterio
 import xarray as xr
-from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from deepcrop.errors import SpecError
+from deepcrop.ingest.pixel_places import pixel_affine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +52,9 @@ class VariableRequest:
         Reference system; replaces that of the files.
     orbit : str, optional
         Variable with the relative orbit of each time.
+    pixel_coordinates : str, optional
+        What the coordinates of a NetCDF or Zarr file name: ``"centre"`` or ``"corner"`` (upper
+        left) of a pixel.
     """
 
     section: str
@@ -60,6 +63,7 @@ class VariableRequest:
     time: Time | None = None
     crs: str | None = None
     orbit: str | None = None
+    pixel_coordinates: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,8 +207,8 @@ def _open_array(data: xr.Dataset, path: Path, request: VariableRequest) -> Sourc
     array = _variable(data, path, key, name)
     dim_y, y, step_y = _axis(array, path, key, _Y_NAMES)
     dim_x, x, step_x = _axis(array, path, key, _X_NAMES)
-    affine = Affine(step_x, 0, x - step_x / 2, 0, step_y, y - step_y / 2)
     crs = _crs(path, request, _own_crs(data, array))
+    affine = pixel_affine((x, y), (step_x, step_y), crs, data, array, path, request)
     box = GeoBox((array.sizes[dim_y], array.sizes[dim_x]), affine, crs)
 
     times, orbits, layer = NO_TIME, None, None
