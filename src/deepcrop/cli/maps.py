@@ -47,6 +47,10 @@ def map_(
         Path | None,
         typer.Option(help="Polygons; map only inside, and give dates for each  [map all]"),
     ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(help="Layer of the file of parcels  [the only one with polygons]"),
+    ] = None,
     fields: Annotated[
         bool, typer.Option("--fields", help="Give dates for each field of the cube's field_id.")
     ] = False,
@@ -89,6 +93,7 @@ def map_(
         precision=precision,
         mask=mask,
         parcels=parcels,
+        layer=layer,
         fields=fields,
     )
     cluster_options = ClusterOptions(cluster, workers)

@@ -64,6 +64,7 @@ def map_region(
     precision: str | None = None,
     mask: str | Path | None = None,
     parcels_path: str | Path | None = None,
+    layer: str | None = None,
     fields: bool = False,
     address: str | None = None,
     workers: int | None = None,
@@ -108,6 +109,8 @@ def map_region(
     parcels_path : path, optional
         Polygons; only pixels within are mapped, and dates are given for each (``fields.csv``,
         ``fields.parquet``).
+    layer : str, optional
+        Layer of the file of parcels; needed if several of its layers hold polygons.
     fields : bool
         Give dates for each field of the cube's ``field_id``.
     address : str, optional
@@ -146,6 +149,7 @@ def map_region(
         precision=precision,
         mask=mask,
         parcels=parcels_path,
+        layer=layer,
         fields=fields,
     )
     cluster_options = ClusterOptions(address, workers)
