@@ -18,9 +18,10 @@ from deepcrop.errors import SpecError
 from deepcrop.grid import assign_grid
 from deepcrop.grid.resampling import method_for, place
 from deepcrop.indices import to_db, to_power
+from deepcrop.ingest.bits import holds_any
 from deepcrop.ingest.numbers import Census, Conversion
 from deepcrop.ingest.raw_files import NO_TIME, Source
-from deepcrop.ingest.spec import Mask, OpticalMask
+from deepcrop.ingest.spec import BitTest, Mask, OpticalMask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,13 +39,17 @@ class Band:
 
     sources: list[Source]
     conversion: Conversion
+    bits: tuple[BitTest, ...] = ()  # of a class: it is 1 where one of the tests holds, else 0
+    winning: tuple[int, ...] = ()  # classes that count before all others where files overlap
+    outside: tuple[int, ...] = ()  # classes that count only where no other file has a class
     dropped: Counter[str] = field(default_factory=Counter, compare=False)
     """Number of impossible values that became no data, and of all values."""
 
     def read(self, times: NDArray[np.datetime64], tile: GeoBox) -> NDArray[np.float32]:
         """Read values in the cube's unit, (time, y, x), NaN where there is no data.
 
-        If several files hold the same time, the first with data counts, pixel by pixel.
+        If several files hold the same time, the first with data counts, pixel by pixel; of classes
+        `winning` and `outside` say more.
 
         Raises
         ------
@@ -69,10 +74,10 @@ class Band:
                     continue
                 layers = slice(start, start + targets.size)
                 stored, wanted = source.read(layers, rows, cols), targets >= 0
-                targets = targets[wanted]
-                values = self.conversion.convert(
-                    stored[wanted], source.times[layers][wanted], census
-                )
+                stored, targets = stored[wanted], targets[wanted]
+                values = self.conversion.convert(stored, source.times[layers][wanted], census)
+                if self.bits:
+                    values = np.where(np.isnan(values), values, holds_any(stored, self.bits))
                 # Decibels are averaged as linear power, which is proportional to energy.
                 if kind == "dB" and method != "nearest":
                     values = to_db(placement.apply(to_power(values)))
@@ -80,7 +85,11 @@ class Band:
                     values = placement.apply(values)
                     values = to_db(values) if kind == "power" else values
                 for target, new in zip(targets, values, strict=True):
-                    np.copyto(result[target], new, where=np.isnan(result[target]))
+                    held = result[target]
+                    wins = np.isnan(held) | np.isin(new, self.winning)
+                    if self.outside:
+                        wins |= np.isin(held, self.outside) & ~np.isnan(new)
+                    np.copyto(held, new, where=wins)
         census.check(self.conversion)
         self.dropped.update(impossible=census.impossible, valid=census.valid)
         return result.reshape(times.size, *tile.shape)
@@ -148,8 +157,9 @@ class Group:
             classes = band.read(self.looks, tile)
             if mask.keep is not None:
                 clear &= np.isin(classes, mask.keep)
-            if mask.drop is not None:
-                clear &= ~np.isin(classes, mask.drop) & ~np.isnan(classes)
+            drop = [1] if mask.drop_bits is not None else mask.drop
+            if drop is not None:
+                clear &= ~np.isin(classes, drop) & ~np.isnan(classes)
             if isinstance(mask, OpticalMask) and mask.store_as is not None:
                 # The class of a clear look, if there is one: its reflectance is taken too.
                 best = self._merge(np.where(clear, classes, np.float32(np.nan)))

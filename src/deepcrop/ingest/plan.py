@@ -181,8 +181,7 @@ def _series_group(
             series.crs,
             pixel_coordinates=series.pixel_coordinates,
         )
-        conversion = Conversion("class", name, "class", nodata=mask.nodata)
-        mask_band = _overlapping(Band(files.sources(request), conversion), key, box)
+        mask_band = _overlapping(_mask_band(mask, files.sources(request)), key, box)
         _check_same_times(times, np.intersect1d(times, _times(mask_band)), key, first)
         masks.append((mask_band, mask))
     attrs = {"source": series.source}
@@ -225,6 +224,25 @@ def _tell_needless_resampling(key: str, band: Band, box: GeoBox) -> None:
             east,
             north,
         )
+
+
+def _mask_band(mask: Mask, sources: list[Source]) -> Band:
+    """Make the band of a mask's classes.
+
+    Where two products of a pass overlap, a class to drop counts before others. Without ``nodata``
+    a usual fill that is not kept is the outside of a product: the other product's class counts.
+    """
+    bits = tuple(mask.drop_bits or ())
+    winning = (1,) if bits else tuple(mask.drop or ())
+    outside: tuple[int, ...] = ()
+    if mask.keep is not None and not mask.nodata:
+        outside = tuple(fill for fill in _FILLS if fill not in mask.keep)
+    conversion = Conversion("class", "masks", "class", nodata=mask.nodata)
+    return Band(sources, conversion, bits, winning, outside)
+
+
+_FILLS = (0, 255, 65535, -1, -128, -9999, -32768)
+"""Numbers that class rasters hold outside of a product."""
 
 
 def _times(band: Band) -> NDArray[np.datetime64]:

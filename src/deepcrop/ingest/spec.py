@@ -6,11 +6,11 @@ example ``optical.bands.red``. ``docs/ingest.md`` describes the keys for users.
 
 from __future__ import annotations
 
+import math
 import re
-from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-import numpy as np
 import yaml
 from pydantic import (
     AfterValidator,
@@ -105,7 +105,7 @@ def _as_numbers(value: Any) -> Any:
 
 
 def _no_infinity(numbers: tuple[float, ...]) -> tuple[float, ...]:
-    if any(np.isinf(number) for number in numbers):
+    if any(math.isinf(number) for number in numbers):
         raise _mistake(
             "",
             "holds a number that is infinite or larger than any that a file can hold; NaN and "
@@ -149,67 +149,103 @@ class _Section(BaseModel):
         return data
 
 
+def _moment(value: Any) -> datetime:
+    """Read a date, maybe with a time of day, as YAML gives it or as text in ISO 8601."""
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day)  # UTC, as everywhere
+    try:
+        return datetime.fromisoformat(str(value))
+    except ValueError:
+        raise _mistake("", f"{value!r} is not a date such as 2018-05-04") from None
+
+
 class Time(_Section):
-    """Location of the dates: a time coordinate, or the file names."""
+    """Location of the dates: a coordinate, names of files, folders or bands, or a list."""
 
     coordinate: str | None = None
     pattern: Annotated[str, AfterValidator(_known_pattern)] | None = None
     format: str | None = None
+    dates: list[Annotated[datetime, BeforeValidator(_moment)]] | None = Field(None, min_length=1)
 
     @model_validator(mode="after")
-    def _coordinate_or_pattern(self) -> Time:
-        given = tuple(v is not None for v in (self.coordinate, self.pattern, self.format))
-        if given not in ((True, False, False), (False, True, True)):
+    def _one_form(self) -> Time:
+        given = {name for name in type(self).model_fields if getattr(self, name) is not None}
+        if given not in ({"coordinate"}, {"pattern", "format"}, {"dates"}):
             raise _mistake(
                 "",
                 "give either the name of a time coordinate, or 'pattern' and 'format' that find "
-                "the date in the file name",
+                "the date in the name of the file, of a folder or of a band, or the list 'dates'",
             )
+        if self.dates is not None and len(set(self.dates)) < len(self.dates):
+            raise _mistake("dates", "a date occurs twice; each band needs its own")
         return self
-
-    def from_file_name(self, path: Path, section: str) -> np.datetime64:
-        """Read the date in a file name.
-
-        Raises
-        ------
-        SpecError
-            If the name has no such date.
-        """
-        found = re.search(self.pattern or "", path.name)
-        if found is None:
-            raise SpecError(
-                f"{section}.time.pattern: {self.pattern!r} finds nothing in the file name "
-                f"'{path.name}'; correct the pattern, or narrow the glob of 'files'."
-            )
-        text = found.group(1 if found.re.groups else 0)
-        try:
-            moment = datetime.strptime(text or "", self.format or "")
-        except ValueError:
-            raise SpecError(
-                f"{section}.time.format: {text!r} (from '{path.name}') is not a date of the form "
-                f"{self.format!r}; the codes are those of Python's strptime, as %Y%m%d."
-            ) from None
-        if moment.tzinfo is not None:
-            moment = moment.astimezone(UTC).replace(tzinfo=None)
-        return np.datetime64(moment, "ns")
 
 
 TimeKey = Annotated[Time, BeforeValidator(lambda v: {"coordinate": v} if isinstance(v, str) else v)]
+
+
+class Variable(_Section):
+    """Variable of a NetCDF or Zarr file, or band number of a GeoTIFF.
+
+    ``name`` may begin with the groups of the file, as ``measurements/r10m/b04``; ``select`` chooses
+    a label in each dimension besides time, y and x.
+    """
+
+    name: str
+    select: dict[str, str] = {}
+
+
+VariableKey = Annotated[
+    Variable,
+    BeforeValidator(lambda v: v if isinstance(v, dict | Variable) else {"name": v}),
+]
+
+
+class BitTest(NamedTuple):
+    """Bits of a number, from the lowest (0), and what they hold together in pixels to leave out."""
+
+    first: int
+    length: int
+    value: int
+
+
+def _bit_test(value: Any) -> BitTest:
+    """Read a test: ``3`` (this bit is 1), or ``6-7=3`` (these bits together hold 3)."""
+    found = re.fullmatch(r"(\d+)(?:-(\d+))?(?:=(\d+))?", str(value).replace(" ", ""))
+    if found is None:
+        raise _mistake("", f"{value!r} is not a bit; write 3, or '6-7=3' for two bits that hold 3")
+    first, last, held = (None if text is None else int(text) for text in found.groups())
+    assert first is not None  # the pattern needs it
+    last = first if last is None else last
+    if held is None and last > first:
+        raise _mistake("", f"{value!r} does not say what the bits hold; write '{first}-{last}=3'")
+    test = BitTest(first, last - first + 1, 1 if held is None else held)
+    if not (first <= last < 64 and test.value < 2**test.length):
+        raise _mistake("", f"{value!r}: {test.length} bits cannot hold {test.value}")
+    return test
 
 
 class Mask(_Section):
     """A class raster; pixels whose class is not kept become no data."""
 
     files: str
-    variable: str
+    variable: VariableKey
     keep: list[int] | None = Field(None, min_length=1)
     drop: list[int] | None = Field(None, min_length=1)
+    drop_bits: list[Annotated[BitTest, BeforeValidator(_bit_test)]] | None = Field(
+        None, min_length=1
+    )
     nodata: NoData = ()
 
     @model_validator(mode="after")
     def _keep_or_drop(self) -> Mask:
-        if (self.keep is None) == (self.drop is None):
-            raise _mistake("", "give either 'keep' or 'drop', a list of classes")
+        if sum(given is not None for given in (self.keep, self.drop, self.drop_bits)) != 1:
+            raise _mistake(
+                "",
+                "give either 'keep' or 'drop', a list of classes, or 'drop_bits', a list of bits",
+            )
         return self
 
 
@@ -218,22 +254,28 @@ class OpticalMask(Mask):
 
     store_as: Literal["scl"] | None = None
 
+    @model_validator(mode="after")
+    def _bits_are_no_classes(self) -> OpticalMask:
+        if self.store_as is not None and self.drop_bits is not None:
+            raise _mistake("store_as", "the cube keeps classes, and 'drop_bits' reads bits")
+        return self
+
 
 class OpticalBands(_Section):
     """Variable name, or band number in a GeoTIFF, of each reflectance."""
 
-    blue: str
-    green: str
-    red: str
-    nir: str
-    rededge3: str | None = None
+    blue: VariableKey
+    green: VariableKey
+    red: VariableKey
+    nir: VariableKey
+    rededge3: VariableKey | None = None
 
 
 class SarBands(_Section):
     """Variable name, or band number in a GeoTIFF, of each polarisation."""
 
-    vv: str
-    vh: str
+    vv: VariableKey
+    vh: VariableKey
 
 
 class DatedOffset(_Section):
@@ -256,9 +298,9 @@ class _Series(_Section):
     pixel_coordinates: PixelCoordinates | None = None
     bands: _Section
 
-    def names(self) -> dict[str, str]:
+    def names(self) -> dict[str, Variable]:
         """Map each band of the cube to its variable in the files."""
-        return self.bands.model_dump(exclude_none=True)
+        return {name: variable for name, variable in self.bands if variable is not None}
 
     @property
     def is_of_one_convention(self) -> bool:
@@ -320,7 +362,7 @@ class Landcover(_Section):
 
     source: str | None = None
     files: str
-    variable: str
+    variable: VariableKey
     classes: dict[Annotated[int, Field(ge=1, le=65535)], str]
     nodata: NoData = ()
     crs: Crs | None = None
