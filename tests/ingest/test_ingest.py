@@ -684,7 +684,7 @@ def test_page_describes_every_key_and_its_example_is_valid():
     assert found == np.datetime64("2023-05-04T10:15:59")
     models = (
         "Spec", "Grid", "Period", "Time", "Optical", "Sar", "OpticalMask", "Landcover", "Variable",
-        "DatedOffset",
+        "DatedOffset", "Incidence",
     )  # fmt: skip
     for model in models:
         for key, known in getattr(spec_module, model).model_fields.items():

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
+    from deepcrop.ingest.radiometry import ToSigma0
+
 BATCH_PIXELS = 2**22
 """Number of pixels that are read from one file at once."""
 
@@ -117,6 +119,8 @@ class Group:
         Relative orbit of each look.
     classes : dict
         Code -> name of each crop.
+    to_sigma0 : ToSigma0, optional
+        Of radar in gamma0.
     """
 
     name: str
@@ -127,6 +131,7 @@ class Group:
     masks: list[tuple[Band, Mask]] = field(default_factory=list)
     orbits: NDArray[np.int16] | None = None
     classes: dict[int, str] = field(default_factory=dict)
+    to_sigma0: ToSigma0 | None = None
 
     @property
     def _first(self) -> NDArray[np.intp]:
@@ -166,10 +171,12 @@ class Group:
                 other = self._merge(np.where(classes > 0, classes, np.float32(np.nan)))
                 best = np.where(np.isnan(best), other, best)
                 yield mask.store_as, np.nan_to_num(best, nan=0).astype(np.uint8)
+        added = None if self.to_sigma0 is None else self.to_sigma0.decibels(tile)
         zero = clear.copy()
         for name, band in self.bands.items():
             values = band.read(self.looks, tile)
             zero &= values == band.conversion.offset_at(self.looks)[:, None, None]
+            values = values if added is None else values + added
             yield name, self._merge(np.where(clear, values, np.float32(np.nan)))
         self._check_zero(int(zero.sum()), int(clear.sum()))
 

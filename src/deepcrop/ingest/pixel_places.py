@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from deepcrop.ingest.raw_files import VariableRequest
-
 _PIXELS = (10.0, 20.0, 60.0)
 """Pixel sizes of Sentinel grids, metres: edges, never centres, lie on multiples of the size."""
 
@@ -36,7 +34,8 @@ def pixel_affine(
     data: xr.Dataset,
     array: xr.DataArray,
     path: Path,
-    request: VariableRequest,
+    key: str,
+    stated: str | None,
 ) -> Affine:
     """Make the affine transform of a raster from its coordinates.
 
@@ -50,16 +49,16 @@ def pixel_affine(
         Reference system.
     data, array, path
         The file, not decoded, and the variable.
-    request : VariableRequest
-        Its ``pixel_coordinates`` decides if it is given.
+    key : str
+        Key of the specification, for messages.
+    stated : str, optional
+        Value of that key, ``"centre"`` or ``"corner"``; it decides if it is given.
 
     Raises
     ------
     SpecError
         If the geotransform contradicts the coordinates, or the coordinates could be either.
     """
-    key = f"{request.section}.pixel_coordinates"
-    stated = request.pixel_coordinates
     own = geotransform(data, array)
     if stated is None and own is not None:
         stated = _compare(first, step, own)

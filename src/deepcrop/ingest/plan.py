@@ -16,8 +16,9 @@ from deepcrop.grid import RESOLUTION, make_grid
 from deepcrop.grid.resampling import method_for, transformer
 from deepcrop.ingest.bands import Band, Group
 from deepcrop.ingest.numbers import Conversion
+from deepcrop.ingest.radiometry import ToSigma0, check_sigma0
 from deepcrop.ingest.raw_files import NO_TIME, Source, SourceFiles, VariableRequest
-from deepcrop.ingest.spec import ALL_BANDS, Landcover, Mask, Optical, Period, Sar, Spec
+from deepcrop.ingest.spec import ALL_BANDS, Incidence, Landcover, Mask, Optical, Period, Sar, Spec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,8 +65,11 @@ def _bands(section: str, series: Optical | Sar, files: SourceFiles) -> dict[str,
             None if orbit is None or orbit.isdigit() else orbit,
             series.pixel_coordinates,
         )
+        sources = files.sources(request)
+        if isinstance(series, Sar):
+            check_sigma0(series, sources)
         conversion = Conversion(name, section, kind, series.scale, series.offset, series.nodata)
-        result[name] = Band(files.sources(request), conversion)
+        result[name] = Band(sources, conversion)
         if isinstance(series, Optical):
             _check_baselines(series, result[name])
     return result
@@ -185,14 +189,15 @@ def _series_group(
         _check_same_times(times, np.intersect1d(times, _times(mask_band)), key, first)
         masks.append((mask_band, mask))
     attrs = {"source": series.source}
-    orbits = None
+    orbits = to_sigma0 = None
     if isinstance(series, Optical):
         attrs["offset"] = series.offset_decision
         if series.is_of_one_convention:
             attrs[STEP_CHECKED] = "none, by the specification"
     else:
-        attrs["radiometry"] = series.radiometry
         orbits = _relative_orbits(series.relative_orbit, times, bands[first].sources)
+        to_sigma0 = _to_sigma0(series, orbits, files)
+        attrs["radiometry"] = series.radiometry if to_sigma0 is None else to_sigma0.radiometry
     passes = number_passes(times, orbits)
     if passes.max() + 1 < times.size:
         logger.info(
@@ -203,7 +208,7 @@ def _series_group(
         )
     for band, b in bands.items():
         _tell_needless_resampling(f"{name}.bands.{band}", b, box)
-    return Group(name, times, passes, bands, attrs, masks, orbits)
+    return Group(name, times, passes, bands, attrs, masks, orbits, to_sigma0=to_sigma0)
 
 
 def _tell_needless_resampling(key: str, band: Band, box: GeoBox) -> None:
@@ -224,6 +229,29 @@ def _tell_needless_resampling(key: str, band: Band, box: GeoBox) -> None:
             east,
             north,
         )
+
+
+def _to_sigma0(
+    series: Sar, orbits: NDArray[np.int16] | None, files: SourceFiles
+) -> ToSigma0 | None:
+    """Prepare the conversion of gamma0; None for sigma0."""
+    if series.incidence is None:
+        return None
+    if not isinstance(series.incidence, Incidence):
+        return ToSigma0(series.incidence)
+    if orbits is not None and np.unique(orbits).size > 1:
+        found = ", ".join(map(str, np.unique(orbits)))
+        raise SpecError(
+            f"sar.incidence: a raster of angles is that of one relative orbit, and the files are "
+            f"of {found}; ingest each orbit by itself."
+        )
+    request = VariableRequest(
+        "sar.incidence",
+        ("sar.incidence.files", series.incidence.files),
+        ("sar.incidence.variable", series.incidence.variable),
+        crs=series.incidence.crs,
+    )
+    return ToSigma0(series.incidence, tuple(files.sources(request)))
 
 
 def _mask_band(mask: Mask, sources: list[Source]) -> Band:

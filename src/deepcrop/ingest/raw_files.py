@@ -80,6 +80,7 @@ class Source:
     array: xr.DataArray | None = None  # of NetCDF or Zarr; dimensions layer, y, x in any order
     bands: tuple[int, ...] = (1,)  # of a GeoTIFF: the band of each layer
     orbits: NDArray[Any] | None = None
+    about: str = ""  # name of the variable and metadata, as one text
 
     def read(self, layers: slice, rows: slice, cols: slice) -> NDArray[Any]:
         """Read numbers as stored, (layer, y, x)."""
@@ -194,6 +195,7 @@ def _open_geotiff(path: Path, request: VariableRequest, dates: PathDates) -> Sou
         with rasterio.open(path) as file:
             shape, affine, own = file.shape, file.transform, file.crs
             names = [name or "" for name in file.descriptions]
+            tags = file.tags()
     if affine.is_identity:
         raise SpecError(f"{section}: {path} has no geotransform; georeference it (gdal_translate).")
     if time is not None and time.coordinate is not None:
@@ -208,7 +210,8 @@ def _open_geotiff(path: Path, request: VariableRequest, dates: PathDates) -> Sou
     else:
         times = _dates_of_bands(bands, names, path, request)
     box = GeoBox(shape, affine, _crs(path, request, own.to_wkt() if own else None))
-    return Source(path, key, box, times, bands=bands)
+    about = f"{[names[k - 1] for k in bands]} {tags}"
+    return Source(path, key, box, times, bands=bands, about=about)
 
 
 def _bands_of(variable: Variable, names: list[str], path: Path, key: str) -> tuple[int, ...]:
@@ -260,7 +263,16 @@ def _open_array(data: xr.Dataset, path: Path, request: VariableRequest, dates: P
     dim_y, y, step_y = _axis(array, path, key, _Y_NAMES)
     dim_x, x, step_x = _axis(array, path, key, _X_NAMES)
     crs = _crs(path, request, _own_crs(data, array))
-    affine = pixel_affine((x, y), (step_x, step_y), crs, data, array, path, request)
+    affine = pixel_affine(
+        (x, y),
+        (step_x, step_y),
+        crs,
+        data,
+        array,
+        path,
+        f"{section}.pixel_coordinates",
+        request.pixel_coordinates,
+    )
     box = GeoBox((array.sizes[dim_y], array.sizes[dim_x]), affine, crs)
 
     times, orbits, layer = NO_TIME, None, None
@@ -288,10 +300,11 @@ def _open_array(data: xr.Dataset, path: Path, request: VariableRequest, dates: P
             + (f" and '{layer}', the dimension of its times." if layer else ", without time.")
             + choices(data, [str(dim) for dim in other if array.sizes[dim] != 1], name)
         )
+    about = f"{name} {array.attrs} {data.attrs}"
     array = xr.DataArray(array.isel(dict.fromkeys(other, 0)).variable)  # without coordinates
     array = array.rename({dim_y: "y", dim_x: "x"})
     array = array.expand_dims("layer") if layer is None else array.rename({layer: "layer"})
-    return Source(path, key, box, times, array=array, orbits=orbits)
+    return Source(path, key, box, times, array=array, orbits=orbits, about=about)
 
 
 @dataclass

@@ -342,14 +342,38 @@ class Optical(_Series):
         return self
 
 
+class Incidence(_Section):
+    """A raster of incidence angles without time: number × ``scale`` is degrees."""
+
+    files: str
+    variable: VariableKey
+    scale: float = Field(1.0, gt=0, allow_inf_nan=False)
+    nodata: float | None = None
+    crs: Crs | None = None
+
+
 class Sar(_Series):
     """Backscatter: ``DN * scale + offset`` is decibels or linear power."""
 
     units: Literal["dB", "power"]
-    radiometry: Literal["sigma0", "sigma0 from gamma0, approximate"]
+    radiometry: Literal["sigma0", "gamma0", "sigma0 from gamma0, approximate"]
+    incidence: Annotated[float, Field(gt=15, lt=60)] | Incidence | None = None
     bands: SarBands
     masks: list[Mask] = []
     relative_orbit: str | None = None
+
+    @model_validator(mode="after")
+    def _angles_of_gamma0(self) -> Sar:
+        if self.radiometry == "gamma0" and self.incidence is None:
+            raise _mistake(
+                "incidence",
+                "is missing; gamma0 is converted to sigma0 with incidence angles: give the files "
+                "and the variable of the raster, or one number of degrees for the whole area (39 "
+                "in the middle of Sentinel-1's swath), which is approximate",
+            )
+        if self.radiometry != "gamma0" and self.incidence is not None:
+            raise _mistake("incidence", f"converts gamma0, and radiometry is {self.radiometry!r}")
+        return self
 
 
 def flag_meaning(name: str) -> str:

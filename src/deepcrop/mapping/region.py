@@ -99,7 +99,8 @@ def map_region(
     weights : path, optional
         File of weights; by default those that come with the package.
     radar : bool, optional
-        Whether the network reads the radar; by default it does.
+        Whether the network reads the radar. By default it does, unless the radiometry of the radar
+        is not that of the weights: the map is then made without, with a warning.
     device : str, optional
         Device that the network runs on: ``"cpu"`` (default) or ``"cuda"``.
     precision : str, optional
