@@ -13,7 +13,7 @@ from deepcrop.cube.contract import STEP_CHECKED
 from deepcrop.cube.passes import number_passes
 from deepcrop.errors import DeepCropError, SpecError
 from deepcrop.grid import RESOLUTION, make_grid
-from deepcrop.grid.resampling import method_for, transformer
+from deepcrop.grid.resampling import method_for, overlaps, transformer
 from deepcrop.ingest.bands import Band, Group
 from deepcrop.ingest.numbers import Conversion
 from deepcrop.ingest.radiometry import ToSigma0, check_sigma0
@@ -129,19 +129,12 @@ def _bounds_in(box: GeoBox, crs: str) -> tuple[float, float, float, float]:
 
 def _overlapping(band: Band, key: str, box: GeoBox) -> Band:
     """Drop the files that do not overlap the grid."""
-    left, bottom, right, top = box.boundingbox.bbox
-    overlaps = {}
-    for other in {source.box for source in band.sources}:
-        o_left, o_bottom, o_right, o_top = _bounds_in(other, str(box.crs))
-        # Negated, so that bounds that cannot be computed (NaN, infinite) count as overlapping.
-        overlaps[other] = not (
-            o_left >= right or o_right <= left or o_bottom >= top or o_top <= bottom
-        )
-    sources = [source for source in band.sources if overlaps[source.box]]
+    meets = {other: overlaps(other, box) for other in {source.box for source in band.sources}}
+    sources = [source for source in band.sources if meets[source.box]]
     if not sources:
         raise SpecError(
             f"{key}: none of the {len(band.sources)} files overlaps the grid "
-            f"{(left, bottom, right, top)} in {box.crs}; check grid.bounds and the reference "
+            f"{tuple(box.boundingbox.bbox)} in {box.crs}; check grid.bounds and the reference "
             "systems."
         )
     return replace(band, sources=sources)
