@@ -157,7 +157,7 @@ def test_the_layer_of_the_parcels(cube, tmp_path):
 
 
 def test_the_only_layer_with_polygons_is_found(tmp_path):
-    points = [shapely.Point(500050, 5600150)]
+    points = [shapely.Point(500050, 5600150, 3)]
     file = geopackage(tmp_path / "f.gpkg", wells=points, empty=[], farms=[NORTH])
     assert read_parcels(file, BOX).columns["farm"] == ["farms 0"]
     file = geopackage(tmp_path / "g.gpkg", wells=points, springs=points)

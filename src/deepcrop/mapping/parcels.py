@@ -242,8 +242,7 @@ def _choose_layer(path: Path, layer: str | None) -> str:
     possible = [
         name
         for name, kind in layers
-        if kind is not None
-        and ("Polygon" in kind or "Surface" in kind or kind.split()[-1] in _ANY_TYPE)
+        if any(word in str(kind) for word in _MAY_BE_POLYGONS)
         and read_info(path, layer=name, force_feature_count=True)["features"] != 0
     ]
     if len(possible) != 1:
@@ -254,7 +253,8 @@ def _choose_layer(path: Path, layer: str | None) -> str:
     return possible[0]
 
 
-_ANY_TYPE = ("Unknown", "Geometry", "GeometryCollection", "Z", "M", "ZM")
+_MAY_BE_POLYGONS = ("Polygon", "Surface", "Unknown", "GeometryCollection")
+"""Parts of the types of layers that may hold polygons; a table has none."""
 
 
 def _read_parquet(
