@@ -16,6 +16,7 @@ from deepcrop._version import __version__
 from deepcrop.cube import contract
 from deepcrop.cube.contract import REQUIRED, check
 from deepcrop.cube.packing import pack, packing_of, plain
+from deepcrop.cube.possible import drop_impossible
 from deepcrop.errors import CubeError
 from deepcrop.storage.files import atomic_file
 from deepcrop.storage.staging import refuse_missing, staging
@@ -131,7 +132,9 @@ def _to_netcdf(cube: xr.DataTree, path: Path) -> None:
                 scale, _, fill = packing_of(str(name), array.dtype)
                 if scale is not None:  # not by xarray: it lets values beyond int16 wrap around
                     attrs = array.attrs | {"scale_factor": scale, "_FillValue": np.int16(fill)}
-                    data[name] = (array.dims, pack(array.values, scale), attrs)
+                    where = f"{node.path.strip('/')}/{name}"
+                    values = drop_impossible(str(name), array.values, where)
+                    data[name] = (array.dims, pack(values, scale), attrs)
                 encoding[node.path][str(name)] = {
                     "zlib": True,
                     "complevel": 1,
@@ -233,5 +236,6 @@ def write_block(
             raise CubeError(f"{path}: {name}/{variable} is not an array.")
         scale = target.attrs.get("scale_factor")
         if scale is not None:
+            values = drop_impossible(variable, values, f"{name}/{variable}")
             values = pack(values, float(str(scale)))
         target[(..., rows, cols)] = values

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 RESOLUTION = 10.0
 """Pixel size of the project's grids, metres."""
 
+MAX_AREA = 2e12
+"""Largest area of a grid, square metres: twice as much as a UTM zone holds of any country."""
+
 
 def make_grid(
     bounds: tuple[float, float, float, float], crs: str | int, resolution: float = RESOLUTION
@@ -43,8 +46,8 @@ def make_grid(
     Raises
     ------
     DeepCropError
-        If the bounds are empty, the pixel size is not positive, or the reference system is unknown
-        or not projected in metres.
+        If the bounds are empty or absurdly large, the pixel size is not positive, or the reference
+        system is unknown or not projected in metres.
     """
     crs_text = f"EPSG:{crs}" if isinstance(crs, int) else crs
     try:
@@ -64,6 +67,13 @@ def make_grid(
     row_top = math.ceil(top / resolution - 1e-6)
     width = max(math.ceil(right / resolution - 1e-6) - col0, 1)
     height = max(row_top - math.floor(bottom / resolution + 1e-6), 1)
+    across, down = width * resolution / 1000, height * resolution / 1000
+    if across * down > MAX_AREA / 1e6:  # before memory of that size is asked for
+        raise DeepCropError(
+            f"Bounds {(left, bottom, right, top)} in {crs_text} are {across:,.0f} x {down:,.0f} "
+            f"km, {height * width:.2g} pixels of {resolution:g} m; at most {MAX_AREA / 1e6:,.0f} "
+            "square kilometres make one grid. Check their order and digits, or divide the area."
+        )
     affine = Affine(resolution, 0, col0 * resolution, 0, -resolution, row_top * resolution)
     return GeoBox((height, width), affine, crs_text)
 

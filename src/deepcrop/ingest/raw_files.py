@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import rasterio
 import xarray as xr
-from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from pyproj.exceptions import CRSError
@@ -22,6 +21,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from deepcrop.errors import SpecError
 from deepcrop.ingest.dimensions import choices, groups_with, select
+from deepcrop.ingest.pixel_places import pixel_affine
 from deepcrop.ingest.times import date_in_path, date_in_text, decode_times, in_utc
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ class VariableRequest:
         Reference system; replaces that of the files.
     orbit : str, optional
         Variable with the relative orbit of each time.
+    pixel_coordinates : str, optional
+        What the coordinates of a NetCDF or Zarr file name: ``"centre"`` or ``"corner"`` (upper
+        left) of a pixel.
     """
 
     section: str
@@ -63,6 +66,7 @@ class VariableRequest:
     time: Time | None = None
     crs: str | None = None
     orbit: str | None = None
+    pixel_coordinates: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,8 +262,17 @@ def _open_array(data: xr.Dataset, path: Path, request: VariableRequest, dates: P
     array = select(data, _variable(data, path, key, name), variable.select, path, key)
     dim_y, y, step_y = _axis(array, path, key, _Y_NAMES)
     dim_x, x, step_x = _axis(array, path, key, _X_NAMES)
-    affine = Affine(step_x, 0, x - step_x / 2, 0, step_y, y - step_y / 2)
     crs = _crs(path, request, _own_crs(data, array))
+    affine = pixel_affine(
+        (x, y),
+        (step_x, step_y),
+        crs,
+        data,
+        array,
+        path,
+        f"{section}.pixel_coordinates",
+        request.pixel_coordinates,
+    )
     box = GeoBox((array.sizes[dim_y], array.sizes[dim_x]), affine, crs)
 
     times, orbits, layer = NO_TIME, None, None

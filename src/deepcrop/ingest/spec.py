@@ -6,6 +6,7 @@ example ``optical.bands.red``. ``docs/ingest.md`` describes the keys for users.
 
 from __future__ import annotations
 
+import math
 import re
 import reprlib
 from datetime import date, datetime
@@ -97,7 +98,34 @@ def _known_pattern(text: str) -> str:
     return text
 
 
+def _as_numbers(value: Any) -> Any:
+    """Make a list of one or several no-data values; None is none."""
+    if value is None:
+        return ()
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _no_infinity(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    if any(math.isinf(number) for number in numbers):
+        raise _mistake(
+            "",
+            "holds a number that is infinite or larger than any that a file can hold; NaN and "
+            "infinity always mean no data, so write the finite fill value, or null if none",
+        )
+    return numbers
+
+
+NoData = Annotated[tuple[float, ...], BeforeValidator(_as_numbers), AfterValidator(_no_infinity)]
+"""The stored numbers that mean no data."""
+
+
+def _as_dated(value: Any) -> Any:
+    """Make a list of dated offsets of one number."""
+    return value if isinstance(value, list | tuple) else [{"value": value}]
+
+
 Crs = Annotated[str, AfterValidator(_known_crs)]
+PixelCoordinates = Literal["centre", "corner"]
 Globs = Annotated[
     dict[str, str], BeforeValidator(lambda v: {ALL_BANDS: v} if isinstance(v, str) else v)
 ]
@@ -114,9 +142,10 @@ class _Section(BaseModel):
     def _only_known_keys(cls, data: Any) -> Any:
         """Reject unknown keys and list the known ones, which `extra="forbid"` does not."""
         if isinstance(data, dict):
+            names = [field.alias or name for name, field in cls.model_fields.items()]
             for key in data:
-                if key not in cls.model_fields:
-                    known = ", ".join(cls.model_fields)
+                if key not in names:
+                    known = ", ".join(names)
                     raise _mistake(str(key), f"unknown key; the keys here are: {known}")
         return data
 
@@ -209,7 +238,7 @@ class Mask(_Section):
     drop_bits: list[Annotated[BitTest, BeforeValidator(_bit_test)]] | None = Field(
         None, min_length=1
     )
-    nodata: float | None = None
+    nodata: NoData = ()
 
     @model_validator(mode="after")
     def _keep_or_drop(self) -> Mask:
@@ -250,26 +279,44 @@ class SarBands(_Section):
     vh: VariableKey
 
 
+class DatedOffset(_Section):
+    """An offset, and the first day on which it holds."""
+
+    start: date | None = Field(None, alias="from")
+    value: float = Field(allow_inf_nan=False)
+
+
 class _Series(_Section):
     """Keys that optical and radar time series have in common."""
 
     source: str
     files: Globs
     scale: float = Field(1.0, allow_inf_nan=False)
-    offset: float = Field(0.0, allow_inf_nan=False)
-    nodata: float | None  # required, since a no-data value of 0 would become dark ground
+    offset: Annotated[tuple[DatedOffset, ...], BeforeValidator(_as_dated)] = ()
+    nodata: NoData  # required, since a no-data value of 0 would become dark ground
     time: TimeKey
     crs: Crs | None = None
+    pixel_coordinates: PixelCoordinates | None = None
     bands: _Section
 
     def names(self) -> dict[str, Variable]:
         """Map each band of the cube to its variable in the files."""
         return {name: variable for name, variable in self.bands if variable is not None}
 
+    @property
+    def is_of_one_convention(self) -> bool:
+        """Whether the user states, by one offset with a day, that all numbers have it."""
+        return len(self.offset) == 1 and self.offset[0].start is not None
+
     @model_validator(mode="after")
     def _files_of_bands(self) -> _Series:
-        if self.scale == 0:
-            raise _mistake("scale", "must not be 0")
+        if self.scale <= 0:
+            raise _mistake("scale", f"is {self.scale:g}; must not be 0 or negative")
+        starts = [offset.start or date.min for offset in self.offset]
+        if starts != sorted(set(starts)):
+            raise _mistake(
+                "offset", "the days of 'from' must increase; only the first may be without 'from'"
+            )
         bands = self.names()
         for band in self.files:
             if band != ALL_BANDS and band not in bands:
@@ -330,6 +377,11 @@ class Sar(_Series):
         return self
 
 
+def flag_meaning(name: str) -> str:
+    """Name of a crop as one word, as CF ``flag_meanings`` needs it."""
+    return "_".join(name.split())
+
+
 class Landcover(_Section):
     """A raster of crop classes without time."""
 
@@ -337,8 +389,25 @@ class Landcover(_Section):
     files: str
     variable: VariableKey
     classes: dict[Annotated[int, Field(ge=1, le=65535)], str]
-    nodata: float | None = None
+    nodata: NoData = ()
     crs: Crs | None = None
+    pixel_coordinates: PixelCoordinates | None = None
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Landcover:
+        seen = {"unknown": 0}  # the name of code 0
+        for code, name in self.classes.items():
+            word = flag_meaning(name)
+            if not word:
+                raise _mistake("classes", f"code {code} has an empty name; give it one")
+            if word in seen:
+                raise _mistake(
+                    "classes",
+                    f"{name!r} is the name of both {seen[word]} and {code}; statistics are by "
+                    "name, so give each code its own",
+                )
+            seen[word] = code
+        return self
 
 
 class Grid(_Section):
