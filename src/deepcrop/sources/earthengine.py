@@ -28,7 +28,6 @@ from urllib.parse import urlsplit
 import numpy as np
 from odc.geo.geom import Geometry, polygon, unary_union
 from pyproj import Transformer
-from shapely import make_valid
 from shapely.errors import GEOSException
 
 from deepcrop import grid
@@ -36,7 +35,7 @@ from deepcrop._version import __version__
 from deepcrop.cube.contract import CLEAR_CLASSES
 from deepcrop.errors import MALFORMED
 from deepcrop.sources.archive import SENSORS, ArchiveError, Scene, SceneError
-from deepcrop.sources.footprints import footprint_polygons, name_of
+from deepcrop.sources.footprints import footprint_polygons, name_of, valid_geometry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -464,9 +463,7 @@ def _orbit(stated: Any) -> int:
 
 
 def _footprint(image: Mapping[str, Any]) -> Geometry:
-    polygons = footprint_polygons(image["geometry"])
-    footprint = Geometry({"type": "MultiPolygon", "coordinates": polygons}, "EPSG:4326")
-    return footprint if footprint.is_valid else Geometry(make_valid(footprint.geom), "EPSG:4326")
+    return valid_geometry(footprint_polygons(image["geometry"]))
 
 
 def _newest(products: Sequence[_Product]) -> Iterator[_Product]:

@@ -6,6 +6,9 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from odc.geo.geom import Geometry
+from shapely import make_valid
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -40,6 +43,14 @@ def footprint_polygons(geometry: Any) -> list[list[list[tuple[float, float]]]]:
     if sum(map(len, rings)) > _MOST_CORNERS or length > _LONGEST_OUTLINE:
         raise ValueError(f"its footprint is absurdly long: {sum(map(len, rings))} corners")
     return polygons
+
+
+def valid_geometry(polygons: list[Any]) -> Geometry:
+    """Make a geometry in degrees; outlines that cross themselves are mended, no part is lost."""
+    shape = Geometry({"type": "MultiPolygon", "coordinates": polygons}, "EPSG:4326")
+    if shape.is_valid:
+        return shape
+    return Geometry(make_valid(shape.geom, method="structure", keep_collapsed=False), shape.crs)
 
 
 def _ring(ring: Any) -> list[tuple[float, float]]:

@@ -14,13 +14,12 @@ import numpy as np
 from odc.geo.geom import Geometry, unary_union
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError, ProjError
-from shapely import make_valid
 from shapely.errors import GEOSException
 
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS
 from deepcrop.errors import MALFORMED, DeepCropError
 from deepcrop.sources.archive import ArchiveError
-from deepcrop.sources.footprints import footprint_polygons, name_of
+from deepcrop.sources.footprints import footprint_polygons, name_of, valid_geometry
 from deepcrop.sources.sentinel2 import identify
 
 if TYPE_CHECKING:
@@ -170,11 +169,12 @@ def on_grid(geometry: Mapping[str, Any], box: GeoBox) -> Geometry:
         [[((x - middle + 180) % 360 - 180 + middle, y) for x, y in ring] for ring in polygon]
         for polygon in footprint_polygons(geometry)
     ]  # longitudes near the grid's, so that none jumps at the date line
-    footprint = Geometry({"type": "MultiPolygon", "coordinates": polygons}, "EPSG:4326")
-    footprint = footprint.to_crs(str(box.crs), resolution=_MAX_EDGE, check_and_fix=True)
+    footprint = valid_geometry(polygons).to_crs(
+        str(box.crs), resolution=_MAX_EDGE, check_and_fix=True
+    )
     if not (footprint.area > 0 and math.isfinite(footprint.area)):
         raise ValueError("its footprint has no area")
-    return footprint if footprint.is_valid else Geometry(make_valid(footprint.geom), footprint.crs)
+    return footprint
 
 
 def outline(item: Mapping[str, Any]) -> list[tuple[float, float]]:
