@@ -406,6 +406,7 @@ def test_a_trickle_of_headers_is_dropped_and_others_are_answered(address):
             other.request("GET", "/api/result")
             assert other.getresponse().read()
             time.sleep(0.2)
+        other.close()
 
 
 @pytest.mark.parametrize(
