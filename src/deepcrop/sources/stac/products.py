@@ -12,6 +12,7 @@ from odc.geo.geom import Geometry, unary_union
 from pyproj import Transformer
 
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS
+from deepcrop.cube.passes import number_passes
 from deepcrop.sources.sentinel2 import identify
 
 if TYPE_CHECKING:
@@ -156,13 +157,15 @@ def newest(products: Iterable[Product]) -> list[Product]:
     return kept
 
 
-def passes(products: Iterable[Product], box: GeoBox) -> list[list[Product]]:
-    """Group products of one solar day and one relative orbit, keeping their order."""
-    solar_time = np.timedelta64(round(_longitude(box) / 15 * 3600), "s")
-    groups: dict[Any, list[Product]] = defaultdict(list)
-    for product in products:
-        day = (product.time + solar_time).astype("datetime64[D]")
-        groups[day, product.relative_orbit].append(product)
+def passes(products: Iterable[Product]) -> list[list[Product]]:
+    """Group products of one pass (`deepcrop.cube.passes`), keeping their order."""
+    every = list(products)
+    numbers = number_passes(
+        np.array([p.time for p in every], "datetime64[ns]"), [p.relative_orbit for p in every]
+    )
+    groups: dict[int, list[Product]] = defaultdict(list)
+    for number, product in zip(numbers, every, strict=True):
+        groups[int(number)].append(product)
     return list(groups.values())
 
 
