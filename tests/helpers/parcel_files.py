@@ -53,13 +53,17 @@ def geopackage(path, **layers):
             np.array([shapely.to_wkb(shape) for shape in shapes], object),
             [np.array([f"{name} {k}" for k in range(len(shapes))], object)],
             ["farm"],
-            geometry_type=shapes[0].geom_type if shapes else "Polygon",
+            geometry_type=_type_of(shapes[0]) if shapes else "Polygon",
             crs="EPSG:32631",
             driver="GPKG",
             layer=name,
             append=path.exists(),
         )
     return path
+
+
+def _type_of(shape):
+    return f"{shape.geom_type}{' Z' if shape.has_z else ''}"
 
 
 def field_rows(result):

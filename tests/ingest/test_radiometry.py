@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 import yaml
 from affine import Affine
 
@@ -95,6 +96,26 @@ def test_angles_that_cannot_be(tmp_path, changes, words):
     geotiff(tmp_path / "a.tif", np.full((SIDE, SIDE), 0.7))
     with pytest.raises(SpecError, match=words):
         run(tmp_path, products(tmp_path) | changes)
+
+
+def test_a_raster_of_angles_is_that_of_one_orbit(tmp_path):
+    data = xr.Dataset(
+        {band: (("time", "y", "x"), np.stack([GAMMA0, GAMMA0])) for band in ("vv", "vh")},
+        {
+            "time": np.array(["2018-05-02T06", "2018-05-03T18"], "datetime64[ns]"),
+            "y": TOP - 5 - 10 * np.arange(SIDE), "x": LEFT + 5 + 10 * np.arange(SIDE),
+            "orbit": ("time", [88, 37]),
+        },
+    )  # fmt: skip
+    data.to_netcdf(tmp_path / "s1.nc")
+    geotiff(tmp_path / "angle.tif", np.full((SIDE, SIDE), 39))
+    changes = {
+        "files": "s1.nc", "bands": {"vv": "vv", "vh": "vh"}, "time": "time", "crs": 32631,
+        "relative_orbit": "orbit", "incidence": {"files": "angle.tif", "variable": 1},
+    }  # fmt: skip
+    with pytest.raises(SpecError, match=r"one relative orbit, and the files are of 37, 88"):
+        run(tmp_path, changes)
+    assert run(tmp_path, changes | {"relative_orbit": 88})["vv"].size
 
 
 @pytest.mark.parametrize(

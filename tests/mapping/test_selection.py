@@ -7,6 +7,7 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from pyproj import Transformer
 from tests.helpers.cubes import season_cube
 from tests.helpers.maps import map_without_pictures
 from tests.helpers.parcel_files import NORTH, SOUTH, field_rows, geojson, geopackage, raster
@@ -14,8 +15,9 @@ from tests.helpers.parcel_files import NORTH, SOUTH, field_rows, geojson, geopac
 from deepcrop import grid
 from deepcrop.cube.io import save_cube
 from deepcrop.errors import DeepCropError
+from deepcrop.mapping.masks import read_mask
 from deepcrop.mapping.options import resolve_options
-from deepcrop.mapping.parcels import read_mask, read_parcels
+from deepcrop.mapping.parcels import read_parcels
 
 pytest.importorskip("pyogrio")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -102,6 +104,34 @@ def test_a_fill_that_the_mask_does_not_state_is_refused(tmp_path, inside, outsid
     np.testing.assert_array_equal(selected(stated), CROP)
 
 
+@pytest.mark.parametrize("first", [-180, 0])
+def test_a_mask_of_the_whole_earth(tmp_path, first):
+    """Pixels of one degree, longitudes from -180 or from 0; the grid lies in one of them."""
+    values = np.zeros((180, 360), np.uint8)
+    values[39, 3 - first] = 1  # 50 to 51 degrees north, 3 to 4 east
+    transform = Affine(1, 0, first, 0, -1, 90)
+    mask = raster(tmp_path / "m.tif", values, crs="EPSG:4326", transform=transform)
+    assert selected(mask).all()
+    values[39, 3 - first] = 0
+    assert not selected(
+        raster(tmp_path / "n.tif", values, crs="EPSG:4326", transform=transform)
+    ).any()
+
+
+def test_a_mask_in_fine_pixels_on_another_system(tmp_path):
+    """The nearest pixel, found by the place of the centre of each pixel of the grid."""
+    there = Transformer.from_crs("EPSG:32631", "EPSG:4326", always_xy=True)
+    west, south, east, north = there.transform_bounds(*BOX.boundingbox.bbox)
+    step = (east - west) / 120
+    values = np.random.default_rng(0).random((200, 120)) < 0.5
+    transform = Affine(step, 0, west, 0, -(north - south) / 200, north)
+    mask = raster(tmp_path / "m.tif", values, crs="EPSG:4326", transform=transform)
+    x, y = np.meshgrid(500005 + 10 * np.arange(30), 5600195 - 10 * np.arange(20))
+    col, row = ~transform * there.transform(x, y)
+    expected = values[np.floor(row).astype(int), np.floor(col).astype(int)]
+    np.testing.assert_array_equal(selected(mask), expected)
+
+
 def test_a_mask_without_a_place_is_refused(tmp_path):
     mask = raster(tmp_path / "m.tif", CROP, crs=None)
     with pytest.raises(DeepCropError, match=r"m\.tif does not state its reference system"):
@@ -127,7 +157,7 @@ def test_the_layer_of_the_parcels(cube, tmp_path):
 
 
 def test_the_only_layer_with_polygons_is_found(tmp_path):
-    points = [shapely.Point(500050, 5600150)]
+    points = [shapely.Point(500050, 5600150, 3)]
     file = geopackage(tmp_path / "f.gpkg", wells=points, empty=[], farms=[NORTH])
     assert read_parcels(file, BOX).columns["farm"] == ["farms 0"]
     file = geopackage(tmp_path / "g.gpkg", wells=points, springs=points)

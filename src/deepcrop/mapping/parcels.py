@@ -1,4 +1,4 @@
-"""Read parcels (polygons) and masks (rasters) onto the grid of a map."""
+"""Read parcels, polygons, onto the grid of a map."""
 
 from __future__ import annotations
 
@@ -10,20 +10,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import rasterio
 import shapely
 from pyproj import CRS, Transformer
-from rasterio.enums import ColorInterp, MaskFlags, MergeAlg
+from rasterio.enums import MergeAlg
 from rasterio.features import rasterize
-from rasterio.vrt import WarpedVRT
-from rasterio.windows import Window
 
 from deepcrop import grid
 from deepcrop.errors import DeepCropError
-from deepcrop.products.cog import crs_name, windows
+from deepcrop.products.cog import crs_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -246,8 +242,7 @@ def _choose_layer(path: Path, layer: str | None) -> str:
     possible = [
         name
         for name, kind in layers
-        if kind is not None
-        and ("Polygon" in kind or "Surface" in kind or kind.split()[-1] in _ANY_TYPE)
+        if any(word in str(kind) for word in _MAY_BE_POLYGONS)
         and read_info(path, layer=name, force_feature_count=True)["features"] != 0
     ]
     if len(possible) != 1:
@@ -258,7 +253,8 @@ def _choose_layer(path: Path, layer: str | None) -> str:
     return possible[0]
 
 
-_ANY_TYPE = ("Unknown", "Geometry", "GeometryCollection", "Z", "M", "ZM")
+_MAY_BE_POLYGONS = ("Polygon", "Surface", "Unknown", "GeometryCollection")
+"""Parts of the types of layers that may hold polygons; a table has none."""
 
 
 def _read_parquet(
@@ -283,74 +279,3 @@ def _read_parquet(
     others = [n for n in table.column_names if n not in about["columns"]]
     known = None if crs is None else CRS.from_user_input(crs)
     return known, geometry, [(n, table[n].to_pylist()) for n in others]
-
-
-def read_mask(path: Path, box: GeoBox) -> Iterator[tuple[tuple[slice, slice], NDArray[np.bool_]]]:
-    """Give each window of a grid with the pixels to map: where a raster has data that is not 0.
-
-    The raster may have any grid; each pixel takes the nearest value. NaN is no data.
-
-    Raises
-    ------
-    DeepCropError
-        If the raster cannot be read, has no reference system or several bands, or if it cannot be
-        told which of its numbers mean no data.
-    """
-    try:
-        with rasterio.open(path) as raster:
-            _check_mask(path, raster)
-            flags = raster.mask_flag_enums[0]  # how the file states what is no data
-            with WarpedVRT(
-                raster,
-                crs=crs_name(box),
-                transform=box.affine,
-                height=box.shape[0],
-                width=box.shape[1],
-                add_alpha=raster.nodata is None and MaskFlags.alpha not in flags,
-            ) as warped:
-                others = False
-                for rows, cols in windows(box):
-                    window = Window.from_slices(rows, cols)
-                    values = warped.read(1, window=window)
-                    there = (warped.dataset_mask(window=window) > 0) & ~np.isnan(values)
-                    if MaskFlags.all_valid in flags:
-                        others = _check_fills(path, values[there], others)
-                    yield (rows, cols), there & (values != 0)
-    except (rasterio.errors.RasterioError, rasterio.errors.CRSError) as error:
-        raise DeepCropError(f"Mask {path} cannot be read: {error}") from error
-
-
-def _check_mask(path: Path, raster: rasterio.DatasetReader) -> None:
-    """Reject a mask whose place, or whose band, is not known."""
-    lacking = "reference system" if raster.crs is None else "geotransform"
-    if raster.crs is None or (raster.transform.is_identity and not raster.gcps[0]):
-        raise DeepCropError(
-            f"Mask {path} does not state its {lacking}, so it is unknown where it lies; write it "
-            "into the file (gdal_edit.py -a_srs EPSG:CODE -a_ullr LEFT TOP RIGHT BOTTOM)."
-        )
-    bands = sum(kind != ColorInterp.alpha for kind in raster.colorinterp)
-    if bands != 1:
-        raise DeepCropError(
-            f"Mask {path} has {bands} bands; expected one. Extract it (gdal_translate -b N)."
-        )
-
-
-def _check_fills(path: Path, values: NDArray[Any], others: bool) -> bool:
-    """Reject numbers that probably mean no data, in a mask that does not state what means no data.
-
-    ``others`` says whether values besides 0 and 255 were seen so far; returned is whether they are.
-    """
-    found: Any = None
-    if values.size and (values.min() < 0 or np.isinf(values).any()):
-        found = values.min() if values.min() < 0 else np.inf
-    elif values.dtype == np.uint8:
-        # 0 and 255 alone are a picture of yes and no.
-        full = values == 255
-        others = others or bool(((values != 0) & ~full).any())
-        found = 255 if others and full.any() else None
-    if found is not None:
-        raise DeepCropError(
-            f"Mask {path} holds {found:g} and does not state which number means no data. State it "
-            f"(gdal_edit.py -a_nodata {found:g}, or -a_nodata 0 if {found:g} is to be mapped)."
-        )
-    return others

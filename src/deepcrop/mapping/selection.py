@@ -15,6 +15,7 @@ from deepcrop.cube import contract
 from deepcrop.cube import io as cube_io
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping import parcels
+from deepcrop.mapping.masks import read_mask
 from deepcrop.mapping.work_store import SELECTED
 from deepcrop.products.cog import crs_name, windows
 from deepcrop.products.fields import FieldPixels, field_shapes, field_table, write_fields
@@ -115,7 +116,7 @@ class PixelSelection:
         DeepCropError
             If the mask cannot be read; at the end, if no pixel is selected.
         """
-        masks = None if self.mask is None else parcels.read_mask(self.mask, self.box)
+        masks = None if self.mask is None else read_mask(self.mask, self.box)
         some = False
         for rows, cols in windows(self.box):
             there = np.ones((rows.stop - rows.start, cols.stop - cols.start), bool)
