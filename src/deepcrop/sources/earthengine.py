@@ -33,6 +33,7 @@ from shapely.errors import GEOSException
 from deepcrop import grid
 from deepcrop._version import __version__
 from deepcrop.cube.contract import CLEAR_CLASSES
+from deepcrop.cube.passes import number_passes
 from deepcrop.errors import MALFORMED
 from deepcrop.sources.archive import SENSORS, ArchiveError, Scene, SceneError
 from deepcrop.sources.footprints import footprint_polygons, name_of, valid_geometry
@@ -131,7 +132,7 @@ class EarthEngine:
         )
         describe = _optical_product if sensor == "optical" else _radar_product
         products = _described(describe, images)
-        passes = _passes(_newest(products), _centre_longitude(box))
+        passes = _passes(_newest(products))
         if sensor == "sar" and self.orbits == "best":
             passes = _best_orbit(passes, region)
         return sorted(
@@ -180,7 +181,8 @@ class EarthEngine:
     ) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
         """Read reflectance and scene classes of a product, and where it has data."""
         raw = _pixels(asset, (*_OPTICAL, "SCL"), box)
-        there = raw["SCL"] > 0
+        # A product that has a class but no number in any band leaves the pixel to the next one.
+        there = (raw["SCL"] > 0) & np.logical_or.reduce([raw[band] > 0 for band in _OPTICAL])
         if self.keep is not None:
             clear = np.isin(raw["SCL"], self.keep)
         elif there.any():
@@ -360,11 +362,6 @@ def _to_degrees(box: GeoBox) -> Transformer:
     return Transformer.from_crs(str(box.crs), "EPSG:4326", always_xy=True)
 
 
-def _centre_longitude(box: GeoBox) -> float:
-    left, bottom, right, top = box.boundingbox.bbox
-    return float(_to_degrees(box).transform((left + right) / 2, (bottom + top) / 2)[0])
-
-
 def _list_images(
     collection: str, region: Geometry, start: date, end: date, conditions: list[str]
 ) -> list[dict[str, Any]]:
@@ -475,12 +472,13 @@ def _newest(products: Sequence[_Product]) -> Iterator[_Product]:
             yield product
 
 
-def _passes(products: Iterator[_Product], longitude: float) -> list[list[_Product]]:
-    """Group products by solar day and relative orbit."""
-    solar_time = np.timedelta64(round(longitude / 15 * 3600), "s")
+def _passes(products: Iterator[_Product]) -> list[list[_Product]]:
+    """Group products of one pass (`deepcrop.cube.passes`)."""
+    every = list(products)
+    times = np.array([product.time for product in every], "datetime64[ns]")
     groups = defaultdict(list)
-    for product in products:
-        groups[(product.time + solar_time).astype("datetime64[D]"), product.orbit].append(product)
+    for number, product in zip(number_passes(times, [p.orbit for p in every]), every, strict=True):
+        groups[int(number)].append(product)
     return list(groups.values())
 
 

@@ -141,20 +141,20 @@ def test_halves_of_an_acquisition_stay():
     assert names(newest([west, east])) == ["east", "west"]
 
 
-def test_a_pass_is_a_solar_day_and_an_orbit():
+def test_a_pass_is_one_crossing_and_an_orbit():
     every = [
         product("a", "2018-07-01T17:10"),
         product("b", "2018-07-01T17:11"),
         product("other orbit", "2018-07-01T17:30", orbit=112),
         product("next day", "2018-07-02T17:10"),
     ]
-    assert [names(group) for group in passes(every, BOX)] == [
+    assert [names(group) for group in passes(every)] == [
         ["a", "b"], ["other orbit"], ["next day"],
     ]  # fmt: skip
-    fiji = make_grid((815000, -1860000, 845000, -1855000), 32660)
-    around_midnight = [product("a", "2018-07-01T23:40"), product("b", "2018-07-02T00:10")]
-    assert [names(group) for group in passes(around_midnight, fiji)] == [["a", "b"]]
-    assert len(passes(around_midnight, make_grid((500000, 5700000, 501000, 5701000), 32631))) == 2
+    around_midnight = [product("a", "2018-07-01T23:55"), product("b", "2018-07-02T00:05")]
+    assert [names(group) for group in passes(around_midnight)] == [["a", "b"]]
+    revolution = [product("a", "2018-07-01T22:00"), product("b", "2018-07-01T23:38")]
+    assert len(passes(revolution)) == 2
 
 
 def test_best_orbit_is_that_with_most_area_times_scenes():

@@ -17,6 +17,7 @@ from pyproj.exceptions import CRSError, ProjError
 from shapely.errors import GEOSException
 
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS
+from deepcrop.cube.passes import number_passes
 from deepcrop.errors import MALFORMED, DeepCropError
 from deepcrop.sources.archive import ArchiveError
 from deepcrop.sources.footprints import footprint_polygons, name_of, valid_geometry
@@ -204,13 +205,15 @@ def newest(products: Iterable[Product]) -> list[Product]:
     return kept
 
 
-def passes(products: Iterable[Product], box: GeoBox) -> list[list[Product]]:
-    """Group products of one solar day and one relative orbit, keeping their order."""
-    solar_time = np.timedelta64(round(_longitude(box) / 15 * 3600), "s")
-    groups: dict[Any, list[Product]] = defaultdict(list)
-    for product in products:
-        day = (product.time + solar_time).astype("datetime64[D]")
-        groups[day, product.relative_orbit].append(product)
+def passes(products: Iterable[Product]) -> list[list[Product]]:
+    """Group products of one pass (`deepcrop.cube.passes`), keeping their order."""
+    every = list(products)
+    numbers = number_passes(
+        np.array([p.time for p in every], "datetime64[ns]"), [p.relative_orbit for p in every]
+    )
+    groups: dict[int, list[Product]] = defaultdict(list)
+    for number, product in zip(numbers, every, strict=True):
+        groups[int(number)].append(product)
     return list(groups.values())
 
 
