@@ -29,6 +29,7 @@ from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from odc.loader import RioDriver
+from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
 from deepcrop.cube.contract import CLEAR_CLASSES, OPTICAL_BANDS, RADIOMETRIES, SAR_BANDS
@@ -500,6 +501,8 @@ def _stated_grid(item: Mapping[str, Any], band: str) -> GeoBox | None:
 
 def _crs_of(raster: rasterio.DatasetReader) -> str:
     """Name the reference system of a raster by its EPSG code if it has one, else by WKT."""
+    if raster.crs is None:  # the header is cut short: the file is read again, or its scene fails
+        raise RasterioIOError("no reference system")
     code = raster.crs.to_epsg()
     return f"EPSG:{code}" if code else str(raster.crs.to_wkt())
 
