@@ -79,7 +79,9 @@ class Band:
                 stored, targets = stored[wanted], targets[wanted]
                 values = self.conversion.convert(stored, source.times[layers][wanted], census)
                 if self.bits:
-                    values = np.where(np.isnan(values), values, holds_any(stored, self.bits))
+                    values = np.where(
+                        np.isnan(values), values, holds_any(stored, self.bits, source.path)
+                    )
                 # Decibels are averaged as linear power, which is proportional to energy.
                 if kind == "dB" and method != "nearest":
                     values = to_db(placement.apply(to_power(values)))
