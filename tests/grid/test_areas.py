@@ -281,9 +281,7 @@ def test_longitudes_from_0_to_360(tmp_path):
 
 
 def test_an_area_of_absurd_size_is_refused_at_once():
-    with pytest.raises(
-        DeepCropError, match=r"668 x 8,883 km, .* at most 2,000,000"
-    ):
+    with pytest.raises(DeepCropError, match=r"668 x 8,883 km, .* at most 2,000,000"):
         area_of("0,0,6,80")
 
 

@@ -18,6 +18,7 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
 from deepcrop.errors import CubeError, DeepCropError
+from deepcrop.grid.geotransform import parse_geotransform, place_in_pixel
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -116,6 +117,7 @@ def grid_of(data: xr.Dataset | xr.DataArray) -> GeoBox:
         raise CubeError(
             f"Pixels must be square; found {step_x[0]:g} by {-step_y[0]:g}. Resample onto 10 m."
         )
+    _check_centres((float(x[0]), float(y[0])), (float(step_x[0]), float(step_y[0])), data)
     crs = data.odc.crs
     if crs is None:
         raise CubeError(
@@ -135,6 +137,19 @@ def _check_crs(crs: CRS, error: type[DeepCropError]) -> None:
         raise error(
             f"Reference system '{crs.name}' is not projected in metres; use the area's UTM zone, "
             "for example EPSG:32631."
+        )
+
+
+def _check_centres(
+    first: tuple[float, float], step: tuple[float, float], data: xr.Dataset | xr.DataArray
+) -> None:
+    """Reject coordinates that are corners of the pixels of the file's own geotransform."""
+    attrs = data.coords["spatial_ref"].attrs if "spatial_ref" in data.coords else {}
+    numbers = parse_geotransform(attrs.get("GeoTransform"))
+    if numbers and place_in_pixel(first, step, Affine.from_gdal(*numbers)) == "corner":
+        raise CubeError(
+            "Coordinates 'x' and 'y' are corners of pixels, by the GeoTransform of 'spatial_ref'; "
+            "expected their centres: add half a pixel, or read the file with 'deepcrop ingest'."
         )
 
 

@@ -7,14 +7,13 @@ which they are; a key of the specification overrules it.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from affine import Affine
 from pyproj import CRS
 
 from deepcrop.errors import SpecError
+from deepcrop.grid.geotransform import parse_geotransform, place_in_pixel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +60,7 @@ def pixel_affine(
     """
     own = geotransform(data, array)
     if stated is None and own is not None:
-        stated = _compare(first, step, own)
+        stated = place_in_pixel(first, step, own)
         if stated is None:
             raise SpecError(
                 f"{key}: in {path} the coordinates start at x {first[0]:.10g}, y {first[1]:.10g}, "
@@ -92,48 +91,14 @@ def geotransform(data: xr.Dataset, array: xr.DataArray) -> Affine | None:
     ]
     for attrs in places:
         if "GeoTransform" in attrs:  # as GDAL writes it: x of the corner first
-            numbers = _numbers(attrs["GeoTransform"])
+            numbers = parse_geotransform(attrs["GeoTransform"])
             if numbers is not None:
                 return Affine.from_gdal(*numbers)
         for name in ("spatial:transform", "proj:transform", "transform"):
-            numbers = _numbers(attrs.get(name))
+            numbers = parse_geotransform(attrs.get(name))
             if numbers is not None:
                 return Affine(*numbers)
     return None
-
-
-def _numbers(value: Any) -> list[float] | None:
-    """Read the six numbers of a geotransform, from text or a list; a third row is dropped."""
-    try:
-        texts = re.split(r"[\s,|]+", value.strip(" |\n")) if isinstance(value, str) else list(value)
-        numbers = [float(text) for text in texts][:6]
-    except (TypeError, ValueError):
-        return None
-    return numbers if len(numbers) == 6 and np.isfinite(numbers).all() else None
-
-
-def _compare(first: tuple[float, float], step: tuple[float, float], own: Affine) -> str | None:
-    """Find out what the coordinates are in the pixels of a geotransform; None if neither.
-
-    A file that was cropped or flipped often keeps the geotransform of the whole, so only the place
-    within a pixel counts. A geotransform with another pixel size is that of another raster.
-    """
-    if (
-        own.b
-        or own.d
-        or any(
-            abs(abs(mine) / abs(theirs) - 1) > 1e-3 if theirs else True
-            for mine, theirs in zip(step, (own.a, own.e), strict=True)
-        )
-    ):
-        return "centre"
-    shares = [
-        ((value - origin) / abs(size)) % 1
-        for value, origin, size in zip(first, (own.c, own.f), step, strict=True)
-    ]
-    if all(abs(share - 0.5) < 0.1 for share in shares):
-        return "centre"
-    return "corner" if all(min(share, 1 - share) < 0.1 for share in shares) else None
 
 
 def _on_edges(first: tuple[float, float], step: tuple[float, float], crs: str) -> bool:

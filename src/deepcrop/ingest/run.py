@@ -17,7 +17,7 @@ from deepcrop import grid
 from deepcrop._version import __version__
 from deepcrop.cube import contract
 from deepcrop.cube import io as cube_io
-from deepcrop.cube.baseline_step import find_step
+from deepcrop.cube.baseline_step import BASELINE_DAY, find_step
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, STEP_CHECKED, build, grid_of
 from deepcrop.cube.io import create_store, open_cube
 from deepcrop.errors import CubeError, DeepCropError, SpecError
@@ -120,6 +120,8 @@ def _check_offset(groups: list[Group], box: GeoBox) -> None:
     """Reject a series with the step of processing baseline 04.00, at one of several places."""
     group = next((group for group in groups if group.name == "optical"), None)
     if group is None or STEP_CHECKED in group.attrs:
+        return
+    if (group.times < BASELINE_DAY).all() or (group.times >= BASELINE_DAY).all():
         return
     step = 0.0
     for row, col in ((2, 2), (1, 1), (1, 3), (3, 1), (3, 3)):  # quarters of the grid
