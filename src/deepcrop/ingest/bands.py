@@ -79,9 +79,9 @@ class Band:
                 stored, targets = stored[wanted], targets[wanted]
                 values = self.conversion.convert(stored, source.times[layers][wanted], census)
                 if self.bits:
-                    values = np.where(
-                        np.isnan(values), values, holds_any(stored, self.bits, source.path)
-                    )
+                    known = np.where(np.isnan(values), stored.dtype.type(0), stored)
+                    flagged = holds_any(known, self.bits, source.path)
+                    values = np.where(np.isnan(values), values, flagged)
                 # Decibels are averaged as linear power, which is proportional to energy.
                 if kind == "dB" and method != "nearest":
                     values = to_db(placement.apply(to_power(values)))
