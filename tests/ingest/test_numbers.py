@@ -157,6 +157,16 @@ def test_zeros_in_every_band_are_a_fill_value(tmp_path):
     assert (run(tmp_path, section(nodata=-9999))["optical/red"].values[0, :, 0] == 0).all()
 
 
+def test_zero_decibels_outside_of_the_swath_are_a_fill_value(tmp_path):
+    decibels = np.full((2, 12, 12), -10, np.float32)
+    decibels[:, :, :6] = 0
+    write(tmp_path / "sar.nc", {"vv": decibels, "vh": decibels - (decibels < 0)}, 30)
+    with pytest.raises(SpecError, match=r"sar\.nodata: .*0 in every band.*write nodata: 0\."):
+        run(tmp_path, radar(units="dB"))
+    values = run(tmp_path, radar(units="dB", nodata=0))["sar/vv"].values
+    np.testing.assert_allclose(values[np.isfinite(values)], -10, atol=0.0051)
+
+
 def test_a_few_saturated_pixels_do_not_refuse_a_series(tmp_path, caplog):
     stack = optical(rows=40, cols=40, dtype=np.uint16)
     stack["blue"][0, 3, 3] = 65535
