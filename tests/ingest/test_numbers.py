@@ -261,6 +261,19 @@ def test_a_step_of_the_numbers_is_refused_and_an_offset_by_date_mends_it(tmp_pat
     np.testing.assert_allclose(short["optical/red"].values[0, 0, 0], bands["red"][16], atol=1.1e-4)
 
 
+def test_real_rice_of_2022_needs_the_offset_by_date(tmp_path, real_data):
+    file = sorted((real_data / "sentinel" / "angiang_2022" / "s2").glob("*.nc"))[0]
+    mask = {"files": str(file), "variable": "SCL", "keep": [4, 5, 6, 7], "nodata": 0}
+    spec = section(files=str(file), time="time", masks=[mask])
+    spec["grid"] = {"crs": "EPSG:32648"}
+    with pytest.raises(SpecError, match=r"optical\.offset: from 25 January 2022 .* more in every"):
+        run(tmp_path, spec)
+    spec["optical"]["offset"] = [{"value": 0}, {"from": "2022-01-25", "value": -0.1}]
+    blue = run(tmp_path, spec)["optical/blue"]
+    early, late = blue.sel(time=slice(None, "2022-01-24")), blue.sel(time=slice("2022-01-25", None))
+    assert abs(float(late.quantile(0.05)) - float(early.quantile(0.05))) < 0.04
+
+
 def test_harmonised_numbers_are_read_and_a_second_subtraction_is_refused(tmp_path):
     times, stack, bands = crossing(0)
     write(tmp_path / "optical.nc", stack, times=times)
