@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepcrop.cli.options import Overwrite
+from deepcrop.cli.options import Overwrite, plain_console
 from deepcrop.errors import DeepCropError
 
 if TYPE_CHECKING:
@@ -129,7 +129,6 @@ def _warn_of_precision(options: MapOptions) -> None:
 
 def _report(result: MapResult) -> None:
     """Print what was mapped."""
-    from rich.console import Console
     from rich.table import Table
 
     from deepcrop.stages import CALENDAR
@@ -143,7 +142,7 @@ def _report(result: MapResult) -> None:
             layer = summary["maps"][method]["layers"][stage]
             share, date = layer["detected_share"], layer["median_date"]
             table.add_row(method, stage.upper(), f"{100 * share:.1f} %", date or "-")
-    Console().print(table)
+    plain_console().print(table)
     scenes = ", ".join(f"{name} {number}" for name, number in summary["scenes"].items())
     typer.echo(f"scenes: {scenes}\nmaps, pictures and summary.json: {result.path}/")
 
@@ -169,7 +168,6 @@ def score(
 
 
 def _score(maps: Path, region: Path, out: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from deepcrop.evaluation import map_truth
@@ -201,7 +199,7 @@ def _score(maps: Path, region: Path, out: Path) -> None:
             *((f"{s.mae:.1f}", f"{s.bias:+.1f}", f"{s.median:.0f}") if s.mae == s.mae else "---"),
             end_section=k % 4 == 3,
         )
-    Console().print(table)
+    plain_console().print(table)
 
 
 def demo(

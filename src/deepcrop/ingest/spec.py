@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -26,6 +26,7 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from deepcrop.errors import SpecError
+from deepcrop.storage.documents import parse_yaml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,13 +44,13 @@ def load_spec(path: Path) -> Spec:
         With each key that is wrong; the caller adds the name of the file.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = parse_yaml(path)
     except OSError as error:
         raise SpecError(
             f"cannot be read ({error.strerror}); expected a YAML specification."
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpecError(f"is not valid YAML: {error}") from error
+    except ValueError as error:
+        raise SpecError(f"is not valid YAML: {error}.") from None
     if not isinstance(data, dict):
         raise SpecError("is empty or not a mapping; expected keys such as 'name' and 'optical'.")
     try:
@@ -74,7 +75,7 @@ def _describe(error: ErrorDetails) -> str:
     elif error["type"] == "missing":
         text = "is missing"
     else:
-        text = f"{error['msg'][0].lower()}{error['msg'][1:]}; found {error['input']!r}"
+        text = f"{error['msg'][0].lower()}{error['msg'][1:]}; found {reprlib.repr(error['input'])}"
     return f"{'.'.join(parts)}: {text}." if parts else f"{text}."
 
 

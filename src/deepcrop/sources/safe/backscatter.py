@@ -428,7 +428,7 @@ def _open_image(product: Product, polarization: str, shape: tuple[int, int]) -> 
     measurement = find_file(product, "measurement/*.tif*", polarization)
     with ExitStack() as stack:
         with scene_errors(measurement):
-            source = stack.enter_context(rasterio.open(measurement))
+            source = stack.enter_context(rasterio.open(measurement, driver="GTiff"))
         if source.shape != shape:
             raise SceneError(
                 f"{measurement} has {source.height} x {source.width} pixels; its annotation says "

@@ -28,9 +28,12 @@ import rasterio
 from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
+from odc.loader import RioDriver
+from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
 from deepcrop.cube.contract import CLEAR_CLASSES, OPTICAL_BANDS, RADIOMETRIES, SAR_BANDS
+from deepcrop.errors import MALFORMED
 from deepcrop.grid.resampling import method_for, place
 from deepcrop.sources.archive import SENSORS, ArchiveError, Scene, SceneError
 from deepcrop.sources.http import HttpClient, NotFound, Refused
@@ -56,7 +59,7 @@ from deepcrop.sources.stac.products import (
     on_grid,
     outline,
     passes,
-    product_of,
+    usable_products,
 )
 from deepcrop.sources.stac.search import search_items
 
@@ -106,6 +109,8 @@ class StacArchive:
         kept, unless the server leaves it out.
     keep : tuple of int
         Scene classes that are not masked.
+    format : str
+        GDAL's name of the format that the archive serves; nothing else is opened.
     tries : int
         Number of attempts of every request.
     pause : float
@@ -121,13 +126,14 @@ class StacArchive:
     orbits: str | int = "best"
     max_cloud: float = 100.0
     keep: tuple[int, ...] = CLEAR_CLASSES
+    format: str = "GTiff"
     tries: int = 5
     pause: float = 1.0
     _cogs: CogReader = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.address = self.address.rstrip("/")
-        self._cogs = CogReader(self.signed, self.tries, self.pause)
+        self._cogs = CogReader(self.signed, self.tries, self.pause, self.format)
 
     # Search ---------------------------------------------------------------------------------------
 
@@ -159,8 +165,8 @@ class StacArchive:
             tries=self.tries,
             pause=self.pause,
         )
-        found = (product_of(item, sensor, box) for item in items)
-        products = [p for p in found if p and (p.cloud_cover or 0) <= self.max_cloud]
+        found = usable_products(items, sensor, box, self.title)
+        products = [p for p in found if (p.cloud_cover or 0) <= self.max_cloud]
         groups = passes(newest(products))
         if not optical and self.orbits != "all":
             orbit = best_orbit(groups, box) if self.orbits == "best" else self.orbits
@@ -189,10 +195,8 @@ class StacArchive:
         """Collect what reading a Sentinel-2 product needs: its files and its scaling."""
         try:
             scaling = self.scaling(product.item, lambda: self._read_overviews(product.item))
-        except (
-            SceneError,
-            Refused,
-        ) as error:  # a problem of this product only: raised when its scene is read
+        except (SceneError, Refused) as error:
+            # A problem of this product only: raised when its scene is read.
             return {"item": product.item, "problem": str(error), "decision": "unknown"}
         return {"item": product.item, "scaling": scaling.bands, "decision": scaling.decision}
 
@@ -202,7 +206,7 @@ class StacArchive:
         """Read the blue band and the scene classes of a whole product from its overviews."""
 
         def read(path: str) -> NDArray[Any]:
-            with rasterio.open(path) as raster:
+            with rasterio.open(path, driver=self.format) as raster:
                 pixels: NDArray[Any] = raster.read(1, out_shape=(_SAMPLE_SIDE, _SAMPLE_SIDE))
                 return pixels
 
@@ -221,7 +225,7 @@ class StacArchive:
             annotation = self._cogs.text(item["assets"]["schema-product-vv"]["href"])
             angles = angles_from_annotation(annotation)
             decision = f"annotation of {source}"
-        except (NotFound, Refused, KeyError, AnnotationError) as error:
+        except (NotFound, Refused, *MALFORMED) as error:  # AnnotationError is a ValueError
             angles = angles_from_footprint(outline(product.item), product.ascending)
             reason = "the archive has none"
             if isinstance(error, Refused):
@@ -304,7 +308,7 @@ class StacArchive:
             return nothing
 
         def read(path: str) -> NDArray[Any]:
-            with rasterio.open(path) as raster:
+            with rasterio.open(path, driver=self.format) as raster:
                 source = GeoBox(raster.shape, raster.transform, _crs_of(raster))
                 placement = place(source, box, method_for(source, box))
                 if placement is None:
@@ -337,11 +341,13 @@ class StacArchive:
                 nodata=nodata,
                 stac_cfg={"*": {"assets": {"*": {"data_type": kind, "nodata": nodata}}}},
                 patch_url=lambda _: path,
+                driver=_CheckedDriver(self._cogs),
             )
             pixels: NDArray[Any] = data[band].values[0]
             return pixels
 
-        return self._cogs.read(item["assets"][band]["href"], _label(item, band), read)
+        # A file beside the grid is not opened at all, and not requested.
+        return self._cogs.read(item["assets"][band]["href"], _label(item, band), read, lazily=True)
 
     # Size and attributes --------------------------------------------------------------------------
 
@@ -385,6 +391,19 @@ class StacArchive:
             "incidence": "annotation of the source products"
             + (f", approximate for {rough} of {len(scenes)} scenes" if rough else ""),
         }
+
+
+class _CheckedDriver(RioDriver):
+    """odc-stac's reader of rasters, with a check of the format before each file is opened."""
+
+    def __init__(self, cogs: CogReader) -> None:
+        super().__init__()
+        self._cogs = cogs
+
+    def open(self, src: Any, ctx: Any) -> Any:
+        """Open a file."""
+        with self._cogs.check_format(src.uri):
+            return super().open(src, ctx)
 
 
 def planetary_computer(address: str | None = None, **options: Any) -> StacArchive:
@@ -482,6 +501,8 @@ def _stated_grid(item: Mapping[str, Any], band: str) -> GeoBox | None:
 
 def _crs_of(raster: rasterio.DatasetReader) -> str:
     """Name the reference system of a raster by its EPSG code if it has one, else by WKT."""
+    if raster.crs is None:  # the header is cut short: the file is read again, or its scene fails
+        raise RasterioIOError("no reference system")
     code = raster.crs.to_epsg()
     return f"EPSG:{code}" if code else str(raster.crs.to_wkt())
 
