@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.codecs import BloscCodec
 
 from deepcrop import grid
 from deepcrop._version import __version__
 from deepcrop.cube import contract
+from deepcrop.cube.chunks import CHECKSUMS, CODECS, check_complete
 from deepcrop.cube.contract import REQUIRED, check
 from deepcrop.cube.packing import pack, packing_of, plain
 from deepcrop.errors import CubeError
@@ -32,8 +32,8 @@ def open_cube(path: str | Path) -> xr.DataTree:
     Raises
     ------
     CubeError
-        If nothing readable is there, an interrupted run left it unfinished, or it breaks the
-        contract.
+        If nothing readable is there, an interrupted run left it unfinished, a chunk is missing, or
+        it breaks the contract.
 
     Examples
     --------
@@ -55,6 +55,9 @@ def open_cube(path: str | Path) -> xr.DataTree:
         cube = xr.DataTree.from_dict(
             {node.path: _decode(node.to_dataset(inherit=False)) for node in raw.subtree}
         )
+        if path.is_dir():
+            check_complete(path)
+            cube.attrs.pop(CHECKSUMS, None)  # true of this store, not of what is made from it
         check(cube, path)  # reads a sample, so that a damaged file shows here
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise CubeError(f"{path} cannot be read as a cube: {error}") from error
@@ -108,8 +111,7 @@ def save_cube(cube: xr.DataTree, path: str | Path, overwrite: bool = False) -> N
         for node in cube.descendants:
             name, data = node.path.strip("/"), node.to_dataset()
             if name not in REQUIRED:
-                data = data.drop_encoding()
-                data.to_zarr(stage.path, group=name, mode="w", consolidated=False, zarr_format=3)
+                write_group(stage.path, name, data)
                 continue
             create_group(stage.path, name, data)
             for tile in grid.tiles((data.sizes["y"], data.sizes["x"]), 2 * contract.CHUNK):
@@ -135,6 +137,7 @@ def _to_netcdf(cube: xr.DataTree, path: Path) -> None:
                 encoding[node.path][str(name)] = {
                     "zlib": True,
                     "complevel": 1,
+                    "fletcher32": True,
                     "chunksizes": _chunks(array),
                     "grid_mapping": "spatial_ref",
                 }
@@ -160,7 +163,24 @@ def _netcdf_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
 def create_store(path: Path, attrs: Mapping[Any, Any]) -> None:
     """Create a Zarr store with the attributes of the cube, or continue one begun before."""
     group = zarr.open_group(path, mode="a", zarr_format=3)
-    group.attrs.put({"software": f"deepcrop {__version__}"} | plain(attrs))
+    known = {"software": f"deepcrop {__version__}"} | plain(attrs)
+    group.attrs.put(known | {CHECKSUMS: "crc32c"})
+
+
+def write_group(path: Path, name: str, data: xr.Dataset) -> None:
+    """Write a whole group into a store made by `create_store`."""
+    data = data.drop_encoding()
+    if "time" in data.coords and data["time"].dtype.kind == "M":
+        data["time"].encoding = _time_encoding(data["time"].values)
+    data.to_zarr(
+        path,
+        group=name,
+        mode="w",
+        consolidated=False,
+        zarr_format=3,
+        write_empty_chunks=True,
+        encoding={variable: {"compressors": CODECS} for variable in data.variables},
+    )
 
 
 def create_group(
@@ -180,10 +200,7 @@ def create_group(
     empty : mapping of str to int, optional
         What variables of whole numbers hold where nothing is written, or a chunk is lost; else 0.
     """
-    coords = template.drop_vars(list(template.data_vars)).drop_encoding()
-    if "time" in coords.coords:
-        coords["time"].encoding = _time_encoding(coords["time"].values)
-    coords.to_zarr(path, group=name, mode="w", consolidated=False, zarr_format=3)
+    write_group(path, name, template.drop_vars(list(template.data_vars)))
     group = zarr.open_group(path, path=name, mode="r+")
     for variable, array in template.data_vars.items():
         scale, dtype, fill = packing_of(str(variable), array.dtype)
@@ -198,7 +215,7 @@ def create_group(
             fill_value=(empty or {}).get(str(variable), fill),
             dimension_names=[str(dim) for dim in array.dims],
             attributes=attributes,
-            compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
+            compressors=CODECS,
         )
 
 
@@ -234,4 +251,5 @@ def write_block(
         scale = target.attrs.get("scale_factor")
         if scale is not None:
             values = pack(values, float(str(scale)))
-        target[(..., rows, cols)] = values
+        # A chunk without data is written too: its absence then means that it was lost.
+        target.with_config({"write_empty_chunks": True})[(..., rows, cols)] = values
