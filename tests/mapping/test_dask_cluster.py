@@ -1,9 +1,8 @@
-import json
-
 """Maps on real Dask workers: the same bytes, also when a worker or the scheduler is killed."""
 
 import contextlib
 import errno
+import json
 import logging
 import os
 import signal

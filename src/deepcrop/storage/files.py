@@ -40,6 +40,15 @@ def atomic_file(target: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def remove_half_written(folder: Path) -> None:
+    """Remove what `atomic_file` left in a folder when a process was killed.
+
+    No other process may be writing there.
+    """
+    for path in folder.glob(".*.part*"):
+        path.unlink()
+
+
 _AT_FDCWD, _NO_REPLACE, _EXCHANGE = -100, 1, 2  # of Linux, <linux/fcntl.h> and <linux/fs.h>
 
 

@@ -131,7 +131,7 @@ def staging(
     record = json.loads(json.dumps({"software": f"deepcrop {__version__}", **settings}))
     _check_folder(target)
     part = part_path(target)
-    with _locked(part):
+    with locked(part):
         _recover(target)
         stage = _finished(target, record)
         if stage is not None:  # a stopped process gave the name, and only the journal is left
@@ -344,7 +344,7 @@ def _remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(part: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Lock a directory under construction against other runs.
 
     The lock file lies beside the directory, so that it never becomes part of the result and the
@@ -356,13 +356,13 @@ def _locked(part: Path) -> Iterator[None]:
     DeepCropError
         If another run holds the lock.
     """
-    path = part.with_name(part.name + ".lock")
+    path = folder.with_name(folder.name + ".lock")
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)
     except Timeout:
         raise DeepCropError(
-            f"Another run is writing {part}; wait until it ends, or choose another name."
+            f"Another run is writing {folder}; wait until it ends, or choose another name."
         ) from None
     try:
         yield
