@@ -23,6 +23,7 @@ from tests.archive.server import Server
 from tests.archive.stac import forget_tokens, serve_region
 from tests.helpers.cubes import season_cube
 from tests.helpers.kills import in_child, killed_after, killed_at, operations_of
+from tests.helpers.training_examples import example
 
 from deepcrop.cube import contract
 from deepcrop.cube.contract import OPTICAL_BANDS, grid_of
@@ -37,8 +38,10 @@ from deepcrop.mapping.region import map_region
 from deepcrop.report import report
 from deepcrop.simulation import Region, simulate
 from deepcrop.sources import open_archive
+from deepcrop.training import run_experiment
 from deepcrop.training.experiment import read_experiment
-from deepcrop.training.run_experiment import train
+from deepcrop.training.fit import Source
+from deepcrop.training.materials import Material
 
 COMMANDS = ("map", "map --overwrite", "simulate", "ingest", "fetch", "train", "report")
 SMALL = Region(rows=24, cols=24, optical_scenes=6, sar_scenes=4, cameras=1)
@@ -119,14 +122,20 @@ def _fetch(folder):
 
 
 def _train(folder):
-    path = folder / "tiny.yaml"
+    """Train on made-up examples: simulating tiles would take minutes."""
+    path = folder / "small.yaml"
     path.write_text(
         "network: transformer-only\nseed: 1\nsimulated_tiles: 2\nphases:\n"
         "  - name: tiles\n    simulated_tiles: 1\n"
         "    training: {steps: 4, learning_rate: 0.003, eval_interval: 2, seed: 1}\n"
     )
     experiment = read_experiment(path)
-    yield lambda out: train(experiment, None, out, folder / "store")
+    rng = np.random.default_rng(1)
+    sources = [Source("made up", [example(rng, dates=14, radar_dates=6)], 1, 2) for _ in range(2)]
+    made_up = Material(sources[:1], sources[1:], {"source": "made up"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_experiment, "material", lambda *given: made_up)
+        yield lambda out: run_experiment.train(experiment, None, out, folder, device="cpu")
 
 
 def _report(folder):

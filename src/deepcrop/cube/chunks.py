@@ -94,8 +94,9 @@ def _lost_files(folder: Path) -> list[Path]:
     about = _metadata(folder)
     if about.get("node_type") == "group":
         return []
-    if not about:
-        return [folder / "zarr.json"]
+    if not about:  # a folder of something else holds neither chunks nor arrays
+        known = (folder / "c").exists() or any(folder.glob("*/zarr.json"))
+        return [folder / "zarr.json"] if known else []
     sides = about["chunk_grid"]["configuration"]["chunk_shape"]
     chunks = product(*(range(-(-n // side)) for n, side in zip(about["shape"], sides, strict=True)))
     files = (chunk_file(folder, chunk) for chunk in chunks)
