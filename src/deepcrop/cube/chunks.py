@@ -60,16 +60,38 @@ def checksums_of(path: Path) -> str:
     return "fletcher32" if filters and all(f.get("fletcher32") for f in filters) else "none"
 
 
+def seal(path: Path) -> None:
+    """Mark a finished store as one that holds every chunk with a checksum, after a check."""
+    check_complete(path)
+    zarr.open_group(path, mode="r+").attrs.update({CHECKSUMS: "crc32c"})
+
+
 def check_complete(path: Path) -> None:
-    """Raise `CubeError` if a store that holds every chunk lacks one, and name it."""
-    if checksums_of(path) == "none":
-        return
+    """Raise `CubeError` if a store lacks a chunk, and name it."""
     lost = [file for folder in _folders(path) for file in _lost_files(folder)]
     if lost:
         raise CubeError(
             f"{path} lacks {len(lost)} of its files, first {lost[0].relative_to(path)}: it is "
             "damaged or was copied in part. Copy it again, or make it again."
         )
+
+
+def damaged_chunk(path: Path) -> Path | None:
+    """Find the first file of a store that cannot be read; None if all can."""
+    for folder in _folders(path):
+        about = _metadata(folder)
+        if about.get("node_type") != "array":
+            continue
+        try:
+            array = zarr.open_array(folder, mode="r")
+        except _UNREADABLE:
+            return (folder / "zarr.json").relative_to(path)
+        for chunk in product(*map(range, array.cdata_shape)):
+            try:
+                np.asarray(array.blocks[chunk] if chunk else array[...])
+            except _UNREADABLE:
+                return chunk_file(folder, chunk).relative_to(path)
+    return None
 
 
 def _folders(path: Path) -> Iterator[Path]:
@@ -139,9 +161,9 @@ Block = tuple[str, str, slice, slice]
 
 
 def finish_layout(stage: Staging, store: Path) -> None:
-    """Record that a store is laid out, and which arrays it has."""
-    arrays = [f.relative_to(store).as_posix() for f in _folders(store) if "shape" in _metadata(f)]
-    stage.finish(LAYOUT, sorted(arrays))
+    """Record that a store is laid out, and which groups and arrays it has."""
+    nodes = [folder for folder in _folders(store) if "node_type" in _metadata(folder)]
+    stage.finish(LAYOUT, [folder.relative_to(store).as_posix() for folder in nodes])
 
 
 def forget_damaged(stage: Staging, store: Path, blocks: Iterable[Block]) -> None:
@@ -158,10 +180,12 @@ def forget_damaged(stage: Staging, store: Path, blocks: Iterable[Block]) -> None
         stage.forget({item for item, *_ in made} | {LAYOUT} if LAYOUT in damaged else damaged)
 
 
-def _damage(store: Path, arrays: list[str], blocks: list[Block]) -> set[str]:
+def _damage(store: Path, nodes: list[str], blocks: list[Block]) -> set[str]:
     """Items of which a chunk is missing or damaged, `LAYOUT` for coordinates and descriptions."""
     damaged: set[str] = set()
-    for name in arrays:
+    for name in nodes:
+        if _metadata(store / name).get("node_type") == "group":
+            continue
         try:
             array = zarr.open_array(store / name, mode="r")
             if _metadata(store / name).get("dimension_names", [])[-2:] == ["y", "x"]:

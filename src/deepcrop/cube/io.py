@@ -13,7 +13,14 @@ import zarr
 from deepcrop import grid
 from deepcrop._version import __version__
 from deepcrop.cube import contract
-from deepcrop.cube.chunks import CHECKSUMS, CODECS, check_complete
+from deepcrop.cube.chunks import (
+    CHECKSUMS,
+    CODECS,
+    check_complete,
+    checksums_of,
+    damaged_chunk,
+    seal,
+)
 from deepcrop.cube.contract import REQUIRED, check
 from deepcrop.cube.packing import pack, packing_of, plain
 from deepcrop.errors import CubeError
@@ -45,6 +52,9 @@ def open_cube(path: str | Path) -> xr.DataTree:
     refuse_missing(path, "a Zarr store or a NetCDF-4 file", CubeError)
     if path.is_dir() and not (path / "zarr.json").exists():
         raise CubeError(f"{path} is a folder but no Zarr version 3 store (it has no zarr.json).")
+    sealed = path.is_dir() and checksums_of(path) != "none"
+    if sealed:
+        check_complete(path)
     try:
         if path.is_dir():
             raw = xr.open_datatree(
@@ -55,11 +65,15 @@ def open_cube(path: str | Path) -> xr.DataTree:
         cube = xr.DataTree.from_dict(
             {node.path: _decode(node.to_dataset(inherit=False)) for node in raw.subtree}
         )
-        if path.is_dir():
-            check_complete(path)
-            cube.attrs.pop(CHECKSUMS, None)  # true of this store, not of what is made from it
+        cube.attrs.pop(CHECKSUMS, None)  # true of this store, not of what is made from it
         check(cube, path)  # reads a sample, so that a damaged file shows here
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        damaged = damaged_chunk(path) if sealed else None
+        if damaged is not None:
+            raise CubeError(
+                f"{path}: its file {damaged} is damaged ({error}). Copy it again, or make the cube "
+                "again."
+            ) from error
         raise CubeError(f"{path} cannot be read as a cube: {error}") from error
     return cube
 
@@ -119,6 +133,7 @@ def save_cube(cube: xr.DataTree, path: str | Path, overwrite: bool = False) -> N
                 block = data.isel(y=rows, x=cols)
                 arrays = {str(v): block[v].values for v in data.data_vars}
                 write_block(stage.path, name, arrays, rows, cols)
+        seal(stage.path)
 
 
 def _to_netcdf(cube: xr.DataTree, path: Path) -> None:
@@ -163,8 +178,7 @@ def _netcdf_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
 def create_store(path: Path, attrs: Mapping[Any, Any]) -> None:
     """Create a Zarr store with the attributes of the cube, or continue one begun before."""
     group = zarr.open_group(path, mode="a", zarr_format=3)
-    known = {"software": f"deepcrop {__version__}"} | plain(attrs)
-    group.attrs.put(known | {CHECKSUMS: "crc32c"})
+    group.attrs.put({"software": f"deepcrop {__version__}"} | plain(attrs))
 
 
 def write_group(path: Path, name: str, data: xr.Dataset) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from zarr.errors import ZarrUserWarning
 
-from deepcrop.cube.chunks import forget_damaged
+from deepcrop.cube.chunks import forget_damaged, seal
 from deepcrop.cube.io import open_cube
 from deepcrop.errors import DeepCropError
 from deepcrop.fetch.assemble import blocks, scene_outcomes, write_cube
@@ -107,6 +107,7 @@ def fetch(
                     "ignore", ZarrUserWarning
                 )  # the journal is still in the store
                 open_cube(stage.path)
+            seal(stage.path)
             listed = [outcome for sensor in request.sensors for outcome in outcomes[sensor]]
             write_manifest(listed, manifest)
     return Fetched(out, manifest, listed)

@@ -17,7 +17,7 @@ from deepcrop import grid
 from deepcrop._version import __version__
 from deepcrop.cube import contract
 from deepcrop.cube import io as cube_io
-from deepcrop.cube.chunks import LAYOUT, finish_layout, forget_damaged
+from deepcrop.cube.chunks import LAYOUT, finish_layout, forget_damaged, seal
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, build, grid_of
 from deepcrop.cube.io import create_store, open_cube
 from deepcrop.errors import CubeError, DeepCropError, SpecError
@@ -83,6 +83,7 @@ def ingest(spec_path: Path, out: Path, overwrite: bool = False) -> None:
                 if not stage.complete:
                     _write(stage, groups, box, sample)
                     _check_result(stage.path)
+                    seal(stage.path)
     except SpecError as error:
         raise SpecError(f"{spec_path}: {error}") from error
 

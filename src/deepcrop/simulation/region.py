@@ -14,7 +14,7 @@ from deepcrop import grid, stages
 from deepcrop._version import __version__
 from deepcrop.cube import contract
 from deepcrop.cube import io as cube_io
-from deepcrop.cube.chunks import LAYOUT, finish_layout, forget_damaged
+from deepcrop.cube.chunks import LAYOUT, finish_layout, forget_damaged, seal
 from deepcrop.cube.contract import CLEAR_CLASSES, OPTICAL_BANDS, SAR_BANDS, describe
 from deepcrop.cube.io import create_store
 from deepcrop.errors import DeepCropError
@@ -249,6 +249,7 @@ def simulate(region: Region, out: str | Path, overwrite: bool = False) -> None:
                 _write_block(region, plan, stage.path, tile)
                 stage.finish(_item(tile))
             bar.advance(task)
+        seal(stage.path)
 
 
 def _item(tile: grid.Tile) -> str:

@@ -426,15 +426,15 @@ def _foreign_files(target: Path) -> list[str]:
     for folder, folders, names in os.walk(target):
         here = target.__class__(folder)
         if known is None:
-            if (here / "zarr.json").is_file() and "c" in folders:
-                folders.remove("c")  # the chunks of an array
-            found += [here / name for name in names if name != "zarr.json"]
+            ours = ("zarr.json", "c") if (here / "zarr.json").is_file() else ()
+            folders[:] = [name for name in folders if name not in ours]  # "c": an array's chunks
+            found += [here / name for name in names if name not in ours]
         else:
             folders[:] = [name for name in folders if not _made_here(here / name)]
             found += [here / name for name in names]
     files = [path.relative_to(target).as_posix() for path in found]
-    ours = (known or set()) | {RECORD, JOURNAL}
-    return sorted(file for file in files if file.removesuffix(".aux.xml") not in ours)
+    listed = (known or set()) | {RECORD, JOURNAL}
+    return sorted(file for file in files if file.removesuffix(".aux.xml") not in listed)
 
 
 def _discard(part: Path, resume: bool) -> None:
