@@ -71,8 +71,8 @@ def open_cube(path: str | Path) -> xr.DataTree:
         damaged = damaged_chunk(path) if sealed else None
         if damaged is not None:
             raise CubeError(
-                f"{path}: its file {damaged} is damaged ({error}). Copy it again, or make the cube "
-                "again."
+                f"{path} cannot be read as a cube: its file {damaged} is damaged ({error}). Copy it "
+                "again, or make the cube again."
             ) from error
         raise CubeError(f"{path} cannot be read as a cube: {error}") from error
     return cube
