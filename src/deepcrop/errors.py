@@ -11,3 +11,18 @@ class CubeError(DeepCropError):
 
 class SpecError(DeepCropError):
     """An ingest specification, or a file it names, cannot be used."""
+
+
+MALFORMED = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    RecursionError,
+)
+"""What Python raises where a file or an answer from outside has another form than expected.
+
+Only where content from outside is taken apart: code of our own that raises one of these is wrong.
+"""

@@ -237,14 +237,24 @@ BREACHES = {
     "digital numbers": (
         "optical",
         constant("red", 800),
-        "optical/red: the median is 800, .*digital numbers .*multiply by 0.0001",
+        "optical/red: 100 % of the values .* 800 .*digital numbers .*multiply by 0.0001",
     ),
     "power": (
         "sar",
         lambda d: d.assign(vv=(10 ** (d.vv / 10)).assign_attrs(units="dB")),
         "sar/vv: .*linear power, expected dB",
     ),
-    "no decibels": ("sar", constant("vh", -1800), "sar/vh: the median is -1800, no backscatter"),
+    "no decibels": ("sar", constant("vh", -1800), "sar/vh: .*median is -1800, no backscatter"),
+    "two looks of a pass": (
+        "sar",
+        times("2018-03-01T17:30:00", "2018-03-01T17:30:25", "2018-03-07"),
+        "sar: 1 of 3 times .*2018-03-01T17:30:00 and 2018-03-01T17:30:25.*one pass.*Merge",
+    ),
+    "negative reflectance": (
+        "optical",
+        constant("blue", -0.05),
+        "optical/blue: the median is -0.05, .*offset of -0.1",
+    ),
     "infinities": (
         "optical",
         lambda d: d.assign(blue=d.blue.where(d.blue > 0.1, np.float32(np.inf))),
@@ -310,7 +320,7 @@ def test_packing_errs_by_half_a_step_at_most(value, scale):
 def test_golden_packing():
     values = np.array([0, 0.1, -0.0123, np.nan, 9, -9, np.inf, -np.inf], np.float32)
     none = -32768
-    expected = [0, 1000, -123, none, 32767, -32767, none, none]
+    expected = [0, 1000, -123, none, none, none, none, none]
     np.testing.assert_array_equal(pack(values, 0.0001), expected)
 
 
@@ -375,20 +385,23 @@ def test_a_single_crop_class_stays_a_list(cube, tmp_path, name):
 @pytest.mark.parametrize("name", FORMATS)
 def test_fractions_of_a_second_are_kept(cube, tmp_path, name):
     cube = changed(
-        cube, "sar", times("2018-03-01T17:30:00.123456", "2018-03-01T17:30:00.623456", "2018-03-07")
+        cube, "sar", times("2018-03-01T17:30:00.123456", "2018-03-02T17:30:00.623456", "2018-03-07")
     )
     save_cube(cube, tmp_path / name)
     assert_same(open_cube(tmp_path / name), cube)
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_values_beyond_the_packed_range_are_clipped_not_wrapped(tmp_path, name):
+def test_few_impossible_values_become_no_data_and_many_are_refused(tmp_path, name, caplog):
     cube = make_cube(rows=40, cols=40)  # the corner lies outside the sample that check looks at
     optical = cube["optical"].to_dataset()
     optical["red"][0, 0, :3] = [5, -5, np.inf]
     save_cube(changed(cube, "optical", lambda _: optical), tmp_path / name)
-    found = open_cube(tmp_path / name)["optical/red"][0, 0, :3]
-    np.testing.assert_allclose(found, [3.2767, -3.2767, np.nan], rtol=1e-6)
+    assert np.isnan(open_cube(tmp_path / name)["optical/red"][0, 0, :3]).all()
+    assert "optical/red: 2 of 9599 values are impossible" in caplog.text
+    optical["red"][:, 0, :3] = -9999
+    with pytest.raises(CubeError, match=r"red: 0.188 % .*-9999 looks like the fill value"):
+        save_cube(changed(cube, "optical", lambda _: optical), tmp_path / name, overwrite=True)
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -29,7 +29,7 @@ from deepcrop.mapping.lazy import map_seasons
 from deepcrop.mapping.region import map_region
 from deepcrop.simulation import Region, simulate
 from deepcrop.sources import open_archive
-from deepcrop.sources.archive import ArchiveError
+from deepcrop.sources.archive import ArchiveError, SceneError
 from deepcrop.sources.http import HttpClient
 from deepcrop.sources.phenocam import service as phenocam
 from deepcrop.sources.phenocam.summary_files import read_series
@@ -392,3 +392,16 @@ def test_the_papers_sites_by_the_networks_own_metadata(real_data, tmp_path):
     assert len(names) == 60
     five = {"cafcookwestltar01", "mead2", "mead3", "NEON.D06.KONA.DP1.00042", "usof6"}
     assert five <= set(names)
+
+
+def test_a_unit_of_impossible_values_costs_its_scene(tmp_path):
+    """A fill value that nobody declared: the scene is named, and not kept."""
+    good = {name: np.full((20, 20), -12, np.float32) for name in ("vv", "vh")}
+    bad = {"vv": good["vv"], "vh": np.where(np.eye(20) > 0, np.float32(-9999), good["vh"])}
+    with pytest.raises(SceneError, match=r"band vh: 5 % .*-9999 looks like the fill value"):
+        fetch_read.write_unit(tmp_path / "unit.npz", bad)
+    assert not (tmp_path / "unit.npz").exists()
+    good["vv"][3, 3] = 66.0
+    fetch_read.write_unit(tmp_path / "unit.npz", good)
+    with np.load(tmp_path / "unit.npz") as kept:
+        assert (int(kept["seen"]), kept["vv"][3, 3], kept["vv"][0, 0]) == (399, -32768, -1200)

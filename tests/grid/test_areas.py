@@ -264,11 +264,25 @@ def test_every_kind_of_geojson(tmp_path, content, bounds):
         [[ring(179.96, 52, 180, 52.05)], [ring(-180, 52, -179.97, 52.05)]],
         [[ring(-180, 52, -179.97, 52.05)], [ring(179.96, 52, 180, 52.05)]],
         [[ring(179.96, 52, 179.99, 52.05)], [ring(-179.99, 52, -179.97, 52.05)]],
+        [[ring(179.96, 52, 180.03, 52.05)]],  # counted on beyond the date line
+        [[ring(-180.04, 52, -179.97, 52.05)]],
     ],
 )
 def test_geojson_on_both_sides_of_the_date_line(tmp_path, coordinates):
     path = geojson(tmp_path, {"type": "MultiPolygon", "coordinates": coordinates})
     assert area_of(path).box == cover(179.96, 52, -179.97, 52.05)
+
+
+def test_longitudes_from_0_to_360(tmp_path):
+    path = geojson(tmp_path, {"type": "Polygon", "coordinates": [ring(238.4, 38.2, 238.5, 38.3)]})
+    box = cover(238.4 - 360, 38.2, 238.5 - 360, 38.3)
+    assert area_of(path).box == box
+    assert area_of("238.4,38.2,238.5,38.3").box == box
+
+
+def test_an_area_of_absurd_size_is_refused_at_once():
+    with pytest.raises(DeepCropError, match=r"668 x 8,883 km, .* at most 2,000,000"):
+        area_of("0,0,6,80")
 
 
 @pytest.mark.parametrize(

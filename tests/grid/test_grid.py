@@ -272,3 +272,15 @@ def test_the_inside_of_an_image_is_the_cells_that_have_a_patch():
 def test_a_tile_has_a_size(size):
     with pytest.raises(DeepCropError, match="tile"):
         list(grid.tiles((4, 4), size))
+
+
+def test_corners_as_coordinates_are_refused_where_the_file_shows_them():
+    box = grid.make_grid((500000, 5600000, 500200, 5600100), 32631)
+    data = grid.assign_grid(xr.Dataset(), box)
+    data["spatial_ref"].attrs["GeoTransform"] = "499900 10 0 5600300 0 -10"  # of the whole
+    assert grid.grid_of(data) == box
+    corners = data.assign_coords(x=data.x - 5, y=data.y + 5)
+    with pytest.raises(CubeError, match=r"are corners of pixels.*add half a pixel"):
+        grid.grid_of(corners)
+    data["spatial_ref"].attrs["GeoTransform"] = "499900 20 0 5600300 0 -20"  # of another raster
+    assert grid.grid_of(data) == box

@@ -1,5 +1,6 @@
-"""Parcels and masks as files."""
+"""Parcels and masks as files, and the table of fields."""
 
+import csv
 import json
 
 import numpy as np
@@ -31,12 +32,41 @@ def geojson(path, shapes=(NORTH, SOUTH)):
     return path
 
 
-def raster(path, values, side=10, left=500000):
+def raster(path, values, side=10, left=500000, dtype="uint8", **profile):
     """A mask whose upper left is that of the cube, unless it is put elsewhere."""
     rows, cols = values.shape
+    given = {"crs": "EPSG:32631", "transform": Affine(side, 0, left, 0, -side, 5600200)} | profile
     with rasterio.open(
-        path, "w", driver="GTiff", height=rows, width=cols, count=1, dtype="uint8",
-        crs="EPSG:32631", transform=Affine(side, 0, left, 0, -side, 5600200),
-    ) as file:  # fmt: skip
-        file.write(values.astype(np.uint8), 1)
+        path, "w", driver="GTiff", height=rows, width=cols, count=1, dtype=dtype, **given
+    ) as file:
+        file.write(values.astype(dtype), 1)
     return path
+
+
+def geopackage(path, **layers):
+    """A GeoPackage with a layer of shapes for each name, in the reference system of the cube."""
+    from pyogrio.raw import write
+
+    for name, shapes in layers.items():
+        write(
+            path,
+            np.array([shapely.to_wkb(shape) for shape in shapes], object),
+            [np.array([f"{name} {k}" for k in range(len(shapes))], object)],
+            ["farm"],
+            geometry_type=_type_of(shapes[0]) if shapes else "Polygon",
+            crs="EPSG:32631",
+            driver="GPKG",
+            layer=name,
+            append=path.exists(),
+        )
+    return path
+
+
+def _type_of(shape):
+    return f"{shape.geom_type}{' Z' if shape.has_z else ''}"
+
+
+def field_rows(result):
+    """Rows of ``fields.csv`` of a map."""
+    with (result.path / "fields.csv").open() as file:
+        return list(csv.DictReader(file))

@@ -23,6 +23,7 @@ from deepcrop.ingest import bands as ingest_bands
 from deepcrop.ingest import ingest, raw_files
 from deepcrop.ingest import run as ingest_run
 from deepcrop.ingest import spec as spec_module
+from deepcrop.ingest.times import date_in_path
 
 UTM31 = "EPSG:32631"
 LEFT, TOP = 500000.0, 5600000.0
@@ -389,7 +390,7 @@ def changed(spec, path, value):
         ("optical.bands.swir", "B11", r"optical\.bands\.swir: unknown key; the keys here are: bl"),
         ("optical.nodata", None, r"optical\.nodata: is missing"),
         ("optical.scale", "ten", r"optical\.scale: .*valid number.*found 'ten'"),
-        ("optical.scale", 0, r"optical\.scale: must not be 0"),
+        ("optical.scale", 0, r"optical\.scale: is 0; must not be 0 or negative"),
         ("optical.files", {"red": "optical.nc"}, r"optical\.files\.blue: is missing"),
         ("optical.time", "when", r"optical\.time: .*no variable 'when'"),
         ("optical.time", "x", r"optical\.time: 'x' in .* holds no CF times"),
@@ -514,8 +515,8 @@ def test_code_without_a_name(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "changes", "error", "message"),
     [
-        ("optical", {"scale": 1}, CubeError, "unscaled digital numbers"),
-        ("sar", {"scale": 10000}, CubeError, "no backscatter in dB"),
+        ("optical", {"scale": 1}, SpecError, r"optical\.scale: .*unscaled digital .*0\.0001"),
+        ("sar", {"scale": 10000}, SpecError, r"sar\.scale: .*no backscatter in dB.*scale: 1\?"),
         ("power", {"units": "dB"}, CubeError, "linear power"),
         ("sar", {"units": "power"}, SpecError, r"sar\.units: .* write units: dB"),
         ("optical", {"masks": [{"files": "optical.nc", "variable": "red", "keep": [1]}]},
@@ -679,10 +680,14 @@ def test_page_describes_every_key_and_its_example_is_valid():
     page = (Path(__file__).parents[2] / "docs" / "ingest.md").read_text()
     (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     spec = _load(yaml.safe_load(example))
-    name = Path("S2_20230504T101559.tif")
-    assert spec.optical.time.from_file_name(name, "optical") == np.datetime64("2023-05-04T10:15:59")
-    models = ("Spec", "Grid", "Period", "Time", "Optical", "Sar", "OpticalMask", "Landcover")
+    found, _ = date_in_path(spec.optical.time, ["S2_20230504T101559.tif"], "optical")
+    assert found == np.datetime64("2023-05-04T10:15:59")
+    models = (
+        "Spec", "Grid", "Period", "Time", "Optical", "Sar", "OpticalMask", "Landcover", "Variable",
+        "DatedOffset", "Incidence",
+    )  # fmt: skip
     for model in models:
-        for key in getattr(spec_module, model).model_fields:
+        for key, known in getattr(spec_module, model).model_fields.items():
+            key = known.alias or key
             # `coordinate` is written as the value of `time` itself.
             assert f"`{key}`" in page or key == "coordinate", key

@@ -61,6 +61,14 @@ def test_the_result_is_labelled_and_can_be_plotted(cube):
     plt.close("all")
 
 
+def test_impossible_values_away_from_the_middle_are_refused():
+    big = season_cube(rows=60, cols=60)  # opening looks at the middle alone
+    big["optical"]["red"].values[::2, :, :3] = -0.9999  # -9999, scaled
+    for given in (big, big.chunk(x=30, y=30)):
+        with pytest.raises(dc.CubeError, match=r"optical/red: 2\.\d+ % .*-0\.9999 looks like"):
+            dc.map_seasons(given, year=2018).compute()
+
+
 def test_dask_gives_the_same_lazily(cube, monkeypatch):
     whole = dc.map_seasons(cube, year=2018)
     monkeypatch.setattr(contract, "CHUNK", 8)

@@ -276,16 +276,31 @@ def test_the_published_network_fills_what_it_knows(cube_path, tmp_path):
     assert (every["sos50_season2_probability"] == layers.NO_PERCENT).all()
 
 
-def test_another_radiometry_is_refused(cube_path, weights, tmp_path):
+def test_radar_of_another_radiometry_is_left_out(cube_path, weights, tmp_path, caplog):
+    """With a warning that names the option; it is refused where it was asked for, or is all."""
     cube = open_cube(cube_path)
     sar = cube["sar"].to_dataset().load()
     sar.attrs["radiometry"] = "sigma0 from gamma0, approximate"
     changed = contract.build(cube["optical"].to_dataset().load(), sar)
     save_cube(changed, tmp_path / "cube.zarr")
+    found = run(tmp_path / "cube.zarr", tmp_path / "maps", weights)
+    assert "expect 'sigma0'" in caplog.text
+    assert "made without radar, as with --no-radar" in caplog.text
+    source = found.summary["source"]
+    assert source["sensors"] == ["optical"]
+    assert source["radar_left_out"] == "its radiometry is sigma0 from gamma0, approximate"
+    without_radar = read(run(tmp_path / "cube.zarr", tmp_path / "w", weights, radar=False))
+    for name, values in read(found).items():
+        np.testing.assert_array_equal(values, without_radar[name], err_msg=name)
+    both = map_without_pictures(
+        tmp_path / "cube.zarr", 2018, tmp_path / "both", method="both", weights=weights
+    )
+    assert both.summary["source"]["sensors"] == ["optical"]
     with pytest.raises(CubeError, match=r"from gamma0.*expect 'sigma0'"):
-        run(tmp_path / "cube.zarr", tmp_path / "maps", weights)
-    assert not list(tmp_path.glob("maps*"))
-    assert (layers_of(tmp_path / "cube.zarr", weights, radar=False)["n_obs_sar"] == 0).all()
+        run(tmp_path / "cube.zarr", tmp_path / "again", weights, radar=True)
+    save_cube(contract.build(None, sar), tmp_path / "radar.zarr")
+    with pytest.raises(CubeError, match=r"from gamma0.*expect 'sigma0'"):
+        run(tmp_path / "radar.zarr", tmp_path / "again", weights)
 
 
 def test_a_year_without_images_names_the_years(cube_path, weights, tmp_path):

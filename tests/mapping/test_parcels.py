@@ -1,6 +1,5 @@
 """Masks, parcels and fields: where is mapped, and what a map says of each field."""
 
-import csv
 import json
 
 import numpy as np
@@ -9,7 +8,7 @@ import shapely
 import xarray as xr
 from tests.helpers.cubes import season_cube
 from tests.helpers.maps import map_without_pictures, read
-from tests.helpers.parcel_files import NORTH, SOUTH, geojson, raster
+from tests.helpers.parcel_files import NORTH, SOUTH, field_rows, geojson, raster
 from tests.helpers.small_maps import small_tiles
 
 from deepcrop import grid
@@ -19,9 +18,9 @@ from deepcrop.errors import DeepCropError
 from deepcrop.mapping import parcels
 from deepcrop.mapping.region import map_region
 from deepcrop.mapping.work_store import MANIFEST
+from deepcrop.products import fields as product_fields
 from deepcrop.products import layers
 from deepcrop.products import write as product_writer
-from deepcrop.products.fields import field_table
 from deepcrop.products.results import open_result
 from deepcrop.stages import NO_DAY
 
@@ -55,11 +54,6 @@ def mapped(cube, tmp_path_factory):
     return map_without_pictures(cube, 2018, folder / "maps", parcels_path=path)
 
 
-def rows_of(result):
-    with (result.path / "fields.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
 def test_only_parcels_are_mapped(mapped):
     inside = np.zeros((20, 30), bool)
     inside[:10, :10] = inside[15:, 20:] = True
@@ -84,7 +78,7 @@ def test_pictures_are_told_how_much_is_left_out(cube, tmp_path, monkeypatch):
 
 
 def test_dates_of_each_parcel(mapped):
-    north, south = rows_of(mapped)
+    north, south = field_rows(mapped)
     assert (north["parcel_farm"], south["parcel_farm"]) == ("farm 0", "farm 1")
     assert (north["pixels"], south["pixels"]) == ("100", "50")
     assert (north["crop"], south["crop"]) == ("maize", "maize")
@@ -100,14 +94,14 @@ def test_dates_of_each_parcel(mapped):
 
 def test_medians_are_those_of_the_pixels(mapped):
     days = read(mapped.path / "sos50.tif")[15:, 20:]
-    assert float(rows_of(mapped)[1]["sos50_median"]) == np.median(days)
+    assert float(field_rows(mapped)[1]["sos50_median"]) == np.median(days)
     low, high = np.quantile(days, (0.25, 0.75))
-    assert float(rows_of(mapped)[1]["sos50_spread"]) == high - low
+    assert float(field_rows(mapped)[1]["sos50_spread"]) == high - low
 
 
 def test_fields_of_the_cube_are_outlined(cube, tmp_path):
     result = map_without_pictures(cube, 2018, tmp_path / "maps", fields=True)
-    assert [row["field"] for row in rows_of(result)] == ["7", "9"]
+    assert [row["field"] for row in field_rows(result)] == ["7", "9"]
     assert (read(result.path / "sos50.tif")[1:] != NO_DAY).all()  # fields alone limit nothing
     table = pq.read_table(result.path / "fields.parquet")
     about = json.loads(table.schema.metadata[b"geo"])
@@ -178,11 +172,11 @@ def test_mask_and_parcels_both_limit(cube, tmp_path):
     wanted = read(result.path / "qflag.tif") != layers.LEFT_OUT
     assert np.flatnonzero(wanted).tolist() == [31 * k for k in range(10)]
     # Shares are of the pixels mapped; row 0 has no date. Of the other parcel none is.
-    north, south = rows_of(result)
+    north, south = field_rows(result)
     assert (north["pixels"], float(north["sos50_share"])) == ("10", 0.9)
     assert (south["pixels"], south["sos50_share"], south["crop"]) == ("0", "", "")
     own = map_without_pictures(cube, 2018, tmp_path / "own", mask=mask, fields=True)
-    (field,) = rows_of(own)
+    (field,) = field_rows(own)
     assert (field["field"], field["pixels"], float(field["sos50_share"])) == ("7", "10", 0.9)
     outline = pq.read_table(own.path / "fields.parquet")["geometry"].to_numpy(zero_copy_only=False)
     assert shapely.from_wkb(outline)[0].equals(NORTH)
@@ -194,7 +188,7 @@ def test_parcels_without_a_pixel_keep_their_row(cube, tmp_path, caplog):
     farms = geojson(tmp_path / "farms.geojson", [thin, far, SOUTH])
     result = map_without_pictures(cube, 2018, tmp_path / "maps", parcels_path=farms)
     assert "farms.geojson: 1 of 3 shapes are no polygons within the map" in caplog.text
-    assert [(r["field"], r["parcel_farm"], r["pixels"]) for r in rows_of(result)] == [
+    assert [(r["field"], r["parcel_farm"], r["pixels"]) for r in field_rows(result)] == [
         ("1", "farm 0", "0"), ("2", "farm 2", "50")
     ]  # fmt: skip
     assert len(pq.read_table(result.path / "fields.parquet")) == 2
@@ -240,7 +234,7 @@ def test_a_cube_without_fields(tmp_path):
 
 def test_a_field_in_several_windows_is_one(monkeypatch):
     """The commonest crop and the median are of the whole field."""
-    monkeypatch.setattr(parcels, "windows", lambda box: [
+    monkeypatch.setattr(product_fields, "windows", lambda box: [
         (slice(0, 2), slice(0, 4)), (slice(2, 4), slice(0, 4))
     ])  # fmt: skip
     box = grid.make_grid((500000, 5600000, 500040, 5600040), "EPSG:32631")
@@ -252,13 +246,15 @@ def test_a_field_in_several_windows_is_one(monkeypatch):
     }
     data["sos50"] = days.astype(np.int16)
     maps = grid.assign_grid(xr.Dataset({k: (("y", "x"), v) for k, v in data.items()}), box)
-    one = xr.Dataset({
-        "field": (("y", "x"), np.full((4, 4), 5, np.uint32)),
-        "crop": (("y", "x"), crops.astype(np.uint16)),
-    })  # fmt: skip
+    one = xr.Dataset({"crop": (("y", "x"), crops.astype(np.uint16))})
     one = grid.assign_grid(one, box)
     one["crop"].attrs = {"flag_values": [1, 2, 3], "flag_meanings": "maize wheat oats"}
-    table = field_table({"curve": maps}, one["field"], 2018, one["crop"])
+
+    def pixels(rows, cols):
+        places = np.arange((rows.stop - rows.start) * (cols.stop - cols.start))
+        return places, np.full(places.size, 5)
+
+    table = product_fields.field_table({"curve": maps}, pixels, box, 2018, one["crop"])
     known = days[days != NO_DAY]
     assert table["field"] == [5]
     assert table["crop"] == ["maize"]

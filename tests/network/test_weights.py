@@ -110,3 +110,47 @@ def test_without_torch_the_network_says_what_to_install():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("DeepCropError The network needs 'pip install deepcrop[network]'")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"config": "{"}, "its description cannot be read"),
+        ({"config": "[" * 100_000}, "nested too deeply"),
+        ({"config": "[]"}, "cannot be read|Settings of a network"),
+        ({"config": '{"width": 1000000000}'}, "width is 1000000000; expected 1 to"),
+        ({"config": '{"layers": 1000000000}'}, "layers is 1000000000"),
+        ({"config": '{"heads": 0}'}, "heads is 0"),
+        ({"config": '{"trunk": [16, -1, "a"]}'}, "trunk is"),
+        ({"config": '{"drop_radar": NaN}'}, "drop_radar is nan"),
+        ({"config": '{"width": 8000, "feedforward": 100000}'}, "tensors do not fit"),
+        ({"inputs": "[]"}, "its description cannot be read"),
+        ({"inputs": '{"radiometry": 3}'}, "no list of the radiometry"),
+        ({"card": "3"}, "no mapping"),
+    ],
+)
+def test_a_description_of_any_damage_is_refused(path, changes, words):
+    rewrite(path, **changes)
+    with pytest.raises(DeepCropError, match=words):
+        load(path)
+
+
+def test_no_description_at_all_is_refused(path):
+    save_file(load_file(path), path, {"format": FORMAT})
+    with pytest.raises(DeepCropError, match="its description cannot be read"):
+        load(path)
+
+
+def test_damaged_numbers_and_other_types_are_refused(path):
+    tensors = load_file(path)
+    name = next(name for name in tensors if tensors[name].ndim == 2)
+    tensors[name][0, 0] = torch.nan
+    save_file(tensors, path, {"format": FORMAT})
+    rewrite(path)
+    with pytest.raises(DeepCropError, match=rf"1 of its tensors hold NaN or infinity.*{name}"):
+        load(path)
+    tensors[name] = torch.zeros_like(tensors[name]).double()
+    save_file(tensors, path, {"format": FORMAT})
+    rewrite(path)
+    with pytest.raises(DeepCropError, match=r"expected .* of torch.float32, found .*float64"):
+        load(path)

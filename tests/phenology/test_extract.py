@@ -440,3 +440,10 @@ def test_a_simulated_region(region_path):
     same(lazy.compute(), extract(optical, year=2018))
     assert lazy.attrs["simulated"] == 1
     assert float(np.isfinite(lazy["date"].sel(season=1, stage="sos50")).mean()) > 0.5
+
+
+@pytest.mark.parametrize("value", ["0{2000", "low", [1], 1j])
+def test_a_series_of_what_is_no_number_is_refused(value):
+    series = pd.Series([0.2, value], pd.to_datetime(["2018-01-01", "2018-01-06"]), dtype=object)
+    with pytest.raises(DeepCropError, match=r"no number .* pd\.to_numeric"):
+        extract(series)

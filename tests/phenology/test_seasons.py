@@ -1,8 +1,11 @@
 """Season dates of many series: truths, reasons, properties and pathological input."""
 
+import re
 import subprocess
 import sys
 import threading
+import time
+import tracemalloc
 from dataclasses import fields
 from pathlib import Path
 
@@ -553,9 +556,61 @@ def test_weights_that_are_no_weights(smoother):
     weights = np.ones_like(y)
     weights[0, ::7] = 0
     expected = season_dates(y, t, weights, smoother=smoother)
-    for value in (np.nan, -1, np.inf):
+    weights[0, ::7] = np.nan
+    assert_equal(season_dates(y, t, weights, smoother=smoother), expected)
+    for value in (-1, np.inf):
         weights[0, ::7] = value
-        assert_equal(season_dates(y, t, weights, smoother=smoother), expected)
+        with pytest.raises(DeepCropError, match=f"11 of 73 weights .* for example {value:g};"):
+            season_dates(y, t, weights, smoother=smoother)
+
+
+@pytest.mark.parametrize("last", [8e4, 2e7, 1e12, -1e9])
+def test_a_far_off_day_is_named_at_once(last):
+    days = np.r_[np.arange(20) * 10.0, last]
+    started = time.monotonic()
+    with pytest.raises(DeepCropError, match=re.escape(f"drop day {last:g}.")):
+        season_dates(np.zeros((10_000, 21)), days)
+    assert time.monotonic() - started < 0.5
+
+
+def test_days_far_from_the_origin_are_refused():
+    days = np.arange(0, 365, 5.0)
+    with pytest.raises(DeepCropError, match="subtract the day of a date near"):
+        season_dates(bump(days)[None], days + 1e8)
+
+
+def test_one_day_far_off_within_the_limit_asks_for_no_memory():
+    days = np.r_[np.arange(20) * 10.0, 72_000]
+    tracemalloc.start()
+    season_dates(np.full((2000, 21), 0.3, np.float32), days)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6  # 66 MB for the seasons of two centuries alone, were there room for them
+
+
+@pytest.mark.parametrize(
+    ("values", "days", "weights", "options"),
+    [
+        ("abc", [1, 2], None, {}),
+        ([[1, 2], [3]], [1, 2], None, {}),
+        ([[1j, 2]], [1, 2], None, {}),
+        (["ab"], [1, 2], None, {}),
+        (None, None, None, {}),
+        ([[0.1, 0.2]], np.array(["2018-01-01", "2018-01-06"], "datetime64[D]"), None, {}),
+        ([[0.1, 10**400]], [1, 2], None, {}),
+        ([[0.1, 0.2]], [1, 2], [["a", "b"]], {}),
+        ([[0.1, 0.2]], [1, 2], None, {"smoother": []}),
+        ([[0.1, 0.2]], [1, 2], None, {"preset": []}),
+        ([[0.1, 0.2]], [1, 2], None, {"fractions": "half"}),
+        ([[0.1, 0.2]], [1, 2], None, {"fractions": None}),
+        ([[0.1, 0.2]], [1, 2], None, {"rule": 3}),
+        ([[0.1, 0.2]], [1, 2], None, {"rule": SeasonRule(max_gap=None)}),
+        ([[0.1, 0.2]], [1, 300], None, {"smoother": Whittaker(step=1e-9)}),
+    ],
+)
+def test_what_is_no_series_is_refused_in_one_sentence(values, days, weights, options):
+    with pytest.raises(DeepCropError):
+        season_dates(values, days, weights, **options)
 
 
 @every_smoother

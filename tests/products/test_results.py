@@ -63,8 +63,58 @@ def test_what_is_no_map_is_refused(path, tmp_path):
     del item["properties"]["deepcrop:methods"]
     (tmp_path / "maps" / "item.json").write_text(json.dumps(item))
     (tmp_path / "maps" / "summary.json").write_text((path / "summary.json").read_text())
-    with pytest.raises(DeepCropError, match="not made by this version"):
+    with pytest.raises(DeepCropError, match=r"deepcrop:methods is 'None'"):
         open_result(tmp_path / "maps")
+    (tmp_path / "maps" / "item.json").write_text((path / "item.json").read_text())
     (tmp_path / "maps" / "summary.json").write_text("{")
     with pytest.raises(DeepCropError, match=r"summary\.json is damaged"):
         open_result(tmp_path / "maps")
+
+
+@pytest.mark.parametrize(
+    ("file", "place", "value", "words"),
+    [
+        ("summary.json", "grid.crs", {"x": "EPSG:32615"}, r"summary.json is damaged.*grid.crs"),
+        ("summary.json", "grid.crs", "EPSG:0", "no reference system"),
+        ("summary.json", "grid.shape", [0, 60], "grid.shape.0"),
+        ("summary.json", "grid.resolution", 0, "grid.resolution"),
+        ("summary.json", "source.optical", ["a"], "source.optical"),
+        ("summary.json", "maps.curve.layers.sos50", ..., "lacks the numbers of curve sos50"),
+        ("summary.json", "maps.curve.layers.sos50.detected_share", 7, "detected_share is '7'"),
+        ("summary.json", "maps.curve.layers.sos50.median_date", "2018-13-45", "median_date"),
+        ("summary.json", "year", "2018", "year is '2018'"),
+        ("summary.json", "scenes.optical_usable", ..., "scenes.optical_usable"),
+        ("summary.json", "title", "\ud800", "surrogates"),
+        ("item.json", "assets.sos50.href", "../../etc/passwd", "inside the map directory"),
+        ("item.json", "assets.sos50.href", "/etc/passwd", "inside the map directory"),
+        ("item.json", "assets.sos50.deepcrop:part", "lower", r"assets.sos50.deepcrop:part"),
+        ("item.json", "assets.sos50.deepcrop:kind", "x", r"assets.sos50.deepcrop:kind"),
+        ("item.json", "assets.sos50.bands", [], r"assets.sos50.bands"),
+        ("item.json", "assets.sos50.bands.0.data_type", "O", "expected one of uint8"),
+        ("item.json", "properties.deepcrop:simulated", 3, "true or false"),
+        ("item.json", "assets", None, "assets is 'None'"),
+    ],
+)
+def test_damage_is_named_by_file_and_key(path, tmp_path, file, place, value, words):
+    for name in ("item.json", "summary.json"):
+        (tmp_path / name).write_text((path / name).read_text())
+    content = json.loads((tmp_path / file).read_text())
+    *above, key = place.split(".")
+    part = content
+    for name in above:
+        part = part[int(name)] if isinstance(part, list) else part[name]
+    if value is ...:
+        del part[key]
+    else:
+        part[key] = value
+    (tmp_path / file).write_text(json.dumps(content))
+    with pytest.raises(DeepCropError, match=words):
+        open_result(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "3", "[" * 100_000, '{"a":' * 99 + "1" + "}" * 99])
+def test_what_is_no_description_is_damaged(path, tmp_path, content):
+    (tmp_path / "item.json").write_text(content)
+    (tmp_path / "summary.json").write_text((path / "summary.json").read_text())
+    with pytest.raises(DeepCropError, match=r"item\.json is damaged"):
+        open_result(tmp_path)

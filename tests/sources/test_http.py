@@ -1,6 +1,8 @@
+import gzip
 import json
 import threading
 import time
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -8,6 +10,7 @@ import pytest
 from tests.archive.server import Response, Server, json_response
 
 from deepcrop._version import __version__
+from deepcrop.sources import http
 from deepcrop.sources.archive import ArchiveError
 from deepcrop.sources.http import HttpClient, NotFound, redact_url
 
@@ -205,3 +208,72 @@ def test_secrets_are_neither_shown_nor_stored(server, web):
 def test_a_file_needs_a_cache(server):
     with HttpClient() as web, pytest.raises(ValueError, match="cache"):
         web.file(server.url + "/data/file.csv")
+
+
+# What no server should send
+
+
+@pytest.fixture
+def odd(server):
+    """Fetch JSON from a server that answers as it is told."""
+
+    def fetch(body=b"[]", status=200, headers=None):
+        server.routes.clear()
+        server.route("GET", "/odd", lambda request: Response(body, status, headers or {}))
+        with HttpClient(tries=2, pause=0.001) as client:
+            return client.json(server.url + "/odd")
+
+    return fetch
+
+
+@pytest.mark.parametrize(
+    "wait", ["²", "Fri, 31 Dec 9999 23:59:59 -1200", "-5", "1e3", "9" * 5000, "soon"]
+)
+def test_an_odd_retry_after_is_none(odd, wait):
+    with pytest.raises(ArchiveError, match=r"busy or broken \(status 503\)\. Try again"):
+        odd(status=503, headers={"Retry-After": wait})
+
+
+@pytest.mark.parametrize(
+    "place", ["javascript:alert(1)", "file:///etc/passwd", "ftp://127.0.0.1/a", "http://[", "/odd"]
+)
+def test_redirects_lead_to_web_addresses(odd, server, place):
+    with pytest.raises(ArchiveError, match=r"/odd: (it redirects|no complete answer)"):
+        odd(status=302, headers={"Location": place})
+
+
+def test_deep_json_is_an_error_of_the_archive(odd):
+    with pytest.raises(ArchiveError, match="is not JSON but begins"):
+        odd(b"[" * 100_000)
+
+
+def test_answers_are_bounded_in_size_once_decompressed(odd, server, tmp_path, monkeypatch):
+    monkeypatch.setattr(http, "LARGEST_ANSWER", 2**20)
+    bomb = gzip.compress(b" " * 2**26)
+    assert len(bomb) < 2**17
+    tracemalloc.start()
+    with pytest.raises(ArchiveError, match="has more than 1 MB"):
+        odd(bomb, headers={"Content-Encoding": "gzip"})
+    with (
+        HttpClient(tmp_path, tries=1) as client,
+        pytest.raises(ArchiveError, match="has more than 1 MB"),
+    ):
+        client.file(server.url + "/odd")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert odd(gzip.compress(b'{"a": 1}'), headers={"Content-Encoding": "gzip"}) == {"a": 1}
+
+
+def test_what_is_compressed_in_another_way_or_cut_is_an_error(odd):
+    with pytest.raises(ArchiveError, match="compressed as 'gzip, gzip'"):
+        odd(b"[]", headers={"Content-Encoding": "gzip, gzip"})
+    with pytest.raises(ArchiveError, match="ends too early"):
+        odd(gzip.compress(b"[1, 2, 3]")[:-12], headers={"Content-Encoding": "gzip"})
+
+
+def test_a_cached_file_stays_in_its_folder(tmp_path):
+    with HttpClient(tmp_path / "cache", tries=1) as client, pytest.raises(ArchiveError):
+        client.file("http://../a")
+    assert list(tmp_path.rglob("*")) == []

@@ -1,3 +1,4 @@
+import json
 import re
 import tomllib
 import types
@@ -296,3 +297,49 @@ def test_no_test_site_and_no_cluster_is_on_both_sides(real_data):
     assert not parts[0] & parts[1]
     assert not parts[0] & parts[2]
     assert not parts[1] & parts[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("learning_rate: .nan", r"phases\.0\.training\.learning_rate is nan; expected"),
+        ("steps: -5", r"phases\.0\.training\.steps is -5; expected 1 to"),
+        ("eval_interval: 0", r"training\.eval_interval is 0"),
+        ("weight_decay: .inf", r"training\.weight_decay is inf"),
+        (
+            "augmentation: {drop_radar_probability: 1.5}",
+            "drop_radar_probability is 1.5; expected 0 to 1",
+        ),
+        ("augmentation: {time_shift_std: -1}", "time_shift_std is -1"),
+    ],
+)
+def test_numbers_that_no_training_has(tmp_path, change, words):
+    path = tmp_path / "odd.yaml"
+    path.write_text(
+        f"network: default\nphases: [{{name: a, simulated_tiles: 1, training: {{{change}}}}}]\n"
+    )
+    with pytest.raises(DeepCropError, match=words):
+        read_experiment(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../elsewhere", "/tmp/x", "a/b", "", ".", "..", "a\0b", "x" * 300]
+)
+def test_the_name_of_a_phase_leads_to_no_other_folder(tmp_path, name):
+    path = tmp_path / "odd.yaml"
+    phase = {"name": name, "simulated_tiles": 1, "training": {}}
+    path.write_text(json.dumps({"network": "default", "phases": [phase]}))
+    with pytest.raises(DeepCropError, match=r"phases\.0\.name is .* it names a folder"):
+        read_experiment(path)
+
+
+def test_shares_and_batches_are_numbers_that_can_be_used(tmp_path):
+    path = tmp_path / "odd.yaml"
+    for setting, words in (
+        ("simulated_tiles: .nan", "simulated_tiles is nan"),
+        ("simulated_tiles: -1", "simulated_tiles is -1"),
+        ("simulated_tiles: 1, batch: 0", "batch is 0; expected 1 to"),
+    ):
+        path.write_text(f"network: default\nphases: [{{name: a, training: {{}}, {setting}}}]\n")
+        with pytest.raises(DeepCropError, match=words):
+            read_experiment(path)

@@ -7,7 +7,9 @@ import shutil
 import socket
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -353,3 +355,71 @@ def test_without_the_extra_the_command_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "deepcrop.viewer.server", None)
     with pytest.raises(DeepCropError, match=r"pip install deepcrop\[viewer\]"):
         view(os.curdir)
+
+
+# What no browser sends
+
+
+@pytest.fixture
+def address(small, monkeypatch):
+    """A running viewer that waits a third of a second for a request."""
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.3)
+    config = uvicorn.Config(
+        server.create_app(small), http=server.TimedProtocol, log_level="critical", lifespan="off"
+    )
+    running = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        yield listening.getsockname()
+        running.should_exit = True
+        thread.join(10)
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ", b"POST / HTTP/1.1\r\n"
+     b"Host: 127.0.0.1\r\nContent-Length: 100\r\n\r\nabc"],
+)  # fmt: skip
+def test_a_half_sent_request_is_dropped(address, begin):
+    with socket.create_connection(address, timeout=5) as connection:
+        connection.sendall(begin)
+        with suppress(ConnectionResetError):
+            while connection.recv(65536):  # an answer may come before the end
+                pass
+
+
+def test_a_trickle_of_headers_is_dropped_and_others_are_answered(address):
+    with socket.create_connection(address, timeout=5) as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        dropped = False
+        for k in range(100):
+            time.sleep(0.05)
+            try:
+                slow.sendall(b"X-%d: a\r\n" % k)
+            except OSError:
+                dropped = True
+                break
+        assert dropped
+        other = http.client.HTTPConnection(*address, timeout=5)
+        for _ in range(2):  # the second on the same connection
+            other.request("GET", "/api/result")
+            assert other.getresponse().read()
+            time.sleep(0.2)
+        other.close()
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    ["99/0/0", "-1/0/0", f"{'9' * 5000}/0/0", f"3/{2**40}/0", "3/0/1e3", "3/²/0", "a/b/c", "3/8/0"],
+)
+def test_numbers_of_a_path_are_bounded(client, numbers):
+    assert client.get(f"/tiles/sos50/{numbers}").status_code == 404
+    assert client.get(f"/images/true/2018-01-01/{numbers}").status_code == 404
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400", "9" * 5000, "", "a", "1e308"])
+def test_coordinates_that_are_none(client, value):
+    for path in ("pixel", "series", "distribution", "pixel.csv"):
+        answer = client.get(f"/api/{path}", params={"lon": value, "lat": value})
+        assert 400 <= answer.status_code < 500

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepcrop.cli.options import Overwrite
+from deepcrop.cli.options import Overwrite, plain_console
 from deepcrop.errors import DeepCropError
 from deepcrop.sources import ARCHIVES
 
@@ -284,7 +284,6 @@ def _cache() -> Path:
 
 
 def _print_estimate(estimate: Estimate, box: GeoBox, sites: int = 1) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"{box.shape[1]} x {box.shape[0]} pixels of 10 m, {box.crs}")
@@ -299,7 +298,7 @@ def _print_estimate(estimate: Estimate, box: GeoBox, sites: int = 1) -> None:
                 "-" if scene.cloud_cover is None else f"{scene.cloud_cover:.0f}",
                 str(len(scene.products)),
             )
-    Console().print(table)
+    plain_console().print(table)
     counts = ", ".join(f"{len(scenes)} {name}" for name, scenes in estimate.scenes.items())
     seconds = estimate.seconds * sites
     duration = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"

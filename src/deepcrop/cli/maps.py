@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepcrop.cli.options import Overwrite
+from deepcrop.cli.options import Overwrite, plain_console
 from deepcrop.errors import DeepCropError
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ def map_(
     parcels: Annotated[
         Path | None,
         typer.Option(help="Polygons; map only inside, and give dates for each  [map all]"),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(help="Layer of the file of parcels  [the only one with polygons]"),
     ] = None,
     fields: Annotated[
         bool, typer.Option("--fields", help="Give dates for each field of the cube's field_id.")
@@ -89,6 +93,7 @@ def map_(
         precision=precision,
         mask=mask,
         parcels=parcels,
+        layer=layer,
         fields=fields,
     )
     cluster_options = ClusterOptions(cluster, workers)
@@ -124,7 +129,6 @@ def _warn_of_precision(options: MapOptions) -> None:
 
 def _report(result: MapResult) -> None:
     """Print what was mapped."""
-    from rich.console import Console
     from rich.table import Table
 
     from deepcrop.stages import CALENDAR
@@ -138,7 +142,7 @@ def _report(result: MapResult) -> None:
             layer = summary["maps"][method]["layers"][stage]
             share, date = layer["detected_share"], layer["median_date"]
             table.add_row(method, stage.upper(), f"{100 * share:.1f} %", date or "-")
-    Console().print(table)
+    plain_console().print(table)
     scenes = ", ".join(f"{name} {number}" for name, number in summary["scenes"].items())
     typer.echo(f"scenes: {scenes}\nmaps, pictures and summary.json: {result.path}/")
 
@@ -164,7 +168,6 @@ def score(
 
 
 def _score(maps: Path, region: Path, out: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from deepcrop.evaluation import map_truth
@@ -196,7 +199,7 @@ def _score(maps: Path, region: Path, out: Path) -> None:
             *((f"{s.mae:.1f}", f"{s.bias:+.1f}", f"{s.median:.0f}") if s.mae == s.mae else "---"),
             end_section=k % 4 == 3,
         )
-    Console().print(table)
+    plain_console().print(table)
 
 
 def demo(

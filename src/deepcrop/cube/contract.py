@@ -14,7 +14,8 @@ A cube is an :class:`xarray.DataTree`:
     Optional ``field_id``: uint32, 0 = none.
 
 Either of the first two groups may be absent. All share one grid (`x`, `y` pixel centres in metres,
-``spatial_ref``); their times differ and are ``datetime64[ns]``, UTC, sorted, unique. In memory
+``spatial_ref``); their times differ and are ``datetime64[ns]``, UTC, sorted, one for each pass of
+the sensor (`deepcrop.cube.passes`). Values are possible ones (`deepcrop.cube.possible`). In memory
 values are float32; on disk reflectance and sigma0 are packed as int16, in chunks that hold the
 whole time axis of a square of pixels. Other groups (a simulation's ``/truth``) are left alone.
 """
@@ -28,12 +29,16 @@ import xarray as xr
 
 from deepcrop import grid
 from deepcrop._version import __version__
+from deepcrop.cube import possible
+from deepcrop.cube.baseline_step import VISIBLE, find_step
+from deepcrop.cube.passes import PASS_GAP, number_passes
 from deepcrop.errors import CubeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
 OPTICAL_BANDS = ("blue", "green", "red", "nir")
@@ -215,7 +220,27 @@ def _check_times(name: str, data: xr.Dataset) -> list[str]:
         return [f"{name}: time {double} occurs twice; merge the scenes of one pass."]
     if (steps < np.timedelta64(0)).any():
         return [f"{name}: times are not sorted; use .sortby('time')."]
-    return []
+    return _check_passes(name, data)
+
+
+def _check_passes(name: str, data: xr.Dataset) -> list[str]:
+    """Reject several looks of one pass: they would count as independent observations."""
+    times = data["time"].values
+    orbits = data["relative_orbit"].values if "relative_orbit" in data.coords else None
+    if orbits is not None and orbits.shape != times.shape:
+        return [f"{name}: coordinate 'relative_orbit' needs one number for each time."]
+    passes = number_passes(times, orbits)
+    found, counts = np.unique(passes, return_counts=True)
+    if found.size == times.size:
+        return []
+    looks = times[passes == found[counts > 1][0]]
+    minutes = PASS_GAP / np.timedelta64(1, "m")
+    return [
+        f"{name}: {times.size - found.size} of {times.size} times lie less than {minutes:g} "
+        f"minutes after another (first {looks[0]:.19} and {looks[1]:.19}): looks of one pass, "
+        "which are one observation. Merge them into one time, each pixel from the look that has "
+        "data; 'deepcrop ingest' does so."
+    ]
 
 
 def _check_attrs(name: str, data: xr.Dataset) -> list[str]:
@@ -239,29 +264,54 @@ def _check_values(name: str, data: xr.Dataset) -> list[str]:
         dim: slice(max(data.sizes[dim] // 2 - 16, 0), data.sizes[dim] // 2 + 16) for dim in "yx"
     }
     problems = []
+    sample: dict[str, NDArray[Any]] = {}
     for variable in REQUIRED[name]:
-        values = data[variable].isel(middle).values
+        values = sample[variable] = data[variable].isel(middle).values
         if np.isinf(values).any():
             problems.append(f"{name}/{variable}: holds infinite values; use NaN for no data.")
         values = values[np.isfinite(values)]
         if values.size == 0:
             continue
-        median = float(np.median(values))
-        if name == "optical" and median > 2:
-            problems.append(
-                f"optical/{variable}: the median is {median:g}, far above any reflectance; these "
-                "look like unscaled digital numbers (Sentinel-2: multiply by 0.0001)."
-            )
-        if name == "sar" and not -60 < median < 15:
-            problems.append(
-                f"sar/{variable}: the median is {median:g}, no backscatter in dB; check the scale."
-            )
+        if possible.too_many(int(possible.is_impossible(variable, values).sum()), values.size):
+            problems.append(possible.describe(variable, values, f"{name}/{variable}"))
+        elif name == "sar" and not -60 < float(np.median(values)) < 15:
+            problems.append(f"{name}/{variable}: {possible.likely_cause(variable, values)}")
         if name == "sar" and (values >= 0).all() and (values < 1.5).mean() > 0.9:
             problems.append(
                 f"sar/{variable}: all values are positive and small; these look like linear power, "
                 "expected dB. Convert with 10·log10."
             )
+    if name == "optical" and not problems:
+        problems += _check_offset(data, sample)
     return problems
+
+
+STEP_CHECKED = "offset_step"
+"""Attribute of the optical group with which its maker states that the series has one convention
+before and after 25 January 2022, whatever the values look like."""
+
+
+def _check_offset(data: xr.Dataset, sample: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Detect an offset that was applied once too often, or to a part of the series only."""
+    blue = sample["blue"][np.isfinite(sample["blue"])]
+    if blue.size and np.median(blue) < -0.02:
+        return [
+            f"optical/blue: the median is {np.median(blue):.3g}, and no surface reflects less than "
+            "nothing: the offset of -0.1 was applied to numbers that do not contain it (before "
+            "processing baseline 04.00, or harmonised)."
+        ]
+    step = 0.0
+    if STEP_CHECKED not in data.attrs:
+        step = find_step(data["time"].values, {band: sample[band] for band in VISIBLE})
+    if abs(step) > 0:  # not NaN: what cannot be told is no breach
+        return [
+            f"optical: from 25 January 2022 on, reflectance is {abs(step):.2f} "
+            f"{'higher' if step > 0 else 'lower'} in every band: the offset of processing baseline "
+            f"04.00 (-0.1) was {'not applied' if step > 0 else 'applied twice'} to these scenes. "
+            "Correct them; if the values are right, say so in the attribute "
+            f"'{STEP_CHECKED}: none' of the group."
+        ]
+    return []
 
 
 def grid_of(cube: xr.DataTree) -> GeoBox:

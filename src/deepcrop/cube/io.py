@@ -23,6 +23,7 @@ from deepcrop.cube.chunks import (
 )
 from deepcrop.cube.contract import REQUIRED, check
 from deepcrop.cube.packing import pack, packing_of, plain
+from deepcrop.cube.possible import drop_impossible
 from deepcrop.errors import CubeError
 from deepcrop.storage.files import atomic_file
 from deepcrop.storage.staging import refuse_missing, staging
@@ -71,8 +72,8 @@ def open_cube(path: str | Path) -> xr.DataTree:
         damaged = damaged_chunk(path) if sealed else None
         if damaged is not None:
             raise CubeError(
-                f"{path} cannot be read as a cube: its file {damaged} is damaged ({error}). Copy it "
-                "again, or make the cube again."
+                f"{path} cannot be read as a cube: its file {damaged} is damaged ({error}). Copy "
+                "it again, or make the cube again."
             ) from error
         raise CubeError(f"{path} cannot be read as a cube: {error}") from error
     return cube
@@ -148,7 +149,9 @@ def _to_netcdf(cube: xr.DataTree, path: Path) -> None:
                 scale, _, fill = packing_of(str(name), array.dtype)
                 if scale is not None:  # not by xarray: it lets values beyond int16 wrap around
                     attrs = array.attrs | {"scale_factor": scale, "_FillValue": np.int16(fill)}
-                    data[name] = (array.dims, pack(array.values, scale), attrs)
+                    where = f"{node.path.strip('/')}/{name}"
+                    values = drop_impossible(str(name), array.values, where)
+                    data[name] = (array.dims, pack(values, scale), attrs)
                 encoding[node.path][str(name)] = {
                     "zlib": True,
                     "complevel": 1,
@@ -264,6 +267,7 @@ def write_block(
             raise CubeError(f"{path}: {name}/{variable} is not an array.")
         scale = target.attrs.get("scale_factor")
         if scale is not None:
+            values = drop_impossible(variable, values, f"{name}/{variable}")
             values = pack(values, float(str(scale)))
         # A chunk without data is written too: its absence then means that it was lost.
         target.with_config({"write_empty_chunks": True})[(..., rows, cols)] = values

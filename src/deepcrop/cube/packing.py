@@ -17,13 +17,14 @@ PACKED_FILL = -32768
 
 
 def pack(values: NDArray[Any], scale: float) -> NDArray[np.int16]:
-    """Round ``values / scale`` to int16: NaN and infinities become -32768, others are clipped.
+    """Round ``values / scale`` to int16; -32768 is no data.
 
-    An infinity is no measurement (it is the dB of no power), so it becomes no data.
+    NaN, infinities (the dB of no power) and numbers beyond the range of int16 become no data: a
+    clipped number would pass for a measurement. `deepcrop.cube.possible` refuses them before.
     """
-    with np.errstate(invalid="ignore"):
-        packed = np.clip(np.rint(values / np.float32(scale)), PACKED_FILL + 1, -PACKED_FILL - 1)
-        return np.where(np.isfinite(values), packed, PACKED_FILL).astype(np.int16)
+    with np.errstate(invalid="ignore", over="ignore"):
+        packed = np.rint(values / np.float32(scale))
+        return np.where(np.abs(packed) < -PACKED_FILL, packed, PACKED_FILL).astype(np.int16)
 
 
 def unpack(packed: NDArray[np.int16], scale: float) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deepcrop.cube.io import open_cube
+from deepcrop.errors import DeepCropError
 from deepcrop.storage.files import write_csv
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deepcrop.sources.archive import Scene
+
+
+_HEADING = "sensor,time,relative_orbit,cloud_cover,state,reason,products,notes"
 
 
 @dataclass
@@ -37,7 +41,6 @@ class Outcome:
 
 def write_manifest(outcomes: Iterable[Outcome], path: Path) -> None:
     """Write one line per scene: what it is, how it was processed, and what became of it."""
-    heading = "sensor,time,relative_orbit,cloud_cover,state,reason,products,notes"
     rows = []
     for outcome in outcomes:
         scene = outcome.scene
@@ -53,7 +56,7 @@ def write_manifest(outcomes: Iterable[Outcome], path: Path) -> None:
                 "; ".join(f"{key}: {value}" for key, value in scene.notes.items()),
             ]
         )
-    write_csv(path, heading.split(","), rows, line_end="\r\n")
+    write_csv(path, _HEADING.split(","), rows, line_end="\r\n")
 
 
 def manifest_path(cube: Path) -> Path:
@@ -62,11 +65,27 @@ def manifest_path(cube: Path) -> Path:
 
 
 def read_manifest(cube: Path) -> list[dict[str, str]]:
-    """Read the rows of a cube's manifest; an empty list if the file is missing."""
-    if not manifest_path(cube).is_file():
+    """Read the rows of a cube's manifest; an empty list if the file is missing.
+
+    Raises
+    ------
+    DeepCropError
+        If the file is damaged.
+    """
+    path = manifest_path(cube)
+    if not path.is_file():
         return []
-    with manifest_path(cube).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            table = csv.DictReader(file)
+            rows = list(table)
+        missing = [name for name in _HEADING.split(",") if name not in (table.fieldnames or ())]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DeepCropError(f"{path} is damaged ({error}); remove it, or restore it.") from None
+    if missing or any(None in row or None in row.values() for row in rows):
+        why = f"no column {missing[0]}" if missing else "a line of another length"
+        raise DeepCropError(f"{path} is damaged ({why}); remove it, or restore it.")
+    return rows
 
 
 def missing_scenes(cube: Path) -> list[str]:

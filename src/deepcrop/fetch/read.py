@@ -16,6 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from deepcrop import grid
 from deepcrop.cube import io as cube_io
 from deepcrop.cube.packing import pack, scale_of
+from deepcrop.cube.possible import POSSIBLE, drop_impossible
 from deepcrop.fetch.plan import UNITS_FOLDER, FetchRequest, work_tiles
 from deepcrop.sources.archive import Archive, ArchiveError, Scene, SceneError
 from deepcrop.storage.files import atomic_file
@@ -197,9 +198,21 @@ def run_in_threads(
 
 
 def write_unit(path: Path, bands: dict[str, NDArray[Any]]) -> None:
-    """Write one unit, packed as in the cube, with its number of valid pixels (``seen``)."""
+    """Write one unit, packed as in the cube, with its number of valid pixels (``seen``).
+
+    Raises
+    ------
+    SceneError
+        If too many values are impossible: the scene is left out, and named.
+    """
+    bands = {
+        name: drop_impossible(name, values, f"band {name}", SceneError)
+        if name in POSSIBLE
+        else values
+        for name, values in bands.items()
+    }
     packed: dict[str, Any] = {
-        name: pack(values, scale_of(name)) if name != "scl" else values
+        name: pack(values, scale_of(name)) if name in POSSIBLE else values
         for name, values in bands.items()
     }
     first = next(iter(bands.values()))  # blue or VV

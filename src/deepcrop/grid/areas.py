@@ -138,11 +138,13 @@ def _bounds_of(path: Path) -> tuple[float, float, float, float]:
     if not places:
         raise DeepCropError(f"{path} holds no coordinates; expected a GeoJSON polygon.")
     lon, lat = np.array(places).T[:2]
-    if not (np.abs(lon).max() <= 180 and np.abs(lat).max() <= 90):
+    if not (np.abs(lon).max() <= 360 and np.abs(lat).max() <= 90):
         raise DeepCropError(
             f"{path}: coordinates reach {np.abs(lon).max():g}, {np.abs(lat).max():g}; GeoJSON has "
             "longitude and latitude in degrees."
         )
+    # Longitudes may be counted from 0 to 360, or on beyond the date line.
+    lon = np.where(np.abs(lon) > 180, (lon + 180) % 360 - 180, lon)
     west, east = float(lon.min()), float(lon.max())
     if east - west > 180:  # parts on both sides of the date line
         west, east = float(lon[lon > 0].min()), float(lon[lon < 0].max())

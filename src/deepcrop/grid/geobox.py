@@ -18,12 +18,16 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
 from deepcrop.errors import CubeError, DeepCropError
+from deepcrop.grid.geotransform import parse_geotransform, place_in_pixel
 
 if TYPE_CHECKING:
     import xarray as xr
 
 RESOLUTION = 10.0
 """Pixel size of the project's grids, metres."""
+
+MAX_AREA = 2e12
+"""Largest area of a grid, square metres: twice as much as a UTM zone holds of any country."""
 
 
 def make_grid(
@@ -43,8 +47,8 @@ def make_grid(
     Raises
     ------
     DeepCropError
-        If the bounds are empty, the pixel size is not positive, or the reference system is unknown
-        or not projected in metres.
+        If the bounds are empty or absurdly large, the pixel size is not positive, or the reference
+        system is unknown or not projected in metres.
     """
     crs_text = f"EPSG:{crs}" if isinstance(crs, int) else crs
     try:
@@ -64,6 +68,13 @@ def make_grid(
     row_top = math.ceil(top / resolution - 1e-6)
     width = max(math.ceil(right / resolution - 1e-6) - col0, 1)
     height = max(row_top - math.floor(bottom / resolution + 1e-6), 1)
+    across, down = width * resolution / 1000, height * resolution / 1000
+    if across * down > MAX_AREA / 1e6:  # before memory of that size is asked for
+        raise DeepCropError(
+            f"Bounds {(left, bottom, right, top)} in {crs_text} are {across:,.0f} x {down:,.0f} "
+            f"km, {height * width:.2g} pixels of {resolution:g} m; at most {MAX_AREA / 1e6:,.0f} "
+            "square kilometres make one grid. Check their order and digits, or divide the area."
+        )
     affine = Affine(resolution, 0, col0 * resolution, 0, -resolution, row_top * resolution)
     return GeoBox((height, width), affine, crs_text)
 
@@ -106,6 +117,7 @@ def grid_of(data: xr.Dataset | xr.DataArray) -> GeoBox:
         raise CubeError(
             f"Pixels must be square; found {step_x[0]:g} by {-step_y[0]:g}. Resample onto 10 m."
         )
+    _check_centres((float(x[0]), float(y[0])), (float(step_x[0]), float(step_y[0])), data)
     crs = data.odc.crs
     if crs is None:
         raise CubeError(
@@ -125,6 +137,19 @@ def _check_crs(crs: CRS, error: type[DeepCropError]) -> None:
         raise error(
             f"Reference system '{crs.name}' is not projected in metres; use the area's UTM zone, "
             "for example EPSG:32631."
+        )
+
+
+def _check_centres(
+    first: tuple[float, float], step: tuple[float, float], data: xr.Dataset | xr.DataArray
+) -> None:
+    """Reject coordinates that are corners of the pixels of the file's own geotransform."""
+    attrs = data.coords["spatial_ref"].attrs if "spatial_ref" in data.coords else {}
+    numbers = parse_geotransform(attrs.get("GeoTransform"))
+    if numbers and place_in_pixel(first, step, Affine.from_gdal(*numbers)) == "corner":
+        raise CubeError(
+            "Coordinates 'x' and 'y' are corners of pixels, by the GeoTransform of 'spatial_ref'; "
+            "expected their centres: add half a pixel, or read the file with 'deepcrop ingest'."
         )
 
 

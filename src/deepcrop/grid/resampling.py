@@ -119,6 +119,29 @@ def place(source: GeoBox, tile: GeoBox, method: str) -> Placement | None:
     return Placement(rows, cols, number(v, u), weights, None if under is None else number(*under))
 
 
+def overlaps(source: GeoBox, box: GeoBox) -> bool:
+    """Whether a source and a grid may have area in common."""
+    bounds = box.boundingbox.bbox
+    if source.crs != box.crs:
+        # Not the other way round: a raster of the whole earth has no bounds in a UTM zone.
+        bounds = transformer(str(box.crs), str(source.crs)).transform_bounds(*bounds)
+    left, bottom, right, top = bounds
+    s_left, s_bottom, s_right, s_top = source.boundingbox.bbox
+    if source.crs is not None and source.crs.geographic:
+        right += 360 * (right < left)  # over the date line
+        turns = 360 * np.round(((s_left + s_right) - (left + right)) / 720)
+        left, right = left + turns, right + turns
+    # Bounds are those of points along the edges, so a pixel more is allowed. Negated, so that
+    # bounds that cannot be computed (infinite) count as overlapping.
+    margin = max(map(abs, source.affine[:6:4]))
+    return not (
+        left >= s_right + margin
+        or right <= s_left - margin
+        or bottom >= s_top + margin
+        or top <= s_bottom - margin
+    )
+
+
 def _source_cells(
     source: GeoBox, tile: GeoBox, dy: float, dx: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -128,6 +151,10 @@ def _source_cells(
     x, y = c + a * (cols + dx), f + e * (rows + dy)
     if source.crs != tile.crs:
         x, y = transformer(str(tile.crs), str(source.crs)).transform(x, y)
+        if source.crs is not None and source.crs.geographic:
+            # Longitudes of the source may run from 0 to 360, or over the date line.
+            left, _, right, _ = source.boundingbox.bbox
+            x = x + 360 * np.round(((left + right) / 2 - x) / 360)
     a, b, c, d, e, f = (~source.affine)[:6]
     # What has no place in the source's system comes back infinite. A millionth of a pixel puts
     # points on an edge, to the last digit, on the same side in every tile.

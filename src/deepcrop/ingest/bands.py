@@ -1,25 +1,35 @@
-"""Read the bands of a group tile by tile: resampled, in the units of the cube, masked."""
+"""Read the bands of a group tile by tile: resampled, in the units of the cube, masked.
+
+What is no data is decided before resampling (`deepcrop.ingest.numbers`). The looks of one pass
+become one time: each pixel is taken from the first look that has data there.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from deepcrop.cube.possible import percent, too_many
 from deepcrop.errors import SpecError
 from deepcrop.grid import assign_grid
 from deepcrop.grid.resampling import method_for, place
 from deepcrop.indices import to_db, to_power
+from deepcrop.ingest.bits import holds_any
+from deepcrop.ingest.numbers import Census, Conversion
 from deepcrop.ingest.raw_files import NO_TIME, Source
-from deepcrop.ingest.spec import Mask, OpticalMask
+from deepcrop.ingest.spec import BitTest, Mask, OpticalMask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
+
+    from deepcrop.ingest.radiometry import ToSigma0
 
 BATCH_PIXELS = 2**22
 """Number of pixels that are read from one file at once."""
@@ -30,19 +40,28 @@ class Band:
     """A variable of the cube, its source files, and the conversion of their numbers."""
 
     sources: list[Source]
-    kind: str  # reflectance, dB, power or class
-    scale: float = 1.0
-    offset: float = 0.0
-    nodata: float | None = None
+    conversion: Conversion
+    bits: tuple[BitTest, ...] = ()  # of a class: it is 1 where one of the tests holds, else 0
+    winning: tuple[int, ...] = ()  # classes that count before all others where files overlap
+    outside: tuple[int, ...] = ()  # classes that count only where no other file has a class
+    dropped: Counter[str] = field(default_factory=Counter, compare=False)
+    """Number of impossible values that became no data, and of all values."""
 
     def read(self, times: NDArray[np.datetime64], tile: GeoBox) -> NDArray[np.float32]:
         """Read values in the cube's unit, (time, y, x), NaN where there is no data.
 
-        If several files hold the same time, the first with data counts, pixel by pixel.
+        If several files hold the same time, the first with data counts, pixel by pixel; of classes
+        `winning` and `outside` say more.
+
+        Raises
+        ------
+        SpecError
+            If a file cannot be read, or too many values are impossible.
         """
+        kind, census = self.conversion.kind, Census()
         result = np.full((times.size, tile.shape[0] * tile.shape[1]), np.nan, np.float32)
         for source in self.sources:
-            method = "nearest" if self.kind == "class" else method_for(source.box, tile)
+            method = "nearest" if kind == "class" else method_for(source.box, tile)
             placement = place(source.box, tile, method)
             if placement is None:
                 continue
@@ -55,29 +74,27 @@ class Band:
                 targets = goes_to[start : start + step]
                 if (targets < 0).all():
                     continue
-                values = self._values(source.read(slice(start, start + targets.size), rows, cols))
+                layers = slice(start, start + targets.size)
+                stored, wanted = source.read(layers, rows, cols), targets >= 0
+                stored, targets = stored[wanted], targets[wanted]
+                values = self.conversion.convert(stored, source.times[layers][wanted], census)
+                if self.bits:
+                    values = np.where(np.isnan(values), values, holds_any(stored, self.bits))
                 # Decibels are averaged as linear power, which is proportional to energy.
-                if self.kind == "dB" and method != "nearest":
+                if kind == "dB" and method != "nearest":
                     values = to_db(placement.apply(to_power(values)))
                 else:
                     values = placement.apply(values)
-                    values = to_db(values) if self.kind == "power" else values
+                    values = to_db(values) if kind == "power" else values
                 for target, new in zip(targets, values, strict=True):
-                    if target >= 0:
-                        np.copyto(result[target], new, where=np.isnan(result[target]))
+                    held = result[target]
+                    wins = np.isnan(held) | np.isin(new, self.winning)
+                    if self.outside:
+                        wins |= np.isin(held, self.outside) & ~np.isnan(new)
+                    np.copyto(held, new, where=wins)
+        census.check(self.conversion)
+        self.dropped.update(impossible=census.impossible, valid=census.valid)
         return result.reshape(times.size, *tile.shape)
-
-    def _values(self, stored: NDArray[Any]) -> NDArray[np.float32]:
-        """Convert stored numbers to the unit that the specification states."""
-        values = stored.astype(np.float32)
-        if self.kind != "class":
-            values = values * np.float32(self.scale) + np.float32(self.offset)
-        missing = ~np.isfinite(values)
-        if self.nodata is not None:
-            # A no-data value such as -3.4e38 must be rounded like the numbers of the file.
-            exact = stored.dtype.type(self.nodata) if stored.dtype.kind == "f" else self.nodata
-            missing |= stored == exact
-        return np.where(missing, np.float32(np.nan), values)
 
 
 @dataclass(frozen=True)
@@ -88,8 +105,10 @@ class Group:
     ----------
     name : str
         ``"optical"``, ``"sar"`` or ``"landcover"``.
-    times : array of datetime64
-        Times of its scenes, sorted; `NO_TIME` for ``landcover``.
+    looks : array of datetime64
+        Times of its files, sorted; `NO_TIME` for ``landcover``.
+    passes : array of int
+        Number of the pass of each look (`deepcrop.cube.passes`); a pass is one time of the cube.
     bands : dict
         Variable of the cube -> `Band`.
     attrs : dict
@@ -97,18 +116,32 @@ class Group:
     masks : list
         Class rasters, and which classes to keep or drop.
     orbits : array of int, optional
-        Relative orbit of each time.
+        Relative orbit of each look.
     classes : dict
         Code -> name of each crop.
+    to_sigma0 : ToSigma0, optional
+        Of radar in gamma0.
     """
 
     name: str
-    times: NDArray[np.datetime64]
+    looks: NDArray[np.datetime64]
+    passes: NDArray[np.int64]
     bands: dict[str, Band]
     attrs: dict[str, str]
     masks: list[tuple[Band, Mask]] = field(default_factory=list)
     orbits: NDArray[np.int16] | None = None
     classes: dict[int, str] = field(default_factory=dict)
+    to_sigma0: ToSigma0 | None = None
+
+    @property
+    def _first(self) -> NDArray[np.intp]:
+        """Position of the first look of each pass."""
+        return np.unique(self.passes, return_index=True)[1]
+
+    @property
+    def times(self) -> NDArray[np.datetime64]:
+        """Times of the cube: the first look of each pass."""
+        return self.looks[self._first]
 
     def coords(self, box: GeoBox) -> xr.Dataset:
         """Make a dataset with coordinates and attributes only."""
@@ -116,7 +149,7 @@ class Group:
         if self.name != "landcover":
             data = data.assign_coords(time=self.times)
         if self.orbits is not None:
-            data = data.assign_coords(relative_orbit=("time", self.orbits))
+            data = data.assign_coords(relative_orbit=("time", self.orbits[self._first]))
         return assign_grid(data, box)
 
     def read(self, tile: GeoBox) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -124,17 +157,51 @@ class Group:
         if self.name == "landcover":
             yield "crop_type", self._crop_types(tile)
             return
-        clear = np.ones((self.times.size, *tile.shape), bool)
+        clear = np.ones((self.looks.size, *tile.shape), bool)
         for band, mask in self.masks:
-            classes = band.read(self.times, tile)
+            classes = band.read(self.looks, tile)
             if mask.keep is not None:
                 clear &= np.isin(classes, mask.keep)
-            if mask.drop is not None:
-                clear &= ~np.isin(classes, mask.drop) & ~np.isnan(classes)
+            drop = [1] if mask.drop_bits is not None else mask.drop
+            if drop is not None:
+                clear &= ~np.isin(classes, drop) & ~np.isnan(classes)
             if isinstance(mask, OpticalMask) and mask.store_as is not None:
-                yield mask.store_as, np.nan_to_num(classes, nan=0).astype(np.uint8)
+                # The class of a clear look, if there is one: its reflectance is taken too.
+                best = self._merge(np.where(clear, classes, np.float32(np.nan)))
+                other = self._merge(np.where(classes > 0, classes, np.float32(np.nan)))
+                best = np.where(np.isnan(best), other, best)
+                yield mask.store_as, np.nan_to_num(best, nan=0).astype(np.uint8)
+        added = None if self.to_sigma0 is None else self.to_sigma0.decibels(tile)
+        zero = clear.copy()
         for name, band in self.bands.items():
-            yield name, np.where(clear, band.read(self.times, tile), np.float32(np.nan))
+            values = band.read(self.looks, tile)
+            zero &= values == band.conversion.offset_at(self.looks)[:, None, None]
+            values = values if added is None else values + added
+            yield name, self._merge(np.where(clear, values, np.float32(np.nan)))
+        self._check_zero(int(zero.sum()), int(clear.sum()))
+
+    def _merge(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Merge the looks of each pass: each pixel from the first look with data."""
+        first = self._first
+        if first.size == self.looks.size:
+            return values
+        result = values[first]
+        for look, number in enumerate(self.passes):
+            if look != first[number]:
+                np.copyto(result[number], values[look], where=np.isnan(result[number]))
+        return result
+
+    def _check_zero(self, zero: int, clear: int) -> None:
+        """Reject pixels of which every band holds 0: no ground does, it is a fill value."""
+        if not too_many(zero, clear):
+            return
+        declared = next(iter(self.bands.values())).conversion.nodata
+        numbers = ", ".join(f"{n:g}" for n in (*declared, 0) if np.isfinite(n))
+        raise SpecError(
+            f"{self.name}.nodata: {percent(zero / clear)} of the pixels of a tile hold 0 in every "
+            "band, which no ground does: this looks like a fill value. If so, write nodata: "
+            f"{numbers if len(numbers) == 1 else f'[{numbers}]'}."
+        )
 
     def _crop_types(self, tile: GeoBox) -> NDArray[np.uint16]:
         codes: NDArray[np.float32] = np.nan_to_num(

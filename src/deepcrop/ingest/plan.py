@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepcrop.cube.contract import STEP_CHECKED
+from deepcrop.cube.passes import number_passes
 from deepcrop.errors import DeepCropError, SpecError
-from deepcrop.grid import make_grid
-from deepcrop.grid.resampling import transformer
+from deepcrop.grid import RESOLUTION, make_grid
+from deepcrop.grid.resampling import method_for, overlaps, transformer
 from deepcrop.ingest.bands import Band, Group
+from deepcrop.ingest.numbers import Conversion
+from deepcrop.ingest.radiometry import ToSigma0, check_sigma0
 from deepcrop.ingest.raw_files import NO_TIME, Source, SourceFiles, VariableRequest
-from deepcrop.ingest.spec import ALL_BANDS, Landcover, Mask, Optical, Period, Sar, Spec
+from deepcrop.ingest.spec import ALL_BANDS, Incidence, Landcover, Mask, Optical, Period, Sar, Spec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
+
+logger = logging.getLogger(__name__)
 
 
 def plan(spec: Spec, files: SourceFiles) -> tuple[GeoBox, list[Group]]:
@@ -55,10 +63,44 @@ def _bands(section: str, series: Optical | Sar, files: SourceFiles) -> dict[str,
             series.time,
             series.crs,
             None if orbit is None or orbit.isdigit() else orbit,
+            series.pixel_coordinates,
         )
         sources = files.sources(request)
-        result[name] = Band(sources, kind, series.scale, series.offset, series.nodata)
+        if isinstance(series, Sar):
+            check_sigma0(series, sources)
+        conversion = Conversion(name, section, kind, series.scale, series.offset, series.nodata)
+        result[name] = Band(sources, conversion)
+        if isinstance(series, Optical):
+            _check_baselines(series, result[name])
     return result
+
+
+def _check_baselines(series: Optical, band: Band) -> None:
+    """Reject one offset for files that, by their names, have different conventions.
+
+    ESA's product names hold the processing baseline (``_N0400_``); from 04.00 on the numbers
+    contain 1000 more.
+    """
+    if series.is_of_one_convention:
+        return
+    found: dict[bool, dict[float, str]] = {False: {}, True: {}}
+    for source in band.sources:
+        match = re.search(r"_N(0\d{3})_", str(source.path))
+        if match:
+            for value in np.unique(band.conversion.offset_at(source.times)):
+                found[int(match[1]) >= 400].setdefault(float(value), source.path.name)
+    before, since = found[False], found[True]
+    both = set(before) & set(since)
+    if both or len(since) > 1:
+        names = [before[min(both)], since[min(both)]] if both else list(since.values())[:2]
+        raise SpecError(
+            f"optical.offset: by their names, {names[0]} and {names[1]} are of processing "
+            f"baselines {'before and since' if both else 'since'} 04.00, "
+            f"{'with one offset' if both else 'with different offsets'}. Give the offset by date, "
+            "offset: [{value: 0}, {from: 2022-01-25, value: -0.1}], and ingest reprocessed "
+            "products of earlier dates separately; or, if all numbers are of one "
+            "convention (harmonised), say so: offset: [{from: 2015-01-01, value: 0}]."
+        )
 
 
 # The grid ---------------------------------------------------------------------------------------
@@ -87,19 +129,12 @@ def _bounds_in(box: GeoBox, crs: str) -> tuple[float, float, float, float]:
 
 def _overlapping(band: Band, key: str, box: GeoBox) -> Band:
     """Drop the files that do not overlap the grid."""
-    left, bottom, right, top = box.boundingbox.bbox
-    overlaps = {}
-    for other in {source.box for source in band.sources}:
-        o_left, o_bottom, o_right, o_top = _bounds_in(other, str(box.crs))
-        # Negated, so that bounds that cannot be computed (NaN, infinite) count as overlapping.
-        overlaps[other] = not (
-            o_left >= right or o_right <= left or o_bottom >= top or o_top <= bottom
-        )
-    sources = [source for source in band.sources if overlaps[source.box]]
+    meets = {other: overlaps(other, box) for other in {source.box for source in band.sources}}
+    sources = [source for source in band.sources if meets[source.box]]
     if not sources:
         raise SpecError(
             f"{key}: none of the {len(band.sources)} files overlaps the grid "
-            f"{(left, bottom, right, top)} in {box.crs}; check grid.bounds and the reference "
+            f"{tuple(box.boundingbox.bbox)} in {box.crs}; check grid.bounds and the reference "
             "systems."
         )
     return replace(band, sources=sources)
@@ -141,17 +176,94 @@ def _series_group(
             (f"{key}.variable", mask.variable),
             series.time,
             series.crs,
+            pixel_coordinates=series.pixel_coordinates,
         )
-        mask_band = _overlapping(
-            Band(files.sources(request), "class", nodata=mask.nodata), key, box
-        )
+        mask_band = _overlapping(_mask_band(mask, files.sources(request)), key, box)
         _check_same_times(times, np.intersect1d(times, _times(mask_band)), key, first)
         masks.append((mask_band, mask))
     attrs = {"source": series.source}
+    orbits = to_sigma0 = None
     if isinstance(series, Optical):
-        return Group(name, times, bands, attrs | {"offset": series.offset_decision}, masks)
-    orbits = _relative_orbits(series.relative_orbit, times, bands[first].sources)
-    return Group(name, times, bands, attrs | {"radiometry": series.radiometry}, masks, orbits)
+        attrs["offset"] = series.offset_decision
+        if series.is_of_one_convention:
+            attrs[STEP_CHECKED] = "none, by the specification"
+    else:
+        orbits = _relative_orbits(series.relative_orbit, times, bands[first].sources)
+        to_sigma0 = _to_sigma0(series, orbits, files)
+        attrs["radiometry"] = series.radiometry if to_sigma0 is None else to_sigma0.radiometry
+    passes = number_passes(times, orbits)
+    if passes.max() + 1 < times.size:
+        logger.info(
+            "%s: %d looks of %d passes; the looks of a pass are one observation.",
+            name,
+            times.size,
+            passes.max() + 1,
+        )
+    for band, b in bands.items():
+        _tell_needless_resampling(f"{name}.bands.{band}", b, box)
+    return Group(name, times, passes, bands, attrs, masks, orbits, to_sigma0=to_sigma0)
+
+
+def _tell_needless_resampling(key: str, band: Band, box: GeoBox) -> None:
+    """Say that pixels of 10 m lie between those of the grid, so that they are interpolated."""
+    for other in {source.box for source in band.sources}:
+        if other.crs != box.crs or method_for(other, box) == "nearest":
+            continue
+        size_x, size_y = abs(other.affine.a), abs(other.affine.e)
+        if max(abs(size_x / RESOLUTION - 1), abs(size_y / RESOLUTION - 1)) > 1e-3:
+            continue
+        east = (other.affine.c - box.affine.c) % RESOLUTION
+        north = (other.affine.f - box.affine.f) % RESOLUTION
+        logger.warning(
+            "%s: pixels of 10 m whose edges lie %.3g m east and %.3g m north of those of the grid "
+            "(multiples of 10 m) are interpolated, which blurs them. If the coordinates of the "
+            "file are corners of pixels, write pixel_coordinates: corner.",
+            key,
+            east,
+            north,
+        )
+
+
+def _to_sigma0(
+    series: Sar, orbits: NDArray[np.int16] | None, files: SourceFiles
+) -> ToSigma0 | None:
+    """Prepare the conversion of gamma0; None for sigma0."""
+    if series.incidence is None:
+        return None
+    if not isinstance(series.incidence, Incidence):
+        return ToSigma0(series.incidence)
+    if orbits is not None and np.unique(orbits).size > 1:
+        found = ", ".join(map(str, np.unique(orbits)))
+        raise SpecError(
+            f"sar.incidence: a raster of angles is that of one relative orbit, and the files are "
+            f"of {found}; ingest each orbit by itself."
+        )
+    request = VariableRequest(
+        "sar.incidence",
+        ("sar.incidence.files", series.incidence.files),
+        ("sar.incidence.variable", series.incidence.variable),
+        crs=series.incidence.crs,
+    )
+    return ToSigma0(series.incidence, tuple(files.sources(request)))
+
+
+def _mask_band(mask: Mask, sources: list[Source]) -> Band:
+    """Make the band of a mask's classes.
+
+    Where two products of a pass overlap, a class to drop counts before others. Without ``nodata``
+    a usual fill that is not kept is the outside of a product: the other product's class counts.
+    """
+    bits = tuple(mask.drop_bits or ())
+    winning = (1,) if bits else tuple(mask.drop or ())
+    outside: tuple[int, ...] = ()
+    if mask.keep is not None and not mask.nodata:
+        outside = tuple(fill for fill in _FILLS if fill not in mask.keep)
+    conversion = Conversion("class", "masks", "class", nodata=mask.nodata)
+    return Band(sources, conversion, bits, winning, outside)
+
+
+_FILLS = (0, 255, 65535, -1, -128, -9999, -32768)
+"""Numbers that class rasters hold outside of a product."""
 
 
 def _times(band: Band) -> NDArray[np.datetime64]:
@@ -208,8 +320,17 @@ def _landcover_group(landcover: Landcover, box: GeoBox, files: SourceFiles) -> G
         ("landcover.files", landcover.files),
         ("landcover.variable", landcover.variable),
         crs=landcover.crs,
+        pixel_coordinates=landcover.pixel_coordinates,
     )
-    band = Band(files.sources(request), "class", nodata=landcover.nodata)
+    conversion = Conversion("crop_type", "landcover", "class", nodata=landcover.nodata)
+    band = Band(files.sources(request), conversion)
     band = _overlapping(band, "landcover.files", box)
     attrs = {} if landcover.source is None else {"source": landcover.source}
-    return Group("landcover", NO_TIME, {"crop_type": band}, attrs, classes=landcover.classes)
+    return Group(
+        "landcover",
+        NO_TIME,
+        np.zeros(1, np.int64),
+        {"crop_type": band},
+        attrs,
+        classes=landcover.classes,
+    )

@@ -7,24 +7,27 @@ import os
 import re
 import warnings
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
 import xarray as xr
-from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from deepcrop.errors import SpecError
+from deepcrop.ingest.dimensions import choices, groups_with, select
+from deepcrop.ingest.pixel_places import pixel_affine
+from deepcrop.ingest.times import date_in_path, date_in_text, decode_times, in_utc
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from deepcrop.ingest.spec import Time
+    from deepcrop.ingest.spec import Time, Variable
 
 NO_TIME = np.array(["1970-01-01"], "datetime64[ns]")
 """Time axis of a raster without times."""
@@ -44,22 +47,26 @@ class VariableRequest:
         Section with ``time``, ``crs`` and ``relative_orbit``, for messages.
     files : tuple of str
         Key and glob.
-    variable : tuple of str
-        Key, and variable name or band number.
+    variable : tuple
+        Key, and variable.
     time : Time, optional
         Location of the dates; None for a raster without times.
     crs : str, optional
         Reference system; replaces that of the files.
     orbit : str, optional
         Variable with the relative orbit of each time.
+    pixel_coordinates : str, optional
+        What the coordinates of a NetCDF or Zarr file name: ``"centre"`` or ``"corner"`` (upper
+        left) of a pixel.
     """
 
     section: str
     files: tuple[str, str]
-    variable: tuple[str, str]
+    variable: tuple[str, Variable]
     time: Time | None = None
     crs: str | None = None
     orbit: str | None = None
+    pixel_coordinates: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +78,9 @@ class Source:
     box: GeoBox
     times: NDArray[np.datetime64]
     array: xr.DataArray | None = None  # of NetCDF or Zarr; dimensions layer, y, x in any order
-    band: int = 1  # of a GeoTIFF
+    bands: tuple[int, ...] = (1,)  # of a GeoTIFF: the band of each layer
     orbits: NDArray[Any] | None = None
+    about: str = ""  # name of the variable and metadata, as one text
 
     def read(self, layers: slice, rows: slice, cols: slice) -> NDArray[Any]:
         """Read numbers as stored, (layer, y, x)."""
@@ -82,7 +90,7 @@ class Source:
                 return part.compute().transpose("layer", "y", "x").values
             with rasterio.open(self.path) as file:
                 window = ((rows.start, rows.stop), (cols.start, cols.stop))
-                stored: NDArray[Any] = file.read([self.band], window=window)
+                stored: NDArray[Any] = file.read(list(self.bands[layers]), window=window)
                 return stored
         except _READ_ERRORS as error:
             raise SpecError(
@@ -96,7 +104,7 @@ class SourceFiles:
 
     folder: Path
     paths: set[Path] = field(default_factory=set)
-    datasets: dict[Path, xr.Dataset] = field(default_factory=dict)
+    datasets: dict[tuple[Path, str], xr.Dataset] = field(default_factory=dict)
 
     def sources(self, request: VariableRequest) -> list[Source]:
         """Open the files of a request: one source for each, sorted by name.
@@ -107,14 +115,16 @@ class SourceFiles:
             If no file matches, or a file cannot be used.
         """
         key = request.files[0]
-        found = []
+        found: list[Source] = []
+        dates = PathDates(request.time, self.folder, request.section)
         for path in _find(self.folder, *request.files):
             self.paths.add(path)
             try:
                 if path.suffix.lower() in (".tif", ".tiff"):
-                    found.append(_open_geotiff(path, request))
+                    found.append(_open_geotiff(path, request, dates))
                 elif path.is_dir() or path.suffix.lower() in (".nc", ".nc4"):
-                    found.append(_open_array(self._open(path), path, request))
+                    group = request.variable[1].name.rpartition("/")[0]
+                    found.append(_open_array(self._open(path, group), path, request, dates))
                 else:
                     raise SpecError(
                         f"{key}: {path} is not a NetCDF (.nc), GeoTIFF (.tif) or Zarr store (a "
@@ -125,16 +135,18 @@ class SourceFiles:
                     f"{key}: {path} cannot be read: {error}. Fetch the file again, or narrow the "
                     "glob."
                 ) from error
+        dates.check(found)
         return found
 
-    def _open(self, path: Path) -> xr.Dataset:
-        if path not in self.datasets:
-            options: dict[str, Any] = {"engine": "netcdf4"}
+    def _open(self, path: Path, group: str) -> xr.Dataset:
+        if (path, group) not in self.datasets:
+            options: dict[str, Any] = {"engine": "netcdf4", "group": group or None}
             if path.is_dir():
-                options = {"engine": "zarr", "consolidated": False, "chunks": None}
+                options |= {"engine": "zarr", "consolidated": False, "chunks": None}
             # Not decoded, because a NaN _FillValue or a scale on integers would change the numbers.
-            self.datasets[path] = xr.open_dataset(path, decode_cf=False, cache=False, **options)
-        return self.datasets[path]
+            data = xr.open_dataset(path, decode_cf=False, cache=False, **options)
+            self.datasets[path, group] = data
+        return self.datasets[path, group]
 
     def signature(self) -> list[list[str | int]]:
         """List name, size and modification time of every file, to notice changes."""
@@ -176,63 +188,170 @@ def _find(folder: Path, key: str, pattern: str) -> list[Path]:
     return sorted(found)
 
 
-def _open_geotiff(path: Path, request: VariableRequest) -> Source:
-    section, time, (key, band) = request.section, request.time, request.variable
+def _open_geotiff(path: Path, request: VariableRequest, dates: PathDates) -> Source:
+    section, time, (key, variable) = request.section, request.time, request.variable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # reported below, as an error
         with rasterio.open(path) as file:
-            shape, affine, own, count = file.shape, file.transform, file.crs, file.count
-    if not (band.isdigit() and 1 <= int(band) <= count):
-        raise SpecError(
-            f"{key}: {band!r} is not a band of {path}; give a number from 1 to {count}."
-        )
+            shape, affine, own = file.shape, file.transform, file.crs
+            names = [name or "" for name in file.descriptions]
+            tags = file.tags()
     if affine.is_identity:
         raise SpecError(f"{section}: {path} has no geotransform; georeference it (gdal_translate).")
     if time is not None and time.coordinate is not None:
         raise SpecError(
             f"{section}.time: a GeoTIFF ({path}) has no coordinate {time.coordinate!r}; give "
-            "'pattern' and 'format', which pick the date out of the file name."
+            "'pattern' and 'format', which pick the date out of the name of the file, of its "
+            "folder or of its bands, or 'dates'."
         )
-    times = NO_TIME if time is None else np.array([time.from_file_name(path, section)])
+    bands = _bands_of(variable, names, path, key)
+    if len(bands) == 1 and "*" not in variable.name and (time is None or time.dates is None):
+        times = NO_TIME if time is None else np.array([dates.of(path)])
+    else:
+        times = _dates_of_bands(bands, names, path, request)
     box = GeoBox(shape, affine, _crs(path, request, own.to_wkt() if own else None))
-    return Source(path, key, box, times, band=int(band))
+    about = f"{[names[k - 1] for k in bands]} {tags}"
+    return Source(path, key, box, times, bands=bands, about=about)
 
 
-def _open_array(data: xr.Dataset, path: Path, request: VariableRequest) -> Source:
-    section, time, (key, name) = request.section, request.time, request.variable
-    array = _variable(data, path, key, name)
+def _bands_of(variable: Variable, names: list[str], path: Path, key: str) -> tuple[int, ...]:
+    """Numbers of the bands that a variable names: one, or all whose description fits a glob."""
+    if variable.select:
+        raise SpecError(f"{key}: a GeoTIFF ({path}) has no dimensions to select in; name a band.")
+    if "*" in variable.name:
+        fitting = [k + 1 for k, name in enumerate(names) if fnmatchcase(name, variable.name)]
+        if not fitting:
+            raise SpecError(
+                f"{key}: no band of {path} is described as {variable.name!r}; its bands are "
+                f"{', '.join(map(repr, names[:6]))}{', …' if len(names) > 6 else ''}."
+            )
+        return tuple(fitting)
+    if not (variable.name.isdigit() and 1 <= int(variable.name) <= len(names)):
+        raise SpecError(
+            f"{key}: {variable.name!r} is not a band of {path}; give a number from 1 to "
+            f"{len(names)}, or '*' if each band is a date."
+        )
+    return (int(variable.name),)
+
+
+def _dates_of_bands(
+    bands: tuple[int, ...], names: list[str], path: Path, request: VariableRequest
+) -> NDArray[np.datetime64]:
+    """Dates of the bands of a GeoTIFF with a band for each date."""
+    time, section = request.time, request.section
+    if time is None:
+        raise SpecError(f"{request.variable[0]}: {section} has no time; give one band of {path}.")
+    if time.dates is not None:
+        if len(time.dates) != len(bands):
+            raise SpecError(
+                f"{section}.time.dates: {len(time.dates)} dates, and {len(bands)} bands "
+                f"({request.variable[1].name!r}) in {path}; expected a date for each band."
+            )
+        return np.array([in_utc(moment) for moment in time.dates])
+    return np.array(
+        [
+            date_in_text(time, names[k - 1], section, f"the description of band {k} of {path}")
+            for k in bands
+        ]
+    )
+
+
+def _open_array(data: xr.Dataset, path: Path, request: VariableRequest, dates: PathDates) -> Source:
+    section, time, (key, variable) = request.section, request.time, request.variable
+    name = variable.name.rpartition("/")[2]
+    array = select(data, _variable(data, path, key, name), variable.select, path, key)
     dim_y, y, step_y = _axis(array, path, key, _Y_NAMES)
     dim_x, x, step_x = _axis(array, path, key, _X_NAMES)
-    affine = Affine(step_x, 0, x - step_x / 2, 0, step_y, y - step_y / 2)
     crs = _crs(path, request, _own_crs(data, array))
+    affine = pixel_affine(
+        (x, y),
+        (step_x, step_y),
+        crs,
+        data,
+        array,
+        path,
+        f"{section}.pixel_coordinates",
+        request.pixel_coordinates,
+    )
     box = GeoBox((array.sizes[dim_y], array.sizes[dim_x]), affine, crs)
 
     times, orbits, layer = NO_TIME, None, None
     if time is not None and time.coordinate is not None:
         stamps = _variable(data, path, f"{section}.time", time.coordinate)
-        times = _decode_times(stamps, path, section)
+        times = decode_times(stamps, path, section)
         layer = stamps.dims[0] if stamps.dims else None
         if request.orbit is not None:
             orbits = _read_relative_orbits(data, path, request.orbit, section, times.shape)
+    elif time is not None and time.dates is not None:
+        times = np.array([in_utc(moment) for moment in time.dates])
+        layer = next((dim for dim in array.dims if dim not in (dim_y, dim_x)), None)
+        if layer is None or array.sizes[layer] != times.size:
+            raise SpecError(
+                f"{section}.time.dates: {times.size} dates, and '{name}' in {path} has dimensions "
+                f"{dict(array.sizes)}; expected a dimension with one layer for each date."
+            )
     elif time is not None:
-        times = np.array([time.from_file_name(path, section)])
+        times = np.array([dates.of(path)])
 
     other = [dim for dim in array.dims if dim not in (layer, dim_y, dim_x)]
     if any(array.sizes[d] != 1 for d in other) or (layer is not None and layer not in array.dims):
         raise SpecError(
             f"{key}: '{name}' in {path} has dimensions {array.dims}; expected y, x"
             + (f" and '{layer}', the dimension of its times." if layer else ", without time.")
+            + choices(data, [str(dim) for dim in other if array.sizes[dim] != 1], name)
         )
+    about = f"{name} {array.attrs} {data.attrs}"
     array = xr.DataArray(array.isel(dict.fromkeys(other, 0)).variable)  # without coordinates
     array = array.rename({dim_y: "y", dim_x: "x"})
     array = array.expand_dims("layer") if layer is None else array.rename({layer: "layer"})
-    return Source(path, key, box, times, array=array, orbits=orbits)
+    return Source(path, key, box, times, array=array, orbits=orbits, about=about)
+
+
+@dataclass
+class PathDates:
+    """Dates in the paths of the files of one glob, which must all stand in the same place."""
+
+    time: Time | None
+    folder: Path
+    section: str
+    places: dict[int, Path] = field(default_factory=dict)
+
+    def of(self, path: Path) -> np.datetime64:
+        """Find the date of a file."""
+        assert self.time is not None
+        inside = path.relative_to(self.folder) if path.is_relative_to(self.folder) else path
+        found, place = date_in_path(self.time, inside.parts, self.section)
+        self.places.setdefault(place, path)
+        if len(self.places) > 1:
+            first, second = self.places.values()
+            raise SpecError(
+                f"{self.section}.time.pattern: the date of {first} and that of {second} are not in "
+                "the same place of the path (the name, or the folder); narrow the pattern or the "
+                "glob of 'files'."
+            )
+        return found
+
+    def check(self, sources: list[Source]) -> None:
+        """Reject a date of a folder that all files of the same area share.
+
+        It would be the date of a download, say, and all scenes would become one.
+        """
+        if not self.places or 0 in self.places:
+            return
+        dates = {source.times[0] for source in sources}
+        if len(dates) == 1 and len({source.box for source in sources}) < len(sources):
+            raise SpecError(
+                f"{self.section}.time.pattern: all {len(sources)} files get the date "
+                f"{sources[0].times[0]:.10}, which is in the name of a folder of "
+                f"{sources[0].path}; let the pattern find the date of each file."
+            )
 
 
 def _variable(data: xr.Dataset, path: Path, key: str, name: str) -> xr.DataArray:
     if name not in data.variables:
+        own = ", ".join(map(str, data.variables)) or "none"
         raise SpecError(
-            f"{key}: {path} has no variable '{name}'; it has {', '.join(map(str, data.variables))}."
+            f"{key}: {path} has no variable '{name}'; it has {own}.{groups_with(path, name)}"
         )
     return data[name]
 
@@ -261,17 +380,6 @@ def _axis(
     return dim, float(values[0]), float(step)
 
 
-def _decode_times(stamps: xr.DataArray, path: Path, section: str) -> NDArray[np.datetime64]:
-    values, attrs = np.atleast_1d(stamps.values), stamps.attrs
-    times = xr.decode_cf(xr.Dataset({"time": ("layer", values, attrs)}))["time"].values
-    if times.dtype.kind != "M" or np.isnat(times).any():
-        raise SpecError(
-            f"{section}.time: '{stamps.name}' in {path} holds no CF times without gaps (its units "
-            f"are {attrs.get('units')!r}); expected for example 'seconds since 1970-01-01'."
-        )
-    return times.astype("datetime64[ns]")
-
-
 def _read_relative_orbits(
     data: xr.Dataset, path: Path, name: str, section: str, shape: tuple[int, ...]
 ) -> NDArray[Any]:
@@ -286,7 +394,7 @@ def _read_relative_orbits(
 
 
 def _own_crs(data: xr.Dataset, array: xr.DataArray) -> str | None:
-    """Read the reference system of a NetCDF or Zarr file, as WKT; None if it states none."""
+    """Read the reference system of a NetCDF or Zarr file; None if it states none."""
     mapping = str(array.attrs.get("grid_mapping", "")).split(":")[0].split()
     for name in (*mapping[:1], "spatial_ref", "crs"):
         if name in data.variables:
@@ -296,6 +404,11 @@ def _own_crs(data: xr.Dataset, array: xr.DataArray) -> str | None:
                     return str(attrs[key])
             if "grid_mapping_name" in attrs:
                 return CRS.from_cf(attrs).to_wkt()
+    # The attributes of STAC, which products of ESA's EOPF carry.
+    for key in ("proj:code", "proj:epsg", "proj:wkt2"):
+        if array.attrs.get(key):
+            text = str(array.attrs[key])
+            return f"EPSG:{text}" if text.isdigit() else text
     return None
 
 

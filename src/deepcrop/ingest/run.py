@@ -6,8 +6,8 @@ A tile is processed with all its times, and only the needed part of each file is
 from __future__ import annotations
 
 import contextlib
+import logging
 import warnings
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,13 +17,14 @@ from deepcrop import grid
 from deepcrop._version import __version__
 from deepcrop.cube import contract
 from deepcrop.cube import io as cube_io
+from deepcrop.cube.baseline_step import BASELINE_DAY, find_step
 from deepcrop.cube.chunks import LAYOUT, finish_layout, forget_damaged, seal
-from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, build, grid_of
+from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, STEP_CHECKED, build, grid_of
 from deepcrop.cube.io import create_store, open_cube
 from deepcrop.errors import CubeError, DeepCropError, SpecError
 from deepcrop.ingest.plan import plan
 from deepcrop.ingest.raw_files import SourceFiles, expand
-from deepcrop.ingest.spec import load_spec
+from deepcrop.ingest.spec import flag_meaning, load_spec
 from deepcrop.storage.progress import progress_bar
 from deepcrop.storage.staging import Staging, check_target, staging
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from deepcrop.ingest.bands import Group
+
+logger = logging.getLogger(__name__)
 
 TILE = contract.CHUNK
 """Side of a tile of work, pixels: one chunk, so that no chunk is written twice."""
@@ -71,7 +74,10 @@ def ingest(spec_path: Path, out: Path, overwrite: bool = False) -> None:
         with contextlib.closing(SourceFiles(folder)) as files:
             box, groups = plan(spec, files)
             attrs = {"title": spec.name, "software": f"deepcrop {__version__}"}
+            _check_offset(groups, box)
             sample = _sample(groups, box, attrs, spec_path)
+            for band in (band for group in groups for band in group.bands.values()):
+                band.dropped.clear()  # the sample is read again with the tiles
             settings = {
                 "content": "ingested cube",
                 # As text: a NaN would not equal itself when the journal is read again.
@@ -82,6 +88,7 @@ def ingest(spec_path: Path, out: Path, overwrite: bool = False) -> None:
             with staging(out, settings, overwrite) as stage:
                 if not stage.complete:
                     _write(stage, groups, box, sample)
+                    _tell_dropped(groups)
                     _check_result(stage.path)
                     seal(stage.path)
     except SpecError as error:
@@ -92,16 +99,15 @@ def _sample(
     groups: list[Group], box: GeoBox, attrs: dict[str, str], spec_path: Path
 ) -> xr.DataTree:
     """Make and check a cube of the middle of the grid, so that wrong units are found early."""
-    rows, cols = (slice(max(n // 2 - 16, 0), min(n // 2 + 16, n)) for n in box.shape)
+    rows, cols = (_window(n, 2) for n in box.shape)
     tile = grid.crop(box, (rows, cols))
     parts = {}
     for group in groups:
-        _check_power(group, tile)
         data = group.coords(tile)
         for name, values in group.read(tile):
             data[name] = (("time", "y", "x")[-values.ndim :], values)
         if group.name == "landcover":
-            names = [name.replace(" ", "_") for name in group.classes.values()]
+            names = map(flag_meaning, group.classes.values())
             data["crop_type"].attrs = {
                 "flag_values": [0, *group.classes],
                 "flag_meanings": " ".join(["unknown", *names]),
@@ -113,21 +119,61 @@ def _sample(
         raise CubeError(f"{spec_path}, in the middle of its grid: {error}") from error
 
 
-def _check_power(group: Group, tile: GeoBox) -> None:
-    """Reject decibels that are specified as power, which would become no data in the cube."""
-    for name, band in group.bands.items():
-        if band.kind != "power":
-            continue
-        power = replace(band, kind="reflectance").read(
-            group.times, tile
-        )  # without conversion to decibels
-        power = power[np.isfinite(power)]
-        if power.size and np.median(power) <= 0:
-            raise SpecError(
-                f"sar.units: 'power', but the median of '{name}' in the middle of the grid is "
-                f"{np.median(power):g}, and power is positive; these look like decibels, write "
-                "units: dB."
+def _check_offset(groups: list[Group], box: GeoBox) -> None:
+    """Reject a series with the step of processing baseline 04.00, at one of several places."""
+    group = next((group for group in groups if group.name == "optical"), None)
+    if group is None or STEP_CHECKED in group.attrs:
+        return
+    if (group.times < BASELINE_DAY).all() or (group.times >= BASELINE_DAY).all():
+        return
+    step = 0.0
+    for row, col in ((2, 2), (1, 1), (1, 3), (3, 1), (3, 3)):  # quarters of the grid
+        rows, cols = _window(box.shape[0], row), _window(box.shape[1], col)
+        bands = dict(group.read(grid.crop(box, (rows, cols))))
+        step = find_step(group.times, bands)
+        if not np.isnan(step):
+            break
+    if np.isnan(step):
+        logger.warning(
+            "optical.offset: the series crosses 25 January 2022, when the numbers of Sentinel-2 "
+            "rose by 1000 (processing baseline 04.00). It has too few clear scenes around that day "
+            "to see whether they do: make sure that the offset fits all scenes."
+        )
+    elif step != 0:
+        wrong = "more" if step > 0 else "less"
+        value = group.bands["red"].conversion.offsets
+        old = value[0].value if value and value[0].start is None else 0.0
+        raise SpecError(
+            f"optical.offset: from 25 January 2022 on, reflectance is {abs(step):.2f} {wrong} in "
+            "every band, as if the numbers had another offset since processing baseline 04.00 of "
+            "Sentinel-2. "
+            + (
+                f"Write offset: [{{value: {old:g}}}, {{from: 2022-01-25, value: {old - 0.1:g}}}]. "
+                if step > 0
+                else "The numbers seem to be of one convention (harmonised): write one offset. "
             )
+            + "If the numbers are right as they are, say so by a day before the first scene: "
+            f"offset: [{{from: 2015-01-01, value: {old:g}}}]."
+        )
+
+
+def _window(size: int, quarter: int) -> slice:
+    """Return 32 pixels around a quarter of a side."""
+    middle = size * quarter // 4
+    return slice(max(middle - 16, 0), min(middle + 16, size))
+
+
+def _tell_dropped(groups: list[Group]) -> None:
+    """Log how many impossible values became no data in this run."""
+    for group in groups:
+        for name, band in group.bands.items():
+            if band.dropped["impossible"]:
+                logger.warning(
+                    "%s: %d of %d values are impossible; they became no data.",
+                    f"{group.name}.bands.{name}",
+                    band.dropped["impossible"],
+                    band.dropped["valid"],
+                )
 
 
 def _write(stage: Staging, groups: list[Group], box: GeoBox, sample: xr.DataTree) -> None:

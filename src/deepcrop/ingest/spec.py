@@ -6,12 +6,12 @@ example ``optical.bands.red``. ``docs/ingest.md`` describes the keys for users.
 
 from __future__ import annotations
 
+import math
 import re
-from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+import reprlib
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-import numpy as np
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -26,6 +26,7 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from deepcrop.errors import SpecError
+from deepcrop.storage.documents import parse_yaml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,13 +44,13 @@ def load_spec(path: Path) -> Spec:
         With each key that is wrong; the caller adds the name of the file.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = parse_yaml(path)
     except OSError as error:
         raise SpecError(
             f"cannot be read ({error.strerror}); expected a YAML specification."
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpecError(f"is not valid YAML: {error}") from error
+    except ValueError as error:
+        raise SpecError(f"is not valid YAML: {error}.") from None
     if not isinstance(data, dict):
         raise SpecError("is empty or not a mapping; expected keys such as 'name' and 'optical'.")
     try:
@@ -74,7 +75,7 @@ def _describe(error: ErrorDetails) -> str:
     elif error["type"] == "missing":
         text = "is missing"
     else:
-        text = f"{error['msg'][0].lower()}{error['msg'][1:]}; found {error['input']!r}"
+        text = f"{error['msg'][0].lower()}{error['msg'][1:]}; found {reprlib.repr(error['input'])}"
     return f"{'.'.join(parts)}: {text}." if parts else f"{text}."
 
 
@@ -97,7 +98,34 @@ def _known_pattern(text: str) -> str:
     return text
 
 
+def _as_numbers(value: Any) -> Any:
+    """Make a list of one or several no-data values; None is none."""
+    if value is None:
+        return ()
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _no_infinity(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    if any(math.isinf(number) for number in numbers):
+        raise _mistake(
+            "",
+            "holds a number that is infinite or larger than any that a file can hold; NaN and "
+            "infinity always mean no data, so write the finite fill value, or null if none",
+        )
+    return numbers
+
+
+NoData = Annotated[tuple[float, ...], BeforeValidator(_as_numbers), AfterValidator(_no_infinity)]
+"""The stored numbers that mean no data."""
+
+
+def _as_dated(value: Any) -> Any:
+    """Make a list of dated offsets of one number."""
+    return value if isinstance(value, list | tuple) else [{"value": value}]
+
+
 Crs = Annotated[str, AfterValidator(_known_crs)]
+PixelCoordinates = Literal["centre", "corner"]
 Globs = Annotated[
     dict[str, str], BeforeValidator(lambda v: {ALL_BANDS: v} if isinstance(v, str) else v)
 ]
@@ -114,74 +142,111 @@ class _Section(BaseModel):
     def _only_known_keys(cls, data: Any) -> Any:
         """Reject unknown keys and list the known ones, which `extra="forbid"` does not."""
         if isinstance(data, dict):
+            names = [field.alias or name for name, field in cls.model_fields.items()]
             for key in data:
-                if key not in cls.model_fields:
-                    known = ", ".join(cls.model_fields)
+                if key not in names:
+                    known = ", ".join(names)
                     raise _mistake(str(key), f"unknown key; the keys here are: {known}")
         return data
 
 
+def _moment(value: Any) -> datetime:
+    """Read a date, maybe with a time of day, as YAML gives it or as text in ISO 8601."""
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day)  # UTC, as everywhere
+    try:
+        return datetime.fromisoformat(str(value))
+    except ValueError:
+        raise _mistake("", f"{value!r} is not a date such as 2018-05-04") from None
+
+
 class Time(_Section):
-    """Location of the dates: a time coordinate, or the file names."""
+    """Location of the dates: a coordinate, names of files, folders or bands, or a list."""
 
     coordinate: str | None = None
     pattern: Annotated[str, AfterValidator(_known_pattern)] | None = None
     format: str | None = None
+    dates: list[Annotated[datetime, BeforeValidator(_moment)]] | None = Field(None, min_length=1)
 
     @model_validator(mode="after")
-    def _coordinate_or_pattern(self) -> Time:
-        given = tuple(v is not None for v in (self.coordinate, self.pattern, self.format))
-        if given not in ((True, False, False), (False, True, True)):
+    def _one_form(self) -> Time:
+        given = {name for name in type(self).model_fields if getattr(self, name) is not None}
+        if given not in ({"coordinate"}, {"pattern", "format"}, {"dates"}):
             raise _mistake(
                 "",
                 "give either the name of a time coordinate, or 'pattern' and 'format' that find "
-                "the date in the file name",
+                "the date in the name of the file, of a folder or of a band, or the list 'dates'",
             )
+        if self.dates is not None and len(set(self.dates)) < len(self.dates):
+            raise _mistake("dates", "a date occurs twice; each band needs its own")
         return self
-
-    def from_file_name(self, path: Path, section: str) -> np.datetime64:
-        """Read the date in a file name.
-
-        Raises
-        ------
-        SpecError
-            If the name has no such date.
-        """
-        found = re.search(self.pattern or "", path.name)
-        if found is None:
-            raise SpecError(
-                f"{section}.time.pattern: {self.pattern!r} finds nothing in the file name "
-                f"'{path.name}'; correct the pattern, or narrow the glob of 'files'."
-            )
-        text = found.group(1 if found.re.groups else 0)
-        try:
-            moment = datetime.strptime(text or "", self.format or "")
-        except ValueError:
-            raise SpecError(
-                f"{section}.time.format: {text!r} (from '{path.name}') is not a date of the form "
-                f"{self.format!r}; the codes are those of Python's strptime, as %Y%m%d."
-            ) from None
-        if moment.tzinfo is not None:
-            moment = moment.astimezone(UTC).replace(tzinfo=None)
-        return np.datetime64(moment, "ns")
 
 
 TimeKey = Annotated[Time, BeforeValidator(lambda v: {"coordinate": v} if isinstance(v, str) else v)]
+
+
+class Variable(_Section):
+    """Variable of a NetCDF or Zarr file, or band number of a GeoTIFF.
+
+    ``name`` may begin with the groups of the file, as ``measurements/r10m/b04``; ``select`` chooses
+    a label in each dimension besides time, y and x.
+    """
+
+    name: str
+    select: dict[str, str] = {}
+
+
+VariableKey = Annotated[
+    Variable,
+    BeforeValidator(lambda v: v if isinstance(v, dict | Variable) else {"name": v}),
+]
+
+
+class BitTest(NamedTuple):
+    """Bits of a number, from the lowest (0), and what they hold together in pixels to leave out."""
+
+    first: int
+    length: int
+    value: int
+
+
+def _bit_test(value: Any) -> BitTest:
+    """Read a test: ``3`` (this bit is 1), or ``6-7=3`` (these bits together hold 3)."""
+    found = re.fullmatch(r"(\d+)(?:-(\d+))?(?:=(\d+))?", str(value).replace(" ", ""))
+    if found is None:
+        raise _mistake("", f"{value!r} is not a bit; write 3, or '6-7=3' for two bits that hold 3")
+    first, last, held = (None if text is None else int(text) for text in found.groups())
+    assert first is not None  # the pattern needs it
+    last = first if last is None else last
+    if held is None and last > first:
+        raise _mistake("", f"{value!r} does not say what the bits hold; write '{first}-{last}=3'")
+    test = BitTest(first, last - first + 1, 1 if held is None else held)
+    if not (first <= last < 64 and test.value < 2**test.length):
+        raise _mistake("", f"{value!r}: {test.length} bits cannot hold {test.value}")
+    return test
 
 
 class Mask(_Section):
     """A class raster; pixels whose class is not kept become no data."""
 
     files: str
-    variable: str
+    variable: VariableKey
     keep: list[int] | None = Field(None, min_length=1)
     drop: list[int] | None = Field(None, min_length=1)
-    nodata: float | None = None
+    drop_bits: list[Annotated[BitTest, BeforeValidator(_bit_test)]] | None = Field(
+        None, min_length=1
+    )
+    nodata: NoData = ()
 
     @model_validator(mode="after")
     def _keep_or_drop(self) -> Mask:
-        if (self.keep is None) == (self.drop is None):
-            raise _mistake("", "give either 'keep' or 'drop', a list of classes")
+        if sum(given is not None for given in (self.keep, self.drop, self.drop_bits)) != 1:
+            raise _mistake(
+                "",
+                "give either 'keep' or 'drop', a list of classes, or 'drop_bits', a list of bits",
+            )
         return self
 
 
@@ -190,22 +255,35 @@ class OpticalMask(Mask):
 
     store_as: Literal["scl"] | None = None
 
+    @model_validator(mode="after")
+    def _bits_are_no_classes(self) -> OpticalMask:
+        if self.store_as is not None and self.drop_bits is not None:
+            raise _mistake("store_as", "the cube keeps classes, and 'drop_bits' reads bits")
+        return self
+
 
 class OpticalBands(_Section):
     """Variable name, or band number in a GeoTIFF, of each reflectance."""
 
-    blue: str
-    green: str
-    red: str
-    nir: str
-    rededge3: str | None = None
+    blue: VariableKey
+    green: VariableKey
+    red: VariableKey
+    nir: VariableKey
+    rededge3: VariableKey | None = None
 
 
 class SarBands(_Section):
     """Variable name, or band number in a GeoTIFF, of each polarisation."""
 
-    vv: str
-    vh: str
+    vv: VariableKey
+    vh: VariableKey
+
+
+class DatedOffset(_Section):
+    """An offset, and the first day on which it holds."""
+
+    start: date | None = Field(None, alias="from")
+    value: float = Field(allow_inf_nan=False)
 
 
 class _Series(_Section):
@@ -214,20 +292,31 @@ class _Series(_Section):
     source: str
     files: Globs
     scale: float = Field(1.0, allow_inf_nan=False)
-    offset: float = Field(0.0, allow_inf_nan=False)
-    nodata: float | None  # required, since a no-data value of 0 would become dark ground
+    offset: Annotated[tuple[DatedOffset, ...], BeforeValidator(_as_dated)] = ()
+    nodata: NoData  # required, since a no-data value of 0 would become dark ground
     time: TimeKey
     crs: Crs | None = None
+    pixel_coordinates: PixelCoordinates | None = None
     bands: _Section
 
-    def names(self) -> dict[str, str]:
+    def names(self) -> dict[str, Variable]:
         """Map each band of the cube to its variable in the files."""
-        return self.bands.model_dump(exclude_none=True)
+        return {name: variable for name, variable in self.bands if variable is not None}
+
+    @property
+    def is_of_one_convention(self) -> bool:
+        """Whether the user states, by one offset with a day, that all numbers have it."""
+        return len(self.offset) == 1 and self.offset[0].start is not None
 
     @model_validator(mode="after")
     def _files_of_bands(self) -> _Series:
-        if self.scale == 0:
-            raise _mistake("scale", "must not be 0")
+        if self.scale <= 0:
+            raise _mistake("scale", f"is {self.scale:g}; must not be 0 or negative")
+        starts = [offset.start or date.min for offset in self.offset]
+        if starts != sorted(set(starts)):
+            raise _mistake(
+                "offset", "the days of 'from' must increase; only the first may be without 'from'"
+            )
         bands = self.names()
         for band in self.files:
             if band != ALL_BANDS and band not in bands:
@@ -254,14 +343,43 @@ class Optical(_Series):
         return self
 
 
+class Incidence(_Section):
+    """A raster of incidence angles without time: number × ``scale`` is degrees."""
+
+    files: str
+    variable: VariableKey
+    scale: float = Field(1.0, gt=0, allow_inf_nan=False)
+    nodata: float | None = None
+    crs: Crs | None = None
+
+
 class Sar(_Series):
     """Backscatter: ``DN * scale + offset`` is decibels or linear power."""
 
     units: Literal["dB", "power"]
-    radiometry: Literal["sigma0", "sigma0 from gamma0, approximate"]
+    radiometry: Literal["sigma0", "gamma0", "sigma0 from gamma0, approximate"]
+    incidence: Annotated[float, Field(gt=15, lt=60)] | Incidence | None = None
     bands: SarBands
     masks: list[Mask] = []
     relative_orbit: str | None = None
+
+    @model_validator(mode="after")
+    def _angles_of_gamma0(self) -> Sar:
+        if self.radiometry == "gamma0" and self.incidence is None:
+            raise _mistake(
+                "incidence",
+                "is missing; gamma0 is converted to sigma0 with incidence angles: give the files "
+                "and the variable of the raster, or one number of degrees for the whole area (39 "
+                "in the middle of Sentinel-1's swath), which is approximate",
+            )
+        if self.radiometry != "gamma0" and self.incidence is not None:
+            raise _mistake("incidence", f"converts gamma0, and radiometry is {self.radiometry!r}")
+        return self
+
+
+def flag_meaning(name: str) -> str:
+    """Name of a crop as one word, as CF ``flag_meanings`` needs it."""
+    return "_".join(name.split())
 
 
 class Landcover(_Section):
@@ -269,10 +387,27 @@ class Landcover(_Section):
 
     source: str | None = None
     files: str
-    variable: str
+    variable: VariableKey
     classes: dict[Annotated[int, Field(ge=1, le=65535)], str]
-    nodata: float | None = None
+    nodata: NoData = ()
     crs: Crs | None = None
+    pixel_coordinates: PixelCoordinates | None = None
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Landcover:
+        seen = {"unknown": 0}  # the name of code 0
+        for code, name in self.classes.items():
+            word = flag_meaning(name)
+            if not word:
+                raise _mistake("classes", f"code {code} has an empty name; give it one")
+            if word in seen:
+                raise _mistake(
+                    "classes",
+                    f"{name!r} is the name of both {seen[word]} and {code}; statistics are by "
+                    "name, so give each code its own",
+                )
+            seen[word] = code
+        return self
 
 
 class Grid(_Section):

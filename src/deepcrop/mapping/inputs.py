@@ -12,6 +12,7 @@ from deepcrop import grid, stages
 from deepcrop.cube.chunks import read_block
 from deepcrop.cube.contract import grid_of
 from deepcrop.cube.io import open_cube
+from deepcrop.cube.possible import POSSIBLE, drop_impossible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,11 +93,27 @@ class Plan:
     counted: tuple[str, ...] = ()
 
     def load(self, tile: grid.Tile) -> dict[str, Images]:
-        """Read the images of a tile's window into memory."""
+        """Read the images of a tile's window into memory; impossible values are refused."""
         return {
-            name: Images(read_block(one.data, name, *tile.window), one.days)
+            name: Images(only_possible(name, read_block(one.data, name, *tile.window)), one.days)
             for name, one in self.images.items()
         }
+
+
+def only_possible(group: str, data: xr.Dataset) -> xr.Dataset:
+    """Make no data of a few impossible values; refuse many, which come with cubes of others.
+
+    Raises
+    ------
+    CubeError
+        Naming the variable, the share, an example and the likely cause.
+    """
+    kept = {
+        name: (array.dims, drop_impossible(str(name), array.values, f"{group}/{name}"), array.attrs)
+        for name, array in data.data_vars.items()
+        if name in POSSIBLE
+    }
+    return data.assign(kept)
 
 
 def images_of(

@@ -17,7 +17,7 @@ from deepcrop._version import __version__
 from deepcrop.cube import contract
 from deepcrop.cube.contract import grid_of, is_simulated
 from deepcrop.errors import DeepCropError
-from deepcrop.mapping.inputs import Images, InputCube, Plan
+from deepcrop.mapping.inputs import Images, InputCube, Plan, only_possible
 from deepcrop.mapping.options import resolve_options
 from deepcrop.products import layers
 
@@ -113,7 +113,7 @@ def _at_once(plan: Plan, shape: tuple[int, int], described: list[Layer]) -> dict
     """Layers in memory."""
     found = {layer.name: np.empty(shape, _dtype(layer)) for layer in described}
     for tile in grid.tiles(shape, contract.CHUNK, plan.halo):
-        values = plan.run(plan.images, tile)[0]
+        values = plan.run(plan.load(tile), tile.inside)[0]
         for layer in described:
             found[layer.name][tile.core] = _decoded(values[layer.name], layer)
     return found
@@ -151,7 +151,7 @@ def _tile(
     tile: grid.Tile,
     described: list[Layer],
 ) -> dict[Hashable, NDArray[Any]]:
-    images = {name: Images(data, days[name]) for name, data in cut.items()}
+    images = {name: Images(only_possible(name, data), days[name]) for name, data in cut.items()}
     values = run(images, tile)[0]
     return {layer.name: _decoded(values[layer.name], layer) for layer in described}
 

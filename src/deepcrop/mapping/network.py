@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:  # PyTorch is there only for those who use the network
 
     from deepcrop.network import Dates, Network
 
+logger = logging.getLogger(__name__)
+
 _BANDS = {"optical": OPTICAL_BANDS, "sar": SAR_BANDS}
 
 
@@ -43,8 +46,9 @@ class NetworkMethod:
     ----------
     weights : Path or None
         File of weights, absolute; None: those of the package.
-    radar : bool
-        Whether the network reads the radar.
+    radar : bool or None
+        Whether the network reads the radar. None: where it is what the weights expect; else the map
+        is made without, with a warning.
     device : str
         Device of PyTorch that the network runs on: ``"cpu"`` or ``"cuda"``.
     precision : str
@@ -52,7 +56,7 @@ class NetworkMethod:
     """
 
     weights: Path | None = None
-    radar: bool = True
+    radar: bool | None = None
     device: str = "cpu"
     precision: str = "float32"
 
@@ -82,10 +86,19 @@ class NetworkMethod:
         groups = [
             group
             for sensor, group in (("optical", "optical"), ("radar", "sar"))
-            if sensor in network.config.sensors and (self.radar or sensor != "radar")
+            if sensor in network.config.sensors and (self.radar is not False or sensor != "radar")
         ]
+        left_out = None
         if "sar" in groups:
-            check_cube(cube.data, about["inputs"], network.config.sensors)
+            try:
+                check_cube(cube.data, about["inputs"], network.config.sensors)
+            except CubeError as error:
+                # Without optical images there would be nothing left to map.
+                if self.radar or not {"optical"} <= {*groups} & {*cube.data.children}:
+                    raise
+                logger.warning("%s The map is made without radar, as with --no-radar.", error)
+                left_out = cube.data["sar"].attrs.get("radiometry")
+                groups.remove("sar")
         present = {
             name: images_of(cube.data, name, _BANDS[name], year)
             for name in groups
@@ -108,6 +121,7 @@ class NetworkMethod:
         settings = {
             "weights": {"file": file.name, "sha256": digest, "title": title},
             "sensors": list(images),
+            **({} if left_out is None else {"radar_left_out": f"its radiometry is {left_out}"}),
             # Only what rounds sums differently from the default is part of the settings.
             **({} if self.precision == "float32" else {"precision": self.precision}),
             **({} if self.device == "cpu" else {"device": self.device}),

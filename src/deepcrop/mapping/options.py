@@ -34,6 +34,8 @@ class MapOptions:
         Raster; only pixels where it has data that is not 0 are mapped.
     parcels : Path or None
         Polygons; only pixels within are mapped, and each gets dates.
+    layer : str or None
+        Layer of the file of parcels; None: the only one that holds polygons.
     fields : bool
         Whether each field of the cube's ``field_id`` gets dates.
     """
@@ -41,6 +43,7 @@ class MapOptions:
     methods: tuple[Method, ...]
     mask: Path | None = None
     parcels: Path | None = None
+    layer: str | None = None
     fields: bool = False
 
     @property
@@ -60,6 +63,7 @@ def resolve_options(
     precision: str | None = None,
     mask: str | Path | None = None,
     parcels: str | Path | None = None,
+    layer: str | None = None,
     fields: bool = False,
 ) -> MapOptions:
     """Resolve what a user gave into one record; None stands for "not given".
@@ -72,7 +76,7 @@ def resolve_options(
         Of the curve (`CurveMethod`).
     weights, radar, device, precision
         Of the network (`NetworkMethod`).
-    mask, parcels, fields
+    mask, parcels, layer, fields
         See `MapOptions`.
 
     Raises
@@ -108,6 +112,8 @@ def resolve_options(
         )
     if fields and parcels is not None:
         raise DeepCropError("Give either parcels or fields: parcels are given dates as well.")
+    if layer is not None and parcels is None:
+        raise DeepCropError("--layer chooses a layer of the file of parcels; add --parcels FILE.")
     methods: list[Method] = []
     if method in ("curve", BOTH):
         methods.append(CurveMethod(**of_curve))
@@ -117,6 +123,7 @@ def resolve_options(
         tuple(methods),
         None if mask is None else Path(mask),
         None if parcels is None else Path(parcels),
+        layer,
         fields,
     )
 

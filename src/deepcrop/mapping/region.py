@@ -23,7 +23,6 @@ from deepcrop.mapping.options import MapOptions, TileJob, resolve_options
 from deepcrop.mapping.selection import PixelSelection
 from deepcrop.mapping.tiles import TRIES, make_tiles, plans_of
 from deepcrop.mapping.work_store import (
-    FIELDS,
     MANIFEST,
     SELECTED,
     WORK_STORE,
@@ -65,6 +64,7 @@ def map_region(
     precision: str | None = None,
     mask: str | Path | None = None,
     parcels_path: str | Path | None = None,
+    layer: str | None = None,
     fields: bool = False,
     address: str | None = None,
     workers: int | None = None,
@@ -99,7 +99,8 @@ def map_region(
     weights : path, optional
         File of weights; by default those that come with the package.
     radar : bool, optional
-        Whether the network reads the radar; by default it does.
+        Whether the network reads the radar. By default it does, unless the radiometry of the radar
+        is not that of the weights: the map is then made without, with a warning.
     device : str, optional
         Device that the network runs on: ``"cpu"`` (default) or ``"cuda"``.
     precision : str, optional
@@ -109,6 +110,8 @@ def map_region(
     parcels_path : path, optional
         Polygons; only pixels within are mapped, and dates are given for each (``fields.csv``,
         ``fields.parquet``).
+    layer : str, optional
+        Layer of the file of parcels; needed if several of its layers hold polygons.
     fields : bool
         Give dates for each field of the cube's ``field_id``.
     address : str, optional
@@ -147,6 +150,7 @@ def map_region(
         precision=precision,
         mask=mask,
         parcels=parcels_path,
+        layer=layer,
         fields=fields,
     )
     cluster_options = ClusterOptions(address, workers)
@@ -216,7 +220,7 @@ def _blocks(plans: dict[str, Plan], box: GeoBox) -> list[Block]:
     return [
         (item, group, *core)
         for core in _cores(box)
-        for item, groups in ((_item(core), layer_groups(plans)), (LAYOUT, (SELECTED, FIELDS)))
+        for item, groups in ((_item(core), layer_groups(plans)), (LAYOUT, (SELECTED,)))
         for group in groups
     ]
 

@@ -15,9 +15,10 @@ from deepcrop.cube import contract
 from deepcrop.cube import io as cube_io
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping import parcels
-from deepcrop.mapping.work_store import FIELDS, SELECTED, open_group
+from deepcrop.mapping.masks import read_mask
+from deepcrop.mapping.work_store import SELECTED
 from deepcrop.products.cog import crs_name, windows
-from deepcrop.products.fields import field_shapes, field_table, write_fields
+from deepcrop.products.fields import FieldPixels, field_shapes, field_table, write_fields
 from deepcrop.storage.files import fingerprint
 
 if TYPE_CHECKING:
@@ -49,10 +50,10 @@ class PixelSelection:
     def __init__(self, cube: InputCube, options: MapOptions) -> None:
         self.box = cube.box
         self.mask = options.mask
-        self.parcels_file = options.parcels
+        self.parcels_file, self.layer = options.parcels, options.layer
         self.parcels = None
         if options.parcels is not None:
-            self.parcels = parcels.read_parcels(options.parcels, cube.box)
+            self.parcels = parcels.read_parcels(options.parcels, cube.box, options.layer)
         self.field_ids = None
         if options.fields:
             parcels.check_installed()
@@ -73,6 +74,8 @@ class PixelSelection:
             for name, path in files.items()
             if path is not None
         }
+        if self.layer is not None:
+            settings["parcels"]["layer"] = self.layer
         if self.field_ids is not None:
             settings["fields"] = "field_id of the cube"
         return settings
@@ -83,17 +86,16 @@ class PixelSelection:
         return self.mask is not None or self.parcels is not None
 
     def lay_out(self, work: Path) -> None:
-        """Write the selected pixels, and the numbers of their fields, into the work store."""
-        numbered = self.parcels is not None or self.field_ids is not None
-        if not self.limited and not numbered:
+        """Write the selected pixels into the work store."""
+        if not self.limited:
             return
-        fields = self._array(work, FIELDS, np.dtype(np.uint32)) if numbered else None
-        selected = self._array(work, SELECTED, np.dtype(np.uint8)) if self.limited else None
-        for window, numbers, there in self._windows():
-            if selected is not None:
-                selected[window] = there
-            if fields is not None:
-                fields[window] = np.where(there, numbers, 0)
+        form = xr.Dataset({SELECTED: (("y", "x"), np.broadcast_to(np.uint8(0), self.box.shape))})
+        cube_io.create_group(work, SELECTED, grid.assign_grid(form, self.box))
+        selected = zarr.open_array(work / SELECTED / SELECTED, mode="r+")
+        # A chunk without a pixel to map is written too: its absence means that it was lost.
+        selected = selected.with_config({"write_empty_chunks": True})
+        for window, there in self._windows():
+            selected[window] = there
 
     def count(self) -> tuple[int, int]:
         """Count the selected pixels, and the tiles that hold any."""
@@ -102,36 +104,30 @@ class PixelSelection:
         if not self.limited:
             return rows * cols, -(-rows // side) * -(-cols // side)
         pixels = tiles = 0
-        for _, _, there in self._windows():
+        for _, there in self._windows():
             down, across = (np.arange(0, length, side) for length in there.shape)
             each = np.add.reduceat(np.add.reduceat(there, down, axis=0, dtype=int), across, axis=1)
             pixels, tiles = pixels + int(each.sum()), tiles + int((each > 0).sum())
         return pixels, tiles
 
-    def _windows(
-        self,
-    ) -> Iterator[tuple[tuple[slice, slice], NDArray[np.uint32], NDArray[np.bool_]]]:
-        """Yield each window of the grid with its field numbers (0: none) and selected pixels.
+    def _windows(self) -> Iterator[tuple[tuple[slice, slice], NDArray[np.bool_]]]:
+        """Yield each window of the grid with its selected pixels.
 
         Raises
         ------
         DeepCropError
             If the mask cannot be read; at the end, if no pixel is selected.
         """
-        masks = None if self.mask is None else parcels.read_mask(self.mask, self.box)
+        masks = None if self.mask is None else read_mask(self.mask, self.box)
         some = False
         for rows, cols in windows(self.box):
-            shape = rows.stop - rows.start, cols.stop - cols.start
-            numbers, there = np.zeros(shape, np.uint32), np.ones(shape, bool)
+            there = np.ones((rows.stop - rows.start, cols.stop - cols.start), bool)
             if self.parcels is not None:
-                numbers = self.parcels.numbers(self.box, rows, cols)
-                there = numbers > 0
-            elif self.field_ids is not None:
-                numbers = self.field_ids[rows, cols].values
+                there = self.parcels.inside(self.box, rows, cols)
             if masks is not None:
                 there &= next(masks)[1]
             some |= bool(there.any())
-            yield (rows, cols), numbers, there
+            yield (rows, cols), there
         if not some:
             raise self._nothing()
 
@@ -149,10 +145,25 @@ class PixelSelection:
             f"{' and '.join(within)}; nothing would be mapped."
         )
 
-    def _array(self, work: Path, name: str, dtype: np.dtype) -> zarr.Array[Any]:
-        form = xr.Dataset({name: (("y", "x"), np.broadcast_to(dtype.type(0), self.box.shape))})
-        cube_io.create_group(work, name, grid.assign_grid(form, self.box))
-        return zarr.open_array(work / name / name, mode="r+")
+    def _pixels_of_fields(self, work: Path) -> FieldPixels:
+        """Make the function that lists the selected pixels of the fields of a window."""
+
+        def pixels(rows: slice, cols: slice) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+            if self.parcels is not None:
+                places, numbers = self.parcels.pixels(self.box, rows, cols)
+            else:
+                assert self.field_ids is not None  # the caller has fields of either kind
+                every = self.field_ids[rows, cols].values.ravel()
+                places = np.flatnonzero(every)
+                numbers = every[places].astype(np.int64)
+            if self.limited:
+                there = np.asarray(selected[rows, cols]).ravel()[places] > 0
+                places, numbers = places[there], numbers[there]
+            return places, numbers
+
+        if self.limited:
+            selected = zarr.open_array(work / SELECTED / SELECTED, mode="r")
+        return pixels
 
     def write_fields(
         self,
@@ -166,8 +177,7 @@ class PixelSelection:
         if self.parcels is None and self.field_ids is None:
             return
         every = None if self.parcels is None else np.arange(1, len(self.parcels.shapes) + 1)
-        with open_group(work, FIELDS) as group:
-            table = field_table(maps, group[FIELDS], info.year, crops, every)
+        table = field_table(maps, self._pixels_of_fields(work), self.box, info.year, crops, every)
         if self.parcels is not None:
             shapes = self.parcels.shapes
             table |= {f"parcel_{name}": values for name, values in self.parcels.columns.items()}

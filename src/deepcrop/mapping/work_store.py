@@ -26,9 +26,6 @@ MANIFEST = "manifest.jsonl"
 WORK_STORE = "work.zarr"
 """Name of the work store in the folder of an unfinished map."""
 
-FIELDS = "fields"
-"""Group and array of the work store with the number of the field of each pixel; 0: none."""
-
 SELECTED = "selected"
 """Group and array of the work store that are 1 where a pixel is to be mapped."""
 

@@ -5,6 +5,7 @@ These are the published network, ours, and both without one of their parts (abla
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,22 @@ CURVE = tuple(f"curve_{name}" for name in CALENDAR)
 the time. Places without cameras are trained and tested on them."""
 
 SENSORS = ("optical", "radar")
+
+_MOST_UNITS = 100_000
+# Least and most of each number, far beyond any network that can be trained.
+_RANGES: dict[str, tuple[float, float]] = {
+    "width": (1, 10_000),
+    "heads": (1, 1000),
+    "layers": (0, 100),
+    "feedforward": (1, _MOST_UNITS),
+    "slots": (1, 10),
+    "threshold": (0, 1),
+    "bin_days": (1, 100),
+    "bins": (1, 100),
+    "drop_optical": (0, 1),
+    "drop_radar": (0, 1),
+    "drop_level": (0, 1),
+}
 
 _CHOICES = {
     "variant": ("paper", "default"),
@@ -104,6 +121,7 @@ class Config:
     mlp: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        self._check_numbers()
         problems = [
             f"{name} is {getattr(self, name)!r}; expected {' or '.join(map(repr, allowed))}."
             for name, allowed in _CHOICES.items()
@@ -130,6 +148,23 @@ class Config:
         if problems:
             raise DeepCropError("The network cannot be built: " + " ".join(problems))
 
+    def _check_numbers(self) -> None:
+        """Raise `DeepCropError` for a size of which no network can be built, or a huge one."""
+        for name in ("trunk", "dates", "mlp"):
+            sizes = getattr(self, name)
+            if len(sizes) > 16 or not all(type(n) is int and 0 < n <= _MOST_UNITS for n in sizes):
+                raise DeepCropError(
+                    f"The network cannot be built: {name} is {reprlib.repr(sizes)}; expected whole "
+                    f"numbers from 1 to {_MOST_UNITS}."
+                )
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise DeepCropError(
+                    f"The network cannot be built: {name} is {reprlib.repr(value)}; expected "
+                    f"{least} to {most}."
+                )
+
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Config:
         """Read the output of `to_dict`.
@@ -139,6 +174,10 @@ class Config:
         DeepCropError
             If a key is unknown, or a value has the wrong type or cannot be used.
         """
+        if not isinstance(settings, dict):
+            raise DeepCropError(
+                f"Settings of a network are {reprlib.repr(settings)}; expected names and values."
+            )
         known = {field.name: getattr(DEFAULT, field.name) for field in fields(cls)}
         if unknown := sorted(set(settings) - set(known)):
             raise DeepCropError(
@@ -153,7 +192,7 @@ class Config:
                 value = float(value)
             if type(value) is not wanted:
                 form = "a list" if wanted is tuple else wanted.__name__
-                raise DeepCropError(f"{name} is {value!r}; expected {form}.")
+                raise DeepCropError(f"{name} is {reprlib.repr(value)}; expected {form}.")
             values[name] = value
         return cls(**values)
 

@@ -7,6 +7,7 @@ and how it was trained.
 from __future__ import annotations
 
 import json
+import reprlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from deepcrop._version import __version__
-from deepcrop.errors import CubeError, DeepCropError
+from deepcrop.errors import MALFORMED, CubeError, DeepCropError
 from deepcrop.network.config import Config
 from deepcrop.network.model import DeepCrop
 from deepcrop.network.paper import PaperDeepCrop
+from deepcrop.storage.documents import parse_json
 from deepcrop.storage.files import atomic_file
 
 if TYPE_CHECKING:
@@ -103,34 +105,80 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> tuple[Network,
     path = Path(path)
     if not path.is_file():
         raise DeepCropError(f"{path} does not exist; expected a file of weights (.safetensors).")
-    try:
-        with safe_open(path, "pt", device=str(device)) as file:
-            stored = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise DeepCropError(f"{path} is damaged or no safetensors file: {error}") from error
+    stored, found = _header(path)
     if stored.get("format") != FORMAT:
         raise DeepCropError(
             f"{path} was written by another program or version: its format is "
-            f"{stored.get('format')!r}, expected {FORMAT!r}."
+            f"{reprlib.repr(stored.get('format'))}, expected {FORMAT!r}."
         )
-    try:
-        config = Config.from_dict(json.loads(stored["config"]))
-    except DeepCropError as error:
-        raise DeepCropError(f"{path} cannot be used: {error}") from error
-    with torch.random.fork_rng(devices=[]):  # the caller's random state must not change
-        network = build(config).to(device)
-    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    found = {name: tensor.shape for name, tensor in tensors.items()}
+    config, about = _description(path, stored)
+    # On the device "meta" a network has shapes but takes no memory.
+    with torch.device("meta"):
+        expected = {
+            name: (tuple(tensor.shape), tensor.dtype)
+            for name, tensor in build(config).state_dict().items()
+        }
     if wrong := sorted(n for n in expected | found if expected.get(n) != found.get(n)):
         raise DeepCropError(
             f"{path} cannot be used: {len(wrong)} of its tensors do not fit its configuration, "
-            f"the first is {wrong[0]} (expected {expected.get(wrong[0])}, found "
-            f"{found.get(wrong[0])})."
+            f"the first is {wrong[0]} (expected {_shape(expected.get(wrong[0]))}, found "
+            f"{_shape(found.get(wrong[0]))})."
         )
+    with safe_open(path, "pt", device=str(device)) as file:
+        tensors = {name: file.get_tensor(name) for name in found}
+    if broken := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise DeepCropError(
+            f"{path} is damaged: {len(broken)} of its tensors hold NaN or infinity, the first is "
+            f"{broken[0]}. Get the file again."
+        )
+    with torch.random.fork_rng(devices=[]):  # the caller's random state must not change
+        network = build(config).to(device)
     network.load_state_dict(tensors)
-    about: dict[str, Any] = {name: json.loads(stored[name]) for name in ("inputs", "card")}
-    return network.eval(), about | {"software": stored["software"]}
+    return network.eval(), about
+
+
+Header = dict[str, tuple[tuple[int, ...], torch.dtype]]
+
+
+def _header(path: Path) -> tuple[dict[str, str], Header]:
+    """Read the texts of a file of weights, and shape and type of its tensors, but no tensor."""
+    try:
+        with safe_open(path, "pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            found = {
+                name: (tuple(part.get_shape()), _DTYPES.get(part.get_dtype(), torch.bool))
+                for name, part in slices.items()
+            }
+            return file.metadata() or {}, found
+    except (SafetensorError, OSError, *MALFORMED) as error:
+        raise DeepCropError(f"{path} is damaged or no safetensors file: {error}") from error
+
+
+_DTYPES = {"F32": torch.float32, "F64": torch.float64, "F16": torch.float16, "I64": torch.int64}
+
+
+def _shape(tensor: tuple[tuple[int, ...], torch.dtype] | None) -> str:
+    return "none" if tensor is None else f"{list(tensor[0])} of {tensor[1]}"
+
+
+def _description(path: Path, stored: Mapping[str, str]) -> tuple[Config, dict[str, Any]]:
+    """Read the configuration, and what else the file says of its network."""
+    try:
+        content = {name: parse_json(stored[name]) for name in ("config", "inputs", "card")}
+        radiometry = content["inputs"]["radiometry"]
+        if not all(isinstance(content[name], dict) for name in content):
+            raise ValueError("a description that is no mapping")
+        if not (isinstance(radiometry, list) and all(isinstance(r, str) for r in radiometry)):
+            raise ValueError("no list of the radiometry that it expects")
+        about = {name: content[name] for name in ("inputs", "card")}
+        return Config.from_dict(content["config"]), about | {"software": stored["software"]}
+    except DeepCropError as error:
+        raise DeepCropError(f"{path} cannot be used: {error}") from error
+    except MALFORMED as error:
+        raise DeepCropError(
+            f"{path} is damaged: its description cannot be read ({type(error).__name__}: {error}). "
+            "Get the file again."
+        ) from None
 
 
 def check_cube(cube: xr.DataTree, inputs: Mapping[str, Any], sensors: tuple[str, ...]) -> None:

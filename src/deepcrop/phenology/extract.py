@@ -219,10 +219,15 @@ def _from_pandas(
     if times.tz is not None:
         times = times.tz_convert("UTC").tz_localize(None)
     coords = {"time": times.values}
-    array = xr.DataArray(series.to_numpy(np.float32, na_value=np.nan), coords, dims="time")
-    if weights is None:
-        return array, None
-    return array, xr.DataArray(weights.to_numpy(np.float32, na_value=0), coords, dims="time")
+    try:
+        array = xr.DataArray(series.to_numpy(np.float32, na_value=np.nan), coords, dims="time")
+        if weights is None:
+            return array, None
+        return array, xr.DataArray(weights.to_numpy(np.float32, na_value=0), coords, dims="time")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DeepCropError(
+            f"The series holds what is no number ({error}); convert it with pd.to_numeric."
+        ) from None
 
 
 def _greenness(

@@ -9,17 +9,15 @@ import numpy as np
 
 from deepcrop.errors import DeepCropError
 from deepcrop.phenology.date_kernels import FOUND, INTERVAL, MEASURES, TOO_FEW, date_blocks
+from deepcrop.phenology.series import Series, curve_grid, prepare
 from deepcrop.phenology.smoothers import (
     DEFAULT_SMOOTHER,
     Chunk,
     SavGol,
     SeasonRule,
-    Series,
     Smoother,
     Whittaker,
     choose,
-    curve_grid,
-    prepare,
     smooth_chunks,
 )
 
@@ -119,8 +117,9 @@ def season_dates(
     Raises
     ------
     DeepCropError
-        If shapes do not fit, days are not finite, fractions are out of range, or a name is
-        unknown.
+        If something is no array of numbers, shapes do not fit, days are not finite or reach over
+        more than 200 years, weights are negative or infinite, fractions are out of range, or a
+        name is unknown.
 
     Examples
     --------
@@ -131,7 +130,12 @@ def season_dates(
     True
     """
     smoother, rule = choose(smoother, preset, rule)
-    fractions = tuple(float(f) for f in np.atleast_1d(fractions))
+    try:
+        fractions = tuple(float(f) for f in np.atleast_1d(fractions))
+    except (TypeError, ValueError, OverflowError):
+        raise DeepCropError(
+            f"Fractions {fractions!r} are no numbers; expected for example (0.2, 0.5)."
+        ) from None
     if not fractions or not all(
         0 < a < b < 1 for a, b in zip((1e-9, *fractions), (*fractions, 1 - 1e-9), strict=True)
     ):
@@ -139,7 +143,9 @@ def season_dates(
     series = prepare(values, days, weights)
     grid = curve_grid(series.t, smoother.step)
     years = float(series.t[-1]) / 365 if series.t.size else 0.0
-    room = 3 + int(2 * years)
+    # Two seasons a year at most, as a rule, and hardly one from fewer than four observations: one
+    # observation far from the others then asks for no memory.
+    room = 3 + min(int(2 * years), series.t.size // 4)
     while True:
         seasons, rows = _with_room(series, grid, smoother, rule, fractions, room)
         if rows <= room:

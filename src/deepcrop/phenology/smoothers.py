@@ -27,6 +27,7 @@ from deepcrop.phenology.model_functions import (
     model_function_blocks,
 )
 from deepcrop.phenology.savgol import savgol_blocks
+from deepcrop.phenology.series import Series, curve_grid, prepare
 from deepcrop.phenology.whittaker import whittaker_blocks
 
 if TYPE_CHECKING:
@@ -40,7 +41,10 @@ DEFAULT_SMOOTHER = "whittaker"
 
 _CHUNK = 512
 """Series that a thread smooths at a time: few, so that they stay in its cache and no thread waits
-long for the others; bounds the memory."""
+long for the others; bounds the memory. Of very long curves fewer, see `_CHUNK_POINTS`."""
+
+_CHUNK_POINTS = 512 * 4096
+"""Points of curves, and observations, that a thread holds at a time."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,7 @@ def choose(
     DeepCropError
         If a name is unknown or a setting makes no sense.
     """
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise DeepCropError(f"Preset {preset!r} is unknown; expected one of {list(PRESETS)}.")
     smoothers, usual = PRESETS[preset]
     if isinstance(smoother, str):
@@ -200,11 +204,13 @@ def choose(
         raise DeepCropError(
             f"Smoother is a {type(smoother).__name__}; expected a name or a settings object."
         )
-    rule = rule or usual
+    rule = usual if rule is None else rule
+    if not isinstance(rule, SeasonRule):
+        raise DeepCropError(f"Season rule is a {type(rule).__name__}; expected a SeasonRule.")
     for settings in (smoother, rule):
         for name, value in asdict(settings).items():
             least = _MAY_BE_ZERO.get(name, math.ulp(0.0))
-            if not isinstance(value, str) and not least <= value < math.inf:
+            if not (isinstance(value, int | float | np.number) and least <= value < math.inf):
                 raise DeepCropError(
                     f"{name}={value} of {type(settings).__name__} makes no sense; expected a "
                     f"{'number from 0 up' if least == 0 else 'positive number'}."
@@ -273,19 +279,6 @@ def smooth(
 
 
 @dataclass(frozen=True)
-class Series:
-    """Checked series, the input of the kernels."""
-
-    values: NDArray[np.float32]
-    weights: NDArray[np.float32]
-    """Empty where all observations weigh the same."""
-    day_of: NDArray[np.int64]
-    t: NDArray[np.float32]
-    """Different days, rising, less `origin`."""
-    origin: float
-
-
-@dataclass(frozen=True)
 class Chunk:
     """Some series in SIMD blocks, with their curves; arrays (blocks, times or points, BLOCK)."""
 
@@ -295,39 +288,6 @@ class Chunk:
     level: NDArray[np.float32]
     counts: NDArray[np.float32]
     curve: NDArray[np.float32]
-
-
-def prepare(values: ArrayLike, days: ArrayLike, weights: ArrayLike | None) -> Series:
-    """Check and convert the input; arrays that are float32 already are not copied."""
-    if isinstance(values, np.ma.MaskedArray):
-        values = np.ma.filled(values.astype(np.float32), np.nan)
-    with np.errstate(over="ignore"):  # what is too large for float32 is no greenness
-        values = np.asarray(values, np.float32)
-    days = np.asarray(days, np.float64)
-    if values.ndim != 2 or days.ndim != 1 or values.shape[1] != days.size:
-        raise DeepCropError(
-            f"Values of shape {values.shape} and days of shape {days.shape} do not fit: expected "
-            "(pixels, times) and (times,)."
-        )
-    if not np.isfinite(days).all():
-        raise DeepCropError("Days hold NaN or infinities; drop those observations.")
-    if weights is None:
-        weights = np.empty((0, 0), np.float32)
-    else:
-        with np.errstate(over="ignore"):
-            weights = np.asarray(weights, np.float32)
-        if weights.shape != values.shape:
-            raise DeepCropError(f"Weights have shape {weights.shape}; expected {values.shape}.")
-    t, day_of = np.unique(days, return_inverse=True)
-    origin = float(t[0]) if t.size else 0.0
-    return Series(values, weights, day_of, (t - origin).astype(np.float32), origin)
-
-
-def curve_grid(t: NDArray[np.float32], step: float) -> NDArray[np.float32]:
-    """Days of the smooth curve: from the first to the last observation, every ``step`` days."""
-    if not t.size:
-        return np.empty(0, np.float32)
-    return (step * np.arange(math.floor((t[-1] - t[0]) / step) + 1)).astype(np.float32)
 
 
 def smooth_chunks(
@@ -343,11 +303,13 @@ def smooth_chunks(
     interpreter, and no chunk depends on another.
     """
     pixels = len(series.values)
-    firsts = iter(range(0, pixels, _CHUNK))
+    length = max(grid.size, series.t.size, 1)
+    chunk_size = min(_CHUNK, max(BLOCK, _CHUNK_POINTS // length // BLOCK * BLOCK))
+    firsts = iter(range(0, pixels, chunk_size))
     lock = threading.Lock()
 
     def work() -> None:
-        blocks = -(-min(pixels, _CHUNK) // BLOCK)
+        blocks = -(-min(pixels, chunk_size) // BLOCK)
         y = np.empty((blocks, series.t.size, BLOCK), np.float32)
         w = np.empty_like(y)
         level = np.empty((blocks, BLOCK), np.float32)
@@ -358,7 +320,7 @@ def smooth_chunks(
                 first = next(firsts, pixels)
             if first == pixels:
                 return
-            part = slice(first, min(first + _CHUNK, pixels))
+            part = slice(first, min(first + chunk_size, pixels))
             n = -(-(part.stop - first) // BLOCK)
             chunk = Chunk(part, y[:n], w[:n], level[:n], counts[:n], curve[:n])
             fill_blocks(
@@ -368,7 +330,7 @@ def smooth_chunks(
             _smooth_blocks(series.t, grid, smoother, rule, chunk)
             use(chunk)
 
-    threads = min(numba.get_num_threads(), -(-pixels // _CHUNK))
+    threads = min(numba.get_num_threads(), -(-pixels // chunk_size))
     if threads <= 1:
         work()
         return

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from pyproj import CRS
 from rasterio.features import shapes
 
@@ -23,13 +25,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import xarray as xr
-    from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
+
+
+FieldPixels = Callable[[slice, slice], tuple[NDArray[np.intp], NDArray[np.int64]]]
+"""From a window to its pixels that lie in a field (counted row by row), and the field of each.
+
+A pixel that several fields hold occurs once for each of them."""
 
 
 def field_table(
     maps: Mapping[str, xr.Dataset],
-    numbers: xr.DataArray,
+    pixels: FieldPixels,
+    box: GeoBox,
     year: int,
     crop_type: xr.DataArray | None = None,
     fields: NDArray[np.integer] | None = None,
@@ -40,8 +48,10 @@ def field_table(
     ----------
     maps : mapping of str to Dataset
         Layers by method, as of `deepcrop.products.write.write_products`.
-    numbers : DataArray of uint32 (y, x)
-        Field of each pixel, 0 = none.
+    pixels : callable
+        From rows and columns of a window to the pixels of its fields, see `FieldPixels`.
+    box : GeoBox
+        Grid of the map.
     year : int
         Target year.
     crop_type : DataArray, optional
@@ -57,7 +67,6 @@ def field_table(
         have the date), for a difference median, spread and share. Of a map by several methods
         names begin with the method.
     """
-    box = grid.grid_of(numbers)
     jobs = [
         ("" if len(maps) == 1 else f"{method}_", data[layer.name], layer)
         for method, data in maps.items()
@@ -68,12 +77,11 @@ def field_table(
         jobs.append(("", crop_type, _CROPS))
     counted: list[list[tuple[NDArray[Any], NDArray[Any]]]] = [[] for _ in jobs]
     for rows, cols in windows(box):
-        field = numbers[rows, cols].values.astype(np.int64)
-        inside = field > 0
-        if inside.any():
+        places, field = pixels(rows, cols)
+        if places.size:
             for kept, (_, array, _) in zip(counted, jobs, strict=True):
-                values = array[rows, cols].values[inside].astype(np.int64) + _SHIFT
-                kept.append(np.unique(field[inside] * _ROOM + values, return_counts=True))
+                values = array[rows, cols].values.ravel()[places].astype(np.int64) + _SHIFT
+                kept.append(np.unique(field * _ROOM + values, return_counts=True))
     nothing = np.zeros(0, np.int64)
     if fields is None:
         fields = np.unique(np.concatenate([nothing, *(keys // _ROOM for keys, _ in counted[0])]))

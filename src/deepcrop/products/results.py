@@ -8,7 +8,6 @@ names, so that the key of a layer is its path without ``.tif``.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from deepcrop.errors import DeepCropError
+from deepcrop.products.result_files import LayerEntry, read_item, read_summary
 from deepcrop.storage.staging import refuse_missing
 
 
@@ -154,67 +154,56 @@ def open_result(path: str | Path) -> Result:
     refuse_missing(path, expected)
     if not path.is_dir():
         raise DeepCropError(f"{path} is a file; expected {expected}.")
-    item, summary = (_json(path / name) for name in ("item.json", "summary.json"))
-    try:
-        properties = item["properties"]
-        layers = {
-            key: _layer(path, key, asset)
-            for key, asset in item["assets"].items()
-            if "data" in asset["roles"]
-        }
-        box = summary["grid"]
-        left, _, _, top = box["bounds"]
-        affine = Affine(box["resolution"], 0, left, 0, -box["resolution"], top)
-        return Result(
-            path,
-            int(summary["year"]),
-            str(summary["title"]),
-            bool(properties["deepcrop:simulated"]),
-            GeoBox(tuple(box["shape"]), affine, box["crs"]),
-            tuple(properties["deepcrop:methods"]),
-            layers,
-            summary,
-        )
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise DeepCropError(
-            f"{path} was not made by this version of 'deepcrop map' ({type(error).__name__}: "
-            f"{error}); map the region again."
-        ) from error
+    simulated, methods, entries = read_item(path / "item.json")
+    summary = read_summary(path / "summary.json")
+    box = summary["grid"]
+    affine = Affine(box["resolution"], 0, box["bounds"][0], 0, -box["resolution"], box["bounds"][3])
+    result = Result(
+        path,
+        summary["year"],
+        summary["title"],
+        simulated,
+        GeoBox(tuple(box["shape"]), affine, box["crs"]),
+        methods,
+        {key: _layer(path, key, entry) for key, entry in entries.items()},
+        summary,
+    )
+    _check_numbers(result)
+    return result
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DeepCropError(
-            f"{path.parent} has no {path.name}; expected a directory made by 'deepcrop map'."
-        ) from None
-    except ValueError as error:
-        raise DeepCropError(f"{path} is damaged ({error}); map the region again.") from error
-    return content
+def _check_numbers(result: Result) -> None:
+    """Raise `DeepCropError` unless the summary has the numbers of each layer of dates."""
+    for method in result.methods:
+        numbers = result.summary["maps"].get(method)
+        names = [layer.key.rsplit("/", 1)[-1] for layer in result.find(method=method, kind="day")]
+        lacks = [name for name in names if numbers is None or name not in numbers["layers"]]
+        crops = "crops" in (numbers or {}) or not result.find(kind="class")
+        if numbers is None or lacks or not crops:
+            raise DeepCropError(
+                f"{result.path / 'summary.json'} does not fit item.json: it lacks the numbers of "
+                f"{', '.join([f'{method} {name}' for name in lacks[:3]] or [method])}. Map the "
+                "region again."
+            )
 
 
-def _layer(path: Path, key: str, asset: dict[str, Any]) -> ResultLayer:
-    band = asset["bands"][0]
+def _layer(path: Path, key: str, entry: LayerEntry) -> ResultLayer:
+    band = entry.bands[0]
     return ResultLayer(
         key,
-        path / asset["href"],
-        asset["deepcrop:method"],
-        asset["deepcrop:kind"],
-        asset.get("deepcrop:stage"),
-        asset.get("deepcrop:season"),
-        asset.get("deepcrop:part"),
-        asset["title"],
-        band["unit"],
-        np.dtype(band["data_type"]),
-        band.get("nodata"),
-        {int(bit): words for bit, words in asset.get("deepcrop:flags", {}).items()},
+        path / entry.href,
+        entry.method,
+        entry.kind,
+        entry.stage,
+        entry.season,
+        entry.part,
+        entry.title,
+        band.unit,
+        np.dtype(band.data_type),
+        band.nodata,
+        {int(bit): words for bit, words in entry.flags.items()},
         tuple(
-            ResultClass(
-                each["value"],
-                each["title"],
-                "#" + each["color_hint"] if "color_hint" in each else "",
-            )
-            for each in asset.get("classification:classes", [])
+            ResultClass(each.value, each.title, f"#{each.color_hint}" if each.color_hint else "")
+            for each in entry.classes
         ),
     )

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pystac
+import shapely
 from pyproj import Transformer
+from shapely.affinity import translate
+from shapely.geometry import Polygon
+from shapely.geometry.polygon import orient
 
 from deepcrop._version import __version__
 from deepcrop.products.cog import crs_name
@@ -179,7 +183,8 @@ def _link(rel: str, href: str) -> dict[str, str]:
 def _footprint(box: GeoBox) -> tuple[dict[str, Any], list[float]]:
     """Outline of a grid in longitude and latitude, counter-clockwise, and its bounding box.
 
-    A straight edge of the grid is a curve in degrees: each gets 20 points.
+    A straight edge of the grid is a curve in degrees: each gets 20 points. Over the date line it is
+    a MultiPolygon, and west of the box is greater than east.
     """
     left, bottom, right, top = box.boundingbox.bbox
     step = np.arange(20) / 20
@@ -200,7 +205,20 @@ def _footprint(box: GeoBox) -> tuple[dict[str, Any], list[float]]:
         ]
     )
     lon, lat = Transformer.from_crs(crs_name(box), "EPSG:4326", always_xy=True).transform(x, y)
+    lon = lon + 360 * np.round((lon[0] - lon) / 360)  # no jump at the date line
     ring = [[round(a, 7), round(b, 7)] for a, b in zip(lon.tolist(), lat.tolist(), strict=True)]
     lons, lats = zip(*ring, strict=True)
-    geometry = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
-    return geometry, [min(lons), min(lats), max(lons), max(lats)]
+    west, east = min(lons), max(lons)
+    if west >= -180 and east <= 180:
+        geometry = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
+        return geometry, [west, min(lats), east, max(lats)]
+    # Over the date line GeoJSON wants a polygon on each side, and a box whose west is the greater.
+    whole, parts = Polygon(ring), []
+    for turn in (-360, 0, 360):
+        part = whole.intersection(shapely.box(turn - 180, -90, turn + 180, 90))
+        if part.area > 0:
+            moved = orient(translate(part, -turn))
+            parts.append([[[round(v, 7) for v in place] for place in moved.exterior.coords]])
+    wrapped = [(bound + 180) % 360 - 180 for bound in (west, east)]
+    west, east = (round(bound, 7) for bound in wrapped)
+    return {"type": "MultiPolygon", "coordinates": parts}, [west, min(lats), east, max(lats)]

@@ -1,9 +1,10 @@
 """The interface of a satellite archive: list the scenes over an area, and read their pixels.
 
 An archive is read in two steps. `Archive.search` lists the scenes of a sensor over a grid, one for
-each pass: all products of one solar day and one relative orbit. `Archive.read` reads the pixels of
-a scene onto a grid, in the units of the observation cube, the same for every archive. A scene can
-be written as JSON and read by another process later; it never holds a signed URL or a credential.
+each pass (`deepcrop.cube.passes`): all products of one crossing and one relative orbit.
+`Archive.read` reads the pixels of a scene onto a grid, in the units of the observation cube, the
+same for every archive. A scene can be written as JSON and read by another process later; it never
+holds a signed URL or a credential.
 """
 
 from __future__ import annotations

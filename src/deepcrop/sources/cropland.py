@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import html
+import logging
 import math
 import os
 import re
@@ -26,15 +27,17 @@ import rasterio
 import xarray as xr
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
+from pyproj.exceptions import CRSError, ProjError
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window
 
 from deepcrop import grid
-from deepcrop.errors import DeepCropError
+from deepcrop.errors import MALFORMED, DeepCropError
 from deepcrop.grid.resampling import place
 from deepcrop.sources.archive import ArchiveError
+from deepcrop.sources.footprints import name_of
 from deepcrop.sources.http import HttpClient, redact_url
 from deepcrop.sources.stac.archive import PLANETARY_COMPUTER
 from deepcrop.sources.stac.cog_reader import CogReader
@@ -56,6 +59,8 @@ CROPSCAPE = "https://nassgeodata.gmu.edu"
 FIRST_YEAR = 2008
 """First year in which the CDL covers the whole conterminous United States."""
 
+_log = logging.getLogger(__name__)
+
 Bounds = tuple[float, float, float, float]
 """Left, bottom, right, top, metres in the system of the CDL."""
 
@@ -65,6 +70,8 @@ _CDL_PIXEL = 30.0
 _RAT_NAME, _RAT_MINMAX = "2", "5"  # GDAL's codes of column usage in attribute tables
 _RAT_NAMES = ("class_name", "class_names", "classname", "name", "label")
 _WCS_MAX_PIXELS = 4000  # side of one WCS answer; CropScape's MapServer is limited to 4096
+_FORMAT = "GTiff"  # of the services; nothing else is opened
+_MOST_PAGES = 1000  # of a search; real ones have one
 _BLOCK = 1024  # side of the blocks of the cube that are resampled at once, pixels
 
 
@@ -185,7 +192,7 @@ def read_raster(
             _check_raster(raster, str(path))
             table, table_source = _find_classes(raster, path, classes)
             _resample_into(codes, raster, box)
-    except RasterioIOError as error:
+    except (RasterioError, CRSError, ProjError) as error:
         raise DeepCropError(f"{path} cannot be read as a crop raster: {error}.") from None
     unnamed = np.setdiff1d(codes, [0, *table])
     if table and unnamed.size:
@@ -319,7 +326,7 @@ def _from_cropscape(
         access = f"CropScape WCS, because GetCDLFile failed: {failure}"
     codes = np.zeros(box.shape, np.uint16)
     for tiff in tiffs:
-        with MemoryFile(tiff) as file, _open(file) as raster:
+        with MemoryFile(tiff) as file, _open(file, _FORMAT) as raster:
             _resample_into(codes, raster, box)
     return codes, access
 
@@ -374,10 +381,14 @@ def _checked_tiff(content: bytes, where: str, bounds: Bounds) -> bytes:
         text = content[:4000].decode("utf-8", "replace")
         raise ArchiveError(f"{where} answers '{_plain_text(text)}' instead of a GeoTIFF.")
     try:
-        with MemoryFile(content) as file, _open(file) as raster:
+        with MemoryFile(content) as file, _open(file, _FORMAT) as raster:
+            # A few bytes can claim to be a huge image, which must not be unpacked.
+            asked = (bounds[2] - bounds[0]) * (bounds[3] - bounds[1]) / _CDL_PIXEL**2
+            if raster.count != 1 or raster.width * raster.height > 16 * asked + 10_000:
+                raise RasterioIOError(f"{raster.width} x {raster.height} x {raster.count}")
             raster.read(1)
             placed, found = raster.crs is not None, raster.bounds
-    except RasterioError:
+    except (RasterioError, *MALFORMED):
         raise ArchiveError(
             f"{where} gives a damaged GeoTIFF ({len(content)} bytes). Try again later."
         ) from None
@@ -425,27 +436,41 @@ def _search(client: HttpClient, stac: str, year: int, box: GeoBox) -> Iterator[d
     url = (
         f"{stac}/search?collections=usda-cdl&bbox={bbox}&datetime={year}-07-01T00:00:00Z&limit=100"
     )
+    visited: set[str] = set()
     while url:
+        if url in visited or len(visited) >= _MOST_PAGES:
+            raise ArchiveError(f"{redact_url(url)}: this list of pages does not end.")
+        visited.add(url)
         page = client.json(url)
         try:
-            yield from page["features"]
+            features = list(page["features"])
             links = {link["rel"]: link["href"] for link in page.get("links", [])}
-        except (KeyError, TypeError, AttributeError):
+        except MALFORMED:
             raise ArchiveError(
                 f"{redact_url(url)} does not answer as a STAC API; check the address."
             ) from None
-        url = links.get("next", "")
+        yield from features
+        url = str(links.get("next") or "")
 
 
 def _is_cropland(item: dict[str, Any], year: int) -> bool:
-    """Whether an item is the crop layer of a year, not of cultivated land or crop frequency."""
-    about = item["properties"]
-    start = str(about.get("start_datetime"))
-    return about.get("usda_cdl:type") == "cropland" and start.startswith(f"{year}-")
+    """Whether an item is the crop layer of a year, not of cultivated land or crop frequency.
+
+    An item that cannot be read is left out, by name.
+    """
+    try:
+        about = item["properties"]
+        kind, start = about.get("usda_cdl:type"), str(about.get("start_datetime"))
+        if not (kind == "cropland" and start.startswith(f"{year}-")):
+            return False
+        return isinstance(item["id"], str) and isinstance(item["assets"]["cropland"]["href"], str)
+    except MALFORMED as error:
+        _log.warning("Planetary Computer: %s is left out (%s).", name_of(item), error)
+        return False
 
 
 def _fill_from_cog(codes: NDArray[np.uint16], path: str, box: GeoBox) -> None:
-    with _open(path) as raster:
+    with _open(path, _FORMAT) as raster:
         if raster.crs is None:
             raise RasterioIOError("the header of the file is cut short")  # so that it is read again
         _resample_into(codes, raster, box)
@@ -454,12 +479,13 @@ def _fill_from_cog(codes: NDArray[np.uint16], path: str, box: GeoBox) -> None:
 # From raster to group ----------------------------------------------------------------------------
 
 
-def _open(source: str | Path | MemoryFile) -> DatasetReader:
+def _open(source: str | Path | MemoryFile, form: str | None = None) -> DatasetReader:
+    """Open a raster: of an archive in its format only, of the user in any."""
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", NotGeoreferencedWarning
         )  # every caller checks the georeference
-        return rasterio.open(source)
+        return rasterio.open(source, driver=form)
 
 
 def _check_raster(raster: DatasetReader, where: str) -> None:
@@ -570,6 +596,16 @@ def _attribute_table(path: Path) -> dict[int, CropClass]:
         ) from None
     if table is None:
         return {}
+    try:
+        return _named_codes(table)
+    except MALFORMED as error:
+        raise DeepCropError(
+            f"{path} has a damaged attribute table ({error}); repair or remove it, or give a table "
+            "of classes as CSV."
+        ) from None
+
+
+def _named_codes(table: ElementTree.Element) -> dict[int, CropClass]:
     columns = {
         field.findtext("Name", "").lower(): int(field.get("index", k))
         for k, field in enumerate(table.findall("FieldDefn"))

@@ -15,6 +15,7 @@ is computed on Google's side. The numbers have these properties:
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import re
@@ -27,11 +28,15 @@ from urllib.parse import urlsplit
 import numpy as np
 from odc.geo.geom import Geometry, polygon, unary_union
 from pyproj import Transformer
+from shapely.errors import GEOSException
 
 from deepcrop import grid
 from deepcrop._version import __version__
 from deepcrop.cube.contract import CLEAR_CLASSES
+from deepcrop.cube.passes import number_passes
+from deepcrop.errors import MALFORMED
 from deepcrop.sources.archive import SENSORS, ArchiveError, Scene, SceneError
+from deepcrop.sources.footprints import footprint_polygons, name_of, valid_geometry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,6 +51,8 @@ SENTINEL_1 = "COPERNICUS/S1_GRD"
 ADDRESS = "https://earthengine-highvolume.googleapis.com"
 """Earth Engine's endpoint for many small requests by programs; the environment variable
 DEEPCROP_EARTH_ENGINE sets another address."""
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -124,8 +131,8 @@ class EarthEngine:
             self._conditions(sensor),
         )
         describe = _optical_product if sensor == "optical" else _radar_product
-        products = [product for image in images if (product := _described(describe, image))]
-        passes = _passes(_newest(products), _centre_longitude(box))
+        products = _described(describe, images)
+        passes = _passes(_newest(products))
         if sensor == "sar" and self.orbits == "best":
             passes = _best_orbit(passes, region)
         return sorted(
@@ -174,7 +181,8 @@ class EarthEngine:
     ) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
         """Read reflectance and scene classes of a product, and where it has data."""
         raw = _pixels(asset, (*_OPTICAL, "SCL"), box)
-        there = raw["SCL"] > 0
+        # A product that has a class but no number in any band leaves the pixel to the next one.
+        there = (raw["SCL"] > 0) & np.logical_or.reduce([raw[band] > 0 for band in _OPTICAL])
         if self.keep is not None:
             clear = np.isin(raw["SCL"], self.keep)
         elif there.any():
@@ -354,11 +362,6 @@ def _to_degrees(box: GeoBox) -> Transformer:
     return Transformer.from_crs(str(box.crs), "EPSG:4326", always_xy=True)
 
 
-def _centre_longitude(box: GeoBox) -> float:
-    left, bottom, right, top = box.boundingbox.bbox
-    return float(_to_degrees(box).transform((left + right) / 2, (bottom + top) / 2)[0])
-
-
 def _list_images(
     collection: str, region: Geometry, start: date, end: date, conditions: list[str]
 ) -> list[dict[str, Any]]:
@@ -375,19 +378,39 @@ def _list_images(
         "properties": conditions,
     }
     label = f"Earth Engine, list of {collection}"
-    return _request(lambda: ee.data.listImages(query), label, ArchiveError)["images"] or []
+    answer = _request(lambda: ee.data.listImages(query), label, ArchiveError)
+    images = answer.get("images") if isinstance(answer, dict) else None
+    if not isinstance(images, list | None):
+        raise ArchiveError(f"{label}: the answer is no list of images. Try again later.")
+    return images or []
 
 
 def _described(
-    describe: Callable[[Mapping[str, Any]], _Product | None], image: Mapping[str, Any]
-) -> _Product | None:
-    try:
-        return describe(image)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ArchiveError(
-            f"Earth Engine describes the image {image.get('id')} in another way than expected "
-            f"({type(error).__name__}: {error}). Is there a newer version of deepcrop?"
-        ) from None
+    describe: Callable[[Mapping[str, Any]], _Product | None], images: Sequence[Mapping[str, Any]]
+) -> list[_Product]:
+    """Make products of images; an image that cannot be used is left out, by name.
+
+    Raises
+    ------
+    ArchiveError
+        If no image can be used.
+    """
+    products, problems = [], []
+    for image in images:
+        try:
+            json.dumps(image, ensure_ascii=False).encode()  # half characters cannot be written down
+            product = describe(image)
+        except (*MALFORMED, GEOSException) as error:
+            problems.append(
+                f"Earth Engine describes the image {name_of(image)} in another way than expected "
+                f"({type(error).__name__}: {error}); it is left out."
+            )
+            _log.warning(problems[-1])
+        else:
+            products += [product] if product else []
+    if images and len(problems) == len(images):
+        raise ArchiveError(f"{problems[0]} Is there a newer version of deepcrop?")
+    return products
 
 
 def _optical_product(image: Mapping[str, Any]) -> _Product:
@@ -397,7 +420,7 @@ def _optical_product(image: Mapping[str, Any]) -> _Product:
     return _Product(
         asset=image["id"],
         time=_time(image),
-        orbit=int(properties["SENSING_ORBIT_NUMBER"]),
+        orbit=_orbit(properties["SENSING_ORBIT_NUMBER"]),
         acquisition=(take, properties["MGRS_TILE"], strip[1] if strip else ""),
         version=str(properties["PROCESSING_BASELINE"]),
         processed=float(properties["GENERATION_TIME"]),
@@ -414,7 +437,7 @@ def _radar_product(image: Mapping[str, Any]) -> _Product | None:
     return _Product(
         asset=image["id"],
         time=_time(image),
-        orbit=int(properties["relativeOrbitNumber_start"]),
+        orbit=_orbit(properties["relativeOrbitNumber_start"]),
         acquisition=(image["id"].rpartition("_")[0],),  # the last part distinguishes processings
         version=str(properties["GRD_Post_Processing_software_version"]),
         processed=float(properties["GRD_Post_Processing_start"]),
@@ -424,11 +447,20 @@ def _radar_product(image: Mapping[str, Any]) -> _Product | None:
 
 
 def _time(image: Mapping[str, Any]) -> np.datetime64:
+    time = np.datetime64(image["startTime"].removesuffix("Z"), "s")
+    if not np.datetime64("1970") <= time < np.datetime64("2200"):  # NaT too; ns ends in 2262
+        raise ValueError(f"its time is {image['startTime']}")
     return np.datetime64(image["startTime"].removesuffix("Z"), "ns")
 
 
+def _orbit(stated: Any) -> int:
+    if not 1 <= (orbit := int(stated)) <= 1000:
+        raise ValueError(f"its orbit is {stated}")
+    return orbit
+
+
 def _footprint(image: Mapping[str, Any]) -> Geometry:
-    return Geometry(image["geometry"], "EPSG:4326")
+    return valid_geometry(footprint_polygons(image["geometry"]))
 
 
 def _newest(products: Sequence[_Product]) -> Iterator[_Product]:
@@ -440,12 +472,13 @@ def _newest(products: Sequence[_Product]) -> Iterator[_Product]:
             yield product
 
 
-def _passes(products: Iterator[_Product], longitude: float) -> list[list[_Product]]:
-    """Group products by solar day and relative orbit."""
-    solar_time = np.timedelta64(round(longitude / 15 * 3600), "s")
+def _passes(products: Iterator[_Product]) -> list[list[_Product]]:
+    """Group products of one pass (`deepcrop.cube.passes`)."""
+    every = list(products)
+    times = np.array([product.time for product in every], "datetime64[ns]")
     groups = defaultdict(list)
-    for product in products:
-        groups[(product.time + solar_time).astype("datetime64[D]"), product.orbit].append(product)
+    for number, product in zip(number_passes(times, [p.orbit for p in every]), every, strict=True):
+        groups[int(number)].append(product)
     return list(groups.values())
 
 

@@ -2,6 +2,9 @@
 
 Public archives often run on small servers. The client therefore identifies itself, limits its rate
 of requests, honours ``Retry-After``, and downloads a cached file again only if it has changed.
+
+What a server sends is not trusted: answers are bounded in size, also after decompression, redirects
+lead to web addresses only, and whatever is odd about an answer is an `ArchiveError`.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import json
 import re
 import threading
 import time
+import zlib
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +26,9 @@ import httpx
 import tenacity
 
 from deepcrop._version import __version__
+from deepcrop.errors import MALFORMED
 from deepcrop.sources.archive import ArchiveError
+from deepcrop.storage.documents import parse_json
 from deepcrop.storage.files import atomic_file
 
 if TYPE_CHECKING:
@@ -35,8 +41,12 @@ USER_AGENT = f"deepcrop/{__version__}"
 LONGEST_PAUSE = 120.0
 """Longest pause between attempts, seconds; if a server asks for more, the request fails."""
 
+LARGEST_ANSWER = 256 * 2**20
+"""Bytes of the largest answer that is read, decompressed; real ones have a few megabytes."""
+
 T = TypeVar("T")
 
+_PIECE = 2**20  # bytes that are decompressed at once
 _BUSY_STATUS = frozenset((429, 500, 502, 503, 504))
 _SECRET = re.compile(r"sig|token|key|secret|passw|cred|auth", re.IGNORECASE)
 _VALIDATORS = {"If-None-Match": "ETag", "If-Modified-Since": "Last-Modified"}
@@ -87,7 +97,7 @@ class HttpClient:
         self._client = httpx.Client(
             timeout=self.timeout,
             follow_redirects=True,
-            headers={"User-Agent": USER_AGENT},
+            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip"},
             event_hooks={"request": [self._wait_for_turn]},  # called for redirected requests too
         )
 
@@ -120,7 +130,7 @@ class HttpClient:
         """
         text = self.bytes(url, **params)
         try:
-            return json.loads(text)
+            return parse_json(text)
         except ValueError:
             raise ArchiveError(
                 f"{redact_url(url)}: the answer is not JSON but begins {text[:60]!r}. Is this the "
@@ -141,7 +151,7 @@ class HttpClient:
         return self._retry(_address(url, params), self._content)
 
     def file(self, url: str, /, **params: str | int | float) -> Path:
-        """Fetch a file of any size into the cache.
+        """Fetch a file into the cache.
 
         Returns
         -------
@@ -168,7 +178,7 @@ class HttpClient:
 
     def _content(self, url: httpx.URL) -> builtins.bytes:
         with self._answer(url, {}) as response:
-            return response.read()
+            return b"".join(_decompressed(response))
 
     def _refresh(self, url: httpx.URL, path: Path) -> None:
         """Download ``path`` unless the server says that it is current."""
@@ -178,7 +188,7 @@ class HttpClient:
                 return
             with atomic_file(path) as part:
                 with part.open("wb") as file:
-                    for chunk in response.iter_bytes():  # raises if the answer ends too early
+                    for chunk in _decompressed(response):
                         file.write(chunk)
                 size = part.stat().st_size
                 record.unlink(missing_ok=True)  # never keep the validators of an older answer
@@ -195,8 +205,6 @@ class HttpClient:
         """Yield a successful answer: status 200, or 304 if the request was conditional."""
         with self._client.stream("GET", url, headers=headers) as response:
             status, name = response.status_code, redact_url(response.url)
-            if status != 200:
-                response.read()  # so that the connection can be used again
             if status in _BUSY_STATUS:
                 raise _Busy(name, status, retry_after_seconds(response))
             if status in (404, 410):
@@ -235,7 +243,12 @@ class HttpClient:
                 f"{error.url}: the server is busy or broken (status {error.status}){again}. "
                 "Try again later."
             ) from None
-        except httpx.HTTPError as error:
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
+            raise ArchiveError(
+                f"{redact_url(url)}: it redirects to what is no web address, or in a circle "
+                f"({error}). Check the address."
+            ) from None
+        except (httpx.HTTPError, ValueError) as error:  # headers can hold anything
             raise ArchiveError(
                 f"{redact_url(url)}: no complete answer ({type(error).__name__}: {error}). Check "
                 "the address and the connection, or try again later."
@@ -244,7 +257,10 @@ class HttpClient:
 
 def redact_url(url: str | httpx.URL) -> str:
     """Remove user, password, tokens and signatures from a URL, for messages and records."""
-    address = httpx.URL(url).copy_with(username=None, password=None, fragment=None)
+    try:
+        address = httpx.URL(url).copy_with(username=None, password=None, fragment=None)
+    except httpx.InvalidURL:
+        return f"'{str(url)[:200].partition('?')[0]}'"
     items = address.params.multi_items()
     if not items:
         return str(address)
@@ -264,6 +280,8 @@ class _Busy(Exception):
 def _is_transient(error: BaseException) -> bool:
     if isinstance(error, _Busy):
         return error.pause <= LONGEST_PAUSE
+    if isinstance(error, httpx.UnsupportedProtocol):  # a redirect, which will be the same again
+        return False
     # An answer that was compressed and ends too early cannot be decoded.
     return isinstance(error, httpx.TransportError | httpx.DecodingError)
 
@@ -273,26 +291,71 @@ def _requested_pause(state: tenacity.RetryCallState) -> float:
     return error.pause if isinstance(error, _Busy) else 0.0
 
 
+def _decompressed(response: httpx.Response) -> Iterator[bytes]:
+    """Yield the content of an answer in pieces of limited size.
+
+    httpx decompresses all that has arrived at once: a thousand times as much, from a hostile
+    server. Here the limit counts while it is decompressed.
+
+    Raises
+    ------
+    httpx.DecodingError
+        If a compressed answer is damaged or ends too early.
+    ArchiveError
+        If the answer is larger than `LARGEST_ANSWER`, or compressed in an unknown way.
+    """
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip"):
+        raise ArchiveError(
+            f"{redact_url(response.url)}: the answer is compressed as {encoding[:40]!r}; asked for "
+            "was gzip. Check the address."
+        )
+    size = 0
+    pieces = response.iter_raw()  # raises if the answer ends too early
+    for piece in _gunzip(pieces) if "gzip" in encoding else pieces:
+        size += len(piece)
+        if size > LARGEST_ANSWER:
+            raise ArchiveError(
+                f"{redact_url(response.url)}: the answer has more than "
+                f"{LARGEST_ANSWER // 2**20} MB. Check the address."
+            )
+        yield piece
+
+
+def _gunzip(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    unzip = zlib.decompressobj(wbits=31)
+    try:
+        for piece in pieces:
+            while piece and not unzip.eof:
+                yield unzip.decompress(piece, _PIECE)
+                piece = unzip.unconsumed_tail
+    except zlib.error as error:
+        raise httpx.DecodingError(str(error)) from None
+    if not unzip.eof:
+        raise httpx.DecodingError("the compressed answer ends too early")
+
+
 def retry_after_seconds(response: httpx.Response) -> float:
-    """Read how long a server asks to wait (``Retry-After``: seconds, or a date); 0 if unset."""
-    retry_after = response.headers.get("Retry-After", "")
-    if retry_after.strip().isdigit():
+    """Read how long a server asks to wait (``Retry-After``: seconds, or a date), or 0."""
+    retry_after = response.headers.get("Retry-After", "").strip()
+    if re.fullmatch("[0-9]{1,12}", retry_after):
         return float(retry_after)
     try:
         until = parsedate_to_datetime(retry_after)
-    except ValueError:
+        return max((until.astimezone(UTC) - datetime.now(UTC)).total_seconds(), 0.0)
+    except MALFORMED:
         return 0.0
-    return max((until.astimezone(UTC) - datetime.now(UTC)).total_seconds(), 0.0)
 
 
 def _address(url: str, params: dict[str, str | int | float]) -> httpx.URL:
     try:
         address = httpx.URL(url)
-    except httpx.InvalidURL as error:
+        merged = address.copy_merge_params(params) if params else address
+    except (httpx.InvalidURL, *MALFORMED) as error:
         raise ArchiveError(f"The web address is not valid: {error}.") from None
-    if address.scheme not in ("http", "https") or not address.host:
+    if address.scheme not in ("http", "https") or not address.host.strip("."):
         raise ArchiveError(f"'{redact_url(address)}' is not a web address; expected https://….")
-    return address.copy_merge_params(params) if params else address
+    return merged
 
 
 def _file_name(url: httpx.URL) -> str:

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pyproj import Transformer
 
+from deepcrop.errors import MALFORMED
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -106,8 +108,11 @@ def angles_from_annotation(text: str) -> IncidenceAngles:
                 for point in root.iter("geolocationGridPoint")
             ]
         ).reshape(-1, len(_GRID_POINT))
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, *MALFORMED) as error:
         raise AnnotationError(f"no annotation of a Sentinel-1 product: {error}") from None
+    most = np.array([1e7, 1e7, 90, 360, 90])  # of each of `_GRID_POINT`
+    if not (np.abs(points) <= most).all():  # NaN too
+        raise AnnotationError("a geolocation grid with impossible positions or angles")
     lines, pixels = (np.unique(points[:, k]).size for k in (0, 1))
     if min(lines, pixels) < 2 or lines * pixels != len(points):
         raise AnnotationError(f"a geolocation grid of {len(points)} points, {lines} x {pixels}")

@@ -12,6 +12,7 @@ which is the reason for the offset (Sentinel-2 Products Specification Document, 
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcrop.cube.contract import CLEAR_CLASSES, OPTICAL_BANDS
+from deepcrop.errors import MALFORMED
 from deepcrop.sources.archive import SceneError
 
 FACTOR = 0.0001
@@ -80,14 +82,33 @@ def identify(item: Mapping[str, Any]) -> Identity:
     match = next((m for m in map(_NAME.search, map(str, names)) if m), None)
     if match is None:
         orbit = properties.get("sat:relative_orbit")
-        return Identity(item["id"], orbit, float(stated) if stated else None, "")
+        return Identity(item["id"], orbit, _baseline(stated), "")
     baseline = stated or (match["baseline"] and f"{match['baseline'][:2]}.{match['baseline'][2:]}")
     return Identity(
         "_".join(match.group("platform", "datatake", "tile")),
         int(match["orbit"]),
-        float(baseline) if baseline else None,
-        _digits(product_property(properties, "generation_time") or match["generation"]),
+        _baseline(baseline),
+        _digits(str(product_property(properties, "generation_time") or match["generation"])),
     )
+
+
+def _baseline(stated: Any) -> float | None:
+    """Convert a processing baseline to a number; None if it is not stated.
+
+    Raises
+    ------
+    ValueError
+        If it is no baseline: the offset depends on it, so it is not guessed.
+    """
+    if not stated:
+        return None
+    try:
+        baseline = float(stated)
+    except MALFORMED:
+        baseline = math.nan
+    if not 0 < baseline < 100:
+        raise ValueError(f"its processing baseline is {stated}, expected a number such as 05.10")
+    return baseline
 
 
 def product_property(properties: Mapping[str, Any], name: str) -> Any:
@@ -139,12 +160,13 @@ def scaling_by_baseline(item: Mapping[str, Any], _read_overviews: OverviewReader
         If the item does not state the baseline.
     """
     baseline = item["properties"].get("s2:processing_baseline")
-    if baseline is None:
+    number = _baseline(baseline)
+    if number is None:
         raise SceneError(
             f"{item['id']}: the archive does not state s2:processing_baseline, so whether 1000 "
             "must be subtracted from its numbers is unknown."
         )
-    if float(baseline) < FIRST_WITH_OFFSET:
+    if number < FIRST_WITH_OFFSET:
         return _uniform(0.0, f"none to apply (baseline {baseline})")
     return _uniform(OFFSET, f"-1000 applied (baseline {baseline})")
 
@@ -161,13 +183,20 @@ def scaling_by_raster_bands(item: Mapping[str, Any], _read_overviews: OverviewRe
     """
     bands = {}
     for band in OPTICAL_BANDS:
-        raster = (item["assets"][band].get("raster:bands") or [{}])[0]
-        if "scale" not in raster or "offset" not in raster:
+        try:
+            raster = item["assets"][band]["raster:bands"][0]
+            factor, offset = float(raster["scale"]), float(raster["offset"])
+        except MALFORMED:
             raise SceneError(
                 f"{item['id']}: asset '{band}' states no scale and offset in raster:bands, so what "
                 "its numbers mean is unknown."
+            ) from None
+        if not (0 < factor <= 0.01 and abs(offset) <= 1):
+            raise SceneError(
+                f"{item['id']}: asset '{band}' states scale {factor:g} and offset {offset:g} in "
+                "raster:bands, which make no reflectance."
             )
-        bands[band] = float(raster["scale"]), float(raster["offset"])
+        bands[band] = factor, offset
     offsets = sorted({round(offset / factor) for factor, offset in bands.values()})
     if not any(offsets):
         return Scaling(bands, "none to apply (raster:bands)")

@@ -15,7 +15,7 @@ def progress_bar() -> Progress:
     from rich.console import Console
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("time left"),

@@ -6,15 +6,16 @@ The recipes of the shipped weights and of the comparisons are such files too, in
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from deepcrop.errors import DeepCropError
 from deepcrop.network.config import CONFIGS
+from deepcrop.storage.documents import parse_yaml
 from deepcrop.training import real_excerpts
 from deepcrop.training.fit import Training  # noqa: TC001  (pydantic reads the annotation)
 
@@ -116,19 +117,20 @@ def read_experiment(source: Path | str, network: str | None = None) -> Experimen
     """
     path = RECIPES / f"{source}.yaml" if str(source) in recipe_names() else Path(source)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path)
     except OSError as error:
         raise DeepCropError(
             f"{path}: {error.strerror}; expected an experiment (YAML), or the name of one in the "
             f"package: {', '.join(recipe_names())}."
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DeepCropError(f"{path} is not valid YAML: {error}") from None
+    except ValueError as error:
+        raise DeepCropError(f"{path} is not valid YAML: {error}.") from None
     try:
         experiment = TypeAdapter(Experiment).validate_python(content)
     except ValidationError as error:
         problems = [
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+            for problem in error.errors()[:5]
         ]
         raise DeepCropError(f"{path} cannot be used: {'; '.join(problems)}.") from None
     if network is not None:
@@ -137,8 +139,56 @@ def read_experiment(source: Path | str, network: str | None = None) -> Experimen
     return experiment
 
 
+# Least and most of every number, by the name of its setting. The most are far beyond any use: they
+# catch a slip of the keyboard before it asks for all the memory.
+_RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**32 - 1),
+    "repeats": (1, 1000),
+    "batch": (1, 100_000),
+    "steps": (1, 10**9),
+    "learning_rate": (1e-12, 10),
+    "weight_decay": (0, 10),
+    "grad_clip": (1e-12, 1e9),
+    "eval_interval": (1, 10**9),
+    "patience": (1, 10**9),
+    "time_stretch_std": (0, 1),
+    "time_shift_std": (0, 1000),
+    "unmasked_cloud_share": (0, 1),
+    "tile_size": (1, 10_000),
+    "max_scenes": (1, 100_000),
+}
+_NAME = re.compile(r"\w[\w .+-]{0,80}")
+
+
+def _range_of(name: str) -> tuple[float, float]:
+    if name.endswith("_probability"):
+        return 0, 1
+    return _RANGES.get(name, (0, 1e6))  # shares, numbers of tiles, standard deviations
+
+
+def _check_numbers(settings: Any, where: str) -> None:
+    """Raise `DeepCropError` for a number outside its range, NaN included."""
+    for name, value in vars(settings).items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        least, most = _range_of(name)
+        if not least <= value <= most:
+            raise DeepCropError(f"{where}{name} is {value:g}; expected {least:g} to {most:g}.")
+
+
 def _check(experiment: Experiment, path: Path) -> None:
-    """Raise `DeepCropError` where values are valid one by one but not together."""
+    """Raise `DeepCropError` where values have the right type but cannot be used."""
+    _check_numbers(experiment, f"{path}: ")
+    for number, phase in enumerate(experiment.phases):
+        where = f"{path}: phases.{number}."
+        if not _NAME.fullmatch(phase.name):
+            raise DeepCropError(
+                f"{where}name is {phase.name[:80]!r}; it names a folder, so expected letters, "
+                "digits and - _ + . or blanks, beginning with a letter or a digit."
+            )
+        _check_numbers(phase, where)
+        _check_numbers(phase.training, f"{where}training.")
+        _check_numbers(phase.training.augmentation, f"{where}training.augmentation.")
     if experiment.network not in CONFIGS:
         raise DeepCropError(
             f"{path}: network {experiment.network!r} is unknown; expected one of "

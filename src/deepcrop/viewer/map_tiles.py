@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 from rio_tiler.io import Reader
 
@@ -150,7 +151,12 @@ def _sample(view: View) -> NDArray[np.int32]:
 def _open(layer: ResultLayer) -> rasterio.DatasetReader:
     if not layer.path.is_file():
         raise DeepCropError(f"The file of layer '{layer.key}' is gone; map the region again.")
-    return rasterio.open(layer.path)
+    try:
+        return rasterio.open(layer.path, driver="GTiff")
+    except RasterioError:
+        raise DeepCropError(
+            f"The file of layer '{layer.key}' is damaged; map the region again."
+        ) from None
 
 
 def _view_values(layers: list[np.ma.MaskedArray]) -> NDArray[np.int32]:

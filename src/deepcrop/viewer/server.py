@@ -7,6 +7,7 @@ page and of the result directory; paths that lead out of these are answered with
 from __future__ import annotations
 
 import gzip
+import re
 import socket
 import warnings
 from contextlib import suppress
@@ -21,6 +22,7 @@ from fastapi.staticfiles import StaticFiles
 from rasterio.errors import NotGeoreferencedWarning
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from titiler.core.errors import DEFAULT_STATUS_CODES, add_exception_handlers
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from deepcrop.errors import DeepCropError
 from deepcrop.viewer import map_tiles
@@ -44,6 +46,54 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",  # another result may be served at the same address next
 }
+
+
+REQUEST_SECONDS = 10.0
+"""Time within which a request must be complete; its connection is closed then."""
+
+_MOST_CONNECTIONS = 256  # a browser opens about ten
+
+
+class TimedProtocol(H11Protocol):
+    """HTTP connection that is closed if a request is not complete in `REQUEST_SECONDS`.
+
+    uvicorn itself waits for the rest of a half-sent request for ever.
+    """
+
+    def connection_made(self, transport: Any) -> None:
+        """Start the clock of a connection."""
+        super().connection_made(transport)
+        self._waiting_since = self.loop.time()
+        self._check_progress()
+
+    def on_response_complete(self) -> None:
+        """Restart the clock for the next request of the connection."""
+        super().on_response_complete()
+        self._waiting_since = self.loop.time()
+
+    def _check_progress(self) -> None:
+        if self.transport.is_closing():
+            return
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if answering and not self.cycle.more_body:
+            self._waiting_since = self.loop.time()
+        if self.loop.time() - self._waiting_since >= REQUEST_SECONDS:
+            self.transport.abort()
+            return
+        self.loop.call_later(REQUEST_SECONDS / 10, self._check_progress)
+
+
+def _tile_number(text: str) -> int:
+    """Read a number of a path.
+
+    Raises
+    ------
+    DeepCropError
+        If it is no number of a tile.
+    """
+    if not re.fullmatch("[0-9]{1,8}", text):
+        raise DeepCropError(f"'{text[:20]}' is no number of a tile.")
+    return int(text)
 
 
 def create_app(viewed: ViewedMap) -> FastAPI:
@@ -79,17 +129,18 @@ def create_app(viewed: ViewedMap) -> FastAPI:
     def legend(key: str) -> dict[str, Any]:
         return viewed.legend(key)
 
-    @app.get("/tiles/{key:path}/{z:int}/{x:int}/{y:int}")
-    def tile(key: str, z: int, x: int, y: int) -> Response:
-        values = map_tiles.read_tile(viewed.view(key), x, y, z)
+    @app.get("/tiles/{key:path}/{z}/{x}/{y}")
+    def tile(key: str, z: str, x: str, y: str) -> Response:
+        values = map_tiles.read_tile(viewed.view(key), *map(_tile_number, (x, y, z)))
         packed = gzip.compress(values.astype("<i4").tobytes(), compresslevel=1)
         return Response(packed, 200, {"Content-Encoding": "gzip"}, "application/octet-stream")
 
-    @app.get("/images/{rendering}/{time}/{z:int}/{x:int}/{y:int}")
-    def image(rendering: str, time: str, z: int, x: int, y: int) -> Response:
+    @app.get("/images/{rendering}/{time}/{z}/{x}/{y}")
+    def image(rendering: str, time: str, z: str, x: str, y: str) -> Response:
         if viewed.images is None:
             raise DeepCropError("There are no images: start the viewer with --cube.")
-        return Response(viewed.images.tile(rendering, time, x, y, z), media_type="image/png")
+        place = map(_tile_number, (x, y, z))
+        return Response(viewed.images.tile(rendering, time, *place), media_type="image/png")
 
     @app.get("/api/pixel")
     def pixel(lon: float, lat: float) -> dict[str, Any]:
@@ -154,7 +205,15 @@ def serve(path: Path, cube_path: Path | None, port: int, ready: Callable[[str], 
             ) from error
         Thread(target=_warm_up, args=(viewed,), daemon=True).start()
         ready(f"http://{HOST}:{listening.getsockname()[1]}/")
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        config = uvicorn.Config(
+            app,
+            http=TimedProtocol,
+            ws="none",
+            limit_concurrency=_MOST_CONNECTIONS,
+            log_level="warning",
+            lifespan="off",
+        )
+        server = uvicorn.Server(config)
         with suppress(KeyboardInterrupt):  # Ctrl-C ends the viewer
             server.run(sockets=[listening])
 

@@ -17,7 +17,7 @@ from deepcrop.cube.contract import grid_of, is_simulated
 from deepcrop.cube.io import open_cube
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.figures import style
-from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, PRESETS, Smoother
+from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother, choose
 from deepcrop.products.results import Result, ResultLayer, open_result
 from deepcrop.stages import CALENDAR, TITLES
 from deepcrop.viewer import map_tiles, pixel_series
@@ -253,7 +253,7 @@ class ViewedMap:
         used = (
             self.result.summary.get("source", {}).get("smoother", {}).get("name", DEFAULT_SMOOTHER)
         )
-        return PRESETS["sentinel2"][0][used]
+        return choose(used, "sentinel2", None)[0]  # a name that is unknown is an error
 
     def _field(self, row: int, col: int) -> int:
         if self.cube is None or "landcover" not in self.cube.children:

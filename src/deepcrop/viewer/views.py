@@ -72,7 +72,11 @@ def views_of(result: Result) -> tuple[dict[str, View], list[str]]:
     for layer in present:
         if layer.kind == "bound":
             ends.setdefault((layer.method, layer.stage, layer.season), {})[layer.part] = layer
-    views += [_width(pair["low"], pair["high"]) for pair in ends.values() if len(pair) == 2]
+    views += [
+        _width(pair["low"], pair["high"])
+        for pair in ends.values()
+        if {"low", "high"} <= pair.keys()
+    ]
     order = {view.variable: k for k, view in enumerate(sorted(views, key=_rank))}
     views.sort(key=lambda view: order[view.variable])
     return {view.key: view for view in views}, missing

@@ -202,6 +202,34 @@ def test_tiles_of_a_scene_are_parts_of_the_whole(serve, box):
                     np.testing.assert_allclose(values, truth, atol=1e-4)
 
 
+def test_power_of_zero_is_no_data_before_it_is_interpolated(serve, simulated, box):
+    """Outside of the swath some products hold zeros: beside them power stays what it is."""
+    paths = [region.radar_path(simulated[1], name, 0) for name in ("vv", "vh")]
+    bed = serve("pc-rtc")
+    before = {path: path.read_bytes() for path in paths}
+    try:
+        for path in paths:
+            with rasterio.open(path) as file:
+                power, profile = file.read(1), file.profile
+                window = file.window(*box.extent.boundingbox)
+            middle = round(window.col_off + window.width / 2)
+            power[:, :middle], power[:, middle:] = 0.0, 0.1
+            with rasterio.open(path, "w", **profile) as file:
+                file.write(power, 1)
+        archive = planetary_computer(bed.pc, orbits="all", **FAST)
+        scene = scenes(archive, box, "sar")[0]
+        zone = 32616 if box.crs.epsg == 32615 else 32615
+        other = grid.make_grid(box.extent.to_crs(f"EPSG:{zone}").boundingbox.bbox, zone)
+        for on in (box, other):
+            vv = archive.read(scene, on)["vv"]
+            seen = np.isfinite(vv)
+            assert 0.2 < seen.mean() < 0.8
+            assert np.ptp(vv[seen]) < 0.1  # the incidence angle alone; half a zero is 3 dB
+    finally:
+        for path, content in before.items():
+            path.write_bytes(content)
+
+
 def test_files_beside_the_grid_are_not_requested_pause(serve, box):
     bed = serve("pc-05.10", "pc-rtc")
     archive = planetary_computer(bed.pc, **FAST)

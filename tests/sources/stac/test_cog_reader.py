@@ -223,3 +223,17 @@ def test_text_beside_the_images(server):
     with pytest.raises(NotFound):
         cogs.text(BLOB + "/iw-vv.xml")
     assert planetary_computer.sas.TOKEN_CACHE
+
+
+def test_only_the_format_of_the_archive_is_opened(server, path):
+    """A VRT could hold any file of this computer."""
+    vrt = f"""<VRTDataset rasterXSize='9' rasterYSize='9'><VRTRasterBand dataType='UInt16' band='1'>
+    <SimpleSource><SourceFilename>{path}</SourceFilename></SimpleSource></VRTRasterBand>
+    </VRTDataset>"""
+    server.route("GET", "/vrt/B04.tif", lambda request: Response(vrt.encode()))
+    cogs = CogReader(tries=1)
+    with pytest.raises(SceneError, match=r"is no GTiff, it begins b'<VRTDataset rast'"):
+        cogs.read(server.url + "/vrt/B04.tif", "B04", lambda p: rasterio.open(p).read(1))
+    for href in (f"file://{path}", str(path), f"/vsizip/{path}", "s3://bucket/a.tif"):
+        with pytest.raises(SceneError, match="is no web address"):
+            cogs.read(href, "B04", lambda p: rasterio.open(p).read(1))

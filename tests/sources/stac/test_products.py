@@ -1,5 +1,7 @@
 import copy
 import json
+import re
+import time
 
 import numpy as np
 import pytest
@@ -7,7 +9,16 @@ from odc.geo.geom import Geometry
 from pyproj import Transformer
 
 from deepcrop.grid import make_grid
-from deepcrop.sources.stac.products import Product, best_orbit, newest, outline, passes, product_of
+from deepcrop.sources.archive import ArchiveError
+from deepcrop.sources.stac.products import (
+    Product,
+    best_orbit,
+    newest,
+    outline,
+    passes,
+    product_of,
+    usable_products,
+)
 
 BOX = make_grid((500000, 4600000, 501000, 4601000), 32615)
 
@@ -130,20 +141,20 @@ def test_halves_of_an_acquisition_stay():
     assert names(newest([west, east])) == ["east", "west"]
 
 
-def test_a_pass_is_a_solar_day_and_an_orbit():
+def test_a_pass_is_one_crossing_and_an_orbit():
     every = [
         product("a", "2018-07-01T17:10"),
         product("b", "2018-07-01T17:11"),
         product("other orbit", "2018-07-01T17:30", orbit=112),
         product("next day", "2018-07-02T17:10"),
     ]
-    assert [names(group) for group in passes(every, BOX)] == [
+    assert [names(group) for group in passes(every)] == [
         ["a", "b"], ["other orbit"], ["next day"],
     ]  # fmt: skip
-    fiji = make_grid((815000, -1860000, 845000, -1855000), 32660)
-    around_midnight = [product("a", "2018-07-01T23:40"), product("b", "2018-07-02T00:10")]
-    assert [names(group) for group in passes(around_midnight, fiji)] == [["a", "b"]]
-    assert len(passes(around_midnight, make_grid((500000, 5700000, 501000, 5701000), 32631))) == 2
+    around_midnight = [product("a", "2018-07-01T23:55"), product("b", "2018-07-02T00:05")]
+    assert [names(group) for group in passes(around_midnight)] == [["a", "b"]]
+    revolution = [product("a", "2018-07-01T22:00"), product("b", "2018-07-01T23:38")]
+    assert len(passes(revolution)) == 2
 
 
 def test_best_orbit_is_that_with_most_area_times_scenes():
@@ -155,3 +166,84 @@ def test_best_orbit_is_that_with_most_area_times_scenes():
     assert best_orbit(twice + wholly, BOX) == 85
     assert best_orbit([wholly[0], [product("x", orbit=12)]], BOX) == 12
     assert best_orbit([], BOX) is None
+
+
+# Odd items
+
+
+def an_item(**changes):
+    """An item of a Sentinel-2 product over `BOX`, with properties or members changed."""
+    ring = [[-94, 41], [-92, 41], [-92, 42], [-94, 42], [-94, 41]]
+    properties = {
+        "datetime": "2018-07-01T17:10:00Z", "eo:cloud_cover": 3, "proj:epsg": 32615,
+        "s2:processing_baseline": "05.10",
+    }  # fmt: skip
+    assets = {name: {"href": f"https://a.org/{name}.tif"} for name in ("B02", "B03", "B04", "B08")}
+    item = {
+        "id": "good", "bbox": [-94, 41, -92, 42], "properties": properties,
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "assets": assets | {"SCL": {"href": "https://a.org/SCL.tif"}},
+    }  # fmt: skip
+    for name, value in changes.items():
+        part = item if name in item else item["properties"]
+        part[name] = value
+    return item
+
+
+def polygon(*corners):
+    return {"type": "Polygon", "coordinates": [[*corners, corners[0]]]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"geometry": polygon([-94, 41], [-93, 1e7], [-92, 42])}, "coordinate 10000000.0"),
+        ({"geometry": polygon([-94, 10**400], [-93, 41], [-92, 42])}, "expected degrees"),
+        ({"geometry": polygon([-94, float("nan")], [-93, 41], [-92, 42])}, "coordinate nan"),
+        ({"geometry": {"a": {}}}, "footprint is of type 'None'"),
+        ({"geometry": None}, "footprint is of type 'None'"),
+        ({"geometry": {"type": "Polygon", "coordinates": [[]]}}, "0 corners"),
+        ({"geometry": polygon(*[[-180 + 360 * (k % 2), k % 90] for k in range(9000)])}, "absurdly"),
+        ({"properties": None}, "subscriptable|attribute"),
+        ({"datetime": None}, "fromisoformat"),
+        ({"datetime": "\ud800"}, "Invalid isoformat"),
+        ({"datetime": "9999-12-31T23:59:59-12:00"}, "its time is"),
+        ({"eo:cloud_cover": "low"}, "cloud cover is 'low'"),
+        ({"eo:cloud_cover": 1e9}, "cloud cover is '1000000000.0'"),
+        ({"s2:processing_baseline": "nan"}, "processing baseline is nan"),
+        ({"sat:relative_orbit": [22]}, "relative orbit is"),
+        ({"proj:epsg": "x"}, "EPSG:x"),
+        ({"proj:shape": [1e30, 2]}, "proj:shape"),
+        ({"proj:transform": [0] * 6}, "proj:transform"),
+        ({"assets": [1]}, "list|int|no product"),
+        ({"bbox": "everywhere"}, "its bbox"),
+        ({"id": None}, "its id"),
+        ({"id": "\udcff"}, "surrogates"),
+    ],
+)
+def test_an_odd_item_costs_that_item(changes, words, caplog):
+    """It is named, and the item beside it is kept."""
+    odd = an_item(**{"id": "odd one"} | changes)
+    started = time.monotonic()
+    found = usable_products([an_item(), odd], "optical", BOX, "The archive")
+    assert time.monotonic() - started < 1
+    assert names(found) == ["good"]
+    if "assets" not in changes:  # an item without the bands is of another kind
+        assert len(caplog.messages) == 1
+        assert re.search(words, caplog.messages[0])
+        assert "id" in changes or "'odd one' is left out" in caplog.messages[0]
+        with pytest.raises(ArchiveError, match="no optical product that can be used"):
+            usable_products([odd], "optical", BOX, "The archive")
+
+
+@pytest.mark.parametrize("item", [None, 3, "text", [], {}, {"id": {}}])
+def test_what_is_no_item_is_left_out(item, caplog):
+    assert names(usable_products([item, an_item()], "optical", BOX, "A")) == ["good"]
+    assert "is left out" in caplog.text
+
+
+def test_a_footprint_that_crosses_itself_is_mended():
+    bow = polygon([-94, 41], [-91, 42], [-91, 41], [-94, 42])
+    (found,) = usable_products([an_item(geometry=bow)], "optical", BOX, "A")
+    assert found.footprint.is_valid
+    assert newest([found, found])

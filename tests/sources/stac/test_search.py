@@ -1,3 +1,4 @@
+import gzip
 import time
 from datetime import date
 
@@ -6,6 +7,7 @@ from tests.archive.server import Response, Server, json_response
 
 from deepcrop.grid import make_grid
 from deepcrop.sources.archive import ArchiveError
+from deepcrop.sources.stac import search as search_module
 from deepcrop.sources.stac.search import bounds_in_degrees, search_items
 
 BOX = make_grid((500000, 4600000, 500600, 4600500), 32615)
@@ -166,3 +168,61 @@ def test_bounds_are_split_at_the_date_line(server, epsg):
     api = Api(server)
     assert len(search(api, box)) == 3  # three items, though both halves give them
     assert [tuple(body["bbox"]) for body in api.asked()[::3]] == [first, second]
+
+
+# What no API should answer
+
+
+@pytest.fixture
+def odd_api():
+    """An API whose search answers as it is told; gives a function that searches it."""
+    with Server() as server:
+        api = Api(server)
+
+        def search(answer):
+            server.routes = [route for route in server.routes if route[0] == "GET"]
+            server.route("POST", "/stac/search", answer)
+            return search_items(api.url, "s2", BOX, *DATES, tries=2, pause=0.001)
+
+        yield search
+
+
+def page(*items, links=()):
+    return json_response({"type": "FeatureCollection", "features": items, "links": list(links)})
+
+
+def test_odd_items_do_not_end_the_search(odd_api):
+    assert odd_api(lambda _: page({"id": "a"}, {"no": "id"}, 3, {"id": []}))[0] == {"id": "a"}
+
+
+def test_pages_that_never_end_are_an_error(odd_api):
+    def answer(request):
+        link = {"rel": "next", "href": request.headers["host"], "method": "POST", "body": {}}
+        link["href"] = f"http://{link['href']}/stac/search"
+        return page({"id": "a"}, links=[link])
+
+    with pytest.raises(ArchiveError, match="does not end, page 2 repeats"):
+        odd_api(answer)
+
+
+@pytest.mark.parametrize("href", ["/etc/passwd", "file:///etc/passwd", "javascript:alert(1)"])
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_the_next_page_is_a_web_address(odd_api, href, method):
+    link = {"rel": "next", "href": href, "method": method}
+    with pytest.raises(ArchiveError):
+        odd_api(lambda _: page({"id": "a"}, links=[link]))
+
+
+def test_pages_are_bounded_in_size_once_decompressed(odd_api, monkeypatch):
+    monkeypatch.setattr(search_module, "LARGEST_ANSWER", 2**20)
+    bomb = gzip.compress(b" " * 2**26)
+    with pytest.raises(ArchiveError, match="has more than 1 MB"):
+        odd_api(lambda _: Response(bomb, headers={"Content-Encoding": "gzip"}))
+    with pytest.raises(ArchiveError, match="compressed twice"):
+        odd_api(lambda _: Response(b"", headers={"Content-Encoding": "gzip, gzip"}))
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"[]", b"3", b'{"features": 3}', b"\xff", b""])
+def test_a_page_that_is_no_page(odd_api, body):
+    with pytest.raises(ArchiveError, match="does not serve a search"):
+        odd_api(lambda _: Response(body))

@@ -11,9 +11,11 @@ acknowledgement of the network and of each site: `acknowledgement` composes the 
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
+import reprlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -22,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
-from deepcrop.errors import DeepCropError
+from deepcrop.errors import MALFORMED, DeepCropError
 from deepcrop.sources.archive import ArchiveError, SceneError
 from deepcrop.sources.http import HttpClient, NotFound, redact_url
 from deepcrop.sources.phenocam.summary_files import (
@@ -49,7 +51,11 @@ PAPER_YEARS = range(2017, 2021)
 PAPER_MIN_YEARS = 2
 """Minimum number of `PAPER_YEARS` with images of a site; an assumption, as the paper gives none."""
 
+_log = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+_MOST_PAGES = 1000  # of a list; real ones have one or two
 
 
 @dataclass(frozen=True)
@@ -187,7 +193,7 @@ class PhenoCam:
         ArchiveError
             If the service does not answer, or gives an unexpected answer.
         """
-        return [_camera(record, where) for record, where in self._records("cameras/")]
+        return _usable(_camera, self._records("cameras/"))
 
     def camera(self, site: str) -> Camera:
         """Look up one camera by the name of its site.
@@ -218,7 +224,7 @@ class PhenoCam:
 
     @cached_property
     def _all_roi_lists(self) -> list[RoiList]:
-        return [_roi_list(record, where) for record, where in self._records("roilists/")]
+        return _usable(_roi_list, self._records("roilists/"))
 
     def midday_images(self, site: str) -> list[MiddayImage]:
         """List the colour images of a site nearest to noon, one per day, in time order.
@@ -231,10 +237,13 @@ class PhenoCam:
         path = f"middayimages/{_check_site_name(site)}/"
         images = {}
         for record, where in self._ask_about_site(site, lambda: list(self._records(path))):
-            name = _get(record, "imgpath", str, where)
+            name = _get(record, "imgpath", _plain_text, where)
             if "_IR_" not in name:  # cameras with an infrared channel list its images too
                 day = _get(record, "imgdate", date.fromisoformat, where)
-                images[day] = MiddayImage(day, str(self._base.join(name)))
+                try:
+                    images[day] = MiddayImage(day, str(self._base.join(name)))
+                except httpx.InvalidURL:
+                    raise _odd(where, "imgpath", name) from None
         return [images[day] for day in sorted(images)]
 
     def series_urls(self, roi: RoiList, period: int = 3) -> list[str]:
@@ -325,13 +334,16 @@ class PhenoCam:
             following = page.get("next")
             if not following:
                 break
-            # Behind a proxy the server may not know the scheme and host of the request.
-            url = str(
-                httpx.URL(url)
-                .join(following)
-                .copy_with(scheme=base.scheme, host=base.host, port=base.port)
-            )
-            if url in visited:
+            try:
+                # Behind a proxy the server may not know the scheme and host of the request.
+                url = str(
+                    httpx.URL(url)
+                    .join(following)
+                    .copy_with(scheme=base.scheme, host=base.host, port=base.port)
+                )
+            except (httpx.InvalidURL, *MALFORMED):
+                raise _odd(url, "next", following) from None
+            if url in visited or len(visited) >= _MOST_PAGES:
                 raise ArchiveError(f"{redact_url(url)}: this page names itself as the next one.")
         count = _get(page, "count", int, url)
         if found != count:
@@ -359,40 +371,65 @@ def _check_site_name(site: str) -> str:
 # Records ----------------------------------------------------------------------------------------
 
 
+def _usable(
+    make: Callable[[dict[str, Any], str], T], records: Iterable[tuple[dict[str, Any], str]]
+) -> list[T]:
+    """Convert the records of a list; one that cannot be used is left out, with a warning.
+
+    Raises
+    ------
+    ArchiveError
+        If none can be used.
+    """
+    made: list[T] = []
+    problems: list[ArchiveError] = []
+    for record, where in records:
+        try:
+            made.append(make(record, where))
+        except ArchiveError as error:
+            problems.append(error)
+            _log.warning("%s This entry is left out.", error)
+    if problems and not made:
+        raise problems[0]
+    return made
+
+
 def _camera(record: dict[str, Any], where: str) -> Camera:
     _require(record, ("Sitename", "Lat", "Lon"), where)
     about = record.get("sitemetadata") or {}
+    if not isinstance(about, dict):
+        raise _odd(where, "sitemetadata", about)
     return Camera(
-        site=_get(record, "Sitename", str, where),
-        latitude=_get(record, "Lat", float, where, math.nan),
-        longitude=_get(record, "Lon", float, where, math.nan),
+        site=_get(record, "Sitename", _file_name_part, where),
+        latitude=_get(record, "Lat", _within(90), where, math.nan),
+        longitude=_get(record, "Lon", _within(360), where, math.nan),
         elevation=_get(record, "Elev", float, where, math.nan),
         utc_offset=_get(record, "utc_offset", float, where, math.nan),
         active=_get(record, "active", bool, where, False),
         first=_get(record, "date_first", date.fromisoformat, where, None),
         last=_get(record, "date_last", date.fromisoformat, where, None),
-        description=_get(about, "site_description", str, where, ""),
-        orientation=_get(about, "camera_orientation", str, where, ""),
-        veg_type=_get(about, "primary_veg_type", str, where, ""),
-        secondary_veg_type=_get(about, "secondary_veg_type", str, where, ""),
-        acknowledgement=_get(about, "site_acknowledgements", str, where, "").strip(),
+        description=_get(about, "site_description", _plain_text, where, ""),
+        orientation=_get(about, "camera_orientation", _plain_text, where, ""),
+        veg_type=_get(about, "primary_veg_type", _plain_text, where, ""),
+        secondary_veg_type=_get(about, "secondary_veg_type", _plain_text, where, ""),
+        acknowledgement=_get(about, "site_acknowledgements", _plain_text, where, "").strip(),
     )
 
 
 def _roi_list(record: dict[str, Any], where: str) -> RoiList:
     _require(record, ("site", "roitype", "sequence_number"), where)
     return RoiList(
-        site=_get(record, "site", str, where),
-        veg_type=_get(record, "roitype", str, where),
+        site=_get(record, "site", _file_name_part, where),
+        veg_type=_get(record, "roitype", _file_name_part, where),
         number=_get(record, "sequence_number", int, where),
-        description=_get(record, "description", str, where, ""),
+        description=_get(record, "description", _plain_text, where, ""),
         active=_get(record, "active", bool, where, True),
         first=_get(record, "first_date", date.fromisoformat, where, None),
         last=_get(record, "last_date", date.fromisoformat, where, None),
         site_years=_get(record, "site_years", float, where, math.nan),
         missing_percent=_get(record, "missing_data_pct", float, where, math.nan),
-        one_day=_get(record, "one_day_summary", str, where, ""),
-        three_day=_get(record, "three_day_summary", str, where, ""),
+        one_day=_get(record, "one_day_summary", _plain_text, where, ""),
+        three_day=_get(record, "three_day_summary", _plain_text, where, ""),
     )
 
 
@@ -424,10 +461,36 @@ def _get(
         return default
     try:
         return convert(value)
-    except (TypeError, ValueError):
-        raise ArchiveError(
-            f"{redact_url(where)}: '{key}' is {value!r}, which cannot be converted."
-        ) from None
+    except MALFORMED:
+        raise _odd(where, key, value) from None
+
+
+def _odd(where: str, key: str, value: Any) -> ArchiveError:
+    return ArchiveError(
+        f"{redact_url(where)}: '{key}' is {reprlib.repr(value)}, which cannot be converted."
+    )
+
+
+def _plain_text(value: Any) -> str:
+    text = str(value)
+    text.encode()  # half characters cannot be written down
+    return text
+
+
+def _file_name_part(text: Any) -> str:
+    """Check a name that becomes part of file names: it must not lead to another folder."""
+    if not re.fullmatch(r"\w[\w.-]*", str(text)):
+        raise ValueError(text)
+    return str(text)
+
+
+def _within(most: float) -> Callable[[Any], float]:
+    def convert(value: Any) -> float:
+        if not abs(degrees := float(value)) <= most:
+            raise ValueError(value)
+        return degrees
+
+    return convert
 
 
 # Acknowledgement --------------------------------------------------------------------------------

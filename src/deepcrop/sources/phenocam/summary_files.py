@@ -251,7 +251,7 @@ def _site(path: Path, comments: Sequence[str]) -> dict[str, Any]:
     def number(key: str, required: bool = True) -> float:
         try:
             return float(properties[key])
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, OverflowError):
             if not required:
                 return math.nan
             found = f"'{properties[key]}'" if key in properties else "no such line"
@@ -264,6 +264,9 @@ def _site(path: Path, comments: Sequence[str]) -> dict[str, Any]:
         raise DeepCropError(
             f"{path}: no '# Site:' among the comment lines at the top; {_EXPECTED}."
         )
+    roi = number("roi id number")
+    if not 0 <= roi < 1e6:
+        raise DeepCropError(f"{path}: ROI ID number {roi:g}; {_EXPECTED}.")
     period = number("aggregation period")
     if period not in (1, 3):
         raise DeepCropError(f"{path}: aggregation period of {period:g} days; {_EXPECTED}.")
@@ -273,7 +276,7 @@ def _site(path: Path, comments: Sequence[str]) -> dict[str, Any]:
     return {
         "site": properties["site"],
         "veg_type": properties.get("veg type", ""),
-        "roi": f"{int(number('roi id number')):04d}",
+        "roi": f"{int(roi):04d}",
         "latitude": latitude,
         "longitude": longitude,
         "elevation": number("elev", False),

@@ -38,6 +38,7 @@ from rasterio.warp import Resampling, reproject
 from rasterio.windows import Window
 
 from deepcrop.cube.contract import SAR_BANDS
+from deepcrop.cube.passes import number_passes
 from deepcrop.errors import DeepCropError
 from deepcrop.grid import assign_grid, tiles
 from deepcrop.sources.archive import SceneError
@@ -62,9 +63,6 @@ if TYPE_CHECKING:
 
 BLOCK = 512
 """Side of the blocks of the grid that are processed at once, pixels: limits the memory."""
-
-PASS_GAP = np.timedelta64(60, "s")
-"""Maximum time between slices of one relative orbit that belong to one pass."""
 
 _ECEF = "EPSG:4978"
 
@@ -139,8 +137,8 @@ def read_products(
 ) -> xr.Dataset:
     """Read VV and VH of several products as a radar group, in order of time.
 
-    Slices of one pass (same relative orbit, less than a minute apart) become one time, that of the
-    earliest slice; where they overlap, the earlier slice counts.
+    Slices of one pass (`deepcrop.cube.passes`) become one time, that of the earliest slice; where
+    they overlap, the earlier slice counts.
 
     Parameters
     ----------
@@ -164,17 +162,14 @@ def read_products(
     """
     if not safes:
         raise DeepCropError("No Sentinel-1 product given; expected one or more SAFE folders.")
-    passes: list[list[Product]] = []
-    for product in sorted(map(open_product, safes), key=lambda product: product.start):
-        before = passes[-1][-1] if passes else None
-        if (
-            before
-            and product.relative_orbit == before.relative_orbit
-            and product.start - before.stop < PASS_GAP
-        ):
-            passes[-1].append(product)
-        else:
-            passes.append([product])
+    products = sorted(map(open_product, safes), key=lambda product: product.start)
+    numbers = number_passes(
+        np.array([p.start for p in products], "datetime64[ns]"),
+        [p.relative_orbit for p in products],
+    )
+    passes: list[list[Product]] = [[] for _ in range(numbers.max() + 1)]
+    for number, product in zip(numbers, products, strict=True):
+        passes[number].append(product)
     chosen = [[choose_orbit_file(product, orbits) for product in slices] for slices in passes]
     return _dataset(passes, box, dem, chosen, geoid)
 
@@ -433,7 +428,7 @@ def _open_image(product: Product, polarization: str, shape: tuple[int, int]) -> 
     measurement = find_file(product, "measurement/*.tif*", polarization)
     with ExitStack() as stack:
         with scene_errors(measurement):
-            source = stack.enter_context(rasterio.open(measurement))
+            source = stack.enter_context(rasterio.open(measurement, driver="GTiff"))
         if source.shape != shape:
             raise SceneError(
                 f"{measurement} has {source.height} x {source.width} pixels; its annotation says "

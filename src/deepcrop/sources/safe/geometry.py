@@ -90,6 +90,8 @@ def read_geometry(product: Product, polarization: str, orbit: Path | None = None
             int(child_text(root, ".//numberOfSamples")),
         )
         interval = _seconds(last - first) / (shape[0] - 1)
+        if not (min(shape) > 1 and 0 < interval < 1):
+            raise ValueError(f"{shape[0]} lines from {first} to {last}")
         points = [
             (
                 _seconds(np.datetime64(child_text(point, "azimuthTime"), "ns") - first)
@@ -104,6 +106,9 @@ def read_geometry(product: Product, polarization: str, orbit: Path | None = None
             source = f"annotation ({child_text(root, './/orbitSource').lower()})"
         conversion = sentinel1.open_coordinate_conversion_dataset(annotation)
         spacing = float(child_text(root, ".//rangePixelSpacing"))
+        if not 0.1 < spacing < 1000:
+            raise ValueError(f"'rangePixelSpacing' is {spacing}")
+        delay = np.polyfit(ranges, delays, 1)
     if orbit is not None:
         states, source = _read_orbit(orbit, product, first, last), Path(orbit).name
     return Geometry(
@@ -114,7 +119,7 @@ def read_geometry(product: Product, polarization: str, orbit: Path | None = None
         orbit=OrbitPolyfitInterpolator.from_position(states["position"]),
         orbit_source=source,
         conversion=conversion,
-        delay=np.polyfit(ranges, delays, 1),
+        delay=delay,
     )
 
 

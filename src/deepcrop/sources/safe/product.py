@@ -17,12 +17,16 @@ from xml.etree import ElementTree
 import numpy as np
 from rasterio.errors import RasterioError
 
+from deepcrop.errors import MALFORMED
 from deepcrop.sources.archive import SceneError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+
+_MOST_VECTORS = 1000  # of a table; real ones have about 30
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,10 @@ def read_calibration(product: Product, polarization: str) -> RangeVectors:
     """
     path = find_file(product, "annotation/calibration/calibration-*.xml", polarization)
     with scene_errors(path):
-        return _vectors(ElementTree.parse(path).getroot(), "calibrationVector", "sigmaNought")
+        vectors = _vectors(ElementTree.parse(path).getroot(), "calibrationVector", "sigmaNought")
+        if not all((values > 0).all() for values in vectors.values):
+            raise ValueError("'sigmaNought' is 0")  # powers are divided by it
+        return vectors
 
 
 def noise_removed(product: Product, polarization: str) -> bool:
@@ -196,6 +203,10 @@ def read_noise(product: Product, polarization: str) -> Noise:
             )
             for node in root.iter("noiseAzimuthVector")
         )
+        for block in along_azimuth:
+            _check_rising("line", block.lines)
+            if block.lines.size != block.values.size or not (block.values >= 0).all():
+                raise ValueError("'noiseAzimuthLut' does not fit 'line', or is negative")
     largest = max(float(values.max()) for values in along_range.values)
     if largest < 1:
         raise SceneError(
@@ -209,14 +220,30 @@ def _vectors(root: ElementTree.Element, tag: str, quantity: str) -> RangeVectors
     nodes = list(root.iter(tag))
     if not nodes:
         raise ValueError(f"no '{tag}'")
+    if len(nodes) > _MOST_VECTORS:
+        raise ValueError(f"{len(nodes)} '{tag}', at most {_MOST_VECTORS} are sensible")
     pixels = tuple(_numbers(node, "pixel") for node in nodes)
     values = tuple(_numbers(node, quantity) for node in nodes)
     lines = np.array([float(child_text(node, "line")) for node in nodes])
+    _check_rising("line", lines)
+    for along, vector in zip(pixels, values, strict=True):
+        _check_rising("pixel", along)
+        if along.size != vector.size or not (vector >= 0).all():
+            raise ValueError(f"'{quantity}' does not fit 'pixel', or is negative")
     return RangeVectors(lines, pixels, values)
 
 
+def _check_rising(name: str, places: NDArray[np.float64]) -> None:
+    """Raise ValueError unless places rise: interpolation between others gives any value."""
+    if not places.size or (np.diff(places) <= 0).any():
+        raise ValueError(f"the values of '{name}' do not rise")
+
+
 def _numbers(node: ElementTree.Element, tag: str) -> NDArray[np.float64]:
-    return np.array(child_text(node, tag).split(), np.float64)
+    numbers = np.array(child_text(node, tag).split(), np.float64)
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"'{tag}' holds what is no number")
+    return numbers
 
 
 def find_file(product: Product, pattern: str, polarization: str) -> Path:
@@ -246,7 +273,7 @@ def scene_errors(
         yield
     except (
         *(OSError, RasterioError, ElementTree.ParseError),
-        *(ValueError, TypeError, KeyError, IndexError, AssertionError),
+        *MALFORMED,
     ) as error:
         raise SceneError(f"{path} cannot be read ({error}); expected {what}.") from error
 

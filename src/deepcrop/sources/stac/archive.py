@@ -1,13 +1,15 @@
 """Sentinel-2 and Sentinel-1 from STAC archives: Planetary Computer and Earth Search.
 
 A search lists the products over an area, keeps the newest version of each, decides how their
-numbers are scaled, and groups those of one solar day and one relative orbit into a scene. The scene
+numbers are scaled, and groups those of one pass into a scene. The scene
 then holds all that reading needs, so that it can be read tile by tile, by other threads and other
 processes, always with the same result.
 
-odc-stac reads the pixels onto the requested grid. The pixels of a product on the same grid stay
+odc-stac reads optical pixels onto the requested grid. The pixels of a product on the same grid stay
 unchanged. From another UTM zone, scene classes are taken from the nearest pixel; reflectance and
-power are interpolated bilinearly between pixels with data, which cannot overshoot. Each product is
+power are interpolated bilinearly between pixels with data, which cannot overshoot. Radar power is
+resampled by `deepcrop.grid.resampling`: outside of the swath some products hold zeros, which must
+not be averaged with measurements. Each product is
 converted to reflectance with its own offset, or to sigma0 with its own incidence angles, before
 products are mosaicked.
 """
@@ -23,9 +25,16 @@ import numpy as np
 import odc.stac
 import pystac
 import rasterio
+from affine import Affine
 from odc.geo import CRS
+from odc.geo.geobox import GeoBox
+from odc.loader import RioDriver
+from rasterio.errors import RasterioIOError
+from rasterio.windows import Window
 
 from deepcrop.cube.contract import CLEAR_CLASSES, OPTICAL_BANDS, RADIOMETRIES, SAR_BANDS
+from deepcrop.errors import MALFORMED
+from deepcrop.grid.resampling import method_for, place
 from deepcrop.sources.archive import SENSORS, ArchiveError, Scene, SceneError
 from deepcrop.sources.http import HttpClient, NotFound, Refused
 from deepcrop.sources.sentinel1 import (
@@ -50,7 +59,7 @@ from deepcrop.sources.stac.products import (
     on_grid,
     outline,
     passes,
-    product_of,
+    usable_products,
 )
 from deepcrop.sources.stac.search import search_items
 
@@ -59,7 +68,6 @@ if TYPE_CHECKING:
     from datetime import date
 
     from numpy.typing import NDArray
-    from odc.geo.geobox import GeoBox
 
 PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
 """STAC API of Planetary Computer; the environment variable DEEPCROP_PC sets another."""
@@ -67,7 +75,7 @@ PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
 EARTH_SEARCH = "https://earth-search.aws.element84.com/v1"
 """STAC API of Earth Search; the environment variable DEEPCROP_EARTH_SEARCH sets another."""
 
-_ASSET_PIXELS = {"scl": ("uint8", 0), "vv": ("float32", -32768), "vh": ("float32", -32768)}
+_ASSET_PIXELS = {"scl": ("uint8", 0)}
 _BAND_PIXELS = ("uint16", 0)  # type and no-data value
 _SAMPLE_SIDE = 512  # pixels: a whole product is read at this size to check its offset
 _BLOCK = 512  # side of a block in the files, pixels
@@ -101,6 +109,8 @@ class StacArchive:
         kept, unless the server leaves it out.
     keep : tuple of int
         Scene classes that are not masked.
+    format : str
+        GDAL's name of the format that the archive serves; nothing else is opened.
     tries : int
         Number of attempts of every request.
     pause : float
@@ -116,13 +126,14 @@ class StacArchive:
     orbits: str | int = "best"
     max_cloud: float = 100.0
     keep: tuple[int, ...] = CLEAR_CLASSES
+    format: str = "GTiff"
     tries: int = 5
     pause: float = 1.0
     _cogs: CogReader = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.address = self.address.rstrip("/")
-        self._cogs = CogReader(self.signed, self.tries, self.pause)
+        self._cogs = CogReader(self.signed, self.tries, self.pause, self.format)
 
     # Search ---------------------------------------------------------------------------------------
 
@@ -154,9 +165,9 @@ class StacArchive:
             tries=self.tries,
             pause=self.pause,
         )
-        found = (product_of(item, sensor, box) for item in items)
-        products = [p for p in found if p and (p.cloud_cover or 0) <= self.max_cloud]
-        groups = passes(newest(products), box)
+        found = usable_products(items, sensor, box, self.title)
+        products = [p for p in found if (p.cloud_cover or 0) <= self.max_cloud]
+        groups = passes(newest(products))
         if not optical and self.orbits != "all":
             orbit = best_orbit(groups, box) if self.orbits == "best" else self.orbits
             groups = [group for group in groups if group[0].relative_orbit == orbit]
@@ -184,10 +195,8 @@ class StacArchive:
         """Collect what reading a Sentinel-2 product needs: its files and its scaling."""
         try:
             scaling = self.scaling(product.item, lambda: self._read_overviews(product.item))
-        except (
-            SceneError,
-            Refused,
-        ) as error:  # a problem of this product only: raised when its scene is read
+        except (SceneError, Refused) as error:
+            # A problem of this product only: raised when its scene is read.
             return {"item": product.item, "problem": str(error), "decision": "unknown"}
         return {"item": product.item, "scaling": scaling.bands, "decision": scaling.decision}
 
@@ -197,7 +206,7 @@ class StacArchive:
         """Read the blue band and the scene classes of a whole product from its overviews."""
 
         def read(path: str) -> NDArray[Any]:
-            with rasterio.open(path) as raster:
+            with rasterio.open(path, driver=self.format) as raster:
                 pixels: NDArray[Any] = raster.read(1, out_shape=(_SAMPLE_SIDE, _SAMPLE_SIDE))
                 return pixels
 
@@ -216,7 +225,7 @@ class StacArchive:
             annotation = self._cogs.text(item["assets"]["schema-product-vv"]["href"])
             angles = angles_from_annotation(annotation)
             decision = f"annotation of {source}"
-        except (NotFound, Refused, KeyError, AnnotationError) as error:
+        except (NotFound, Refused, *MALFORMED) as error:  # AnnotationError is a ValueError
             angles = angles_from_footprint(outline(product.item), product.ascending)
             reason = "the archive has none"
             if isinstance(error, Refused):
@@ -274,10 +283,10 @@ class StacArchive:
         bands = {name: np.full(box.shape, np.nan, np.float32) for name in SAR_BANDS}
         taken = np.zeros(box.shape, bool)
         for product in products:
-            power = {name: self._load(product["item"], name, box) for name in bands}
+            power = {name: self._load_power(product["item"], name, box) for name in bands}
             new = ~taken
-            for name, values in power.items():
-                new &= np.isfinite(values) & (values != _ASSET_PIXELS[name][1])
+            for values in power.values():
+                new &= np.isfinite(values)
             if not new.any():
                 continue
             angles = IncidenceAngles.from_json(product["angles"]).on_grid(box)[new]
@@ -285,6 +294,36 @@ class StacArchive:
                 bands[name][new] = sigma0(values[new], angles)
             taken |= new
         return bands
+
+    def _load_power(self, item: Mapping[str, Any], band: str, box: GeoBox) -> NDArray[np.float32]:
+        """Read the power of a polarisation on a grid, NaN where there is none.
+
+        What is no data is decided before resampling: the no-data value, and power that is not
+        positive, which some products hold outside of the swath. No request is sent if the file
+        does not touch the grid.
+        """
+        nothing = np.full(box.shape, np.nan, np.float32)
+        stated = _stated_grid(item, band)
+        if stated is not None and place(stated, box, method_for(stated, box)) is None:
+            return nothing
+
+        def read(path: str) -> NDArray[Any]:
+            with rasterio.open(path, driver=self.format) as raster:
+                source = GeoBox(raster.shape, raster.transform, _crs_of(raster))
+                placement = place(source, box, method_for(source, box))
+                if placement is None:
+                    return nothing
+                window = Window.from_slices(placement.rows, placement.cols)
+                power = raster.read(1, window=window).astype(np.float32)
+                nodata = raster.nodata
+            valid = (power > 0) & np.isfinite(power)
+            if nodata is not None:
+                valid &= power != np.float32(nodata)
+            values = placement.apply(np.where(valid, power, np.float32(np.nan))[None])
+            resampled: NDArray[np.float32] = values[0].reshape(box.shape)
+            return resampled
+
+        return self._cogs.read(item["assets"][band]["href"], _label(item, band), read)
 
     def _load(self, item: Mapping[str, Any], band: str, box: GeoBox) -> NDArray[Any]:
         """Read a band of a product on a grid; no request is sent if the file does not touch it."""
@@ -302,11 +341,13 @@ class StacArchive:
                 nodata=nodata,
                 stac_cfg={"*": {"assets": {"*": {"data_type": kind, "nodata": nodata}}}},
                 patch_url=lambda _: path,
+                driver=_CheckedDriver(self._cogs),
             )
             pixels: NDArray[Any] = data[band].values[0]
             return pixels
 
-        return self._cogs.read(item["assets"][band]["href"], _label(item, band), read)
+        # A file beside the grid is not opened at all, and not requested.
+        return self._cogs.read(item["assets"][band]["href"], _label(item, band), read, lazily=True)
 
     # Size and attributes --------------------------------------------------------------------------
 
@@ -350,6 +391,19 @@ class StacArchive:
             "incidence": "annotation of the source products"
             + (f", approximate for {rough} of {len(scenes)} scenes" if rough else ""),
         }
+
+
+class _CheckedDriver(RioDriver):
+    """odc-stac's reader of rasters, with a check of the format before each file is opened."""
+
+    def __init__(self, cogs: CogReader) -> None:
+        super().__init__()
+        self._cogs = cogs
+
+    def open(self, src: Any, ctx: Any) -> Any:
+        """Open a file."""
+        with self._cogs.check_format(src.uri):
+            return super().open(src, ctx)
 
 
 def planetary_computer(address: str | None = None, **options: Any) -> StacArchive:
@@ -433,6 +487,24 @@ def _scene(sensor: str, products: Sequence[Product], sources: list[dict[str, Any
 def _has_other_crs(product: Mapping[str, Any], box: GeoBox) -> bool:
     code = product["item"]["properties"].get("proj:code")
     return code is None or CRS(code) != box.crs
+
+
+def _stated_grid(item: Mapping[str, Any], band: str) -> GeoBox | None:
+    """Grid of a file as its item states it; None if it does not."""
+    about = item["properties"] | item["assets"][band]
+    shape, transform = about.get("proj:shape"), about.get("proj:transform")
+    code = item["properties"].get("proj:code")
+    if not (shape and transform and code):
+        return None
+    return GeoBox(tuple(shape), Affine(*transform[:6]), code)
+
+
+def _crs_of(raster: rasterio.DatasetReader) -> str:
+    """Name the reference system of a raster by its EPSG code if it has one, else by WKT."""
+    if raster.crs is None:  # the header is cut short: the file is read again, or its scene fails
+        raise RasterioIOError("no reference system")
+    code = raster.crs.to_epsg()
+    return f"EPSG:{code}" if code else str(raster.crs.to_wkt())
 
 
 def _label(item: Mapping[str, Any], band: str) -> str:

@@ -15,6 +15,7 @@ import logging
 import re
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, TypeVar
@@ -27,6 +28,7 @@ import rasterio
 from planetary_computer.settings import Settings
 from rasterio.errors import RasterioError
 
+from deepcrop.errors import MALFORMED
 from deepcrop.sources.archive import ArchiveError, SceneError
 from deepcrop.sources.http import (
     LONGEST_PAUSE,
@@ -52,6 +54,8 @@ _GDAL = {
     "GDAL_HTTP_USERAGENT": USER_AGENT,
 }
 _SIGNATURE = re.compile(r"\bsig=[^&\s'\",)#]+")
+_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP  ")
+"""First bytes of TIFF, BigTIFF and JPEG 2000."""
 _BUSY_STATUS = frozenset((429, 500, 502, 503, 504))
 
 
@@ -71,17 +75,23 @@ class CogReader:
     pause : float
         Time before the second attempt, seconds; doubles with each attempt, and is at least what the
         server asks for (``Retry-After``). If that is more than `LONGEST_PAUSE`, the read fails.
+    format : str
+        GDAL's name of the format that the archive serves; a file of another is not opened.
     """
 
     signed: bool = False
     tries: int = 5
     pause: float = 1.0
+    format: str = "GTiff"
     _lock: threading.Lock = field(init=False, repr=False, default_factory=threading.Lock)
     _mark: str = field(init=False, repr=False, default="")
     _count: Iterator[int] = field(init=False, repr=False, default_factory=lambda: count(1))
 
-    def read(self, href: str, name: str, read: Callable[[str], T]) -> T:
+    def read(self, href: str, name: str, read: Callable[[str], T], lazily: bool = False) -> T:
         """Call ``read`` with an address of the file that GDAL can open, until it succeeds.
+
+        GDAL would open a VRT too, which can hold any file of this computer, so the format is
+        checked first. While the header is open it is in GDAL's cache, and ``read`` gets it there.
 
         Parameters
         ----------
@@ -91,6 +101,8 @@ class CogReader:
             Name of the file for messages: ``asset B08 of S2A_MSIL2A_…``.
         read : callable
             Opens and reads the file; errors other than those of rasterio pass through.
+        lazily : bool
+            ``read`` may not open the file at all, and checks the format itself (`check_format`).
 
         Raises
         ------
@@ -103,12 +115,16 @@ class CogReader:
             "GDAL_HTTP_MAX_RETRY": self.tries,
             "GDAL_HTTP_RETRY_DELAY": self.pause,
         }
+        if urlsplit(href).scheme not in ("http", "https"):  # GDAL would also read local files
+            raise SceneError(f"{name}: '{redact_url(href)}' is no web address.")
         for attempt in range(self.tries):
             address = self._signed(href)
             again = f"#{next(self._count)}" if attempt else self._mark
             try:
                 with rasterio.Env(**options):
-                    return read(f"/vsicurl/{address}{again}")
+                    path = f"/vsicurl/{address}{again}"
+                    with nullcontext() if lazily else self.check_format(path):
+                        return read(path)
             except RasterioError:  # its message can hold the signature
                 failure = self._failure(address, f"{name} ({redact_url(href)})")
             if isinstance(failure, Refused):
@@ -122,6 +138,10 @@ class CogReader:
             # GDAL must not use what it remembers of files: the archive may not serve them any more.
             self._mark = f"#{next(self._count)}"
         raise failure
+
+    def check_format(self, path: str) -> rasterio.DatasetReader:
+        """Open a file in the format of the archive; fails with rasterio's error for any other."""
+        return rasterio.open(path, driver=self.format)
 
     def text(self, href: str) -> str:
         """Fetch a text file, such as an annotation, from the same archive.
@@ -160,7 +180,7 @@ class CogReader:
                     planetary_computer.sas.get_token(*place, self.tries, self.pause / 2)
                 return str(planetary_computer.sign(href))
         # Errors of requests are OSErrors; an answer without a token is a ValueError.
-        except (OSError, ValueError) as error:
+        except (OSError, *MALFORMED) as error:
             status = getattr(getattr(error, "response", None), "status_code", None)
             raise ArchiveError(
                 f"{Settings.get().sas_url} gives no token to read {redact_url(href)} "
@@ -178,13 +198,14 @@ class CogReader:
 
     def _failure(self, address: str, name: str) -> ArchiveError | SceneError:
         """Find out from the server why a file could not be read."""
-        headers = {"User-Agent": USER_AGENT, "Range": "bytes=0-0"}
+        headers = {"User-Agent": USER_AGENT, "Range": "bytes=0-31", "Accept-Encoding": "identity"}
         try:
             with httpx.stream(
                 "GET", address, headers=headers, timeout=30, follow_redirects=True
             ) as response:
                 status, pause = response.status_code, retry_after_seconds(response)
-        except httpx.HTTPError as error:
+                begin = next(response.iter_raw(32), b"")[:32] if status in (200, 206) else b""
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             return ArchiveError(
                 f"{name}: no answer ({type(error).__name__}). Check the connection, or try again "
                 "later."
@@ -200,6 +221,11 @@ class CogReader:
             return _Busy(f"{name}: the server is busy or broken (status {status}){again}.", pause)
         if status not in (200, 206):
             return SceneError(f"{name}: status {status}.")
+        if begin and not begin.startswith(_SIGNATURES):
+            return SceneError(
+                f"{name}: the file is no {self.format}, it begins "
+                f"{begin[:16]!r}. Use another archive."
+            )
         return SceneError(
             f"{name}: the file is damaged or cut short, tried {self.tries} times. The archive "
             "must repair it; try again another day, or use another archive."

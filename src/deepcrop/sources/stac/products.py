@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,15 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from odc.geo.geom import Geometry, unary_union
-from pyproj import Transformer
+from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError, ProjError
+from shapely.errors import GEOSException
 
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS
+from deepcrop.cube.passes import number_passes
+from deepcrop.errors import MALFORMED, DeepCropError
+from deepcrop.sources.archive import ArchiveError
+from deepcrop.sources.footprints import footprint_polygons, name_of, valid_geometry
 from deepcrop.sources.sentinel2 import identify
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from odc.geo.geobox import GeoBox
+
+_log = logging.getLogger(__name__)
 
 BANDS = {"optical": (*OPTICAL_BANDS, "scl"), "sar": SAR_BANDS}
 """Bands that are read of a product of each sensor."""
@@ -71,18 +82,52 @@ class Product:
     footprint: Geometry
 
 
+def usable_products(
+    items: Iterable[Mapping[str, Any]], sensor: str, box: GeoBox, archive: str
+) -> list[Product]:
+    """Make products from the items of a search; an item that cannot be used is left out, by name.
+
+    Raises
+    ------
+    ArchiveError
+        If no item can be used.
+    """
+    products, problems, number = [], [], 0
+    for number, item in enumerate(items, 1):  # noqa: B007
+        try:
+            product = product_of(item, sensor, box)
+        except (*MALFORMED, DeepCropError, GEOSException, CRSError, ProjError) as error:
+            why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            problems.append(f"{archive}: {name_of(item)} is left out, because {why[:200]}.")
+            _log.warning(problems[-1])
+        else:
+            products += [product] if product else []
+    if problems and len(problems) == number:
+        raise ArchiveError(f"{archive} has no {sensor} product that can be used. {problems[0]}")
+    return products
+
+
 def product_of(item: Mapping[str, Any], sensor: str, box: GeoBox) -> Product | None:
     """Make a product from an item; None if it does not touch the grid, or is of another kind.
 
     Sentinel-1 products must be of the IW mode, with VV and VH.
+
+    Raises
+    ------
+    One of `deepcrop.errors.MALFORMED`
+        If the item is not of the form that the archive promises; see `usable_products`.
     """
-    properties = item["properties"]
+    properties, known_assets = item["properties"], item["assets"]
+    if not (isinstance(item["id"], str) and item["id"].strip()):
+        raise ValueError(f"its id is {str(item['id'])[:40]!r}, expected a name")
     assets = {}
     for band in BANDS[sensor]:
-        name = next((name for name in _ASSETS[band] if name in item["assets"]), None)
+        name = next((name for name in _ASSETS[band] if name in known_assets), None)
         if name is None:
             return None
-        assets[band] = item["assets"][name] | {"name": name}
+        assets[band] = known_assets[name] | {"name": name}
+        if not isinstance(assets[band]["href"], str):
+            raise ValueError(f"its asset {name} has no address")
     if properties.get("sar:instrument_mode", "IW") != "IW":
         return None
     footprint = on_grid(item["geometry"], box)
@@ -96,16 +141,23 @@ def product_of(item: Mapping[str, Any], sensor: str, box: GeoBox) -> Product | N
         acquisition = f"{properties.get('platform')} {properties.get('sat:absolute_orbit')}"
         orbit = properties.get("sat:relative_orbit")
         version = (0.0, str(properties.get("created") or ""))
+    cloud = properties.get("eo:cloud_cover")
     return Product(
         _minimal(item, assets),
         _utc(properties.get("start_datetime") or properties["datetime"]),
         acquisition,
         version,
-        orbit,
-        properties.get("eo:cloud_cover"),
+        None if orbit is None else int(_number("its relative orbit", orbit, 1, 1000)),
+        None if cloud is None else _number("its cloud cover", cloud, 0, 100),
         properties.get("sat:orbit_state") == "ascending",
         footprint,
     )
+
+
+def _number(what: str, value: Any, least: float, most: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise ValueError(f"{what} is {str(value)[:40]!r}, expected a number, {least:g} to {most:g}")
+    return float(value)
 
 
 def on_grid(geometry: Mapping[str, Any], box: GeoBox) -> Geometry:
@@ -115,23 +167,20 @@ def on_grid(geometry: Mapping[str, Any], box: GeoBox) -> Geometry:
     """
     middle = _longitude(box)
     polygons = [
-        [[((x - middle + 180) % 360 - 180 + middle, y) for x, y, *_ in ring] for ring in polygon]
-        for polygon in _polygons(
-            geometry
-        )  # longitudes near the grid's, so that none jumps at the date line
-    ]
-    footprint = Geometry({"type": "MultiPolygon", "coordinates": polygons}, "EPSG:4326")
-    return footprint.to_crs(str(box.crs), resolution=_MAX_EDGE, check_and_fix=True)
+        [[((x - middle + 180) % 360 - 180 + middle, y) for x, y in ring] for ring in polygon]
+        for polygon in footprint_polygons(geometry)
+    ]  # longitudes near the grid's, so that none jumps at the date line
+    footprint = valid_geometry(polygons).to_crs(
+        str(box.crs), resolution=_MAX_EDGE, check_and_fix=True
+    )
+    if not (footprint.area > 0 and math.isfinite(footprint.area)):
+        raise ValueError("its footprint has no area")
+    return footprint
 
 
 def outline(item: Mapping[str, Any]) -> list[tuple[float, float]]:
     """List the longitude and latitude of the corners of an item's footprint."""
-    return [(x, y) for polygon in _polygons(item["geometry"]) for x, y, *_ in polygon[0]]
-
-
-def _polygons(geometry: Mapping[str, Any]) -> list[Any]:
-    parts = geometry["coordinates"]
-    return [parts] if geometry["type"] == "Polygon" else parts
+    return [place for polygon in footprint_polygons(item["geometry"]) for place in polygon[0]]
 
 
 def _longitude(box: GeoBox) -> float:
@@ -156,13 +205,15 @@ def newest(products: Iterable[Product]) -> list[Product]:
     return kept
 
 
-def passes(products: Iterable[Product], box: GeoBox) -> list[list[Product]]:
-    """Group products of one solar day and one relative orbit, keeping their order."""
-    solar_time = np.timedelta64(round(_longitude(box) / 15 * 3600), "s")
-    groups: dict[Any, list[Product]] = defaultdict(list)
-    for product in products:
-        day = (product.time + solar_time).astype("datetime64[D]")
-        groups[day, product.relative_orbit].append(product)
+def passes(products: Iterable[Product]) -> list[list[Product]]:
+    """Group products of one pass (`deepcrop.cube.passes`), keeping their order."""
+    every = list(products)
+    numbers = number_passes(
+        np.array([p.time for p in every], "datetime64[ns]"), [p.relative_orbit for p in every]
+    )
+    groups: dict[int, list[Product]] = defaultdict(list)
+    for number, product in zip(numbers, every, strict=True):
+        groups[int(number)].append(product)
     return list(groups.values())
 
 
@@ -178,31 +229,57 @@ def best_orbit(groups: Iterable[Sequence[Product]], box: GeoBox) -> int | None:
 def _minimal(item: Mapping[str, Any], assets: Mapping[str, Any]) -> dict[str, Any]:
     """Reduce an item to what odc-stac and the choice of the offset need."""
     properties = item["properties"]
-    kept = ("datetime", "proj:shape", "proj:transform")
     about = ("processing_baseline", "product_uri", "product_id", "boa_offset_applied")
-    slim = {k: v for k, v in properties.items() if k in kept or k.split(":")[-1] in about}
+    slim = {k: v for k, v in properties.items() if k.split(":")[-1] in about}
+    # The STAC library wants a time; the product has its own, and this one may be null.
+    slim["datetime"] = f"{_utc(properties.get('start_datetime') or properties['datetime'])}Z"
     code = properties.get("proj:code") or properties.get("proj:epsg")
     if code is not None:
         slim["proj:code"] = str(code) if ":" in str(code) else f"EPSG:{code}"
-    fields = ("name", "href", "type", "roles", "proj:shape", "proj:transform", "raster:bands")
-    return {
+        CRS.from_user_input(slim["proj:code"])  # raises if it is unknown
+    slim |= _placement(properties)
+    fields = ("name", "href", "type", "roles", "raster:bands")
+    slim_assets = {}
+    for band, asset in assets.items():
+        slim_assets[band] = {key: asset[key] for key in fields if key in asset} | _placement(asset)
+        if (size := asset.get("file:size")) is not None:
+            slim_assets[band]["file:size"] = int(_number("file:size", size, 0, 2**50))
+    bbox = [_number("its bbox", v, -540, 540) for v in item["bbox"]]
+    slim_item = {
         "type": "Feature",
         "stac_version": "1.1.0",
         "stac_extensions": ["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
         "id": item["id"],
-        "bbox": item["bbox"],
+        "bbox": bbox,
         "geometry": item["geometry"],
         "properties": slim,
         "links": [],
-        "assets": {
-            band: {key: asset[key] for key in (*fields, "file:size") if key in asset}
-            for band, asset in assets.items()
-        },
+        "assets": slim_assets,
     }
+    json.dumps(slim_item, ensure_ascii=False).encode()  # half characters cannot be written down
+    return slim_item
+
+
+def _placement(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Shape and geotransform as an item states them, checked."""
+    found: dict[str, Any] = {}
+    if (shape := stated.get("proj:shape")) is not None:
+        found["proj:shape"] = [int(_number("proj:shape", side, 1, 1e6)) for side in shape]
+        if len(found["proj:shape"]) != 2:
+            raise ValueError(f"proj:shape is {str(shape)[:80]}, expected rows and columns")
+    if (transform := stated.get("proj:transform")) is not None:
+        numbers = [_number("proj:transform", v, -1e9, 1e9) for v in transform]
+        if len(numbers) not in (6, 9) or numbers[0] == 0 or numbers[4] == 0:
+            raise ValueError(f"proj:transform is {str(transform)[:80]}, expected 6 or 9 numbers")
+        found["proj:transform"] = numbers
+    return found
 
 
 def _utc(text: str) -> np.datetime64:
+    """Convert a time, in UTC if it states no zone."""
     moment = datetime.fromisoformat(text)
+    if not 1970 <= moment.year < 2200:
+        raise ValueError(f"its time is {text}")
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC).replace(tzinfo=None)
     return np.datetime64(moment, "ns")

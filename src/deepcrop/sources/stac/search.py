@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -16,22 +17,25 @@ from pystac_client.warnings import PystacClientWarning
 from urllib3 import Retry
 from urllib3.exceptions import MaxRetryError, ResponseError
 
+from deepcrop.errors import MALFORMED
 from deepcrop.sources.archive import ArchiveError
-from deepcrop.sources.http import LONGEST_PAUSE, USER_AGENT, redact_url
+from deepcrop.sources.http import LARGEST_ANSWER, LONGEST_PAUSE, USER_AGENT, redact_url
+from deepcrop.storage.documents import parse_json
 
 if TYPE_CHECKING:
     from datetime import date
 
+    import requests
     from odc.geo.geobox import GeoBox
 
 _PAGE = 100  # items per request; a server may give fewer
+_MOST_ITEMS = 200_000  # ten years over a whole country have fewer
 _UNUSABLE = (  # raised by pystac-client for an answer that is an error, or is not STAC
     APIError,
     ClientTypeError,
     PystacClientWarning,
     pystac.STACError,
-    ValueError,
-    KeyError,
+    *MALFORMED,
 )
 
 
@@ -75,7 +79,7 @@ def search_items(
     ArchiveError
         If the server does not answer, refuses, or is not a STAC API.
     """
-    items: dict[str, dict[str, Any]] = {}
+    items: dict[Any, dict[str, Any]] = {}
     try:
         client = Client.open(address, stac_io=_RetryingIO(tries, pause))
         cloud = {} if max_cloud >= 100 else _cloud_filter(client, max_cloud)
@@ -87,8 +91,19 @@ def search_items(
                 limit=_PAGE,
                 **cloud,
             )
-            items |= {item["id"]: item for item in search.items_as_dicts()}
+            listed: set[Any] = set()
+            for number, page in enumerate(search.pages_as_dicts(), 1):
+                fresh = {_key(item): item for item in page["features"]}
+                if not fresh.keys() - listed or len(listed) > _MOST_ITEMS:
+                    raise ArchiveError(
+                        f"{redact_url(address)}: the search of '{collection}' does not end, page "
+                        f"{number} repeats what was listed. Try again later."
+                    )
+                listed |= fresh.keys()
+                items |= fresh
     except _UNUSABLE as error:
+        if isinstance(error.__context__, ArchiveError):  # pystac-client hides it
+            raise error.__context__ from None
         status = getattr(error, "status_code", None)
         reason = f"status {status}" if status else type(error).__name__
         raise ArchiveError(
@@ -96,6 +111,12 @@ def search_items(
             "the address and the connection, or try again later."
         ) from None
     return list(items.values())
+
+
+def _key(item: Any) -> Any:
+    """Return the name of an item, the same in both halves of a search over the date line."""
+    name = item.get("id") if isinstance(item, dict) else None
+    return name if isinstance(name, str) else id(item)  # an odd item is left out later, by name
 
 
 def bounds_in_degrees(box: GeoBox) -> list[tuple[float, float, float, float]]:
@@ -144,6 +165,7 @@ class _RetryingIO(StacApiIO):
             raise_on_status=False,
         )
         super().__init__(max_retries=busy, headers={"User-Agent": USER_AGENT})
+        self.session.hooks["response"].append(_limit_size)
         self._retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(tries),
             wait=tenacity.wait_exponential(multiplier=pause, max=60),
@@ -156,9 +178,43 @@ class _RetryingIO(StacApiIO):
         super().update(*args, **kwargs)
         self.timeout = 60.0
 
-    def request(self, *args: Any, **kwargs: Any) -> str:
+    def request(self, href: str, method: str | None = None, *args: Any, **kwargs: Any) -> str:
         """Send a request, repeated while the connection breaks."""
-        return self._retrying(super().request, *args, **kwargs)
+        # The server's own links say where the next page is, and how to ask for it.
+        if not href.startswith(("http://", "https://")) or (method or "GET") not in ("GET", "POST"):
+            raise ArchiveError(
+                f"A link of the archive is no page of a search: {method} {href[:80]}"
+            )
+        return self._retrying(super().request, href, method, *args, **kwargs)
+
+    def read_text(self, source: Any, *args: Any, **kwargs: Any) -> str:
+        """Read a page; unlike pystac, never a local file."""
+        if isinstance(source, pystac.Link):
+            return super().read_text(source, *args, **kwargs)
+        return self.request(str(source), *args, **kwargs)
+
+    def json_loads(self, txt: str, *_: Any, **__: Any) -> Any:
+        """Parse JSON."""
+        return parse_json(txt)
+
+
+def _limit_size(response: requests.Response, *_: Any, **__: Any) -> None:
+    """Read the content of an answer up to `LARGEST_ANSWER` bytes, decompressed.
+
+    Raises
+    ------
+    ArchiveError
+        If it is larger.
+    """
+    if "," in response.headers.get("Content-Encoding", ""):  # compressed twice: no real server does
+        raise ArchiveError(f"{redact_url(response.url)}: the answer is compressed twice.")
+    content = response.raw.read(LARGEST_ANSWER + 1, decode_content=True)
+    if len(content) > LARGEST_ANSWER:
+        raise ArchiveError(
+            f"{redact_url(response.url)}: the answer has more than {LARGEST_ANSWER // 2**20} MB. "
+            "Check the address."
+        )
+    response.raw = io.BytesIO(content)
 
 
 class _Retry(Retry):
@@ -175,5 +231,7 @@ class _Retry(Retry):
 
 
 def _is_broken(error: BaseException) -> bool:
-    """Whether there was no complete answer; a refusal is an answer."""
+    """Whether there was no complete answer; a refusal is an answer, and so is one that is odd."""
+    if isinstance(error.__context__, ArchiveError):
+        return False
     return isinstance(error, APIError) and getattr(error, "status_code", None) is None

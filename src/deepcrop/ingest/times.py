@@ -1,0 +1,179 @@
+"""Read dates of a time coordinate, in the path of a file, in the description of a band."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from deepcrop.errors import SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from deepcrop.ingest.spec import Time
+
+SPANS_FOLDERS = -1
+"""Stands for the place of a date whose pattern contains a slash."""
+
+_CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
+_NO_LEAP_DAY = ("noleap", "365_day")
+_WRITTEN = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+"""Number of digits -> form of dates that are written as numbers."""
+_EXPECTED = (
+    "expected CF times (units such as 'seconds since 1970-01-01'), numbers such as 20180504, or "
+    "text such as 2018-05-04T10:50:31"
+)
+
+
+# Names ------------------------------------------------------------------------------------------
+
+
+def date_in_path(time: Time, parts: Sequence[str], section: str) -> tuple[np.datetime64, int]:
+    """Find the date in the path of a file: in its name, else in the folder nearest to it.
+
+    Parameters
+    ----------
+    time : Time
+        With a pattern and a format.
+    parts : sequence of str
+        Folders and name.
+    section : str
+        Section of the specification, for messages.
+
+    Returns
+    -------
+    date : datetime64
+    place : int
+        0 for the file's name, 1 for its folder, 2 for the folder of that, …; `SPANS_FOLDERS`.
+
+    Raises
+    ------
+    SpecError
+        If the path has no such date.
+    """
+    path = "/".join(parts)
+    for place, part in enumerate(reversed(parts)):
+        if found := re.search(time.pattern or "", part):
+            return _date_of(found, time, section, path), place
+    # A pattern may name folder and file, as (\d{8})_L2A/B04. The match nearest to the file counts.
+    if matches := list(re.finditer(time.pattern or "", path)):
+        return _date_of(matches[-1], time, section, path), SPANS_FOLDERS
+    raise SpecError(
+        f"{section}.time.pattern: {time.pattern!r} finds nothing in '{path}', neither in the name "
+        "of the file nor in those of its folders; correct the pattern, or narrow the glob of "
+        "'files'."
+    )
+
+
+def date_in_text(time: Time, text: str, section: str, where: str) -> np.datetime64:
+    """Find the date in a text, for example in the description of a band.
+
+    Raises
+    ------
+    SpecError
+        If there is none.
+    """
+    found = re.search(time.pattern or "", text)
+    if found is None:
+        raise SpecError(
+            f"{section}.time.pattern: {time.pattern!r} finds nothing in {text!r}, {where}; correct "
+            "the pattern, or list the dates of the bands in 'time' (dates: [2018-05-04, …])."
+        )
+    return _date_of(found, time, section, where)
+
+
+def _date_of(found: re.Match[str], time: Time, section: str, where: str) -> np.datetime64:
+    text = found.group(1 if found.re.groups else 0)
+    try:
+        moment = datetime.strptime(text or "", time.format or "")  # the zone, if any, is kept
+    except ValueError:
+        raise SpecError(
+            f"{section}.time.format: {text!r} (from '{where}') is not a date of the form "
+            f"{time.format!r}; the codes are those of Python's strptime, as %Y%m%d."
+        ) from None
+    return in_utc(moment)
+
+
+def in_utc(moment: datetime) -> np.datetime64:
+    """Convert to UTC; without a zone it is UTC already."""
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
+    return np.datetime64(moment, "ns")
+
+
+# Coordinates ------------------------------------------------------------------------------------
+
+
+def decode_times(stamps: xr.DataArray, path: Path, section: str) -> NDArray[np.datetime64]:
+    """Read a time coordinate: CF times, numbers as 20180504, or text in ISO 8601.
+
+    Raises
+    ------
+    SpecError
+        If they are none of these, some are missing, or their calendar has days that do not exist.
+    """
+    what = f"{section}.time: '{stamps.name}' in {path}"
+    calendar = str(stamps.attrs.get("calendar", "standard")).lower()
+    if calendar not in (*_CALENDARS, *_NO_LEAP_DAY):
+        raise SpecError(
+            f"{what} is in the calendar {calendar!r}, whose days are not those of satellite images;"
+            " convert it (xarray: data.convert_calendar('standard'))."
+        )
+    variable = (stamps if stamps.dims else stamps.expand_dims("time")).variable
+    # Decoding also joins characters to text.
+    try:
+        values = xr.decode_cf(xr.Dataset({"time": variable}))["time"].values
+    except (ValueError, OverflowError):  # units that are no units of time, or dates beyond reason
+        values = np.asarray(variable.values)
+    if values.dtype.kind == "M":
+        times = values.astype("datetime64[ns]")
+    elif values.dtype.kind in "iuf":
+        times = _from_numbers(values, stamps.attrs.get("units"), what)
+    else:
+        times = np.array([_from_text(value, what) for value in values.ravel()], "datetime64[ns]")
+    if np.isnat(times).any():
+        raise SpecError(
+            f"{what} lacks {int(np.isnat(times).sum())} of {times.size} times; give every scene "
+            "its date, or take the scenes without one out of the file."
+        )
+    return times
+
+
+def _from_numbers(values: NDArray[Any], units: Any, what: str) -> NDArray[np.datetime64]:
+    """Read dates that are written as numbers; a fraction is that of the day."""
+    example = values.ravel()[0] if values.size else "nothing"
+    unusual = SpecError(
+        f"{what} holds no CF times: it holds {example} (units {units!r}); {_EXPECTED}."
+    )
+    if units is not None and "%Y%m%d" not in str(units) and str(units) not in ("1", ""):
+        raise unusual
+    times = []
+    for value in values.ravel().tolist():
+        try:
+            whole = int(value)
+            moment = datetime.strptime(str(whole), _WRITTEN[len(str(whole))])
+        except (ValueError, KeyError, OverflowError):
+            raise unusual from None
+        if not 1970 <= moment.year <= 2100:
+            raise unusual
+        seconds = round((value - whole) * 86400)
+        times.append(np.datetime64(moment, "ns") + np.timedelta64(seconds, "s"))
+    return np.array(times, "datetime64[ns]")
+
+
+def _from_text(value: Any, what: str) -> np.datetime64:
+    """Read one date in ISO 8601, or of another calendar."""
+    if hasattr(value, "isoformat"):  # a cftime object; a year without leap day has no other days
+        value = value.isoformat()
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    try:
+        return in_utc(datetime.fromisoformat(text.strip(" \0")))
+    except ValueError:
+        raise SpecError(f"{what} holds no CF times: it holds {text!r}; {_EXPECTED}.") from None

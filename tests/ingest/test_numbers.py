@@ -1,0 +1,377 @@
+"""What is no data, what cannot be, and what one observation is: inputs whose cube is known."""
+
+import numpy as np
+import pytest
+import xarray as xr
+import yaml
+from pyproj import CRS
+
+from deepcrop.cube.io import open_cube
+from deepcrop.errors import SpecError
+from deepcrop.ingest import ingest
+
+LEFT, TOP = 500000.0, 5600000.0
+BANDS = ("blue", "green", "red", "nir")
+TIMES = np.array(["2018-05-01T10:50:00", "2018-05-06T10:50:00"], "datetime64[ns]")
+
+
+def write(path, variables, res=10.0, times=TIMES, shift=0.0, **crs_attrs):
+    """Write stacks (time, y, x) whose coordinates are pixel centres, shifted by ``shift``."""
+    rows, cols = next(iter(variables.values())).shape[-2:]
+    data = xr.Dataset(
+        coords={
+            "t": times,
+            "y": TOP - res * (np.arange(rows) + 0.5) + shift,
+            "x": LEFT + res * (np.arange(cols) + 0.5) - shift,
+        }
+    )
+    for name, values in variables.items():
+        data[name] = (("t", "y", "x"), values, {"grid_mapping": "crs"})
+    wkt = CRS.from_epsg(32631).to_wkt()
+    data["crs"] = ((), 0, {"crs_wkt": wkt, **crs_attrs})
+    for variable in data.variables.values():
+        variable.encoding["_FillValue"] = None
+    data.to_netcdf(path)
+
+
+def optical(times=TIMES, rows=8, cols=8, low=300, high=4000, dtype=np.int16):
+    rng = np.random.default_rng(0)
+    return {b: rng.integers(low, high, (len(times), rows, cols)).astype(dtype) for b in BANDS}
+
+
+def section(**changes):
+    made = {
+        "source": "made by hand",
+        "offset_decision": "none",
+        "files": "optical.nc",
+        "bands": {band: band for band in BANDS},
+        "scale": 0.0001,
+        "nodata": 0,
+        "time": "t",
+    }
+    return {"optical": made | changes}
+
+
+def radar(**changes):
+    made = {
+        "source": "made by hand",
+        "files": "sar.nc",
+        "bands": {"vv": "vv", "vh": "vh"},
+        "nodata": None,
+        "units": "power",
+        "radiometry": "sigma0",
+        "time": "t",
+    }
+    return {"sar": made | changes}
+
+
+def run(folder, spec):
+    (folder / "spec.yaml").write_text(yaml.safe_dump({"name": "test"} | spec))
+    ingest(folder / "spec.yaml", folder / "out.zarr", overwrite=True)
+    return open_cube(folder / "out.zarr")
+
+
+# No data before resampling ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("res", [5, 10, 20, 30])
+@pytest.mark.parametrize("outside", [0.0, -1e-3, 1e-10, -9999.0, -3.4028235e38, np.nan, np.inf])
+def test_power_that_is_none_darkens_no_neighbour(tmp_path, res, outside):
+    n = 240 // res
+    power = np.full((2, n, n), 0.1, np.float32)
+    power[:, :, : n // 2 + (res < 10)] = outside  # the swath ends here
+    write(tmp_path / "sar.nc", {"vv": power, "vh": power / 4}, res)
+    sar = run(tmp_path, radar())["sar"]
+    for name, level in (("vv", -10.0), ("vh", 10 * np.log10(0.025))):
+        values = sar[name].values
+        np.testing.assert_allclose(values[np.isfinite(values)], level, atol=0.0051)
+        assert 0.45 < np.isnan(values).mean() < 0.55
+
+
+def test_infinite_decibels_darken_no_neighbour(tmp_path):
+    decibels = np.full((2, 12, 12), -10, np.float32)
+    decibels[:, :, :6] = -np.inf
+    write(tmp_path / "sar.nc", {"vv": decibels, "vh": decibels}, 20)
+    values = run(tmp_path, radar(units="dB"))["sar/vv"].values
+    np.testing.assert_allclose(values[np.isfinite(values)], -10, atol=0.0051)
+
+
+def test_a_middle_outside_of_the_swath_is_no_wrong_unit(tmp_path):
+    power = np.zeros((2, 40, 40), np.float32)
+    power[:, :, :3] = 0.1
+    write(tmp_path / "sar.nc", {"vv": power, "vh": power / 4})
+    assert np.isfinite(run(tmp_path, radar())["sar/vv"].values).sum() == 2 * 40 * 3
+
+
+# Fill values --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill", "nodata", "listed"),
+    [
+        ("f4", -3.4028234663852886e38, None, r"-3\.40282e\+38"),
+        ("f4", -9999.0, None, "-9999"),
+        ("f4", -9999.0, 0, r"\[0, -9999\]"),
+        ("i2", -9999, 0, r"\[0, -9999\]"),
+        ("i2", -32768, -9999, r"\[-9999, -32768\]"),
+        ("u2", 65535, 0, r"\[0, 65535\]"),
+        ("i2", -999, 0, r"\[0, -999\]"),  # becomes -0.0999, which is possible
+    ],
+)
+def test_a_fill_value_that_nobody_declared_is_named(tmp_path, dtype, fill, nodata, listed):
+    stack = optical(dtype=dtype)
+    for values in stack.values():
+        values[0, :, :2] = np.asarray(fill, dtype)
+    write(tmp_path / "optical.nc", stack)
+    message = rf"optical\.nodata: 1\d\.\d+ % .*fill value.*write nodata: {listed}\."
+    with pytest.raises(SpecError, match=message):
+        run(tmp_path, section(nodata=nodata))
+    both = [number for number in (nodata, float(fill)) if number is not None]
+    red = run(tmp_path, section(nodata=both))["optical/red"].values
+    assert np.isnan(red[0, :, :2]).all()
+    assert np.isfinite(red[1]).all()
+    assert np.isfinite(red[0, :, 2:]).all()
+
+
+def test_a_fill_value_may_be_written_as_it_is_printed(tmp_path):
+    stack = {name: values * np.float32(1e-4) for name, values in optical().items()}
+    for values in stack.values():
+        values[0, :, :2] = -3.4028235e38
+    write(tmp_path / "optical.nc", stack)
+    for printed in (-3.40282e38, -3.4e38, -3.4028234663852886e38):
+        red = run(tmp_path, section(nodata=printed, scale=1))["optical/red"].values
+        assert np.isnan(red[0, :, :2]).all()
+        np.testing.assert_allclose(red[0, :, 2:], stack["red"][0, :, 2:], atol=6e-5)
+
+
+def test_zeros_in_every_band_are_a_fill_value(tmp_path):
+    stack = optical()
+    for values in stack.values():
+        values[0, :, 0] = 0
+    write(tmp_path / "optical.nc", stack)
+    message = r"optical\.nodata: 6\.25 % .* 0 in every band.*write nodata: \[-9999, 0\]"
+    with pytest.raises(SpecError, match=message):
+        run(tmp_path, section(nodata=-9999))
+    stack["nir"][0, :, 0] = 800  # dark water: a band alone may be 0
+    write(tmp_path / "optical.nc", stack)
+    assert (run(tmp_path, section(nodata=-9999))["optical/red"].values[0, :, 0] == 0).all()
+
+
+def test_a_few_saturated_pixels_do_not_refuse_a_series(tmp_path, caplog):
+    stack = optical(rows=40, cols=40, dtype=np.uint16)
+    stack["blue"][0, 3, 3] = 65535
+    write(tmp_path / "optical.nc", stack)
+    blue = run(tmp_path, section())["optical/blue"].values
+    assert np.argwhere(np.isnan(blue)).tolist() == [[0, 3, 3]]
+    assert "optical.bands.blue: 1 of 3200 values are impossible" in caplog.text
+
+
+# Wrong units --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"offset": -1000}, r"optical\.offset: .*scaled by 0\.0001: did you mean -0\.1\?"),
+        ({"scale": 1}, r"optical\.scale: .*unscaled digital numbers.*scale: 0\.0001\?"),
+        ({"scale": 0.01}, r"optical\.scale: .*did you mean scale: 0\.0001\?"),
+        ({"scale": -0.0001}, r"optical\.scale: is -0\.0001; must not be 0 or negative"),
+        ({"nodata": "1e309"}, r"optical\.nodata: holds a number that is infinite"),
+        ({"nodata": [0, float("inf")]}, r"optical\.nodata: holds a number that is infinite"),
+        ({"nodata": "none"}, r"optical\.nodata.*valid number"),
+        ({"offset": [{"from": "2022-01-25", "value": 0}, {"value": 1}]}, r"optical\.offset: the d"),
+        ({"offset": [{"since": "2022-01-25", "value": 0}]}, r"since: unknown key; .* from, value"),
+    ],
+)  # fmt: skip
+def test_a_wrong_unit_is_refused_with_its_cause(tmp_path, changes, message):
+    write(tmp_path / "optical.nc", optical())
+    with pytest.raises(SpecError, match=message):
+        run(tmp_path, section(**changes))
+    assert not (tmp_path / "out.zarr").exists()
+
+
+def test_decibels_times_a_hundred(tmp_path):
+    vv = np.random.default_rng(0).integers(-1800, -700, (2, 8, 8)).astype(np.int16)
+    write(tmp_path / "sar.nc", {"vv": vv, "vh": vv})
+    with pytest.raises(SpecError, match=r"sar\.scale: .*did you mean scale: 0\.01\?"):
+        run(tmp_path, radar(units="dB"))
+    vv[0, :, :2] = -32768  # clipped, these were -327.67 dB
+    write(tmp_path / "sar.nc", {"vv": vv, "vh": vv})
+    with pytest.raises(SpecError, match=r"sar\.nodata: 12\.5 % .*-32768 .* -327\.68 dB"):
+        run(tmp_path, radar(units="dB", scale=0.01))
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ({1: "maize", 2: "maize"}, "'maize' is the name of both 1 and 2"),
+        ({1: "winter wheat", 2: "winter_wheat"}, "'winter_wheat' is the name of both 1 and 2"),
+        ({3: "unknown"}, "'unknown' is the name of both 0 and 3"),
+        ({3: " "}, "code 3 has an empty name"),
+    ],
+)
+def test_names_of_classes_differ(tmp_path, classes, message):
+    write(tmp_path / "optical.nc", optical())
+    crops = {"files": "crops.nc", "variable": "CT", "classes": classes}
+    with pytest.raises(SpecError, match=rf"landcover\.classes: {message}"):
+        run(tmp_path, section() | {"landcover": crops})
+
+
+# Processing baseline ------------------------------------------------------------------------------
+
+
+def crossing(step):
+    """A crop from May to September 2022, with a step of the numbers on 25 January 2022."""
+    times = np.datetime64("2021-09-03", "ns") + np.arange(0, 480, 10) * np.timedelta64(1, "D")
+    day = (times - np.datetime64("2022-01-01")) / np.timedelta64(1, "D")
+    green = 1 / (1 + np.exp(-(day - 130) / 10)) - 1 / (1 + np.exp(-(day - 265) / 10))
+    bands = {"blue": 0.06 - 0.03 * green, "green": 0.08 - 0.02 * green,
+             "red": 0.12 - 0.085 * green, "nir": 0.2 + 0.3 * green}  # fmt: skip
+    late = step * (times >= np.datetime64("2022-01-25"))
+    ones = np.ones((1, 6, 6))
+    stack = {
+        name: np.rint(values[:, None, None] * ones * 1e4 + late[:, None, None]).astype(np.int16)
+        for name, values in bands.items()
+    }
+    return times, stack, bands
+
+
+def test_a_step_of_the_numbers_is_refused_and_an_offset_by_date_mends_it(tmp_path):
+    times, stack, bands = crossing(1000)
+    write(tmp_path / "optical.nc", stack, times=times)
+    way_out = r"Write offset: \[\{value: 0\}, \{from: 2022-01-25, value: -0\.1\}\]"
+    with pytest.raises(SpecError, match=rf"optical\.offset: from 25 January 2022 .*{way_out}"):
+        run(tmp_path, section())
+    assert not (tmp_path / "out.zarr").exists()
+    dated = [{"value": 0}, {"from": np.datetime64("2022-01-25").item(), "value": -0.1}]
+    cube = run(tmp_path, section(offset=dated))["optical"]
+    for name, values in bands.items():
+        np.testing.assert_allclose(cube[name].values[:, 0, 0], values, atol=1.1e-4)
+    short = run(tmp_path, section(offset=dated[1:]) | {"time": {"start": "2022-02-01"}})
+    np.testing.assert_allclose(short["optical/red"].values[0, 0, 0], bands["red"][16], atol=1.1e-4)
+
+
+def test_harmonised_numbers_are_read_and_a_second_subtraction_is_refused(tmp_path):
+    times, stack, bands = crossing(0)
+    write(tmp_path / "optical.nc", stack, times=times)
+    red = run(tmp_path, section())["optical/red"].values[:, 0, 0]
+    np.testing.assert_allclose(red, bands["red"], atol=1.1e-4)
+    dated = [{"value": 0}, {"from": "2022-01-25", "value": -0.1}]
+    with pytest.raises(SpecError, match=r"optical\.offset: .* less in every band.*one offset"):
+        run(tmp_path, section(offset=dated))
+
+
+def test_one_dated_offset_states_that_the_numbers_are_right(tmp_path):
+    times, stack, _ = crossing(1000)
+    write(tmp_path / "optical.nc", stack, times=times)
+    cube = run(tmp_path, section(offset=[{"from": "2015-01-01", "value": 0}]))
+    assert cube["optical"].attrs["offset_step"] == "none, by the specification"
+
+
+def test_baselines_in_the_names_of_files(tmp_path):
+    times, stack, _ = crossing(0)
+    for k, baseline in ((2, "0301"), (20, "0400")):
+        name = f"S2A_MSIL2A_20220101T105341_N{baseline}_R051_T31UFS.nc"
+        write(tmp_path / name, {n: v[k : k + 1] for n, v in stack.items()}, times=times[k : k + 1])
+    with pytest.raises(SpecError, match=r"optical\.offset: by their names, S2A.*N0301.*N0400"):
+        run(tmp_path, section(files="S2A*.nc"))
+    stated = [{"from": "2015-01-01", "value": 0}]
+    assert run(tmp_path, section(files="S2A*.nc", offset=stated))["optical"].sizes["time"] == 2
+
+
+# Centres and corners ------------------------------------------------------------------------------
+
+
+def whole(shift=0.0):
+    left, top = LEFT - shift, TOP + shift
+    return {"GeoTransform": f"{left} 10.0 0.0 {top} 0.0 -10.0"}
+
+
+def test_corners_as_coordinates_are_not_read_as_centres(tmp_path, caplog):
+    stack = optical(rows=12, cols=12)
+    write(tmp_path / "optical.nc", stack, shift=5.0)
+    with pytest.raises(SpecError, match=r"optical\.pixel_coordinates: .*multiples .*10 m.*corner"):
+        run(tmp_path, section())
+    write(tmp_path / "shown.nc", stack, shift=5.0, **whole())
+    for changes in ({"pixel_coordinates": "corner"}, {"files": "shown.nc"}):
+        cube = run(tmp_path, section(**changes))["optical"]
+        assert (cube["x"].values[0], cube["y"].values[0]) == (LEFT + 5, TOP - 5)
+        np.testing.assert_allclose(cube["red"].values, stack["red"] * 1e-4, atol=1e-6)
+    assert "interpolated" not in caplog.text
+    cube = run(tmp_path, section(pixel_coordinates="centre"))["optical"]  # a grid of its own
+    assert cube.sizes["x"] == 13
+    assert "edges lie 5 m east and 5 m north" in caplog.text
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_corners_are_the_upper_left_ones_whichever_way_y_runs(tmp_path, flip):
+    stack = optical()
+    write(tmp_path / "north.nc", stack, shift=5.0)
+    with xr.open_dataset(tmp_path / "north.nc", decode_cf=False) as data:
+        data.isel(y=slice(None, None, -1 if flip else 1)).to_netcdf(tmp_path / "optical.nc")
+    cube = run(tmp_path, section(pixel_coordinates="corner"))["optical"]
+    np.testing.assert_allclose(cube["red"].values, stack["red"] * 1e-4, atol=1e-6)
+
+
+def test_a_geotransform_of_the_whole_or_of_another_raster_does_no_harm(tmp_path):
+    stack = optical()
+    for attrs in (
+        whole(), whole(shift=100.0),  # cropped since
+        {"GeoTransform": f"{LEFT} 20.0 0.0 {TOP} 0.0 -20.0"},  # of the raster before averaging
+        {"GeoTransform": "unreadable"},
+    ):  # fmt: skip
+        write(tmp_path / "optical.nc", stack, **attrs)
+        red = run(tmp_path, section())["optical/red"].values
+        np.testing.assert_allclose(red, stack["red"] * 1e-4, atol=1e-6)
+    write(tmp_path / "optical.nc", stack, **whole(shift=3.0))
+    with pytest.raises(SpecError, match=r"pixel_coordinates: .*neither centres nor corners"):
+        run(tmp_path, section())
+
+
+# One pass -----------------------------------------------------------------------------------------
+
+
+def test_looks_of_one_pass_are_one_time(tmp_path):
+    seconds = np.timedelta64(14, "s")
+    times = np.sort(np.r_[TIMES, TIMES + seconds])
+    stack = optical(times)
+    for values in stack.values():
+        values[0, :, 4:] = 0  # the first tile covers the left half, the second the right
+        values[1, :, :4] = 0
+    write(tmp_path / "optical.nc", stack, times=times)
+    cube = run(tmp_path, section())["optical"]
+    np.testing.assert_array_equal(cube["time"].values, TIMES)
+    red = stack["red"] * 1e-4
+    np.testing.assert_allclose(cube["red"].values[0, :, :4], red[0, :, :4], atol=1e-6)
+    np.testing.assert_allclose(cube["red"].values[0, :, 4:], red[1, :, 4:], atol=1e-6)
+    np.testing.assert_allclose(cube["red"].values[1], red[2], atol=1e-6)
+
+
+def test_a_pixel_is_taken_from_the_clear_look_with_its_class(tmp_path):
+    times = np.r_[TIMES[:1], TIMES[:1] + np.timedelta64(14, "s")]
+    classes = np.full((2, 8, 8), 4, np.uint8)
+    classes[0, 0] = 9  # cloud in the first processing alone
+    classes[:, 1] = 8
+    stack = optical(times)
+    write(tmp_path / "optical.nc", stack | {"c": classes}, times=times)
+    mask = {"files": "optical.nc", "variable": "c", "keep": [4], "nodata": 0, "store_as": "scl"}
+    cube = run(tmp_path, section(masks=[mask]))["optical"]
+    red = stack["red"] * 1e-4
+    np.testing.assert_allclose(cube["red"].values[0, 0], red[1, 0], atol=1e-6)
+    np.testing.assert_allclose(cube["red"].values[0, 2:], red[0, 2:], atol=1e-6)
+    assert np.isnan(cube["red"].values[0, 1]).all()
+    assert cube["scl"].values[0, :3, 0].tolist() == [4, 8, 4]
+
+
+def test_orbits_stay_apart(tmp_path):
+    times = np.r_[TIMES[:1], TIMES[:1] + np.timedelta64(25, "s")]
+    power = np.full((2, 6, 6), 0.1, np.float32)
+    write(
+        tmp_path / "sar.nc",
+        {
+            "vv": power,
+            "vh": power,
+        },
+        times=times,
+    )
+    assert run(tmp_path, radar(relative_orbit=37))["sar"].sizes["time"] == 1

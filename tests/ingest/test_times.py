@@ -1,0 +1,89 @@
+"""Dates of scenes: coordinates in their many forms, names of files, folders and bands."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from deepcrop.errors import SpecError
+from deepcrop.ingest.spec import Time
+from deepcrop.ingest.times import SPANS_FOLDERS, date_in_path, decode_times
+
+DAYS = np.array(["2018-02-28", "2018-03-01", "2018-05-04"], "datetime64[D]")
+SINCE = (DAYS - np.datetime64("2018-01-01")).astype(int)
+NUMBERS = np.array([20180228, 20180301, 20180504])
+
+
+def decoded(values, dims=("t",), **attrs):
+    array = xr.Dataset({"t": (dims, values, attrs)})["t"]
+    return decode_times(array, Path("f.nc"), "optical")
+
+
+@pytest.mark.parametrize(
+    ("values", "attrs"),
+    [
+        (SINCE, {"units": "days since 2018-01-01"}),
+        (SINCE, {"units": "days since 2018-01-01", "calendar": "noleap"}),
+        (SINCE, {"units": "days since 2018-01-01", "calendar": "365_day"}),
+        (SINCE * 24 + 2, {"units": "hours since 2018-01-01T00:00:00+02:00"}),
+        (NUMBERS, {}),
+        (NUMBERS.astype(float), {"units": "day as %Y%m%d.%f"}),
+        (NUMBERS * 1000000, {}),
+        (DAYS.astype(str).astype(object), {}),
+        (np.array([f"{day}T01:30:00+01:30" for day in DAYS], object), {}),
+        (np.array([f"{day}T00:00Z" for day in DAYS], "S"), {}),
+    ],
+)
+def test_the_same_days_in_every_form(values, attrs):
+    np.testing.assert_array_equal(decoded(values, **attrs), DAYS.astype("datetime64[ns]"))
+
+
+def test_text_in_characters_and_a_single_time():
+    letters = np.array([list(str(day)) for day in DAYS], "S1")
+    np.testing.assert_array_equal(decoded(letters, ("t", "letters")), DAYS)
+    assert decoded(np.array(120), (), units="days since 2018-01-01")[0] == np.datetime64(
+        "2018-05-01"
+    )
+    assert decoded(np.array([20180504.25]))[0] == np.datetime64("2018-05-04T06:00")
+
+
+@pytest.mark.parametrize(
+    ("values", "attrs", "words"),
+    [
+        (SINCE, {"units": "days since 2018-01-01", "calendar": "360_day"}, "calendar '360_day'"),
+        (SINCE, {"units": "days since 2018-01-01", "calendar": "julian"}, "calendar 'julian'"),
+        (SINCE, {}, r"it holds 58 \(units None\); expected CF times"),
+        (SINCE, {"units": "metres"}, r"it holds 58 \(units 'metres'\)"),
+        (np.array([2018124]), {}, "it holds 2018124"),
+        (np.array([20181304]), {}, "it holds 20181304"),
+        (np.array([30180101]), {}, "it holds 30180101"),
+        (np.array([np.nan, 20180504]), {}, "it holds nan"),
+        (np.array(["4 May 2018"], object), {}, "it holds '4 May 2018'"),
+        (np.array([0.0, np.nan]), {"units": "days since 2018-01-01"}, "lacks 1 of 2 times"),
+    ],
+)
+def test_other_times_are_refused(values, attrs, words):
+    with pytest.raises(SpecError, match=rf"optical\.time: 't' in f\.nc .*{words}"):
+        decoded(values, **attrs)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "place"),
+    [
+        (r"\d{8}", "2017/20171231/S2_20180504.tif", 0),  # the name before all folders
+        (r"\d{8}", "S2A_31UFS_20180504_0_L2A/B04.tif", 1),
+        (r"\d{8}", "20171231/S2A_20180504T105031_20180505T130000.zarr/r10m", 1),
+        (r"(\d{8})_0_L2A/B0\d", "S2A_31UFS_20180504_0_L2A/B04.tif", SPANS_FOLDERS),
+    ],
+)
+def test_the_date_nearest_to_the_file(pattern, path, place):
+    time = Time(pattern=pattern, format="%Y%m%d")
+    found = date_in_path(time, Path(path).parts, "optical")
+    assert found == (np.datetime64("2018-05-04"), place)
+
+
+def test_a_path_without_a_date_is_named():
+    time = Time(pattern=r"\d{8}", format="%Y%m%d")
+    with pytest.raises(SpecError, match=r"finds nothing in 'a/B04\.tif', neither in the name"):
+        date_in_path(time, ("a", "B04.tif"), "optical")
