@@ -122,7 +122,8 @@ def plan_scenes(stage: Staging, archive: Archive, request: FetchRequest) -> dict
         return {name: [Scene.from_json(s) for s in found] for name, found in listed.items()}
     # Units are named by the place of their scene in the list, so those of a lost list are no use.
     stage.forget(set(stage.done))
-    shutil.rmtree(stage.path / UNITS_FOLDER, ignore_errors=True)
+    if (stage.path / UNITS_FOLDER).exists():
+        shutil.rmtree(stage.path / UNITS_FOLDER)
     (stage.path / UNITS_FOLDER).mkdir()
     scenes = search_scenes(archive, request)
     with atomic_file(path) as part:
