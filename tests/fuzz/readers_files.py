@@ -388,9 +388,7 @@ def _cube(folder: Path) -> Iterator[Any]:
         path, content = given
         path.write_bytes(content)
         try:
-            opened = open_cube(cube)
-            for name in opened.children:
-                opened[name].to_dataset().load()
+            open_cube(cube)
         finally:
             path.write_bytes(valid[path])
 
@@ -463,27 +461,6 @@ def _journal(folder: Path) -> Iterator[Any]:
         (part / name).write_bytes(content)
         with staging(target, settings) as stage:
             return stage.done
-
-    yield damaged_bytes(valid), read
-
-
-def _tile_lines(path: Path) -> Any:
-    from deepcrop.mapping.work_store import read_manifest
-
-    return read_manifest(path.parent)
-
-
-@contextlib.contextmanager
-def _manifest(folder: Path) -> Iterator[Any]:
-    """The lines of the tiles of a half-made map."""
-    from deepcrop.mapping.work_store import MANIFEST, read_manifest
-
-    line = {"rows": [0, 20], "cols": [0, 30], "seconds": 0.5, "pixels": 600, "seen": {"optical": 6}}
-    valid = (json.dumps(line) + "\n" + json.dumps(line | {"rows": [20, 40]}) + "\n").encode()
-
-    def read(content: bytes) -> Any:
-        (folder / MANIFEST).write_bytes(content)
-        return read_manifest(folder)
 
     yield damaged_bytes(valid), read
 
@@ -576,9 +553,8 @@ FILE_READERS = (
     file_reader("crop raster", _crop_raster_file, _crop_raster),
     Reader("raw files", _raw_files, sample=20),
     Reader("cube", _cube, share=15, sample=30),
-    Reader("result", _result, share=20, sample=30),
+    Reader("result", _result, share=20, sample=20),
     Reader("journal", _journal),
-    Reader("manifest", _manifest),
     Reader("weights", _weights, share=15, sample=30),
     Reader("parcels", _parcels, share=15),
 )

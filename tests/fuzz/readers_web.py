@@ -103,7 +103,7 @@ def _stac_items(folder: Path) -> Iterator[Any]:
         sensor = "sar" if kind == "radar" else "optical"
         products = newest(usable_products([valid[kind], item], sensor, box, "Archive"))
         assert products, "the valid product is lost"
-        best_orbit(passes(products, box), box)
+        best_orbit(passes(products), box)
         sources: Any = [{"item": p.item, "decision": "none"} for p in products]
         if kind != "radar":
             scale = scaling_by_baseline if kind == "pc" else scaling_by_raster_bands
@@ -400,7 +400,7 @@ def _earth_engine_images(folder: Path) -> Iterator[Any]:
         )
         products = earthengine._described(describe, [valid[sensor], image])
         assert products, "the valid image is lost"
-        passes = earthengine._passes(earthengine._newest(products), -93.6)
+        passes = earthengine._passes(earthengine._newest(products))
         earthengine._best_orbit(passes, region)
         for group in passes:
             scene = earthengine._scene(sensor, group)

@@ -11,4 +11,4 @@ def test_hostile_input_is_answered_or_refused(reader, tmp_path):
     assert not counts.failures, "\n\n".join(f"{k}\n{v}" for k, v in counts.failures.items())
     assert counts.inputs >= min(reader.sample, 10)
     assert counts.answered
-    assert counts.refused
+    assert counts.answered + counts.refused == counts.inputs

@@ -295,6 +295,10 @@ def test_bits(tmp_path):
     assert flagged(tmp_path, signed, drop_bits=[7]) == [True, False, True, False]
     known = np.array([0.0, 2.0, np.nan], np.float32)
     assert flagged(tmp_path, known, drop_bits=[1]) == [True, False, False]
+    known[2] = -9999
+    assert flagged(tmp_path, known, drop_bits=[1], nodata=-9999) == [True, False, False]
+    with pytest.raises(SpecError, match=r"flags_20180504\.tif holds -9999; give"):
+        flagged(tmp_path, known, drop_bits=[1])
 
 
 @pytest.mark.parametrize(

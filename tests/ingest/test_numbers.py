@@ -157,6 +157,16 @@ def test_zeros_in_every_band_are_a_fill_value(tmp_path):
     assert (run(tmp_path, section(nodata=-9999))["optical/red"].values[0, :, 0] == 0).all()
 
 
+def test_zero_decibels_outside_of_the_swath_are_a_fill_value(tmp_path):
+    decibels = np.full((2, 12, 12), -10, np.float32)
+    decibels[:, :, :6] = 0
+    write(tmp_path / "sar.nc", {"vv": decibels, "vh": decibels - (decibels < 0)}, 30)
+    with pytest.raises(SpecError, match=r"sar\.nodata: .*0 in every band.*write nodata: 0\."):
+        run(tmp_path, radar(units="dB"))
+    values = run(tmp_path, radar(units="dB", nodata=0))["sar/vv"].values
+    np.testing.assert_allclose(values[np.isfinite(values)], -10, atol=0.0051)
+
+
 def test_a_few_saturated_pixels_do_not_refuse_a_series(tmp_path, caplog):
     stack = optical(rows=40, cols=40, dtype=np.uint16)
     stack["blue"][0, 3, 3] = 65535
@@ -249,6 +259,19 @@ def test_a_step_of_the_numbers_is_refused_and_an_offset_by_date_mends_it(tmp_pat
         np.testing.assert_allclose(cube[name].values[:, 0, 0], values, atol=1.1e-4)
     short = run(tmp_path, section(offset=dated[1:]) | {"time": {"start": "2022-02-01"}})
     np.testing.assert_allclose(short["optical/red"].values[0, 0, 0], bands["red"][16], atol=1.1e-4)
+
+
+def test_real_rice_of_2022_needs_the_offset_by_date(tmp_path, real_data):
+    file = sorted((real_data / "sentinel" / "angiang_2022" / "s2").glob("*.nc"))[0]
+    mask = {"files": str(file), "variable": "SCL", "keep": [4, 5, 6, 7], "nodata": 0}
+    spec = section(files=str(file), time="time", masks=[mask])
+    spec["grid"] = {"crs": "EPSG:32648"}
+    with pytest.raises(SpecError, match=r"optical\.offset: from 25 January 2022 .* more in every"):
+        run(tmp_path, spec)
+    spec["optical"]["offset"] = [{"value": 0}, {"from": "2022-01-25", "value": -0.1}]
+    blue = run(tmp_path, spec)["optical/blue"]
+    early, late = blue.sel(time=slice(None, "2022-01-24")), blue.sel(time=slice("2022-01-25", None))
+    assert abs(float(late.quantile(0.05)) - float(early.quantile(0.05))) < 0.04
 
 
 def test_harmonised_numbers_are_read_and_a_second_subtraction_is_refused(tmp_path):

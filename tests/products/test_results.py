@@ -118,3 +118,16 @@ def test_what_is_no_description_is_damaged(path, tmp_path, content):
     (tmp_path / "summary.json").write_text((path / "summary.json").read_text())
     with pytest.raises(DeepCropError, match=r"item\.json is damaged"):
         open_result(tmp_path)
+
+
+def test_an_end_of_an_interval_says_which_end_it_is(path, tmp_path):
+    item = json.loads((path / "item.json").read_text())
+    del item["assets"]["sos50_high"]["deepcrop:part"]
+    (tmp_path / "item.json").write_text(json.dumps(item))
+    (tmp_path / "summary.json").write_text((path / "summary.json").read_text())
+    with pytest.raises(DeepCropError, match=r"item\.json .*assets\.sos50_high\.deepcrop:part"):
+        open_result(tmp_path)
+    item["assets"]["sos50_high"]["deepcrop:part"] = None
+    (tmp_path / "item.json").write_text(json.dumps(item))
+    with pytest.raises(DeepCropError, match="the ends of an interval"):
+        open_result(tmp_path)

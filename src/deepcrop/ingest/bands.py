@@ -79,7 +79,9 @@ class Band:
                 stored, targets = stored[wanted], targets[wanted]
                 values = self.conversion.convert(stored, source.times[layers][wanted], census)
                 if self.bits:
-                    values = np.where(np.isnan(values), values, holds_any(stored, self.bits))
+                    known = np.where(np.isnan(values), stored.dtype.type(0), stored)
+                    flagged = holds_any(known, self.bits, source.path)
+                    values = np.where(np.isnan(values), values, flagged)
                 # Decibels are averaged as linear power, which is proportional to energy.
                 if kind == "dB" and method != "nearest":
                     values = to_db(placement.apply(to_power(values)))
@@ -175,7 +177,8 @@ class Group:
         zero = clear.copy()
         for name, band in self.bands.items():
             values = band.read(self.looks, tile)
-            zero &= values == band.conversion.offset_at(self.looks)[:, None, None]
+            offset = band.conversion.offset_at(self.looks)[:, None, None]
+            zero &= np.abs(values - offset) < 1e-5  # resampled, it is not exact
             values = values if added is None else values + added
             yield name, self._merge(np.where(clear, values, np.float32(np.nan)))
         self._check_zero(int(zero.sum()), int(clear.sum()))

@@ -294,11 +294,16 @@ def _open_array(data: xr.Dataset, path: Path, request: VariableRequest, dates: P
         times = np.array([dates.of(path)])
 
     other = [dim for dim in array.dims if dim not in (layer, dim_y, dim_x)]
-    if any(array.sizes[d] != 1 for d in other) or (layer is not None and layer not in array.dims):
+    further = [str(dim) for dim in other if array.sizes[dim] != 1]
+    if further or (layer is not None and layer not in array.dims):
         raise SpecError(
             f"{key}: '{name}' in {path} has dimensions {array.dims}; expected y, x"
             + (f" and '{layer}', the dimension of its times." if layer else ", without time.")
-            + choices(data, [str(dim) for dim in other if array.sizes[dim] != 1], name)
+            + (
+                ""
+                if layer is not None and layer not in array.dims
+                else choices(data, further, name)
+            )
         )
     about = f"{name} {array.attrs} {data.attrs}"
     array = xr.DataArray(array.isel(dict.fromkeys(other, 0)).variable)  # without coordinates

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from odc.geo import CRS
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from deepcrop.errors import MALFORMED, DeepCropError
 from deepcrop.products.layers import DIFFERENCE, METHODS, PARTS
@@ -155,13 +163,22 @@ class LayerEntry(_Strict):
     bands: Annotated[list[Band], Field(min_length=1)]
     method: Literal[(*METHODS, DIFFERENCE)] | None = Field(alias="deepcrop:method")  # type: ignore[valid-type]
     kind: Literal[KINDS] = Field(alias="deepcrop:kind")  # type: ignore[valid-type]
-    stage: Literal[(*STAGES, "peak")] | None = Field(None, alias="deepcrop:stage")  # type: ignore[valid-type]
-    season: Annotated[int, Field(ge=1, le=SLOTS)] | None = Field(None, alias="deepcrop:season")
-    part: Literal[tuple(PARTS)] | None = Field(None, alias="deepcrop:part")  # type: ignore[valid-type]
+    stage: Literal[(*STAGES, "peak")] | None = Field(alias="deepcrop:stage")  # type: ignore[valid-type]
+    season: Annotated[int, Field(ge=1, le=SLOTS)] | None = Field(alias="deepcrop:season")
+    part: Literal[tuple(PARTS)] | None = Field(alias="deepcrop:part")  # type: ignore[valid-type]
     flags: dict[Annotated[str, Field(pattern="^[0-9]{1,5}$")], str] = Field(
         default_factory=dict, alias="deepcrop:flags"
     )
     classes: list[ClassEntry] = Field(default_factory=list, alias="classification:classes")
+
+    @model_validator(mode="after")
+    def _complete(self) -> LayerEntry:
+        """Check that a date says of which season it is, and a bound also which end it is."""
+        if self.kind in ("day", "bound") and None in (self.method, self.stage, self.season):
+            raise ValueError("a date needs a method, a stage and a season")
+        if (self.kind == "bound") != (self.part in ("low", "high")):
+            raise ValueError("the ends of an interval, and they alone, are parts low and high")
+        return self
 
 
 class _Item(_Strict):

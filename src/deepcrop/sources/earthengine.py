@@ -400,7 +400,7 @@ def _described(
         try:
             json.dumps(image, ensure_ascii=False).encode()  # half characters cannot be written down
             product = describe(image)
-        except (*MALFORMED, GEOSException) as error:
+        except (*MALFORMED, SceneError, GEOSException) as error:
             problems.append(
                 f"Earth Engine describes the image {name_of(image)} in another way than expected "
                 f"({type(error).__name__}: {error}); it is left out."

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from odc.geo.geom import Geometry
 from shapely import make_valid
 
+from deepcrop.sources.archive import SceneError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -26,22 +28,22 @@ def footprint_polygons(geometry: Any) -> list[list[list[tuple[float, float]]]]:
 
     Raises
     ------
-    ValueError
+    SceneError
         If it is anything else, or coordinates are no degrees, or there are absurdly many.
     """
     kind = geometry.get("type") if isinstance(geometry, dict) else None
     if kind not in ("Polygon", "MultiPolygon"):
-        raise ValueError(f"its footprint is of type {str(kind)[:40]!r}, expected a polygon")
+        raise SceneError(f"its footprint is of type {str(kind)[:40]!r}, expected a polygon")
     parts = geometry.get("coordinates")
     polygons = [
         [_ring(ring) for ring in part] for part in ([parts] if kind == "Polygon" else parts)
     ]
     rings = [ring for polygon in polygons for ring in polygon]
     if not polygons or not all(polygons):
-        raise ValueError("its footprint has no corners")
+        raise SceneError("its footprint has no corners")
     length = sum(math.dist(a, b) for ring in rings for a, b in pairwise(ring))
     if sum(map(len, rings)) > _MOST_CORNERS or length > _LONGEST_OUTLINE:
-        raise ValueError(f"its footprint is absurdly long: {sum(map(len, rings))} corners")
+        raise SceneError(f"its footprint is absurdly long: {sum(map(len, rings))} corners")
     return polygons
 
 
@@ -56,13 +58,13 @@ def valid_geometry(polygons: list[Any]) -> Geometry:
 def _ring(ring: Any) -> list[tuple[float, float]]:
     corners = [(_degrees(place[0], 540), _degrees(place[1], 90)) for place in ring]
     if len(corners) < 4:
-        raise ValueError(f"a ring of its footprint has {len(corners)} corners, expected 4 or more")
+        raise SceneError(f"a ring of its footprint has {len(corners)} corners, expected 4 or more")
     return corners
 
 
 def _degrees(value: Any, most: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= most:
-        raise ValueError(f"its footprint has the coordinate {str(value)[:40]}, expected degrees")
+        raise SceneError(f"its footprint has the coordinate {str(value)[:40]}, expected degrees")
     return float(value)
 
 

@@ -19,7 +19,7 @@ from shapely.errors import GEOSException
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS
 from deepcrop.cube.passes import number_passes
 from deepcrop.errors import MALFORMED, DeepCropError
-from deepcrop.sources.archive import ArchiveError
+from deepcrop.sources.archive import ArchiveError, SceneError
 from deepcrop.sources.footprints import footprint_polygons, name_of, valid_geometry
 from deepcrop.sources.sentinel2 import identify
 
@@ -96,9 +96,8 @@ def usable_products(
     for number, item in enumerate(items, 1):  # noqa: B007
         try:
             product = product_of(item, sensor, box)
-        except (*MALFORMED, DeepCropError, GEOSException, CRSError, ProjError) as error:
-            why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-            problems.append(f"{archive}: {name_of(item)} is left out, because {why[:200]}.")
+        except SceneError as error:
+            problems.append(f"{archive}: {error}")
             _log.warning(problems[-1])
         else:
             products += [product] if product else []
@@ -114,9 +113,17 @@ def product_of(item: Mapping[str, Any], sensor: str, box: GeoBox) -> Product | N
 
     Raises
     ------
-    One of `deepcrop.errors.MALFORMED`
-        If the item is not of the form that the archive promises; see `usable_products`.
+    SceneError
+        If the item is not of the form that the archive promises.
     """
+    try:
+        return _product_of(item, sensor, box)
+    except (*MALFORMED, DeepCropError, GEOSException, CRSError, ProjError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise SceneError(f"{name_of(item)} is left out, because {why[:200]}.") from None
+
+
+def _product_of(item: Mapping[str, Any], sensor: str, box: GeoBox) -> Product | None:
     properties, known_assets = item["properties"], item["assets"]
     if not (isinstance(item["id"], str) and item["id"].strip()):
         raise ValueError(f"its id is {str(item['id'])[:40]!r}, expected a name")
@@ -174,7 +181,7 @@ def on_grid(geometry: Mapping[str, Any], box: GeoBox) -> Geometry:
         str(box.crs), resolution=_MAX_EDGE, check_and_fix=True
     )
     if not (footprint.area > 0 and math.isfinite(footprint.area)):
-        raise ValueError("its footprint has no area")
+        raise SceneError("its footprint has no area")
     return footprint
 
 
