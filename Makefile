@@ -4,7 +4,7 @@ VENV = .venv
 RUN = $(VENV)/bin/python -m
 PYTEST = $(RUN) pytest -n auto --dist loadfile
 
-.PHONY: demo check test test-slow test-all test-large fuzz docs clean
+.PHONY: demo check test test-slow test-all test-large audit fuzz docs clean
 
 # The environment, made when absent or when what it is made from has changed. Python's own pip may
 # be too old for dependency groups; constraints.txt pins the one that is used.
@@ -35,6 +35,9 @@ test-all: test test-slow  ## all tests but those of a large region
 
 test-large: $(VENV)/.installed  ## a region of 4000 x 1000 pixels; takes many minutes
 	$(RUN) pytest -m large
+
+audit: $(VENV)/.installed  ## kill every command at every file operation; takes an hour
+	$(PYTEST) -m audit
 
 fuzz: $(VENV)/.installed  ## 20 000 hostile inputs for all readers; takes about an hour
 	$(RUN) tests.fuzz

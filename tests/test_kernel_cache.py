@@ -3,9 +3,12 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
 from deepcrop import _kernel_cache
 
 
+@pytest.mark.slow
 def test_a_kernel_is_compiled_anew_when_what_it_calls_in_another_file_changes(tmp_path):
     """The trap this module is for, on a package of two files of its own."""
     package = tmp_path / "twofiles"

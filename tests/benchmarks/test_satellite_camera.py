@@ -109,6 +109,7 @@ def test_table_and_rows(benchmark, tmp_path, capsys):
         benchmark.main([str(tmp_path / "nowhere")])
 
 
+@pytest.mark.slow
 def test_real_satellites_against_real_cameras(benchmark, real_data):
     series = benchmark.load(real_data / benchmark.FILE)
     assert len(series) == 29

@@ -1,3 +1,4 @@
+import pytest
 from tests.helpers.camera_files import camera_file, row
 
 from deepcrop.cameras.labels import CameraLabels, SiteYear
@@ -35,6 +36,7 @@ def test_two_good_years_at_one_region(tmp_path):
     assert (first.latitude, first.longitude) == (41.1649, -96.4701)
 
 
+@pytest.mark.slow
 def test_real_series_give_sixty_sites_and_the_five_that_the_paper_names(real_data):
     sites = paper_sites((real_data / "phenocam/series").glob("*.csv"))
     assert len(sites) == 91

@@ -75,6 +75,7 @@ def test_shorter_numbers_that_take_longer_are_warned_of(monkeypatch, capsys, abl
     assert warned == "" if able else said in warned
 
 
+@pytest.mark.slow
 def test_simulate_map_and_score(tmp_path):
     region, maps = tmp_path / "region.zarr", tmp_path / "maps"
     made = run("simulate", region, "--size", "48x40", "--seed", "3")

@@ -12,6 +12,7 @@ from tests.helpers.cubes import make_cube
 from deepcrop import grid
 from deepcrop.cube import contract
 from deepcrop.cube import io as cube_io
+from deepcrop.cube.chunks import seal
 from deepcrop.cube.contract import OPTICAL_BANDS, build, check, grid_of, is_simulated, unit_of
 from deepcrop.cube.io import create_store, open_cube, save_cube
 from deepcrop.cube.packing import pack, plain
@@ -631,6 +632,7 @@ def test_blocks_give_the_same_store_as_the_whole(tmp_path, monkeypatch):
             rows, cols = tile.core
             arrays = {v: data[v].values[..., rows, cols] for v in data.data_vars}
             cube_io.write_block(blocks, name, arrays, rows, cols)
+    seal(blocks)
     files = [p.relative_to(blocks) for p in sorted(blocks.rglob("*")) if p.is_file()]
     assert len(files) > 100
     for file in files:

@@ -20,6 +20,7 @@ def cells(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.slow
 def test_notebook(path, served, tmp_path, monkeypatch, capsys):
     pytest.importorskip("torch")
     environment, data = served

@@ -51,6 +51,7 @@ class Loads(HTMLParser):
             self.found.append(attrs["href"])
 
 
+@pytest.mark.slow
 def test_no_page_loads_anything_from_elsewhere(site):
     pages = list(site.rglob("*.html"))
     assert len(pages) > 30
@@ -62,6 +63,7 @@ def test_no_page_loads_anything_from_elsewhere(site):
         assert not re.search(r"url\([\"']?(https?:)?//", style.read_text(encoding="utf-8")), style
 
 
+@pytest.mark.slow
 def test_equations_are_mathml(site):
     page = (site / "method.html").read_text(encoding="utf-8")
     assert page.count("<math") > 20
@@ -69,6 +71,7 @@ def test_equations_are_mathml(site):
     assert "\\frac" not in page
 
 
+@pytest.mark.slow
 def test_every_command_and_layer_is_there(site):
     commands = (site / "commands.html").read_text(encoding="utf-8")
     for name in typer.main.get_command(cli.app).commands:
@@ -87,6 +90,7 @@ def test_every_command_and_layer_is_there(site):
         assert f'id="{name}"' in python
 
 
+@pytest.mark.slow
 def test_notebooks_can_be_downloaded(site):
     for page in (ROOT / "docs" / "notebooks").glob("*.md"):
         made = json.loads((site / "notebooks" / f"{page.stem}.ipynb").read_text(encoding="utf-8"))

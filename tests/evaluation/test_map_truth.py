@@ -16,6 +16,8 @@ from deepcrop.simulation import Region, simulate
 
 NO = stages.NO_DAY
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):

@@ -248,6 +248,7 @@ def test_an_archive_that_stops_serving_ends_the_run_and_keeps_what_is_there(
     assert fetch(request, out).path == out
 
 
+@pytest.mark.slow
 def test_earth_search_gives_the_same_reflectance_and_has_no_radar(simulated, environment, tmp_path):
     pc = fetch(spring(simulated, sensors=("optical",)), tmp_path / "pc.zarr")
     options = {"archive": "earth-search", "sensors": ("optical",)}
@@ -320,6 +321,7 @@ def test_camera_sites_get_a_cube_each_and_their_series(simulated, bed, environme
         assert not bed.server.asked("sentinel2")
 
 
+@pytest.mark.slow
 def test_killed_while_the_cube_is_put_together_no_date_moves(
     simulated, bed, environment, tmp_path, small_tiles, monkeypatch
 ):

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import logging
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 
+import psutil
 import pytest
 from tests.helpers.cubes import season_cube
 from tests.helpers.maps import map_without_pictures
@@ -19,10 +21,12 @@ from tests.helpers.small_maps import saved_cube, small_tiles
 from deepcrop.cube import contract
 from deepcrop.cube.io import save_cube
 from deepcrop.errors import DeepCropError
+from deepcrop.mapping import dask_cluster
 from deepcrop.mapping import tiles as map_tiles
 from deepcrop.mapping.dask_cluster import ClusterOptions, _no_slip_of_dask, cluster
 from deepcrop.mapping.region import Staging
 from deepcrop.mapping.work_store import MANIFEST
+from deepcrop.storage.staging import JOURNAL
 
 pytest.importorskip("distributed")
 pytestmark = [
@@ -56,13 +60,21 @@ def alone(cube, tmp_path_factory):
     return map_without_pictures(cube, 2018, tmp_path_factory.mktemp("alone") / "maps")
 
 
+def made_tiles(folder):
+    """Lines of the tiles that an unfinished map's journal holds."""
+    journal = folder / JOURNAL
+    if not journal.exists():
+        return []
+    entries = [json.loads(line) for line in journal.read_text().splitlines()]
+    return [json.dumps(e["about"]) for e in entries if e.get("done", "").startswith("tile")]
+
+
 def when_begun(folder, act):
     """Do something as soon as a tile is made."""
 
     def wait():
-        manifest = folder / MANIFEST
         for _ in range(6000):
-            if manifest.exists() and "\n" in manifest.read_text():  # not only about to be
+            if made_tiles(folder):
                 act()
                 return
             time.sleep(0.01)
@@ -161,10 +173,10 @@ def test_a_full_disk_and_a_local_error_are_no_lost_scheduler(cube, here, tmp_pat
             map_without_pictures(cube, 2018, tmp_path / "maps", address=here)
         assert len(full) == len(set(full))  # no tile twice
 
-    def finish(stage, item):
+    def finish(stage, item, about=None):
         if item.startswith("tile"):
             raise PermissionError(errno.EACCES, "Permission denied")
-        real(stage, item)
+        real(stage, item, about)
 
     monkeypatch.setattr(Staging, "finish", finish)
     with pytest.raises(PermissionError, match="Permission denied"):
@@ -215,7 +227,7 @@ def test_ctrl_c_keeps_what_is_done(cube, alone, tmp_path, workers):
     assert running.returncode not in (0, 2), said
     assert "Interrupted. maps.part keeps what is done; the same command goes on." in said
     assert "Traceback" not in said, said
-    made = (tmp_path / "maps.part" / MANIFEST).read_text().split("\n")[1:]
+    made = made_tiles(tmp_path / "maps.part")
     assert 1 <= len(made) < 12
     result = map_without_pictures(cube, 2018, tmp_path / "maps")
     assert files(result) == files(alone)
@@ -300,11 +312,49 @@ def test_a_lost_scheduler_loses_nothing(cube, alone, tmp_path):
             for process in processes:
                 process.kill()
     assert not (tmp_path / "maps").exists()
-    made = (tmp_path / "maps.part" / MANIFEST).read_text().split("\n")[1:]
+    made = made_tiles(tmp_path / "maps.part")
     assert 1 <= len(made) < 12
     result = map_without_pictures(cube, 2018, tmp_path / "maps")
     assert files(result) == files(alone)
     assert set(made) < set((result.path / MANIFEST).read_text().splitlines())
+
+
+@pytest.mark.slow
+def test_workers_that_never_come_back_end_the_command(cube, alone, tmp_path, monkeypatch):
+    monkeypatch.setattr(dask_cluster, "_RESTART_TIME", 8.0)
+    ended = threading.Event()
+
+    def kill_workers():
+        """Each as soon as it is there, once a tile is made."""
+        while not ended.is_set():
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    if "resource_tracker" not in " ".join(process.cmdline()):
+                        process.kill()
+            time.sleep(0.02)
+
+    thread = when_begun(tmp_path / "maps.part", kill_workers)
+    try:
+        with pytest.raises(DeepCropError, match=r"worker processes are lost.*is kept"):
+            map_without_pictures(cube, 2018, tmp_path / "maps", workers=2)
+    finally:
+        ended.set()
+        thread.join()
+    assert 1 <= len(made_tiles(tmp_path / "maps.part")) < 12
+    result = map_without_pictures(cube, 2018, tmp_path / "maps")
+    assert files(result) == files(alone)
+
+
+def test_workers_that_cannot_start_are_said(monkeypatch):
+    def dying(*arguments, **options):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr("distributed.LocalCluster", dying)
+    with (
+        pytest.raises(DeepCropError, match=r"could not be started \(Nanny failed"),
+        cluster(ClusterOptions(workers=1)),
+    ):
+        pass
 
 
 def test_nobody_at_the_address(cube, tmp_path):

@@ -56,6 +56,7 @@ def test_the_summary_counts_scenes_pixels_and_crops(mapped):
     assert summary["simulated"] is False
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_the_tile(tmp_path, mapped, monkeypatch):
     monkeypatch.setattr(contract, "CHUNK", 7)
     save_cube(season_cube(), tmp_path / "cube.zarr")

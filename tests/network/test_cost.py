@@ -75,6 +75,7 @@ def test_count_on_the_meta_device_equals_a_real_run(name):
     assert counter.get_total_flops() // 2 == expected.patch + expected.head
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_table(capsys):
     runpy.run_module("deepcrop.network")
     printed = capsys.readouterr().out

@@ -45,6 +45,7 @@ def test_they_were_not_trained_on_a_test_site():
     assert training_clusters(card, facts) == {"beside"}
 
 
+@pytest.mark.slow
 def test_simulated_places_that_they_have_never_seen():
     """Simulated tiles beyond those of the experiment: dates, intervals, what is no season."""
     network, _ = load(shipped())
@@ -62,6 +63,7 @@ def test_simulated_places_that_they_have_never_seen():
     assert 0.8 < inside.mean() <= 1
 
 
+@pytest.mark.slow
 def test_flanders_which_they_have_never_seen(real_data):
     """Real satellites, all clear scenes: the network's NDVI dates of maize against the curve's."""
     place = real_archives.read("flanders", real_data)

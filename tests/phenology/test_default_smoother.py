@@ -40,6 +40,7 @@ def whole_days(dates, name, shape):
     return stages.encode(dates[:, 0, stages.CALENDAR.index(name)]).reshape(shape)
 
 
+@pytest.mark.slow
 def test_a_cube_has_equal_dates_through_every_door(cube, ndvi, tmp_path):
     path = tmp_path / "cube.zarr"
     save_cube(cube, path)
@@ -80,6 +81,7 @@ def test_the_curve_of_smooth_is_that_of_the_default_smoother(ndvi):
                               season_dates(values, days, smoother="savgol").dates)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_demo_draws_the_series_with_the_dates_of_the_map(cube, tmp_path, monkeypatch):
     path = tmp_path / "cube.zarr"
     save_cube(cube, path)

@@ -127,6 +127,7 @@ def test_without_crop_types_and_with_one_method(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(10, 60), (60, 10)])
+@pytest.mark.slow
 def test_regions_of_any_shape_stay_on_the_paper(tmp_path, monkeypatch, shape):
     monkeypatch.setattr("tests.helpers.small_result.ROWS", shape[0])
     monkeypatch.setattr("tests.helpers.small_result.COLS", shape[1])

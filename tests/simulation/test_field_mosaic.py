@@ -53,6 +53,7 @@ def test_median_field_size(wanted):
     assert areas.max() < 8 * wanted
 
 
+@pytest.mark.slow
 def test_fields_are_irregular_compact_and_of_one_piece(land):
     numbers, index, count = np.unique(land.field, return_inverse=True, return_counts=True)
     index = index.reshape(land.field.shape)
@@ -68,6 +69,7 @@ def test_fields_are_irregular_compact_and_of_one_piece(land):
     assert 0.5 < np.median(fill) < 0.93  # a rectangle along the axes fills its box
 
 
+@pytest.mark.slow
 def test_a_land_of_tiny_and_of_huge_fields():
     tiny = field_mosaic.draw(1, 0, 0, (160, 160), 0.1)
     assert np.unique(tiny.field).size > 1000

@@ -1,6 +1,7 @@
 import csv
 import hashlib
 import io
+import os
 
 import numpy as np
 import pytest
@@ -50,18 +51,31 @@ def test_a_table_that_fails_leaves_the_old_one(tmp_path):
 
 
 def test_a_fingerprint_changes_with_each_writing(tmp_path):
-    import os
-
     path = tmp_path / "cube.nc"
     path.write_text("one")
     first = fingerprint(path)
     assert fingerprint(path) == first
     os.utime(path, ns=(1, 1))
     assert fingerprint(path) != first
-    store = tmp_path / "cube.zarr"  # of a Zarr store, that of its metadata
-    store.mkdir()
-    (store / "zarr.json").write_text("{}")
-    assert fingerprint(store) == fingerprint(store / "zarr.json")
+
+
+def test_a_fingerprint_sees_every_chunk_of_a_store_and_the_sidecars_of_a_file(tmp_path):
+    store = tmp_path / "cube.zarr"
+    chunk = store / "optical" / "nir" / "c" / "0"
+    chunk.parent.mkdir(parents=True)
+    for file in (store / "zarr.json", store / "optical" / "zarr.json", chunk):
+        file.write_text("{}")
+        first = fingerprint(store)
+        file.write_text("[]")  # as long as before
+        os.utime(file, ns=(1, 1))
+        assert fingerprint(store) != first
+    parcels = tmp_path / "parcels.shp"
+    parcels.write_text("shapes")
+    first = fingerprint(parcels)
+    (tmp_path / "parcels.txt").write_text("my notes")
+    assert fingerprint(parcels) == first
+    (tmp_path / "parcels.dbf").write_text("names")
+    assert fingerprint(parcels) != first
 
 
 def test_a_content_hash_is_that_of_all_contents():

@@ -1,8 +1,11 @@
+import contextlib
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
+from tests.helpers.kills import killed_at
 
 from deepcrop._version import __version__
 from deepcrop.errors import DeepCropError
@@ -53,7 +56,12 @@ def test_a_finished_directory_holds_the_items_and_the_record(target):
     assert contents(target) == ["a", "b", "c", "d", RECORD]
     assert contents(target.parent) == ["maps"]
     record = json.loads((target / RECORD).read_text())
-    assert record == {"software": f"deepcrop {__version__}", "year": 2018, "bands": ["vv", "vh"]}
+    assert record == {
+        "software": f"deepcrop {__version__}",
+        "year": 2018,
+        "bands": ["vv", "vh"],
+        "files": ["a", "b", "c", "d"],
+    }
 
 
 @pytest.mark.parametrize("error", [Broken, KeyboardInterrupt, SystemExit])
@@ -132,11 +140,89 @@ def test_an_existing_target_is_refused(target):
 
 
 def test_overwriting_replaces_the_whole_directory(target):
-    run(target)
-    (target / "old").touch()
+    run(target, items="aboz")
+    (target / "a.aux.xml").touch()  # statistics that GDAL keeps beside a raster
+    run(target / "report")
     assert run(target, overwrite=True) == list("abcd")
     assert contents(target) == ["a", "b", "c", "d", RECORD]
     assert contents(target.parent) == ["maps"]
+
+
+def test_files_that_somebody_put_into_a_finished_directory_are_not_lost(target):
+    run(target)
+    (target / "project.qgz").write_text("mine")
+    with pytest.raises(DeepCropError, match=r"holds 1 files that deepcrop did not.*project\.qgz"):
+        run(target, overwrite=True)
+    assert contents(target) == ["a", "b", "c", "d", RECORD, "project.qgz"]
+
+
+def test_what_takes_the_name_meanwhile_stays(target):
+    def take(kind, **options):
+        with staging(target, SETTINGS, **options) as stage:
+            (stage.path / "new").touch()
+            if kind == "file":
+                target.write_text("mine")
+            else:
+                target.mkdir()
+                if kind == "folder":
+                    (target / "thesis").write_text("mine")
+
+    for kind in ("folder", "empty folder", "file"):
+        for overwrite in (False, True):
+            with pytest.raises(DeepCropError, match=r"maps appeared while.*complete in .*\.part"):
+                take(kind, overwrite=overwrite)
+            kept = target.rename(target.with_name("kept"))
+            if kind == "folder":
+                assert contents(kept) == ["thesis"]
+            else:
+                assert kept.is_dir() == (kind == "empty folder")
+            with staging(target, SETTINGS) as stage:
+                assert stage.complete
+            assert contents(target) == [RECORD, "new"]
+            for path in (kept, target):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def test_an_unrelated_old_part_stays(target):
+    run(target, items="a")
+    for name in ("maps.old.part", "maps.old1.part"):
+        target.with_name(name).mkdir()
+        (target.with_name(name) / "mine").touch()
+    assert run(target, overwrite=True) == list("abcd")
+    assert contents(target.parent) == ["maps", "maps.old.part", "maps.old1.part"]
+    assert contents(target.with_name("maps.old1.part")) == ["mine"]
+
+
+@pytest.mark.parametrize("system", ["swaps names", "cannot swap names"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_killed_at_every_file_operation(target, monkeypatch, system, overwrite):
+    if system == "cannot swap names":
+        monkeypatch.setattr("deepcrop.storage.files._renameat2", lambda *arguments: None)
+
+    def make(name="new", overwrite=overwrite):
+        with staging(target, SETTINGS | {"name": name}, overwrite, scratch=("work",)) as stage:
+            if not stage.complete:
+                (stage.path / "work").mkdir(exist_ok=True)
+                (stage.path / "work" / "store").touch()
+                stage.finish("layout")
+                (stage.path / name).touch()
+
+    count = 1
+    while True:
+        if overwrite:
+            make("old")
+        killed = killed_at(count, make)
+        if overwrite and system == "swaps names":
+            assert target.exists()  # the old or the new
+        with contextlib.suppress(DeepCropError):  # it exists: the kill came after the end
+            make()
+        assert contents(target) == [RECORD, "new"]
+        assert contents(target.parent) == ["maps"]
+        shutil.rmtree(target)
+        if not killed:
+            break
+        count += 1
+    assert count > (18 if overwrite else 13)
 
 
 def test_a_failed_overwrite_keeps_the_old(target):

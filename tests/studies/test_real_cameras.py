@@ -80,6 +80,7 @@ def test_the_curve_comes_near_the_cameras(years):
     assert np.nanmean(better) < np.nanmean(error)
 
 
+@pytest.mark.slow
 def test_chips(real_data, tmp_path):
     example, camera = real_cameras.read_chips(real_data)
     assert example.optical.shape[1:] == (4, 18, 18)
@@ -125,6 +126,7 @@ def test_every_camera_has_a_place(years):
     )
 
 
+@pytest.mark.slow
 def test_fine_tuned_weights_are_rejected_where_they_were_trained(tmp_path, monkeypatch):
     names = np.array(["mead1_2021", "goodwater_2022", "ecb1_2022"])
     zero = np.zeros((3, 2, 4))

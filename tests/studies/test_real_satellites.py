@@ -87,6 +87,7 @@ def short(monkeypatch):
     monkeypatch.setattr("deepcrop.report.page.DPI", 30)
 
 
+@pytest.mark.slow
 def test_a_small_report_on_simulated_data(tmp_path, short, monkeypatch):
     """Weights are those of the package; only the reader of the real excerpt is replaced."""
     data = tmp_path / "data"

@@ -65,6 +65,7 @@ def test_it_learns_and_writes_what_it_says(tmp_path):
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
 
 
+@pytest.mark.slow
 def test_interrupted_training_goes_on_to_the_same_result(tmp_path):
     class Stopped(Exception):
         pass
@@ -91,6 +92,7 @@ def test_interrupted_training_goes_on_to_the_same_result(tmp_path):
     assert logs[0][-1] == logs[1][-1]
 
 
+@pytest.mark.slow
 def test_the_log_counts_on_after_an_interruption(tmp_path, monkeypatch):
     class Stopped(Exception):
         pass

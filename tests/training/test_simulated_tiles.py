@@ -7,6 +7,8 @@ from deepcrop.simulation import REVISION
 from deepcrop.training import examples, tile_store
 from deepcrop.training.simulated_tiles import SIDE, simulate_tile
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tiles():

@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.codecs import BloscCodec
 
 from deepcrop import grid
 from deepcrop._version import __version__
 from deepcrop.cube import contract
+from deepcrop.cube.chunks import (
+    CHECKSUMS,
+    CODECS,
+    check_complete,
+    checksums_of,
+    damaged_chunk,
+    seal,
+)
 from deepcrop.cube.contract import REQUIRED, check
 from deepcrop.cube.packing import pack, packing_of, plain
 from deepcrop.cube.possible import drop_impossible
@@ -33,8 +40,8 @@ def open_cube(path: str | Path) -> xr.DataTree:
     Raises
     ------
     CubeError
-        If nothing readable is there, an interrupted run left it unfinished, or it breaks the
-        contract.
+        If nothing readable is there, an interrupted run left it unfinished, a chunk is missing, or
+        it breaks the contract.
 
     Examples
     --------
@@ -46,6 +53,9 @@ def open_cube(path: str | Path) -> xr.DataTree:
     refuse_missing(path, "a Zarr store or a NetCDF-4 file", CubeError)
     if path.is_dir() and not (path / "zarr.json").exists():
         raise CubeError(f"{path} is a folder but no Zarr version 3 store (it has no zarr.json).")
+    sealed = path.is_dir() and checksums_of(path) != "none"
+    if sealed:
+        check_complete(path)
     try:
         if path.is_dir():
             raw = xr.open_datatree(
@@ -56,8 +66,15 @@ def open_cube(path: str | Path) -> xr.DataTree:
         cube = xr.DataTree.from_dict(
             {node.path: _decode(node.to_dataset(inherit=False)) for node in raw.subtree}
         )
+        cube.attrs.pop(CHECKSUMS, None)  # true of this store, not of what is made from it
         check(cube, path)  # reads a sample, so that a damaged file shows here
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        damaged = damaged_chunk(path) if sealed else None
+        if damaged is not None:
+            raise CubeError(
+                f"{path} cannot be read as a cube: its file {damaged} is damaged ({error}). Copy "
+                "it again, or make the cube again."
+            ) from error
         raise CubeError(f"{path} cannot be read as a cube: {error}") from error
     return cube
 
@@ -109,8 +126,7 @@ def save_cube(cube: xr.DataTree, path: str | Path, overwrite: bool = False) -> N
         for node in cube.descendants:
             name, data = node.path.strip("/"), node.to_dataset()
             if name not in REQUIRED:
-                data = data.drop_encoding()
-                data.to_zarr(stage.path, group=name, mode="w", consolidated=False, zarr_format=3)
+                write_group(stage.path, name, data)
                 continue
             create_group(stage.path, name, data)
             for tile in grid.tiles((data.sizes["y"], data.sizes["x"]), 2 * contract.CHUNK):
@@ -118,6 +134,7 @@ def save_cube(cube: xr.DataTree, path: str | Path, overwrite: bool = False) -> N
                 block = data.isel(y=rows, x=cols)
                 arrays = {str(v): block[v].values for v in data.data_vars}
                 write_block(stage.path, name, arrays, rows, cols)
+        seal(stage.path)
 
 
 def _to_netcdf(cube: xr.DataTree, path: Path) -> None:
@@ -138,6 +155,7 @@ def _to_netcdf(cube: xr.DataTree, path: Path) -> None:
                 encoding[node.path][str(name)] = {
                     "zlib": True,
                     "complevel": 1,
+                    "fletcher32": True,
                     "chunksizes": _chunks(array),
                     "grid_mapping": "spatial_ref",
                 }
@@ -166,6 +184,22 @@ def create_store(path: Path, attrs: Mapping[Any, Any]) -> None:
     group.attrs.put({"software": f"deepcrop {__version__}"} | plain(attrs))
 
 
+def write_group(path: Path, name: str, data: xr.Dataset) -> None:
+    """Write a whole group into a store made by `create_store`."""
+    data = data.drop_encoding()
+    if "time" in data.coords and data["time"].dtype.kind == "M":
+        data["time"].encoding = _time_encoding(data["time"].values)
+    data.to_zarr(
+        path,
+        group=name,
+        mode="w",
+        consolidated=False,
+        zarr_format=3,
+        write_empty_chunks=True,
+        encoding={variable: {"compressors": CODECS} for variable in data.variables},
+    )
+
+
 def create_group(
     path: Path, name: str, template: xr.Dataset, empty: Mapping[str, int] | None = None
 ) -> None:
@@ -183,10 +217,7 @@ def create_group(
     empty : mapping of str to int, optional
         What variables of whole numbers hold where nothing is written, or a chunk is lost; else 0.
     """
-    coords = template.drop_vars(list(template.data_vars)).drop_encoding()
-    if "time" in coords.coords:
-        coords["time"].encoding = _time_encoding(coords["time"].values)
-    coords.to_zarr(path, group=name, mode="w", consolidated=False, zarr_format=3)
+    write_group(path, name, template.drop_vars(list(template.data_vars)))
     group = zarr.open_group(path, path=name, mode="r+")
     for variable, array in template.data_vars.items():
         scale, dtype, fill = packing_of(str(variable), array.dtype)
@@ -201,7 +232,7 @@ def create_group(
             fill_value=(empty or {}).get(str(variable), fill),
             dimension_names=[str(dim) for dim in array.dims],
             attributes=attributes,
-            compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
+            compressors=CODECS,
         )
 
 
@@ -238,4 +269,5 @@ def write_block(
         if scale is not None:
             values = drop_impossible(variable, values, f"{name}/{variable}")
             values = pack(values, float(str(scale)))
-        target[(..., rows, cols)] = values
+        # A chunk without data is written too: its absence then means that it was lost.
+        target.with_config({"write_empty_chunks": True})[(..., rows, cols)] = values

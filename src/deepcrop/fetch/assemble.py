@@ -11,13 +11,14 @@ import xarray as xr
 from deepcrop import grid
 from deepcrop.cube import contract
 from deepcrop.cube import io as cube_io
+from deepcrop.cube.chunks import LAYOUT, Block, finish_layout
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, describe
 from deepcrop.cube.io import create_store
 from deepcrop.cube.packing import PACKED_FILL, scale_of, unpack
 from deepcrop.errors import DeepCropError
 from deepcrop.fetch.manifest import Outcome
-from deepcrop.fetch.plan import FetchRequest, work_tiles
-from deepcrop.fetch.read import UNITS_FOLDER, Unit, list_units
+from deepcrop.fetch.plan import UNITS_FOLDER, FetchRequest, work_tiles
+from deepcrop.fetch.read import CROPS, Unit, list_units
 from deepcrop.storage.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -80,6 +81,17 @@ def scene_outcomes(
     return outcomes
 
 
+def blocks(request: FetchRequest) -> list[Block]:
+    """List what each item of the journal writes into the cube."""
+    names = [(_item(s, tile), s, tile) for s in request.sensors for tile in work_tiles(request.box)]
+    names += [(CROPS, "landcover", tile) for tile in work_tiles(request.box)]
+    return [(item, group, *tile.core) for item, group, tile in names]
+
+
+def _item(sensor: str, tile: grid.Tile) -> str:
+    return f"{sensor} {tile.index}"
+
+
 def write_cube(
     stage: Staging,
     archive: Archive,
@@ -97,7 +109,7 @@ def write_cube(
         for sensor, of_sensor in outcomes.items()
     }
     box = request.box
-    if "layout" not in stage.done:
+    if LAYOUT not in stage.done:
         attrs = {"title": title} if title else {}
         create_store(stage.path, attrs | {"request": request.to_json()})
         for sensor, chosen in kept.items():
@@ -106,11 +118,11 @@ def write_cube(
             if lost:
                 data.attrs["failed_scenes"] = lost
             cube_io.create_group(stage.path, sensor, grid.assign_grid(data, box))
-        stage.finish("layout")
+        finish_layout(stage, stage.path)
     work = [(sensor, tile) for sensor in kept for tile in work_tiles(box)]
     with progress_bar() as bar:
         for sensor, tile in bar.track(work, description="writing the cube"):
-            item = f"{sensor} {tile.index}"
+            item = _item(sensor, tile)
             if item not in stage.done:
                 _write_tile(stage.path, sensor, tile, kept[sensor])
                 stage.finish(item)

@@ -15,7 +15,7 @@ from deepcrop.cube import contract
 from deepcrop.errors import DeepCropError
 from deepcrop.sources import open_archive
 from deepcrop.sources.archive import SENSORS, Archive, Scene
-from deepcrop.storage.files import atomic_file
+from deepcrop.storage.files import atomic_file, content_hash
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 TILE = 4 * contract.CHUNK
 """Side of a tile of work, pixels: 10 km, so that few blocks of a file are read twice."""
+
+UNITS_FOLDER = "fetched"
+"""Folder of the units: one file per scene and tile."""
 
 PLAN_FILE = "plan.json"
 """File, in the staging folder, with the scenes that the first run found."""
@@ -114,13 +117,19 @@ def plan_scenes(stage: Staging, archive: Archive, request: FetchRequest) -> dict
     if the archive has received new ones in the meantime.
     """
     path = stage.path / PLAN_FILE
-    if path.is_file():
+    if path.is_file() and stage.done.get("plan") == content_hash([path.read_bytes()]):
         listed = json.loads(path.read_text())
         return {name: [Scene.from_json(s) for s in found] for name, found in listed.items()}
+    # Units are named by the place of their scene in the list, so those of a lost list are no use.
+    stage.forget(set(stage.done))
+    if (stage.path / UNITS_FOLDER).exists():
+        shutil.rmtree(stage.path / UNITS_FOLDER)
+    (stage.path / UNITS_FOLDER).mkdir()
     scenes = search_scenes(archive, request)
     with atomic_file(path) as part:
         text = {name: [scene.to_json() for scene in found] for name, found in scenes.items()}
         part.write_text(json.dumps(text))
+    stage.finish("plan", content_hash([path.read_bytes()]))
     _check_disk(stage, request.box, scenes)
     return scenes
 

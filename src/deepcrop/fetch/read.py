@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import warnings
+import zipfile
+import zlib
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from deepcrop import grid
 from deepcrop.cube import io as cube_io
 from deepcrop.cube.packing import pack, scale_of
 from deepcrop.cube.possible import POSSIBLE, drop_impossible
-from deepcrop.fetch.plan import FetchRequest, work_tiles
+from deepcrop.fetch.plan import UNITS_FOLDER, FetchRequest, work_tiles
 from deepcrop.sources.archive import Archive, ArchiveError, Scene, SceneError
 from deepcrop.storage.files import atomic_file
 from deepcrop.storage.progress import progress_bar
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
 
     from deepcrop.storage.staging import Staging
 
-UNITS_FOLDER = "fetched"
-"""Folder, in the staging folder, with one file per unit that was read."""
+UNITS = "units"
+"""Item of the journal: all units are read; recorded are those that failed, and the reasons."""
 
-FAILURES_FILE = "failed.json"
-"""File, in the staging folder, with the units that could not be read, and the reasons."""
+CROPS = "crops"
+"""Item of the journal: the crop types are written."""
 
 _MAX_FAILURES_IN_A_ROW = 8
 """Number of successive archive errors that end the run."""
@@ -74,8 +75,8 @@ def read_units(
 ) -> dict[str, str]:
     """Read the units that are missing; those that fail are tried a second time at the end.
 
-    The result is kept in `FAILURES_FILE`: a run that is interrupted later finishes the cube from
-    the same units.
+    The result is kept in the journal: a run that is interrupted later finishes the cube from the
+    same units.
 
     Returns
     -------
@@ -88,16 +89,18 @@ def read_units(
         If the archive does not serve any more. An archive error for some units counts as a failure
         of these units only if the archive still serves another unit afterwards.
     """
-    failures = stage.path / FAILURES_FILE
-    if failures.is_file():
-        reasons: dict[str, str] = json.loads(failures.read_text())
-        return reasons
     box, folder = request.box, stage.path / UNITS_FOLDER
-    crops = _read_crops(request)
-    if crops is not None:
-        _write_crops(stage.path, crops, box)
+    if CROPS not in stage.done:
+        crops = _read_crops(request)
+        if crops is not None:
+            _write_crops(stage.path, crops, box)
+        stage.finish(CROPS)
     units = list(list_units(box, scenes))
-    missing = [unit for unit in units if not (folder / unit.file).is_file()]
+    missing = [unit for unit in units if not _is_whole(folder / unit.file)]
+    if UNITS in stage.done:
+        reasons: dict[str, str] = stage.done[UNITS]
+        if all(unit.file in reasons for unit in missing):
+            return reasons
 
     def read(unit: Unit) -> None:
         scene = scenes[unit.sensor][unit.scene]
@@ -130,9 +133,17 @@ def read_units(
             read(readable)
         bar.advance(task, len(errors))
     failed = {file: str(error) for file, error in errors.items()}
-    with atomic_file(failures) as part:
-        part.write_text(json.dumps(failed))
+    stage.finish(UNITS, failed)
     return failed
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a unit is there and undamaged; its file is a ZIP archive, which has checksums."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.testzip() is None
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError):
+        return False
 
 
 def _read_crops(request: FetchRequest) -> xr.Dataset | None:

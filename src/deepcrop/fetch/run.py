@@ -8,19 +8,26 @@ run therefore fetches only the missing units, and memory depends on the tile, no
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from zarr.errors import ZarrUserWarning
 
+from deepcrop.cube.chunks import forget_damaged, seal
 from deepcrop.cube.io import open_cube
 from deepcrop.errors import DeepCropError
-from deepcrop.fetch.assemble import scene_outcomes, write_cube
+from deepcrop.fetch.assemble import blocks, scene_outcomes, write_cube
 from deepcrop.fetch.manifest import Outcome, manifest_path, write_manifest
-from deepcrop.fetch.plan import PLAN_FILE, TILE, FetchRequest, open_requested_archive, plan_scenes
-from deepcrop.fetch.read import FAILURES_FILE, UNITS_FOLDER, read_units
+from deepcrop.fetch.plan import (
+    PLAN_FILE,
+    TILE,
+    UNITS_FOLDER,
+    FetchRequest,
+    open_requested_archive,
+    plan_scenes,
+)
+from deepcrop.fetch.read import UNITS, read_units
 from deepcrop.storage.staging import check_target, staging
 
 if TYPE_CHECKING:
@@ -83,17 +90,16 @@ def fetch(
     manifest = manifest_path(out)
     settings = {"content": "fetched cube", "request": request.to_json(), "tile": TILE}
     listed: list[Outcome] = []
-    with staging(out, settings, overwrite) as stage:
-        (stage.path / UNITS_FOLDER).mkdir(exist_ok=True)
-        if "cube" not in stage.done:
+    scratch = (UNITS_FOLDER, PLAN_FILE)
+    with staging(out, settings, overwrite, scratch=scratch) as stage:
+        if not stage.complete:
+            forget_damaged(stage, stage.path, blocks(request))
             scenes = plan_scenes(stage, archive, request)
             failed = read_units(stage, archive, request, scenes, threads)
             try:
                 outcomes = scene_outcomes(stage.path, request.box, scenes, failed)
             except DeepCropError:
-                (
-                    stage.path / FAILURES_FILE
-                ).unlink()  # so that the next run tries these units again
+                stage.forget({UNITS})  # so that the next run tries the failed ones again
                 raise
             write_cube(stage, archive, request, title, scenes, outcomes)
             with warnings.catch_warnings():
@@ -101,12 +107,9 @@ def fetch(
                     "ignore", ZarrUserWarning
                 )  # the journal is still in the store
                 open_cube(stage.path)
+            seal(stage.path)
             listed = [outcome for sensor in request.sensors for outcome in outcomes[sensor]]
             write_manifest(listed, manifest)
-            stage.finish("cube")
-        shutil.rmtree(stage.path / UNITS_FOLDER)
-        for name in (FAILURES_FILE, PLAN_FILE):
-            (stage.path / name).unlink(missing_ok=True)
     return Fetched(out, manifest, listed)
 
 

@@ -18,6 +18,7 @@ from deepcrop._version import __version__
 from deepcrop.cube import contract
 from deepcrop.cube import io as cube_io
 from deepcrop.cube.baseline_step import BASELINE_DAY, find_step
+from deepcrop.cube.chunks import LAYOUT, finish_layout, forget_damaged, seal
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, STEP_CHECKED, build, grid_of
 from deepcrop.cube.io import create_store, open_cube
 from deepcrop.errors import CubeError, DeepCropError, SpecError
@@ -85,9 +86,11 @@ def ingest(spec_path: Path, out: Path, overwrite: bool = False) -> None:
                 "tile": TILE,
             }
             with staging(out, settings, overwrite) as stage:
-                _write(stage, groups, box, sample)
-                _tell_dropped(groups)
-                _check_result(stage.path)
+                if not stage.complete:
+                    _write(stage, groups, box, sample)
+                    _tell_dropped(groups)
+                    _check_result(stage.path)
+                    seal(stage.path)
     except SpecError as error:
         raise SpecError(f"{spec_path}: {error}") from error
 
@@ -174,13 +177,17 @@ def _tell_dropped(groups: list[Group]) -> None:
 
 
 def _write(stage: Staging, groups: list[Group], box: GeoBox, sample: xr.DataTree) -> None:
-    if "layout" not in stage.done:
+    work = [
+        (f"{group.name} {tile.index[0]} {tile.index[1]}", group, tile)
+        for group in groups
+        for tile in grid.tiles(box.shape.yx, TILE)
+    ]
+    forget_damaged(stage, stage.path, [(item, g.name, *tile.core) for item, g, tile in work])
+    if LAYOUT not in stage.done:
         _create_layout(stage.path, groups, box, sample)
-        stage.finish("layout")
-    work = [(group, tile) for group in groups for tile in grid.tiles(box.shape.yx, TILE)]
+        finish_layout(stage, stage.path)
     with progress_bar() as bar:
-        for group, tile in bar.track(work, description="ingest"):
-            item = f"{group.name} {tile.index[0]} {tile.index[1]}"
+        for item, group, tile in bar.track(work, description="ingest"):
             if item in stage.done:
                 continue
             rows, cols = tile.core

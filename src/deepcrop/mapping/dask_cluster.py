@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,12 @@ if TYPE_CHECKING:  # Dask is there only for those who use it
     from deepcrop.mapping.options import TileJob
 
 logger = logging.getLogger(__name__)
+
+_RESTART_TIME = 60.0
+"""Seconds within which a lost worker of this command must be back."""
+
+_LOOK = 0.1
+"""Seconds between two looks for a tile that is done."""
 
 _KEEP_WORKING = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 """Run by local workers: Ctrl-C reaches them too, but the command answers it, and ends them."""
@@ -85,15 +92,16 @@ def cluster(options: ClusterOptions) -> Iterator[Client]:
                 logger.warning("No workers yet at %s; tiles wait for the first.", address)
             yield client
         return
-    with (
-        LocalCluster(
+    try:
+        local = LocalCluster(
             n_workers=options.workers,
             threads_per_worker=1,
             preload=_KEEP_WORKING,
             dashboard_address=":0",  # any free port: without one Dask still takes 8787, and warns
-        ) as local,
-        Client(local, set_as_default=False) as client,
-    ):
+        )
+    except (OSError, RuntimeError, TimeoutError) as error:
+        raise _no_workers(f"could not be started ({error})") from error
+    with local, Client(local, set_as_default=False) as client:
         yield client
 
 
@@ -118,7 +126,7 @@ def make_tiles_on(
     Raises
     ------
     DeepCropError
-        If the scheduler is lost.
+        If the scheduler is lost, or all workers that this command started are.
     OSError
         If the disk is full, or may not be written.
     """
@@ -132,7 +140,17 @@ def make_tiles_on(
         where[future] = core
     failures = []
     finished = as_completed(list(where), loop=client.loop)
+    seen = time.monotonic()  # when a worker was there last
     while where:
+        if finished.queue.empty():  # not blocked for ever: there may be nobody left who answers
+            if client.status != "running":
+                raise _lost()
+            if _has_workers(client):
+                seen = time.monotonic()
+            elif client.cluster is not None and time.monotonic() - seen > _RESTART_TIME:
+                raise _no_workers(f"are lost, and none came back within {_RESTART_TIME:.0f} s")
+            time.sleep(_LOOK)
+            continue
         try:
             future = next(finished)
         except (OSError, RuntimeError, CancelledError) as error:
@@ -151,6 +169,17 @@ def make_tiles_on(
             raise line
         done(line)  # its own errors are of this computer's disk
     return failures
+
+
+def _has_workers(client: Client) -> bool:
+    return bool(client.scheduler_info()["workers"])
+
+
+def _no_workers(what: str) -> DeepCropError:
+    return DeepCropError(
+        f"The worker processes {what}. What is done is kept, and the same command goes on: give it "
+        "fewer --workers if memory ran out, or none."
+    )
 
 
 def _lost() -> DeepCropError:

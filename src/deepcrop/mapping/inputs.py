@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcrop import grid, stages
+from deepcrop.cube.chunks import read_block
 from deepcrop.cube.contract import grid_of
 from deepcrop.cube.io import open_cube
 from deepcrop.cube.possible import POSSIBLE, drop_impossible
@@ -93,9 +94,8 @@ class Plan:
 
     def load(self, tile: grid.Tile) -> dict[str, Images]:
         """Read the images of a tile's window into memory; impossible values are refused."""
-        rows, cols = tile.window
         return {
-            name: Images(only_possible(name, one.data.isel(y=rows, x=cols).load()), one.days)
+            name: Images(only_possible(name, read_block(one.data, name, *tile.window)), one.days)
             for name, one in self.images.items()
         }
 

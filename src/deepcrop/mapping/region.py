@@ -13,6 +13,7 @@ import numpy as np
 
 from deepcrop import grid
 from deepcrop.cube import contract
+from deepcrop.cube.chunks import LAYOUT, Block, checksums_of, finish_layout, forget_damaged
 from deepcrop.cube.contract import is_simulated
 from deepcrop.cube.packing import plain
 from deepcrop.errors import DeepCropError
@@ -27,14 +28,13 @@ from deepcrop.mapping.work_store import (
     WORK_STORE,
     lay_out,
     open_group,
-    read_manifest,
 )
 from deepcrop.products import write as product_writer
 from deepcrop.products.layers import layer_groups
 from deepcrop.products.write import MapInfo
 from deepcrop.storage.files import fingerprint
 from deepcrop.storage.progress import progress_bar
-from deepcrop.storage.staging import Staging, staging
+from deepcrop.storage.staging import JOURNAL, Staging, staging
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -184,14 +184,18 @@ def write_map(
         **selection.settings,
         **({} if pictures else {"pictures": False}),
     }
-    with staging(out, settings, overwrite) as stage:
+    with staging(out, settings, overwrite, scratch=(WORK_STORE,)) as stage:
+        if stage.complete:
+            return MapResult(out, json.loads((stage.path / "summary.json").read_text()))
         work = stage.path / WORK_STORE
-        if "layout" not in stage.done:
+        forget_damaged(stage, work, _blocks(plans, cube.box))
+        if LAYOUT not in stage.done:
             lay_out(work, plans, year, cube.box)
             selection.lay_out(work)
-            stage.finish("layout")
+            finish_layout(stage, work)
         _make_tiles(stage, job, work, cube.box, cluster_options)
-        lines = read_manifest(stage.path)
+        _remove_half_written(stage.path)
+        lines = [stage.done[_item(core)] for core in _cores(cube.box)]
         with ExitStack() as opened:
             maps = {
                 group: opened.enter_context(open_group(work, group))
@@ -208,8 +212,29 @@ def write_map(
             selection.write_fields(work, stage.path, maps, info, crops)
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (stage.path / MANIFEST).write_text(text)
-        shutil.rmtree(work)
     return MapResult(out, summary)
+
+
+def _blocks(plans: dict[str, Plan], box: GeoBox) -> list[Block]:
+    """List what each item of the journal writes into the work store."""
+    return [
+        (item, group, *core)
+        for core in _cores(box)
+        for item, groups in ((_item(core), layer_groups(plans)), (LAYOUT, (SELECTED,)))
+        for group in groups
+    ]
+
+
+def _remove_half_written(folder: Path) -> None:
+    """Remove the files of a map that an interrupted run began to write."""
+    for path in folder.iterdir():
+        if path.name not in (JOURNAL, WORK_STORE):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _cores(box: GeoBox) -> list[tuple[slice, slice]]:
+    """Rows and columns of each tile of a map."""
+    return [tile.core for tile in grid.tiles((box.shape[0], box.shape[1]), contract.CHUNK)]
 
 
 def _settings(plans: dict[str, Plan]) -> dict[str, Any]:
@@ -221,7 +246,7 @@ def _make_tiles(
     stage: Staging, job: TileJob, work: Path, box: GeoBox, cluster_options: ClusterOptions
 ) -> None:
     """Make the missing tiles; when all others are done, name those that failed."""
-    cores = [tile.core for tile in grid.tiles((box.shape[0], box.shape[1]), contract.CHUNK)]
+    cores = _cores(box)
     missing = [core for core in cores if _item(core) not in stage.done]
     if not missing:
         return
@@ -230,9 +255,7 @@ def _make_tiles(
         task = bar.add_task("mapping tiles", total=len(cores), completed=len(cores) - len(missing))
 
         def done(line: dict[str, Any]) -> None:
-            with (stage.path / MANIFEST).open("a") as manifest:
-                manifest.write("\n" + json.dumps(line))  # newline first: the last may be cut
-            stage.finish(_item((slice(*line["rows"]), slice(*line["cols"]))))
+            stage.finish(_item((slice(*line["rows"]), slice(*line["cols"]))), line)
             bar.advance(task)
 
         store = str(work.resolve())
@@ -301,6 +324,12 @@ def _info(
         end=times.max(),
         scenes=scenes,
         seen=seen,
-        source={"cube": path.name, **attrs, **_settings(plans), **selection},
+        source={
+            "cube": path.name,
+            "checksums": checksums_of(path),
+            **attrs,
+            **_settings(plans),
+            **selection,
+        },
         left_out=left_out,
     )

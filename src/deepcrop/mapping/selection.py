@@ -92,6 +92,8 @@ class PixelSelection:
         form = xr.Dataset({SELECTED: (("y", "x"), np.broadcast_to(np.uint8(0), self.box.shape))})
         cube_io.create_group(work, SELECTED, grid.assign_grid(form, self.box))
         selected = zarr.open_array(work / SELECTED / SELECTED, mode="r+")
+        # A chunk without a pixel to map is written too: its absence means that it was lost.
+        selected = selected.with_config({"write_empty_chunks": True})
         for window, there in self._windows():
             selected[window] = there
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -53,15 +52,3 @@ def open_group(work: Path, group: str) -> xr.Dataset:
         work, group=group, consolidated=False, chunks=None, decode_coords="all"
     )
     return opened
-
-
-def read_manifest(folder: Path) -> list[dict[str, Any]]:
-    """Read the lines of the tiles made so far, by rows; of a tile made twice, the last."""
-    lines = {}
-    for text in (folder / MANIFEST).read_text().splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:  # cut by a kill, or empty
-            continue
-        lines[line["rows"][0], line["cols"][0]] = line
-    return [lines[place] for place in sorted(lines)]

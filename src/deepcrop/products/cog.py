@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import rasterio
@@ -72,7 +73,8 @@ def write_cog(
         "bigtiff": "if_safer",
     }
     try:
-        with rasterio.Env(GDAL_CACHEMAX=_CACHE):
+        # libtiff would print each write that a full disk refuses; the exception says it once.
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE, CPL_LOG=os.devnull):
             with rasterio.open(plain, "w", **profile) as dataset:
                 dataset.descriptions = (layer.title,)
                 dataset.units = (layer.unit,)

@@ -14,6 +14,7 @@ from deepcrop import grid, stages
 from deepcrop._version import __version__
 from deepcrop.cube import contract
 from deepcrop.cube import io as cube_io
+from deepcrop.cube.chunks import LAYOUT, finish_layout, forget_damaged, seal
 from deepcrop.cube.contract import CLEAR_CLASSES, OPTICAL_BANDS, SAR_BANDS, describe
 from deepcrop.cube.io import create_store
 from deepcrop.errors import DeepCropError
@@ -237,16 +238,22 @@ def simulate(region: Region, out: str | Path, overwrite: bool = False) -> None:
     plan = _plan(region)
     blocks = list(grid.tiles((region.rows, region.cols), contract.CHUNK))
     with staging(out, {"simulate": asdict(region)}, overwrite) as stage, progress_bar() as bar:
-        if not stage.done:
+        groups = ("optical", "sar", "landcover", "truth")
+        forget_damaged(stage, stage.path, [(_item(b), g, *b.core) for b in blocks for g in groups])
+        if LAYOUT not in stage.done:
             _create(region, plan, stage.path)
-            stage.finish("layout")
+            finish_layout(stage, stage.path)
         task = bar.add_task("simulating blocks", total=len(blocks))
         for tile in blocks:
-            name = f"block {tile.index}"
-            if name not in stage.done:
+            if _item(tile) not in stage.done:
                 _write_block(region, plan, stage.path, tile)
-                stage.finish(name)
+                stage.finish(_item(tile))
             bar.advance(task)
+        seal(stage.path)
+
+
+def _item(tile: grid.Tile) -> str:
+    return f"block {tile.index}"
 
 
 def _create(region: Region, plan: Plan, path: Path) -> None:
@@ -304,9 +311,7 @@ def _create(region: Region, plan: Plan, path: Path) -> None:
     }.items():
         cube_io.create_group(path, name, grid.assign_grid(data, box))
     if region.cameras:
-        place_cameras(region, plan.place).to_zarr(
-            path, group="camera", mode="w", consolidated=False, zarr_format=3
-        )
+        cube_io.write_group(path, "camera", place_cameras(region, plan.place))
 
 
 def overpass_coords(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import ctypes
+import errno
 import hashlib
 import io
 import json
@@ -38,13 +40,77 @@ def atomic_file(target: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def remove_half_written(folder: Path) -> None:
+    """Remove what `atomic_file` left in a folder when a process was killed.
+
+    No other process may be writing there.
+    """
+    for path in folder.glob(".*.part*"):
+        path.unlink()
+
+
+_AT_FDCWD, _NO_REPLACE, _EXCHANGE = -100, 1, 2  # of Linux, <linux/fcntl.h> and <linux/fs.h>
+
+
+def _renameat2(source: Path, target: Path, flag: int) -> int | None:
+    """Rename as Linux can: 0, or the number of the error; None where the system cannot."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return None
+    if call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flag) == 0:
+        return 0
+    number = ctypes.get_errno()
+    return None if number in (errno.EINVAL, errno.ENOSYS) else number
+
+
+def swap_names(one: Path, other: Path) -> bool:
+    """Exchange the names of two directories in one step; False where the system cannot."""
+    number = _renameat2(one, other, _EXCHANGE)
+    if number:
+        raise OSError(number, os.strerror(number), str(one))
+    return number == 0
+
+
+def rename_new(source: Path, target: Path) -> None:
+    """Rename a directory to a name that is free.
+
+    Raises
+    ------
+    FileExistsError
+        If the name is taken; what is there stays.
+    """
+    number = _renameat2(source, target, _NO_REPLACE)
+    if number:
+        raise OSError(number, os.strerror(number), str(source), None, str(target))
+    if number is None:
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+        source.rename(target)
+
+
+_SIDECARS = (".aux.xml", ".msk", ".ovr", "-wal")  # appended to the whole name
+_SIBLINGS = {".shp": (".dbf", ".shx", ".prj", ".cpg"), ".tif": (".tfw", ".prj")}
+
+
 def fingerprint(path: Path) -> str:
-    """Describe one writing of a file or Zarr store: time of change and size.
+    """Describe one writing of a file, with its sidecars, or of a Zarr store, with all its chunks.
 
     Part of the settings of a run, so that a run never goes on with another version of its input.
+    Of each file it takes name, size and time of change, and no content.
     """
-    stat = (path / "zarr.json" if path.is_dir() else path).stat()
-    return f"{stat.st_mtime_ns} {stat.st_size}"
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+    else:
+        others = [path.with_name(path.name + end) for end in _SIDECARS]
+        others += [path.with_suffix(end) for end in _SIBLINGS.get(path.suffix.lower(), ())]
+        files = [path, *(other for other in others if other.is_file())]
+    described = []
+    for file in files:
+        stat = file.stat()
+        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        described.append(f"{name} {stat.st_mtime_ns} {stat.st_size}\n".encode())
+    return f"{len(files)} files, {content_hash(described)[:32]}"
 
 
 def content_hash(contents: Iterable[bytes]) -> str:

@@ -24,7 +24,7 @@ from deepcrop.network.model import DeepCrop
 from deepcrop.network.sensor_branch import Batch, SensorFeatures
 from deepcrop.network.targets import Labels, distribution_loss
 from deepcrop.network.weights import INPUTS, Network, save
-from deepcrop.storage.files import atomic_file, content_hash
+from deepcrop.storage.files import atomic_file, content_hash, write_csv
 from deepcrop.storage.progress import progress_bar
 from deepcrop.training.augment import Augmentation, augment
 from deepcrop.training.examples import Example, collate
@@ -433,10 +433,8 @@ class _Log:
         if step and path.exists():
             with path.open(newline="") as file:
                 kept = list(csv.reader(file))[1:]
-        with path.open("w", newline="") as file:
-            csv.writer(file).writerows(
-                [self.header, *(row for row in kept if row and int(row[0]) <= step)]
-            )
+        rows = [row for row in kept if row and int(row[0]) <= step]
+        write_csv(path, self.header, rows, line_end="\r\n")
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:

@@ -12,6 +12,8 @@ from deepcrop.errors import DeepCropError
 from deepcrop.network.config import CONFIGS
 from deepcrop.network.devices import check_device
 from deepcrop.network.weights import build, load
+from deepcrop.storage.files import remove_half_written
+from deepcrop.storage.staging import locked
 from deepcrop.training.fit import fit
 from deepcrop.training.materials import Material, material
 
@@ -56,11 +58,21 @@ def train(
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     check_device(device)  # before hours of simulation, not after
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out):
+        return _train(experiment, data, out, store, workers, device)
+
+
+def _train(
+    experiment: Experiment, data: Path | None, out: Path, store: Path, workers: int, device: str
+) -> Path:
+    """Train as `train` says, in a folder where no other run writes."""
     materials: dict[str, Material] = {}
     weights: Path | None = None
     for number, phase in enumerate(experiment.phases, 1):
         folder = out / f"{number}_{phase.name}"
         start, weights = weights, folder / "weights.safetensors"
+        remove_half_written(folder)
         if weights.exists():
             check_same_experiment(weights, experiment, number)
             continue
