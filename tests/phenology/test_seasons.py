@@ -606,6 +606,9 @@ def test_one_day_far_off_within_the_limit_asks_for_no_memory():
         ([[0.1, 0.2]], [1, 2], None, {"rule": 3}),
         ([[0.1, 0.2]], [1, 2], None, {"rule": SeasonRule(max_gap=None)}),
         ([[0.1, 0.2]], [1, 300], None, {"smoother": Whittaker(step=1e-9)}),
+        ([[0.1, 0.2]], [1, 300], None, {"smoother": Whittaker(spike=10**400)}),
+        ([[0.1, 0.2]], [1, 300], None, {"smoother": Whittaker(envelope_passes=10**9)}),
+        ([[0.1, 0.2]], [1, 300], None, {"rule": SeasonRule(min_observations=10**30)}),
     ],
 )
 def test_what_is_no_series_is_refused_in_one_sentence(values, days, weights, options):

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -181,6 +182,9 @@ _MAY_BE_ZERO = {
 }
 
 
+_MOST = {"envelope_passes": 100}  # each pass fits all again
+
+
 def choose(
     smoother: str | Smoother, preset: str, rule: SeasonRule | None
 ) -> tuple[Smoother, SeasonRule]:
@@ -210,10 +214,11 @@ def choose(
     for settings in (smoother, rule):
         for name, value in asdict(settings).items():
             least = _MAY_BE_ZERO.get(name, math.ulp(0.0))
-            if not (isinstance(value, int | float | np.number) and least <= value < math.inf):
+            most = _MOST.get(name, 1e12)
+            if not (isinstance(value, int | float | np.number) and least <= value <= most):
                 raise DeepCropError(
-                    f"{name}={value} of {type(settings).__name__} makes no sense; expected a "
-                    f"{'number from 0 up' if least == 0 else 'positive number'}."
+                    f"{name}={reprlib.repr(value)} of {type(settings).__name__} makes no sense; expected "
+                    f"a {'number from 0 up' if least == 0 else 'positive number'}."
                 )
     return smoother, rule
 
