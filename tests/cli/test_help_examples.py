@@ -107,7 +107,7 @@ def test_the_example_of_real_files(folder, real_data, monkeypatch):
         assert run(line, monkeypatch) == 0
 
 
-@pytest.mark.large  # failed once on a loaded machine, for a reason not found yet: run it alone
+@pytest.mark.large  # trains, evaluates and reproduces: six minutes
 def test_the_examples_that_take_longer(folder, short_training, monkeypatch):
     for name in SLOW:
         for line in examples(name):

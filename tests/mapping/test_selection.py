@@ -1,6 +1,7 @@
 """Masks and parcels as users have them: what a file leaves unsaid is an answer or a clear error."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from tests.helpers.parcel_files import NORTH, SOUTH, field_rows, geojson, geopac
 from deepcrop import grid
 from deepcrop.cube.io import save_cube
 from deepcrop.errors import DeepCropError
-from deepcrop.mapping.masks import read_mask
+from deepcrop.mapping.masks import files_of, read_mask
 from deepcrop.mapping.options import resolve_options
 from deepcrop.mapping.parcels import read_parcels
+from deepcrop.storage.files import fingerprint
 
 pytest.importorskip("pyogrio")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -130,6 +132,22 @@ def test_a_mask_in_fine_pixels_on_another_system(tmp_path):
     col, row = ~transform * there.transform(x, y)
     expected = values[np.floor(row).astype(int), np.floor(col).astype(int)]
     np.testing.assert_array_equal(selected(mask), expected)
+
+
+def test_a_mask_that_names_other_files_is_known_by_them_too(tmp_path):
+    source = raster(tmp_path / "m.tif", np.where(CROP, 1, 0), dtype="uint8")
+    mask = tmp_path / "m.vrt"
+    mask.write_text(
+        '<VRTDataset rasterXSize="30" rasterYSize="20"><SRS>EPSG:32631</SRS>'
+        "<GeoTransform>500000,10,0,5600200,0,-10</GeoTransform>"
+        '<VRTRasterBand dataType="Byte" band="1"><SimpleSource><SourceFilename relativeToVRT="1">'
+        "m.tif</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    np.testing.assert_array_equal(selected(mask), CROP)
+    first = [fingerprint(file) for file in files_of(mask)]
+    os.utime(source, ns=(1, 1))
+    assert [fingerprint(file) for file in files_of(mask)] != first
+    assert files_of(source) == [source]
 
 
 def test_a_mask_without_a_place_is_refused(tmp_path):

@@ -92,6 +92,8 @@ def test_what_is_no_map_is_refused(path, tmp_path):
         ("item.json", "assets.sos50.bands", [], r"assets.sos50.bands"),
         ("item.json", "assets.sos50.bands.0.data_type", "O", "expected one of uint8"),
         ("item.json", "properties.deepcrop:simulated", 3, "true or false"),
+        ("item.json", "assets.sos50.roles", True, "assets.sos50.roles is 'True'"),
+        ("summary.json", "maps.curve.layers.sos50.p05_date", ..., "p05_date"),
         ("item.json", "assets", None, "assets is 'None'"),
     ],
 )

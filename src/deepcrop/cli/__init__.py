@@ -63,6 +63,8 @@ def _show_messages() -> None:
     if not logger.handlers:  # main() may run several times in one process
         logger.addHandler(_StderrHandler())
         logger.setLevel(logging.INFO)
+    # rasterio logs each write that a full disk refuses; the exception says it once.
+    logging.getLogger("rasterio").addHandler(logging.NullHandler())
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):

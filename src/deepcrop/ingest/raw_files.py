@@ -19,7 +19,7 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from deepcrop.errors import SpecError
+from deepcrop.errors import MALFORMED, SpecError
 from deepcrop.ingest.dimensions import choices, groups_with, select
 from deepcrop.ingest.pixel_places import pixel_affine
 from deepcrop.ingest.times import date_in_path, date_in_text, decode_times, in_utc
@@ -144,7 +144,10 @@ class SourceFiles:
             if path.is_dir():
                 options |= {"engine": "zarr", "consolidated": False, "chunks": None}
             # Not decoded, because a NaN _FillValue or a scale on integers would change the numbers.
-            data = xr.open_dataset(path, decode_cf=False, cache=False, **options)
+            try:
+                data = xr.open_dataset(path, decode_cf=False, cache=False, **options)
+            except MALFORMED as error:  # zarr raises what it likes for damaged descriptions
+                raise OSError(f"{type(error).__name__}: {error}") from error
             self.datasets[path, group] = data
         return self.datasets[path, group]
 

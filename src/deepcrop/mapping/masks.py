@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,6 @@ from deepcrop.products.cog import windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -50,6 +50,16 @@ def read_mask(path: Path, box: GeoBox) -> Iterator[tuple[tuple[slice, slice], ND
                 yield (rows, cols), there
     except (rasterio.errors.RasterioError, rasterio.errors.CRSError) as error:
         raise DeepCropError(f"Mask {path} cannot be read: {error}") from error
+
+
+def files_of(path: Path) -> list[Path]:
+    """List the files of a mask: those that a virtual raster (VRT) names, too."""
+    try:
+        with rasterio.open(path) as raster:
+            named = [Path(name) for name in raster.files]
+    except rasterio.errors.RasterioError as error:
+        raise DeepCropError(f"Mask {path} cannot be read: {error}") from error
+    return [path, *sorted(file for file in named if file.is_file() and file != path)]
 
 
 def _read_tile(

@@ -15,7 +15,7 @@ from deepcrop.cube import contract
 from deepcrop.cube import io as cube_io
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping import parcels
-from deepcrop.mapping.masks import read_mask
+from deepcrop.mapping.masks import files_of, read_mask
 from deepcrop.mapping.work_store import SELECTED
 from deepcrop.products.cog import crs_name, windows
 from deepcrop.products.fields import FieldPixels, field_shapes, field_table, write_fields
@@ -68,12 +68,13 @@ class PixelSelection:
     @property
     def settings(self) -> dict[str, Any]:
         """What a result depends on, in JSON types."""
-        files = {"mask": self.mask, "parcels": self.parcels_file}
-        settings: dict[str, Any] = {
-            name: {"file": path.name, "made": fingerprint(path)}
-            for name, path in files.items()
-            if path is not None
-        }
+        settings: dict[str, Any] = {}
+        if self.mask is not None:
+            made = " ".join(fingerprint(path) for path in files_of(self.mask))
+            settings["mask"] = {"file": self.mask.name, "made": made}
+        if self.parcels_file is not None:
+            made = fingerprint(self.parcels_file)
+            settings["parcels"] = {"file": self.parcels_file.name, "made": made}
         if self.layer is not None:
             settings["parcels"]["layer"] = self.layer
         if self.field_ids is not None:

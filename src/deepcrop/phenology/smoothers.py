@@ -217,8 +217,8 @@ def choose(
             most = _MOST.get(name, 1e12)
             if not (isinstance(value, int | float | np.number) and least <= value <= most):
                 raise DeepCropError(
-                    f"{name}={reprlib.repr(value)} of {type(settings).__name__} makes no sense; expected "
-                    f"a {'number from 0 up' if least == 0 else 'positive number'}."
+                    f"{name}={reprlib.repr(value)} of {type(settings).__name__} makes no sense; "
+                    f"expected a {'number from 0 up' if least == 0 else 'positive number'}."
                 )
     return smoother, rule
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import rasterio
@@ -73,8 +72,7 @@ def write_cog(
         "bigtiff": "if_safer",
     }
     try:
-        # libtiff would print each write that a full disk refuses; the exception says it once.
-        with rasterio.Env(GDAL_CACHEMAX=_CACHE, CPL_LOG=os.devnull):
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE):
             with rasterio.open(plain, "w", **profile) as dataset:
                 dataset.descriptions = (layer.title,)
                 dataset.units = (layer.unit,)

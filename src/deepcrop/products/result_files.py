@@ -96,8 +96,8 @@ class _Dates(_Strict):
     detected: Annotated[int, Field(ge=0)]
     detected_share: Share
     median_date: Date | None
-    p05_date: Date | None = None
-    p95_date: Date | None = None
+    p05_date: Date | None
+    p95_date: Date | None
 
 
 class _Crop(_Strict):
@@ -205,9 +205,16 @@ def read_item(path: Path) -> tuple[bool, tuple[str, ...], dict[str, LayerEntry]]
     layers = {
         key: _checked(path, entry, asset, f"assets.{key}.")
         for key, asset in item.assets.items()
-        if "data" in (asset.get("roles") or ())
+        if "data" in _roles(path, key, asset)
     }
     return simulated, tuple(methods), layers
+
+
+def _roles(path: Path, key: str, asset: dict[str, Any]) -> list[str]:
+    roles = asset.get("roles", [])
+    if not isinstance(roles, list):
+        raise _damaged(path, f"assets.{key}.roles", roles, "a list")
+    return roles
 
 
 def read_summary(path: Path) -> dict[str, Any]:

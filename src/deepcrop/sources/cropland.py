@@ -326,8 +326,13 @@ def _from_cropscape(
         access = f"CropScape WCS, because GetCDLFile failed: {failure}"
     codes = np.zeros(box.shape, np.uint16)
     for tiff in tiffs:
-        with MemoryFile(tiff) as file, _open(file, _FORMAT) as raster:
-            _resample_into(codes, raster, box)
+        try:
+            with MemoryFile(tiff) as file, _open(file, _FORMAT) as raster:
+                _resample_into(codes, raster, box)
+        except (RasterioError, CRSError, ProjError) as error:
+            raise ArchiveError(
+                f"{host} gives a GeoTIFF that cannot be placed ({error}). Try again later."
+            ) from None
     return codes, access
 
 

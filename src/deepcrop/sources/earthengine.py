@@ -418,12 +418,12 @@ def _optical_product(image: Mapping[str, Any]) -> _Product:
     take = properties["DATATAKE_IDENTIFIER"].rpartition("_N")[0]  # without the baseline
     strip = re.search(r"_S(\d{8}T\d{6})", properties["DATASTRIP_ID"])
     return _Product(
-        asset=image["id"],
+        asset=_name(image["id"]),
         time=_time(image),
         orbit=_orbit(properties["SENSING_ORBIT_NUMBER"]),
-        acquisition=(take, properties["MGRS_TILE"], strip[1] if strip else ""),
+        acquisition=(take, str(properties["MGRS_TILE"]), strip[1] if strip else ""),
         version=str(properties["PROCESSING_BASELINE"]),
-        processed=float(properties["GENERATION_TIME"]),
+        processed=_moment(properties["GENERATION_TIME"]),
         footprint=_footprint(image),
         cloud=float(properties["CLOUDY_PIXEL_PERCENTAGE"]),
     )
@@ -435,12 +435,12 @@ def _radar_product(image: Mapping[str, Any]) -> _Product | None:
     if not {"VV", "VH"} <= set(properties["transmitterReceiverPolarisation"]):
         return None
     return _Product(
-        asset=image["id"],
+        asset=_name(image["id"]),
         time=_time(image),
         orbit=_orbit(properties["relativeOrbitNumber_start"]),
         acquisition=(image["id"].rpartition("_")[0],),  # the last part distinguishes processings
         version=str(properties["GRD_Post_Processing_software_version"]),
-        processed=float(properties["GRD_Post_Processing_start"]),
+        processed=_moment(properties["GRD_Post_Processing_start"]),
         footprint=_footprint(image),
         direction=str(properties["orbitProperties_pass"]).lower(),
     )
@@ -451,6 +451,18 @@ def _time(image: Mapping[str, Any]) -> np.datetime64:
     if not np.datetime64("1970") <= time < np.datetime64("2200"):  # NaT too; ns ends in 2262
         raise ValueError(f"its time is {image['startTime']}")
     return np.datetime64(image["startTime"].removesuffix("Z"), "ns")
+
+
+def _name(stated: Any) -> str:
+    if not (isinstance(stated, str) and stated):
+        raise ValueError(f"its id is {stated!r}")
+    return stated
+
+
+def _moment(stated: Any) -> float:
+    if not 0 <= (moment := float(stated)) < 1e15:  # NaN too, which has no place in an order
+        raise ValueError(f"its time of processing is {stated}")
+    return moment
 
 
 def _orbit(stated: Any) -> int:

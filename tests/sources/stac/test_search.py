@@ -195,11 +195,12 @@ def test_odd_items_do_not_end_the_search(odd_api):
     assert odd_api(lambda _: page({"id": "a"}, {"no": "id"}, 3, {"id": []}))[0] == {"id": "a"}
 
 
-def test_pages_that_never_end_are_an_error(odd_api):
+@pytest.mark.parametrize("item", [{"id": "a"}, 3.5, {"no": "id"}])
+def test_pages_that_never_end_are_an_error(odd_api, item):
     def answer(request):
         link = {"rel": "next", "href": request.headers["host"], "method": "POST", "body": {}}
         link["href"] = f"http://{link['href']}/stac/search"
-        return page({"id": "a"}, links=[link])
+        return page(item, links=[link])
 
     with pytest.raises(ArchiveError, match="does not end, page 2 repeats"):
         odd_api(answer)
