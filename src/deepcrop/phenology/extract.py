@@ -18,6 +18,7 @@ from deepcrop import grid, indices, stages
 from deepcrop._version import __version__
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.phenology.date_kernels import REASONS
+from deepcrop.phenology.inputs import from_pandas, undo_packing, with_utc_times
 from deepcrop.phenology.seasons import Seasons, season_dates, stage_names
 from deepcrop.phenology.slots import SlotChoice, choose_slots, near_year
 from deepcrop.phenology.smoothers import (
@@ -73,8 +74,10 @@ def extract(
     source : DataTree, Dataset, DataArray or pandas.Series
         An observation cube or its optical group, from which ``index`` is computed; or greenness
         itself, with a dimension ``time`` of dates in UTC and any others; or a series of greenness
-        over a DatetimeIndex. Dates may be in any order and occur twice; their time of day is
-        dropped. NaN is no observation.
+        over a DatetimeIndex. Dates may be in any order and occur twice; those with a time zone
+        become UTC; their time of day is dropped. NaN is no observation, and neither is what the
+        attributes ``_FillValue`` and ``missing_value`` name; integers with ``scale_factor`` and
+        ``add_offset`` are unpacked.
     index : str
         Greenness to compute from a cube or Dataset: ``"ndvi"`` or ``"gcc"``; not read otherwise.
     year : int, optional
@@ -126,7 +129,8 @@ def extract(
     ------
     DeepCropError
         If there is no time axis of dates, nothing near the target year, no latitude for it, an
-        unknown index or dimension, or an option that :func:`season_dates` refuses.
+        unknown index or dimension, or what :func:`season_dates` refuses: an option, or values that
+        greenness cannot have (on Dask when they are computed).
     CubeError
         If a cube has no optical group or lacks a band.
 
@@ -152,11 +156,13 @@ def extract(
             f"{stages.SLOTS} slots."
         )
     if isinstance(source, pd.Series):
-        values, weights = _from_pandas(source, weights)
+        values, weights = from_pandas(source, weights)
         seasons = max(values.size // 2, 1)  # room for all; empty rows are dropped
     else:
         values, rule = _greenness(source, index, rule)
     values = _with_dates(values)
+    if isinstance(weights, xr.DataArray) and "time" in weights.coords and "time" in weights.dims:
+        weights = with_utc_times(weights)
     first, last = _span(values)
     if year is None:
         origin = _year(first)
@@ -201,33 +207,7 @@ def extract(
     return _table(data) if isinstance(source, pd.Series) else data
 
 
-# Inputs -----------------------------------------------------------------------------------------
-
-
-def _from_pandas(
-    series: pd.Series, weights: pd.Series | None
-) -> tuple[xr.DataArray, xr.DataArray | None]:
-    """Series as arrays over time, in UTC."""
-    times = series.index
-    if not isinstance(times, pd.DatetimeIndex):
-        raise DeepCropError(
-            f"The index of the series is a {type(times).__name__}; expected a DatetimeIndex (use "
-            "pd.to_datetime on it)."
-        )
-    if weights is not None and not (isinstance(weights, pd.Series) and weights.index.equals(times)):
-        raise DeepCropError("Weights of a series must be a series with the same index.")
-    if times.tz is not None:
-        times = times.tz_convert("UTC").tz_localize(None)
-    coords = {"time": times.values}
-    try:
-        array = xr.DataArray(series.to_numpy(np.float32, na_value=np.nan), coords, dims="time")
-        if weights is None:
-            return array, None
-        return array, xr.DataArray(weights.to_numpy(np.float32, na_value=0), coords, dims="time")
-    except (TypeError, ValueError, OverflowError) as error:
-        raise DeepCropError(
-            f"The series holds what is no number ({error}); convert it with pd.to_numeric."
-        ) from None
+# Inputs -------------------------------------------------------------------------------------------
 
 
 def _greenness(
@@ -235,7 +215,7 @@ def _greenness(
 ) -> tuple[xr.DataArray, SeasonRule | None]:
     """Greenness of a cube or group, and the rule that suits it; an array is greenness itself."""
     if isinstance(source, xr.DataArray):
-        return source, rule
+        return undo_packing(source), rule
     if isinstance(source, xr.DataTree):
         if "optical" in source.children:
             source = source["optical"].to_dataset()
@@ -250,7 +230,9 @@ def _greenness(
         )
     if index not in indices.INDICES:
         raise DeepCropError(f"Index {index!r} is unknown; expected {' or '.join(indices.INDICES)}.")
-    _, _, min_amplitude = indices.INDICES[index]
+    bands, _, min_amplitude = indices.INDICES[index]
+    # Also keeps unsigned integers from a difference below 0, which they cannot hold.
+    source = source.assign({band: undo_packing(source[band]) for band in bands if band in source})
     values = getattr(indices, index)(source)
     if source.attrs.get("simulated"):
         values.attrs["simulated"] = 1
@@ -259,23 +241,7 @@ def _greenness(
 
 def _with_dates(values: xr.DataArray) -> xr.DataArray:
     """Check the time axis and the type of the values."""
-    if "time" not in values.dims or "time" not in values.coords:
-        raise DeepCropError(
-            f"There is no dimension 'time' with a coordinate; dimensions are {values.dims}. Rename "
-            "yours: array.rename(date='time')."
-        )
-    times = values["time"].values
-    if times.dtype.kind != "M":
-        raise DeepCropError(
-            f"Coordinate 'time' is of type {times.dtype}; expected datetime64 (pd.to_datetime, or "
-            "xr.decode_cf for a file opened undecoded)."
-        )
-    if times.size == 0:
-        raise DeepCropError("The time axis is empty; expected at least one observation.")
-    if np.isnat(times).any():
-        raise DeepCropError(
-            "Coordinate 'time' holds missing values (NaT); drop those observations."
-        )
+    values = with_utc_times(values)
     if values.dtype.kind not in "fiu":
         raise DeepCropError(f"Values are of type {values.dtype}; expected numbers.")
     clash = {"season", "stage"} & set(values.dims)

@@ -93,7 +93,7 @@ def season_dates(
     Parameters
     ----------
     values : array_like (pixels, times)
-        Greenness (NDVI, GCC, ...); NaN and infinities are no observation.
+        Greenness (NDVI, GCC, EVI, ...), from -1.5 to 1.5; NaN and infinities are no observation.
     days : array_like (times,)
         Day of each observation on any origin, in any order; the same day may occur twice.
     weights : array_like (pixels, times), optional
@@ -117,9 +117,10 @@ def season_dates(
     Raises
     ------
     DeepCropError
-        If something is no array of numbers, shapes do not fit, days are not finite or reach over
-        more than 200 years, weights are negative or infinite, fractions are out of range, or a
-        name is unknown.
+        If something is no array of numbers, shapes do not fit, an observation is no possible
+        greenness (-9999, or NDVI times 10 000), days are dates, not finite or reach over more than
+        200 years, weights are negative or infinite, fractions are out of range, or a name is
+        unknown.
 
     Examples
     --------

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numba import njit
 
 from deepcrop.errors import DeepCropError
 
@@ -18,6 +20,10 @@ LONGEST_SERIES = 200 * 365
 
 FARTHEST_DAY = 2**21
 """Days from the origin up to which float32 keeps an eighth of a day: dates are given in it."""
+
+GREENNESS_LIMIT = 1.5
+"""Largest size of a possible greenness: NDVI and GCC stay within 1, EVI within 1.5. Beyond it are
+fill values, numbers still scaled to integers, and faults."""
 
 MOST_POINTS = 100_000
 """Points of a smooth curve: two centuries, day by day."""
@@ -43,8 +49,9 @@ def prepare(values: ArrayLike, days: ArrayLike, weights: ArrayLike | None) -> Se
     ------
     DeepCropError
         If something is no array of numbers, shapes do not fit, a day is not finite or far from all
-        others, or a weight is negative or infinite.
+        others, a weight is negative or infinite, or an observation is no possible greenness.
     """
+    refuse_dates(days)
     values = _numbers("Values", values, np.float32)
     days = _numbers("Days", days, np.float64)
     if values.ndim != 2 or days.ndim != 1 or values.shape[1] != days.size:
@@ -66,6 +73,7 @@ def prepare(values: ArrayLike, days: ArrayLike, weights: ArrayLike | None) -> Se
                 f"{wrong.size} of {weights.size} weights are negative or infinite, for example "
                 f"{wrong[0]:g}; expected 0 (ignore the observation) or more."
             )
+    _check_greenness(values, weights)
     t, day_of = np.unique(days, return_inverse=True)
     if t.size:
         _check_days(t)
@@ -84,10 +92,148 @@ def _numbers(name: str, data: ArrayLike, kind: type[Any]) -> NDArray[Any]:
         with np.errstate(over="ignore"):  # what is too large for float32 is no greenness
             return array.astype(kind, copy=False)
     except (TypeError, ValueError, OverflowError) as error:
+        missing = "pandas.NA" if "NAType" in str(error) else ""
         raise DeepCropError(
-            f"{name} are no array of numbers ({error}); expected "
-            + ("days, as (dates - origin) / np.timedelta64(1, 'D')." if name == "Days" else "them.")
+            f"{name} are no array of numbers ({error}); expected them"
+            + (f", with NaN for {missing}: to_numpy(float, na_value=np.nan)." if missing else ".")
         ) from None
+
+
+def refuse_dates(days: ArrayLike) -> None:
+    """Reject dates where numbers of days belong; the message says how to convert them.
+
+    Raises
+    ------
+    DeepCropError
+        If ``days`` are datetime64, timestamps, periods, cftime dates, text or time differences.
+    """
+    kind, has_zone = kind_of_times(days)
+    if kind:
+        zone = " with a time zone" if has_zone else ""
+        raise DeepCropError(
+            f"Days are {KINDS[kind]}{zone}; expected numbers of days. Convert them: "
+            f"{_to_numbers(kind, has_zone)}."
+        )
+
+
+def _to_numbers(kind: str, has_zone: bool) -> str:
+    """Python that turns dates of a kind into numbers of days."""
+    if kind == "differences":
+        return "days / np.timedelta64(1, 'D')"
+    if kind == "360":
+        return "[365.25 * (d.year - 2018 + (d.dayofyr - 1) / 360) for d in dates]"
+    dates = {
+        "period": "pd.PeriodIndex(dates).to_timestamp()",
+        "cftime": "pd.to_datetime([str(d) for d in dates])",
+    }.get(kind, "pd.to_datetime(dates)")
+    if has_zone:
+        dates = "pd.to_datetime(dates, utc=True).tz_localize(None)"
+    return f"({dates} - pd.Timestamp('2018-01-01')) / pd.Timedelta(1, 'D')"
+
+
+KINDS = {
+    "dates": "dates (datetime64 or timestamps)",
+    "period": "pandas periods",
+    "cftime": "cftime dates",
+    "360": "cftime dates of a calendar of 360 days",
+    "text": "text",
+    "differences": "time differences",
+}
+"""What times can be instead of numbers."""
+
+
+def kind_of_times(times: Any) -> tuple[str, bool]:
+    """Look at type and first element: one of `KINDS` or "", and whether they have a time zone."""
+    kind = str(getattr(times, "dtype", ""))
+    if kind.startswith("period"):
+        return "period", False
+    if kind.startswith("datetime64"):
+        return "dates", "," in kind
+    if kind.startswith("timedelta64"):
+        return "differences", False
+    if isinstance(times, np.ndarray | list | tuple) or hasattr(times, "dtype"):
+        try:
+            known = (x for x in np.asarray(times, object).reshape(-1) if x is not None and x == x)
+        except (TypeError, ValueError):  # a ragged list, for example, which is no array either
+            return "", False
+        first = next(known, None)
+        if kind in ("", "object", "str", "string") or kind.startswith(("<U", "|S")):
+            return _kind_of_time(first)
+    return "", False
+
+
+def _kind_of_time(first: Any) -> tuple[str, bool]:
+    """Kind of one date, and whether it has a time zone."""
+    module, name = type(first).__module__, type(first).__name__
+    if module.startswith("cftime"):
+        return ("360" if getattr(first, "calendar", "") == "360_day" else "cftime"), False
+    if name == "Period":
+        return "period", False
+    if isinstance(first, np.timedelta64 | datetime.timedelta):
+        return "differences", False
+    if isinstance(first, np.datetime64 | datetime.date):  # pandas.Timestamp, datetime among them
+        return "dates", getattr(first, "tzinfo", None) is not None
+    return ("text", False) if isinstance(first, str | bytes) else ("", False)
+
+
+def _check_greenness(values: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
+    """Reject observations that greenness cannot have, such as -9999 or NDVI times 10 000.
+
+    A smoother would draw its curve through them. What is no observation may be anything: weight 0,
+    NaN, infinite.
+
+    Raises
+    ------
+    DeepCropError
+        Naming how many they are, the commonest, and what they probably are.
+    """
+    if not _any_beyond(values, np.float32(GREENNESS_LIMIT)):  # as of nearly all arrays
+        return
+    used = np.isfinite(values)
+    if weights.size:
+        used &= weights > 0
+    seen = values[used]
+    wrong = seen[np.abs(seen) > GREENNESS_LIMIT]
+    if not wrong.size:
+        return
+    different, number = np.unique(wrong, return_counts=True)
+    commonest = different[number.argmax()]
+    others = np.abs(seen[seen != commonest])
+    middle = float(np.median(others)) if others.size else 0.0
+    found = (
+        f"{wrong.size} of {seen.size} values are no greenness, for example "
+        f"{_plain(commonest)}; expected -{GREENNESS_LIMIT:g} to {GREENNESS_LIMIT:g}, NaN for no "
+        "data"
+    )
+    if middle > GREENNESS_LIMIT:
+        top = float(np.quantile(others, 0.95))
+        scale = "10 000" if 300 < top <= 12_000 else "100 to 255" if 20 < top <= 300 else ""
+        question = f" Are they scaled by {scale}?" if scale else ""
+        raise DeepCropError(
+            f"{found}.{question} Set fill values to NaN, then divide all by their scale."
+        )
+    raise DeepCropError(
+        f"{found}. Set fill values and faults to NaN: "
+        f"np.where(np.abs(values) <= {GREENNESS_LIMIT:g}, values, np.nan), of pandas and xarray "
+        f"values.where(abs(values) <= {GREENNESS_LIMIT:g})."
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _any_beyond(values: NDArray[np.float32], limit: np.float32) -> bool:
+    """Tell whether any number is larger than a limit, or smaller than minus it; NaN is not."""
+    for row in range(values.shape[0]):
+        count = 0
+        for k in range(values.shape[1]):  # without a branch, this is vector code
+            count += abs(values[row, k]) > limit
+        if count:
+            return True
+    return False
+
+
+def _plain(value: np.float32) -> str:
+    """Write a number as short as it is exact: -9999, not -1e+04."""
+    return f"{value:.0f}" if value == np.rint(value) and abs(value) < 1e7 else f"{value:.6g}"
 
 
 def _check_days(t: NDArray[np.float64]) -> None:
