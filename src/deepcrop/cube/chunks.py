@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from deepcrop.cube.contract import REQUIRED
-from deepcrop.errors import CubeError
+from deepcrop.errors import MALFORMED, CubeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_MOST_CHUNKS = 10_000_000  # of an array; a region of 1000 km has fewer
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError)
 """What reading a damaged file raises."""
 
@@ -119,8 +121,14 @@ def _lost_files(folder: Path) -> list[Path]:
     if not about:  # a folder of something else holds neither chunks nor arrays
         known = (folder / "c").exists() or any(folder.glob("*/zarr.json"))
         return [folder / "zarr.json"] if known else []
-    sides = about["chunk_grid"]["configuration"]["chunk_shape"]
-    chunks = product(*(range(-(-n // side)) for n, side in zip(about["shape"], sides, strict=True)))
+    try:
+        sides = about["chunk_grid"]["configuration"]["chunk_shape"]
+        counts = [-(-n // side) for n, side in zip(about["shape"], sides, strict=True)]
+        chunks = product(*map(range, counts))
+    except MALFORMED:  # a damaged description is as good as lost
+        return [folder / "zarr.json"]
+    if math.prod(counts) > _MOST_CHUNKS:
+        return [folder / "zarr.json"]
     files = (chunk_file(folder, chunk) for chunk in chunks)
     return [file for file in files if not file.is_file()]
 

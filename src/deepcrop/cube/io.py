@@ -24,7 +24,7 @@ from deepcrop.cube.chunks import (
 from deepcrop.cube.contract import REQUIRED, check
 from deepcrop.cube.packing import pack, packing_of, plain
 from deepcrop.cube.possible import drop_impossible
-from deepcrop.errors import CubeError
+from deepcrop.errors import MALFORMED, CubeError
 from deepcrop.storage.files import atomic_file
 from deepcrop.storage.staging import refuse_missing, staging
 
@@ -68,7 +68,7 @@ def open_cube(path: str | Path) -> xr.DataTree:
         )
         cube.attrs.pop(CHECKSUMS, None)  # true of this store, not of what is made from it
         check(cube, path)  # reads a sample, so that a damaged file shows here
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, RuntimeError, *MALFORMED) as error:
         damaged = damaged_chunk(path) if sealed else None
         if damaged is not None:
             raise CubeError(
