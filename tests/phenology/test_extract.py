@@ -103,6 +103,12 @@ def test_the_numbers_are_those_of_the_numpy_face():
     np.testing.assert_array_equal(
         result["reason"].values.reshape(48, 4, 5)[:, :seasons], found.reason
     )
+    # "found" is said of dates alone, whether a series has fewer seasons or a year has none.
+    of_year = extract(array, year=2019, latitude=50.0)
+    for seasons_of in (result, of_year):
+        np.testing.assert_array_equal(
+            seasons_of["reason"].values == 0, ~np.isnan(seasons_of["date"].values)
+        )
     np.testing.assert_array_equal(result["count"].values.reshape(-1), found.count)
 
 

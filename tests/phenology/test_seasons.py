@@ -321,8 +321,8 @@ def test_rows_beyond_the_seasons_of_a_series_are_empty():
     assert seasons.dates.shape == (3, 2, 5)
     assert seasons.count.tolist() == [1, 2, 0]
     assert np.isnan(seasons.dates[0, 1]).all()
-    assert not seasons.reason[0, 1].any()
-    assert not seasons.reason[2, 1].any()
+    assert why(seasons, 0, 1) == ["no such season"] * 5
+    assert why(seasons, 2, 1) == ["no such season"] * 5
     assert why(seasons, 2) == ["too few observations"] * 5
     check(seasons, t)
 

@@ -35,9 +35,10 @@ REASONS = (
     "not observed before",
     "not observed after",
     "gap over the event",
+    "no such season",
 )
 """Meaning of the reason codes."""
-FOUND, TOO_FEW, TOO_SMALL, NOT_BEFORE, NOT_AFTER, GAP = range(len(REASONS))
+FOUND, TOO_FEW, TOO_SMALL, NOT_BEFORE, NOT_AFTER, GAP, NO_SUCH = range(len(REASONS))
 
 MEASURES = ("amplitude", "integral", "slope_up", "slope_down")
 """Measures of a season beside its dates."""

@@ -17,7 +17,7 @@ import xarray as xr
 from deepcrop import grid, indices, stages
 from deepcrop._version import __version__
 from deepcrop.errors import CubeError, DeepCropError
-from deepcrop.phenology.date_kernels import REASONS
+from deepcrop.phenology.date_kernels import NO_SUCH, REASONS
 from deepcrop.phenology.inputs import from_pandas, undo_packing, with_utc_times
 from deepcrop.phenology.seasons import Seasons, season_dates, stage_names
 from deepcrop.phenology.slots import SlotChoice, choose_slots, near_year
@@ -114,7 +114,7 @@ def extract(
             float32 days since its 1 January (fractions kept), NaN where there is none.
         ``reason``
             uint8 with CF ``flag_values`` and ``flag_meanings``. Of a series without any season the
-            first row says why; other rows without a season are 0.
+            first row says why; other rows without a season say "no such season".
         ``amplitude``, ``integral``, ``slope_up``, ``slope_down``, ``length``
             float32 per season; unit of the values, times days, per day, per day, days.
         ``count``
@@ -343,7 +343,7 @@ def _block(
         "date": choice.gather(found.dates),
         "low": choice.gather(found.low),
         "high": choice.gather(found.high),
-        "reason": choice.gather(found.reason, empty=0),
+        "reason": choice.gather(found.reason, empty=NO_SUCH),
         "length": choice.gather(found.length),
         "amplitude": choice.gather(found.amplitude),
         "integral": choice.gather(found.integral),

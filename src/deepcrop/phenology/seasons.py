@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcrop.errors import DeepCropError
-from deepcrop.phenology.date_kernels import FOUND, INTERVAL, MEASURES, TOO_FEW, date_blocks
+from deepcrop.phenology.date_kernels import FOUND, INTERVAL, MEASURES, NO_SUCH, TOO_FEW, date_blocks
 from deepcrop.phenology.series import Series, curve_grid, prepare
 from deepcrop.phenology.smoothers import (
     DEFAULT_SMOOTHER,
@@ -41,7 +41,7 @@ class Seasons:
     stages : tuple of str
         Names of the last axis: rising fractions, ``peak``, falling fractions.
     reason : ndarray of uint8 (pixels, seasons, stages)
-        Index into `REASONS`: 0 where there is a date (or no season), otherwise why there is none.
+        Index into `REASONS`: 0 where there is a date, otherwise why there is none.
     amplitude : ndarray of float32 (pixels, seasons)
         Mean of rise and fall, or whichever was observed, in units of the values.
     integral : ndarray of float32 (pixels, seasons)
@@ -190,6 +190,7 @@ def _with_room(
         smooth_chunks(series, grid, smoother, rule, date)
     most = max(int(rows.max(initial=1)), 1)
     kept = slice(0, most)
+    reason[(reason == FOUND) & np.isnan(dates)] = NO_SUCH  # rows of series with fewer seasons
     return Seasons(
         dates[:, kept], low[:, kept], high[:, kept], names, reason[:, kept],
         *(measures[:, kept, k] for k in range(len(MEASURES))),
