@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from deepcrop.mapping.quality import encode_bound, length_of, pixel_layers
 from deepcrop.products import layers
@@ -55,6 +56,14 @@ def test_flags_by_hand():
         ]
     ]
     assert made["n_cycles"].tolist() == [[1, 3, 255, 1]]
+
+
+@pytest.mark.parametrize("stage", CALENDAR)
+def test_the_flag_of_wide_intervals_looks_at_the_four_stages(stage):
+    """The peak of a flat top may lie anywhere on it; start and end are known all the same."""
+    dates = found(1, **{stage: [120], f"{stage}_low": [90], f"{stage}_high": [150]})
+    flags = run(dates, np.ones((1, 13)), np.arange(0, 365, 30))["qflag"][0, 0]
+    assert bool(flags & layers.UNCERTAIN) == (stage != "peak")
 
 
 def test_what_is_left_out_says_only_so():

@@ -198,7 +198,12 @@ def test_summary_by_hand(tmp_path):
     days[0] = [100, 101, 102, 103, 120]
     days[1, 0] = -31
     layers = make_layers(
-        sos50=days, n_cycles=days != NO_DAY, n_obs_optical=np.arange(20).reshape(4, 5)
+        sos50=days,
+        sos50_low=np.where(days == NO_DAY, NO_DAY, days - 10),
+        # Widths of the six dates: 20, 21, 22, 69, 70 and 20 days.
+        sos50_high=days + np.array([[10, 11, 12, 59, 60], [10, 0, 0, 0, 0], [0] * 5, [0] * 5]),
+        n_cycles=days != NO_DAY,
+        n_obs_optical=np.arange(20).reshape(4, 5),
     )
     crop = make_crop(layers, [[1, 1, 5, 5, 5], [5, 0, 0, 0, 7], [0] * 5, [1] * 5])
     summary, out = write(tmp_path, layers, crop)
@@ -230,7 +235,11 @@ def test_summary_by_hand(tmp_path):
         "p05_date": "2018-01-03",
         "p95_day": 115.75,
         "p95_date": "2018-04-27",
+        "median_width": 21.5,  # of 20, 20, 21, 22, 69, 70
+        "wide_share": pytest.approx(2 / 6, abs=1e-6),  # from 60 days on
     }
+    unseen = summary["maps"]["curve"]["layers"]["eos20"]
+    assert (unseen["median_width"], unseen["wide_share"]) == (None, None)
     nothing = summary["maps"]["curve"]["layers"]["eos20_season2"]
     assert nothing["detected"] == 0
     assert nothing["detected_share"] == 0

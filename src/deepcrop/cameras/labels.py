@@ -256,7 +256,7 @@ def label_series(
             )
         share = _observed(seen, start + growing_window(camera.latitude, length))
         why_none = (
-            _why_none(found.dates[0], found.reason[0], year, first, last)
+            _why_none(dates, found.reason[0], year, first, last, camera)
             if share >= screening.min_share
             else "too few observations"
         )
@@ -304,7 +304,12 @@ def _gap_around(seen: NDArray[np.float32], day: float) -> float:
 
 
 def _why_none(
-    dates: NDArray[np.float32], reasons: NDArray[np.uint8], year: int, first: int, last: int
+    dates: NDArray[np.float32],
+    reasons: NDArray[np.uint8],
+    year: int,
+    first: int,
+    last: int,
+    camera: CameraSeries,
 ) -> str:
     """Why a year has no season, as far as the curve shows."""
     undated = np.asarray(np.isnan(dates).all(axis=1))
@@ -314,6 +319,15 @@ def _why_none(
         return REASONS[reasons[0].max()]
     if year == last and undated[-1]:
         return REASONS[reasons[-1].max()]
+    # A summer crop of the southern hemisphere may peak on 27 December and then on 4 January.
+    start, end = _start_of_year(camera, year), _start_of_year(camera, year + 1)
+    seasons = dates[~undated]
+    reach = (np.nanmax(seasons, axis=1) >= start) & (np.nanmin(seasons, axis=1) < end)
+    if reach.any():
+        peaks = seasons[reach, CALENDAR.index("peak")]
+        when = [str(camera.date[0] + int(np.floor(peak))) for peak in peaks if np.isfinite(peak)]
+        if when:
+            return f"those that reach into the year peak on {' and '.join(when)}"
     return "amplitude too small"
 
 

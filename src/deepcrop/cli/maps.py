@@ -131,17 +131,28 @@ def _report(result: MapResult) -> None:
     """Print what was mapped."""
     from rich.table import Table
 
+    from deepcrop.products.layers import WIDE_INTERVAL
     from deepcrop.stages import CALENDAR
 
     summary = result.summary
     table = Table(title=f"{summary['title']}: main season of {summary['year']}")
-    for heading in ("method", "stage", "detected", "median"):
+    wide = f"{WIDE_INTERVAL} days or more"
+    for heading in ("method", "stage", "detected", "median", "90 % interval, median", wide):
         table.add_column(heading, justify="left" if heading in ("method", "stage") else "right")
     for method in summary["methods"]:
         for stage in CALENDAR:
             layer = summary["maps"][method]["layers"][stage]
             share, date = layer["detected_share"], layer["median_date"]
-            table.add_row(method, stage.upper(), f"{100 * share:.1f} %", date or "-")
+            # Dates that are found nearly everywhere are worth little where they may be months off.
+            width, far = layer.get("median_width"), layer.get("wide_share")
+            table.add_row(
+                method,
+                stage.upper(),
+                f"{100 * share:.1f} %",
+                date or "-",
+                "-" if width is None else f"{width:.0f} days",
+                "-" if far is None else f"{100 * far:.1f} %",
+            )
     plain_console().print(table)
     scenes = ", ".join(f"{name} {number}" for name, number in summary["scenes"].items())
     typer.echo(f"scenes: {scenes}\nmaps, pictures and summary.json: {result.path}/")

@@ -55,7 +55,7 @@ FLAGS = {
     4: f"{LONG_GAP} days or more of the target year without an optical observation",
     8: "no radar observation in the target year",
     16: "more seasons than are kept",
-    32: f"an interval of {WIDE_INTERVAL} days or more in the main season",
+    32: f"an interval of {WIDE_INTERVAL} days or more at SOS or EOS of the main season",
     64: "left out: outside the mask or the parcels",
     128: "never seen by any sensor that the method reads",
 }

@@ -20,11 +20,21 @@ from deepcrop._version import __version__
 from deepcrop.errors import DeepCropError
 from deepcrop.products import histograms, landscape
 from deepcrop.products.cog import crs_name, windows, write_cog
-from deepcrop.products.layers import CROP_TYPE, DIFFERENCE, FLAGS, METHODS, SEASONS, Layer, describe
+from deepcrop.products.layers import (
+    CROP_TYPE,
+    DIFFERENCE,
+    FLAGS,
+    METHODS,
+    SEASONS,
+    WIDE_INTERVAL,
+    Layer,
+    describe,
+    layer_name,
+)
 from deepcrop.products.layers import DAY_LAYERS as DAY_LAYERS
 from deepcrop.products.qgis import write_style
 from deepcrop.products.stac import layer_asset, stac_item, write_stac
-from deepcrop.stages import DAY_MIN, NO_DAY
+from deepcrop.stages import CALENDAR, DAY_MAX, DAY_MIN, NO_DAY
 from deepcrop.storage.files import write_json
 
 if TYPE_CHECKING:
@@ -156,6 +166,10 @@ def write_products(
     finally:
         pool.shutdown(cancel_futures=True)
     summary = _summary(maps, counts, groups, box, info)
+    for method in summary["methods"]:
+        numbers = summary["maps"][method]["layers"]
+        for stage, widths in _interval_widths(maps[method], box).items():
+            numbers[stage] |= widths
     if "deepcrop" in maps:
         disorder = _out_of_order(maps["deepcrop"], describe("deepcrop", info.year), box)
         summary["maps"]["deepcrop"]["out_of_order"] = disorder
@@ -324,6 +338,27 @@ def _count_shared(maps: Mapping[str, xr.Dataset], year: int, box: GeoBox, groups
                 part = histograms.count(layer, days, group, groups.count)
                 counts[method, layer.name] = histograms.add(counts.get((method, layer.name)), part)
     return counts
+
+
+def _interval_widths(data: xr.Dataset, box: GeoBox) -> dict[str, dict[str, float | None]]:
+    """Summarise the widths of the 90 % intervals of the main season, of the pixels with a date."""
+    result: dict[str, dict[str, float | None]] = {}
+    for stage in CALENDAR:
+        counted = np.zeros(DAY_MAX - DAY_MIN + 1, np.int64)
+        for rows, cols in windows(box):
+            low, high = (
+                data[layer_name(stage, 1, part)][rows, cols].values for part in ("low", "high")
+            )
+            dated = (low != NO_DAY) & (high != NO_DAY)
+            width = high[dated].astype(np.int64) - low[dated]
+            counted += np.bincount(np.maximum(width, 0), minlength=counted.size)
+        number = int(counted.sum())
+        wide = int(counted[WIDE_INTERVAL:].sum())
+        result[layer_name(stage, 1)] = {
+            "median_width": histograms.quantile(counted, 0.5, 0),
+            "wide_share": round(wide / number, 6) if number else None,
+        }
+    return result
 
 
 def _summary(

@@ -79,6 +79,16 @@ def test_a_bad_file_is_named_with_line_and_what_was_expected(tmp_path, old, new,
         assert word in str(error.value)
 
 
+@pytest.mark.parametrize("end", ["\n", "\n\n\n", "\n  \n", "\r\n\r\n", ""])
+def test_blank_lines_at_the_end_are_no_damage(tmp_path, end):
+    path = camera_file(tmp_path, THREE)
+    right = read_series(path)
+    path.write_bytes(path.read_bytes().rstrip() + end.encode())
+    series = read_series(path)
+    np.testing.assert_array_equal(series.date, right.date)
+    np.testing.assert_array_equal(series.greenness["gcc_90"], right.greenness["gcc_90"])
+
+
 def test_no_file_no_text_no_rows(tmp_path):
     with pytest.raises(DeepCropError, match=r"none\.csv: No such file"):
         read_series(tmp_path / "none.csv")

@@ -160,7 +160,7 @@ def read_series(path: Path, columns: Sequence[str] = ("gcc_90",)) -> CameraSerie
         raise DeepCropError(f"{path}: {error.strerror}; {_EXPECTED}.") from None
     except UnicodeDecodeError:
         raise DeepCropError(f"{path} is not a text file; {_EXPECTED}.") from None
-    lines = text.splitlines()
+    lines = text.rstrip().splitlines()  # blank lines at the end are no rows that were cut short
     first = next((k for k, line in enumerate(lines) if not line.startswith("#")), len(lines))
     site = _site(path, lines[:first])
     table = _table(path, lines, first, columns)
