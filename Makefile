@@ -31,13 +31,14 @@ test: $(VENV)/.installed  ## the tests of every day, files side by side on all c
 test-slow: $(VENV)/.installed  ## the slow tests
 	$(PYTEST) -m slow
 
-test-all: test test-slow  ## all tests but those of a large region
+test-all: $(VENV)/.installed  ## both in one run: all tests but those of a large region
+	$(PYTEST) -m "not large"
 
 test-large: $(VENV)/.installed  ## a region of 4000 x 1000 pixels; takes many minutes
 	$(RUN) pytest -m large
 
 audit: $(VENV)/.installed  ## kill every command at every file operation; takes an hour
-	$(PYTEST) -m audit
+	$(PYTEST) -o addopts=--import-mode=importlib -k full tests/reliability/kills.py
 
 fuzz: $(VENV)/.installed  ## 20 000 hostile inputs for all readers; takes about an hour
 	$(RUN) tests.fuzz

@@ -388,7 +388,7 @@ def _ask(client: httpx.Client, service: Service, timeout: float) -> Finding:
     hint = f" Is the address in {service.variable} right?" if changed else ""
 
     def failed(reason: str, advice: str) -> Finding:
-        return Finding(service.name, FAILED, f"{_redact(service.url)}: {reason}", advice + hint)
+        return Finding(service.name, FAILED, f"{redact_url(service.url)}: {reason}", advice + hint)
 
     try:
         with client.stream("GET", service.url) as response:
@@ -415,13 +415,6 @@ def _ask(client: httpx.Client, service: Service, timeout: float) -> Finding:
     return failed(
         "answers, but not as this service does", "A proxy or a login page may be in between."
     )
-
-
-def _redact(url: str) -> str:
-    try:
-        return redact_url(url)
-    except httpx.InvalidURL:
-        return "not a web address"
 
 
 # Credentials, proxies and certificates -----------------------------------------------------------

@@ -105,6 +105,12 @@ class _Crop(_Strict):
     layers: dict[str, _Dates]
 
 
+class _Spread(_Strict):
+    pixels: Annotated[int, Field(ge=0)]
+    known: Annotated[int, Field(ge=0)]
+    share: Share | None
+
+
 class _OutOfOrder(_Strict):
     share: Share | None
 
@@ -113,6 +119,10 @@ class _Map(_Strict):
     layers: dict[str, _Dates]
     crops: dict[str, _Crop] = {}
     out_of_order: dict[str, _OutOfOrder] = {}
+
+
+class _DifferenceMap(_Strict):
+    layers: dict[str, _Spread]
 
 
 class _Source(_Strict):
@@ -135,7 +145,7 @@ class _Summary(_Strict):
     seen: dict[str, list[_Seen]] = {}
     grid: _Grid
     mapped: Annotated[int, Field(ge=0)] = 0
-    maps: dict[str, _Map]
+    maps: dict[str, dict[str, Any]]
     source: _Source
 
 
@@ -227,6 +237,9 @@ def read_summary(path: Path) -> dict[str, Any]:
     """
     content = _json(path)
     _checked(path, TypeAdapter(_Summary), content)
+    for name, part in content["maps"].items():
+        form = _DifferenceMap if name == DIFFERENCE else _Map  # a difference holds no dates
+        _checked(path, TypeAdapter(form), part, f"maps.{name}.")
     for group in ("optical", "sar"):
         if group in content["scenes"] and f"{group}_usable" not in content["scenes"]:
             raise _damaged(path, f"scenes.{group}_usable", None, "a number")

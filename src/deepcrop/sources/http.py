@@ -260,7 +260,9 @@ def redact_url(url: str | httpx.URL) -> str:
     try:
         address = httpx.URL(url).copy_with(username=None, password=None, fragment=None)
     except httpx.InvalidURL:
-        return f"'{str(url)[:200].partition('?')[0]}'"
+        # What has no parts cannot be freed of its secrets: all that may hold one is left out.
+        scheme, separator, rest = str(url)[:200].partition("?")[0].partition("://")
+        return f"'{scheme}{separator}{rest.rpartition('@')[2]}' (not a web address)"
     items = address.params.multi_items()
     if not items:
         return str(address)
@@ -354,7 +356,7 @@ def _address(url: str, params: dict[str, str | int | float]) -> httpx.URL:
     except (httpx.InvalidURL, *MALFORMED) as error:
         raise ArchiveError(f"The web address is not valid: {error}.") from None
     if address.scheme not in ("http", "https") or not address.host.strip("."):
-        raise ArchiveError(f"'{redact_url(address)}' is not a web address; expected https://….")
+        raise ArchiveError(f"{redact_url(address)} is not a web address; expected https://….")
     return merged
 
 

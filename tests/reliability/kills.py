@@ -1,0 +1,215 @@
+"""Every command, killed at its file operations: the same command gives an undisturbed run's bytes.
+
+`make test` kills at a few operations (``-k sample``), `make audit` at every one (``-k full``), and
+at random moments for what GDAL and HDF5 write. `test_kills.py` runs this in a process of its own:
+compiled code of several threads, as other tests use, cannot be forked afterwards.
+"""
+
+import json
+import os
+import random
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import replace
+from datetime import date
+from functools import partial
+
+import numpy as np
+import pytest
+import rasterio
+import yaml
+from tests.archive import region
+from tests.archive.server import Server
+from tests.archive.stac import forget_tokens, serve_region
+from tests.helpers.cubes import season_cube
+from tests.helpers.kills import in_child, killed_after, killed_at, operations_of
+from tests.helpers.training_examples import example
+
+from deepcrop.cube import contract
+from deepcrop.cube.contract import OPTICAL_BANDS, grid_of
+from deepcrop.cube.io import open_cube, save_cube
+from deepcrop.errors import DeepCropError
+from deepcrop.fetch import plan as fetch_plan
+from deepcrop.fetch.plan import FetchRequest
+from deepcrop.fetch.run import fetch
+from deepcrop.ingest import ingest
+from deepcrop.ingest import run as ingest_run
+from deepcrop.mapping.region import map_region
+from deepcrop.report import report
+from deepcrop.simulation import Region, simulate
+from deepcrop.sources import open_archive
+from deepcrop.training import run_experiment
+from deepcrop.training.experiment import read_experiment
+from deepcrop.training.fit import Source
+from deepcrop.training.materials import Material
+
+COMMANDS = ("map", "map --overwrite", "simulate", "ingest", "fetch", "train", "report")
+SMALL = Region(rows=24, cols=24, optical_scenes=6, sar_scenes=4, cameras=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_tiles():
+    """Tiles of 16 pixels, so that small regions have several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contract, "CHUNK", 16)
+        patch.setattr(ingest_run, "TILE", 16)
+        patch.setattr(fetch_plan, "TILE", 16)
+        yield
+
+
+@pytest.fixture(scope="module")
+def command(request, tmp_path_factory):
+    """Function that runs a command into a folder; the same for every folder."""
+    yield from {
+        "map": _map,
+        "map --overwrite": _map,
+        "simulate": _simulate,
+        "ingest": _ingest,
+        "fetch": _fetch,
+        "train": _train,
+        "report": _report,
+    }[request.param](tmp_path_factory.mktemp("input"))
+
+
+def _map(folder):
+    save_cube(season_cube(), folder / "cube.zarr")
+    yield partial(map_region, folder / "cube.zarr", 2018, pictures=False)
+
+
+def _simulate(folder):
+    yield partial(simulate, SMALL)
+
+
+def _ingest(folder):
+    rng = np.random.default_rng(1)
+    profile = {"driver": "GTiff", "height": 20, "width": 20, "count": 4, "dtype": "uint16",
+               "crs": "EPSG:32631", "nodata": 0,
+               "transform": rasterio.Affine(10, 0, 500000, 0, -10, 5600000)}  # fmt: skip
+    for day in ("20180501", "20180506", "20180511"):
+        with rasterio.open(folder / f"S2_{day}.tif", "w", **profile) as file:
+            file.write(rng.integers(200, 4000, (4, 20, 20), dtype="uint16"))
+    specification = {
+        "name": "three scenes",
+        "optical": {
+            "source": "Sentinel-2",
+            "offset_decision": "none, made up",
+            "files": str(folder / "*.tif"),
+            "bands": {name: k + 1 for k, name in enumerate(OPTICAL_BANDS)},
+            "scale": 0.0001,
+            "offset": 0,
+            "nodata": 0,
+            "time": {"pattern": r"S2_(\d{8})", "format": "%Y%m%d"},
+        },
+    }
+    (folder / "specification.yaml").write_text(yaml.safe_dump(specification))
+    yield partial(ingest, folder / "specification.yaml")
+
+
+def _fetch(folder):
+    many = replace(SMALL, optical_scenes=42, sar_scenes=28)
+    in_child(lambda: simulate(many, folder / "region.zarr"))
+    cube = region.coarsen_mask(open_cube(folder / "region.zarr"))
+    with Server() as server, pytest.MonkeyPatch.context() as patch:
+        bed = serve_region(server, folder / "files", cube)
+        forget_tokens()
+        for name, value in (bed.environment() | {"DEEPCROP_PC": bed.pc}).items():
+            patch.setenv(name, value)
+        patch.setattr(
+            fetch_plan, "open_archive", lambda *a, **k: replace(open_archive(*a, **k), pause=0.001)
+        )
+        request = FetchRequest(grid_of(cube), date(2018, 4, 20), date(2018, 5, 15))
+        yield partial(fetch, request)
+
+
+def _train(folder):
+    """Train on made-up examples: simulating tiles would take minutes."""
+    path = folder / "small.yaml"
+    path.write_text(
+        "network: transformer-only\nseed: 1\nsimulated_tiles: 2\nphases:\n"
+        "  - name: tiles\n    simulated_tiles: 1\n"
+        "    training: {steps: 4, learning_rate: 0.003, eval_interval: 2, seed: 1}\n"
+    )
+    experiment = read_experiment(path)
+    rng = np.random.default_rng(1)
+    sources = [Source("made up", [example(rng, dates=14, radar_dates=6)], 1, 2) for _ in range(2)]
+    made_up = Material(sources[:1], sources[1:], {"source": "made up"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_experiment, "material", lambda *given: made_up)
+        yield lambda out: run_experiment.train(experiment, None, out, folder, device="cpu")
+
+
+def _report(folder):
+    save_cube(season_cube(), folder / "cube.zarr")
+    in_child(lambda: map_region(folder / "cube.zarr", 2018, folder / "maps", pictures=False))
+    yield lambda out: report(folder / "maps", out)
+
+
+def contents(path):
+    """Bytes of all files of a result, but for times and process numbers."""
+    found = {}
+    for file in sorted(path.rglob("*")):
+        name, data = file.relative_to(path).as_posix(), file.read_bytes() if file.is_file() else b""
+        if name == "manifest.jsonl":
+            lines = [json.loads(line) for line in data.splitlines()]
+            data = [{**line, "seconds": 0, "process": ""} for line in lines]
+        elif name.endswith("log.csv"):
+            data = [line.rpartition(b",")[0] for line in data.splitlines()]
+        elif name.endswith("checkpoint.pt"):
+            data = b""  # holds the seconds, too
+        found[name] = data
+    return found
+
+
+def sample(total, full):
+    """Operations to be killed at: all, or a few, the last ones among them."""
+    if full:
+        return range(1, total + 1)
+    return [total // 2, total - 4]
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["sample", "full"])
+@pytest.mark.parametrize(
+    ("name", "command"), [(n, n) for n in COMMANDS], indirect=["command"], ids=COMMANDS
+)
+def test_killed_at_file_operations(name, command, tmp_path, full):
+    overwrite = name.endswith("--overwrite")
+    out = tmp_path / "result"
+
+    def run(out=out):
+        command(out, overwrite=True) if overwrite else command(out)
+
+    def again():
+        with suppress(DeepCropError):  # the kill came after the end
+            run()
+
+    def begin():
+        for path in tmp_path.glob("result*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if overwrite:
+            shutil.copytree(old, out)
+
+    old = tmp_path / "old"
+    if overwrite:
+        in_child(lambda: command(old))
+    begin()
+    total = operations_of(run)
+    expected = contents(out)
+    kills = [partial(killed_at, count) for count in sample(total, full)]
+    if full:
+        started = time.monotonic()
+        begin()
+        in_child(run)
+        whole = time.monotonic() - started
+        rng = random.Random(1)
+        kills += [partial(killed_after, rng.uniform(0, whole)) for _ in range(40)]
+    for kill in kills:
+        begin()
+        killed = kill(run)
+        if overwrite and os.name == "posix":
+            assert out.is_dir(), "the old map is gone from its name"
+        if killed:
+            in_child(again)
+        assert contents(out) == expected, kill
+        left = {path.name for path in tmp_path.iterdir()} - {"old", "result", "result.scenes.csv"}
+        assert not left, (kill, left)
