@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from deepcrop.errors import DeepCropError
-from deepcrop.phenology import PRESETS, extract, season_dates, smooth
+from deepcrop.phenology import PRESETS, SeasonRule, extract, season_dates, smooth
 
 TIMES = pd.date_range("2018-01-01", "2019-12-31", freq="8D")
 DAYS = np.asarray((TIMES - TIMES[0]).days, float)
@@ -61,6 +61,15 @@ def test_no_entry_uses_what_is_no_greenness(values, words):
 def test_integers_are_refused_like_numbers():
     with pytest.raises(DeepCropError, match="scaled by 10 000"):
         season_dates(np.round(NDVI * 10_000).astype(np.int16)[None], DAYS)
+
+
+def test_a_rule_in_other_units_says_that_the_series_has_them():
+    here = season_dates(NDVI[None], DAYS)
+    scaled = np.round(NDVI * 10_000).astype(np.int16)[None]
+    there = season_dates(scaled, DAYS, rule=SeasonRule(min_amplitude=1200))
+    np.testing.assert_allclose(there.dates, here.dates, atol=0.5)
+    with pytest.raises(DeepCropError, match="-32768"):
+        season_dates(with_values(-32768, 4)[None], DAYS, rule=SeasonRule(min_amplitude=1200))
 
 
 def test_what_is_no_observation_may_be_anything():

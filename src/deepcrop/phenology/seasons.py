@@ -18,6 +18,7 @@ from deepcrop.phenology.smoothers import (
     Smoother,
     Whittaker,
     choose,
+    limit_of,
     smooth_chunks,
 )
 
@@ -141,7 +142,7 @@ def season_dates(
         0 < a < b < 1 for a, b in zip((1e-9, *fractions), (*fractions, 1 - 1e-9), strict=True)
     ):
         raise DeepCropError(f"Fractions {fractions} must rise and lie between 0 and 1.")
-    series = prepare(values, days, weights)
+    series = prepare(values, days, weights, limit_of(rule))
     grid = curve_grid(series.t, smoother.step)
     years = float(series.t[-1]) / 365 if series.t.size else 0.0
     # Two seasons a year at most, as a rule, and hardly one from fewer than four observations: one

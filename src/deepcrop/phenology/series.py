@@ -42,8 +42,15 @@ class Series:
     origin: float
 
 
-def prepare(values: ArrayLike, days: ArrayLike, weights: ArrayLike | None) -> Series:
+def prepare(
+    values: ArrayLike,
+    days: ArrayLike,
+    weights: ArrayLike | None,
+    limit: float = GREENNESS_LIMIT,
+) -> Series:
     """Check and convert the input; arrays that are float32 already are not copied.
+
+    ``limit`` is the largest size of a possible value (`deepcrop.phenology.smoothers.limit_of`).
 
     Raises
     ------
@@ -73,7 +80,7 @@ def prepare(values: ArrayLike, days: ArrayLike, weights: ArrayLike | None) -> Se
                 f"{wrong.size} of {weights.size} weights are negative or infinite, for example "
                 f"{wrong[0]:g}; expected 0 (ignore the observation) or more."
             )
-    _check_greenness(values, weights)
+    _check_greenness(values, weights, limit)
     t, day_of = np.unique(days, return_inverse=True)
     if t.size:
         _check_days(t)
@@ -176,7 +183,9 @@ def _kind_of_time(first: Any) -> tuple[str, bool]:
     return ("text", False) if isinstance(first, str | bytes) else ("", False)
 
 
-def _check_greenness(values: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
+def _check_greenness(
+    values: NDArray[np.float32], weights: NDArray[np.float32], limit: float
+) -> None:
     """Reject observations that greenness cannot have, such as -9999 or NDVI times 10 000.
 
     A smoother would draw its curve through them. What is no observation may be anything: weight 0,
@@ -187,13 +196,13 @@ def _check_greenness(values: NDArray[np.float32], weights: NDArray[np.float32]) 
     DeepCropError
         Naming how many they are, the commonest, and what they probably are.
     """
-    if not _any_beyond(values, np.float32(GREENNESS_LIMIT)):  # as of nearly all arrays
+    if not _any_beyond(values, np.float32(limit)):  # as of nearly all arrays
         return
     used = np.isfinite(values)
     if weights.size:
         used &= weights > 0
     seen = values[used]
-    wrong = seen[np.abs(seen) > GREENNESS_LIMIT]
+    wrong = seen[np.abs(seen) > limit]
     if not wrong.size:
         return
     different, number = np.unique(wrong, return_counts=True)
@@ -202,20 +211,21 @@ def _check_greenness(values: NDArray[np.float32], weights: NDArray[np.float32]) 
     middle = float(np.median(others)) if others.size else 0.0
     found = (
         f"{wrong.size} of {seen.size} values are no greenness, for example "
-        f"{_plain(commonest)}; expected -{GREENNESS_LIMIT:g} to {GREENNESS_LIMIT:g}, NaN for no "
+        f"{_plain(commonest)}; expected -{limit:g} to {limit:g}, NaN for no "
         "data"
     )
-    if middle > GREENNESS_LIMIT:
+    if middle > limit:
         top = float(np.quantile(others, 0.95))
         scale = "10 000" if 300 < top <= 12_000 else "100 to 255" if 20 < top <= 300 else ""
         question = f" Are they scaled by {scale}?" if scale else ""
         raise DeepCropError(
-            f"{found}.{question} Set fill values to NaN, then divide all by their scale."
+            f"{found}.{question} Set fill values to NaN, then divide all by their scale. A series in "
+            "other units (LAI, say) needs a rule in them: SeasonRule(min_amplitude=…)."
         )
     raise DeepCropError(
         f"{found}. Set fill values and faults to NaN: "
-        f"np.where(np.abs(values) <= {GREENNESS_LIMIT:g}, values, np.nan), of pandas and xarray "
-        f"values.where(abs(values) <= {GREENNESS_LIMIT:g})."
+        f"np.where(np.abs(values) <= {limit:g}, values, np.nan), of pandas and xarray "
+        f"values.where(abs(values) <= {limit:g})."
     )
 
 

@@ -28,7 +28,7 @@ from deepcrop.phenology.model_functions import (
     model_function_blocks,
 )
 from deepcrop.phenology.savgol import savgol_blocks
-from deepcrop.phenology.series import Series, curve_grid, prepare
+from deepcrop.phenology.series import GREENNESS_LIMIT, Series, curve_grid, prepare
 from deepcrop.phenology.whittaker import whittaker_blocks
 
 if TYPE_CHECKING:
@@ -228,6 +228,15 @@ def name_of(smoother: Smoother) -> str:
     return next(name for name, usual in _SENTINEL2.items() if type(usual) is type(smoother))
 
 
+def limit_of(rule: SeasonRule) -> float:
+    """Give the largest size of a possible value of a series.
+
+    A rule whose smallest amplitude is larger than that of NDVI says that the series has larger
+    units (LAI, or NDVI times 10 000), and its limit is larger likewise.
+    """
+    return GREENNESS_LIMIT * max(1.0, rule.min_amplitude / SeasonRule.min_amplitude)
+
+
 def smooth(
     values: ArrayLike,
     days: ArrayLike,
@@ -268,7 +277,7 @@ def smooth(
         If shapes do not fit, days are not finite, or a name is unknown.
     """
     smoother, rule = choose(smoother, preset, rule)
-    series = prepare(values, days, weights)
+    series = prepare(values, days, weights, limit_of(rule))
     grid = curve_grid(series.t, smoother.step)
     curves = np.full((len(series.values), grid.size), np.nan, np.float32)
     if grid.size >= 3:
