@@ -219,8 +219,8 @@ def _check_greenness(
         scale = "10 000" if 300 < top <= 12_000 else "100 to 255" if 20 < top <= 300 else ""
         question = f" Are they scaled by {scale}?" if scale else ""
         raise DeepCropError(
-            f"{found}.{question} Set fill values to NaN, then divide all by their scale. A series in "
-            "other units (LAI, say) needs a rule in them: SeasonRule(min_amplitude=…)."
+            f"{found}.{question} Set fill values to NaN, then divide all by their scale. A series "
+            "in other units (LAI, say) needs a rule in them: SeasonRule(min_amplitude=…)."
         )
     raise DeepCropError(
         f"{found}. Set fill values and faults to NaN: "
