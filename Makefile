@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV = .venv
 RUN = $(VENV)/bin/python -m
-PYTEST = $(RUN) pytest -n auto --dist loadfile
+PYTEST = $(RUN) pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo check test test-slow test-all test-large audit fuzz docs clean
 

@@ -96,6 +96,7 @@ def test_simulate_map_and_score(tmp_path):
     assert replaced.returncode == 0, replaced.stderr
 
 
+@pytest.mark.slow
 def test_map_by_the_network(tmp_path):
     pytest.importorskip("torch")
     from tests.helpers.weights_files import tiny, write_weights

@@ -96,6 +96,7 @@ def spring(simulated, **options):
     return request_for(simulated, date(2018, 4, 20), date(2018, 6, 10), **options)
 
 
+@pytest.mark.slow
 def test_a_scene_that_fails_is_named_and_the_others_finish(
     simulated, bed, environment, tmp_path, small_tiles
 ):
@@ -137,6 +138,7 @@ def test_what_the_archive_never_gives_is_named_and_the_others_finish(
     assert not bed.signed(tmp_path)
 
 
+@pytest.mark.slow
 def test_an_archive_that_gives_nothing_more_ends_the_run_and_keeps_what_is_there(
     simulated, bed, environment, tmp_path, monkeypatch
 ):

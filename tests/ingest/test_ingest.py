@@ -588,6 +588,7 @@ def test_result_does_not_depend_on_tiles(tmp_path, monkeypatch, large):
 
 
 @pytest.mark.parametrize("stop_at", ["layout", 1, 13, "check"])
+@pytest.mark.slow
 def test_interrupted_run_goes_on_and_ends_the_same(tmp_path, monkeypatch, large, stop_at):
     monkeypatch.setattr(ingest_run, "TILE", 16)
     run(tmp_path, large, "whole.zarr")

@@ -133,6 +133,7 @@ def here():
         yield local.scheduler_address
 
 
+@pytest.mark.slow
 def test_a_tile_that_fails_on_a_worker_is_tried_again_then_named(
     cube, alone, here, tmp_path, monkeypatch
 ):
@@ -289,6 +290,7 @@ def test_ctrl_c_before_dask_waits_leaves_no_traceback(monkeypatch, caplog):
         runner.stop()
 
 
+@pytest.mark.slow
 def test_a_lost_scheduler_loses_nothing(cube, alone, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -357,6 +359,7 @@ def test_workers_that_cannot_start_are_said(monkeypatch):
         pass
 
 
+@pytest.mark.slow
 def test_nobody_at_the_address(cube, tmp_path):
     with pytest.raises(DeepCropError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:1 "):
         map_without_pictures(cube, 2018, tmp_path / "maps", address="tcp://127.0.0.1:1")

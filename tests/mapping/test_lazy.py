@@ -84,6 +84,7 @@ def test_dask_gives_the_same_lazily(cube, monkeypatch):
     assert corner.sizes == {"y": 3, "x": 3}
 
 
+@pytest.mark.slow
 def test_the_network_gives_the_same_lazily(tmp_path, monkeypatch):
     """Tiles of a graph get their whole halo, cut at the edge of the cube."""
     pytest.importorskip("torch")

@@ -182,6 +182,7 @@ def test_the_result_does_not_depend_on_the_tile(mapped, cube_path, weights, size
         np.testing.assert_array_equal(small_tiles[name], values, err_msg=name)
 
 
+@pytest.mark.slow
 def test_an_interrupted_map_goes_on_to_the_same_bytes(cube_path, weights, tmp_path, monkeypatch):
     monkeypatch.setattr(contract, "CHUNK", 32)
     (tmp_path / "other").mkdir()
@@ -223,6 +224,7 @@ def without(cube_path, group, path):
     return path
 
 
+@pytest.mark.slow
 def test_a_cube_without_radar_is_as_one_whose_radar_is_left_out(cube_path, weights, tmp_path):
     cube = without(cube_path, "sar", tmp_path / "region.zarr")
     found = run(cube, tmp_path / "maps", weights)
@@ -276,6 +278,7 @@ def test_the_published_network_fills_what_it_knows(cube_path, tmp_path):
     assert (every["sos50_season2_probability"] == layers.NO_PERCENT).all()
 
 
+@pytest.mark.slow
 def test_radar_of_another_radiometry_is_left_out(cube_path, weights, tmp_path, caplog):
     """With a warning that names the option; it is refused where it was asked for, or is all."""
     cube = open_cube(cube_path)

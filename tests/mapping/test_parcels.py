@@ -117,6 +117,7 @@ def test_fields_of_the_cube_are_outlined(cube, tmp_path):
     assert again.columns["field"] == [7, 9]
 
 
+@pytest.mark.slow
 def test_a_mask_on_another_grid(cube, tmp_path):
     """20 m pixels, of which the left half and one more are to be mapped."""
     values = np.zeros((10, 15), np.uint8)

@@ -45,6 +45,7 @@ def failing(monkeypatch, step, times, core=(slice(0, 16), slice(16, 30))):
 
 
 @pytest.mark.parametrize("step", ["read_tile", "compute_tile", "write_tile"])
+@pytest.mark.slow
 def test_a_tile_that_fails_is_tried_again(cube, tmp_path, monkeypatch, step):
     tries = failing(monkeypatch, step, times=2)
     result = map_without_pictures(cube, 2018, tmp_path / "maps")

@@ -356,6 +356,7 @@ def test_without_crop_types_there_are_no_crops(tmp_path):
     assert write(tmp_path, make_layers())[0]["maps"]["curve"]["crops"] == {}
 
 
+@pytest.mark.slow
 def test_the_same_map_gives_the_same_files(tmp_path):
     layers = make_layers(sos20=np.arange(20).reshape(4, 5))
     out = tmp_path / "map.part"

@@ -133,6 +133,7 @@ def test_landcover(cube):
         assert np.unique(crop.values[field.values == number]).size == 1  # one crop a field
 
 
+@pytest.mark.slow
 def test_truth_is_that_of_the_surface(cube):
     land = surface.make(1, 0, 0, (96, 128), 6.0, "north_america", 41.6)
     expected = truth.truth_layers(land, 2018, 41.6)
@@ -408,6 +409,7 @@ FRANCE = {"winter_wheat": 1101010011, "maize": 1101060000, "rapeseed": 110600003
         ("rapeseed", (75, 99)),  # before flowers, which lower NDVI, and the simulator has not
     ],
 )
+@pytest.mark.slow
 def test_courses_of_french_parcels(real_data, crop, days):
     parquet = pytest.importorskip("pyarrow.parquet", reason="the excerpt is a GeoParquet file")
     file = next(iter((real_data / "france_dekad").glob("*.geoparquet")))

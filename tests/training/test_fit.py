@@ -46,6 +46,7 @@ def log(folder):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_it_learns_and_writes_what_it_says(tmp_path):
     network = new()
     examples = source(48, 1)

@@ -280,6 +280,7 @@ def real(real_data):
     return [year for year in whole_network(real_data) if year.accepted and year.year >= 2016]
 
 
+@pytest.mark.slow
 def test_every_real_curve_comes_back(real):
     share = []
     for number, year in enumerate(real):

@@ -104,6 +104,7 @@ def test_no_file_no_text_no_rows(tmp_path):
         read_series(web)
 
 
+@pytest.mark.slow
 def test_all_real_series(real_data):
     paths = sorted((real_data / "phenocam/series").glob("*.csv"))
     assert len(paths) == 109
