@@ -159,7 +159,7 @@ def test_plain_rule_for_smooth_curves(load):
     assert np.isnan(dates[0, 2:]).all()
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_deepcrop_alone_end_to_end(tmp_path):
     out = tmp_path / "table.md"
     command = [sys.executable, str(FOLDER), "--pixels", "200", "--quick", "--no-peers"]

@@ -10,6 +10,8 @@ from deepcrop.stages import STAGES
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "satellite_camera.py"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def benchmark():

@@ -28,6 +28,8 @@ from deepcrop.sources.phenocam.summary_files import read_series
 
 AREA = "--area=-93.6,41.6,-93.59,41.61"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def deepcrop(monkeypatch, capsys, tmp_path):

@@ -5,6 +5,8 @@ from deepcrop.simulation import canopy, crops, field_mosaic, random_fields, surf
 
 PLACE = ("north_america", 38.0)
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def land():

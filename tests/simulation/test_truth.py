@@ -9,6 +9,8 @@ from deepcrop.simulation import canopy, crops, surface, truth
 
 CODE = {name: code for code, name in crops.CLASS_NAMES.items()}
 
+pytestmark = pytest.mark.slow
+
 
 LATITUDE = {"north_america": 36.5, "europe": 51.0}
 

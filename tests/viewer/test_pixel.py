@@ -24,6 +24,8 @@ from deepcrop.viewer.viewed_map import ViewedMap
 
 WHITTAKER = PRESETS["sentinel2"][0]["whittaker"]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def client(viewed_map):
