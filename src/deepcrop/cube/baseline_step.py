@@ -48,7 +48,7 @@ def find_step(times: NDArray[np.datetime64], bands: Mapping[str, NDArray[np.floa
     -------
     float
         About +0.1 or -0.1 if the series has the step, 0 if it has none or does not cross the day,
-        NaN if it cannot be told.
+        NaN if it cannot be decided.
     """
     before = np.flatnonzero((times < BASELINE_DAY) & (times > BASELINE_DAY - _REACH))[::-1]
     after = np.flatnonzero((times >= BASELINE_DAY) & (times < BASELINE_DAY + _REACH))

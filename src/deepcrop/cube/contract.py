@@ -303,7 +303,7 @@ def _check_offset(data: xr.Dataset, sample: Mapping[str, NDArray[Any]]) -> list[
     step = 0.0
     if STEP_CHECKED not in data.attrs:
         step = find_step(data["time"].values, {band: sample[band] for band in VISIBLE})
-    if abs(step) > 0:  # not NaN: what cannot be told is no breach
+    if abs(step) > 0:  # not NaN: what cannot be decided is no breach
         return [
             f"optical: from 25 January 2022 on, reflectance is {abs(step):.2f} "
             f"{'higher' if step > 0 else 'lower'} in every band: the offset of processing baseline "

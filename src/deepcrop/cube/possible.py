@@ -57,7 +57,7 @@ def is_impossible(variable: str, values: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def too_many(impossible: int, valid: int) -> bool:
-    """Whether so many of the valid values are impossible that the whole is in doubt."""
+    """Whether the share of impossible values puts all of them in doubt."""
     return impossible > max(MAX_COUNT, MAX_SHARE * valid)
 
 

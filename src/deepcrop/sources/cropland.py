@@ -461,7 +461,7 @@ def _search(client: HttpClient, stac: str, year: int, box: GeoBox) -> Iterator[d
 def _is_cropland(item: dict[str, Any], year: int) -> bool:
     """Whether an item is the crop layer of a year, not of cultivated land or crop frequency.
 
-    An item that cannot be read is left out, by name.
+    An item that cannot be read is left out and named.
     """
     try:
         about = item["properties"]

@@ -388,7 +388,7 @@ def _list_images(
 def _described(
     describe: Callable[[Mapping[str, Any]], _Product | None], images: Sequence[Mapping[str, Any]]
 ) -> list[_Product]:
-    """Make products of images; an image that cannot be used is left out, by name.
+    """Make products of images; an image that cannot be used is left out and named.
 
     Raises
     ------

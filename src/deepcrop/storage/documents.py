@@ -41,7 +41,7 @@ def parse_json(text: str | bytes) -> Any:
 def parse_yaml(path: Path) -> Any:
     """Read a YAML file.
 
-    Aliases are allowed, but not so many that a short file becomes a huge structure. A key that
+    Aliases are allowed, but not so often that a short file becomes a huge structure. A key that
     occurs twice is an error, since YAML would keep the last one silently.
 
     Raises

@@ -85,7 +85,7 @@ class Product:
 def usable_products(
     items: Iterable[Mapping[str, Any]], sensor: str, box: GeoBox, archive: str
 ) -> list[Product]:
-    """Make products from the items of a search; an item that cannot be used is left out, by name.
+    """Make products from the items of a search; an item that cannot be used is left out and named.
 
     Raises
     ------
