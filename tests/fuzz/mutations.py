@@ -19,7 +19,7 @@ ODD_VALUES: tuple[Any, ...] = (
     [], {}, [[]], [None], {"a": {}}, [1, 2], [1e7] * 4, ["a"] * 3, {"type": "Polygon"},
     [[[0, 0], [1e7, 1e7], [0, 1], [0, 0]]], list(range(200)),
 )  # fmt: skip
-"""Values that broke a program before, of ours or of others."""
+"""Values that broke this or another program before."""
 
 ODD_BYTES: tuple[bytes, ...] = (
     b"", b"\0", b"\xff", b"\xff\xfe", b"\xef\xbb\xbf", b"\r\n", b"\n", b",", b'"', b"'", b"[", b"{",

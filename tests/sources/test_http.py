@@ -215,7 +215,7 @@ def test_a_file_needs_a_cache(server):
 
 @pytest.fixture
 def odd(server):
-    """Fetch JSON from a server that answers as it is told."""
+    """Fetch JSON from a server with given answers."""
 
     def fetch(body=b"[]", status=200, headers=None):
         server.routes.clear()

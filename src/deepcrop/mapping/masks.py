@@ -31,8 +31,8 @@ def read_mask(path: Path, box: GeoBox) -> Iterator[tuple[tuple[slice, slice], ND
     Raises
     ------
     DeepCropError
-        If the raster cannot be read, has no reference system or several bands, or if it cannot be
-        told which of its numbers mean no data.
+        If the raster cannot be read, has no reference system, has several bands, or does not say
+        which of its numbers mean no data.
     """
     try:
         with rasterio.open(path) as raster:

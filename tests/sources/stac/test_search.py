@@ -175,7 +175,7 @@ def test_bounds_are_split_at_the_date_line(server, epsg):
 
 @pytest.fixture
 def odd_api():
-    """An API whose search answers as it is told; gives a function that searches it."""
+    """Serve an API with given answers; return a function that searches it."""
     with Server() as server:
         api = Api(server)
 
