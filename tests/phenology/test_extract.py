@@ -211,6 +211,7 @@ def test_a_series_without_a_season_says_why():
 # A target year ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_slots_of_a_year_are_those_of_the_map(tmp_path):
     cube = season_cube(rows=5, cols=12)
     save_cube(cube, tmp_path / "cube.zarr")
@@ -442,6 +443,7 @@ def test_bad_cubes_and_series_are_refused():
         extract(plain.to_frame())
 
 
+@pytest.mark.slow
 def test_a_simulated_region(region_path):
     cube = open_cube(region_path)
     optical = cube["optical"].to_dataset().isel(y=slice(0, 40), x=slice(0, 60))

@@ -761,6 +761,7 @@ def test_two_threads_of_the_caller_get_the_same():
     assert len(found) == 2
 
 
+@pytest.mark.slow
 def test_nor_does_the_plainest_threading_layer_mind(monkeypatch):
     """Workqueue, where numba has neither OpenMP nor TBB, ends the process if two come at once."""
     monkeypatch.setenv("NUMBA_THREADING_LAYER", "workqueue")
