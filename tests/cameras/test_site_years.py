@@ -172,6 +172,7 @@ def network(real_data):
     return whole_network(real_data)
 
 
+@pytest.mark.slow
 def test_counts_of_the_real_network(network):
     """Numbers of `docs/sites.md`. A region of interest is a camera's; a site may have several."""
     assert len({year.roi for year in network}) == 109

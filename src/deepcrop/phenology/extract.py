@@ -17,7 +17,7 @@ import xarray as xr
 from deepcrop import grid, indices, stages
 from deepcrop._version import __version__
 from deepcrop.errors import CubeError, DeepCropError
-from deepcrop.phenology.date_kernels import NO_SUCH, REASONS
+from deepcrop.phenology.date_kernels import MEASURES, NO_SUCH, REASONS
 from deepcrop.phenology.inputs import from_pandas, undo_packing, with_utc_times
 from deepcrop.phenology.seasons import Seasons, season_dates, stage_names
 from deepcrop.phenology.slots import SlotChoice, choose_slots, near_year
@@ -38,10 +38,21 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], type, str]] = {
     "high": (("season", "stage"), np.float32, "upper bound of the 90 % interval of the date"),
     "reason": (("season", "stage"), np.uint8, "why a date is missing"),
     "length": (("season",), np.float32, "length of the season between its outermost dates"),
-    "amplitude": (("season",), np.float32, "amplitude of the season, mean of rise and fall"),
-    "integral": (("season",), np.float32, "area under the curve of the season, above its base"),
-    "slope_up": (("season",), np.float32, "slope of the rise"),
-    "slope_down": (("season",), np.float32, "slope of the fall"),
+    "amplitude": (("season",), np.float32, "amplitude of the season, maximum less base"),
+    "base": (("season",), np.float32, "base of the season, mean of both sides"),
+    "maximum": (("season",), np.float32, "height of the curve at its peak"),
+    "small_integral": (
+        ("season",),
+        np.float32,
+        "area between curve and base, between the outermost dates",
+    ),
+    "large_integral": (
+        ("season",),
+        np.float32,
+        "area between curve and zero, between the outermost dates",
+    ),
+    "slope_up": (("season",), np.float32, "steepest slope of the rise"),
+    "slope_down": (("season",), np.float32, "steepest slope of the fall"),
     "count": ((), np.uint16, "number of seasons found, kept here or not"),
 }
 """Variables of the result: dimensions after those of the data, type, long name."""
@@ -121,15 +132,17 @@ def extract(
         ``reason``
             uint8 with CF ``flag_values`` and ``flag_meanings``. Of a series without any season the
             first row says why; other rows without a season say "no such season".
-        ``amplitude``, ``integral``, ``slope_up``, ``slope_down``, ``length``
-            float32 per season; unit of the values, times days, per day, per day, days.
+        ``length``, ``amplitude``, ``base``, ``maximum``, ``small_integral``, ``large_integral``, \
+        ``slope_up``, ``slope_down``
+            float32 per season, as of `deepcrop.phenology.Seasons`: days, unit of the values
+            (thrice), times days (twice), per day (twice).
         ``count``
             uint16: seasons found, or with ``year`` those that belong to it.
     pandas.DataFrame
-        For a pandas series: a row per season, a column per stage (Timestamps), then ``length``,
-        ``amplitude``, ``integral``, ``slope_up``, ``slope_down``, ``<stage>_low`` and
-        ``<stage>_high`` for each stage, and ``missing``: why which dates are, else empty. If there
-        is no season, no row, and ``.attrs["reason"]`` says why.
+        For a pandas series: a row per season, a column per stage (Timestamps), then ``length``
+        and the measures named above, ``<stage>_low`` and ``<stage>_high`` for each stage, and
+        ``missing``: why which dates are, else empty. If there is no season, no row, and
+        ``.attrs["reason"]`` says why.
 
     Raises
     ------
@@ -376,10 +389,7 @@ def _block(
         "high": choice.gather(found.high),
         "reason": choice.gather(found.reason, empty=NO_SUCH),
         "length": choice.gather(found.length),
-        "amplitude": choice.gather(found.amplitude),
-        "integral": choice.gather(found.integral),
-        "slope_up": choice.gather(found.slope_up),
-        "slope_down": choice.gather(found.slope_down),
+        **{name: choice.gather(getattr(found, name)) for name in MEASURES},
         "count": choice.count,
     }
     nothing = found.count == 0
@@ -438,9 +448,9 @@ def _labelled(
     per_season = {"length": "d"}  # "days" would be read back as a duration
     if unit is not None:
         once = "" if unit == "1" else f"{unit} "
-        slope = f"{once}d-1"
-        per_season |= {"amplitude": unit, "integral": f"{once}d"}
-        per_season |= {"slope_up": slope, "slope_down": slope}
+        per_season |= dict.fromkeys(("amplitude", "base", "maximum"), unit)
+        per_season |= dict.fromkeys(("small_integral", "large_integral"), f"{once}d")
+        per_season |= dict.fromkeys(("slope_up", "slope_down"), f"{once}d-1")
     for name, (_, _, long_name) in _VARIABLES.items():
         data[name].attrs = {"long_name": long_name}
         if name in per_season:
@@ -500,7 +510,7 @@ def _table(data: xr.Dataset) -> pd.DataFrame:
     data = data.isel(season=slice(0, min(int(data["count"]), data.sizes["season"])))
     names = data["stage"].values.tolist()
     columns: dict[str, Any] = {name: data["date"].sel(stage=name).values for name in names}
-    for name in ("length", "amplitude", "integral", "slope_up", "slope_down"):
+    for name in ("length", *MEASURES):
         columns[name] = data[name].values
     for name in names:
         columns[f"{name}_low"] = data["low"].sel(stage=name).values
