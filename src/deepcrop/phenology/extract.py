@@ -72,6 +72,7 @@ def extract(
     weights: xr.DataArray | pd.Series | None = None,
     seasons: int | None = None,
     latitude: float | xr.DataArray | None = None,
+    year_start: str = stages.YEAR_START,
 ) -> xr.Dataset | pd.DataFrame:
     """Season dates of a cube, an array with a time axis, or one series.
 
@@ -115,6 +116,11 @@ def extract(
     latitude : float or DataArray, optional
         Degrees, south negative, for ``year``: decides which season is the main one. By default a
         coordinate ``latitude`` or ``lat``, else the centre of the grid.
+    year_start : str
+        Month and day on which ``year`` starts. ``"07-01"`` keeps the summer crops of the southern
+        hemisphere whole: 2018 is then 1 July 2017 to 30 June 2018
+        (:class:`deepcrop.stages.TargetYear`). ``"auto"``: that in the south, 1 January in the
+        north; several latitudes must then be of one hemisphere.
 
     Returns
     -------
@@ -133,7 +139,7 @@ def extract(
             float32 per season, as of `deepcrop.phenology.Seasons`: days, unit of the values
             (thrice), times days (twice), per day (twice).
         ``count``
-            uint16: seasons found, or with ``year`` those that peak in it.
+            uint16: seasons found, or with ``year`` those that belong to it.
     pandas.DataFrame
         For a pandas series: a row per season, a column per stage (Timestamps), then ``length``
         and the measures named above, ``<stage>_low`` and ``<stage>_high`` for each stage, and
@@ -170,6 +176,8 @@ def extract(
             f"seasons={seasons}: expected a positive number, and not with 'year', which has "
             f"{stages.SLOTS} slots."
         )
+    if year is None and year_start != stages.YEAR_START:
+        raise DeepCropError(f"year_start={year_start!r} is the start of a target year; give year=…")
     if isinstance(source, pd.Series):
         values, weights = from_pandas(source, weights)
         seasons = max(values.size // 2, 1)  # room for all; empty rows are dropped
@@ -186,13 +194,15 @@ def extract(
     else:
         origin, seasons = year, stages.SLOTS
         place = _latitude(values, latitude)
+        year_start = _start_for(year_start, place)
+        target = stages.TargetYear(year, year_start)
     values, weights = _matched(values, weights, place)
     days = stages.to_days(values["time"].values, origin)
     if year is not None:
-        used = near_year(days)
+        used = near_year(days, target)
         if not used.any():
             raise DeepCropError(
-                f"There is no observation around {year}: the series runs from {first} to {last}. "
+                f"There is no observation around {target}: the series runs from {first} to {last}. "
                 "Choose another year."
             )
         values, days = values.isel(time=used), days[used]
@@ -209,13 +219,19 @@ def extract(
         *(_whole_series(array) for array in arrays),
         input_core_dims=[["time"], [], ["time"]][: len(arrays)],
         output_core_dims=[list(dims) for dims, _, _ in _VARIABLES.values()],
-        kwargs={"days": days, "year": year, "seasons": seasons, "options": options},
+        kwargs={
+            "days": days,
+            "year": year,
+            "year_start": year_start,
+            "seasons": seasons,
+            "options": options,
+        },
         dask="parallelized",
         output_dtypes=[dtype for _, dtype, _ in _VARIABLES.values()],
         dask_gufunc_kwargs={"output_sizes": {"season": seasons, "stage": len(names)}},
     )
     data = xr.Dataset(dict(zip(_VARIABLES, results, strict=True)))
-    data = _labelled(data, values, names, origin, year)
+    data = _labelled(data, values, names, origin, None if year is None else target)
     data.attrs |= _provenance(source, index, options)
     if year is None or isinstance(source, pd.Series):
         data = _dated(data, origin)
@@ -291,6 +307,19 @@ def _latitude(values: xr.DataArray, latitude: float | xr.DataArray | None) -> An
         ) from error
 
 
+def _start_for(year_start: str, place: Any) -> str:
+    """Start of the year, where it follows from the hemisphere."""
+    if year_start != stages.AUTO:
+        return year_start
+    starts = {stages.resolve_year_start(year_start, part) for part in np.unique(place)}
+    if len(starts) > 1:
+        raise DeepCropError(
+            'year_start="auto" needs one hemisphere, and the latitudes lie on both sides of the '
+            f'equator. Give "{stages.YEAR_START}" or "{stages.SOUTHERN_YEAR_START}".'
+        )
+    return starts.pop()
+
+
 def _matched(
     values: xr.DataArray, weights: xr.DataArray | None, place: Any
 ) -> tuple[xr.DataArray, xr.DataArray | None]:
@@ -338,6 +367,7 @@ def _block(
     *,
     days: NDArray[np.float32],
     year: int | None,
+    year_start: str,
     seasons: int,
     options: dict[str, Any],
 ) -> tuple[NDArray[Any], ...]:
@@ -346,14 +376,15 @@ def _block(
     rows = np.ascontiguousarray(values.reshape(-1, days.size), np.float32)
     if weights is not None:
         weights = np.broadcast_to(weights, values.shape).reshape(rows.shape)
-    found = season_dates(rows, days, weights, **options)
+    found = season_dates(rows, days, weights, **_with_half(options, year))
     if year is None:
         choice = SlotChoice(_strongest(found, seasons), found.count)
     else:
         place: Any = latitude  # one per pixel, or one for all
         if np.ndim(latitude):
             place = np.broadcast_to(latitude, shape).reshape(-1, 1)
-        choice = choose_slots(found, year, place)
+        choice = choose_slots(found, year, place, year_start=year_start)
+        found = found.subset(stage_names(options["fractions"]))
     results: dict[str, NDArray[Any]] = {
         "date": choice.gather(found.dates),
         "low": choice.gather(found.low),
@@ -369,6 +400,13 @@ def _block(
         results[name].astype(dtype, copy=False).reshape((*shape, *results[name].shape[1:]))
         for name, (_, dtype, _) in _VARIABLES.items()
     )
+
+
+def _with_half(options: dict[str, Any], year: int | None) -> dict[str, Any]:
+    """Add the dates by which a season belongs to a year, those at half of its amplitude."""
+    if year is None:
+        return options
+    return options | {"fractions": tuple(sorted({*options["fractions"], 0.5}))}
 
 
 def _strongest(found: Seasons, number: int) -> NDArray[np.intp]:
@@ -389,7 +427,11 @@ def _strongest(found: Seasons, number: int) -> NDArray[np.intp]:
 
 
 def _labelled(
-    data: xr.Dataset, values: xr.DataArray, names: tuple[str, ...], origin: int, year: int | None
+    data: xr.Dataset,
+    values: xr.DataArray,
+    names: tuple[str, ...],
+    origin: int,
+    year: stages.TargetYear | None,
 ) -> xr.Dataset:
     """Give coordinates, units and long names."""
     kept = {name: c for name, c in values.coords.items() if "time" not in c.dims}

@@ -240,9 +240,9 @@ def camera_viewing(
     return min(viewing, key=lambda entry: entry[:2])[2] if viewing else None
 
 
-def camera_series(camera: Camera) -> PixelSeries:
+def camera_series(camera: Camera, year: stages.TargetYear) -> PixelSeries:
     """Return the greenness of a camera, on the days that a map of the year reads."""
-    read = near_year(camera.days)
+    read = near_year(camera.days, year)
     return PixelSeries("camera_gcc", "1", camera.days[read], camera.gcc[read])
 
 

@@ -204,7 +204,7 @@ class ViewedMap:
         )
         side = float(self.result.grid.resolution.x)
         camera = pixel_series.camera_viewing(self.cameras, row, col, self._field(row, col), side)
-        return series + ([pixel_series.camera_series(camera)] if camera else [])
+        return series + ([pixel_series.camera_series(camera, self.result.target)] if camera else [])
 
     def predict(self, row: int, col: int) -> PixelPrediction:
         """Predict the distributions of a pixel with the network.
