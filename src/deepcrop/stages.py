@@ -3,17 +3,22 @@
 A season date is stored as a *day number*: whole days since 1 January of the target year, so that
 0 is 1 January itself. Winter crops green up in the year before and late crops die down in the
 year after, hence the range -181 … 548 (about 4 July of the year before to 2 July of the year
-after). On disk a day number is Int16, and 32767 means "no such date".
+after). It moves with the start of the year, if another is chosen (`TargetYear`). On disk a day
+number is Int16, and 32767 means "no such date".
 
 Nothing else in the package defines a date convention.
 """
 
 from __future__ import annotations
 
+import datetime
+import re
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import numpy as np
+
+from deepcrop.errors import DeepCropError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +39,106 @@ STAGE_TITLES = {
 
 DAY_MIN, DAY_MAX = -181, 548
 NO_DAY = 32767
+
+YEAR_START = "01-01"
+"""Day on which a target year starts (month-day), unless another is chosen."""
+
+SOUTHERN_YEAR_START = "07-01"
+"""Start of the year that keeps the summer crops of the southern hemisphere whole."""
+
+AUTO = "auto"
+"""Start of the year by the hemisphere: `SOUTHERN_YEAR_START` south of the equator."""
+
+
+@dataclass(frozen=True)
+class TargetYear:
+    """A target year that starts on any day.
+
+    A year that starts in July or later is named by the calendar year in which it ends, as an
+    agricultural year is named by its harvest: 2018 from 1 July is 1 July 2017 to 30 June 2018. One
+    that starts earlier is named by the year in which it starts. Day numbers count from 1 January of
+    the year that names it, whatever the start.
+
+    Attributes
+    ----------
+    year : int
+    start : str
+        Month and day, ``"07-01"``.
+
+    Raises
+    ------
+    DeepCropError
+        If the start is no day of every year.
+
+    Examples
+    --------
+    >>> year = TargetYear(2018, "07-01")
+    >>> year.first, year.length, year.range
+    (-184, 365, (-365, 364))
+    >>> str(year)
+    '1 July 2017 to 30 June 2018'
+    """
+
+    year: int
+    start: str = YEAR_START
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\d\d-\d\d", self.start) or self.start == "02-29":
+            raise _no_start(self.start)
+        try:
+            np.datetime64(f"2001-{self.start}", "D")
+        except ValueError:
+            raise _no_start(self.start) from None
+
+    def _start_of(self, year: int) -> np.datetime64:
+        before = self.start >= SOUTHERN_YEAR_START  # month first, so that texts sort as days
+        return np.datetime64(f"{year - before:04d}-{self.start}", "D")
+
+    @property
+    def first(self) -> int:
+        """Day number of the first day: 0 of a calendar year."""
+        january = np.datetime64(f"{self.year:04d}-01-01", "D")
+        return int((self._start_of(self.year) - january).astype(int))
+
+    @property
+    def length(self) -> int:
+        """Number of days."""
+        return int((self._start_of(self.year + 1) - self._start_of(self.year)).astype(int))
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """First and last day number that can be stored."""
+        return DAY_MIN + self.first, DAY_MAX + self.first
+
+    @property
+    def dates(self) -> tuple[np.datetime64, np.datetime64]:
+        """First and last date."""
+        return self._start_of(self.year), self._start_of(self.year + 1) - np.timedelta64(1, "D")
+
+    def contains(self, days: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Whether day numbers lie in the year; NaN does not."""
+        return np.asarray((days >= self.first) & (days < self.first + self.length))
+
+    def __str__(self) -> str:
+        """Name a calendar year by its number, another one by its first and last day."""
+        if self.start == YEAR_START:
+            return f"{self.year:04d}"
+        first, last = (date.astype(datetime.date) for date in self.dates)
+        return " to ".join(f"{date.day} {date:%B} {date.year:04d}" for date in (first, last))
+
+
+def _no_start(start: str) -> DeepCropError:
+    return DeepCropError(
+        f"The year cannot start on {start!r} (--year-start): expected month and day, for example "
+        f"{SOUTHERN_YEAR_START}, not 02-29, or {AUTO}."
+    )
+
+
+def resolve_year_start(start: str, latitude: float) -> str:
+    """Start of the year as month and day, where `AUTO` may be given; latitude in degrees."""
+    if start != AUTO:
+        return start
+    return SOUTHERN_YEAR_START if latitude < 0 else YEAR_START
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,13 +213,14 @@ def to_dates(days: ArrayLike, year: int) -> NDArray[np.datetime64]:
     return np.where(known, dates, np.datetime64("NaT", "D"))
 
 
-def encode(days: ArrayLike) -> NDArray[np.int16]:
-    """Round fractional day numbers to Int16; NaN and days outside -181 … 548 become 32767.
+def encode(days: ArrayLike, limits: tuple[int, int] = (DAY_MIN, DAY_MAX)) -> NDArray[np.int16]:
+    """Round fractional day numbers to Int16; NaN and days outside ``limits`` become 32767.
 
-    Halves round up, so that rounding never depends on the parity of the day.
+    Halves round up, so that rounding never depends on the parity of the day. The limits of a year
+    that starts on another day than 1 January are `TargetYear.range`.
     """
     values = np.floor(np.asarray(days, dtype=np.float64) + 0.5)
-    known = (values >= DAY_MIN) & (values <= DAY_MAX)  # NaN compares false
+    known = (values >= limits[0]) & (values <= limits[1])  # NaN compares false
     return np.where(known, values, NO_DAY).astype(np.int16)
 
 

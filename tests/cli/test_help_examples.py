@@ -101,6 +101,7 @@ def test_examples_work_as_printed(folder, short_training, monkeypatch, capsys):
     assert [one for one in made if not (folder / one).exists()] == []
 
 
+@pytest.mark.slow
 def test_the_example_of_real_files(folder, real_data, monkeypatch):
     monkeypatch.setenv("DEEPCROP_REAL_DATA", str(real_data.resolve()))
     for line in examples("ingest"):

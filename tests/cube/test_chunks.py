@@ -133,6 +133,7 @@ def map_until(count, cube, out):
             map_without_pictures(cube, 2018, out)
 
 
+@pytest.mark.slow
 def test_a_cube_that_changed_in_between_is_mapped_anew(tmp_path, caplog):
     """The chunks change in place, and the description of the store does not."""
     path = tmp_path / "cube.zarr"
@@ -202,6 +203,7 @@ def test_a_tile_of_a_half_made_map_that_was_damaged_is_made_again(
     assert len(made) == 1 + again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["flip", "cut", "swap", "odd"])
 def test_a_damaged_journal_costs_tiles_and_nothing_else(half_made, tmp_path, damage):
     shutil.copytree(half_made / "maps.part", tmp_path / "maps.part")

@@ -123,6 +123,7 @@ def test_a_scene_that_fails_is_named_and_the_others_finish(
     np.testing.assert_allclose(cube["optical"]["red"], truth["red"], rtol=0, atol=1.01e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "why"), [("403", "refused"), ("503", "busy or broken")])
 def test_what_the_archive_never_gives_is_named_and_the_others_finish(
     simulated, bed, environment, tmp_path, kind, why
@@ -221,6 +222,7 @@ def test_the_manifest_names_every_scene(simulated, environment, tmp_path):
     assert not missing_scenes(result.path)
 
 
+@pytest.mark.slow
 def test_bursts_of_refusals_and_cut_connections_are_survived(simulated, bed, environment, tmp_path):
     request = spring(simulated, sensors=("optical",))
     whole = fetch(request, tmp_path / "whole.zarr")

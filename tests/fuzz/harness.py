@@ -47,7 +47,7 @@ class Reader:
     name: str
     prepare: Callable[[Path], contextlib.AbstractContextManager[Prepared]]
     share: int = 10
-    sample: int = 40
+    sample: int = 15
 
 
 Prepared = "tuple[st.SearchStrategy[Any], Callable[[Any], Any]]"

@@ -256,6 +256,7 @@ def field(x, y):
     return 0.2 + (x - LEFT) * 2e-4 + (y - TOP) * 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32632"])
 @pytest.mark.parametrize("scale", [0.6, 1.0, 2.5])
 @pytest.mark.parametrize("y_up", [False, True])

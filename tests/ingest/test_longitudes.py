@@ -52,6 +52,7 @@ def test_longitudes_of_any_count_are_the_same_place(tmp_path, middle, epsg, turn
     np.testing.assert_allclose(red.values[0][inside], expected[inside], atol=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [-180, 0])
 @pytest.mark.parametrize("epsg", [32610, 32631, 32660])
 def test_a_crop_mask_of_the_whole_earth(tmp_path, first, epsg):

@@ -106,6 +106,7 @@ def test_a_middle_outside_of_the_swath_is_no_wrong_unit(tmp_path):
 # Fill values --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "fill", "nodata", "listed"),
     [
@@ -336,6 +337,7 @@ def test_corners_are_the_upper_left_ones_whichever_way_y_runs(tmp_path, flip):
     np.testing.assert_allclose(cube["red"].values, stack["red"] * 1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_geotransform_of_the_whole_or_of_another_raster_does_no_harm(tmp_path):
     stack = optical()
     for attrs in (

@@ -145,6 +145,7 @@ def test_the_share_of_disorder_is_that_of_the_layers(mapped):
     assert found["share"] == pytest.approx(wrong / several, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", [(20, 30), (9, 9), (0, 0), (ROWS - 1, 25), (12, COLS - 1)])
 def test_a_pixel_is_that_of_its_patch(mapped, cube_path, weights, cell):
     """From the cube by the way of the training samples; beyond the edge nothing was seen."""
@@ -175,6 +176,7 @@ def test_a_pixel_is_that_of_its_patch(mapped, cube_path, weights, cell):
             assert percent == pytest.approx(100 * dates.probability[0, slot, k].item(), abs=0.51)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [15, 37])
 def test_the_result_does_not_depend_on_the_tile(mapped, cube_path, weights, size):
     small_tiles = layers_of(cube_path, weights, size)
@@ -205,6 +207,7 @@ def test_an_interrupted_map_goes_on_to_the_same_bytes(cube_path, weights, tmp_pa
     assert files(resumed) == files(whole)
 
 
+@pytest.mark.slow
 def test_other_weights_do_not_go_on_with_a_half_made_map(cube_path, weights, tmp_path, monkeypatch):
     monkeypatch.setattr(product_writer, "write_products", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):

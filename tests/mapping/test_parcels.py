@@ -99,6 +99,7 @@ def test_medians_are_those_of_the_pixels(mapped):
     assert float(field_rows(mapped)[1]["sos50_spread"]) == high - low
 
 
+@pytest.mark.slow
 def test_fields_of_the_cube_are_outlined(cube, tmp_path):
     result = map_without_pictures(cube, 2018, tmp_path / "maps", fields=True)
     assert [row["field"] for row in field_rows(result)] == ["7", "9"]
@@ -135,6 +136,7 @@ def test_a_mask_on_another_grid(cube, tmp_path):
     assert result.summary["source"]["mask"]["file"] == "mask.tif"
 
 
+@pytest.mark.slow
 def test_numbers_are_of_the_mask(cube, tmp_path):
     """One tile is partly masked, the other three wholly: no number tells which."""
     wanted = np.zeros((20, 30), bool)
@@ -166,6 +168,7 @@ def test_numbers_are_of_the_mask(cube, tmp_path):
     assert {one["share"] for one in summary["seen"]["optical"]} == {round(60 / 63, 4)}
 
 
+@pytest.mark.slow
 def test_mask_and_parcels_both_limit(cube, tmp_path):
     farms = geojson(tmp_path / "farms.geojson")
     mask = raster(tmp_path / "mask.tif", np.eye(20, 30))

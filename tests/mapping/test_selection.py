@@ -208,6 +208,7 @@ def counts(parcels):
     return np.bincount(numbers, minlength=len(parcels.shapes) + 1)[1:].tolist()
 
 
+@pytest.mark.slow
 def test_overlapping_parcels_get_all_their_pixels(cube, tmp_path):
     """A large block lies over two parcels, once before and once after them in the file."""
     block = shapely.box(500000, 5600000, 500200, 5600200)  # 400 pixels, all of the north's 100

@@ -54,6 +54,7 @@ def test_a_tile_that_fails_is_tried_again(cube, tmp_path, monkeypatch, step):
     assert len((result.path / MANIFEST).read_text().splitlines()) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
 def test_a_full_disk_ends_the_run_at_once(cube, tmp_path, monkeypatch, code):
     """To make the tile again would be in vain, and the other tiles after it."""
@@ -94,6 +95,7 @@ def test_ctrl_c_within_compiled_code_is_no_failure(cube, tmp_path, monkeypatch, 
     assert len(tries) == (5 if again else 1)  # four tiles; the first is tried again at last
 
 
+@pytest.mark.slow
 def test_a_tile_that_goes_on_failing_is_named_and_the_others_are_kept(cube, tmp_path, monkeypatch):
     tries = failing(monkeypatch, "compute_tile", times=99)
     words = (

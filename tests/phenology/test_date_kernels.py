@@ -81,8 +81,11 @@ def test_golden_dates_of_a_triangle():
 def test_measures_of_a_triangle_by_hand():
     measures = date(triangle()).measures
     assert measures["amplitude"][0] == pytest.approx(1)
-    # From valley to valley: from day 100, or a level point beside it, to day 250.
-    assert measures["integral"][0] == pytest.approx(0.5 * 150, abs=1e-3)
+    assert measures["base"][0] == pytest.approx(0)
+    assert measures["maximum"][0] == pytest.approx(1)
+    # Day 110 to 230: all 75 but the tips below 20 %, of 10 and 20 days.
+    assert measures["large_integral"][0] == pytest.approx(75 - 0.5 * 0.2 * 30, abs=1e-3)
+    assert measures["small_integral"][0] == pytest.approx(72, abs=1e-3)
     assert measures["slope_up"][0] == pytest.approx(1 / 50, rel=1e-4)
     assert measures["slope_down"][0] == pytest.approx(1 / 100, rel=1e-4)
     for values in measures.values():
@@ -97,12 +100,16 @@ def test_each_side_has_its_own_base():
     assert found.measures["amplitude"][0] == pytest.approx(0.8)
 
 
-def test_the_integral_lies_above_the_line_from_valley_to_valley():
-    grid = np.arange(100, 401, 5.0)
+def test_the_integrals_lie_between_the_outermost_dates():
+    grid = np.arange(50, 401, 5.0)
     curve = np.interp(grid, [100, 150, 250, 400], [0.0, 1, 0.4, 0.6])
-    found = date(curve, grid=grid)
-    # 25 on the way up, 70 on the way down, less 150 days of 0.2 on average.
-    assert found.measures["integral"][0] == pytest.approx(65, abs=0.01)
+    found = date(curve, grid=grid, fractions=(0.22,))
+    # From 0.22 on day 111 to 0.532 on day 228, both between points of the grid.
+    np.testing.assert_allclose(found.dates[0, [0, -1]], [111, 228], atol=1e-3)
+    area = 39 * (0.22 + 1) / 2 + 78 * (1 + 0.532) / 2
+    assert found.measures["large_integral"][0] == pytest.approx(area, abs=1e-3)
+    assert found.measures["base"][0] == pytest.approx(0.2)
+    assert found.measures["small_integral"][0] == pytest.approx(area - 117 * 0.2, abs=1e-3)
 
 
 def test_any_fractions():
@@ -207,7 +214,8 @@ def test_a_side_that_was_not_seen_to_its_base_has_no_dates(side):
         found.dates[0, present], [100, 130] if side == "before" else [70, 100], atol=1e-3
     )
     assert found.measures["amplitude"][0] == pytest.approx(1)
-    assert np.isnan(found.measures["integral"][0])
+    assert np.isnan(found.measures["small_integral"][0])
+    assert np.isnan(found.measures["large_integral"][0])
     seen = found.measures["slope_down" if side == "before" else "slope_up"][0]
     unseen = found.measures["slope_up" if side == "before" else "slope_down"][0]
     assert seen == pytest.approx(0.01, rel=1e-4)

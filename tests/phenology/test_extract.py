@@ -13,10 +13,11 @@ from deepcrop.cube.io import open_cube, save_cube
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.mapping.region import map_region
 from deepcrop.phenology import REASONS, SavGol, SeasonRule, Whittaker, extract, season_dates
+from deepcrop.phenology.date_kernels import MEASURES
 
 da = pytest.importorskip("dask.array")
 
-PER_SEASON = ("length", "amplitude", "integral", "slope_up", "slope_down")
+PER_SEASON = ("length", *MEASURES)
 
 
 def bumps(days, ups, lengths=60.0, width=8.0):
@@ -121,7 +122,9 @@ def test_coordinates_units_and_provenance():
     assert "time" not in result.coords
     assert all("long_name" in variable.attrs for variable in result.data_vars.values())
     assert result["slope_up"].attrs["units"] == "d-1"
-    assert result["integral"].attrs["units"] == "d"
+    assert result["base"].attrs["units"] == "1"
+    for name in ("small_integral", "large_integral"):
+        assert result[name].attrs["units"] == "d"
     assert result["reason"].attrs["flag_meanings"].split()[1] == "too_few_observations"
     assert len(result["reason"].attrs["flag_values"]) == len(REASONS)
     assert result.attrs["smoother"] == "whittaker"
@@ -208,6 +211,7 @@ def test_a_series_without_a_season_says_why():
 # A target year ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_slots_of_a_year_are_those_of_the_map(tmp_path):
     cube = season_cube(rows=5, cols=12)
     save_cube(cube, tmp_path / "cube.zarr")
@@ -439,6 +443,7 @@ def test_bad_cubes_and_series_are_refused():
         extract(plain.to_frame())
 
 
+@pytest.mark.slow
 def test_a_simulated_region(region_path):
     cube = open_cube(region_path)
     optical = cube["optical"].to_dataset().isel(y=slice(0, 40), x=slice(0, 60))

@@ -1,17 +1,27 @@
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 
 from deepcrop import stages
-from deepcrop.phenology import season_dates
+from deepcrop.phenology import extract, season_dates
 from deepcrop.phenology.slots import (
     REACH,
     choose_slots,
     curve_dates,
     fill_slots,
     near_year,
+    season_middle,
     select_slots,
     sunlight,
 )
+from deepcrop.stages import TargetYear
+
+
+def choose(middles, amplitudes, latitude, year=2018):
+    """Slots of seasons that peak in their middle."""
+    middles = np.array(middles, np.float64)
+    return select_slots(middles, middles, np.array(amplitudes), TargetYear(year), latitude)
 
 
 def test_two_crops_a_year_fill_the_slots_by_strength():
@@ -41,7 +51,7 @@ def test_two_crops_a_year_fill_the_slots_by_strength():
 
 
 @pytest.mark.parametrize(
-    ("peaks", "amplitudes", "slots", "count"),
+    ("middles", "amplitudes", "slots", "count"),
     [
         ([np.nan, np.nan], [1, 1], [-1, -1], 0),
         ([180], [1], [0, -1], 1),
@@ -52,21 +62,21 @@ def test_two_crops_a_year_fill_the_slots_by_strength():
         ([], [], [-1, -1], 0),
     ],
 )
-def test_golden_slots(peaks, amplitudes, slots, count):
-    choice = select_slots(np.array([peaks], float), np.array([amplitudes]), 2018, 0)
+def test_golden_slots(middles, amplitudes, slots, count):
+    choice = choose([middles], [amplitudes], 0)
     np.testing.assert_array_equal(choice.index, [slots])
     assert choice.count == [count]
 
 
 def test_a_leap_year_is_a_day_longer():
     for year, count in [(2018, 0), (2020, 1)]:
-        assert select_slots(np.array([[365.5]]), np.ones((1, 1)), year, 50).count == [count]
+        assert choose([[365.5]], [[1.0]], 50, year).count == [count]
 
 
 def test_the_main_season_is_the_one_under_the_summer_sun():
-    peaks, amplitudes = np.array([[10.0, 200.0, 340.0]]), np.array([[0.8, 0.6, 0.7]])
-    assert select_slots(peaks, amplitudes, 2018, 51).index[0, 0] == 1
-    assert select_slots(peaks, amplitudes, 2018, -35).index.tolist() == [[0, 2]]
+    peaks, amplitudes = [[10.0, 200.0, 340.0]], [[0.8, 0.6, 0.7]]
+    assert choose(peaks, amplitudes, 51).index[0, 0] == 1
+    assert choose(peaks, amplitudes, -35).index.tolist() == [[0, 2]]
 
 
 def test_sunlight_is_that_of_fao_56_example_8():
@@ -79,14 +89,14 @@ def test_there_is_no_sun_in_the_polar_night():
 
 
 def test_a_season_without_a_known_amplitude_never_gives_its_slot_away():
-    choice = select_slots(np.array([[400.0, 100.0]]), np.array([[1, np.nan]]), 2018, 50)
+    choice = choose([[400.0, 100.0]], [[1, np.nan]], 50)
     assert choice.index.tolist() == [[1, -1]]
     assert choice.count == [1]
 
 
 def test_gathering_keeps_the_type_and_leaves_empty_slots_empty():
     peaks = np.array([[100.0, 250.0, 900.0], [np.nan] * 3], np.float32)
-    choice = select_slots(peaks, np.array([[1.0, 2, 9], [0, 0, 0]]), 2018, 0)
+    choice = choose(peaks, [[1.0, 2, 9], [0, 0, 0]], 0)
     assert choice.index.tolist() == [[1, 0], [-1, -1]]
     days = choice.gather(peaks)
     assert days.dtype == np.float32
@@ -135,4 +145,71 @@ def test_slots_hold_the_dates_of_the_calendar_with_their_intervals():
 def test_observations_near_the_year_are_used():
     first, last = stages.DAY_MIN - REACH, stages.DAY_MAX + REACH
     days = np.array([first - 1, first, 0, last, last + 1, np.nan])
-    assert near_year(days).tolist() == [False, True, True, True, False, False]
+    assert near_year(days, TargetYear(2018)).tolist() == [False, True, True, True, False, False]
+    moved = near_year(days - 184, TargetYear(2018, "07-01"))
+    assert moved.tolist() == [False, True, True, True, False, False]
+
+
+def test_the_middle_of_a_season_is_that_of_its_flanks():
+    nan = np.nan
+    dates = np.array(
+        [[-60, -50, -3, 54, 70], [-60, nan, -3, 54, 70], [-60, -50, nan, 54, 70], [nan] * 5]
+    )
+    np.testing.assert_array_equal(season_middle(dates, stages.CALENDAR), [2, -3, 2, nan])
+
+
+def autumn_sown(pixels=400, seed=3):
+    """NDVI of a uniform field that is green from October to March, level over New Year."""
+    days = np.arange(-240, 365, 5.0)
+    green = 1 / (1 + np.exp(-(days + 85) / 6)) - 1 / (1 + np.exp(-(days - 95) / 6))
+    noise = np.random.default_rng(seed).normal(0, 0.02, (pixels, days.size))
+    return 0.2 + 0.5 * green + noise, days
+
+
+def test_a_uniform_field_with_a_flat_top_has_its_season_in_one_year():
+    """The top is highest before New Year in many pixels; their middle is 5 January in all."""
+    values, days = autumn_sown()
+    found = season_dates(values, days)
+    peaks = found.dates[:, 0, found.stages.index("peak")]
+    assert 0.1 < (peaks < 0).mean() < 0.9
+    counts = [choose_slots(found, year, 50.0, 365.0 * (year - 2018)).count for year in (2017, 2018)]
+    assert counts[0].tolist() == [0] * len(values)
+    assert counts[1].tolist() == [1] * len(values)
+
+
+def southern_summers():
+    """NDVI of three summer crops that peak 27 December 2017, 4 January 2019, 28 December 2019."""
+    times = np.arange("2017-07-01", "2020-07-01", 5, "datetime64[D]")
+    peaks = np.array(["2017-12-27", "2019-01-04", "2019-12-28"], "datetime64[D]")
+    away = (times - peaks[:, None]).astype(float)
+    return 0.2 + 0.6 * np.exp(-((away / 45) ** 2)).sum(axis=0), times
+
+
+@pytest.mark.parametrize(
+    ("year", "calendar", "from_july"), [(2017, 1, 0), (2018, 0, 1), (2019, 2, 1), (2020, 0, 1)]
+)
+def test_a_year_from_july_holds_one_southern_summer(year, calendar, from_july):
+    values, times = southern_summers()
+    found = season_dates(values[None], stages.to_days(times, year))
+    assert choose_slots(found, year, -30.0).count == [calendar]
+    dates, count = fill_slots(found, year, -30.0, "07-01")
+    assert count == [from_july]
+    if from_july:
+        assert abs(dates.day[0, 0, stages.CALENDAR.index("peak")]) <= 6  # about 1 January
+    series = xr.DataArray(values, {"time": pd.DatetimeIndex(times)}, ["time"])
+    for start in ("07-01", "auto"):
+        table = extract(series, year=year, latitude=-30.0, year_start=start)
+        assert table["count"] == from_july
+        np.testing.assert_allclose(table["date"], dates.day[0], atol=1e-3)
+
+
+def test_a_year_does_not_depend_on_the_fractions_asked_for():
+    """Seasons belong to a year by their middle at half of the amplitude, asked for or not."""
+    values, days = autumn_sown(20)
+    times = np.datetime64("2018-01-01") + days.astype("timedelta64[D]")
+    cube = xr.DataArray(values, {"time": pd.DatetimeIndex(times)}, ["pixel", "time"])
+    few = extract(cube, year=2018, latitude=50.0, fractions=(0.2,))
+    both = extract(cube, year=2018, latitude=50.0)
+    assert few["stage"].values.tolist() == ["sos20", "peak", "eos20"]
+    assert (few["count"] == 1).all()
+    np.testing.assert_allclose(few["date"], both["date"].sel(stage=few["stage"]), atol=0.01)

@@ -451,6 +451,7 @@ def write_network(tmp_path, layers):
     return product_writer.write_products({"deepcrop": layers}, out, INFO), out
 
 
+@pytest.mark.slow
 def test_the_networks_layers_with_their_pictures(tmp_path):
     percent = np.array([[0, 50, 50, 100], [255, 255, 255, 98]])
     summary, out = write_network(tmp_path, network_layers(sos20_probability=percent))

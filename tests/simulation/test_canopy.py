@@ -67,6 +67,7 @@ def test_cycles_follow_each_other(place, latitude):
         assert set(field.events) <= ends  # whole days: a harvest has no fraction
 
 
+@pytest.mark.slow
 def test_sowing_and_harvest_scatter_around_the_calendar():
     """Over many seeds, so that the years' own lateness averages out."""
     for place, crop, latitude in (
@@ -149,6 +150,7 @@ def test_alfalfa_is_cut_several_times(fields):
             assert 0 < after < 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", crops.CALENDARS)
 @pytest.mark.parametrize("latitude", [28.0, 36.0, 46.0])
 def test_later_cuts_grow_back_as_fast_as_each_other(place, latitude):
@@ -166,6 +168,7 @@ def test_later_cuts_grow_back_as_fast_as_each_other(place, latitude):
     assert abs(second - third) < 4
 
 
+@pytest.mark.slow
 def test_double_cropping_and_cover_crops_exist():
     for place, latitude, second in (("north_america", 36.0, "soybean"), ("europe", 46.0, "maize")):
         doubles = covers = 0

@@ -199,6 +199,7 @@ def test_another_seed_gives_another_region(small, tmp_path):
         assert not np.array_equal(one[name], two[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [0, 2])
 def test_an_interrupted_run_goes_on(small, tmp_path, monkeypatch, stop_at):
     monkeypatch.setattr(contract, "CHUNK", FOUR_BLOCKS)
@@ -275,6 +276,7 @@ def test_scene_counts_and_a_single_orbit():
     assert 1.8 < len(twice.sar) / len(every.sar) < 2.2
 
 
+@pytest.mark.slow
 def test_memory_is_set_by_a_block_and_not_by_the_region(tmp_path, monkeypatch):
     monkeypatch.setattr(contract, "CHUNK", 64)
     peaks = []

@@ -193,6 +193,7 @@ def test_an_unrelated_old_part_stays(target):
     assert contents(target.with_name("maps.old1.part")) == ["mine"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", ["swaps names", "cannot swap names"])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_killed_at_every_file_operation(target, monkeypatch, system, overwrite):

@@ -286,6 +286,7 @@ def test_real_data_is_asked_for(tmp_path):
         train(read, tmp_path, tmp_path / "out", tmp_path / "store")
 
 
+@pytest.mark.slow
 def test_no_test_site_and_no_cluster_is_on_both_sides(real_data):
     years = camera_years(real_data)
     learned, held = training_sites(years)

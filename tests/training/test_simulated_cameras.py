@@ -168,6 +168,7 @@ def test_before_the_second_satellite_there_are_fewer_passes(year):
     assert 0.3 < len(early) / len(late) < 0.75
 
 
+@pytest.mark.slow
 def test_the_view_is_of_one_field_whose_mean_is_the_curve(year, maize):
     rng = np.random.default_rng(4)
     field, _ = camera_inversion.invert(rng, maize, "corn")
@@ -202,6 +203,7 @@ def test_samples_of_the_network(year, tmp_path):
     assert np.nanmedian(centre[(day > 290) & (day < 350)]) < 0.45
 
 
+@pytest.mark.slow
 def test_samples_of_many_site_years_are_one_file(year, tmp_path, monkeypatch):
     years = [year, replace(year, year=2018)]
     out = tmp_path / "made.npz"
@@ -323,6 +325,7 @@ def season_of(values, days, camera_dates):
     return dates[int(np.argmax(overlap))]
 
 
+@pytest.mark.slow
 def test_satellites_lag_the_camera_as_real_ones_do(real, real_data):
     """The table of `docs/sites.md`."""
     pairs = defaultdict(list)

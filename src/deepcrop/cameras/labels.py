@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepcrop.phenology import REASONS, season_dates, smooth
-from deepcrop.phenology.slots import choose_slots, sunlight
-from deepcrop.stages import CALENDAR
+from deepcrop.phenology.slots import choose_slots, season_middle, sunlight
+from deepcrop.stages import CALENDAR, YEAR_START, TargetYear, resolve_year_start
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -114,7 +114,8 @@ class SiteYear:
     Attributes
     ----------
     year : int
-        Target year; a season belongs to the year in which it peaks.
+        Target year; a season belongs to the year in which its middle lies
+        (`deepcrop.phenology.slots.season_middle`).
     crop : str
         From the crop table; empty if unknown.
     seasons : tuple of Season
@@ -155,6 +156,8 @@ class CameraLabels:
         The smooth curve; days since the first date of the series.
     years : tuple of SiteYear
         Every year with a row in the file's observed span.
+    year_start : str
+        Month and day on which they start.
     """
 
     camera: CameraSeries
@@ -163,6 +166,7 @@ class CameraLabels:
     curve_days: NDArray[np.float64]
     curve: NDArray[np.float32]
     years: tuple[SiteYear, ...]
+    year_start: str = YEAR_START
 
 
 def observation_weights(camera: CameraSeries, column: str = "gcc_90") -> NDArray[np.float32]:
@@ -190,6 +194,7 @@ def label_series(
     column: str = "gcc_90",
     crops: Mapping[tuple[str, int], str] | None = None,
     screening: Screening | None = None,
+    year_start: str = YEAR_START,
 ) -> CameraLabels:
     """Season dates and verdicts of one camera series.
 
@@ -203,6 +208,9 @@ def label_series(
         Crop by (site, year), as `deepcrop.cameras.crop_table.read_crops` gives it.
     screening : Screening, optional
         What a site-year must have to be accepted.
+    year_start : str
+        Month and day on which a target year starts (`deepcrop.stages.TargetYear`); ``"auto"`` is
+        ``"07-01"`` for a camera south of the equator, so that its summer crops stay whole.
 
     Returns
     -------
@@ -219,16 +227,18 @@ def label_series(
     order = [found.stages.index(name) for name in CALENDAR]
     dates, low, high = (part[0][:, order] for part in (found.dates, found.low, found.high))
     reasons = found.reason[0][:, order]
-    peaks = dates[:, CALENDAR.index("peak")]
+    middles = season_middle(dates, CALENDAR)
     dated = camera.date[weights > 0] if seen.size else camera.date
-    first, last = (int(str(day)[:4]) for day in (dated[0], dated[-1]))
+    year_start = resolve_year_start(year_start, camera.latitude)
+    first, last = (_year_of(day, year_start) for day in (dated[0], dated[-1]))
 
     years = []
     for year in range(first, last + 1):
-        start = _start_of_year(camera, year)
-        slots = choose_slots(found, year, camera.latitude, first_day=start).index[0].tolist()
-        length = _start_of_year(camera, year + 1) - start
-        rows = np.flatnonzero((peaks >= start) & (peaks < start + length))
+        target = TargetYear(year, year_start)
+        start = _january(camera, year)
+        choice = choose_slots(found, year, camera.latitude, start, year_start)
+        slots = choice.index[0].tolist()
+        rows = np.flatnonzero(target.contains(middles - start))
         seasons = []
         for number, row in enumerate(rows, 1):
             slot = 1 + slots.index(row) if row in slots else 0
@@ -254,30 +264,40 @@ def label_series(
                     largest_gap=_largest_gap(seen, begin, end),
                 )
             )
-        share = _observed(seen, start + growing_window(camera.latitude, length))
+        window = growing_window(camera.latitude, target.length, target.first)
+        share = _observed(seen, start + window)
         why_none = (
-            _why_none(dates, found.reason[0], year, first, last, camera)
+            _why_none(dates, found.reason[0], target, first, last, camera)
             if share >= screening.min_share
             else "too few observations"
         )
         accepted, why = _verdict(seasons, share, why_none, screening)
         crop = (crops or {}).get((camera.site, year), "")
         years.append(SiteYear(year, crop, tuple(seasons), share, accepted, why))
-    return CameraLabels(camera, column, weights, curve_days, curve[0], tuple(years))
+    return CameraLabels(camera, column, weights, curve_days, curve[0], tuple(years), year_start)
 
 
-def growing_window(latitude: float, length: int = 365) -> NDArray[np.int64]:
+def growing_window(latitude: float, length: int = 365, first: int = 0) -> NDArray[np.int64]:
     """Days of a year on which crops are expected to grow, for the share that was observed.
 
     They are those with at least half of the year's best sunlight above the atmosphere: late
     February to mid-October at 41° N, the whole year in the tropics.
     """
-    days = np.arange(length)
+    days = np.arange(first, first + length)
     light = sunlight(days.astype(np.float64), latitude)
     return np.asarray(days[light >= 0.5 * light.max()])
 
 
-def _start_of_year(camera: CameraSeries, year: int) -> int:
+def _year_of(date: np.datetime64, year_start: str) -> int:
+    """Target year that a date lies in."""
+    year = int(str(date)[:4])
+    for target in (TargetYear(year - 1, year_start), TargetYear(year, year_start)):
+        if date <= target.dates[1]:
+            return target.year
+    return year + 1
+
+
+def _january(camera: CameraSeries, year: int) -> int:
     """1 January of a year, in days since the first date of the series."""
     return int((np.datetime64(f"{year:04d}-01-01", "D") - camera.date[0]).astype(np.int64))
 
@@ -306,7 +326,7 @@ def _gap_around(seen: NDArray[np.float32], day: float) -> float:
 def _why_none(
     dates: NDArray[np.float32],
     reasons: NDArray[np.uint8],
-    year: int,
+    target: TargetYear,
     first: int,
     last: int,
     camera: CameraSeries,
@@ -315,12 +335,13 @@ def _why_none(
     undated = np.asarray(np.isnan(dates).all(axis=1))
     if undated.all():
         return REASONS[reasons[0, 0]]
-    if year == first and undated[0]:
+    if target.year == first and undated[0]:
         return REASONS[reasons[0].max()]
-    if year == last and undated[-1]:
+    if target.year == last and undated[-1]:
         return REASONS[reasons[-1].max()]
     # A summer crop of the southern hemisphere may peak on 27 December and then on 4 January.
-    start, end = _start_of_year(camera, year), _start_of_year(camera, year + 1)
+    start = _january(camera, target.year) + target.first
+    end = start + target.length
     seasons = dates[~undated]
     reach = (np.nanmax(seasons, axis=1) >= start) & (np.nanmin(seasons, axis=1) < end)
     if reach.any():

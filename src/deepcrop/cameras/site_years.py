@@ -65,7 +65,7 @@ class CameraYear:
     observed_share : float
         Share of 3-day steps of the growing window that were observed.
     cycles : int
-        Seasons that peak in the year.
+        Seasons that belong to the year.
     day, low, high : ndarray of float64 (2, 5)
         Slot by the dates of `deepcrop.stages.CALENDAR`: fractional days since 1 January of the
         year, not snapped to any image, and their 90 % interval; NaN where there is no date.

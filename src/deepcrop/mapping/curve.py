@@ -47,7 +47,7 @@ class CurveMethod:
     def __post_init__(self) -> None:
         if self.index not in INDICES:
             raise DeepCropError(
-                f"Index {self.index!r} is unknown; expected {' or '.join(INDICES)}."
+                f"Index {self.index!r} is unknown; expected {', '.join(INDICES)}."
             )
         smoothers = PRESETS["sentinel2"][0]
         if self.smoother not in smoothers:
@@ -167,7 +167,7 @@ def slot_layers(seasons: Seasons, year: int, latitude: float) -> Layers:
     """Put the seasons of a target year into the two slots.
 
     Int16 day numbers per pixel: dates, the ends of their 90 % intervals, lengths in days; and how
-    many seasons peak in the year.
+    many seasons belong to the year.
     """
     dates, count = fill_slots(seasons, year, latitude)
     found: Layers = {}

@@ -40,7 +40,15 @@ REASONS = (
 """Meaning of the reason codes."""
 FOUND, TOO_FEW, TOO_SMALL, NOT_BEFORE, NOT_AFTER, GAP, NO_SUCH = range(len(REASONS))
 
-MEASURES = ("amplitude", "integral", "slope_up", "slope_down")
+MEASURES = (
+    "amplitude",
+    "base",
+    "maximum",
+    "small_integral",
+    "large_integral",
+    "slope_up",
+    "slope_down",
+)
 """Measures of a season beside its dates."""
 
 INTERVAL = np.array([3.0, 0.07, 0.45, 0.4])
@@ -83,7 +91,8 @@ def date_blocks(
     dates, low, high : ndarray of float32 (pixels, seasons, stages)
         Filled; NaN where there is no date. The first series of the blocks comes first.
     reason : ndarray of uint8 (pixels, seasons, stages)
-    measures : ndarray of float32 (pixels, seasons, 4)
+    measures : ndarray of float32 (pixels, seasons, measures)
+        In units of ``curve``, whatever its level is.
         `MEASURES`.
     rows : ndarray of int (pixels,)
         Rows that each series has or would have if there were room.
@@ -272,18 +281,21 @@ def _seasons(
         base_right, inner_right, _ = valley(
             curve, right, peak, stop - 1, min(flat * fall + noise, _DEEP * fall)
         )
-        measures[pixel, found, 0] = amplitude
-        peak_factor = 1.0 if whole else 2.0  # the peak may have been higher
-        total, steepest_rise, steepest_fall = _sum_and_slopes(curve, inner_left, inner_right)
-        step = grid[1] - grid[0]
+        # As of HR-VPP and TIMESAT: one base, the mean of both sides, and the height above it.
         if rise_seen and fall_seen:
-            # Above the line from one base to the other.
-            below = (inner_right + 1 - inner_left) * 0.5 * (base_left + base_right)
-            measures[pixel, found, 1] = (total - below) * step
+            mean_base = 0.5 * (base_left + base_right)
+        else:
+            mean_base = base_left if rise_seen else base_right
+        measures[pixel, found, 0] = curve[peak] - mean_base
+        measures[pixel, found, 1] = mean_base
+        measures[pixel, found, 2] = curve[peak]
+        peak_factor = 1.0 if whole else 2.0  # the peak may have been higher
+        steepest_rise, steepest_fall = _slopes(curve, inner_left, inner_right)
+        step = grid[1] - grid[0]
         if rise_seen:
-            measures[pixel, found, 2] = steepest_rise / step
+            measures[pixel, found, 5] = steepest_rise / step
         if fall_seen:
-            measures[pixel, found, 3] = steepest_fall / step
+            measures[pixel, found, 6] = steepest_fall / step
         top_day = _peak_day(curve, grid, peak, begin, stop)
         dates[pixel, found, middle] = top_day
         around, gap = _support(neighbours, rows_until[peak], p, near[peak])
@@ -324,6 +336,11 @@ def _seasons(
                 gap_error = _gap_error(gap, factors)
                 low[pixel, found, stage] = day - math.sqrt(early * early + gap_error * gap_error)
                 high[pixel, found, stage] = day + math.sqrt(late * late + gap_error * gap_error)
+        # NaN unless both outermost dates are there.
+        area = _area(curve, grid, dates[pixel, found, 0], dates[pixel, found, 2 * middle])
+        days = dates[pixel, found, 2 * middle] - dates[pixel, found, 0]
+        measures[pixel, found, 3] = area - mean_base * days
+        measures[pixel, found, 4] = area
         # Lines and a parabola through the same points may cross by a fraction of a day.
         if dates[pixel, found, middle] < dates[pixel, found, middle - 1]:
             dates[pixel, found, middle] = dates[pixel, found, middle - 1]
@@ -386,15 +403,36 @@ def _peak_day(curve, grid, peak, begin, stop):
 
 
 @njit(cache=True, error_model="numpy", fastmath={"reassoc", "nnan", "nsz"})
-def _sum_and_slopes(curve, left, right):
-    """Sum of the points of a season, and its largest rise and fall from point to point."""
-    total = curve[left]
+def _slopes(curve, left, right):
+    """Largest rise and fall of a season, from point to point."""
     rise = fall = np.float32(0.0)
     for g in range(left + 1, right + 1):
-        total += curve[g]
         rise = max(rise, curve[g] - curve[g - 1])
         fall = max(fall, curve[g - 1] - curve[g])
-    return total, rise, fall
+    return rise, fall
+
+
+@njit(cache=True, error_model="numpy")
+def _area(curve, grid, start, end):
+    """Area under the curve, linear between its points, from one day to another; NaN if either is.
+
+    Both days lie within the grid.
+    """
+    if not start < end:
+        return np.float32(np.nan)
+    step = grid[1] - grid[0]
+    from_start, from_end = (start - grid[0]) / step, (end - grid[0]) / step
+    first, last = int(from_start), int(from_end)
+    total = np.float32(0.0)
+    for g in range(first, last):
+        total += 0.5 * (curve[g] + curve[g + 1])
+    # The first interval begins before the start; a part of the one after the last point is missing.
+    share = from_start - first
+    total -= share * (curve[first] + 0.5 * share * (curve[first + 1] - curve[first]))
+    share = from_end - last
+    if share > 0 and last + 1 < len(grid):
+        total += share * (curve[last] + 0.5 * share * (curve[last + 1] - curve[last]))
+    return total * step
 
 
 @njit(cache=True, error_model="numpy", fastmath=FAST)

@@ -17,7 +17,7 @@ import xarray as xr
 from deepcrop import grid, indices, stages
 from deepcrop._version import __version__
 from deepcrop.errors import CubeError, DeepCropError
-from deepcrop.phenology.date_kernels import NO_SUCH, REASONS
+from deepcrop.phenology.date_kernels import MEASURES, NO_SUCH, REASONS
 from deepcrop.phenology.inputs import from_pandas, undo_packing, with_utc_times
 from deepcrop.phenology.seasons import Seasons, season_dates, stage_names
 from deepcrop.phenology.slots import SlotChoice, choose_slots, near_year
@@ -38,10 +38,21 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], type, str]] = {
     "high": (("season", "stage"), np.float32, "upper bound of the 90 % interval of the date"),
     "reason": (("season", "stage"), np.uint8, "why a date is missing"),
     "length": (("season",), np.float32, "length of the season between its outermost dates"),
-    "amplitude": (("season",), np.float32, "amplitude of the season, mean of rise and fall"),
-    "integral": (("season",), np.float32, "area under the curve of the season, above its base"),
-    "slope_up": (("season",), np.float32, "slope of the rise"),
-    "slope_down": (("season",), np.float32, "slope of the fall"),
+    "amplitude": (("season",), np.float32, "amplitude of the season, maximum less base"),
+    "base": (("season",), np.float32, "base of the season, mean of both sides"),
+    "maximum": (("season",), np.float32, "height of the curve at its peak"),
+    "small_integral": (
+        ("season",),
+        np.float32,
+        "area between curve and base, between the outermost dates",
+    ),
+    "large_integral": (
+        ("season",),
+        np.float32,
+        "area between curve and zero, between the outermost dates",
+    ),
+    "slope_up": (("season",), np.float32, "steepest slope of the rise"),
+    "slope_down": (("season",), np.float32, "steepest slope of the fall"),
     "count": ((), np.uint16, "number of seasons found, kept here or not"),
 }
 """Variables of the result: dimensions after those of the data, type, long name."""
@@ -61,6 +72,7 @@ def extract(
     weights: xr.DataArray | pd.Series | None = None,
     seasons: int | None = None,
     latitude: float | xr.DataArray | None = None,
+    year_start: str = stages.YEAR_START,
 ) -> xr.Dataset | pd.DataFrame:
     """Season dates of a cube, an array with a time axis, or one series.
 
@@ -79,7 +91,8 @@ def extract(
         attributes ``_FillValue`` and ``missing_value`` name; integers with ``scale_factor`` and
         ``add_offset`` are unpacked.
     index : str
-        Greenness to compute from a cube or Dataset: ``"ndvi"`` or ``"gcc"``; not read otherwise.
+        Greenness to compute from a cube or Dataset: ``"ndvi"``, ``"gcc"``, ``"evi"`` or
+        ``"evi2"``; not read otherwise.
     year : int, optional
         Target year: gives its two season slots (:mod:`deepcrop.phenology.slots`) from the
         observations that a map of that year would use. By default all seasons in order of time.
@@ -90,7 +103,8 @@ def extract(
     fractions : tuple of float
         Shares of the amplitude, rising, each between 0 and 1.
     rule : SeasonRule, optional
-        What counts as a season. For ``index="gcc"`` the default asks for less amplitude.
+        What counts as a season. The least amplitude is by default that of the index
+        (`deepcrop.indices.INDICES`).
     weights : DataArray or Series, optional
         Weight of each observation, 0 = ignore, on the times of ``source`` and on all or some of
         its other dimensions; by default all 1.
@@ -102,6 +116,11 @@ def extract(
     latitude : float or DataArray, optional
         Degrees, south negative, for ``year``: decides which season is the main one. By default a
         coordinate ``latitude`` or ``lat``, else the centre of the grid.
+    year_start : str
+        Month and day on which ``year`` starts. ``"07-01"`` keeps the summer crops of the southern
+        hemisphere whole: 2018 is then 1 July 2017 to 30 June 2018
+        (:class:`deepcrop.stages.TargetYear`). ``"auto"``: that in the south, 1 January in the
+        north; several latitudes must then be of one hemisphere.
 
     Returns
     -------
@@ -115,15 +134,17 @@ def extract(
         ``reason``
             uint8 with CF ``flag_values`` and ``flag_meanings``. Of a series without any season the
             first row says why; other rows without a season say "no such season".
-        ``amplitude``, ``integral``, ``slope_up``, ``slope_down``, ``length``
-            float32 per season; unit of the values, times days, per day, per day, days.
+        ``length``, ``amplitude``, ``base``, ``maximum``, ``small_integral``, ``large_integral``, \
+        ``slope_up``, ``slope_down``
+            float32 per season, as of `deepcrop.phenology.Seasons`: days, unit of the values
+            (thrice), times days (twice), per day (twice).
         ``count``
-            uint16: seasons found, or with ``year`` those that peak in it.
+            uint16: seasons found, or with ``year`` those that belong to it.
     pandas.DataFrame
-        For a pandas series: a row per season, a column per stage (Timestamps), then ``length``,
-        ``amplitude``, ``integral``, ``slope_up``, ``slope_down``, ``<stage>_low`` and
-        ``<stage>_high`` for each stage, and ``missing``: why which dates are, else empty. If there
-        is no season, no row, and ``.attrs["reason"]`` says why.
+        For a pandas series: a row per season, a column per stage (Timestamps), then ``length``
+        and the measures named above, ``<stage>_low`` and ``<stage>_high`` for each stage, and
+        ``missing``: why which dates are, else empty. If there is no season, no row, and
+        ``.attrs["reason"]`` says why.
 
     Raises
     ------
@@ -155,6 +176,8 @@ def extract(
             f"seasons={seasons}: expected a positive number, and not with 'year', which has "
             f"{stages.SLOTS} slots."
         )
+    if year is None and year_start != stages.YEAR_START:
+        raise DeepCropError(f"year_start={year_start!r} is the start of a target year; give year=…")
     if isinstance(source, pd.Series):
         values, weights = from_pandas(source, weights)
         seasons = max(values.size // 2, 1)  # room for all; empty rows are dropped
@@ -171,13 +194,15 @@ def extract(
     else:
         origin, seasons = year, stages.SLOTS
         place = _latitude(values, latitude)
+        year_start = _start_for(year_start, place)
+        target = stages.TargetYear(year, year_start)
     values, weights = _matched(values, weights, place)
     days = stages.to_days(values["time"].values, origin)
     if year is not None:
-        used = near_year(days)
+        used = near_year(days, target)
         if not used.any():
             raise DeepCropError(
-                f"There is no observation around {year}: the series runs from {first} to {last}. "
+                f"There is no observation around {target}: the series runs from {first} to {last}. "
                 "Choose another year."
             )
         values, days = values.isel(time=used), days[used]
@@ -194,13 +219,19 @@ def extract(
         *(_whole_series(array) for array in arrays),
         input_core_dims=[["time"], [], ["time"]][: len(arrays)],
         output_core_dims=[list(dims) for dims, _, _ in _VARIABLES.values()],
-        kwargs={"days": days, "year": year, "seasons": seasons, "options": options},
+        kwargs={
+            "days": days,
+            "year": year,
+            "year_start": year_start,
+            "seasons": seasons,
+            "options": options,
+        },
         dask="parallelized",
         output_dtypes=[dtype for _, dtype, _ in _VARIABLES.values()],
         dask_gufunc_kwargs={"output_sizes": {"season": seasons, "stage": len(names)}},
     )
     data = xr.Dataset(dict(zip(_VARIABLES, results, strict=True)))
-    data = _labelled(data, values, names, origin, year)
+    data = _labelled(data, values, names, origin, None if year is None else target)
     data.attrs |= _provenance(source, index, options)
     if year is None or isinstance(source, pd.Series):
         data = _dated(data, origin)
@@ -229,11 +260,11 @@ def _greenness(
             "Dataset, a DataArray with a time dimension or a pandas Series (one column of a table)."
         )
     if index not in indices.INDICES:
-        raise DeepCropError(f"Index {index!r} is unknown; expected {' or '.join(indices.INDICES)}.")
+        raise DeepCropError(f"Index {index!r} is unknown; expected {', '.join(indices.INDICES)}.")
     bands, _, min_amplitude = indices.INDICES[index]
     # Also keeps unsigned integers from a difference below 0, which they cannot hold.
     source = source.assign({band: undo_packing(source[band]) for band in bands if band in source})
-    values = getattr(indices, index)(source)
+    values = indices.index_of(source, index)
     if source.attrs.get("simulated"):
         values.attrs["simulated"] = 1
     return values, rule or SeasonRule(min_amplitude=min_amplitude)
@@ -274,6 +305,19 @@ def _latitude(values: xr.DataArray, latitude: float | xr.DataArray | None) -> An
             "Which season of a year is the main one depends on the latitude, and the data has "
             f"neither a coordinate 'latitude' nor a grid ({error}) Give latitude=…"
         ) from error
+
+
+def _start_for(year_start: str, place: Any) -> str:
+    """Start of the year, where it follows from the hemisphere."""
+    if year_start != stages.AUTO:
+        return year_start
+    starts = {stages.resolve_year_start(year_start, part) for part in np.unique(place)}
+    if len(starts) > 1:
+        raise DeepCropError(
+            'year_start="auto" needs one hemisphere, and the latitudes lie on both sides of the '
+            f'equator. Give "{stages.YEAR_START}" or "{stages.SOUTHERN_YEAR_START}".'
+        )
+    return starts.pop()
 
 
 def _matched(
@@ -323,6 +367,7 @@ def _block(
     *,
     days: NDArray[np.float32],
     year: int | None,
+    year_start: str,
     seasons: int,
     options: dict[str, Any],
 ) -> tuple[NDArray[Any], ...]:
@@ -331,24 +376,22 @@ def _block(
     rows = np.ascontiguousarray(values.reshape(-1, days.size), np.float32)
     if weights is not None:
         weights = np.broadcast_to(weights, values.shape).reshape(rows.shape)
-    found = season_dates(rows, days, weights, **options)
+    found = season_dates(rows, days, weights, **_with_half(options, year))
     if year is None:
         choice = SlotChoice(_strongest(found, seasons), found.count)
     else:
         place: Any = latitude  # one per pixel, or one for all
         if np.ndim(latitude):
             place = np.broadcast_to(latitude, shape).reshape(-1, 1)
-        choice = choose_slots(found, year, place)
+        choice = choose_slots(found, year, place, year_start=year_start)
+        found = found.subset(stage_names(options["fractions"]))
     results: dict[str, NDArray[Any]] = {
         "date": choice.gather(found.dates),
         "low": choice.gather(found.low),
         "high": choice.gather(found.high),
         "reason": choice.gather(found.reason, empty=NO_SUCH),
         "length": choice.gather(found.length),
-        "amplitude": choice.gather(found.amplitude),
-        "integral": choice.gather(found.integral),
-        "slope_up": choice.gather(found.slope_up),
-        "slope_down": choice.gather(found.slope_down),
+        **{name: choice.gather(getattr(found, name)) for name in MEASURES},
         "count": choice.count,
     }
     nothing = found.count == 0
@@ -357,6 +400,13 @@ def _block(
         results[name].astype(dtype, copy=False).reshape((*shape, *results[name].shape[1:]))
         for name, (_, dtype, _) in _VARIABLES.items()
     )
+
+
+def _with_half(options: dict[str, Any], year: int | None) -> dict[str, Any]:
+    """Add the dates by which a season belongs to a year, those at half of its amplitude."""
+    if year is None:
+        return options
+    return options | {"fractions": tuple(sorted({*options["fractions"], 0.5}))}
 
 
 def _strongest(found: Seasons, number: int) -> NDArray[np.intp]:
@@ -377,7 +427,11 @@ def _strongest(found: Seasons, number: int) -> NDArray[np.intp]:
 
 
 def _labelled(
-    data: xr.Dataset, values: xr.DataArray, names: tuple[str, ...], origin: int, year: int | None
+    data: xr.Dataset,
+    values: xr.DataArray,
+    names: tuple[str, ...],
+    origin: int,
+    year: stages.TargetYear | None,
 ) -> xr.Dataset:
     """Give coordinates, units and long names."""
     kept = {name: c for name, c in values.coords.items() if "time" not in c.dims}
@@ -396,9 +450,9 @@ def _labelled(
     per_season = {"length": "d"}  # "days" would be read back as a duration
     if unit is not None:
         once = "" if unit == "1" else f"{unit} "
-        slope = f"{once}d-1"
-        per_season |= {"amplitude": unit, "integral": f"{once}d"}
-        per_season |= {"slope_up": slope, "slope_down": slope}
+        per_season |= dict.fromkeys(("amplitude", "base", "maximum"), unit)
+        per_season |= dict.fromkeys(("small_integral", "large_integral"), f"{once}d")
+        per_season |= dict.fromkeys(("slope_up", "slope_down"), f"{once}d-1")
     for name, (_, _, long_name) in _VARIABLES.items():
         data[name].attrs = {"long_name": long_name}
         if name in per_season:
@@ -458,7 +512,7 @@ def _table(data: xr.Dataset) -> pd.DataFrame:
     data = data.isel(season=slice(0, min(int(data["count"]), data.sizes["season"])))
     names = data["stage"].values.tolist()
     columns: dict[str, Any] = {name: data["date"].sel(stage=name).values for name in names}
-    for name in ("length", "amplitude", "integral", "slope_up", "slope_down"):
+    for name in ("length", *MEASURES):
         columns[name] = data[name].values
     for name in names:
         columns[f"{name}_low"] = data["low"].sel(stage=name).values

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -44,10 +44,14 @@ class Seasons:
     reason : ndarray of uint8 (pixels, seasons, stages)
         Index into `REASONS`: 0 where there is a date, otherwise why there is none.
     amplitude : ndarray of float32 (pixels, seasons)
-        Mean of rise and fall, or whichever was observed, in units of the values.
-    integral : ndarray of float32 (pixels, seasons)
-        Area between the curve and the line from valley to valley, units of the values x days; NaN
-        unless both sides were seen.
+        Maximum less base, in units of the values.
+    base : ndarray of float32 (pixels, seasons)
+        Mean of the levels of the valleys before and after, or the level of the one that was seen.
+    maximum : ndarray of float32 (pixels, seasons)
+        Height of the curve at the peak.
+    small_integral, large_integral : ndarray of float32 (pixels, seasons)
+        Area between the curve and the base, and between the curve and zero, from the first rising
+        to the last falling date, units of the values x days; NaN unless both dates are there.
     slope_up, slope_down : ndarray of float32 (pixels, seasons)
         Steepest rise and fall, units of the values per day; both positive; NaN unless seen.
     """
@@ -58,7 +62,10 @@ class Seasons:
     stages: tuple[str, ...]
     reason: NDArray[np.uint8]
     amplitude: NDArray[np.float32]
-    integral: NDArray[np.float32]
+    base: NDArray[np.float32]
+    maximum: NDArray[np.float32]
+    small_integral: NDArray[np.float32]
+    large_integral: NDArray[np.float32]
     slope_up: NDArray[np.float32]
     slope_down: NDArray[np.float32]
 
@@ -71,6 +78,14 @@ class Seasons:
     def count(self) -> NDArray[np.uint16]:
         """Seasons whose peak was seen (pixels,)."""
         return np.asarray(np.isfinite(self.amplitude).sum(axis=1), np.uint16)
+
+    def subset(self, names: tuple[str, ...]) -> Self:
+        """Keep the dates of these names alone, in their order."""
+        if names == self.stages:
+            return self
+        kept = [self.stages.index(name) for name in names]
+        arrays = {name: getattr(self, name)[:, :, kept] for name in ("dates", "low", "high")}
+        return replace(self, **arrays, reason=self.reason[:, :, kept], stages=tuple(names))
 
 
 def stage_names(fractions: tuple[float, ...]) -> tuple[str, ...]:
@@ -187,6 +202,12 @@ def _with_room(
                 np.array(fractions, np.float32), INTERVAL, dates[p], low[p],
                 high[p], reason[p], measures[p], rows[p],
             )  # fmt: skip
+            # The curves are those of observations less the mean of their series.
+            level = chunk.level.reshape(-1, 1)[: p.stop - p.start]
+            measures[p, :, MEASURES.index("base")] += level
+            measures[p, :, MEASURES.index("maximum")] += level
+            length = dates[p, :, -1] - dates[p, :, 0]
+            measures[p, :, MEASURES.index("large_integral")] += level * length
 
         smooth_chunks(series, grid, smoother, rule, date)
     most = max(int(rows.max(initial=1)), 1)

@@ -13,18 +13,40 @@ import numpy as np
 
 from deepcrop.phenology.seasons import Seasons, season_dates
 from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother
-from deepcrop.stages import CALENDAR, DAY_MAX, DAY_MIN, SLOTS, Dates
+from deepcrop.stages import CALENDAR, SLOTS, YEAR_START, Dates, TargetYear
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
 REACH = 60
 """Days beyond the range of day numbers from which observations still help a target year."""
 
 
-def near_year(days: NDArray[np.floating]) -> NDArray[np.bool_]:
+def near_year(days: NDArray[np.floating], year: TargetYear) -> NDArray[np.bool_]:
     """Whether observations are used for a target year; ``days`` count from its 1 January."""
-    return np.asarray((days >= DAY_MIN - REACH) & (days <= DAY_MAX + REACH))
+    first, last = year.range
+    return np.asarray((days >= first - REACH) & (days <= last + REACH))
+
+
+def season_middle(dates: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
+    """Day by which a season belongs to a year: the middle of SOS50 and EOS50.
+
+    The highest point of a season with a flat top lies anywhere on it: in a field of winter cereals
+    it falls before New Year in one pixel and after in the next, while both flanks are steep. The
+    peak is taken only where SOS50 or EOS50 is missing.
+
+    Parameters
+    ----------
+    dates : ndarray (..., dates)
+        Dates of seasons; NaN where there is none.
+    names : sequence of str
+        Names of the last axis, with those of `deepcrop.stages.CALENDAR` among them.
+    """
+    sos50, peak, eos50 = (dates[..., names.index(name)] for name in ("sos50", "peak", "eos50"))
+    middle = 0.5 * (sos50 + eos50)
+    return np.where(np.isnan(middle), peak, middle)
 
 
 def sunlight(
@@ -57,7 +79,7 @@ class SlotChoice:
     index : ndarray of int (n, 2)
         Season in each slot, -1 where the slot is empty.
     count : ndarray of uint8 (n,)
-        Seasons that peak in the year, kept or not.
+        Seasons that belong to the year, kept or not.
     """
 
     index: NDArray[np.intp]
@@ -74,36 +96,39 @@ class SlotChoice:
 
 
 def select_slots(
+    middles: NDArray[np.floating],
     peaks: NDArray[np.floating],
     amplitudes: NDArray[np.floating],
-    year: int,
+    year: TargetYear,
     latitude: float | NDArray[np.floating],
 ) -> SlotChoice:
     """Choose which seasons of a series fill the two slots of a target year.
 
-    A season belongs to the year in which it peaks. Slot 1 is the main season: the one with the
-    largest amplitude times `sunlight` on the day of its peak; slot 2 is the next. Amplitude alone
-    would take a catch crop that is green at Christmas for the main crop of a maize field.
+    A season belongs to the year in which its middle lies. Slot 1 is the main season: the one with
+    the largest amplitude times `sunlight` on the day of its peak; slot 2 is the next. Amplitude
+    alone would take a catch crop that is green at Christmas for the main crop of a maize field.
+    Sunlight is taken at the peak and not at the middle, which for winter cereals lies in the dark
+    months between sowing and harvest.
 
     Parameters
     ----------
+    middles : ndarray (n, seasons)
+        Day numbers as `season_middle` gives them, NaN where there is no season.
     peaks : ndarray (n, seasons)
-        Day numbers of the peaks, NaN where there is no season.
+        Day numbers of the peaks.
     amplitudes : ndarray (n, seasons)
         Amplitudes in any unit; not read where there is no season.
-    year : int
+    year : TargetYear
         Target year.
     latitude : float or ndarray (n, 1)
         Degrees, south negative.
     """
-    first_day = np.datetime64(f"{year:04d}-01-01", "D")
-    length = int((np.datetime64(f"{year + 1:04d}-01-01", "D") - first_day).astype(int))
-    in_year = (peaks >= 0) & (peaks < length)  # NaN compares false
+    in_year = year.contains(middles)
     count = in_year.sum(axis=1)
     # A season of unknown amplitude comes after every other of the year, but keeps its slot.
     strength = np.nan_to_num(amplitudes) * sunlight(peaks, latitude)
     strength = np.where(in_year, strength, -np.inf)
-    missing = max(SLOTS - peaks.shape[1], 0)
+    missing = max(SLOTS - middles.shape[1], 0)
     strength = np.pad(strength, ((0, 0), (0, missing)), constant_values=-np.inf)
     # A stable sort: of two equally strong seasons the first in time is the main one.
     strongest = np.argsort(-strength, axis=1, kind="stable")[:, :SLOTS]
@@ -116,25 +141,38 @@ def choose_slots(
     year: int,
     latitude: float | NDArray[np.floating],
     first_day: float = 0.0,
+    year_start: str = YEAR_START,
 ) -> SlotChoice:
     """Choose which of the seasons found fill the two slots of a target year.
 
     Parameters
     ----------
     seasons : Seasons
+        With the dates of `deepcrop.stages.CALENDAR`.
     year : int
         Target year.
     latitude : float or ndarray (n, 1)
         Degrees, south negative.
     first_day : float
         1 January of the target year on the origin of the dates of ``seasons``.
+    year_start : str
+        Month and day on which the year starts (`deepcrop.stages.TargetYear`).
     """
-    peaks = seasons.dates[:, :, seasons.stages.index("peak")]
-    return select_slots(peaks - np.float32(first_day), seasons.amplitude, year, latitude)
+    dates = seasons.dates - np.float32(first_day)
+    return select_slots(
+        season_middle(dates, seasons.stages),
+        dates[:, :, seasons.stages.index("peak")],
+        seasons.amplitude,
+        TargetYear(year, year_start),
+        latitude,
+    )
 
 
 def fill_slots(
-    seasons: Seasons, year: int, latitude: float | NDArray[np.floating]
+    seasons: Seasons,
+    year: int,
+    latitude: float | NDArray[np.floating],
+    year_start: str = YEAR_START,
 ) -> tuple[Dates[NDArray[np.float32]], NDArray[np.uint8]]:
     """Put the seasons of a target year into its two slots.
 
@@ -146,15 +184,17 @@ def fill_slots(
         Target year.
     latitude : float or ndarray (n, 1)
         Degrees, south negative; decides which season is the main one.
+    year_start : str
+        Month and day on which the year starts (`deepcrop.stages.TargetYear`).
 
     Returns
     -------
     dates : Dates
         Arrays (n, 2, 5), by the dates of `deepcrop.stages.CALENDAR`.
     count : ndarray of uint8 (n,)
-        Seasons that peak in the year, kept or not.
+        Seasons that belong to the year, kept or not.
     """
-    choice = choose_slots(seasons, year, latitude)
+    choice = choose_slots(seasons, year, latitude, year_start=year_start)
     order = [seasons.stages.index(name) for name in CALENDAR]
     day, low, high = (
         choice.gather(dates[:, :, order]) for dates in (seasons.dates, seasons.low, seasons.high)

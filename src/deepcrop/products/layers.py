@@ -65,7 +65,7 @@ FLAGS = {
 ) = FLAGS  # fmt: skip
 
 _CYCLES = {
-    "curve": "seasons whose peak lies in {year}",
+    "curve": "seasons whose middle lies in {year}",
     "deepcrop": f"seasons of {{year}} with an event more likely than not, at most {SLOTS}",
 }
 

@@ -18,6 +18,7 @@ from odc.geo.geobox import GeoBox
 
 from deepcrop.errors import DeepCropError
 from deepcrop.products.result_files import LayerEntry, read_item, read_summary
+from deepcrop.stages import YEAR_START, TargetYear
 from deepcrop.storage.staging import refuse_missing
 
 
@@ -118,6 +119,11 @@ class Result:
     methods: tuple[str, ...]
     layers: dict[str, ResultLayer]
     summary: dict[str, Any]
+
+    @property
+    def target(self) -> TargetYear:
+        """Target year with its first day."""
+        return TargetYear(self.year, self.summary.get("year_start", YEAR_START))
 
     def find(
         self,

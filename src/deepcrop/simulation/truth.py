@@ -15,7 +15,7 @@ import xarray as xr
 from numba import njit, prange
 
 from deepcrop import stages
-from deepcrop.phenology.slots import select_slots
+from deepcrop.phenology.slots import season_middle, select_slots
 from deepcrop.simulation import canopy
 from deepcrop.simulation.surface import Surface, greenness_at
 
@@ -113,7 +113,13 @@ def truth_layers(surface: Surface, year: int, latitude: float) -> dict[str, NDAr
     dates, amplitude = season_dates(surface)
     rows, cols, cycles = amplitude.shape
     flat = dates.reshape(-1, cycles, 5)
-    choice = select_slots(flat[:, :, 2], amplitude.reshape(-1, cycles), year, latitude)
+    choice = select_slots(
+        season_middle(flat, DATES),
+        flat[:, :, DATES.index("peak")],
+        amplitude.reshape(-1, cycles),
+        stages.TargetYear(year),
+        latitude,
+    )
     chosen = choice.gather(flat)
     layers: dict[str, NDArray[Any]] = {
         name: stages.encode(chosen[:, :, k]).T.reshape(stages.SLOTS, rows, cols)
@@ -137,7 +143,7 @@ def template(rows: int, cols: int, year: int) -> xr.Dataset:
         for name in DATES
     }
     counts = np.broadcast_to(np.uint8(0), (rows, cols))
-    data["n_cycles"] = (("y", "x"), counts, {"long_name": "seasons that peak in the year"})
+    data["n_cycles"] = (("y", "x"), counts, {"long_name": "seasons of the year"})
     return xr.Dataset(
         data,
         coords={"season": np.arange(1, stages.SLOTS + 1)},

@@ -55,8 +55,8 @@ class PixelSeries:
     Attributes
     ----------
     name : str
-        ``"ndvi"``, ``"gcc"``, ``"ndvi_curve"``, ``"gcc_curve"``, ``"vv"``, ``"vh"`` or
-        ``"camera_gcc"``.
+        ``"ndvi"``, ``"gcc"``, ``"evi"``, ``"evi2"``, each also with ``_curve``; ``"vv"``, ``"vh"``
+        or ``"camera_gcc"``.
     unit : str
     days : ndarray (n,)
         Days since 1 January of the target year, increasing.
@@ -104,9 +104,9 @@ class Camera:
 
 
 def series_of_pixel(
-    cube: xr.DataTree, row: int, col: int, year: int, smoother: Smoother
+    cube: xr.DataTree, row: int, col: int, year: int, smoother: Smoother, index: str = "ndvi"
 ) -> list[PixelSeries]:
-    """Read the observations of one pixel, and smooth NDVI and GCC.
+    """Read the observations of one pixel, and smooth NDVI, GCC and the index of the map.
 
     The scenes are those that a map of the year reads: up to `slots.REACH` days before and after
     the days that can be stored.
@@ -121,6 +121,8 @@ def series_of_pixel(
         Target year.
     smoother : Smoother
         Settings of the smoother.
+    index : str
+        Greenness that the map was made from, one of `deepcrop.indices.INDICES`.
     """
     series = []
     if "optical" in cube.children:
@@ -129,7 +131,8 @@ def series_of_pixel(
         images = images_of(cube, "optical", (*bands, *classes), year, REACH)
         pixel = images.data.isel(y=row, x=col)
         bands_of_pixel = {name: pixel[name].values for name in images.data.data_vars}
-        for name, (names, formula, _) in INDICES.items():
+        for name in dict.fromkeys(("ndvi", "gcc", index)):
+            names, formula, _ = INDICES[name]
             values = formula(*(bands_of_pixel[band] for band in names))
             notes = tuple(
                 _mask_reason(value, bands_of_pixel.get("scl"), k) for k, value in enumerate(values)
@@ -237,9 +240,9 @@ def camera_viewing(
     return min(viewing, key=lambda entry: entry[:2])[2] if viewing else None
 
 
-def camera_series(camera: Camera) -> PixelSeries:
+def camera_series(camera: Camera, year: stages.TargetYear) -> PixelSeries:
     """Return the greenness of a camera, on the days that a map of the year reads."""
-    read = near_year(camera.days)
+    read = near_year(camera.days, year)
     return PixelSeries("camera_gcc", "1", camera.days[read], camera.gcc[read])
 
 

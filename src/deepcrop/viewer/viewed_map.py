@@ -198,12 +198,13 @@ class ViewedMap:
         """Return observations, curves and camera of a pixel; an empty list without a cube."""
         if self.cube is None:
             return []
+        index = self.result.summary.get("source", {}).get("index", "ndvi")
         series = pixel_series.series_of_pixel(
-            self.cube, row, col, self.result.year, self._smoother()
+            self.cube, row, col, self.result.year, self._smoother(), index
         )
         side = float(self.result.grid.resolution.x)
         camera = pixel_series.camera_viewing(self.cameras, row, col, self._field(row, col), side)
-        return series + ([pixel_series.camera_series(camera)] if camera else [])
+        return series + ([pixel_series.camera_series(camera, self.result.target)] if camera else [])
 
     def predict(self, row: int, col: int) -> PixelPrediction:
         """Predict the distributions of a pixel with the network.

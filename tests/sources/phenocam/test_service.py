@@ -283,6 +283,7 @@ def test_simulated_cameras(server, web, region_path, tmp_path):
         assert (camera.latitude, camera.longitude) == (series.latitude, series.longitude)
 
 
+@pytest.mark.slow
 def test_real_files_through_the_service(server, web, real_data, tmp_path):
     source = real_data / "phenocam/series"
     network = PhenoCam(web, archive.serve(server, source, page_size=50))
