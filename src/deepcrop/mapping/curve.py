@@ -46,9 +46,7 @@ class CurveMethod:
 
     def __post_init__(self) -> None:
         if self.index not in INDICES:
-            raise DeepCropError(
-                f"Index {self.index!r} is unknown; expected {', '.join(INDICES)}."
-            )
+            raise DeepCropError(f"Index {self.index!r} is unknown; expected {', '.join(INDICES)}.")
         smoothers = PRESETS["sentinel2"][0]
         if self.smoother not in smoothers:
             raise DeepCropError(
@@ -77,7 +75,7 @@ class CurveMethod:
         if not images["optical"].days.size:
             raise CubeError(
                 f"{cube.path} has no optical observation around {year}: "
-                f"{period(cube.data, ['optical'])}. Choose another --year."
+                f"{period(cube.data, ['optical'])}. Choose another year."
             )
         if "sar" in cube.data.children:
             radar = images_of(cube.data, "sar", ("vv",), year)
