@@ -104,7 +104,12 @@ class Camera:
 
 
 def series_of_pixel(
-    cube: xr.DataTree, row: int, col: int, year: int, smoother: Smoother
+    cube: xr.DataTree,
+    row: int,
+    col: int,
+    year: int,
+    smoother: Smoother,
+    year_start: str = stages.YEAR_START,
 ) -> list[PixelSeries]:
     """Read the observations of one pixel, and smooth NDVI and GCC.
 
@@ -121,12 +126,14 @@ def series_of_pixel(
         Target year.
     smoother : Smoother
         Settings of the smoother.
+    year_start : str
+        Month and day on which the target year starts.
     """
     series = []
     if "optical" in cube.children:
         bands = OPTICAL_BANDS
         classes = ("scl",) if "scl" in cube["optical"] else ()
-        images = images_of(cube, "optical", (*bands, *classes), year, REACH)
+        images = images_of(cube, "optical", (*bands, *classes), year, REACH, year_start)
         pixel = images.data.isel(y=row, x=col)
         bands_of_pixel = {name: pixel[name].values for name in images.data.data_vars}
         for name, (names, formula, _) in INDICES.items():
@@ -139,7 +146,7 @@ def series_of_pixel(
                 curve, days = smooth(values[None], images.days, smoother=smoother)
                 series.append(PixelSeries(f"{name}_curve", "1", days, curve[0]))
     if "sar" in cube.children:
-        images = images_of(cube, "sar", SAR_BANDS, year, REACH)
+        images = images_of(cube, "sar", SAR_BANDS, year, REACH, year_start)
         pixel = images.data.isel(y=row, x=col)
         notes = ()
         if "relative_orbit" in pixel.coords:
