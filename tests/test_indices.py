@@ -32,6 +32,14 @@ def test_golden_evi():
     np.testing.assert_allclose(result, [2.5 * 0.45 / 1.5, 0], rtol=1e-6)
 
 
+def test_golden_evi2():
+    nir, red = f32(0.5, 0.2, 0.5, -0.9), f32(0.05, 0.2, np.nan, -0.1)
+    result = indices.evi2_of(nir, red)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, [2.5 * 0.45 / 1.62, 0, np.nan, np.nan], rtol=1e-6)
+    assert indices.evi2_of(f32(0), f32(0.9)) == -0.5
+
+
 def test_evi_is_nan_where_it_means_nothing_and_clipped_under_haze():
     blue = f32(0.5, 0.31, 0.31, np.nan)  # divisors -1.55, 0.175, 0.475, none
     result = indices.evi_of(f32(0.6, 0.5, 0.3, 0.5), f32(0.1, 0.2, 0.3, 0.1), blue)
@@ -91,7 +99,8 @@ def test_decibels_of_no_power_are_nan():
 def test_indices_of_a_cube_keep_its_coordinates(cube):
     optical = cube["optical"].to_dataset()
     ndvi, gcc = indices.ndvi(optical), indices.gcc(optical)
-    for name, index in (("ndvi", ndvi), ("gcc", gcc)):
+    others = [(name, indices.index_of(optical, name)) for name in ("evi", "evi2")]
+    for name, index in (("ndvi", ndvi), ("gcc", gcc), *others):
         assert index.name == name
         assert index.dtype == np.float32
         assert index.attrs["units"] == "1"
@@ -101,6 +110,12 @@ def test_indices_of_a_cube_keep_its_coordinates(cube):
     np.testing.assert_array_equal(ndvi, indices.ndvi_of(optical.nir.values, optical.red.values))
     np.testing.assert_array_equal(
         gcc, indices.gcc_of(optical.blue.values, optical.green.values, optical.red.values)
+    )
+    np.testing.assert_array_equal(
+        others[0][1], indices.evi_of(optical.nir.values, optical.red.values, optical.blue.values)
+    )
+    np.testing.assert_array_equal(
+        others[1][1], indices.evi2_of(optical.nir.values, optical.red.values)
     )
 
 

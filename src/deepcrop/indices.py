@@ -49,11 +49,61 @@ def evi_of(nir: NDArray[Any], red: NDArray[Any], blue: NDArray[Any]) -> NDArray[
     return np.clip(ratio, -0.5, 1.5).astype(np.float32)
 
 
+def evi2_of(nir: NDArray[Any], red: NDArray[Any]) -> NDArray[np.float32]:
+    """EVI2 = 2.5 (nir - red) / (nir + 2.4 red + 1), float32 (Jiang et al. 2008): EVI without blue.
+
+    NaN where the divisor is not positive; clipped to -0.5 … 1.5 like EVI.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        divisor = nir + 2.4 * red + 1
+        ratio = np.where(divisor > 0, 2.5 * (nir - red) / divisor, np.nan)
+    return np.clip(ratio, -0.5, 1.5).astype(np.float32)
+
+
 INDICES: dict[str, tuple[tuple[str, ...], Callable[..., NDArray[np.float32]], float]] = {
     "ndvi": (("nir", "red"), ndvi_of, 0.12),
     "gcc": (("blue", "green", "red"), gcc_of, 0.03),
+    # 0.1 is the least amplitude of a growth cycle in MSLSP and MCD12Q2, which are of EVI2.
+    "evi": (("nir", "red", "blue"), evi_of, 0.1),
+    "evi2": (("nir", "red"), evi2_of, 0.1),
 }
 """Greenness a curve can be drawn from: its bands, its formula, the least amplitude of a season."""
+
+TITLES = {
+    "ndvi": "NDVI",
+    "gcc": "green chromatic coordinate",
+    "evi": "EVI",
+    "evi2": "EVI2",
+}
+"""Long names of `INDICES`."""
+
+
+def index_of(optical: xr.Dataset, name: str) -> xr.DataArray:
+    """Compute one of `INDICES` from the ``/optical`` group of a cube.
+
+    Parameters
+    ----------
+    optical : Dataset
+        Reflectance bands, unitless.
+    name : str
+        ``"ndvi"``, ``"gcc"`` (the paper's GCC_s), ``"evi"`` or ``"evi2"``.
+
+    Raises
+    ------
+    CubeError
+        If a band is missing.
+    """
+    bands, formula, _ = INDICES[name]
+    _require(optical, *bands)
+    result = xr.apply_ufunc(
+        formula,
+        *(optical[band] for band in bands),
+        dask="parallelized",
+        output_dtypes=[np.float32],
+    )
+    result.attrs = {"long_name": TITLES[name], "units": "1"}
+    index: xr.DataArray = result.rename(name)
+    return index
 
 
 def ndvi(optical: xr.Dataset, nir: str = "nir") -> xr.DataArray:
@@ -89,18 +139,7 @@ def gcc(optical: xr.Dataset) -> xr.DataArray:
     CubeError
         If a band is missing.
     """
-    _require(optical, "blue", "green", "red")
-    result = xr.apply_ufunc(
-        gcc_of,
-        optical["blue"],
-        optical["green"],
-        optical["red"],
-        dask="parallelized",
-        output_dtypes=[np.float32],
-    )
-    result.attrs = {"long_name": "green chromatic coordinate", "units": "1"}
-    index: xr.DataArray = result.rename("gcc")
-    return index
+    return index_of(optical, "gcc")
 
 
 def _require(optical: xr.Dataset, *bands: str) -> None:

@@ -154,8 +154,8 @@ def test_the_papers_gcc_gives_dates_as_well(tmp_path):
     sos50 = read(result.path / "sos50.tif")[5].astype(int)
     assert np.abs(sos50 - (120 + np.arange(30))).max() <= 4
     assert result.summary["source"]["index"] == "gcc"
-    with pytest.raises(DeepCropError, match="expected ndvi or gcc"):
-        map_without_pictures(tmp_path / "cube.zarr", 2018, tmp_path / "other", index="evi")
+    with pytest.raises(DeepCropError, match="expected ndvi, gcc, evi, evi2"):
+        map_without_pictures(tmp_path / "cube.zarr", 2018, tmp_path / "other", index="savi")
 
 
 @pytest.mark.parametrize("out", ["cube.zarr", "."])

@@ -76,6 +76,8 @@ def test_scenes_far_from_the_year_are_left_out():
         "vh",
     ]
     assert not pixel_series.series_of_pixel(make_cube(), 3, 3, 2025, WHITTAKER)[0].days.size
+    tracks = pixel_series.series_of_pixel(make_cube(), 3, 3, 2018, WHITTAKER, "evi2")
+    assert [track.name for track in tracks][4:6] == ["evi2", "evi2_curve"]  # as the map
 
 
 def test_a_mask_without_classes_is_a_mask():

@@ -30,7 +30,7 @@ def map_(
         bool, typer.Option("--no-radar", help="Network: do not read the radar.")
     ] = False,
     index: Annotated[
-        str | None, typer.Option(help="Curve: greenness index, ndvi or gcc  [ndvi]")
+        str | None, typer.Option(help="Curve: greenness index, ndvi, gcc, evi or evi2  [ndvi]")
     ] = None,
     smoother: Annotated[
         str | None,

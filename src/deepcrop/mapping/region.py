@@ -89,8 +89,8 @@ def map_region(
     overwrite : bool
         Replace an existing ``out``.
     index : str, optional
-        Greenness of the curve, one of `deepcrop.indices.INDICES`: ``"ndvi"`` (default) or ``"gcc"``
-        (the paper's GCC_s).
+        Greenness of the curve, one of `deepcrop.indices.INDICES`: ``"ndvi"`` (default), ``"gcc"``
+        (the paper's GCC_s), ``"evi"`` or ``"evi2"``.
     smoother : str, optional
         One of :func:`deepcrop.phenology.season_dates`; ``"savgol"`` is the paper's. The default is
         ``"whittaker"``, as everywhere on satellite series.

@@ -91,7 +91,8 @@ def extract(
         attributes ``_FillValue`` and ``missing_value`` name; integers with ``scale_factor`` and
         ``add_offset`` are unpacked.
     index : str
-        Greenness to compute from a cube or Dataset: ``"ndvi"`` or ``"gcc"``; not read otherwise.
+        Greenness to compute from a cube or Dataset: ``"ndvi"``, ``"gcc"``, ``"evi"`` or
+        ``"evi2"``; not read otherwise.
     year : int, optional
         Target year: gives its two season slots (:mod:`deepcrop.phenology.slots`) from the
         observations that a map of that year would use. By default all seasons in order of time.
@@ -102,7 +103,8 @@ def extract(
     fractions : tuple of float
         Shares of the amplitude, rising, each between 0 and 1.
     rule : SeasonRule, optional
-        What counts as a season. For ``index="gcc"`` the default asks for less amplitude.
+        What counts as a season. The least amplitude is by default that of the index
+        (`deepcrop.indices.INDICES`).
     weights : DataArray or Series, optional
         Weight of each observation, 0 = ignore, on the times of ``source`` and on all or some of
         its other dimensions; by default all 1.
@@ -258,11 +260,11 @@ def _greenness(
             "Dataset, a DataArray with a time dimension or a pandas Series (one column of a table)."
         )
     if index not in indices.INDICES:
-        raise DeepCropError(f"Index {index!r} is unknown; expected {' or '.join(indices.INDICES)}.")
+        raise DeepCropError(f"Index {index!r} is unknown; expected {', '.join(indices.INDICES)}.")
     bands, _, min_amplitude = indices.INDICES[index]
     # Also keeps unsigned integers from a difference below 0, which they cannot hold.
     source = source.assign({band: undo_packing(source[band]) for band in bands if band in source})
-    values = getattr(indices, index)(source)
+    values = indices.index_of(source, index)
     if source.attrs.get("simulated"):
         values.attrs["simulated"] = 1
     return values, rule or SeasonRule(min_amplitude=min_amplitude)

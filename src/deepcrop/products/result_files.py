@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from deepcrop.errors import MALFORMED, DeepCropError
+from deepcrop.indices import INDICES
 from deepcrop.products.layers import DIFFERENCE, METHODS, PARTS
 from deepcrop.stages import SLOTS, STAGES, YEAR_START, TargetYear
 from deepcrop.storage.documents import parse_json
@@ -137,6 +138,7 @@ class _Source(_Strict):
     optical: dict[str, Any] = {}
     sar: dict[str, Any] = {}
     landcover: dict[str, Any] = {}
+    index: Literal[tuple(INDICES)] = "ndvi"  # type: ignore[valid-type]
     smoother: dict[str, Any] = {}
     weights: dict[str, Any] = {}
     sensors: list[str] = []

@@ -55,8 +55,8 @@ class PixelSeries:
     Attributes
     ----------
     name : str
-        ``"ndvi"``, ``"gcc"``, ``"ndvi_curve"``, ``"gcc_curve"``, ``"vv"``, ``"vh"`` or
-        ``"camera_gcc"``.
+        ``"ndvi"``, ``"gcc"``, ``"evi"``, ``"evi2"``, each also with ``_curve``; ``"vv"``, ``"vh"``
+        or ``"camera_gcc"``.
     unit : str
     days : ndarray (n,)
         Days since 1 January of the target year, increasing.
@@ -109,9 +109,10 @@ def series_of_pixel(
     col: int,
     year: int,
     smoother: Smoother,
+    index: str = "ndvi",
     year_start: str = stages.YEAR_START,
 ) -> list[PixelSeries]:
-    """Read the observations of one pixel, and smooth NDVI and GCC.
+    """Read the observations of one pixel, and smooth NDVI, GCC and the index of the map.
 
     The scenes are those that a map of the year reads: up to `slots.REACH` days before and after
     the days that can be stored.
@@ -126,6 +127,8 @@ def series_of_pixel(
         Target year.
     smoother : Smoother
         Settings of the smoother.
+    index : str
+        Greenness that the map was made from, one of `deepcrop.indices.INDICES`.
     year_start : str
         Month and day on which the target year starts.
     """
@@ -136,7 +139,8 @@ def series_of_pixel(
         images = images_of(cube, "optical", (*bands, *classes), year, REACH, year_start)
         pixel = images.data.isel(y=row, x=col)
         bands_of_pixel = {name: pixel[name].values for name in images.data.data_vars}
-        for name, (names, formula, _) in INDICES.items():
+        for name in dict.fromkeys(("ndvi", "gcc", index)):
+            names, formula, _ = INDICES[name]
             values = formula(*(bands_of_pixel[band] for band in names))
             notes = tuple(
                 _mask_reason(value, bands_of_pixel.get("scl"), k) for k, value in enumerate(values)

@@ -200,8 +200,15 @@ class ViewedMap:
         """Return observations, curves and camera of a pixel; an empty list without a cube."""
         if self.cube is None:
             return []
+        index = self.result.summary.get("source", {}).get("index", "ndvi")
         series = pixel_series.series_of_pixel(
-            self.cube, row, col, self.result.year, self._smoother(), self.result.target.start
+            self.cube,
+            row,
+            col,
+            self.result.year,
+            self._smoother(),
+            index,
+            self.result.target.start,
         )
         side = float(self.result.grid.resolution.x)
         camera = pixel_series.camera_viewing(self.cameras, row, col, self._field(row, col), side)

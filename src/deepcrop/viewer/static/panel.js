@@ -5,8 +5,8 @@ import { dateText, isoOf, shortDate } from "./days.js";
 
 const METHODS = ["deepcrop", "curve"];
 const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
-const NAMES = { ndvi: "NDVI", gcc: "GCC", camera_gcc: "camera", vv: "VV", vh: "VH" };
-const DIGITS = { ndvi: 2, gcc: 3, camera_gcc: 3, vv: 1, vh: 1 };
+const NAMES = { ndvi: "NDVI", evi: "EVI", evi2: "EVI2", gcc: "GCC", camera_gcc: "camera", vv: "VV", vh: "VH" };
+const DIGITS = { ndvi: 2, evi: 2, evi2: 2, gcc: 3, camera_gcc: 3, vv: 1, vh: 1 };
 
 async function get(what, [lon, lat], signal) {
   const answer = await fetch(`api/${what}?lon=${lon}&lat=${lat}`, { signal });
@@ -167,6 +167,7 @@ export class Panel {
       );
     };
     greenness("ndvi", 150, [0, 0.9]);
+    for (const name of ["evi", "evi2"]) greenness(name, 150, [0, 0.7]); // where the map is made from it
     greenness("gcc", 130, [0.32, 0.42]);
     const [vv, vh] = [of("vv"), of("vh")];
     if (vv) {
@@ -246,7 +247,7 @@ export class Panel {
       reading.textContent = "";
       return;
     }
-    const near = ["ndvi", "gcc", "camera_gcc", "vv", "vh"].flatMap((name) => {
+    const near = ["ndvi", "evi", "evi2", "gcc", "camera_gcc", "vv", "vh"].flatMap((name) => {
       const track = this.tracks.find((item) => item.name === name);
       if (!track) return [];
       let best = -1;
