@@ -53,9 +53,7 @@ class CurveMethod:
 
     def __post_init__(self) -> None:
         if self.index not in INDICES:
-            raise DeepCropError(
-                f"Index {self.index!r} is unknown; expected {', '.join(INDICES)}."
-            )
+            raise DeepCropError(f"Index {self.index!r} is unknown; expected {', '.join(INDICES)}.")
         smoothers = PRESETS["sentinel2"][0]
         if self.smoother not in smoothers:
             raise DeepCropError(

@@ -87,9 +87,7 @@ def _dates(stage: str, start: int, year: int, histogram: NDArray[Any]) -> ET.Ele
     first, last = date_range(np.array(ends), year) if ends[0] is not None else (0, 365)
     ticks, _ = date_ticks(first, last, year, _LABELS)
     places = np.unique(np.r_[first, ticks, last]).astype(int)
-    return _ramp(
-        places, [str(date) for date in to_dates(places, year)], date_colours(stage)
-    )
+    return _ramp(places, [str(date) for date in to_dates(places, year)], date_colours(stage))
 
 
 def _ramp(places: NDArray[Any], labels: list[str], colours: Colormap) -> ET.Element:
