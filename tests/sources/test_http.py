@@ -238,9 +238,7 @@ def test_an_odd_retry_after_is_none(odd, wait):
     "place", ["javascript:alert(1)", "file:///etc/passwd", "ftp://127.0.0.1/a", "http://[", "/odd"]
 )
 def test_redirects_lead_to_web_addresses(odd, server, place):
-    with pytest.raises(
-        ArchiveError, match=r"/odd: (it redirects|no complete)|is not reached"
-    ):
+    with pytest.raises(ArchiveError, match=r"/odd: (it redirects|no complete)|is not reached"):
         odd(status=302, headers={"Location": place})
 
 

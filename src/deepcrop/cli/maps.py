@@ -39,6 +39,13 @@ def map_(
             "asymmetric_gaussian  [whittaker]"
         ),
     ] = None,
+    year_start: Annotated[
+        str | None,
+        typer.Option(
+            help="Curve: month and day on which the year starts; 07-01 keeps southern summer "
+            "crops whole, auto does so south of the equator  [01-01]"
+        ),
+    ] = None,
     mask: Annotated[
         Path | None,
         typer.Option(help="Raster; map only where it has data other than 0  [map all]"),
@@ -87,6 +94,7 @@ def map_(
         method,
         index=index,
         smoother=smoother,
+        year_start=year_start,
         weights=weights,
         radar=False if no_radar else None,
         device=device,
@@ -132,10 +140,11 @@ def _report(result: MapResult) -> None:
     from rich.table import Table
 
     from deepcrop.products.layers import WIDE_INTERVAL
-    from deepcrop.stages import CALENDAR
+    from deepcrop.stages import CALENDAR, TargetYear
 
     summary = result.summary
-    table = Table(title=f"{summary['title']}: main season of {summary['year']}")
+    year = TargetYear(summary["year"], summary["year_start"])
+    table = Table(title=f"{summary['title']}: main season of {year}")
     wide = f"{WIDE_INTERVAL} days or more"
     for heading in ("method", "stage", "detected", "median", "90 % interval, median", wide):
         table.add_column(heading, justify="left" if heading in ("method", "stage") else "right")

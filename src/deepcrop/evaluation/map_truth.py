@@ -140,6 +140,12 @@ def _map_block(map_dir: Path, rows: slice, cols: slice, truth: xr.Dataset) -> ND
                 raise DeepCropError(
                     f"{path} is a map of {layer.tags()['year']}, the truth is of {year}."
                 )
+            if layer.tags().get("year_start", stages.YEAR_START) != stages.YEAR_START:
+                raise DeepCropError(
+                    f"{path} is a map of {stages.TargetYear(year, layer.tags()['year_start'])}, "
+                    f"and the truth is of the calendar year {year}: their seasons differ. Map "
+                    "without --year-start to score."
+                )
             blocks.append(layer.read(1, window=window).reshape(-1))
     return np.stack(blocks).reshape(stages.SLOTS, 4, -1)
 

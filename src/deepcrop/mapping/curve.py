@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -21,6 +22,8 @@ from deepcrop.stages import CALENDAR
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class CurveMethod:
@@ -32,15 +35,19 @@ class CurveMethod:
         Greenness to read, one of `deepcrop.indices.INDICES`.
     smoother : str
         Name of a smoother of the preset ``"sentinel2"`` (`deepcrop.phenology.PRESETS`).
+    year_start : str or None
+        Month and day on which the target year starts (`deepcrop.stages.TargetYear`), or ``"auto"``:
+        1 July south of the equator. None: 1 January, with a warning in the south.
 
     Raises
     ------
     DeepCropError
-        If index or smoother is unknown.
+        If index or smoother is unknown, or the start is no day of the year.
     """
 
     index: str = "ndvi"
     smoother: str = DEFAULT_SMOOTHER
+    year_start: str | None = None
 
     name: ClassVar[str] = "curve"
 
@@ -52,6 +59,8 @@ class CurveMethod:
             raise DeepCropError(
                 f"Smoother {self.smoother!r} is unknown; expected {' or '.join(smoothers)}."
             )
+        if self.year_start not in (None, stages.AUTO):
+            stages.TargetYear(2018, self.year_start)  # refuses what is no day of the year
 
     def plan(self, cube: InputCube, year: int) -> Plan:
         """Prepare to map a cube in a target year.
@@ -71,17 +80,19 @@ class CurveMethod:
             raise CubeError(
                 f"{cube.path} has no 'optical' group; the curve method needs reflectance."
             )
-        images = {"optical": images_of(cube.data, "optical", bands, year, REACH)}
+        latitude = grid.centre_latitude(cube.box)
+        start = self._start(latitude)
+        target = stages.TargetYear(year, start)
+        images = {"optical": images_of(cube.data, "optical", bands, year, REACH, start)}
         if not images["optical"].days.size:
             raise CubeError(
-                f"{cube.path} has no optical observation around {year}: "
+                f"{cube.path} has no optical observation around {target}: "
                 f"{period(cube.data, ['optical'])}. Choose another year."
             )
         if "sar" in cube.data.children:
-            radar = images_of(cube.data, "sar", ("vv",), year)
+            radar = images_of(cube.data, "sar", ("vv",), year, year_start=start)
             if radar.days.size:
                 images["sar"] = radar
-        latitude = grid.centre_latitude(cube.box)
 
         def run(
             images: dict[str, Images], tile: grid.Tile, selected: NDArray[np.bool_] | None = None
@@ -91,14 +102,28 @@ class CurveMethod:
                 name: Images(group.data.isel(y=rows, x=cols), group.days)
                 for name, group in images.items()
             }
-            return curve_tile(parts, self.index, year, latitude, smoother, rule, selected)
+            return curve_tile(parts, self.index, year, latitude, smoother, rule, selected, start)
 
         settings = {
             "index": self.index,
             "smoother": {"name": self.smoother, **asdict(smoother)},
             "rule": asdict(rule),
+            **({} if start == stages.YEAR_START else {"year_start": start}),
         }
-        return Plan(images, settings, (0, 0), run, counted=("sar",))
+        return Plan(images, settings, (0, 0), run, counted=("sar",), year_start=start)
+
+    def _start(self, latitude: float) -> str:
+        """Start of the year; a warning where a default would split the summer crops."""
+        if self.year_start is None and latitude < 0:
+            logger.warning(
+                "The cube lies south of the equator, where summer crops grow across 1 January: "
+                "their seasons fall into one year or the next by chance. --year-start %s (or %s) "
+                "keeps them whole; --year-start %s says that the calendar year is meant.",
+                stages.SOUTHERN_YEAR_START,
+                stages.AUTO,
+                stages.YEAR_START,
+            )
+        return stages.resolve_year_start(self.year_start or stages.YEAR_START, latitude)
 
 
 def curve_tile(
@@ -109,6 +134,7 @@ def curve_tile(
     smoother: Smoother,
     rule: SeasonRule,
     selected: NDArray[np.bool_] | None = None,
+    year_start: str = stages.YEAR_START,
 ) -> tuple[Layers, list[NDArray[np.int64]]]:
     """Layers of one tile by the curve method.
 
@@ -128,6 +154,8 @@ def curve_tile(
         What counts as a season.
     selected : ndarray of bool (y, x), optional
         Pixels to look for seasons in; by default all.
+    year_start : str
+        Month and day on which the target year starts.
 
     Returns
     -------
@@ -144,7 +172,7 @@ def curve_tile(
     series = np.ascontiguousarray(greenness.reshape(times, -1)[:, pixels].T)
     seasons = season_dates(series, optical.days, smoother=smoother, rule=rule)
     found = {}
-    for name, values in slot_layers(seasons, year, latitude).items():
+    for name, values in slot_layers(seasons, year, latitude, year_start).items():
         if selected is not None:
             empty = NO_PERCENT if values.dtype == np.uint8 else stages.NO_DAY
             every = np.full(rows * cols, empty, values.dtype)
@@ -157,24 +185,29 @@ def curve_tile(
     if selected is not None:
         valid = {name: there & selected for name, there in valid.items()}
     days = {name: images[name].days for name in valid}
-    found |= pixel_layers(found, valid, days, year, selected, reads=("optical",))
+    found |= pixel_layers(found, valid, days, year, selected, ("optical",), year_start)
     return found, [valid[name].sum(axis=(1, 2)) for name in images]
 
 
-def slot_layers(seasons: Seasons, year: int, latitude: float) -> Layers:
+def slot_layers(
+    seasons: Seasons, year: int, latitude: float, year_start: str = stages.YEAR_START
+) -> Layers:
     """Put the seasons of a target year into the two slots.
 
     Int16 day numbers per pixel: dates, the ends of their 90 % intervals, lengths in days; and how
     many seasons belong to the year.
     """
-    dates, count = fill_slots(seasons, year, latitude)
+    dates, count = fill_slots(seasons, year, latitude, year_start)
+    limits = stages.TargetYear(year, year_start).range
     found: Layers = {}
     for slot in range(stages.SLOTS):
         for k, stage in enumerate(CALENDAR):
-            whole = stages.encode(dates.day[:, slot, k])
+            whole = stages.encode(dates.day[:, slot, k], limits)
             found[layer_name(stage, slot + 1)] = whole
             for part, bound in (("low", dates.low), ("high", dates.high)):
-                found[layer_name(stage, slot + 1, part)] = encode_bound(bound[:, slot, k], whole)
+                found[layer_name(stage, slot + 1, part)] = encode_bound(
+                    bound[:, slot, k], whole, limits
+                )
         found[layer_name("length", slot + 1)] = length_of(found, slot + 1)
     found["n_cycles"] = count
     return found

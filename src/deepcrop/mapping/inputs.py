@@ -84,6 +84,8 @@ class Plan:
         third argument, bool (y, x), says which pixels of the tile are selected; None is all.
     counted : tuple of str
         Groups of which it is only counted how often a pixel was seen.
+    year_start : str
+        Month and day on which the target year starts.
     """
 
     images: dict[str, Images]
@@ -91,6 +93,7 @@ class Plan:
     halo: tuple[int, int]
     run: Callable[..., tuple[Layers, list[NDArray[np.int64]]]]
     counted: tuple[str, ...] = ()
+    year_start: str = stages.YEAR_START
 
     def load(self, tile: grid.Tile) -> dict[str, Images]:
         """Read the images of a tile's window into memory; impossible values are refused."""
@@ -117,12 +120,18 @@ def only_possible(group: str, data: xr.Dataset) -> xr.Dataset:
 
 
 def images_of(
-    cube: xr.DataTree, group: str, bands: tuple[str, ...], year: int, reach: int = 0
+    cube: xr.DataTree,
+    group: str,
+    bands: tuple[str, ...],
+    year: int,
+    reach: int = 0,
+    year_start: str = stages.YEAR_START,
 ) -> Images:
     """Images of the days that can be stored, and ``reach`` days around them."""
     data = cube[group].to_dataset()[list(bands)]
     days = stages.to_days(data["time"].values, year)
-    used = (days >= stages.DAY_MIN - reach) & (days <= stages.DAY_MAX + reach)
+    first, last = stages.TargetYear(year, year_start).range
+    used = (days >= first - reach) & (days <= last + reach)
     return Images(data.isel(time=np.flatnonzero(used)), days[used])
 
 

@@ -39,6 +39,7 @@ def map_seasons(
     smoother: str | None = None,
     weights: str | Path | None = None,
     radar: bool | None = None,
+    year_start: str | None = None,
 ) -> xr.Dataset:
     """Season dates of every pixel of a cube in a target year.
 
@@ -51,7 +52,7 @@ def map_seasons(
         From :func:`deepcrop.open_cube`; ``cube.chunk(x=256, y=256)`` puts it on Dask.
     year : int
         Target year.
-    method, index, smoother, weights, radar
+    method, index, smoother, weights, radar, year_start
         As of :func:`deepcrop.map_region`.
 
     Returns
@@ -85,7 +86,9 @@ def map_seasons(
             f"Cannot map a {type(cube).__name__}; expected a cube: deepcrop.open_cube(path)."
         )
     year = stages.check_year(year)
-    options = resolve_options(method, index=index, smoother=smoother, weights=weights, radar=radar)
+    options = resolve_options(
+        method, index=index, smoother=smoother, year_start=year_start, weights=weights, radar=radar
+    )
     if len(options.methods) > 1:
         raise DeepCropError(
             f"Method {method!r} gives two maps; ask for one at a time, or write both "
@@ -94,17 +97,20 @@ def map_seasons(
     box = grid_of(cube)
     plan = options.methods[0].plan(InputCube(cube, "The cube", box), year)
     shape = (box.shape[0], box.shape[1])
-    described = layers.describe(method, year)
+    described = layers.describe(method, year, plan.year_start)
     lazy = any(images.data.chunks for images in plan.images.values())
     found = (_on_dask if lazy else _at_once)(plan, shape, described)
     data = xr.Dataset({name: (("y", "x"), values) for name, values in found.items()})
     data = grid.assign_grid(data, box)
     for layer in described:
         data[layer.name].attrs = {"long_name": layer.title, "units": layer.unit}
+        if layer.limits is not None:
+            data[layer.name].attrs["valid_range"] = np.array(layer.limits, np.float32)
         data[layer.name].encoding["grid_mapping"] = "spatial_ref"
     data.attrs = {
         "title": str(cube.attrs.get("title", "")),
         "year": year,
+        "year_start": plan.year_start,
         "method": method,
         "simulated": int(is_simulated(cube)),
         "software": f"deepcrop {__version__}",

@@ -10,6 +10,7 @@ from deepcrop.errors import DeepCropError
 from deepcrop.mapping.curve import CurveMethod
 from deepcrop.mapping.network import NetworkMethod
 from deepcrop.products.layers import METHODS
+from deepcrop.stages import YEAR_START
 from deepcrop.storage.files import fingerprint
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def resolve_options(
     *,
     index: str | None = None,
     smoother: str | None = None,
+    year_start: str | None = None,
     weights: str | Path | None = None,
     radar: bool | None = None,
     device: str | None = None,
@@ -72,7 +74,7 @@ def resolve_options(
     ----------
     method : str
         ``"curve"``, ``"deepcrop"`` or ``"both"``.
-    index, smoother
+    index, smoother, year_start
         Of the curve (`CurveMethod`).
     weights, radar, device, precision
         Of the network (`NetworkMethod`).
@@ -89,7 +91,7 @@ def resolve_options(
         raise DeepCropError(
             f"Method {method!r} is unknown; expected curve, deepcrop (the network) or both."
         )
-    of_curve: dict[str, Any] = {"index": index, "smoother": smoother}
+    of_curve: dict[str, Any] = {"index": index, "smoother": smoother, "year_start": year_start}
     of_network: dict[str, Any] = {
         "weights": None if weights is None else Path(weights).resolve(),
         "radar": radar,
@@ -100,6 +102,11 @@ def resolve_options(
         {name: value for name, value in given.items() if value is not None}
         for given in (of_curve, of_network)
     )
+    if method != "curve" and year_start not in (None, YEAR_START):
+        raise DeepCropError(
+            f"--year-start {year_start}: the network was trained on years that start on 1 January "
+            "and dates no others. Leave it out, or add --method curve."
+        )
     # An option of the other method would be ignored, so it is an error, its default value included.
     if method == "curve" and of_network:
         raise DeepCropError(

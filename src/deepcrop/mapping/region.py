@@ -70,6 +70,7 @@ def map_region(
     address: str | None = None,
     workers: int | None = None,
     pictures: bool = True,
+    year_start: str | None = None,
 ) -> MapResult:
     """Map the season dates of a target year.
 
@@ -121,6 +122,11 @@ def map_region(
         Processes of a Dask cluster to start on this computer.
     pictures : bool
         Whether to draw a picture of each layer of dates and counts.
+    year_start : str, optional
+        Month and day on which the target year starts, of the curve: ``"07-01"`` keeps the summer
+        crops of the southern hemisphere whole, and 2018 is then 1 July 2017 to 30 June 2018
+        (`deepcrop.stages.TargetYear`). ``"auto"``: that south of the equator, 1 January north of
+        it. By default 1 January, with a warning in the south.
 
     Returns
     -------
@@ -145,6 +151,7 @@ def map_region(
         method,
         index=index,
         smoother=smoother,
+        year_start=year_start,
         weights=weights,
         radar=radar,
         device=device,
@@ -324,6 +331,7 @@ def _info(
     }
     return MapInfo(
         year=year,
+        year_start=next(iter(plans.values())).year_start,
         simulated=is_simulated(cube.data),
         title=str(cube.data.attrs.get("title", path.stem)),
         start=times.min(),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from deepcrop.products.histograms import BANDS, Groups, by_crop, first_value, summarise_spread
 from deepcrop.products.layers import DIFFERENCE, METHODS, Layer, describe
-from deepcrop.stages import to_dates
+from deepcrop.stages import YEAR_START, to_dates
 from deepcrop.storage.files import write_csv, write_json
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ Counts = dict[tuple[str, str], NDArray[np.int64]]
 """Pixels (groups, values) of each layer, by method and name."""
 
 
-def statistics(counts: Counts, shared: Counts, groups: Groups, year: int) -> list[dict[str, Any]]:
+def statistics(
+    counts: Counts, shared: Counts, groups: Groups, year: int, year_start: str = YEAR_START
+) -> list[dict[str, Any]]:
     """Statistics of the main season, a row for each group of pixels, method and layer.
 
     Parameters
@@ -35,6 +37,8 @@ def statistics(counts: Counts, shared: Counts, groups: Groups, year: int) -> lis
         The same of the pixels that both methods date.
     groups : Groups
     year : int
+    year_start : str
+        Month and day on which the year starts.
 
     Returns
     -------
@@ -50,7 +54,7 @@ def statistics(counts: Counts, shared: Counts, groups: Groups, year: int) -> lis
         (method, layer.name): layer
         for method in methods
         if (method, "sos20") in counts
-        for layer in describe(method, year)
+        for layer in describe(method, year, year_start)
         if layer.season == 1 and layer.kind in ("day", "length", "difference")
     }
     rows: list[dict[str, Any]] = []

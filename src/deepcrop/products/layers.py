@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcrop.stages import CALENDAR, NO_DAY, SLOTS, STAGES, TITLES
+from deepcrop.stages import CALENDAR, NO_DAY, SLOTS, STAGES, TITLES, YEAR_START, TargetYear
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -89,6 +89,8 @@ class Layer:
         1 for the main season.
     part : str or None
         One of `PARTS`.
+    limits : tuple of int or None
+        Smallest and largest day number that a date or an end of its interval can have.
     """
 
     name: str
@@ -100,6 +102,7 @@ class Layer:
     stage: str | None = None
     season: int | None = None
     part: str | None = None
+    limits: tuple[int, int] | None = None
 
 
 CROP_TYPE = Layer("crop_type", "crop type", "1", np.dtype(np.uint16), 0, "class")
@@ -116,19 +119,29 @@ DAY_LAYERS = tuple(layer_name(stage, season) for season in SEASONS for stage in 
 """Names of the dates at thresholds, season by season: what truth is compared with."""
 
 
-def describe(method: str, year: int) -> list[Layer]:
-    """All layers of a map by one of `METHODS`, or of their `DIFFERENCE`, in their order."""
+def describe(method: str, year: int, year_start: str = YEAR_START) -> list[Layer]:
+    """All layers of a map by one of `METHODS`, or of their `DIFFERENCE`, in their order.
+
+    The target year starts on the month and day ``year_start``.
+    """
+    target = TargetYear(year, year_start)
     described: list[Layer] = []
     for season in SEASONS:
-        described += _differences(season) if method == DIFFERENCE else _dates(method, year, season)
+        described += (
+            _differences(season) if method == DIFFERENCE else _dates(method, target, season)
+        )
     if method != DIFFERENCE:
-        described += _of_pixels(method, year)
-    return described
+        described += _of_pixels(method, target)
+    return [
+        replace(layer, limits=target.range) if layer.kind in ("day", "bound") else layer
+        for layer in described
+    ]
 
 
-def _dates(method: str, year: int, season: int) -> Iterator[Layer]:
+def _dates(method: str, year: TargetYear, season: int) -> Iterator[Layer]:
     """Dates of a season, each with its interval, and the season's length."""
-    days, int16, uint8 = f"days since {year:04d}-01-01", np.dtype(np.int16), np.dtype(np.uint8)
+    days = f"days since {year.year:04d}-01-01"
+    int16, uint8 = np.dtype(np.int16), np.dtype(np.uint8)
     for stage in CALENDAR:
         title = f"{TITLES[stage]}, season {season}"
         yield Layer(layer_name(stage, season), title, days, int16, NO_DAY, "day", stage, season)
@@ -152,7 +165,7 @@ def _differences(season: int) -> Iterator[Layer]:
         yield Layer(name, title, "days", int16, NO_DAY, "difference", stage, season)
 
 
-def _of_pixels(method: str, year: int) -> Iterator[Layer]:
+def _of_pixels(method: str, year: TargetYear) -> Iterator[Layer]:
     uint8, uint16 = np.dtype(np.uint8), np.dtype(np.uint16)
     often = f"observations in {year}"
     gap = f"longest stretch of {year} without an optical observation"

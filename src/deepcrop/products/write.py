@@ -34,7 +34,7 @@ from deepcrop.products.layers import (
 from deepcrop.products.layers import DAY_LAYERS as DAY_LAYERS
 from deepcrop.products.qgis import write_style
 from deepcrop.products.stac import layer_asset, stac_item, write_stac
-from deepcrop.stages import CALENDAR, DAY_MAX, DAY_MIN, NO_DAY
+from deepcrop.stages import CALENDAR, DAY_MAX, DAY_MIN, NO_DAY, YEAR_START, TargetYear
 from deepcrop.storage.files import write_json
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class MapInfo:
         Provenance: settings and attributes of the cube, as JSON types.
     left_out : int
         Pixels that mask or parcels leave out.
+    year_start : str
+        Month and day on which the target year starts.
     """
 
     year: int
@@ -86,6 +88,12 @@ class MapInfo:
     seen: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
     left_out: int = 0
+    year_start: str = YEAR_START
+
+    @property
+    def target(self) -> TargetYear:
+        """Target year with its first day."""
+        return TargetYear(self.year, self.year_start)
 
 
 @dataclass(frozen=True)
@@ -141,12 +149,12 @@ def write_products(
         If a layer is missing, has another type, or holds values that are no day numbers or no
         percent, or if ``crop_type`` lies on another grid.
     """
-    box = _check(maps, info.year, crop_type)
+    box = _check(maps, info, crop_type)
     groups = histograms.make_groups(crop_type, box, list(windows(box)), selected)
     jobs = [
         _Job(_key(maps, method, layer), method, layer, data[layer.name])
         for method, data in maps.items()
-        for layer in describe(method, info.year)
+        for layer in describe(method, info.year, info.year_start)
     ]
     if crop_type is not None:
         jobs.append(_Job(CROP_TYPE.name, None, CROP_TYPE, crop_type))
@@ -174,7 +182,8 @@ def write_products(
         disorder = _out_of_order(maps["deepcrop"], describe("deepcrop", info.year), box)
         summary["maps"]["deepcrop"]["out_of_order"] = disorder
     write_json(out / "summary.json", summary)
-    landscape.write(out, landscape.statistics(counts, shared, groups, info.year), info.simulated)
+    rows = landscape.statistics(counts, shared, groups, info.year, info.year_start)
+    landscape.write(out, rows, info.simulated)
     for name, title, kind in (
         ("summary.json", "detected shares and median dates", pystac.MediaType.JSON),
         ("landscape.json", "statistics by crop and latitude", pystac.MediaType.JSON),
@@ -188,7 +197,7 @@ def write_products(
         "deepcrop:scenes": dict(info.scenes),
         "deepcrop:source": dict(info.source),
     }
-    item = stac_item(info.title, info.year, summary["methods"], assets, box, properties)
+    item = stac_item(info.title, info.target, summary["methods"], assets, box, properties)
     write_stac(item, out, info.simulated)
     return summary
 
@@ -204,10 +213,10 @@ def _key(maps: Mapping[str, xr.Dataset], method: str, layer: Layer) -> str:
     return layer.name if len(maps) == 1 else f"{method}/{layer.name}"
 
 
-def _check(maps: Mapping[str, xr.Dataset], year: int, crop_type: xr.DataArray | None) -> GeoBox:
+def _check(maps: Mapping[str, xr.Dataset], info: MapInfo, crop_type: xr.DataArray | None) -> GeoBox:
     """Refuse layers that would give wrong files; return their grid."""
     for method, data in maps.items():
-        described = describe(method, year)
+        described = describe(method, info.year, info.year_start)
         missing = [layer.name for layer in described if layer.name not in data.data_vars]
         if missing:
             raise DeepCropError(
@@ -241,6 +250,8 @@ def _write_layer(
     tags = {
         "title": info.title,
         "year": info.year,
+        "year_start": info.year_start,
+        "day_range": job.layer.limits and " ".join(map(str, job.layer.limits)),
         "method": job.method,
         "stage": job.layer.stage,
         "season": job.layer.season,
@@ -369,6 +380,8 @@ def _summary(
     return {
         "title": info.title,
         "year": info.year,
+        "year_start": info.year_start,
+        "day_range": list(info.target.range),
         "methods": methods,
         "simulated": info.simulated,
         "software": f"deepcrop {__version__}",
@@ -383,14 +396,14 @@ def _summary(
         },
         "pixels": box.shape[0] * box.shape[1],
         "mapped": int(counts[methods[0], "n_cycles"].sum()),
-        "maps": {method: _numbers(method, counts, groups, info.year) for method in maps},
+        "maps": {method: _numbers(method, counts, groups, info) for method in maps},
         "source": dict(info.source),
     }
 
 
-def _numbers(method: str, counts: Counts, groups: Groups, year: int) -> dict[str, Any]:
+def _numbers(method: str, counts: Counts, groups: Groups, info: MapInfo) -> dict[str, Any]:
     """Numbers of one method, for the summary."""
-    described = describe(method, year)
+    described = describe(method, info.year, info.year_start)
     whole = {layer.name: counts[method, layer.name].sum(axis=0) for layer in described}
 
     def of(*kinds: str) -> list[Layer]:
@@ -406,14 +419,15 @@ def _numbers(method: str, counts: Counts, groups: Groups, year: int) -> dict[str
             }
         }
     days = of("day")
+
+    def dated(histogram: NDArray[np.int64]) -> dict[str, Any]:
+        return histograms.summarise_days(histogram, info.target.range[0], info.year)
+
     per_layer = {d.name: histograms.by_crop(groups, counts[method, d.name]) for d in days}
     crops = {
         name: {
             "pixels": int(per_layer[days[0].name][name].sum()),
-            "layers": {
-                layer: histograms.summarise_days(per_layer[layer][name], year)
-                for layer in per_layer
-            },
+            "layers": {layer: dated(per_layer[layer][name]) for layer in per_layer},
         }
         for name in per_layer[days[0].name]
     }
@@ -421,9 +435,7 @@ def _numbers(method: str, counts: Counts, groups: Groups, year: int) -> dict[str
         layer.name: histograms.summarise_percent(whole[layer.name]) for layer in of("percent")
     }
     return {
-        "layers": {
-            layer.name: histograms.summarise_days(whole[layer.name], year) for layer in days
-        },
+        "layers": {layer.name: dated(whole[layer.name]) for layer in days},
         "lengths": {
             layer.name: histograms.summarise_numbers(
                 whole[layer.name], histograms.first_value(layer)

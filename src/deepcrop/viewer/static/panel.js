@@ -84,7 +84,7 @@ export class Panel {
     if (!methods.length) return "";
     const title = season === 1 ? "Main season" : "Second season";
     if (season === 2 && mine.every((item) => (item.day ?? null) === null)) {
-      return `<p class="facts">No second season in ${this.result.year}.</p>`;
+      return `<p class="facts">No second season in ${this.result.year_label}.</p>`;
     }
     const stages = Object.keys(this.result.stages).filter((stage) => mine.some((item) => item.stage === stage));
     const cells = (stage, method) => {
