@@ -39,6 +39,7 @@ from deepcrop.figures.style import (
     show,
     value_strip,
 )
+from deepcrop.stages import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,8 +53,8 @@ if TYPE_CHECKING:
 METHODS = {"curve": "NDVI curve", "deepcrop": "Deep-CroP"}
 """Names of the methods in figures."""
 
-ORDER = ("sos20", "eos20", "sos50", "eos50")
-"""Stages in the order of the paper's panels."""
+ORDER = STAGES
+"""Stages in the order of the panels: in time."""
 
 _WIDTH = 7.4  # inches of a page
 _GAP = 0.3  # inches between panels
@@ -172,7 +173,9 @@ def _number_bar(
 ) -> None:
     axes = _bar(page, panel)
     value_strip(axes, values[np.isfinite(values)], first, last, cmap, upright=True)
-    ticks = np.linspace(first, last, 5)
+    locator = matplotlib.ticker.MaxNLocator(4, steps=[1, 1.5, 2, 2.5, 5, 10])
+    ticks = np.asarray(locator.tick_values(first, last))
+    ticks = ticks[(ticks >= first) & (ticks <= last)]
     labels = [f"{tick:g}".replace("-", "−") for tick in ticks]
     axes.set_xticks(ticks, [*labels[:-1], f"{labels[-1]} {unit}".strip()])
     axes.tick_params(axis="x", labelsize=7)
@@ -205,7 +208,7 @@ def scenes(result: Result, shares: Mapping[str, Sequence[tuple[np.datetime64, fl
         len(shares) * (height + gap) - 0.05,
         0,
         f"Scenes read for {result.target}",
-        f"{result.title} · height: share of the region with clear pixels",
+        f"{result.title} · height: share of the area with clear pixels",
         result.simulated,
     )
     start = np.datetime64(f"{result.year:04d}-01-01", "D")
@@ -234,7 +237,7 @@ def scenes(result: Result, shares: Mapping[str, Sequence[tuple[np.datetime64, fl
         page.text(
             page.left + _WIDTH - 0.2,
             bottom + height + 0.1,
-            f"{len(scenes)} scenes, {int((share > 0).sum())} usable",
+            f"{int((share > 0).sum())} of {len(scenes)} scenes have clear pixels",
             size=7.5,
             ha="right",
         )
