@@ -87,7 +87,7 @@ class CurveMethod:
         if not images["optical"].days.size:
             raise CubeError(
                 f"{cube.path} has no optical observation around {target}: "
-                f"{period(cube.data, ['optical'])}. Choose another --year."
+                f"{period(cube.data, ['optical'])}. Choose another year."
             )
         if "sar" in cube.data.children:
             radar = images_of(cube.data, "sar", ("vv",), year, year_start=start)

@@ -89,7 +89,7 @@ def resolve_options(
     """
     if method not in (*METHODS, BOTH):
         raise DeepCropError(
-            f"Method {method!r} is unknown; expected {', '.join((*METHODS, BOTH))}."
+            f"Method {method!r} is unknown; expected curve, deepcrop (the network) or both."
         )
     of_curve: dict[str, Any] = {"index": index, "smoother": smoother, "year_start": year_start}
     of_network: dict[str, Any] = {
@@ -110,17 +110,18 @@ def resolve_options(
     # An option of the other method would be ignored, so it is an error, its default value included.
     if method == "curve" and of_network:
         raise DeepCropError(
-            f"{_listed(of_network)}: only for the network. Leave it out, or add --method deepcrop "
-            "or both."
+            f"{', '.join(of_network)}: only for the network. Leave it out, or choose method "
+            "'deepcrop' or 'both'."
         )
     if method == "deepcrop" and of_curve:
         raise DeepCropError(
-            f"{_listed(of_curve)}: only for the curve. Leave it out, or add --method curve or both."
+            f"{', '.join(of_curve)}: only for the curve. Leave it out, or choose method 'curve' or "
+            "'both'."
         )
     if fields and parcels is not None:
         raise DeepCropError("Give either parcels or fields: parcels are given dates as well.")
     if layer is not None and parcels is None:
-        raise DeepCropError("--layer chooses a layer of the file of parcels; add --parcels FILE.")
+        raise DeepCropError("layer is one of the file of parcels; give that file as well.")
     methods: list[Method] = []
     if method in ("curve", BOTH):
         methods.append(CurveMethod(**of_curve))
@@ -132,13 +133,6 @@ def resolve_options(
         None if parcels is None else Path(parcels),
         layer,
         fields,
-    )
-
-
-def _listed(given: dict[str, Any]) -> str:
-    """Options as they are given on the command line."""
-    return ", ".join(
-        "--no-radar" if name == "radar" else f"--{name.replace('_', '-')}" for name in given
     )
 
 

@@ -192,6 +192,12 @@ def extract(
         seasons = seasons or 2 * (_year(last) - origin + 1)
         place: Any = np.nan
     else:
+        year = stages.check_year(year)
+        if latitude is None and isinstance(source, pd.Series):
+            raise DeepCropError(
+                "A pandas series has no place, and which season of a year is the main one depends "
+                "on the latitude: give it, for example latitude=41.6."
+            )
         origin, seasons = year, stages.SLOTS
         place = _latitude(values, latitude)
         year_start = _start_for(year_start, place)
