@@ -10,9 +10,12 @@ from deepcrop.errors import DeepCropError
 from deepcrop.mapping.curve import CurveMethod
 from deepcrop.mapping.network import NetworkMethod
 from deepcrop.products.layers import METHODS
+from deepcrop.stages import SLOTS
 from deepcrop.storage.files import fingerprint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from deepcrop.mapping.inputs import InputCube, Plan
 
 Method = CurveMethod | NetworkMethod
@@ -57,6 +60,10 @@ def resolve_options(
     *,
     index: str | None = None,
     smoother: str | None = None,
+    fractions: Sequence[float] | None = None,
+    season_rule: Mapping[str, float] | None = None,
+    seasons: int | None = None,
+    measures: bool | None = None,
     weights: str | Path | None = None,
     radar: bool | None = None,
     device: str | None = None,
@@ -72,7 +79,7 @@ def resolve_options(
     ----------
     method : str
         ``"curve"``, ``"deepcrop"`` or ``"both"``.
-    index, smoother
+    index, smoother, fractions, season_rule, seasons, measures
         Of the curve (`CurveMethod`).
     weights, radar, device, precision
         Of the network (`NetworkMethod`).
@@ -89,7 +96,14 @@ def resolve_options(
         raise DeepCropError(
             f"Method {method!r} is unknown; expected {', '.join((*METHODS, BOTH))}."
         )
-    of_curve: dict[str, Any] = {"index": index, "smoother": smoother}
+    of_curve: dict[str, Any] = {
+        "index": index,
+        "smoother": smoother,
+        "fractions": None if fractions is None else tuple(float(f) for f in fractions),
+        "season_rule": None if season_rule is None else tuple(season_rule.items()),
+        "seasons": seasons,
+        "measures": measures,
+    }
     of_network: dict[str, Any] = {
         "weights": None if weights is None else Path(weights).resolve(),
         "radar": radar,
@@ -100,6 +114,12 @@ def resolve_options(
         {name: value for name, value in given.items() if value is not None}
         for given in (of_curve, of_network)
     )
+    trained = [name for name in ("fractions", "seasons") if name in of_curve]
+    if method != "curve" and trained:
+        raise DeepCropError(
+            f"{_listed(trained)}: only for the curve. The network was trained on dates at 20 % and "
+            f"50 % of the amplitude, of {SLOTS} seasons; leave it out, or add --method curve."
+        )
     # An option of the other method would be ignored, so it is an error, its default value included.
     if method == "curve" and of_network:
         raise DeepCropError(
@@ -128,9 +148,10 @@ def resolve_options(
     )
 
 
-def _listed(given: dict[str, Any]) -> str:
+def _listed(given: Iterable[str]) -> str:
     """Options as they are given on the command line."""
-    return ", ".join("--no-radar" if name == "radar" else f"--{name}" for name in given)
+    names = ("no-radar" if name == "radar" else name.replace("_", "-") for name in given)
+    return ", ".join(f"--{name}" for name in names)
 
 
 @dataclass(frozen=True)
