@@ -1,3 +1,4 @@
+import csv
 import json
 import math
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from deepcrop.cameras.crop_table import read_crops
 from deepcrop.cameras.label_figure import camera_figure
 from deepcrop.cameras.label_table import label_files
 from deepcrop.cameras.labels import growing_window, label_series, observation_weights
+from deepcrop.errors import DeepCropError
 from deepcrop.phenology import PRESETS, season_dates, smooth
 from deepcrop.sources.phenocam.summary_files import read_series
 
@@ -161,3 +163,55 @@ def test_labels_name_their_smoother_whatever_the_default(tmp_path, spoilt):
     record = tmp_path / "labels.csv.json"
     label_files([camera.path], tmp_path / "labels.csv")
     assert json.loads(record.read_text())["smoother"] == asdict(PRESETS["phenocam"][0]["savgol"])
+
+
+@pytest.fixture(scope="module")
+def southern_file(tmp_path_factory):
+    """Summer crops at 31° S; peaks 27 December 2017, 4 January 2019, 28 December 2019."""
+    middles = [-370, 3, 361]  # days from 1 January 2019
+    return season_file(
+        tmp_path_factory.mktemp("south"),
+        ups=[day - 45 for day in middles],
+        downs=[day + 45 for day in middles],
+        first=-549,  # 1 July 2017
+        last=547,  # 30 June 2020
+        latitude=-31.0,
+    )
+
+
+@pytest.mark.parametrize("start", ["07-01", "auto"])
+def test_southern_years_have_a_season_each(southern_file, start):
+    result = label_series(read_series(southern_file), year_start=start)
+    assert result.year_start == "07-01"
+    assert [(one.year, one.accepted, one.why) for one in result.years] == [
+        (year, True, "") for year in (2018, 2019, 2020)
+    ]
+    for site_year, middle in zip(result.years, (-5, 3, -4), strict=True):
+        [season] = site_year.seasons
+        dates = season.events["sos50"].day, season.events["eos50"].day
+        assert np.allclose(dates, (middle - 45, middle + 45), atol=1.5)
+        assert site_year.observed_share == 1
+    camera_figure(result)
+
+
+def test_a_calendar_year_says_where_the_southern_seasons_are(southern_file):
+    """No untrue "amplitude too small" for a year whose seasons belong to its neighbours."""
+    result = label_series(read_series(southern_file))
+    assert [(one.year, len(one.seasons)) for one in result.years] == [
+        (2017, 1), (2018, 0), (2019, 2), (2020, 0)
+    ]  # fmt: skip
+    why = of_year(result, 2018).why
+    assert why.startswith("no season: those that reach into the year peak on 2017-12-2")
+    assert " and 2019-01-0" in why
+
+
+def test_a_table_of_years_that_start_in_july_says_so(southern_file, tmp_path):
+    out = tmp_path / "labels.csv"
+    label_files([southern_file], out, year_start="07-01")
+    lines = list(csv.DictReader(out.read_text().splitlines()))
+    assert {line["year_start"] for line in lines} == {"07-01"}
+    assert lines[0]["sos50_date"].startswith("2017-11")
+    assert float(lines[0]["sos50_day"]) < 0
+    assert json.loads((tmp_path / "labels.csv.json").read_text())["year_start"] == "07-01"
+    with pytest.raises(DeepCropError, match="31-12"):
+        label_files([southern_file], tmp_path / "other.csv", year_start="31-12")

@@ -1,4 +1,4 @@
-"""Commands on maps: map, score, report, view, demo."""
+"""Commands on maps: map, score, report, view."""
 
 from __future__ import annotations
 
@@ -57,6 +57,13 @@ def map_(
         bool,
         typer.Option("--measures", help="Curve: also amplitude, base, maximum, integrals, rates."),
     ] = False,
+    year_start: Annotated[
+        str | None,
+        typer.Option(
+            help="Curve: month and day on which the year starts; 07-01 keeps southern summer "
+            "crops whole, auto does so south of the equator  [01-01]"
+        ),
+    ] = None,
     mask: Annotated[
         Path | None,
         typer.Option(help="Raster; map only where it has data other than 0  [map all]"),
@@ -109,6 +116,7 @@ def map_(
         season_rule=None if season_rule is None else parse_season_rule(season_rule),
         seasons=seasons,
         measures=measures or None,
+        year_start=year_start,
         weights=weights,
         radar=False if no_radar else None,
         device=device,
@@ -154,9 +162,11 @@ def _report(result: MapResult) -> None:
     from rich.table import Table
 
     from deepcrop.products.layers import WIDE_INTERVAL
+    from deepcrop.stages import TargetYear
 
     summary = result.summary
-    table = Table(title=f"{summary['title']}: main season of {summary['year']}")
+    year = TargetYear(summary["year"], summary["year_start"])
+    table = Table(title=f"{summary['title']}: main season of {year}")
     wide = f"{WIDE_INTERVAL} days or more"
     for heading in ("method", "stage", "detected", "median", "90 % interval, median", wide):
         table.add_column(heading, justify="left" if heading in ("method", "stage") else "right")
@@ -186,7 +196,7 @@ def score(
         typer.Argument(help="Directory made by 'deepcrop map', or one method's folder in it."),
     ],
     region: Annotated[Path, typer.Argument(help="Simulated region, which holds the true dates.")],
-    out: Annotated[Path, typer.Option(help="CSV to write.")],
+    out: Annotated[Path | None, typer.Option(help="CSV to write  [none]")] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing CSV.")
     ] = False,
@@ -195,18 +205,15 @@ def score(
 
     Example: deepcrop score maps/curve region.zarr --out accuracy.csv
     """
-    if out.exists() and not overwrite:
-        raise DeepCropError(f"{out} exists. Choose another name, or add --overwrite.")
-    _score(maps, region, out)
-
-
-def _score(maps: Path, region: Path, out: Path) -> None:
     from rich.table import Table
 
     from deepcrop.evaluation import map_truth
 
+    if out is not None and out.exists() and not overwrite:
+        raise DeepCropError(f"{out} exists. Choose another name, or add --overwrite.")
     scores = map_truth.score_map(maps, region)
-    map_truth.write_scores(scores, out)
+    if out is not None:
+        map_truth.write_scores(scores, out)
     table = Table(
         title="SIMULATED DATA: maps against true camera greenness, days; "
         "unmatched: mapped dates without a true season"
@@ -233,46 +240,6 @@ def _score(maps: Path, region: Path, out: Path) -> None:
             end_section=k % 4 == 3,
         )
     plain_console().print(table)
-
-
-def demo(
-    out: Annotated[Path, typer.Option(help="Directory to write into.")] = Path("demo"),
-) -> None:
-    """Simulate a small region, map it, and compare with the truth.
-
-    Example: deepcrop demo --out demo
-    """
-    from deepcrop.evaluation import map_truth
-    from deepcrop.mapping.region import map_region
-    from deepcrop.report import report as write_report
-    from deepcrop.simulation import Region
-    from deepcrop.simulation import simulate as simulate_region
-    from deepcrop.stages import STAGES
-
-    out.mkdir(parents=True, exist_ok=True)
-    region, maps = out / "region.zarr", out / "maps"
-    year = 2018
-    simulate_region(Region(year=year), region, overwrite=True)
-    result = map_region(region, year, maps, overwrite=True)
-    _score(maps, region, out / "accuracy.csv")
-    for stage in STAGES:
-        map_truth.draw_comparison(maps, region, stage, out / f"truth_{stage}.png")
-    map_truth.draw_series(region, year, out / "series.png")
-    page = write_report(maps)
-    _report(result)
-    typer.echo(
-        f"""
-All of this is SIMULATED DATA with known truth.
-  region (observations and truth)  {region}
-  maps (COG, STAC item)            {maps}/sos20.tif ... eos20.tif item.json
-  pictures of the maps             {maps}/sos20.png ...
-  map against truth, pictures      {out}/truth_sos20.png ...
-  map against truth, numbers       {out}/accuracy.csv
-  one pixel's curve and dates      {out}/series.png
-  summary                          {maps}/summary.json
-  all of it as a page to read      {page}
-  and in the browser               deepcrop view {maps} --cube {region}"""
-    )
 
 
 def view(

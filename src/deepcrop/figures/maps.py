@@ -1,4 +1,4 @@
-"""Draw one map on a page: dates of a stage, counts, known dates beside mapped dates.
+"""Draw one map on a page: dates of a stage, counts.
 
 Pages are laid out in inches around the map, so that regions of any shape keep square pixels and
 nothing covers the data.
@@ -28,8 +28,6 @@ from deepcrop.figures.style import (
     layer_colours,
     percent,
     show,
-    signed,
-    value_strip,
 )
 from deepcrop.stages import season_name, stage_title
 
@@ -181,94 +179,6 @@ def count_map(
             bottom = box.bottom + box.height - (i + 1) * 0.28
             page.patch(box.left, bottom, 0.25, 0.28, colours[i])
             page.text(box.left + 0.35, bottom + 0.14, f"{label}  ({percent(share)})")
-    return page.figure
-
-
-def truth_comparison(
-    truth_days: NDArray[Any],
-    mapped_days: NDArray[Any],
-    *,
-    year: int,
-    stage: str,
-    resolution: float,
-    title: str,
-    simulated: bool = True,
-) -> Figure:
-    """Draw known dates, mapped dates and their difference, with mean absolute error and bias.
-
-    Parameters
-    ----------
-    truth_days, mapped_days : ndarray, 2-D
-        Day numbers of one grid; NaN or 32767 where there is no date.
-    year, stage, resolution, title, simulated
-        As for `stage_map`. True dates are nearly always simulated.
-    """
-    truth, mapped = known_days(truth_days), known_days(mapped_days)
-    if truth.shape != mapped.shape:
-        raise ValueError(f"Truth is {truth.shape} pixels, the map {mapped.shape}.")
-    error = mapped - truth
-    both = error[np.isfinite(error)]
-    rows, cols = truth.shape
-    # Panels are side by side; one below the other if the region is a wide strip.
-    stacked = cols > 2.5 * rows
-    gap, caption = 0.2, 0.27
-    if stacked:
-        width = MAP
-        height = max(width * rows / cols, THIN)
-    else:
-        width = min(3.2, 4.5 * cols / rows)
-        height = max(width * rows / cols, THIN)
-        width = max(width, 1.6)
-    across = width if stacked else 3 * width + 2 * gap
-    step = height + caption + 0.1
-    down = 3 * step - 0.1 if stacked else height + caption
-    heading = stage_title(stage)
-    heading = f"{heading[0].upper()}{heading[1:]} ({stage.upper()}), {year}: truth and map"
-    page = Page(across, down + 0.45, 0.75, heading, title, simulated)
-    dated = np.concatenate([values[np.isfinite(values)] for values in (truth, mapped)])
-    cmap = date_colours(stage)
-    first, last = date_range(dated, year) if dated.size else (0, 1)
-    limit = 30
-    diverging = layer_colours("difference")
-    panels = (
-        ("truth", truth, cmap, Normalize(first, last)),
-        ("map", mapped, cmap, Normalize(first, last)),
-        ("map − truth", error, diverging, Normalize(-limit, limit)),
-    )
-    for i, (name, values, colours, norm) in enumerate(panels):
-        left = page.left if stacked else page.left + i * (width + gap)
-        top = page.top - (i * step if stacked else 0)
-        page.text(left, top - 0.11, f"{'abc'[i]}  {name}", size=9, weight="bold")
-        show(page.axes(left, top - caption - height, width, height), values, colours, norm)
-    below = page.top - down
-    page.scale_bar(page.left, below - 0.36, resolution * cols / width, 1.4)
-    lost = np.isfinite(truth) & ~np.isfinite(mapped)
-    extra = np.isfinite(mapped) & ~np.isfinite(truth)
-    if both.size:
-        score = (
-            f"MAE {np.abs(both).mean():.1f} d,  bias {signed(both.mean())} d,  "
-            f"{both.size:,} pixels with both dates".replace(",", "\u2009").replace("\u2009 ", ", ")
-        )
-    else:
-        score = "no pixel has both dates"
-    right = page.left + across
-    page.text(right, below - 0.16, score, ha="right", size=8.5, weight="bold")
-    page.text(
-        right,
-        below - 0.36,
-        f"grey: no date (truth only {percent(lost.mean())}, map only {percent(extra.mean())})",
-        ha="right",
-        size=8,
-    )
-    split = across * 2 / 3
-    if dated.size:
-        strip = page.axes(page.left + INSET, page.bottom + 0.42, split - 2 * INSET - 0.1, 0.16)
-        date_strip(strip, dated, first, last, year, cmap, upright=True)
-    strip = page.axes(
-        page.left + split + INSET, page.bottom + 0.42, across - split - 2 * INSET, 0.16
-    )
-    value_strip(strip, both, -limit, limit, diverging, upright=True)
-    strip.set_xticks([-30, -15, 0, 15, 30], ["−30", "−15", "0", "+15", "+30 d"])
     return page.figure
 
 

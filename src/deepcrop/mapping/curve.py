@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +21,8 @@ from deepcrop.stages import SLOTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 
 FRACTIONS = (0.2, 0.5)
@@ -47,6 +50,9 @@ class CurveMethod:
         Whether to give the measures of each season (`deepcrop.products.layers.MEASURES`).
     season_rule : tuple of (str, float)
         Settings of `deepcrop.phenology.SeasonRule` that differ from the usual ones.
+    year_start : str or None
+        Month and day on which the target year starts (`deepcrop.stages.TargetYear`), or ``"auto"``:
+        1 July south of the equator. None: 1 January, with a warning in the south.
 
     Raises
     ------
@@ -60,6 +66,7 @@ class CurveMethod:
     seasons: int = SLOTS
     measures: bool = False
     season_rule: tuple[tuple[str, float], ...] = ()
+    year_start: str | None = None
 
     name: ClassVar[str] = "curve"
 
@@ -85,6 +92,8 @@ class CurveMethod:
                 f"{MAX_SEASONS}."
             )
         self.rule()
+        if self.year_start not in (None, stages.AUTO):
+            stages.TargetYear(2018, self.year_start)  # refuses what is no day of the year
 
     def rule(self) -> SeasonRule:
         """Return what counts as a season; the least amplitude is that of the index by default.
@@ -115,11 +124,6 @@ class CurveMethod:
         usual = replace(PRESETS["sentinel2"][1], min_amplitude=INDICES[self.index][2])
         return choose(self.smoother, "sentinel2", replace(usual, **settings))[1]
 
-    @property
-    def content(self) -> Content:
-        """What layers the maps have."""
-        return Content(stage_names(self.fractions), self.seasons, self.measures, self.index)
-
     def plan(self, cube: InputCube, year: int) -> Plan:
         """Prepare to map a cube in a target year.
 
@@ -131,22 +135,27 @@ class CurveMethod:
             If the cube has no optical images, or none near the year.
         """
         smoother = PRESETS["sentinel2"][0][self.smoother]
-        bands, rule, content = INDICES[self.index][0], self.rule(), self.content
+        bands, rule = INDICES[self.index][0], self.rule()
         if "optical" not in cube.data.children:
             raise CubeError(
                 f"{cube.path} has no 'optical' group; the curve method needs reflectance."
             )
-        images = {"optical": images_of(cube.data, "optical", bands, year, REACH)}
+        latitude = grid.centre_latitude(cube.box)
+        start = self._start(latitude)
+        target = stages.TargetYear(year, start)
+        content = Content(
+            stage_names(self.fractions), self.seasons, self.measures, self.index, start
+        )
+        images = {"optical": images_of(cube.data, "optical", bands, year, REACH, start)}
         if not images["optical"].days.size:
             raise CubeError(
-                f"{cube.path} has no optical observation around {year}: "
+                f"{cube.path} has no optical observation around {target}: "
                 f"{period(cube.data, ['optical'])}. Choose another --year."
             )
         if "sar" in cube.data.children:
-            radar = images_of(cube.data, "sar", ("vv",), year)
+            radar = images_of(cube.data, "sar", ("vv",), year, year_start=start)
             if radar.days.size:
                 images["sar"] = radar
-        latitude = grid.centre_latitude(cube.box)
 
         def run(
             images: dict[str, Images], tile: grid.Tile, selected: NDArray[np.bool_] | None = None
@@ -166,8 +175,22 @@ class CurveMethod:
             **({} if self.fractions == FRACTIONS else {"fractions": list(self.fractions)}),
             **({} if self.seasons == SLOTS else {"seasons": self.seasons}),
             **({"measures": True} if self.measures else {}),
+            **({} if start == stages.YEAR_START else {"year_start": start}),
         }
         return Plan(images, settings, (0, 0), run, counted=("sar",), content=content)
+
+    def _start(self, latitude: float) -> str:
+        """Start of the year; a warning where a default would split the summer crops."""
+        if self.year_start is None and latitude < 0:
+            logger.warning(
+                "The cube lies south of the equator, where summer crops grow across 1 January: "
+                "their seasons fall into one year or the next by chance. --year-start %s (or %s) "
+                "keeps them whole; --year-start %s says that the calendar year is meant.",
+                stages.SOUTHERN_YEAR_START,
+                stages.AUTO,
+                stages.YEAR_START,
+            )
+        return stages.resolve_year_start(self.year_start or stages.YEAR_START, latitude)
 
 
 def curve_tile(
@@ -238,18 +261,15 @@ def _dated(content: Content) -> tuple[float, ...]:
     return tuple(share / 100 for share in sorted({*shares, 50}))
 
 
-def slot_layers(
-    seasons: Seasons,
-    year: int,
-    latitude: float,
-    content: Content = USUAL,
-) -> Layers:
+def slot_layers(seasons: Seasons, year: int, latitude: float, content: Content = USUAL) -> Layers:
     """Put the seasons of a target year into its slots.
 
     Int16 day numbers per pixel: dates, the ends of their 90 % intervals, lengths in days; Int16
     measures; and how many seasons belong to the year.
     """
-    choice = choose_slots(seasons, year, latitude, slots=content.seasons)
+    start = content.year_start
+    choice = choose_slots(seasons, year, latitude, year_start=start, slots=content.seasons)
+    limits = stages.TargetYear(year, start).range
     order = [seasons.stages.index(name) for name in content.stages]
     day, low, high = (
         choice.gather(dates[:, :, order]) for dates in (seasons.dates, seasons.low, seasons.high)
@@ -257,10 +277,12 @@ def slot_layers(
     found: Layers = {}
     for slot in range(content.seasons):
         for k, stage in enumerate(content.stages):
-            whole = stages.encode(day[:, slot, k])
+            whole = stages.encode(day[:, slot, k], limits)
             found[layer_name(stage, slot + 1)] = whole
             for part, bound in (("low", low), ("high", high)):
-                found[layer_name(stage, slot + 1, part)] = encode_bound(bound[:, slot, k], whole)
+                found[layer_name(stage, slot + 1, part)] = encode_bound(
+                    bound[:, slot, k], whole, limits
+                )
         found[layer_name("length", slot + 1)] = length_of(found, slot + 1, content.stages)
     if content.measures:
         for measure, (_, _, scale) in MEASURES.items():

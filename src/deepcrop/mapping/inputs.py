@@ -126,12 +126,18 @@ def only_possible(group: str, data: xr.Dataset) -> xr.Dataset:
 
 
 def images_of(
-    cube: xr.DataTree, group: str, bands: tuple[str, ...], year: int, reach: int = 0
+    cube: xr.DataTree,
+    group: str,
+    bands: tuple[str, ...],
+    year: int,
+    reach: int = 0,
+    year_start: str = stages.YEAR_START,
 ) -> Images:
     """Images of the days that can be stored, and ``reach`` days around them."""
     data = cube[group].to_dataset()[list(bands)]
     days = stages.to_days(data["time"].values, year)
-    used = (days >= stages.DAY_MIN - reach) & (days <= stages.DAY_MAX + reach)
+    first, last = stages.TargetYear(year, year_start).range
+    used = (days >= first - reach) & (days <= last + reach)
     return Images(data.isel(time=np.flatnonzero(used)), days[used])
 
 

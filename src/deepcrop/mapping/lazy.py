@@ -43,6 +43,7 @@ def map_seasons(
     measures: bool | None = None,
     weights: str | Path | None = None,
     radar: bool | None = None,
+    year_start: str | None = None,
 ) -> xr.Dataset:
     """Season dates of every pixel of a cube in a target year.
 
@@ -55,7 +56,7 @@ def map_seasons(
         From :func:`deepcrop.open_cube`; ``cube.chunk(x=256, y=256)`` puts it on Dask.
     year : int
         Target year.
-    method, index, smoother, fractions, season_rule, seasons, measures, weights, radar
+    method, index, smoother, fractions, season_rule, seasons, measures, weights, radar, year_start
         As of :func:`deepcrop.map_region`.
 
     Returns
@@ -96,6 +97,7 @@ def map_seasons(
         season_rule=season_rule,
         seasons=seasons,
         measures=measures,
+        year_start=year_start,
         weights=weights,
         radar=radar,
     )
@@ -111,10 +113,13 @@ def map_seasons(
     data = grid.assign_grid(data, box)
     for layer in described:
         data[layer.name].attrs = {"long_name": layer.title, "units": layer.unit}
+        if layer.limits is not None:
+            data[layer.name].attrs["valid_range"] = np.array(layer.limits, np.float32)
         data[layer.name].encoding["grid_mapping"] = "spatial_ref"
     data.attrs = {
         "title": str(cube.attrs.get("title", "")),
         "year": year,
+        "year_start": plan.content.year_start,
         "method": method,
         "simulated": int(is_simulated(cube)),
         "software": f"deepcrop {__version__}",

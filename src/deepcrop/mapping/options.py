@@ -10,7 +10,7 @@ from deepcrop.errors import DeepCropError
 from deepcrop.mapping.curve import CurveMethod
 from deepcrop.mapping.network import NetworkMethod
 from deepcrop.products.layers import METHODS
-from deepcrop.stages import SLOTS
+from deepcrop.stages import SLOTS, YEAR_START
 from deepcrop.storage.files import fingerprint
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def resolve_options(
     season_rule: Mapping[str, float] | None = None,
     seasons: int | None = None,
     measures: bool | None = None,
+    year_start: str | None = None,
     weights: str | Path | None = None,
     radar: bool | None = None,
     device: str | None = None,
@@ -79,7 +80,7 @@ def resolve_options(
     ----------
     method : str
         ``"curve"``, ``"deepcrop"`` or ``"both"``.
-    index, smoother, fractions, season_rule, seasons, measures
+    index, smoother, fractions, season_rule, seasons, measures, year_start
         Of the curve (`CurveMethod`).
     weights, radar, device, precision
         Of the network (`NetworkMethod`).
@@ -103,6 +104,7 @@ def resolve_options(
         "season_rule": None if season_rule is None else tuple(season_rule.items()),
         "seasons": seasons,
         "measures": measures,
+        "year_start": year_start,
     }
     of_network: dict[str, Any] = {
         "weights": None if weights is None else Path(weights).resolve(),
@@ -119,6 +121,11 @@ def resolve_options(
         raise DeepCropError(
             f"{_listed(trained)}: only for the curve. The network was trained on dates at 20 % and "
             f"50 % of the amplitude, of {SLOTS} seasons; leave it out, or add --method curve."
+        )
+    if method != "curve" and year_start not in (None, YEAR_START):
+        raise DeepCropError(
+            f"--year-start {year_start}: the network was trained on years that start on 1 January "
+            "and dates no others. Leave it out, or add --method curve."
         )
     # An option of the other method would be ignored, so it is an error, its default value included.
     if method == "curve" and of_network:

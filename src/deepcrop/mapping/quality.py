@@ -19,10 +19,14 @@ if TYPE_CHECKING:
     from deepcrop.mapping.inputs import Layers
 
 
-def encode_bound(bound: NDArray[np.floating], whole: NDArray[np.int16]) -> NDArray[np.int16]:
+def encode_bound(
+    bound: NDArray[np.floating],
+    whole: NDArray[np.int16],
+    limits: tuple[int, int] = (stages.DAY_MIN, stages.DAY_MAX),
+) -> NDArray[np.int16]:
     """End of a date's interval where there is the date, within the days that can be stored."""
-    near = np.clip(bound, stages.DAY_MIN, stages.DAY_MAX)
-    return stages.encode(np.where(whole == stages.NO_DAY, np.nan, near))
+    near = np.clip(bound, *limits)
+    return stages.encode(np.where(whole == stages.NO_DAY, np.nan, near), limits)
 
 
 def encode_measure(values: NDArray[np.floating], scale: float) -> NDArray[np.int16]:
@@ -75,16 +79,17 @@ def pixel_layers(
         observations are of the target year, like the gap.
     """
     cycles = found["n_cycles"]
-    length = _length(year)
+    target = stages.TargetYear(year, content.year_start)
     inside = {}
     for name in ("optical", "sar"):
         when = days.get(name, np.zeros(0, np.float32))
-        of_year = (when >= 0) & (when < length)
+        of_year = target.contains(when)
         there = valid.get(name, np.zeros((0, *cycles.shape), bool))
         inside[name] = there[of_year], when[of_year]
     counts = {name: there.sum(axis=0) for name, (there, _) in inside.items()}
     unseen = ~np.any([valid[name].any(axis=0) for name in reads], axis=0)
-    gap = _longest_gap(*inside["optical"], length)
+    seen, when = inside["optical"]
+    gap = _longest_gap(seen, when - target.first, target.length)
     flags = np.zeros(cycles.shape, np.uint8)
     dates = np.stack([found[layer_name(stage, 1)] for stage in content.stages])
     flags[(dates == stages.NO_DAY).all(axis=0)] |= layers.NO_SEASON
@@ -111,16 +116,13 @@ def pixel_layers(
     return made
 
 
-def _length(year: int) -> int:
-    """Days of a year."""
-    first, last = (np.datetime64(f"{y:04d}-01-01", "D") for y in (year, year + 1))
-    return int((last - first).astype(int))
-
-
 def _longest_gap(
     seen: NDArray[np.bool_], days: NDArray[np.float32], length: int
 ) -> NDArray[np.uint16]:
-    """Longest stretch of days without an observation, the ends of the year included (y, x)."""
+    """Longest stretch of days without an observation, the ends of the year included (y, x).
+
+    Days count from the first day of the year.
+    """
     last = np.full(seen.shape[1:], -1, np.int16)
     gap = np.zeros(seen.shape[1:], np.int16)
     for there, day in zip(seen, days.astype(np.int16), strict=True):

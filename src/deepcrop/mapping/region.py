@@ -75,6 +75,7 @@ def map_region(
     address: str | None = None,
     workers: int | None = None,
     pictures: bool = True,
+    year_start: str | None = None,
 ) -> MapResult:
     """Map the season dates of a target year.
 
@@ -136,6 +137,11 @@ def map_region(
         Processes of a Dask cluster to start on this computer.
     pictures : bool
         Whether to draw a picture of each layer of dates and counts.
+    year_start : str, optional
+        Month and day on which the target year starts, of the curve: ``"07-01"`` keeps the summer
+        crops of the southern hemisphere whole, and 2018 is then 1 July 2017 to 30 June 2018
+        (`deepcrop.stages.TargetYear`). ``"auto"``: that south of the equator, 1 January north of
+        it. By default 1 January, with a warning in the south.
 
     Returns
     -------
@@ -164,6 +170,7 @@ def map_region(
         season_rule=season_rule,
         seasons=seasons,
         measures=measures,
+        year_start=year_start,
         weights=weights,
         radar=radar,
         device=device,

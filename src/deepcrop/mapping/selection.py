@@ -185,5 +185,5 @@ class PixelSelection:
             table |= {f"parcel_{name}": values for name, values in self.parcels.columns.items()}
         elif self.field_ids is not None:
             shapes = field_shapes(self.field_ids, table["field"])
-        about = f"{info.title}: crop season dates {info.year}"
+        about = f"{info.title}: crop season dates {info.target}"
         write_fields(out, table, shapes, self.box, about, info.simulated)

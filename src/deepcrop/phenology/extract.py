@@ -376,15 +376,18 @@ def _block(
     rows = np.ascontiguousarray(values.reshape(-1, days.size), np.float32)
     if weights is not None:
         weights = np.broadcast_to(weights, values.shape).reshape(rows.shape)
-    found = season_dates(rows, days, weights, **_with_half(options, year))
+    found = season_dates(rows, days, weights, **options)
     if year is None:
         choice = SlotChoice(_strongest(found, seasons), found.count)
     else:
         place: Any = latitude  # one per pixel, or one for all
         if np.ndim(latitude):
             place = np.broadcast_to(latitude, shape).reshape(-1, 1)
-        choice = choose_slots(found, year, place, year_start=year_start)
-        found = found.subset(stage_names(options["fractions"]))
+        # A season belongs to a year by its dates at half of the amplitude, asked for or not.
+        halves = found
+        if not {"sos50", "eos50"} <= {*found.stages}:
+            halves = season_dates(rows, days, weights, **options | {"fractions": (0.5,)})
+        choice = choose_slots(halves, year, place, year_start=year_start)
     results: dict[str, NDArray[Any]] = {
         "date": choice.gather(found.dates),
         "low": choice.gather(found.low),
@@ -400,13 +403,6 @@ def _block(
         results[name].astype(dtype, copy=False).reshape((*shape, *results[name].shape[1:]))
         for name, (_, dtype, _) in _VARIABLES.items()
     )
-
-
-def _with_half(options: dict[str, Any], year: int | None) -> dict[str, Any]:
-    """Add the dates by which a season belongs to a year, those at half of its amplitude."""
-    if year is None:
-        return options
-    return options | {"fractions": tuple(sorted({*options["fractions"], 0.5}))}
 
 
 def _strongest(found: Seasons, number: int) -> NDArray[np.intp]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -78,14 +78,6 @@ class Seasons:
     def count(self) -> NDArray[np.uint16]:
         """Seasons whose peak was seen (pixels,)."""
         return np.asarray(np.isfinite(self.amplitude).sum(axis=1), np.uint16)
-
-    def subset(self, names: tuple[str, ...]) -> Self:
-        """Keep the dates of these names alone, in their order."""
-        if names == self.stages:
-            return self
-        kept = [self.stages.index(name) for name in names]
-        arrays = {name: getattr(self, name)[:, :, kept] for name in ("dates", "low", "high")}
-        return replace(self, **arrays, reason=self.reason[:, :, kept], stages=tuple(names))
 
 
 def stage_names(fractions: tuple[float, ...]) -> tuple[str, ...]:

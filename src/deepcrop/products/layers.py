@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deepcrop.indices import TITLES as INDEX_TITLES
-from deepcrop.stages import CALENDAR, NO_DAY, SLOTS, STAGES, stage_title
+from deepcrop.stages import (
+    CALENDAR,
+    NO_DAY,
+    SLOTS,
+    STAGES,
+    YEAR_START,
+    TargetYear,
+    stage_title,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -85,12 +93,15 @@ class Content:
         Whether it holds the `MEASURES` of each season.
     index : str
         Greenness that the measures are of, one of `deepcrop.indices.INDICES`.
+    year_start : str
+        Month and day on which the target year starts.
     """
 
     stages: tuple[str, ...] = CALENDAR
     seasons: int = SLOTS
     measures: bool = False
     index: str = "ndvi"
+    year_start: str = YEAR_START
 
     @property
     def thresholds(self) -> tuple[str, ...]:
@@ -134,6 +145,8 @@ class Layer:
         One of `PARTS`.
     scale : float
         A number of the file times this is the value in ``unit``; 1 but for measures.
+    limits : tuple of int or None
+        Smallest and largest day number that a date or an end of its interval can have.
     """
 
     name: str
@@ -146,6 +159,7 @@ class Layer:
     season: int | None = None
     part: str | None = None
     scale: float = 1.0
+    limits: tuple[int, int] | None = None
 
 
 CROP_TYPE = Layer("crop_type", "crop type", "1", np.dtype(np.uint16), 0, "class")
@@ -169,22 +183,27 @@ def describe(method: str, year: int, content: Content = USUAL) -> list[Layer]:
     """
     if method != "curve":
         content = USUAL
+    target = TargetYear(year, content.year_start)
     described: list[Layer] = []
     for season in range(1, content.seasons + 1):
         if method == DIFFERENCE:
             described += _differences(season)
             continue
-        described += _dates(method, year, season, content)
+        described += _dates(method, target, season, content)
         if content.measures:
             described += _measures(season, content)
     if method != DIFFERENCE:
-        described += _of_pixels(method, year)
-    return described
+        described += _of_pixels(method, target)
+    return [
+        replace(layer, limits=target.range) if layer.kind in ("day", "bound") else layer
+        for layer in described
+    ]
 
 
-def _dates(method: str, year: int, season: int, content: Content) -> Iterator[Layer]:
+def _dates(method: str, year: TargetYear, season: int, content: Content) -> Iterator[Layer]:
     """Dates of a season, each with its interval, and the season's length."""
-    days, int16, uint8 = f"days since {year:04d}-01-01", np.dtype(np.int16), np.dtype(np.uint8)
+    days = f"days since {year.year:04d}-01-01"
+    int16, uint8 = np.dtype(np.int16), np.dtype(np.uint8)
     for stage in content.stages:
         title = f"{stage_title(stage)}, season {season}"
         yield Layer(layer_name(stage, season), title, days, int16, NO_DAY, "day", stage, season)
@@ -231,7 +250,7 @@ def _differences(season: int) -> Iterator[Layer]:
         yield Layer(name, title, "days", int16, NO_DAY, "difference", stage, season)
 
 
-def _of_pixels(method: str, year: int) -> Iterator[Layer]:
+def _of_pixels(method: str, year: TargetYear) -> Iterator[Layer]:
     uint8, uint16 = np.dtype(np.uint8), np.dtype(np.uint16)
     often = f"observations in {year}"
     gap = f"longest stretch of {year} without an optical observation"

@@ -16,7 +16,7 @@ from deepcrop.figures import count_classes, date_range, date_ticks
 from deepcrop.figures.style import date_colours, layer_colours
 from deepcrop.products.histograms import first_value, quantile
 from deepcrop.products.layers import FLAGS, Layer
-from deepcrop.stages import DAY_MIN, to_dates
+from deepcrop.stages import to_dates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ def write_style(
     """
     present = np.flatnonzero(histogram[:-1]) + first_value(layer)
     if layer.kind in ("day", "bound") and layer.stage is not None:
-        renderer = _dates(layer.stage, year, histogram)
+        renderer = _dates(layer.stage, first_value(layer), year, histogram)
     elif layer.kind == "difference":
         ends = np.arange(-_APART, _APART + 1, 10)
         labels = [f"{day:+d} days".replace("-", "−") if day else "no difference" for day in ends]
@@ -87,9 +87,12 @@ def write_style(
     path.write_text(head + ET.tostring(root, encoding="unicode") + "\n", encoding="utf-8")
 
 
-def _dates(stage: str, year: int, histogram: NDArray[Any]) -> ET.Element:
-    """Colours of a date, as of its picture: even from the 2nd to the 98th percentile."""
-    ends = [quantile(histogram[:-1], share, DAY_MIN) for share in (0.02, 0.98)]
+def _dates(stage: str, start: int, year: int, histogram: NDArray[Any]) -> ET.Element:
+    """Colours of a date, as of its picture: even from the 2nd to the 98th percentile.
+
+    The histogram counts from the day ``start`` on.
+    """
+    ends = [quantile(histogram[:-1], share, start) for share in (0.02, 0.98)]
     first, last = date_range(np.array(ends), year) if ends[0] is not None else (0, 365)
     ticks, _ = date_ticks(first, last, year, _LABELS)
     places = np.unique(np.r_[first, ticks, last]).astype(int)

@@ -24,6 +24,7 @@ from pydantic import (
 from deepcrop.errors import MALFORMED, DeepCropError
 from deepcrop.indices import INDICES
 from deepcrop.products.layers import DIFFERENCE, METHODS, PARTS
+from deepcrop.stages import YEAR_START, TargetYear
 from deepcrop.storage.documents import parse_json
 
 if TYPE_CHECKING:
@@ -62,6 +63,13 @@ def _is_inside(href: str) -> str:
     if not href or any(part in ("", "..") or "\\" in part or ":" in part for part in parts):
         raise ValueError("expected a path inside the map directory")
     return href
+
+
+def _is_start(text: str) -> str:
+    try:
+        return TargetYear(2018, text).start
+    except DeepCropError:
+        raise ValueError("expected month and day, for example 07-01") from None
 
 
 Date = Annotated[str, AfterValidator(_is_date)]
@@ -140,6 +148,7 @@ class _Source(_Strict):
 class _Summary(_Strict):
     title: str
     year: Annotated[int, Field(ge=1900, le=2200)]
+    year_start: Annotated[str, AfterValidator(_is_start)] = YEAR_START
     methods: list[Method]
     software: str
     observations: _Observations

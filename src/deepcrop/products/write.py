@@ -36,7 +36,7 @@ from deepcrop.products.layers import (
 from deepcrop.products.layers import DAY_LAYERS as DAY_LAYERS
 from deepcrop.products.qgis import write_style
 from deepcrop.products.stac import layer_asset, stac_item, write_stac
-from deepcrop.stages import DAY_MAX, DAY_MIN, NO_DAY
+from deepcrop.stages import DAY_MAX, DAY_MIN, NO_DAY, TargetYear
 from deepcrop.storage.files import write_json
 
 if TYPE_CHECKING:
@@ -91,6 +91,11 @@ class MapInfo:
     source: Mapping[str, Any] = field(default_factory=dict)
     left_out: int = 0
     content: Content = USUAL
+
+    @property
+    def target(self) -> TargetYear:
+        """Target year with its first day."""
+        return TargetYear(self.year, self.content.year_start)
 
 
 @dataclass(frozen=True)
@@ -195,7 +200,7 @@ def write_products(
         "deepcrop:scenes": dict(info.scenes),
         "deepcrop:source": dict(info.source),
     }
-    item = stac_item(info.title, info.year, summary["methods"], assets, box, properties)
+    item = stac_item(info.title, info.target, summary["methods"], assets, box, properties)
     write_stac(item, out, info.simulated)
     return summary
 
@@ -248,6 +253,8 @@ def _write_layer(
     tags = {
         "title": info.title,
         "year": info.year,
+        "year_start": info.content.year_start,
+        "day_range": job.layer.limits and " ".join(map(str, job.layer.limits)),
         "method": job.method,
         "stage": job.layer.stage,
         "season": job.layer.season,
@@ -380,6 +387,8 @@ def _summary(
     return {
         "title": info.title,
         "year": info.year,
+        "year_start": info.content.year_start,
+        "day_range": list(info.target.range),
         "methods": methods,
         "simulated": info.simulated,
         "software": f"deepcrop {__version__}",
@@ -401,8 +410,7 @@ def _summary(
 
 def _numbers(method: str, counts: Counts, groups: Groups, info: MapInfo) -> dict[str, Any]:
     """Numbers of one method, for the summary."""
-    year = info.year
-    described = describe(method, year, info.content)
+    described = describe(method, info.year, info.content)
     whole = {layer.name: counts[method, layer.name].sum(axis=0) for layer in described}
 
     def of(*kinds: str) -> list[Layer]:
@@ -418,14 +426,15 @@ def _numbers(method: str, counts: Counts, groups: Groups, info: MapInfo) -> dict
             }
         }
     days = of("day")
+
+    def dated(histogram: NDArray[np.int64]) -> dict[str, Any]:
+        return histograms.summarise_days(histogram, info.target.range[0], info.year)
+
     per_layer = {d.name: histograms.by_crop(groups, counts[method, d.name]) for d in days}
     crops = {
         name: {
             "pixels": int(per_layer[days[0].name][name].sum()),
-            "layers": {
-                layer: histograms.summarise_days(per_layer[layer][name], year)
-                for layer in per_layer
-            },
+            "layers": {layer: dated(per_layer[layer][name]) for layer in per_layer},
         }
         for name in per_layer[days[0].name]
     }
@@ -437,9 +446,7 @@ def _numbers(method: str, counts: Counts, groups: Groups, info: MapInfo) -> dict
         for layer in of("measure")
     }
     return {
-        "layers": {
-            layer.name: histograms.summarise_days(whole[layer.name], year) for layer in days
-        },
+        "layers": {layer.name: dated(whole[layer.name]) for layer in days},
         "lengths": {
             layer.name: histograms.summarise_numbers(
                 whole[layer.name], histograms.first_value(layer)

@@ -219,7 +219,7 @@ def scenes(result: Result, shares: Mapping[str, Sequence[tuple[np.datetime64, fl
         _WIDTH,
         len(shares) * (height + gap) - 0.05,
         0,
-        f"Scenes read for {result.year}",
+        f"Scenes read for {result.target}",
         f"{result.title} · height: share of the region with clear pixels",
         result.simulated,
     )
@@ -239,7 +239,8 @@ def scenes(result: Result, shares: Mapping[str, Sequence[tuple[np.datetime64, fl
         axes.set_ylim(0, 1.05)
         axes.vlines(days[name], 0, share, color=colours[name], lw=1.6)
         axes.plot(days[name], share, "o", ms=2.6, color=colours[name], mew=0)
-        axes.axvspan(0, 365, color="#f3f3f3", lw=0, zorder=-2)
+        year = result.target
+        axes.axvspan(year.first, year.first + year.length, color="#f3f3f3", lw=0, zorder=-2)
         date_axis(axes, first, last, result.year)
         axes.set_yticks([0, 0.5, 1], ["0", "50", "100 %"])
         axes.tick_params(labelsize=7.5, color=INK, labelcolor=INK)
@@ -598,4 +599,4 @@ def _letter(number: int) -> str:
 
 
 def _season(result: Result, season: int) -> str:
-    return f"{season_name(season)} of {result.year}"
+    return f"{season_name(season)} of {result.target}"

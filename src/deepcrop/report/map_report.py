@@ -79,7 +79,7 @@ def report(path: str | Path, out: str | Path | None = None, overwrite: bool = Fa
     with staging(folder, settings, overwrite, resume=False) as stage:
         write_page(
             stage.path,
-            f"Season dates {result.year}: {result.title}",
+            f"Season dates {result.target}: {result.title}",
             _lead(result),
             _SIMULATED if result.simulated else "",
             _facts(result),
@@ -115,7 +115,7 @@ def _lead(result: Result) -> str:
 def _facts(result: Result) -> Iterator[tuple[str, str]]:
     rows, cols = result.grid.shape
     side = float(result.grid.resolution.x)
-    yield "Target year", str(result.year)
+    yield "Target year", str(result.target)
     yield "Area", f"{rows * cols * side**2 / 1e6:,.1f} km²".replace(",", "\u2009")
     scenes = result.summary["scenes"]
     for name, words in (("optical", "Optical scenes"), ("sar", "Radar scenes")):
@@ -444,15 +444,16 @@ def _flag_table(layer: ResultLayer, result: Result, method: str) -> Table:
 
 
 def _methods(result: Result) -> Section:
+    first, last = (f"{day}".replace("-", "−") for day in result.target.range)
     settings = [(name, _text(value)) for name, value in sorted(_settings(result).items())]
     return Section(
         "methods",
         "Methods and settings",
         [
             *(_METHOD_TEXTS[method] for method in result.methods),
-            "Day numbers count from 1 January of the target year, from −181 to 548, so that the "
-            "start of a winter crop and the end of a late crop both belong to the year of the "
-            "peak.",
+            f"Day numbers count from 1 January {result.year}, from {first} to {last}, so that the "
+            "start of a winter crop and the end of a late crop both belong to the year in which "
+            "the middle of the season lies.",
         ],
         (),
         [Table("Settings", ("setting", "value"), settings, text_columns=2)],

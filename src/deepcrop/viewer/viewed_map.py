@@ -90,6 +90,8 @@ class ViewedMap:
         return {
             "title": result.title,
             "year": result.year,
+            "year_label": str(result.target),
+            "middle": result.target.first + result.target.length // 2,
             "simulated": self.simulated,
             "software": f"deepcrop {__version__}",
             "methods": {name: METHODS[name] for name in result.methods},
@@ -201,7 +203,13 @@ class ViewedMap:
             return []
         index = self.result.summary.get("source", {}).get("index", "ndvi")
         series = pixel_series.series_of_pixel(
-            self.cube, row, col, self.result.year, self._smoother(), index
+            self.cube,
+            row,
+            col,
+            self.result.year,
+            self._smoother(),
+            index,
+            self.result.target.start,
         )
         side = float(self.result.grid.resolution.x)
         camera = pixel_series.camera_viewing(self.cameras, row, col, self._field(row, col), side)

@@ -298,7 +298,7 @@ function applyLink(linked) {
 
 /** The clearest image; of equally clear ones the nearest to the middle of the year. */
 function clearest(dates) {
-  const score = ({ time, clear }) => clear - Math.abs(dayOf(time.slice(0, 10)) - 182) / 2000;
+  const score = ({ time, clear }) => clear - Math.abs(dayOf(time.slice(0, 10)) - result.middle) / 2000;
   return dates.length ? dates.reduce((best, image) => (score(image) > score(best) ? image : best)).time : null;
 }
 
@@ -458,8 +458,8 @@ function shortcut(event) {
 }
 
 function showTitle() {
-  document.title = `${result.title} ${result.year} · Deep-CroP`;
-  by("title").textContent = `${result.title} · ${result.year}`;
+  document.title = `${result.title} ${result.year_label} · Deep-CroP`;
+  by("title").textContent = `${result.title} · ${result.year_label}`;
   by("simulated").hidden = !result.simulated;
   by("date").append(
     ...(result.images?.dates ?? []).map(({ time, clear }) => {

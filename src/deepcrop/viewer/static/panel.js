@@ -84,7 +84,7 @@ export class Panel {
     if (!methods.length) return "";
     const title = { 1: "Main season", 2: "Second season" }[season] ?? `Season ${season}`;
     if (season > 1 && mine.every((item) => (item.day ?? null) === null)) {
-      return season === 2 ? `<p class="facts">No second season in ${this.result.year}.</p>` : "";
+      return season === 2 ? `<p class="facts">No second season in ${this.result.year_label}.</p>` : "";
     }
     const stages = Object.keys(this.result.stages).filter((stage) => mine.some((item) => item.stage === stage));
     const cells = (stage, method) => {
