@@ -134,6 +134,19 @@ def _no_start(start: str) -> DeepCropError:
     )
 
 
+def check_year(year: Any) -> int:
+    """Return a target year as int.
+
+    Raises
+    ------
+    DeepCropError
+        If it is no whole number: a text, a date, a fraction.
+    """
+    if isinstance(year, bool) or not isinstance(year, int | np.integer):
+        raise DeepCropError(f"The year is {year!r}; expected a whole number, for example 2018.")
+    return int(year)
+
+
 def resolve_year_start(start: str, latitude: float) -> str:
     """Start of the year as month and day, where `AUTO` may be given; latitude in degrees."""
     if start != AUTO:

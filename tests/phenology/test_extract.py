@@ -428,8 +428,8 @@ def test_weights_on_other_coordinates_are_refused():
 
 def test_bad_cubes_and_series_are_refused():
     cube = make_cube()
-    with pytest.raises(DeepCropError, match="'evi' is unknown"):
-        extract(cube, index="evi")
+    with pytest.raises(DeepCropError, match="'ndwi' is unknown"):
+        extract(cube, index="ndwi")
     with pytest.raises(CubeError, match="no 'optical' group"):
         extract(xr.DataTree())
     with pytest.raises(CubeError, match="no band nir"):

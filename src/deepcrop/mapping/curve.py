@@ -82,14 +82,13 @@ class CurveMethod:
         rising = all(a < b for a, b in zip((0, *percent), (*percent, 100), strict=True))
         if not percent or not rising or any(abs(p - round(p)) > 1e-6 for p in percent):
             raise DeepCropError(
-                f"Fractions {', '.join(f'{f:g}' for f in self.fractions)} (--fractions): expected "
+                f"Fractions {', '.join(f'{f:g}' for f in self.fractions)}: expected "
                 "rising shares of the amplitude between 0 and 1 in whole percent, for example "
                 "0.15,0.5,0.9."
             )
         if not 1 <= self.seasons <= MAX_SEASONS:
             raise DeepCropError(
-                f"A map cannot keep {self.seasons} seasons (--seasons): expected 1 to "
-                f"{MAX_SEASONS}."
+                f"A map cannot keep {self.seasons} seasons; expected 1 to {MAX_SEASONS}."
             )
         self.rule()
         if self.year_start not in (None, stages.AUTO):
@@ -107,18 +106,17 @@ class CurveMethod:
         for name, number in self.season_rule:
             if name not in known:
                 raise DeepCropError(
-                    f"Season rule {name!r} is unknown (--season-rule); expected "
+                    f"Season rule {name!r} is unknown; expected "
                     f"{', '.join(known)}, for example min_amplitude=0.1,prominence=0.2."
                 )
             if name == "prominence" and number > 1:
                 raise DeepCropError(
-                    f"prominence={number:g} (--season-rule): expected a share of the amplitude of "
+                    f"Season rule prominence={number:g}: expected a share of the amplitude of "
                     "the series, at most 1."
                 )
             if name == "min_observations" and not (number >= 3 and number == int(number)):
                 raise DeepCropError(
-                    f"min_observations={number:g} (--season-rule): expected a whole number from 3 "
-                    "up."
+                    f"Season rule min_observations={number:g}: expected a whole number from 3 up."
                 )
         settings: dict[str, Any] = dict(self.season_rule)
         usual = replace(PRESETS["sentinel2"][1], min_amplitude=INDICES[self.index][2])
@@ -150,7 +148,7 @@ class CurveMethod:
         if not images["optical"].days.size:
             raise CubeError(
                 f"{cube.path} has no optical observation around {target}: "
-                f"{period(cube.data, ['optical'])}. Choose another --year."
+                f"{period(cube.data, ['optical'])}. Choose another year."
             )
         if "sar" in cube.data.children:
             radar = images_of(cube.data, "sar", ("vv",), year, year_start=start)

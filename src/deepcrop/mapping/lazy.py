@@ -89,6 +89,7 @@ def map_seasons(
         raise DeepCropError(
             f"Cannot map a {type(cube).__name__}; expected a cube: deepcrop.open_cube(path)."
         )
+    year = stages.check_year(year)
     options = resolve_options(
         method,
         index=index,
@@ -102,7 +103,10 @@ def map_seasons(
         radar=radar,
     )
     if len(options.methods) > 1:
-        raise DeepCropError(f"Method {method!r} gives two maps; ask for one method at a time.")
+        raise DeepCropError(
+            f"Method {method!r} gives two maps; ask for one at a time, or write both "
+            "with map_region."
+        )
     box = grid_of(cube)
     plan = options.methods[0].plan(InputCube(cube, "The cube", box), year)
     shape = (box.shape[0], box.shape[1])

@@ -14,7 +14,7 @@ from deepcrop.stages import SLOTS, YEAR_START
 from deepcrop.storage.files import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from deepcrop.mapping.inputs import InputCube, Plan
 
@@ -95,7 +95,7 @@ def resolve_options(
     """
     if method not in (*METHODS, BOTH):
         raise DeepCropError(
-            f"Method {method!r} is unknown; expected {', '.join((*METHODS, BOTH))}."
+            f"Method {method!r} is unknown; expected curve, deepcrop (the network) or both."
         )
     of_curve: dict[str, Any] = {
         "index": index,
@@ -119,8 +119,9 @@ def resolve_options(
     trained = [name for name in ("fractions", "seasons") if name in of_curve]
     if method != "curve" and trained:
         raise DeepCropError(
-            f"{_listed(trained)}: only for the curve. The network was trained on dates at 20 % and "
-            f"50 % of the amplitude, of {SLOTS} seasons; leave it out, or add --method curve."
+            f"{', '.join(trained)}: only for the curve. The network was trained on dates at 20 % "
+            f"and 50 % of the amplitude, of {SLOTS} seasons; leave it out, or choose method "
+            "'curve'."
         )
     if method != "curve" and year_start not in (None, YEAR_START):
         raise DeepCropError(
@@ -130,17 +131,18 @@ def resolve_options(
     # An option of the other method would be ignored, so it is an error, its default value included.
     if method == "curve" and of_network:
         raise DeepCropError(
-            f"{_listed(of_network)}: only for the network. Leave it out, or add --method deepcrop "
-            "or both."
+            f"{', '.join(of_network)}: only for the network. Leave it out, or choose method "
+            "'deepcrop' or 'both'."
         )
     if method == "deepcrop" and of_curve:
         raise DeepCropError(
-            f"{_listed(of_curve)}: only for the curve. Leave it out, or add --method curve or both."
+            f"{', '.join(of_curve)}: only for the curve. Leave it out, or choose method 'curve' or "
+            "'both'."
         )
     if fields and parcels is not None:
         raise DeepCropError("Give either parcels or fields: parcels are given dates as well.")
     if layer is not None and parcels is None:
-        raise DeepCropError("--layer chooses a layer of the file of parcels; add --parcels FILE.")
+        raise DeepCropError("layer is one of the file of parcels; give that file as well.")
     methods: list[Method] = []
     if method in ("curve", BOTH):
         methods.append(CurveMethod(**of_curve))
@@ -153,12 +155,6 @@ def resolve_options(
         layer,
         fields,
     )
-
-
-def _listed(given: Iterable[str]) -> str:
-    """Options as they are given on the command line."""
-    names = ("no-radar" if name == "radar" else name.replace("_", "-") for name in given)
-    return ", ".join(f"--{name}" for name in names)
 
 
 @dataclass(frozen=True)

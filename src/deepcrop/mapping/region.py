@@ -32,6 +32,7 @@ from deepcrop.mapping.work_store import (
 from deepcrop.products import write as product_writer
 from deepcrop.products.layers import layer_groups
 from deepcrop.products.write import MapInfo
+from deepcrop.stages import check_year
 from deepcrop.storage.files import fingerprint
 from deepcrop.storage.progress import progress_bar
 from deepcrop.storage.staging import JOURNAL, Staging, staging
@@ -180,9 +181,14 @@ def map_region(
         layer=layer,
         fields=fields,
     )
+    if not isinstance(cube_path, str | Path):
+        raise DeepCropError(
+            f"The cube is a {type(cube_path).__name__}; expected the path of one. "
+            "deepcrop.map_seasons maps a cube that is open."
+        )
     cluster_options = ClusterOptions(address, workers)
     return write_map(
-        Path(cube_path), year, Path(out), options, cluster_options, overwrite, pictures
+        Path(cube_path), check_year(year), Path(out), options, cluster_options, overwrite, pictures
     )
 
 

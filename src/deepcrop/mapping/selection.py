@@ -60,7 +60,7 @@ class PixelSelection:
             children = cube.data.children
             landcover = cube.data["landcover"].to_dataset() if "landcover" in children else {}
             if "field_id" not in landcover:
-                raise DeepCropError(f"{cube.path} has no 'field_id'; give fields with --parcels.")
+                raise DeepCropError(f"{cube.path} has no 'field_id'; give polygons as parcels.")
             self.field_ids = landcover["field_id"]
         if self.mask is not None and not self.mask.exists():
             raise DeepCropError(f"Mask {self.mask} does not exist.")

@@ -17,9 +17,9 @@ import xarray as xr
 from deepcrop import grid, indices, stages
 from deepcrop._version import __version__
 from deepcrop.errors import CubeError, DeepCropError
-from deepcrop.phenology.date_kernels import MEASURES, NO_SUCH, REASONS
+from deepcrop.phenology.date_kernels import MEASURES, NO_SUCH
 from deepcrop.phenology.inputs import from_pandas, undo_packing, with_utc_times
-from deepcrop.phenology.seasons import Seasons, season_dates, stage_names
+from deepcrop.phenology.seasons import REASONS, Seasons, season_dates, stage_names
 from deepcrop.phenology.slots import SlotChoice, choose_slots, near_year
 from deepcrop.phenology.smoothers import (
     DEFAULT_SMOOTHER,
@@ -192,6 +192,12 @@ def extract(
         seasons = seasons or 2 * (_year(last) - origin + 1)
         place: Any = np.nan
     else:
+        year = stages.check_year(year)
+        if latitude is None and isinstance(source, pd.Series):
+            raise DeepCropError(
+                "A pandas series has no place, and which season of a year is the main one depends "
+                "on the latitude: give it, for example latitude=41.6."
+            )
         origin, seasons = year, stages.SLOTS
         place = _latitude(values, latitude)
         year_start = _start_for(year_start, place)

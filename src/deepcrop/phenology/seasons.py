@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcrop.errors import DeepCropError
+from deepcrop.phenology import date_kernels
 from deepcrop.phenology.date_kernels import FOUND, INTERVAL, MEASURES, NO_SUCH, TOO_FEW, date_blocks
 from deepcrop.phenology.series import Series, curve_grid, prepare
 from deepcrop.phenology.smoothers import (
@@ -24,6 +25,13 @@ from deepcrop.phenology.smoothers import (
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+REASONS = (*date_kernels.REASONS, "season longer than a year")
+"""Meaning of the reason codes."""
+TOO_LONG = len(REASONS) - 1
+
+_YEAR = 366.0
+"""Days from the first to the last date of a season above which it is no season of one year."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +170,29 @@ def season_dates(
         room = rows
 
 
+def _refuse_long(
+    dates: NDArray[np.float32],
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+    reason: NDArray[np.uint8],
+    measures: NDArray[np.float32],
+) -> None:
+    """Leave out start and end of the seasons that are longer than a year, in place.
+
+    Where a mild winter hardly lowers the greenness, two years become one season, whose dates are
+    those of no year. The peak stays, so that the season keeps its row and its year.
+    """
+    # Of those that are there; NaN compares false.
+    long = np.fmax.reduce(dates, axis=2) - np.fmin.reduce(dates, axis=2) > _YEAR
+    sides = np.arange(dates.shape[2]) != dates.shape[2] // 2
+    refused = long[:, :, None] & sides
+    for array in (dates, low, high):
+        array[refused] = np.nan
+    reason[refused] = TOO_LONG
+    for name in ("small_integral", "large_integral"):  # between the dates
+        measures[long, MEASURES.index(name)] = np.nan
+
+
 def _with_room(
     series: Series,
     grid: NDArray[np.float32],
@@ -202,6 +233,7 @@ def _with_room(
             measures[p, :, MEASURES.index("large_integral")] += level * length
 
         smooth_chunks(series, grid, smoother, rule, date)
+        _refuse_long(dates, low, high, reason, measures)
     most = max(int(rows.max(initial=1)), 1)
     kept = slice(0, most)
     reason[(reason == FOUND) & np.isnan(dates)] = NO_SUCH  # rows of series with fewer seasons
