@@ -253,3 +253,22 @@ TITLES = STAGE_TITLES | {"peak": "peak of season"}
 
 CALENDAR = ("sos20", "sos50", "peak", "eos50", "eos20")
 """The dates of a label, in order of time."""
+
+
+def season_name(season: int) -> str:
+    """Name of the season in a slot: ``main season``, ``second season``, ``season 3`` …."""
+    return {1: "main season", 2: "second season"}.get(season, f"season {season}")
+
+
+def stage_title(stage: str) -> str:
+    """Title of a date at any share of the amplitude.
+
+    Examples
+    --------
+    >>> stage_title("sos15")
+    'start of season, 15 % of amplitude'
+    """
+    if stage in TITLES:
+        return TITLES[stage]
+    side = {"sos": "start", "eos": "end"}[stage[:3]]
+    return f"{side} of season, {stage[3:]} % of amplitude"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepcrop.cli.options import Overwrite, plain_console
+from deepcrop.cli.options import Overwrite, parse_fractions, parse_season_rule, plain_console
 from deepcrop.errors import DeepCropError
 
 if TYPE_CHECKING:
@@ -39,6 +39,24 @@ def map_(
             "asymmetric_gaussian  [whittaker]"
         ),
     ] = None,
+    fractions: Annotated[
+        str | None,
+        typer.Option(help="Curve: shares of the amplitude to date, e.g. 0.15,0.5,0.9  [0.2,0.5]"),
+    ] = None,
+    season_rule: Annotated[
+        str | None,
+        typer.Option(
+            help="Curve: what counts as a season, e.g. min_amplitude=0.1,prominence=0.2 "
+            "(docs/curve.md)"
+        ),
+    ] = None,
+    seasons: Annotated[
+        int | None, typer.Option(help="Curve: number of seasons of the year to keep  [2]")
+    ] = None,
+    measures: Annotated[
+        bool,
+        typer.Option("--measures", help="Curve: also amplitude, base, maximum, integrals, rates."),
+    ] = False,
     year_start: Annotated[
         str | None,
         typer.Option(
@@ -94,6 +112,10 @@ def map_(
         method,
         index=index,
         smoother=smoother,
+        fractions=None if fractions is None else parse_fractions(fractions),
+        season_rule=None if season_rule is None else parse_season_rule(season_rule),
+        seasons=seasons,
+        measures=measures or None,
         year_start=year_start,
         weights=weights,
         radar=False if no_radar else None,
@@ -140,7 +162,7 @@ def _report(result: MapResult) -> None:
     from rich.table import Table
 
     from deepcrop.products.layers import WIDE_INTERVAL
-    from deepcrop.stages import CALENDAR, TargetYear
+    from deepcrop.stages import TargetYear
 
     summary = result.summary
     year = TargetYear(summary["year"], summary["year_start"])
@@ -149,8 +171,9 @@ def _report(result: MapResult) -> None:
     for heading in ("method", "stage", "detected", "median", "90 % interval, median", wide):
         table.add_column(heading, justify="left" if heading in ("method", "stage") else "right")
     for method in summary["methods"]:
-        for stage in CALENDAR:
-            layer = summary["maps"][method]["layers"][stage]
+        for stage, layer in summary["maps"][method]["layers"].items():
+            if "_season" in stage:
+                continue
             share, date = layer["detected_share"], layer["median_date"]
             # Dates that are found nearly everywhere are worth little where they may be months off.
             width, far = layer.get("median_width"), layer.get("wide_share")

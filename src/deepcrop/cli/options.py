@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepcrop.errors import DeepCropError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -23,3 +25,28 @@ def plain_console() -> Console:
     from rich.console import Console
 
     return Console(markup=False, emoji=False, highlight=False)
+
+
+def parse_fractions(text: str) -> tuple[float, ...]:
+    """Read ``0.15,0.5,0.9``."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise DeepCropError(
+            f"--fractions {text!r} is no list of numbers; expected for example 0.15,0.5,0.9."
+        ) from None
+
+
+def parse_season_rule(text: str) -> dict[str, float]:
+    """Read ``min_amplitude=0.1,prominence=0.2``."""
+    rule: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, number = part.partition("=")
+        try:
+            rule[name.strip()] = int(number) if number.isdigit() else float(number)
+        except ValueError:
+            raise DeepCropError(
+                f"--season-rule: {part!r} is no setting with a number; expected for example "
+                "min_amplitude=0.1,prominence=0.2."
+            ) from None
+    return rule

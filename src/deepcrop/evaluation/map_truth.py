@@ -87,6 +87,7 @@ def score_map(map_dir: Path, cube_path: Path, match: bool = True) -> list[StageS
     truth = cube["truth"].to_dataset()
     if "sos20" not in truth:
         raise CubeError(f"{cube_path}: group 'truth' has no season dates.")
+    check_fractions(map_dir)
     crop_type = cube["landcover"].to_dataset()["crop_type"]
     names = dict(
         zip(crop_type.attrs["flag_values"], crop_type.attrs["flag_meanings"].split(), strict=True)
@@ -121,12 +122,35 @@ def _truth_block(truth: xr.Dataset, rows: slice, cols: slice) -> NDArray[np.int1
     return np.stack([block[name].values.reshape(stages.SLOTS, -1) for name in stages.STAGES], 1)
 
 
+def check_fractions(map_dir: Path) -> None:
+    """Refuse a map that was not dated at the fractions of the truth."""
+    if (map_dir / "peak.tif").is_file():
+        missing = [name for name in stages.STAGES if not (map_dir / f"{name}.tif").is_file()]
+        if missing:
+            raise DeepCropError(
+                f"{map_dir} has no {', '.join(missing)}: it was made with other --fractions. The "
+                "truth of a simulated region is dated at 20 % and 50 %; map it with 0.2 and 0.5 "
+                "among the fractions."
+            )
+
+
+def _day_layers(map_dir: Path) -> tuple[str, ...]:
+    """Names of the dates that are compared: a map may have one season (--seasons 1)."""
+    return DAY_LAYERS if any(map_dir.glob("*_season2.tif")) else DAY_LAYERS[: len(stages.STAGES)]
+
+
+def _in_slots(days: list[NDArray[np.int16]]) -> NDArray[np.int16]:
+    """Stack dates (slots, stages, pixels); slots that the map does not have are empty."""
+    missing = [np.full_like(days[0], stages.NO_DAY)] * (len(DAY_LAYERS) - len(days))
+    return np.stack([*days, *missing]).reshape(stages.SLOTS, len(stages.STAGES), -1)
+
+
 def _map_block(map_dir: Path, rows: slice, cols: slice, truth: xr.Dataset) -> NDArray[np.int16]:
     window = ((rows.start, rows.stop), (cols.start, cols.stop))
     year = int(truth.attrs["year"])
     box = grid.grid_of(truth)
     blocks = []
-    for name in DAY_LAYERS:
+    for name in _day_layers(map_dir):
         path = map_dir / f"{name}.tif"
         if not path.is_file():
             raise DeepCropError(
@@ -147,7 +171,7 @@ def _map_block(map_dir: Path, rows: slice, cols: slice, truth: xr.Dataset) -> ND
                     "without --year-start to score."
                 )
             blocks.append(layer.read(1, window=window).reshape(-1))
-    return np.stack(blocks).reshape(stages.SLOTS, 4, -1)
+    return _in_slots(blocks)
 
 
 def _scores(

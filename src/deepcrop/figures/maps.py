@@ -29,7 +29,7 @@ from deepcrop.figures.style import (
     percent,
     show,
 )
-from deepcrop.stages import TITLES
+from deepcrop.stages import season_name, stage_title
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +63,7 @@ def stage_map(
     year : int
         Year the day numbers refer to.
     stage : str
-        One of ``deepcrop.stages.CALENDAR``.
+        One of ``deepcrop.stages.CALENDAR``, or of another share of the amplitude.
     resolution : float
         Side of a pixel of ``days``, metres; after decimation if there was any.
     simulated : bool
@@ -71,7 +71,7 @@ def stage_map(
     title : str
         Name of the region, and any text for the line below the heading.
     season : int
-        1 for the first season of the year, 2 for the second.
+        1 for the main season of the year, 2 for the second.
     left_out : float
         Share of the pixels that were not mapped (mask, parcels); they have no date either.
     limits : tuple of int, optional
@@ -79,10 +79,10 @@ def stage_map(
         equal colours equal dates in several maps.
     """
     values = known_days(days)
-    heading = TITLES[stage]
+    heading = stage_title(stage)
     heading = f"{heading[0].upper()}{heading[1:]} ({stage.upper()}), {year}"
     if season > 1:
-        heading += ", second season"
+        heading += f", {season_name(season)}"
     dated = values[np.isfinite(values)]
     page = MapPage(values.shape, heading, title, simulated, 1.25 if dated.size else 0.0)
     cmap = date_colours(stage)

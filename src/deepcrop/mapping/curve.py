@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -12,17 +12,24 @@ from deepcrop import grid, stages
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.indices import INDICES
 from deepcrop.mapping.inputs import Images, InputCube, Layers, Plan, images_of, period
-from deepcrop.mapping.quality import encode_bound, length_of, pixel_layers
-from deepcrop.phenology import PRESETS, SeasonRule, Seasons, season_dates
-from deepcrop.phenology.slots import REACH, fill_slots
-from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother
-from deepcrop.products.layers import NO_PERCENT, layer_name
-from deepcrop.stages import CALENDAR
+from deepcrop.mapping.quality import encode_bound, encode_measure, length_of, pixel_layers
+from deepcrop.phenology import PRESETS, SeasonRule, Seasons, season_dates, stage_names
+from deepcrop.phenology.slots import REACH, choose_slots
+from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother, choose
+from deepcrop.products.layers import MEASURES, NO_PERCENT, USUAL, Content, layer_name
+from deepcrop.stages import SLOTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
+
+
+FRACTIONS = (0.2, 0.5)
+"""Shares of the amplitude at which a season is dated, where none are chosen."""
+
+MAX_SEASONS = 8
+"""Most seasons of a year that a map keeps."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,14 @@ class CurveMethod:
         Greenness to read, one of `deepcrop.indices.INDICES`.
     smoother : str
         Name of a smoother of the preset ``"sentinel2"`` (`deepcrop.phenology.PRESETS`).
+    fractions : tuple of float
+        Shares of the amplitude to date, rising, in whole percent.
+    seasons : int
+        Number of seasons of the target year that are kept.
+    measures : bool
+        Whether to give the measures of each season (`deepcrop.products.layers.MEASURES`).
+    season_rule : tuple of (str, float)
+        Settings of `deepcrop.phenology.SeasonRule` that differ from the usual ones.
     year_start : str or None
         Month and day on which the target year starts (`deepcrop.stages.TargetYear`), or ``"auto"``:
         1 July south of the equator. None: 1 January, with a warning in the south.
@@ -42,11 +57,15 @@ class CurveMethod:
     Raises
     ------
     DeepCropError
-        If index or smoother is unknown, or the start is no day of the year.
+        If a name is unknown or a number out of range.
     """
 
     index: str = "ndvi"
     smoother: str = DEFAULT_SMOOTHER
+    fractions: tuple[float, ...] = FRACTIONS
+    seasons: int = SLOTS
+    measures: bool = False
+    season_rule: tuple[tuple[str, float], ...] = ()
     year_start: str | None = None
 
     name: ClassVar[str] = "curve"
@@ -59,8 +78,49 @@ class CurveMethod:
             raise DeepCropError(
                 f"Smoother {self.smoother!r} is unknown; expected {' or '.join(smoothers)}."
             )
+        percent = [100 * fraction for fraction in self.fractions]
+        rising = all(a < b for a, b in zip((0, *percent), (*percent, 100), strict=True))
+        if not percent or not rising or any(abs(p - round(p)) > 1e-6 for p in percent):
+            raise DeepCropError(
+                f"Fractions {', '.join(f'{f:g}' for f in self.fractions)}: expected "
+                "rising shares of the amplitude between 0 and 1 in whole percent, for example "
+                "0.15,0.5,0.9."
+            )
+        if not 1 <= self.seasons <= MAX_SEASONS:
+            raise DeepCropError(
+                f"A map cannot keep {self.seasons} seasons; expected 1 to {MAX_SEASONS}."
+            )
+        self.rule()
         if self.year_start not in (None, stages.AUTO):
             stages.TargetYear(2018, self.year_start)  # refuses what is no day of the year
+
+    def rule(self) -> SeasonRule:
+        """Return what counts as a season; the least amplitude is that of the index by default.
+
+        Raises
+        ------
+        DeepCropError
+            If a setting is unknown or makes no sense.
+        """
+        known = [field.name for field in fields(SeasonRule)]
+        for name, number in self.season_rule:
+            if name not in known:
+                raise DeepCropError(
+                    f"Season rule {name!r} is unknown; expected "
+                    f"{', '.join(known)}, for example min_amplitude=0.1,prominence=0.2."
+                )
+            if name == "prominence" and number > 1:
+                raise DeepCropError(
+                    f"Season rule prominence={number:g}: expected a share of the amplitude of "
+                    "the series, at most 1."
+                )
+            if name == "min_observations" and not (number >= 3 and number == int(number)):
+                raise DeepCropError(
+                    f"Season rule min_observations={number:g}: expected a whole number from 3 up."
+                )
+        settings: dict[str, Any] = dict(self.season_rule)
+        usual = replace(PRESETS["sentinel2"][1], min_amplitude=INDICES[self.index][2])
+        return choose(self.smoother, "sentinel2", replace(usual, **settings))[1]
 
     def plan(self, cube: InputCube, year: int) -> Plan:
         """Prepare to map a cube in a target year.
@@ -72,10 +132,8 @@ class CurveMethod:
         CubeError
             If the cube has no optical images, or none near the year.
         """
-        smoothers, preset_rule = PRESETS["sentinel2"]
-        smoother = smoothers[self.smoother]
-        bands, _, min_amplitude = INDICES[self.index]
-        rule = replace(preset_rule, min_amplitude=min_amplitude)
+        smoother = PRESETS["sentinel2"][0][self.smoother]
+        bands, rule = INDICES[self.index][0], self.rule()
         if "optical" not in cube.data.children:
             raise CubeError(
                 f"{cube.path} has no 'optical' group; the curve method needs reflectance."
@@ -83,6 +141,9 @@ class CurveMethod:
         latitude = grid.centre_latitude(cube.box)
         start = self._start(latitude)
         target = stages.TargetYear(year, start)
+        content = Content(
+            stage_names(self.fractions), self.seasons, self.measures, self.index, start
+        )
         images = {"optical": images_of(cube.data, "optical", bands, year, REACH, start)}
         if not images["optical"].days.size:
             raise CubeError(
@@ -102,15 +163,19 @@ class CurveMethod:
                 name: Images(group.data.isel(y=rows, x=cols), group.days)
                 for name, group in images.items()
             }
-            return curve_tile(parts, self.index, year, latitude, smoother, rule, selected, start)
+            return curve_tile(parts, content, year, latitude, smoother, rule, selected)
 
         settings = {
             "index": self.index,
             "smoother": {"name": self.smoother, **asdict(smoother)},
             "rule": asdict(rule),
+            # Only what was chosen, so that maps of the usual content resume and compare as before.
+            **({} if self.fractions == FRACTIONS else {"fractions": list(self.fractions)}),
+            **({} if self.seasons == SLOTS else {"seasons": self.seasons}),
+            **({"measures": True} if self.measures else {}),
             **({} if start == stages.YEAR_START else {"year_start": start}),
         }
-        return Plan(images, settings, (0, 0), run, counted=("sar",), year_start=start)
+        return Plan(images, settings, (0, 0), run, counted=("sar",), content=content)
 
     def _start(self, latitude: float) -> str:
         """Start of the year; a warning where a default would split the summer crops."""
@@ -128,13 +193,12 @@ class CurveMethod:
 
 def curve_tile(
     images: dict[str, Images],
-    index: str,
+    content: Content,
     year: int,
     latitude: float,
     smoother: Smoother,
     rule: SeasonRule,
     selected: NDArray[np.bool_] | None = None,
-    year_start: str = stages.YEAR_START,
 ) -> tuple[Layers, list[NDArray[np.int64]]]:
     """Layers of one tile by the curve method.
 
@@ -142,8 +206,8 @@ def curve_tile(
     ----------
     images : dict of str to Images
         "optical", the bands of the index, and maybe "sar".
-    index : str
-        One of `INDICES`.
+    content : Content
+        What layers to make, from which index.
     year : int
         Target year.
     latitude : float
@@ -154,8 +218,6 @@ def curve_tile(
         What counts as a season.
     selected : ndarray of bool (y, x), optional
         Pixels to look for seasons in; by default all.
-    year_start : str
-        Month and day on which the target year starts.
 
     Returns
     -------
@@ -164,15 +226,17 @@ def curve_tile(
     scenes : list of ndarray of int (time,)
         For each group the valid pixels of each scene, of those that are selected.
     """
-    bands, formula, _ = INDICES[index]
+    bands, formula, _ = INDICES[content.index]
     optical = images["optical"]
     greenness = formula(*(optical.data[band].values for band in bands))
     times, rows, cols = greenness.shape
     pixels = slice(None) if selected is None else np.flatnonzero(selected)
     series = np.ascontiguousarray(greenness.reshape(times, -1)[:, pixels].T)
-    seasons = season_dates(series, optical.days, smoother=smoother, rule=rule)
+    seasons = season_dates(
+        series, optical.days, smoother=smoother, rule=rule, fractions=_dated(content)
+    )
     found = {}
-    for name, values in slot_layers(seasons, year, latitude, year_start).items():
+    for name, values in slot_layers(seasons, year, latitude, content).items():
         if selected is not None:
             empty = NO_PERCENT if values.dtype == np.uint8 else stages.NO_DAY
             every = np.full(rows * cols, empty, values.dtype)
@@ -185,29 +249,43 @@ def curve_tile(
     if selected is not None:
         valid = {name: there & selected for name, there in valid.items()}
     days = {name: images[name].days for name in valid}
-    found |= pixel_layers(found, valid, days, year, selected, ("optical",), year_start)
+    found |= pixel_layers(found, valid, days, year, selected, ("optical",), content)
     return found, [valid[name].sum(axis=(1, 2)) for name in images]
 
 
-def slot_layers(
-    seasons: Seasons, year: int, latitude: float, year_start: str = stages.YEAR_START
-) -> Layers:
-    """Put the seasons of a target year into the two slots.
+def _dated(content: Content) -> tuple[float, ...]:
+    """Return the fractions to date: those of the map, and one half, which tells the year."""
+    shares = {int(stage[3:]) for stage in content.thresholds}
+    return tuple(share / 100 for share in sorted({*shares, 50}))
 
-    Int16 day numbers per pixel: dates, the ends of their 90 % intervals, lengths in days; and how
-    many seasons belong to the year.
+
+def slot_layers(seasons: Seasons, year: int, latitude: float, content: Content = USUAL) -> Layers:
+    """Put the seasons of a target year into its slots.
+
+    Int16 day numbers per pixel: dates, the ends of their 90 % intervals, lengths in days; Int16
+    measures; and how many seasons belong to the year.
     """
-    dates, count = fill_slots(seasons, year, latitude, year_start)
-    limits = stages.TargetYear(year, year_start).range
+    start = content.year_start
+    choice = choose_slots(seasons, year, latitude, year_start=start, slots=content.seasons)
+    limits = stages.TargetYear(year, start).range
+    order = [seasons.stages.index(name) for name in content.stages]
+    day, low, high = (
+        choice.gather(dates[:, :, order]) for dates in (seasons.dates, seasons.low, seasons.high)
+    )
     found: Layers = {}
-    for slot in range(stages.SLOTS):
-        for k, stage in enumerate(CALENDAR):
-            whole = stages.encode(dates.day[:, slot, k], limits)
+    for slot in range(content.seasons):
+        for k, stage in enumerate(content.stages):
+            whole = stages.encode(day[:, slot, k], limits)
             found[layer_name(stage, slot + 1)] = whole
-            for part, bound in (("low", dates.low), ("high", dates.high)):
+            for part, bound in (("low", low), ("high", high)):
                 found[layer_name(stage, slot + 1, part)] = encode_bound(
                     bound[:, slot, k], whole, limits
                 )
-        found[layer_name("length", slot + 1)] = length_of(found, slot + 1)
-    found["n_cycles"] = count
+        found[layer_name("length", slot + 1)] = length_of(found, slot + 1, content.stages)
+    if content.measures:
+        for measure, (_, _, scale) in MEASURES.items():
+            values = choice.gather(getattr(seasons, measure))
+            for slot in range(content.seasons):
+                found[layer_name(measure, slot + 1)] = encode_measure(values[:, slot], scale)
+    found["n_cycles"] = choice.count
     return found

@@ -13,9 +13,10 @@ from deepcrop.cube.chunks import read_block
 from deepcrop.cube.contract import grid_of
 from deepcrop.cube.io import open_cube
 from deepcrop.cube.possible import POSSIBLE, drop_impossible
+from deepcrop.products.layers import USUAL, Content
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import xarray as xr
@@ -84,8 +85,8 @@ class Plan:
         third argument, bool (y, x), says which pixels of the tile are selected; None is all.
     counted : tuple of str
         Groups of which it is only counted how often a pixel was seen.
-    year_start : str
-        Month and day on which the target year starts.
+    content : Content
+        What layers it makes.
     """
 
     images: dict[str, Images]
@@ -93,7 +94,7 @@ class Plan:
     halo: tuple[int, int]
     run: Callable[..., tuple[Layers, list[NDArray[np.int64]]]]
     counted: tuple[str, ...] = ()
-    year_start: str = stages.YEAR_START
+    content: Content = USUAL
 
     def load(self, tile: grid.Tile) -> dict[str, Images]:
         """Read the images of a tile's window into memory; impossible values are refused."""
@@ -101,6 +102,11 @@ class Plan:
             name: Images(only_possible(name, read_block(one.data, name, *tile.window)), one.days)
             for name, one in self.images.items()
         }
+
+
+def content_of(plans: Mapping[str, Plan]) -> Content:
+    """Return what a map holds: what its curve makes, as only the curve has a choice."""
+    return plans["curve"].content if "curve" in plans else USUAL
 
 
 def only_possible(group: str, data: xr.Dataset) -> xr.Dataset:

@@ -10,10 +10,12 @@ from deepcrop.errors import DeepCropError
 from deepcrop.mapping.curve import CurveMethod
 from deepcrop.mapping.network import NetworkMethod
 from deepcrop.products.layers import METHODS
-from deepcrop.stages import YEAR_START
+from deepcrop.stages import SLOTS, YEAR_START
 from deepcrop.storage.files import fingerprint
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from deepcrop.mapping.inputs import InputCube, Plan
 
 Method = CurveMethod | NetworkMethod
@@ -58,6 +60,10 @@ def resolve_options(
     *,
     index: str | None = None,
     smoother: str | None = None,
+    fractions: Sequence[float] | None = None,
+    season_rule: Mapping[str, float] | None = None,
+    seasons: int | None = None,
+    measures: bool | None = None,
     year_start: str | None = None,
     weights: str | Path | None = None,
     radar: bool | None = None,
@@ -74,7 +80,7 @@ def resolve_options(
     ----------
     method : str
         ``"curve"``, ``"deepcrop"`` or ``"both"``.
-    index, smoother, year_start
+    index, smoother, fractions, season_rule, seasons, measures, year_start
         Of the curve (`CurveMethod`).
     weights, radar, device, precision
         Of the network (`NetworkMethod`).
@@ -91,7 +97,15 @@ def resolve_options(
         raise DeepCropError(
             f"Method {method!r} is unknown; expected curve, deepcrop (the network) or both."
         )
-    of_curve: dict[str, Any] = {"index": index, "smoother": smoother, "year_start": year_start}
+    of_curve: dict[str, Any] = {
+        "index": index,
+        "smoother": smoother,
+        "fractions": None if fractions is None else tuple(float(f) for f in fractions),
+        "season_rule": None if season_rule is None else tuple(season_rule.items()),
+        "seasons": seasons,
+        "measures": measures,
+        "year_start": year_start,
+    }
     of_network: dict[str, Any] = {
         "weights": None if weights is None else Path(weights).resolve(),
         "radar": radar,
@@ -102,6 +116,13 @@ def resolve_options(
         {name: value for name, value in given.items() if value is not None}
         for given in (of_curve, of_network)
     )
+    trained = [name for name in ("fractions", "seasons") if name in of_curve]
+    if method != "curve" and trained:
+        raise DeepCropError(
+            f"{', '.join(trained)}: only for the curve. The network was trained on dates at 20 % "
+            f"and 50 % of the amplitude, of {SLOTS} seasons; leave it out, or choose method "
+            "'curve'."
+        )
     if method != "curve" and year_start not in (None, YEAR_START):
         raise DeepCropError(
             f"--year-start {year_start}: the network was trained on years that start on 1 January "

@@ -8,7 +8,7 @@ import numpy as np
 
 from deepcrop import stages
 from deepcrop.products import layers
-from deepcrop.products.layers import layer_name
+from deepcrop.products.layers import USUAL, Content, layer_name
 from deepcrop.stages import CALENDAR
 
 if TYPE_CHECKING:
@@ -29,9 +29,16 @@ def encode_bound(
     return stages.encode(np.where(whole == stages.NO_DAY, np.nan, near), limits)
 
 
-def length_of(found: Layers, season: int) -> NDArray[np.int16]:
-    """Days from sos20 to eos20 of a season, 32767 where one of them is not known."""
-    first, last = (found[layer_name(stage, season)] for stage in ("sos20", "eos20"))
+def encode_measure(values: NDArray[np.floating], scale: float) -> NDArray[np.int16]:
+    """Whole numbers of a scale; 32767 where a measure is not known, or too large for Int16."""
+    whole = np.rint(np.asarray(values, np.float64) / scale)
+    known = np.abs(whole) < stages.NO_DAY  # NaN compares false
+    return np.where(known, whole, stages.NO_DAY).astype(np.int16)
+
+
+def length_of(found: Layers, season: int, names: tuple[str, ...] = CALENDAR) -> NDArray[np.int16]:
+    """Days from the first to the last date of a season, 32767 where one of them is not known."""
+    first, last = (found[layer_name(stage, season)] for stage in (names[0], names[-1]))
     known = (first != stages.NO_DAY) & (last != stages.NO_DAY)
     length = last.astype(np.int32) - first
     return np.where(known, length, stages.NO_DAY).astype(np.int16)
@@ -44,7 +51,7 @@ def pixel_layers(
     year: int,
     selected: NDArray[np.bool_] | None,
     reads: tuple[str, ...],
-    year_start: str = stages.YEAR_START,
+    content: Content = USUAL,
 ) -> Layers:
     """Layers of a map that have no season.
 
@@ -62,8 +69,8 @@ def pixel_layers(
         Pixels to map; None is all.
     reads : tuple of str
         Groups that the dates come from.
-    year_start : str
-        Month and day on which the target year starts.
+    content : Content
+        What the map holds.
 
     Returns
     -------
@@ -72,7 +79,7 @@ def pixel_layers(
         observations are of the target year, like the gap.
     """
     cycles = found["n_cycles"]
-    target = stages.TargetYear(year, year_start)
+    target = stages.TargetYear(year, content.year_start)
     inside = {}
     for name in ("optical", "sar"):
         when = days.get(name, np.zeros(0, np.float32))
@@ -84,13 +91,13 @@ def pixel_layers(
     seen, when = inside["optical"]
     gap = _longest_gap(seen, when - target.first, target.length)
     flags = np.zeros(cycles.shape, np.uint8)
-    dates = np.stack([found[layer_name(stage, 1)] for stage in CALENDAR])
+    dates = np.stack([found[layer_name(stage, 1)] for stage in content.stages])
     flags[(dates == stages.NO_DAY).all(axis=0)] |= layers.NO_SEASON
     flags[counts["optical"] < layers.FEW_OBSERVATIONS] |= layers.FEW_SEEN
     flags[gap >= layers.LONG_GAP] |= layers.GAP
     flags[counts["sar"] == 0] |= layers.NO_RADAR
-    flags[(cycles > stages.SLOTS) & (cycles != layers.NO_PERCENT)] |= layers.MANY_SEASONS
-    for stage in stages.STAGES:  # not the peak: that of a flat top is uncertain, and harmless
+    flags[(cycles > content.seasons) & (cycles != layers.NO_PERCENT)] |= layers.MANY_SEASONS
+    for stage in content.thresholds:  # not the peak: that of a flat top is uncertain, and harmless
         low, high = (found[layer_name(stage, 1, part)] for part in ("low", "high"))
         wide = high.astype(np.int32) - low >= layers.WIDE_INTERVAL
         flags[wide & (low != stages.NO_DAY)] |= layers.UNCERTAIN

@@ -18,7 +18,7 @@ from deepcrop.cube.contract import is_simulated
 from deepcrop.cube.packing import plain
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping.dask_cluster import ClusterOptions, cluster, make_tiles_on
-from deepcrop.mapping.inputs import InputCube, Plan
+from deepcrop.mapping.inputs import InputCube, Plan, content_of
 from deepcrop.mapping.options import MapOptions, TileJob, resolve_options
 from deepcrop.mapping.selection import PixelSelection
 from deepcrop.mapping.tiles import TRIES, make_tiles, plans_of
@@ -38,6 +38,8 @@ from deepcrop.storage.progress import progress_bar
 from deepcrop.storage.staging import JOURNAL, Staging, staging
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import xarray as xr
     from odc.geo.geobox import GeoBox
 
@@ -59,6 +61,10 @@ def map_region(
     smoother: str | None = None,
     *,
     method: str = "curve",
+    fractions: Sequence[float] | None = None,
+    season_rule: Mapping[str, float] | None = None,
+    seasons: int | None = None,
+    measures: bool | None = None,
     weights: str | Path | None = None,
     radar: bool | None = None,
     device: str | None = None,
@@ -95,6 +101,16 @@ def map_region(
     smoother : str, optional
         One of :func:`deepcrop.phenology.season_dates`; ``"savgol"`` is the paper's. The default is
         ``"whittaker"``, as everywhere on satellite series.
+    fractions : sequence of float, optional
+        Curve: shares of the amplitude to date, rising, in whole percent; by default (0.2, 0.5).
+        Layers are named after them: ``sos15`` …
+    season_rule : mapping of str to float, optional
+        Curve: settings of `deepcrop.phenology.SeasonRule` other than the usual ones, for example
+        ``{"min_amplitude": 0.1, "prominence": 0.2}``.
+    seasons : int, optional
+        Curve: number of seasons of the year that are kept, by default 2.
+    measures : bool, optional
+        Curve: whether to write base, amplitude, integrals and rates of each season.
     method : str
         ``"curve"`` (with ``index`` and ``smoother``), ``"deepcrop"``, the network (with
         ``weights``, ``radar``, ``device`` and ``precision``), or ``"both"``, with their difference.
@@ -151,6 +167,10 @@ def map_region(
         method,
         index=index,
         smoother=smoother,
+        fractions=fractions,
+        season_rule=season_rule,
+        seasons=seasons,
+        measures=measures,
         year_start=year_start,
         weights=weights,
         radar=radar,
@@ -331,13 +351,13 @@ def _info(
     }
     return MapInfo(
         year=year,
-        year_start=next(iter(plans.values())).year_start,
         simulated=is_simulated(cube.data),
         title=str(cube.data.attrs.get("title", path.stem)),
         start=times.min(),
         end=times.max(),
         scenes=scenes,
         seen=seen,
+        content=content_of(plans),
         source={
             "cube": path.name,
             "checksums": checksums_of(path),

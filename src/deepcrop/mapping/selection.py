@@ -178,7 +178,8 @@ class PixelSelection:
         if self.parcels is None and self.field_ids is None:
             return
         every = None if self.parcels is None else np.arange(1, len(self.parcels.shapes) + 1)
-        table = field_table(maps, self._pixels_of_fields(work), self.box, info.year, crops, every)
+        pixels = self._pixels_of_fields(work)
+        table = field_table(maps, pixels, self.box, info.year, crops, every, info.content)
         if self.parcels is not None:
             shapes = self.parcels.shapes
             table |= {f"parcel_{name}": values for name, values in self.parcels.columns.items()}

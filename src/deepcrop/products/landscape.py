@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcrop.products.histograms import BANDS, Groups, by_crop, first_value, summarise_spread
-from deepcrop.products.layers import DIFFERENCE, METHODS, Layer, describe
-from deepcrop.stages import YEAR_START, to_dates
+from deepcrop.products.layers import DIFFERENCE, METHODS, USUAL, Content, Layer, describe
+from deepcrop.stages import to_dates
 from deepcrop.storage.files import write_csv, write_json
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ Counts = dict[tuple[str, str], NDArray[np.int64]]
 
 
 def statistics(
-    counts: Counts, shared: Counts, groups: Groups, year: int, year_start: str = YEAR_START
+    counts: Counts, shared: Counts, groups: Groups, year: int, content: Content = USUAL
 ) -> list[dict[str, Any]]:
     """Statistics of the main season, a row for each group of pixels, method and layer.
 
@@ -37,8 +37,8 @@ def statistics(
         The same of the pixels that both methods date.
     groups : Groups
     year : int
-    year_start : str
-        Month and day on which the year starts.
+    content : Content
+        What layers the map has.
 
     Returns
     -------
@@ -53,9 +53,10 @@ def statistics(
     described = {
         (method, layer.name): layer
         for method in methods
-        if (method, "sos20") in counts
-        for layer in describe(method, year, year_start)
-        if layer.season == 1 and layer.kind in ("day", "length", "difference")
+        for layer in describe(method, year, content)
+        if (method, layer.name) in counts
+        and layer.season == 1
+        and layer.kind in ("day", "length", "difference")
     }
     rows: list[dict[str, Any]] = []
     for pixels_of, every in (("all", counts), ("both", shared)):

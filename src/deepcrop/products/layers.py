@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcrop.stages import CALENDAR, NO_DAY, SLOTS, STAGES, TITLES, YEAR_START, TargetYear
+from deepcrop.indices import TITLES as INDEX_TITLES
+from deepcrop.stages import (
+    CALENDAR,
+    NO_DAY,
+    SLOTS,
+    STAGES,
+    YEAR_START,
+    TargetYear,
+    stage_title,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -71,6 +80,51 @@ _CYCLES = {
 
 
 @dataclass(frozen=True)
+class Content:
+    """What a map by the curve holds; one by the network always holds the default.
+
+    Attributes
+    ----------
+    stages : tuple of str
+        Dates of a season, in order of time.
+    seasons : int
+        Seasons of the target year that are kept.
+    measures : bool
+        Whether it holds the `MEASURES` of each season.
+    index : str
+        Greenness that the measures are of, one of `deepcrop.indices.INDICES`.
+    year_start : str
+        Month and day on which the target year starts.
+    """
+
+    stages: tuple[str, ...] = CALENDAR
+    seasons: int = SLOTS
+    measures: bool = False
+    index: str = "ndvi"
+    year_start: str = YEAR_START
+
+    @property
+    def thresholds(self) -> tuple[str, ...]:
+        """Dates without the peak: starts, then ends."""
+        return tuple(stage for stage in self.stages if stage != "peak")
+
+
+USUAL = Content()
+"""What a map holds unless options choose otherwise."""
+
+MEASURES = {
+    "amplitude": ("amplitude of {index}, maximum less base", "1", 1e-4),
+    "base": ("base of {index}, mean of before and after", "1", 1e-4),
+    "maximum": ("maximum of {index}", "1", 1e-4),
+    "small_integral": ("integral of {index} above its base, from {first} to {last}", "d", 0.02),
+    "large_integral": ("integral of {index}, from {first} to {last}", "d", 0.02),
+    "slope_up": ("green-up rate, steepest rise of {index}", "d-1", 1e-5),
+    "slope_down": ("senescence rate, steepest fall of {index}", "d-1", 1e-5),
+}
+"""Measures of a season: title, unit, and the unit of their Int16 numbers (their scale)."""
+
+
+@dataclass(frozen=True)
 class Layer:
     """One map layer: what it is called and how its numbers are to be read.
 
@@ -81,14 +135,16 @@ class Layer:
     nodata : int or None
         Stands for "nothing known".
     kind : str
-        "day" (a date), "bound" (an end of its interval), "length", "difference", "percent",
-        "count", "flags" or "class".
+        "day" (a date), "bound" (an end of its interval), "length", "measure", "difference",
+        "percent", "count", "flags" or "class".
     stage : str or None
         Of a season; counts have none.
     season : int or None
         1 for the main season.
     part : str or None
         One of `PARTS`.
+    scale : float
+        A number of the file times this is the value in ``unit``; 1 but for measures.
     limits : tuple of int or None
         Smallest and largest day number that a date or an end of its interval can have.
     """
@@ -102,6 +158,7 @@ class Layer:
     stage: str | None = None
     season: int | None = None
     part: str | None = None
+    scale: float = 1.0
     limits: tuple[int, int] | None = None
 
 
@@ -119,17 +176,22 @@ DAY_LAYERS = tuple(layer_name(stage, season) for season in SEASONS for stage in 
 """Names of the dates at thresholds, season by season: what truth is compared with."""
 
 
-def describe(method: str, year: int, year_start: str = YEAR_START) -> list[Layer]:
+def describe(method: str, year: int, content: Content = USUAL) -> list[Layer]:
     """All layers of a map by one of `METHODS`, or of their `DIFFERENCE`, in their order.
 
-    The target year starts on the month and day ``year_start``.
+    ``content`` is what the map holds by the curve.
     """
-    target = TargetYear(year, year_start)
+    if method != "curve":
+        content = USUAL
+    target = TargetYear(year, content.year_start)
     described: list[Layer] = []
-    for season in SEASONS:
-        described += (
-            _differences(season) if method == DIFFERENCE else _dates(method, target, season)
-        )
+    for season in range(1, content.seasons + 1):
+        if method == DIFFERENCE:
+            described += _differences(season)
+            continue
+        described += _dates(method, target, season, content)
+        if content.measures:
+            described += _measures(season, content)
     if method != DIFFERENCE:
         described += _of_pixels(method, target)
     return [
@@ -138,12 +200,12 @@ def describe(method: str, year: int, year_start: str = YEAR_START) -> list[Layer
     ]
 
 
-def _dates(method: str, year: TargetYear, season: int) -> Iterator[Layer]:
+def _dates(method: str, year: TargetYear, season: int, content: Content) -> Iterator[Layer]:
     """Dates of a season, each with its interval, and the season's length."""
     days = f"days since {year.year:04d}-01-01"
     int16, uint8 = np.dtype(np.int16), np.dtype(np.uint8)
-    for stage in CALENDAR:
-        title = f"{TITLES[stage]}, season {season}"
+    for stage in content.stages:
+        title = f"{stage_title(stage)}, season {season}"
         yield Layer(layer_name(stage, season), title, days, int16, NO_DAY, "day", stage, season)
         for part, words in PARTS.items():
             if part == "probability" and method == "curve":
@@ -153,14 +215,37 @@ def _dates(method: str, year: TargetYear, season: int) -> Iterator[Layer]:
                 yield Layer(name, of_part, "%", uint8, NO_PERCENT, "percent", stage, season, part)
             else:
                 yield Layer(name, of_part, days, int16, NO_DAY, "bound", stage, season, part)
-    title = f"length of season {season}, from sos20 to eos20"
+    title = f"length of season {season}, from {content.stages[0]} to {content.stages[-1]}"
     name = layer_name("length", season)
     yield Layer(name, title, "days", int16, NO_DAY, "length", None, season)
 
 
+def _measures(season: int, content: Content) -> Iterator[Layer]:
+    """Measures of a season, as whole numbers of their scale."""
+    # Dates at half of the amplitude are always computed: they say which year a season belongs to.
+    shares = [int(stage[3:]) for stage in content.thresholds]
+    words = {
+        "index": INDEX_TITLES[content.index],
+        "first": f"sos{min(*shares, 50)}",
+        "last": f"eos{min(*shares, 50)}",
+    }
+    for measure, (title, unit, scale) in MEASURES.items():
+        yield Layer(
+            layer_name(measure, season),
+            f"{title.format(**words)}, season {season}",
+            unit,
+            np.dtype(np.int16),
+            NO_DAY,
+            "measure",
+            None,
+            season,
+            scale=scale,
+        )
+
+
 def _differences(season: int) -> Iterator[Layer]:
     for stage in CALENDAR:
-        title = f"{TITLES[stage]}, season {season}: deepcrop less curve"
+        title = f"{stage_title(stage)}, season {season}: deepcrop less curve"
         name, int16 = layer_name(stage, season), np.dtype(np.int16)
         yield Layer(name, title, "days", int16, NO_DAY, "difference", stage, season)
 

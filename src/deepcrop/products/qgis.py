@@ -59,6 +59,15 @@ def write_style(
         renderer = _classes(present, crops)
     elif layer.kind == "flags":
         renderer = _flags(present)
+    elif layer.kind == "measure":
+        # QGIS applies the scale of the file, so that its colours are of values.
+        low, high = (
+            (quantile(histogram[:-1], share, first_value(layer)) or 0.0) * layer.scale
+            for share in (0.02, 0.98)
+        )
+        values = np.linspace(low, max(high, low + layer.scale), 6)
+        labels = [f"{value:.3g} {layer.unit}".removesuffix(" 1") for value in values]
+        renderer = _ramp(values, labels, layer_colours("measure"))
     elif layer.kind == "percent":
         ends = np.arange(0, 101, 20)
         renderer = _ramp(ends, [f"{end} %" for end in ends], layer_colours("percent"))
@@ -97,7 +106,8 @@ def _dates(stage: str, start: int, year: int, histogram: NDArray[Any]) -> ET.Ele
 
 def _ramp(places: NDArray[Any], labels: list[str], colours: Colormap) -> ET.Element:
     """Colours between places, evenly along the values."""
-    low, high = float(places[0]), float(max(places[-1], places[0] + 1))
+    low, high = float(places[0]), float(places[-1])
+    high = high if high > low else low + 1
     renderer = _renderer("singlebandpseudocolor")
     renderer.set("classificationMin", f"{low:g}")
     renderer.set("classificationMax", f"{high:g}")

@@ -104,6 +104,8 @@ def layer_asset(
     }
     if layer.nodata is not None:
         band["nodata"] = layer.nodata
+    if layer.scale != 1:
+        band["raster:scale"] = layer.scale
     described: dict[str, Any] = {
         "bands": [band],
         "deepcrop:method": method,

@@ -26,7 +26,9 @@ from deepcrop.products.layers import (
     FLAGS,
     METHODS,
     SEASONS,
+    USUAL,
     WIDE_INTERVAL,
+    Content,
     Layer,
     describe,
     layer_name,
@@ -34,7 +36,7 @@ from deepcrop.products.layers import (
 from deepcrop.products.layers import DAY_LAYERS as DAY_LAYERS
 from deepcrop.products.qgis import date_limits, write_style
 from deepcrop.products.stac import layer_asset, stac_item, write_stac
-from deepcrop.stages import CALENDAR, DAY_MAX, DAY_MIN, NO_DAY, YEAR_START, TargetYear
+from deepcrop.stages import DAY_MAX, DAY_MIN, NO_DAY, TargetYear
 from deepcrop.storage.files import write_json
 
 if TYPE_CHECKING:
@@ -75,8 +77,8 @@ class MapInfo:
         Provenance: settings and attributes of the cube, as JSON types.
     left_out : int
         Pixels that mask or parcels leave out.
-    year_start : str
-        Month and day on which the target year starts.
+    content : Content
+        What layers the map has.
     """
 
     year: int
@@ -88,12 +90,12 @@ class MapInfo:
     seen: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
     left_out: int = 0
-    year_start: str = YEAR_START
+    content: Content = USUAL
 
     @property
     def target(self) -> TargetYear:
         """Target year with its first day."""
-        return TargetYear(self.year, self.year_start)
+        return TargetYear(self.year, self.content.year_start)
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def write_products(
     jobs = [
         _Job(_key(maps, method, layer), method, layer, data[layer.name])
         for method, data in maps.items()
-        for layer in describe(method, info.year, info.year_start)
+        for layer in describe(method, info.year, info.content)
     ]
     if crop_type is not None:
         jobs.append(_Job(CROP_TYPE.name, None, CROP_TYPE, crop_type))
@@ -175,13 +177,14 @@ def write_products(
     summary = _summary(maps, counts, groups, box, info)
     for method in summary["methods"]:
         numbers = summary["maps"][method]["layers"]
-        for stage, widths in _interval_widths(maps[method], box).items():
+        stages = info.content.stages if method == "curve" else USUAL.stages
+        for stage, widths in _interval_widths(maps[method], stages, box).items():
             numbers[stage] |= widths
     if "deepcrop" in maps:
         disorder = _out_of_order(maps["deepcrop"], describe("deepcrop", info.year), box)
         summary["maps"]["deepcrop"]["out_of_order"] = disorder
     write_json(out / "summary.json", summary)
-    rows = landscape.statistics(counts, shared, groups, info.year, info.year_start)
+    rows = landscape.statistics(counts, shared, groups, info.year, info.content)
     landscape.write(out, rows, info.simulated)
     for name, title, kind in (
         ("summary.json", "detected shares and median dates", pystac.MediaType.JSON),
@@ -215,7 +218,7 @@ def _key(maps: Mapping[str, xr.Dataset], method: str, layer: Layer) -> str:
 def _check(maps: Mapping[str, xr.Dataset], info: MapInfo, crop_type: xr.DataArray | None) -> GeoBox:
     """Refuse layers that would give wrong files; return their grid."""
     for method, data in maps.items():
-        described = describe(method, info.year, info.year_start)
+        described = describe(method, info.year, info.content)
         missing = [layer.name for layer in described if layer.name not in data.data_vars]
         if missing:
             raise DeepCropError(
@@ -249,7 +252,7 @@ def _write_layer(
     tags = {
         "title": info.title,
         "year": info.year,
-        "year_start": info.year_start,
+        "year_start": info.content.year_start,
         "day_range": job.layer.limits and " ".join(map(str, job.layer.limits)),
         "method": job.method,
         "stage": job.layer.stage,
@@ -267,6 +270,8 @@ def _write_layer(
                 group, number = np.zeros(values.shape, np.intp), 1
             else:
                 group, number = groups.indices(rows, cols), groups.count
+            if job.layer.kind == "measure":  # has too many values to count them by group
+                group, number = (group == number).astype(np.intp), 1
             part = histograms.count(job.layer, values, group, number)
             counted = histograms.add(counted, part)
             yield (rows, cols), values
@@ -365,10 +370,12 @@ def _count_shared(maps: Mapping[str, xr.Dataset], year: int, box: GeoBox, groups
     return counts
 
 
-def _interval_widths(data: xr.Dataset, box: GeoBox) -> dict[str, dict[str, float | None]]:
+def _interval_widths(
+    data: xr.Dataset, stages: tuple[str, ...], box: GeoBox
+) -> dict[str, dict[str, float | None]]:
     """Summarise the widths of the 90 % intervals of the main season, of the pixels with a date."""
     result: dict[str, dict[str, float | None]] = {}
-    for stage in CALENDAR:
+    for stage in stages:
         counted = np.zeros(DAY_MAX - DAY_MIN + 1, np.int64)
         for rows, cols in windows(box):
             low, high = (
@@ -394,7 +401,7 @@ def _summary(
     return {
         "title": info.title,
         "year": info.year,
-        "year_start": info.year_start,
+        "year_start": info.content.year_start,
         "day_range": list(info.target.range),
         "methods": methods,
         "simulated": info.simulated,
@@ -417,7 +424,7 @@ def _summary(
 
 def _numbers(method: str, counts: Counts, groups: Groups, info: MapInfo) -> dict[str, Any]:
     """Numbers of one method, for the summary."""
-    described = describe(method, info.year, info.year_start)
+    described = describe(method, info.year, info.content)
     whole = {layer.name: counts[method, layer.name].sum(axis=0) for layer in described}
 
     def of(*kinds: str) -> list[Layer]:
@@ -448,6 +455,10 @@ def _numbers(method: str, counts: Counts, groups: Groups, info: MapInfo) -> dict
     percent = {
         layer.name: histograms.summarise_percent(whole[layer.name]) for layer in of("percent")
     }
+    measures = {
+        layer.name: histograms.summarise_measure(whole[layer.name], layer)
+        for layer in of("measure")
+    }
     return {
         "layers": {layer.name: dated(whole[layer.name]) for layer in days},
         "lengths": {
@@ -456,6 +467,7 @@ def _numbers(method: str, counts: Counts, groups: Groups, info: MapInfo) -> dict
             )
             for layer in of("length")
         },
+        **({"measures": measures} if measures else {}),
         **({"probabilities": percent} if percent else {}),
         "counts": {
             layer.name: histograms.summarise_numbers(whole[layer.name]) for layer in of("count")

@@ -15,10 +15,11 @@ from deepcrop.figures.style import date_label, percent
 from deepcrop.products.layers import LEFT_OUT, WIDE_INTERVAL
 from deepcrop.products.results import Result, ResultLayer, open_result
 from deepcrop.report import map_figures as figures
-from deepcrop.report.map_figures import METHODS, ORDER
+from deepcrop.report.map_figures import METHODS
 from deepcrop.report.page import Picture, Section, write_page
 from deepcrop.report.tables import Table
 from deepcrop.sources.phenocam.summary_files import CITATION as PHENOCAM
+from deepcrop.stages import STAGES, season_name
 from deepcrop.storage.staging import staging
 
 PAPER = (
@@ -29,10 +30,10 @@ PAPER = (
 _METHOD_TEXTS = {
     "curve": (
         "NDVI curve: the clear optical observations of each pixel are smoothed over time. A season "
-        "runs from valley to peak to valley; its dates are the days on which the curve passes 20 "
-        "and 50 % of the seasonal amplitude, rising (SOS) and falling (EOS). The method reads each "
-        "pixel alone, and no radar. NDVI lags the greenness of cameras, on annual crops by half a "
-        "week at SOS20 and one to three weeks at EOS20."
+        "runs from valley to peak to valley; its dates are the days on which the curve passes a "
+        "share of the seasonal amplitude, rising (SOS) and falling (EOS): SOS20 at 20 %. The "
+        "method reads each pixel alone, and no radar. NDVI lags the greenness of cameras, on "
+        "annual crops by half a week at SOS20 and one to three weeks at EOS20."
     ),
     "deepcrop": (
         "Deep-CroP: a network reads the optical and radar images of the 18 × 18 pixels around each "
@@ -124,8 +125,9 @@ def _facts(result: Result) -> Iterator[tuple[str, str]]:
         if name in scenes:
             yield words, f"{scenes[f'{name}_usable']} of {scenes[name]} with clear pixels"
     for method in result.methods:
-        date = result.summary_of(method)["layers"]["sos50"]["median_date"]
-        yield f"Median SOS50, {METHODS[method]}", _date(date, result.year)
+        stage = figures.central(result)[0]
+        date = result.summary_of(method)["layers"][stage]["median_date"]
+        yield f"Median {stage.upper()}, {METHODS[method]}", _date(date, result.year)
 
 
 # Sections ----------------------------------------------------------------------------------------
@@ -189,6 +191,7 @@ def _scenes(result: Result) -> Section:
 
 def _maps(result: Result) -> Section:
     pictures, folded = [], []
+    others = sorted({layer.season for layer in result.find(kind="day") if layer.season} - {1})
     caption = (
         "Above each map: the median date, and the share of pixels with a date. Equal colours of a "
         "stage are equal dates for both methods."
@@ -202,15 +205,16 @@ def _maps(result: Result) -> Section:
                 figures.stage_maps(result, method),
             )
         )
-        if any(_dated(result, method, 2)):
-            folded.append(
-                Picture(
-                    f"maps_{method}_season2",
-                    f"Second season, {METHODS[method]}",
-                    caption,
-                    figures.stage_maps(result, method, 2),
+        for season in others:
+            if any(_dated(result, method, season)):
+                folded.append(
+                    Picture(
+                        f"maps_{method}_season{season}",
+                        f"{season_name(season).capitalize()}, {METHODS[method]}",
+                        caption,
+                        figures.stage_maps(result, method, season),
+                    )
                 )
-            )
     bins = "The bars of a stage add up to the share of pixels with a date."
     pictures.append(Picture("histograms", "Dates of all pixels", bins, figures.histograms(result)))
     return Section(
@@ -221,8 +225,23 @@ def _maps(result: Result) -> Section:
             "another one of the same year, such as a second crop or a cut."
         ],
         pictures,
-        [_stage_table(result, 1)],
-        [Section("second", "The second season", (), folded, [_stage_table(result, 2)])]
+        [
+            _stage_table(result, 1),
+            *(
+                _measure_table(result, method)
+                for method in result.methods
+                if "measures" in result.summary_of(method)
+            ),
+        ],
+        [
+            Section(
+                "second",
+                "The second season" if others == [2] else "The other seasons",
+                (),
+                folded,
+                [_stage_table(result, season) for season in others],
+            )
+        ]
         if folded
         else [],
     )
@@ -252,9 +271,8 @@ def _stage_table(result: Result, season: int) -> Table:
                     "–" if date.get("wide_share") is None else percent(date["wide_share"]),
                 )
             )
-    which = "main" if season == 1 else "second"
     return Table(
-        f"Dates of the {which} season, all pixels",
+        f"Dates of the {season_name(season)}, all pixels",
         (
             "method",
             "stage",
@@ -266,10 +284,10 @@ def _stage_table(result: Result, season: int) -> Table:
             f"{WIDE_INTERVAL} d or wider",
         ),
         rows,
-        "SOS20 and SOS50: greenness passes 20 and 50 % of its seasonal amplitude, rising; EOS50 "
-        "and EOS20: falling. 5 % and 95 %: quantiles of the dates over pixels. They describe the "
-        "variation between fields. The uncertainty of a date is its 90 % interval: the median of "
-        f"its width, and the share of the dates whose interval is {WIDE_INTERVAL} days or wider, which are worth "
+        "SOS: greenness rises past that share (%) of its seasonal amplitude; EOS: it falls below. "
+        "5 % and 95 %: quantiles of the dates over pixels. They describe the variation between "
+        "fields. The uncertainty of a date is its 90 % interval: the median of its width, and the "
+        f"share of the dates whose interval is {WIDE_INTERVAL} days or wider, which are worth "
         "little.",
         text_columns=2,
     )
@@ -281,7 +299,7 @@ def _date(text: str | None, year: int) -> str:
 
 def _differences(result: Result) -> Section:
     rows = []
-    for stage in ORDER:
+    for stage in STAGES:
         for layer in result.find(kind="difference", season=1, stage=stage):
             days = figures.read(layer, result)
             known = days[np.isfinite(days)]
@@ -329,10 +347,11 @@ def _crops(result: Result) -> Section:
             "crops", "By crop", ["The cube has no crop types; deepcrop fetch --crops adds them."]
         )
     rows = []
+    stages, (central, _) = figures.order(result), figures.central(result)
     for method in result.methods:
         for name, crop in result.summary_of(method)["crops"].items():
-            dates = (_date(crop["layers"][stage]["median_date"], result.year) for stage in ORDER)
-            share = percent(crop["layers"]["sos50"]["detected_share"])
+            dates = (_date(crop["layers"][stage]["median_date"], result.year) for stage in stages)
+            share = percent(crop["layers"][central]["detected_share"])
             hectares = crop["pixels"] * float(result.grid.resolution.x) ** 2 / 1e4
             rows.append(
                 (
@@ -356,7 +375,13 @@ def _crops(result: Result) -> Section:
         [
             Table(
                 "Median dates of the main season by crop",
-                ("crop", "method", "area, ha", "SOS50 dated", *(stage.upper() for stage in ORDER)),
+                (
+                    "crop",
+                    "method",
+                    "area, ha",
+                    f"{central.upper()} dated",
+                    *(stage.upper() for stage in stages),
+                ),
                 rows,
                 text_columns=2,
             )
@@ -390,6 +415,24 @@ def _quality(result: Result) -> Section:
                     f"{share} of the pixels with several dates are out of order."
                 )
     return Section("quality", "Quality", paragraphs, pictures, tables)
+
+
+def _measure_table(result: Result, method: str) -> Table:
+    """Measures of the main season, over pixels."""
+    numbers = result.summary_of(method)["measures"]
+    rows = []
+    for layer in result.find(method=method, kind="measure", season=1):
+        of_layer = numbers[layer.key.rsplit("/", 1)[-1]]
+        values = (of_layer[name] for name in ("p05", "median", "p95"))
+        title = layer.title.removesuffix(", season 1")
+        rows.append((title, layer.unit, *("–" if v is None else f"{v:.3g}" for v in values)))
+    return Table(
+        f"Measures of the main season, {METHODS[method]}",
+        ("measure", "unit", "5 %", "median", "95 %"),
+        rows,
+        "5 % and 95 %: quantiles over pixels.",
+        text_columns=2,
+    )
 
 
 def _flag_table(layer: ResultLayer, result: Result, method: str) -> Table:

@@ -19,7 +19,7 @@ from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.figures import style
 from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother, choose
 from deepcrop.products.results import Result, ResultLayer, open_result
-from deepcrop.stages import CALENDAR, TITLES
+from deepcrop.stages import stage_title
 from deepcrop.viewer import map_tiles, pixel_series
 from deepcrop.viewer.cube_images import CubeImages
 from deepcrop.viewer.pixel_distribution import PixelNetwork, PixelPrediction, prediction_rows
@@ -86,6 +86,7 @@ class ViewedMap:
         ring = self._outline(left, bottom, right, top, 20)
         lons, lats = zip(*ring, strict=True)
         source = dict(result.summary.get("source", {}))
+        stages_of_map = dict.fromkeys(str(layer.stage) for layer in result.find(kind="day"))
         return {
             "title": result.title,
             "year": result.year,
@@ -101,13 +102,13 @@ class ViewedMap:
             },
             "bounds": [min(lons), min(lats), max(lons), max(lats)],
             "outline": ring,
-            "stages": {name: TITLES[name] for name in CALENDAR},
+            "stages": {name: stage_title(name) for name in stages_of_map},
             "variables": variables_of(self.views),
             "missing": self.missing,
             "no_value": map_tiles.NO_VALUE,
             "palettes": {kind: _hex_colours(name) for kind, name in style.COLORMAPS.items()},
             "colours": {
-                "stages": style.STAGE_COLOURS,
+                "stages": {name: style.stage_colour(name) for name in stages_of_map},
                 "series": style.SERIES_COLOURS,
                 "classes": style.CLASS_COLOURS,
                 "other": style.OTHER_CLASS,
@@ -297,4 +298,6 @@ def _value_text(layer: ResultLayer, value: int | None) -> str:
         return names.get(value, f"code {value}")
     if layer.kind == "flags":
         return ", ".join(text for bit, text in layer.flags.items() if value & bit) or "none"
+    if layer.kind == "measure":
+        return f"{value * layer.scale:.4g} {layer.unit}".removesuffix(" 1")
     return f"{value} days" if layer.unit == "days" else str(value)

@@ -9,19 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from deepcrop.stages import season_name
+
 if TYPE_CHECKING:
     from deepcrop.products.results import Result, ResultLayer
 
 METHODS = {"curve": "curve", "deepcrop": "network", "difference": "network − curve"}
 """Names of the methods on the page."""
 
-_SEASONS: dict[int | None, str] = {1: "main season", 2: "second season"}
 _VARIABLES = {
     "day": "date",
     "width": "interval width",
     "percent": "probability",
     "difference": "difference",
     "length": "length of season",
+    "measure": "measure",
 }
 """Name of each kind of view that is of a season, in the order of the page."""
 
@@ -136,13 +138,17 @@ def _width(low: ResultLayer, high: ResultLayer) -> View:
 
 def _of_season(layer: ResultLayer, key: str, kind: str, layers: tuple[ResultLayer, ...]) -> View:
     method = METHODS.get(str(layer.method), "")
-    name = _VARIABLES[kind]
-    season = _SEASONS.get(layer.season, f"season {layer.season}")
+    assert layer.season is not None
+    name, variable = _VARIABLES[kind], f"{layer.method}-{kind}"
+    if kind == "measure":  # each measure is a variable of its own
+        name = layer.title.removesuffix(f", season {layer.season}")
+        variable += f"-{layer.key.rsplit('/', 1)[-1].removesuffix(f'_season{layer.season}')}"
+    season = season_name(layer.season)
     when = f"{layer.stage.upper()}, {season}" if layer.stage else season.capitalize()
     return View(
         key=key,
-        variable=f"{layer.method}-{kind}",
-        label=f"{name.capitalize()} ({method})",
+        variable=variable,
+        label=f"{name[0].upper()}{name[1:]} ({method})",
         title=f"{when}: {name} ({method})",
         kind=kind,
         unit=layer.unit,

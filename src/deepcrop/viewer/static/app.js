@@ -117,7 +117,8 @@ function showChoice(side) {
   const [stage, season] = choice.at.split("/");
   const stages = Object.keys(result.stages).filter((name) => available.some((at) => at.startsWith(`${name}/`)));
   setSegments(by(`stage-${side}`), stages.map((name) => [name, name === "peak" ? "Peak" : name.toUpperCase(), result.stages[name]]), stage);
-  const seasons = [["1", "Main season"], ["2", "Second season"]].filter(([number]) => available.includes(`${stage}/${number}`));
+  const numbers = [...new Set(available.map((at) => at.split("/")[1]))].filter((number) => available.includes(`${stage}/${number}`));
+  const seasons = numbers.sort().map((number) => [number, { 1: "Main season", 2: "Second season" }[number] ?? `Season ${number}`]);
   setSegments(by(`season-${side}`), available.length ? seasons : [], season);
 }
 

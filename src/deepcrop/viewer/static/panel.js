@@ -70,7 +70,7 @@ export class Panel {
         <a class="button" download href="api/pixel.csv?lon=${lon}&lat=${lat}">CSV</a>
         <button type="button" class="close" aria-label="Close the pixel">✕</button></div>
       <p class="facts">${facts.map(escaped).join(" · ")}</p>
-      ${this.#dates(1)}${this.#dates(2)}
+      ${[...new Set(this.pixel.dates.map((item) => item.season))].sort().map((season) => this.#dates(season)).join("")}
       <div class="charts" tabindex="0" role="group" aria-label="Time series; arrow keys move along them"></div>
       <p class="facts reading" aria-live="polite"></p>
       ${this.#others()}`;
@@ -82,9 +82,9 @@ export class Panel {
     const mine = this.pixel.dates.filter((item) => item.season === season);
     const methods = METHODS.filter((method) => mine.some((item) => item.method === method));
     if (!methods.length) return "";
-    const title = season === 1 ? "Main season" : "Second season";
-    if (season === 2 && mine.every((item) => (item.day ?? null) === null)) {
-      return `<p class="facts">No second season in ${this.result.year_label}.</p>`;
+    const title = { 1: "Main season", 2: "Second season" }[season] ?? `Season ${season}`;
+    if (season > 1 && mine.every((item) => (item.day ?? null) === null)) {
+      return season === 2 ? `<p class="facts">No second season in ${this.result.year_label}.</p>` : "";
     }
     const stages = Object.keys(this.result.stages).filter((stage) => mine.some((item) => item.stage === stage));
     const cells = (stage, method) => {
