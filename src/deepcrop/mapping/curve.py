@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +14,7 @@ from deepcrop.mapping.inputs import Images, InputCube, Layers, Plan, images_of, 
 from deepcrop.mapping.quality import encode_bound, encode_measure, length_of, pixel_layers
 from deepcrop.phenology import PRESETS, SeasonRule, Seasons, season_dates, stage_names
 from deepcrop.phenology.seasons import TOO_LONG
-from deepcrop.phenology.slots import REACH, SlotChoice, choose_slots
+from deepcrop.phenology.slots import REACH, SlotChoice, choose_slots, start_of_year
 from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother, choose
 from deepcrop.products import layers
 from deepcrop.products.layers import MEASURES, NO_PERCENT, USUAL, Content, layer_name
@@ -23,9 +22,6 @@ from deepcrop.stages import SLOTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-logger = logging.getLogger(__name__)
-
 
 FRACTIONS = (0.2, 0.5)
 """Shares of the amplitude at which a season is dated, where none are chosen."""
@@ -141,7 +137,7 @@ class CurveMethod:
                 f"{cube.path} has no 'optical' group; the curve method needs reflectance."
             )
         latitude = grid.centre_latitude(cube.box)
-        start = self._start(latitude)
+        start = start_of_year(self.year_start, latitude)
         target = stages.TargetYear(year, start)
         content = Content(
             stage_names(self.fractions), self.seasons, self.measures, self.index, start
@@ -178,19 +174,6 @@ class CurveMethod:
             **({} if start == stages.YEAR_START else {"year_start": start}),
         }
         return Plan(images, settings, (0, 0), run, counted=("sar",), content=content)
-
-    def _start(self, latitude: float) -> str:
-        """Start of the year; a warning where a default would split the summer crops."""
-        if self.year_start is None and latitude < 0:
-            logger.warning(
-                "The cube lies south of the equator, where summer crops grow across 1 January: "
-                "their seasons fall into one year or the next by chance. --year-start %s (or %s) "
-                "keeps them whole; --year-start %s says that the calendar year is meant.",
-                stages.SOUTHERN_YEAR_START,
-                stages.AUTO,
-                stages.YEAR_START,
-            )
-        return stages.resolve_year_start(self.year_start or stages.YEAR_START, latitude)
 
 
 def curve_tile(
