@@ -208,6 +208,17 @@ def test_a_calendar_year_says_where_the_southern_seasons_are(southern_file):
     why = of_year(result, 2018).why
     assert why.startswith("no season: those that reach into the year peak on 2017-12-2")
     assert " and 2019-01-0" in why
+    assert why.endswith("(--year-start 07-01 keeps summers whole)")
+
+
+def test_a_year_within_a_season_of_two_years_says_so(tmp_path):
+    """Green from June 2019 to December 2020: no amplitude is too small in any of both years."""
+    path = season_file(tmp_path, ups=[150.0], downs=[700.0], first=-200, last=1000)
+    result = label_series(read_series(path))
+    for year in (2019, 2020):
+        site_year = of_year(result, year)
+        assert not site_year.accepted
+        assert "season longer than a year" in site_year.why
 
 
 def test_a_table_of_years_that_start_in_july_says_so(southern_file, tmp_path):

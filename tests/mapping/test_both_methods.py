@@ -43,6 +43,17 @@ def read(layer):
         return file.read(1)
 
 
+def test_equal_colours_of_a_date_are_equal_dates_for_both_methods(result):
+    for stage in stages.STAGES:
+        ranges = {
+            ET.parse(result.path / method / f"{stage}.qml")
+            .find(".//colorrampshader")
+            .attrib["maximumValue"]
+            for method in result.methods
+        }
+        assert len(ranges) == 1
+
+
 def test_each_method_has_its_folder(result):
     assert result.methods == ("curve", "deepcrop")
     for method in ("curve", "deepcrop", "difference"):

@@ -458,3 +458,19 @@ def test_a_series_of_what_is_no_number_is_refused(value):
     series = pd.Series([0.2, value], pd.to_datetime(["2018-01-01", "2018-01-06"]), dtype=object)
     with pytest.raises(DeepCropError, match=r"no number .* pd\.to_numeric"):
         extract(series)
+
+
+@pytest.mark.parametrize("slope", [-4e-4, 4e-4])  # the peak lies in 2017, or in 2018
+def test_a_year_within_a_season_longer_than_a_year_says_so(slope):
+    times = pd.date_range("2017-01-01", "2019-12-31", freq="5D")
+    days = np.asarray((times - pd.Timestamp("2018-01-01")).days, float)
+    green = 1 / (1 + np.exp(-(days + 150) / 8)) / (1 + np.exp((days - 300) / 8))
+    ndvi = 0.2 + 0.5 * green * (1 + slope * days)
+    result = extract(xr.DataArray(ndvi, {"time": times}, ["time"]), year=2018, latitude=50.0)
+    assert result["count"] == (slope > 0)
+    sides = {"season": 0, "stage": [0, 1, 3, 4]}
+    assert not np.isfinite(result["date"].isel(sides)).any()
+    reasons = [REASONS[code] for code in result["reason"][0].values.tolist()]
+    peak = "found" if slope > 0 else "season longer than a year"
+    assert reasons[2] == peak
+    assert {*reasons[:2], *reasons[3:]} == {"season longer than a year"}

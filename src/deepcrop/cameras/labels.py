@@ -14,8 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepcrop.phenology import REASONS, season_dates, smooth
+from deepcrop.phenology.seasons import TOO_LONG
 from deepcrop.phenology.slots import choose_slots, season_middle, sunlight
-from deepcrop.stages import CALENDAR, STAGES, YEAR_START, TargetYear, resolve_year_start
+from deepcrop.stages import (
+    CALENDAR,
+    SOUTHERN_YEAR_START,
+    STAGES,
+    YEAR_START,
+    TargetYear,
+    resolve_year_start,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -352,13 +360,21 @@ def _why_none(
     # A summer crop of the southern hemisphere may peak on 27 December and then on 4 January.
     start = _january(camera, target.year) + target.first
     end = start + target.length
+    # The season of two years has no start and no end, and lies between its neighbours.
+    for row in np.flatnonzero((reasons == TOO_LONG).any(axis=1)):
+        after = np.nanmax(dates[:row], initial=-np.inf)
+        before = np.nanmin(dates[row + 1 :], initial=np.inf)
+        if after < end and before > start:
+            return REASONS[TOO_LONG]
     seasons = dates[~undated]
     reach = (np.nanmax(seasons, axis=1) >= start) & (np.nanmin(seasons, axis=1) < end)
     if reach.any():
         peaks = seasons[reach, CALENDAR.index("peak")]
         when = [str(camera.date[0] + int(np.floor(peak))) for peak in peaks if np.isfinite(peak)]
         if when:
-            return f"those that reach into the year peak on {' and '.join(when)}"
+            south = camera.latitude < 0 and target.start == YEAR_START
+            advice = f" (--year-start {SOUTHERN_YEAR_START} keeps summers whole)" if south else ""
+            return f"those that reach into the year peak on {' and '.join(when)}{advice}"
     return "amplitude too small"
 
 

@@ -52,6 +52,7 @@ def stage_map(
     title: str,
     season: int = 1,
     left_out: float = 0.0,
+    limits: tuple[int, int] | None = None,
 ) -> Figure:
     """Draw the dates of one stage, with a scale bar and a histogram as legend.
 
@@ -73,6 +74,9 @@ def stage_map(
         1 for the main season of the year, 2 for the second.
     left_out : float
         Share of the pixels that were not mapped (mask, parcels); they have no date either.
+    limits : tuple of int, optional
+        First and last day of the colours; by default those of `date_range`. Equal limits make
+        equal colours equal dates in several maps.
     """
     values = known_days(days)
     heading = stage_title(stage)
@@ -100,7 +104,7 @@ def stage_map(
             color=INK,
         )
         return page.figure
-    first, last = date_range(dated, year)
+    first, last = limits or date_range(dated, year)
     norm = Normalize(first, last)
     show(page.map, values, cmap, norm)
     box = page.legend

@@ -19,7 +19,7 @@ from deepcrop._version import __version__
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.phenology.date_kernels import MEASURES, NO_SUCH
 from deepcrop.phenology.inputs import from_pandas, undo_packing, with_utc_times
-from deepcrop.phenology.seasons import REASONS, Seasons, season_dates, stage_names
+from deepcrop.phenology.seasons import REASONS, TOO_LONG, Seasons, season_dates, stage_names
 from deepcrop.phenology.slots import SlotChoice, choose_slots, near_year
 from deepcrop.phenology.smoothers import (
     DEFAULT_SMOOTHER,
@@ -405,6 +405,9 @@ def _block(
     }
     nothing = found.count == 0
     results["reason"][nothing, 0] = found.reason[nothing, 0]
+    if year is not None:  # a year may lie within a season of two years that peaks in the other
+        within = (choice.count == 0) & (found.reason == TOO_LONG).any(axis=(1, 2))
+        results["reason"][within, 0] = TOO_LONG
     return tuple(
         results[name].astype(dtype, copy=False).reshape((*shape, *results[name].shape[1:]))
         for name, (_, dtype, _) in _VARIABLES.items()

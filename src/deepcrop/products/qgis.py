@@ -94,6 +94,12 @@ def write_style(
     path.write_text(head + ET.tostring(root, encoding="unicode") + "\n", encoding="utf-8")
 
 
+def date_limits(histogram: NDArray[Any], start: int, year: int) -> tuple[int, int]:
+    """Return the days at which the colours of a date end; the histogram counts from ``start``."""
+    ends = [quantile(histogram[:-1], share, start) for share in (0.02, 0.98)]
+    return date_range(np.array(ends), year) if ends[0] is not None else (0, 365)
+
+
 def _dates(
     stage: str, start: int, year: int, histogram: NDArray[Any], any_year: bool
 ) -> ET.Element:
@@ -101,8 +107,7 @@ def _dates(
 
     The histogram counts from the day ``start`` on.
     """
-    ends = [quantile(histogram[:-1], share, start) for share in (0.02, 0.98)]
-    first, last = date_range(np.array(ends), year) if ends[0] is not None else (0, 365)
+    first, last = date_limits(histogram, start, year)
     ticks, _ = date_ticks(first, last, year, _LABELS)
     places = np.unique(np.r_[first, ticks, last]).astype(int)
     labels = [str(date)[5:] if any_year else str(date) for date in to_dates(places, year)]

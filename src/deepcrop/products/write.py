@@ -34,7 +34,7 @@ from deepcrop.products.layers import (
     layer_name,
 )
 from deepcrop.products.layers import DAY_LAYERS as DAY_LAYERS
-from deepcrop.products.qgis import write_style
+from deepcrop.products.qgis import date_limits, write_style
 from deepcrop.products.stac import layer_asset, stac_item, write_stac
 from deepcrop.stages import DAY_MAX, DAY_MIN, NO_DAY, TargetYear
 from deepcrop.storage.files import write_json
@@ -170,9 +170,8 @@ def write_products(
         shared = _count_shared(maps, info.year, box, groups)
         for job, each in zip(jobs, written, strict=True):
             counts[job.method or "", job.layer.name] = each.result()
-            assets |= _describe(
-                job, box, out, info, counts[job.method or "", job.layer.name], pictures
-            )
+        for job in jobs:
+            assets |= _describe(job, box, out, info, _coloured(job, counts), pictures)
     finally:
         pool.shutdown(cancel_futures=True)
     summary = _summary(maps, counts, groups, box, info)
@@ -283,12 +282,24 @@ def _write_layer(
     return counted
 
 
+def _coloured(job: _Job, counts: Counts) -> NDArray[np.int64]:
+    """Histogram that the colours of a layer follow: of a date, that of all methods together.
+
+    So equal colours of a stage are equal dates in the maps of both methods.
+    """
+    name = job.layer.name
+    if job.layer.kind != "day":
+        return np.asarray(counts[job.method or "", name].sum(axis=0))
+    same = [counts[method, name] for method in METHODS if (method, name) in counts]
+    return np.asarray(sum(part.sum(axis=0) for part in same))
+
+
 def _describe(
-    job: _Job, box: GeoBox, out: Path, info: MapInfo, counts: NDArray[np.int64], pictures: bool
+    job: _Job, box: GeoBox, out: Path, info: MapInfo, histogram: NDArray[np.int64], pictures: bool
 ) -> dict[str, pystac.Asset]:
     """Write style and picture of a written layer; return its STAC assets."""
     crops = job.array if job.layer.kind == "class" else None
-    write_style(out / f"{job.key}.qml", job.layer, info.year, counts.sum(axis=0), crops)
+    write_style(out / f"{job.key}.qml", job.layer, info.year, histogram, crops)
     assets = {
         job.key: layer_asset(f"./{job.key}.tif", job.layer, job.method, box, crops),
         f"{job.key}_style": pystac.Asset(
@@ -296,7 +307,7 @@ def _describe(
         ),
     }
     if pictures and job.layer.kind in PICTURED:
-        _write_picture(job, box, out, info)
+        _write_picture(job, box, out, info, histogram)
         assets[f"{job.key}_overview"] = pystac.Asset(
             f"./{job.key}.png",
             title=f"picture: {job.layer.title}",
@@ -306,7 +317,9 @@ def _describe(
     return assets
 
 
-def _write_picture(job: _Job, box: GeoBox, out: Path, info: MapInfo) -> None:
+def _write_picture(
+    job: _Job, box: GeoBox, out: Path, info: MapInfo, histogram: NDArray[np.int64]
+) -> None:
     """Picture of one layer from the overviews of its COG."""
     layer = job.layer
     shrink = max(1.0, max(box.shape) / figures.LONG_SIDE)
@@ -325,6 +338,7 @@ def _write_picture(job: _Job, box: GeoBox, out: Path, info: MapInfo) -> None:
             simulated=info.simulated,
             title=title,
             left_out=info.left_out / (box.shape[0] * box.shape[1]),
+            limits=date_limits(histogram, histograms.first_value(layer), info.year),
         )
     else:
         figure = figures.count_map(

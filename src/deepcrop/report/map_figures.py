@@ -40,7 +40,7 @@ from deepcrop.figures.style import (
     show,
     value_strip,
 )
-from deepcrop.stages import season_name
+from deepcrop.stages import STAGES, season_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,14 +54,17 @@ if TYPE_CHECKING:
 METHODS = {"curve": "NDVI curve", "deepcrop": "Deep-CroP"}
 """Names of the methods in figures."""
 
-ORDER = ("sos20", "eos20", "sos50", "eos50")
-"""Stages in the order of the paper's panels."""
-
 
 def order(result: Result) -> tuple[str, ...]:
-    """Return the thresholds of a map in the order of panels: a start, its end, the next start."""
+    """Return the thresholds of a map in the order of panels: in time."""
     stages = {str(layer.stage) for layer in result.find(kind="day", season=1)} - {"peak"}
-    return tuple(sorted(stages, key=lambda stage: (int(stage[3:]), stage[:3] != "sos")))
+    return tuple(
+        sorted(stages, key=lambda name: (name[:3] != "sos", float(name[3:]) * _SENSE[name[:3]]))
+    )
+
+
+_SENSE = {"sos": 1, "eos": -1}
+"""Starts follow each other from low to high shares of the amplitude, ends from high to low."""
 
 
 def central(result: Result) -> tuple[str, str]:
@@ -187,7 +190,9 @@ def _number_bar(
 ) -> None:
     axes = _bar(page, panel)
     value_strip(axes, values[np.isfinite(values)], first, last, cmap, upright=True)
-    ticks = np.linspace(first, last, 5)
+    locator = matplotlib.ticker.MaxNLocator(4, steps=[1, 1.5, 2, 2.5, 5, 10])
+    ticks = np.asarray(locator.tick_values(first, last))
+    ticks = ticks[(ticks >= first) & (ticks <= last)]
     labels = [f"{tick:g}".replace("-", "−") for tick in ticks]
     axes.set_xticks(ticks, [*labels[:-1], f"{labels[-1]} {unit}".strip()])
     axes.tick_params(axis="x", labelsize=7)
@@ -220,7 +225,7 @@ def scenes(result: Result, shares: Mapping[str, Sequence[tuple[np.datetime64, fl
         len(shares) * (height + gap) - 0.05,
         0,
         f"Scenes read for {result.target}",
-        f"{result.title} · height: share of the region with clear pixels",
+        f"{result.title} · height: share of the area with clear pixels",
         result.simulated,
     )
     start = np.datetime64(f"{result.year:04d}-01-01", "D")
@@ -249,7 +254,7 @@ def scenes(result: Result, shares: Mapping[str, Sequence[tuple[np.datetime64, fl
         page.text(
             page.left + _WIDTH - 0.2,
             bottom + height + 0.1,
-            f"{len(scenes)} scenes, {int((share > 0).sum())} usable",
+            f"{int((share > 0).sum())} of {len(scenes)} scenes have clear pixels",
             size=7.5,
             ha="right",
         )
@@ -304,10 +309,10 @@ def difference_maps(result: Result, season: int = 1) -> Figure:
     crops = _crops(result)
     title = f"Deep-CroP minus NDVI curve, days, {_season(result, season)}"
     page, panels = _panel_page(
-        result, len(ORDER) + (crops is not None), title, "negative: Deep-CroP is earlier"
+        result, len(STAGES) + (crops is not None), title, "negative: Deep-CroP is earlier"
     )
     cmap = layer_colours("difference")
-    for k, (stage, panel) in enumerate(zip(ORDER, panels, strict=False)):
+    for k, (stage, panel) in enumerate(zip(STAGES, panels, strict=False)):
         layer = _layer(result, "difference", "difference", stage, season)
         if layer is None:
             continue
@@ -320,7 +325,7 @@ def difference_maps(result: Result, season: int = 1) -> Figure:
             words = f"median {np.median(known):+.0f} d, {words}".replace("-", "−")
         _caption(page, panel, k, stage.upper(), words)
     if crops is not None:
-        _crop_panel(page, panels[-1], len(ORDER), crops, result)
+        _crop_panel(page, panels[-1], len(STAGES), crops, result)
     _missing(page, "no date by one of the methods", DARK_GREY)
     return page.figure
 

@@ -12,14 +12,14 @@ import rasterio
 from pyproj import Transformer
 
 from deepcrop.figures.style import date_label, percent
-from deepcrop.products.layers import LEFT_OUT
+from deepcrop.products.layers import LEFT_OUT, WIDE_INTERVAL
 from deepcrop.products.results import Result, ResultLayer, open_result
 from deepcrop.report import map_figures as figures
-from deepcrop.report.map_figures import METHODS, ORDER
+from deepcrop.report.map_figures import METHODS
 from deepcrop.report.page import Picture, Section, write_page
 from deepcrop.report.tables import Table
 from deepcrop.sources.phenocam.summary_files import CITATION as PHENOCAM
-from deepcrop.stages import season_name, stage_title
+from deepcrop.stages import STAGES, season_name
 from deepcrop.storage.staging import staging
 
 PAPER = (
@@ -40,11 +40,14 @@ _METHOD_TEXTS = {
         "pixel. For each stage it predicts a distribution over days, and the probability that the "
         "stage occurs. A pixel gets a date where this probability is at least one half; the date "
         "is the median of the distribution, the 90 % interval reaches from its 5 % to its 95 % "
-        "quantile. The network was trained to predict the dates of near-ground cameras; its "
-        "training data is listed in the card of the weights (docs/model_card.md for the weights "
-        "of the package)."
+        "quantile. The weights of the package were trained on dates of near-ground cameras (real "
+        "dates, simulated pixels), on simulated fields, and on real time series of parcels in "
+        "France with dates of their NDVI curve (docs/model_card.md)."
     ),
 }
+_MAX_FLAGS = 12
+"""Values of flags in the table; the others are added up."""
+
 _SIMULATED = (
     "The observations of these maps were simulated. Nothing on this page is a measurement of a "
     "real field."
@@ -120,7 +123,7 @@ def _facts(result: Result) -> Iterator[tuple[str, str]]:
     scenes = result.summary["scenes"]
     for name, words in (("optical", "Optical scenes"), ("sar", "Radar scenes")):
         if name in scenes:
-            yield words, f"{scenes[name]}, {scenes[f'{name}_usable']} usable"
+            yield words, f"{scenes[f'{name}_usable']} of {scenes[name]} with clear pixels"
     for method in result.methods:
         stage = figures.central(result)[0]
         date = result.summary_of(method)["layers"][stage]["median_date"]
@@ -165,7 +168,8 @@ def _area(result: Result) -> Section:
 def _scenes(result: Result) -> Section:
     scenes = result.summary["scenes"]
     words = [
-        f"{scenes[group]} {sensor} scenes, {scenes[f'{group}_usable']} of them with data"
+        f"{scenes[f'{group}_usable']} of {scenes[group]} {sensor} scenes have clear pixels in the "
+        "area"
         for group, sensor in (("optical", "optical"), ("sar", "radar"))
         if group in scenes
     ]
@@ -176,7 +180,7 @@ def _scenes(result: Result) -> Section:
     pictures = []
     if clear_shares:
         caption = (
-            "Each stem is a scene; its height is the share of the region with clear pixels. The "
+            "Each stem is a scene; its height is the share of the area with clear pixels. The "
             "target year is shaded."
         )
         pictures.append(
@@ -261,18 +265,31 @@ def _stage_table(result: Result, season: int) -> Table:
                 (
                     METHODS[method],
                     stage.upper(),
-                    stage_title(stage),
                     percent(date["detected_share"]),
                     *dates,
+                    "–" if date.get("median_width") is None else f"{date['median_width']:.0f} d",
+                    "–" if date.get("wide_share") is None else percent(date["wide_share"]),
                 )
             )
     return Table(
         f"Dates of the {season_name(season)}, all pixels",
-        ("method", "stage", "", "dated", "5 %", "median", "95 %"),
+        (
+            "method",
+            "stage",
+            "dated",
+            "5 %",
+            "median",
+            "95 %",
+            "90 % interval",
+            f"{WIDE_INTERVAL} d or wider",
+        ),
         rows,
+        "SOS: greenness rises past that share (%) of its seasonal amplitude; EOS: it falls below. "
         "5 % and 95 %: quantiles of the dates over pixels. They describe the variation between "
-        "fields, not the uncertainty of a date.",
-        text_columns=3,
+        "fields. The uncertainty of a date is its 90 % interval: the median of its width, and the "
+        f"share of the dates whose interval is {WIDE_INTERVAL} days or wider, which are worth "
+        "little.",
+        text_columns=2,
     )
 
 
@@ -282,7 +299,7 @@ def _date(text: str | None, year: int) -> str:
 
 def _differences(result: Result) -> Section:
     rows = []
-    for stage in ORDER:
+    for stage in STAGES:
         for layer in result.find(kind="difference", season=1, stage=stage):
             days = figures.read(layer, result)
             known = days[np.isfinite(days)]
@@ -423,22 +440,26 @@ def _flag_table(layer: ResultLayer, result: Result, method: str) -> Table:
         counts = np.zeros(256, np.int64)
         for _, window in file.block_windows(1):
             counts += np.bincount(file.read(1, window=window).reshape(-1), minlength=256)[:256]
-    values, total = np.arange(256), max(counts.sum(), 1)
-    mapped = max(counts[(values & LEFT_OUT) == 0].sum(), 1)
-    rows = [("0", "no flag", percent(counts[0] / mapped))]
-    rows += [
+    mapped = max(counts[(np.arange(256) & LEFT_OUT) == 0].sum(), 1)
+    present = [value for value in np.argsort(-counts, kind="stable").tolist() if counts[value]]
+    rows = [
         (
-            str(bit),
-            words,
-            percent(counts[(values & bit) > 0].sum() / (total if bit == LEFT_OUT else mapped)),
+            str(value),
+            "; ".join(words for bit, words in layer.flags.items() if value & bit) or "no flag",
+            f"{counts[value]:,}".replace(",", "\u2009"),
+            "–" if value & LEFT_OUT else percent(counts[value] / mapped),
         )
-        for bit, words in layer.flags.items()
+        for value in present[:_MAX_FLAGS]
     ]
+    if rest := counts[present[_MAX_FLAGS:]].sum():
+        rows.append(
+            ("", "other values", f"{rest:,}".replace(",", "\u2009"), percent(rest / mapped))
+        )
     return Table(
         f"Quality flags, {METHODS[method]}",
-        ("bit", "meaning", "of mapped pixels"),
+        ("value", "meaning", "pixels", "of mapped pixels"),
         rows,
-        f"A pixel may have several flags. File: {layer.key}.tif",
+        f"Values of {layer.key}.tif, the commonest first; a value is the sum of its flags.",
         text_columns=2,
     )
 
