@@ -14,8 +14,10 @@ from deepcrop.indices import INDICES
 from deepcrop.mapping.inputs import Images, InputCube, Layers, Plan, images_of, period
 from deepcrop.mapping.quality import encode_bound, encode_measure, length_of, pixel_layers
 from deepcrop.phenology import PRESETS, SeasonRule, Seasons, season_dates, stage_names
-from deepcrop.phenology.slots import REACH, choose_slots
+from deepcrop.phenology.seasons import TOO_LONG
+from deepcrop.phenology.slots import REACH, SlotChoice, choose_slots
 from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother, choose
+from deepcrop.products import layers
 from deepcrop.products.layers import MEASURES, NO_PERCENT, USUAL, Content, layer_name
 from deepcrop.stages import SLOTS
 
@@ -288,4 +290,23 @@ def slot_layers(seasons: Seasons, year: int, latitude: float, content: Content =
             for slot in range(content.seasons):
                 found[layer_name(measure, slot + 1)] = encode_measure(values[:, slot], scale)
     found["n_cycles"] = choice.count
+    found["qflag"] = _reasons(seasons, choice, np.isfinite(day[:, 0]), found, content)
     return found
+
+
+def _reasons(
+    seasons: Seasons,
+    choice: SlotChoice,
+    dated: NDArray[np.bool_],
+    found: Layers,
+    content: Content,
+) -> NDArray[np.uint16]:
+    """Flag why the main season lacks dates that the curve has, or that no year could have."""
+    stored = np.stack([found[layer_name(stage, 1)] for stage in content.stages], 1)
+    beyond = (dated & (stored == stages.NO_DAY)).any(axis=1)
+    refused = seasons.reason == TOO_LONG
+    long = choice.gather(refused, empty=False)[:, 0].any(axis=1)
+    # A year may also lie within a season of two years that peaks in the other.
+    long |= (choice.count == 0) & refused.any(axis=(1, 2))
+    flags = np.where(beyond, layers.BEYOND, 0) | np.where(long, layers.TOO_LONG, 0)
+    return flags.astype(np.uint16)
