@@ -147,13 +147,6 @@ def check_year(year: Any) -> int:
     return int(year)
 
 
-def resolve_year_start(start: str, latitude: float) -> str:
-    """Start of the year as month and day, where `AUTO` may be given; latitude in degrees."""
-    if start != AUTO:
-        return start
-    return SOUTHERN_YEAR_START if latitude < 0 else YEAR_START
-
-
 @dataclass(frozen=True, eq=False)
 class Dates(Generic[Array]):
     """Season dates with their 90 % interval and the probability of the event.

@@ -168,7 +168,7 @@ def test_stac_is_valid_offline(result):
             assert band["raster:sampling"] == "area"
             assert band["raster:spatial_resolution"] == 10
     bits = item.assets["curve/qflag"].extra_fields["classification:bitfields"]
-    assert [bit["offset"] for bit in bits] == list(range(8))
+    assert [bit["offset"] for bit in bits] == list(range(len(layers.FLAGS)))
     for one in item.assets["crop_type"].extra_fields["classification:classes"]:
         assert set(one) <= {"value", "name", "title", "color_hint"}
 

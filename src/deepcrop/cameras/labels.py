@@ -15,14 +15,13 @@ import numpy as np
 
 from deepcrop.phenology import REASONS, season_dates, smooth
 from deepcrop.phenology.seasons import TOO_LONG
-from deepcrop.phenology.slots import choose_slots, season_middle, sunlight
+from deepcrop.phenology.slots import choose_slots, season_middle, start_of_year, sunlight
 from deepcrop.stages import (
     CALENDAR,
     SOUTHERN_YEAR_START,
     STAGES,
     YEAR_START,
     TargetYear,
-    resolve_year_start,
 )
 
 if TYPE_CHECKING:
@@ -247,7 +246,7 @@ def label_series(
     reasons = found.reason[0][:, order]
     middles = season_middle(dates, CALENDAR)
     dated = camera.date[weights > 0] if seen.size else camera.date
-    year_start = resolve_year_start(year_start, camera.latitude)
+    year_start = start_of_year(year_start, camera.latitude)
     first, last = (_year_of(day, year_start) for day in (dated[0], dated[-1]))
 
     years = []

@@ -7,18 +7,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepcrop.cli.options import Overwrite, parse_fractions, parse_season_rule, plain_console
+from deepcrop.cli.options import (
+    Overwrite,
+    parse_fractions,
+    parse_season_rule,
+    parse_years,
+    plain_console,
+)
 from deepcrop.errors import DeepCropError
 
 if TYPE_CHECKING:
+    from deepcrop.mapping.dask_cluster import ClusterOptions
     from deepcrop.mapping.options import MapOptions
     from deepcrop.mapping.region import MapResult
 
 
 def map_(
     region: Annotated[Path, typer.Argument(help="Observation cube, Zarr or NetCDF.")],
-    year: Annotated[int, typer.Option(help="Target year.")],
     out: Annotated[Path, typer.Option(help="Directory to write.")],
+    year: Annotated[int | None, typer.Option(help="Target year.")] = None,
+    years: Annotated[
+        str | None,
+        typer.Option(
+            help="Several years, e.g. 2017-2024: a map of each, and their means and anomalies."
+        ),
+    ] = None,
     method: Annotated[
         str, typer.Option(help="Method: curve, deepcrop (the network), both (docs/maps.md).")
     ] = "curve",
@@ -127,11 +140,59 @@ def map_(
         fields=fields,
     )
     cluster_options = ClusterOptions(cluster, workers)
+    if (year is None) == (years is None):
+        raise typer.BadParameter("give either one year or --years FIRST-LAST", param_hint="--year")
     _warn_of_precision(options)
+    if years is not None:
+        _map_years(region, parse_years(years), out, options, cluster_options, dry_run, overwrite)
+        return
+    assert year is not None
     if dry_run:
         typer.echo(str(estimate(region, year, options, cluster_options)))
         return
     _report(write_map(region, year, out, options, cluster_options, overwrite))
+
+
+def _map_years(
+    region: Path,
+    years: tuple[int, ...],
+    out: Path,
+    options: MapOptions,
+    cluster_options: ClusterOptions,
+    dry_run: bool,
+    overwrite: bool,
+) -> None:
+    """Map several years, or estimate what one of them takes."""
+    from rich.table import Table
+
+    from deepcrop.mapping.estimate import estimate
+    from deepcrop.mapping.inputs import InputCube
+    from deepcrop.mapping.years import check_years, write_years
+
+    if dry_run:
+        check_years(InputCube.open(region), years)
+        typer.echo(f"{len(years)} years, each of them:")
+        typer.echo(str(estimate(region, years[0], options, cluster_options)))
+        return
+    result = write_years(region, years, out, options, cluster_options, overwrite)
+    summary = result.summary
+    table = Table(title=f"{summary['title']}: {years[0]} to {years[-1]}, main season")
+    for heading in ("method", "stage", "median of means", *map(str, years)):
+        table.add_column(heading, justify="left" if heading in ("method", "stage") else "right")
+    for method, numbers in summary["maps"].items():
+        for stage, of_stage in numbers.items():
+            medians = of_stage["median_anomaly"].values()
+            table.add_row(
+                method,
+                stage.upper(),
+                of_stage["median_mean_date"] or "-",
+                *("-" if m is None else f"{m:+.0f} days".replace("-", "−") for m in medians),
+            )
+    plain_console().print(table)
+    typer.echo(
+        "median anomaly of each year: its date less the mean of the years\n"
+        f"a map of each year: {out}/{years[0]}/ ...; means and anomalies: {out}/stack/"
+    )
 
 
 def _warn_of_precision(options: MapOptions) -> None:

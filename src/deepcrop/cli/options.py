@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,3 +51,14 @@ def parse_season_rule(text: str) -> dict[str, float]:
                 "min_amplitude=0.1,prominence=0.2."
             ) from None
     return rule
+
+
+def parse_years(text: str) -> tuple[int, ...]:
+    """Read ``2017-2024``."""
+    match = re.fullmatch(r"(\d{4})-(\d{4})", text)
+    if match is None or match[1] >= match[2]:
+        raise DeepCropError(
+            f"--years {text!r} is no range of years; expected the first and the last, for example "
+            "2017-2024. A single year is mapped with --year."
+        )
+    return tuple(range(int(match[1]), int(match[2]) + 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,16 +13,15 @@ from deepcrop.indices import INDICES
 from deepcrop.mapping.inputs import Images, InputCube, Layers, Plan, images_of, period
 from deepcrop.mapping.quality import encode_bound, encode_measure, length_of, pixel_layers
 from deepcrop.phenology import PRESETS, SeasonRule, Seasons, season_dates, stage_names
-from deepcrop.phenology.slots import REACH, choose_slots
+from deepcrop.phenology.seasons import TOO_LONG
+from deepcrop.phenology.slots import REACH, SlotChoice, choose_slots, start_of_year
 from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother, choose
+from deepcrop.products import layers
 from deepcrop.products.layers import MEASURES, NO_PERCENT, USUAL, Content, layer_name
 from deepcrop.stages import SLOTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-logger = logging.getLogger(__name__)
-
 
 FRACTIONS = (0.2, 0.5)
 """Shares of the amplitude at which a season is dated, where none are chosen."""
@@ -139,7 +137,7 @@ class CurveMethod:
                 f"{cube.path} has no 'optical' group; the curve method needs reflectance."
             )
         latitude = grid.centre_latitude(cube.box)
-        start = self._start(latitude)
+        start = start_of_year(self.year_start, latitude)
         target = stages.TargetYear(year, start)
         content = Content(
             stage_names(self.fractions), self.seasons, self.measures, self.index, start
@@ -176,19 +174,6 @@ class CurveMethod:
             **({} if start == stages.YEAR_START else {"year_start": start}),
         }
         return Plan(images, settings, (0, 0), run, counted=("sar",), content=content)
-
-    def _start(self, latitude: float) -> str:
-        """Start of the year; a warning where a default would split the summer crops."""
-        if self.year_start is None and latitude < 0:
-            logger.warning(
-                "The cube lies south of the equator, where summer crops grow across 1 January: "
-                "their seasons fall into one year or the next by chance. --year-start %s (or %s) "
-                "keeps them whole; --year-start %s says that the calendar year is meant.",
-                stages.SOUTHERN_YEAR_START,
-                stages.AUTO,
-                stages.YEAR_START,
-            )
-        return stages.resolve_year_start(self.year_start or stages.YEAR_START, latitude)
 
 
 def curve_tile(
@@ -288,4 +273,23 @@ def slot_layers(seasons: Seasons, year: int, latitude: float, content: Content =
             for slot in range(content.seasons):
                 found[layer_name(measure, slot + 1)] = encode_measure(values[:, slot], scale)
     found["n_cycles"] = choice.count
+    found["qflag"] = _reasons(seasons, choice, np.isfinite(day[:, 0]), found, content)
     return found
+
+
+def _reasons(
+    seasons: Seasons,
+    choice: SlotChoice,
+    dated: NDArray[np.bool_],
+    found: Layers,
+    content: Content,
+) -> NDArray[np.uint16]:
+    """Flag why the main season lacks dates that the curve has, or that no year could have."""
+    stored = np.stack([found[layer_name(stage, 1)] for stage in content.stages], 1)
+    beyond = (dated & (stored == stages.NO_DAY)).any(axis=1)
+    refused = seasons.reason == TOO_LONG
+    long = choice.gather(refused, empty=False)[:, 0].any(axis=1)
+    # A year may also lie within a season of two years that peaks in the other.
+    long |= (choice.count == 0) & refused.any(axis=(1, 2))
+    flags = np.where(beyond, layers.BEYOND, 0) | np.where(long, layers.TOO_LONG, 0)
+    return flags.astype(np.uint16)

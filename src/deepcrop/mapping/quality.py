@@ -58,7 +58,8 @@ def pixel_layers(
     Parameters
     ----------
     found : dict of ndarray (y, x)
-        Dates, intervals and ``n_cycles``, which becomes unknown where nothing was seen.
+        Dates, intervals and ``n_cycles``, which becomes unknown where nothing was seen; maybe
+        ``qflag`` with the flags that the method sets itself.
     valid : mapping of str to ndarray of bool (time, y, x)
         By group of the cube: where a scene has data. A group may be missing.
     days : mapping of str to ndarray (time,)
@@ -90,7 +91,7 @@ def pixel_layers(
     unseen = ~np.any([valid[name].any(axis=0) for name in reads], axis=0)
     seen, when = inside["optical"]
     gap = _longest_gap(seen, when - target.first, target.length)
-    flags = np.zeros(cycles.shape, np.uint8)
+    flags = found.get("qflag", np.zeros(cycles.shape, np.uint16)).copy()
     dates = np.stack([found[layer_name(stage, 1)] for stage in content.stages])
     flags[(dates == stages.NO_DAY).all(axis=0)] |= layers.NO_SEASON
     flags[counts["optical"] < layers.FEW_OBSERVATIONS] |= layers.FEW_SEEN

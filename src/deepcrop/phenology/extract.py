@@ -20,7 +20,7 @@ from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.phenology.date_kernels import MEASURES, NO_SUCH
 from deepcrop.phenology.inputs import from_pandas, undo_packing, with_utc_times
 from deepcrop.phenology.seasons import REASONS, TOO_LONG, Seasons, season_dates, stage_names
-from deepcrop.phenology.slots import SlotChoice, choose_slots, near_year
+from deepcrop.phenology.slots import SlotChoice, choose_slots, near_year, start_of_year
 from deepcrop.phenology.smoothers import (
     DEFAULT_SMOOTHER,
     SeasonRule,
@@ -72,7 +72,7 @@ def extract(
     weights: xr.DataArray | pd.Series | None = None,
     seasons: int | None = None,
     latitude: float | xr.DataArray | None = None,
-    year_start: str = stages.YEAR_START,
+    year_start: str | None = None,
 ) -> xr.Dataset | pd.DataFrame:
     """Season dates of a cube, an array with a time axis, or one series.
 
@@ -116,11 +116,11 @@ def extract(
     latitude : float or DataArray, optional
         Degrees, south negative, for ``year``: decides which season is the main one. By default a
         coordinate ``latitude`` or ``lat``, else the centre of the grid.
-    year_start : str
-        Month and day on which ``year`` starts. ``"07-01"`` keeps the summer crops of the southern
-        hemisphere whole: 2018 is then 1 July 2017 to 30 June 2018
-        (:class:`deepcrop.stages.TargetYear`). ``"auto"``: that in the south, 1 January in the
-        north; several latitudes must then be of one hemisphere.
+    year_start : str, optional
+        Month and day on which ``year`` starts; by default 1 January, with a warning in the south.
+        ``"07-01"`` keeps the summer crops of the southern hemisphere whole: 2018 is then 1 July
+        2017 to 30 June 2018 (:class:`deepcrop.stages.TargetYear`). ``"auto"``: that in the south,
+        1 January in the north; several latitudes must then be of one hemisphere.
 
     Returns
     -------
@@ -176,7 +176,7 @@ def extract(
             f"seasons={seasons}: expected a positive number, and not with 'year', which has "
             f"{stages.SLOTS} slots."
         )
-    if year is None and year_start != stages.YEAR_START:
+    if year is None and year_start is not None:
         raise DeepCropError(f"year_start={year_start!r} is the start of a target year; give year=…")
     if isinstance(source, pd.Series):
         values, weights = from_pandas(source, weights)
@@ -200,7 +200,7 @@ def extract(
             )
         origin, seasons = year, stages.SLOTS
         place = _latitude(values, latitude)
-        year_start = _start_for(year_start, place)
+        year_start = start_of_year(year_start, place)
         target = stages.TargetYear(year, year_start)
     values, weights = _matched(values, weights, place)
     days = stages.to_days(values["time"].values, origin)
@@ -228,7 +228,7 @@ def extract(
         kwargs={
             "days": days,
             "year": year,
-            "year_start": year_start,
+            "year_start": year_start or stages.YEAR_START,
             "seasons": seasons,
             "options": options,
         },
@@ -311,19 +311,6 @@ def _latitude(values: xr.DataArray, latitude: float | xr.DataArray | None) -> An
             "Which season of a year is the main one depends on the latitude, and the data has "
             f"neither a coordinate 'latitude' nor a grid ({error}) Give latitude=…"
         ) from error
-
-
-def _start_for(year_start: str, place: Any) -> str:
-    """Start of the year, where it follows from the hemisphere."""
-    if year_start != stages.AUTO:
-        return year_start
-    starts = {stages.resolve_year_start(year_start, part) for part in np.unique(place)}
-    if len(starts) > 1:
-        raise DeepCropError(
-            'year_start="auto" needs one hemisphere, and the latitudes lie on both sides of the '
-            f'equator. Give "{stages.YEAR_START}" or "{stages.SOUTHERN_YEAR_START}".'
-        )
-    return starts.pop()
 
 
 def _matched(

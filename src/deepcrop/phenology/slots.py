@@ -6,19 +6,31 @@ compared with all choose by these functions.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepcrop.errors import DeepCropError
 from deepcrop.phenology.seasons import Seasons, season_dates
 from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother
-from deepcrop.stages import CALENDAR, SLOTS, YEAR_START, Dates, TargetYear
+from deepcrop.stages import (
+    AUTO,
+    CALENDAR,
+    SLOTS,
+    SOUTHERN_YEAR_START,
+    YEAR_START,
+    Dates,
+    TargetYear,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
+
+logger = logging.getLogger(__name__)
 
 REACH = 60
 """Days beyond the range of day numbers from which observations still help a target year."""
@@ -47,6 +59,43 @@ def season_middle(dates: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
     sos50, peak, eos50 = (dates[..., names.index(name)] for name in ("sos50", "peak", "eos50"))
     middle = 0.5 * (sos50 + eos50)
     return np.where(np.isnan(middle), peak, middle)
+
+
+def start_of_year(year_start: str | None, latitude: ArrayLike) -> str:
+    """Month and day on which target years start, from what was chosen and the hemisphere.
+
+    Parameters
+    ----------
+    year_start : str or None
+        ``"07-01"``, ``"auto"`` (1 July south of the equator) or None: 1 January, with a warning in
+        the south, where a calendar year splits the summer crops.
+    latitude : array_like
+        Degrees, of all places that get dates.
+
+    Raises
+    ------
+    DeepCropError
+        If the start follows from the hemisphere and there are two.
+    """
+    if year_start not in (None, AUTO):
+        return TargetYear(2018, year_start).start  # refuses what is no day of the year
+    south = np.asarray(latitude) < 0
+    if year_start is None:
+        if south.any():
+            logger.warning(
+                "Summer crops south of the equator grow across 1 January: their seasons fall into "
+                "one year or the next by chance. A year that starts on %s (--year-start) keeps "
+                "them whole; %s says that the calendar year is meant.",
+                SOUTHERN_YEAR_START,
+                YEAR_START,
+            )
+        return YEAR_START
+    if south.any() and not south.all():
+        raise DeepCropError(
+            f'A year start "{AUTO}" needs one hemisphere, and the latitudes lie on both sides of '
+            f'the equator. Give "{YEAR_START}" or "{SOUTHERN_YEAR_START}".'
+        )
+    return SOUTHERN_YEAR_START if south.any() else YEAR_START
 
 
 def sunlight(

@@ -67,10 +67,13 @@ FLAGS = {
     32: f"an interval of {WIDE_INTERVAL} days or more at SOS or EOS of the main season",
     64: "left out: outside the mask or the parcels",
     128: "never seen by any sensor that the method reads",
+    256: "a date of the main season left out: beyond the days that can be stored",
+    512: "start and end of a season left out: it is longer than a year",
 }
 """Bits of ``qflag``; 0 is a pixel of which there is nothing to say."""
 (
-    NO_SEASON, FEW_SEEN, GAP, NO_RADAR, MANY_SEASONS, UNCERTAIN, LEFT_OUT, UNSEEN
+    NO_SEASON, FEW_SEEN, GAP, NO_RADAR, MANY_SEASONS, UNCERTAIN, LEFT_OUT, UNSEEN, BEYOND,
+    TOO_LONG,
 ) = FLAGS  # fmt: skip
 
 _CYCLES = {
@@ -259,6 +262,6 @@ def _of_pixels(method: str, year: TargetYear) -> Iterator[Layer]:
         ("n_obs_optical", f"usable optical {often}", "1", uint16, NO_COUNT, "count"),
         ("n_obs_sar", f"usable radar {often}", "1", uint16, NO_COUNT, "count"),
         ("max_gap_optical", gap, "days", uint16, NO_COUNT, "count"),
-        ("qflag", "quality flags", "1", uint8, None, "flags"),
+        ("qflag", "quality flags", "1", uint16, None, "flags"),
     ):
         yield Layer(name, title, unit, dtype, nodata, kind)

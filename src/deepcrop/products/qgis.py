@@ -31,7 +31,12 @@ _APART = 30
 
 
 def write_style(
-    path: Path, layer: Layer, year: int, histogram: NDArray[Any], crops: xr.DataArray | None = None
+    path: Path,
+    layer: Layer,
+    year: int,
+    histogram: NDArray[Any],
+    crops: xr.DataArray | None = None,
+    any_year: bool = False,
 ) -> None:
     """Write the style of one layer.
 
@@ -46,10 +51,12 @@ def write_style(
         Pixels per value, as `deepcrop.products.histograms.count` gives them.
     crops : DataArray, optional
         Crop types, for the names and colours of classes.
+    any_year : bool
+        Whether dates are of no single year: the legend then names month and day.
     """
     present = np.flatnonzero(histogram[:-1]) + first_value(layer)
     if layer.kind in ("day", "bound") and layer.stage is not None:
-        renderer = _dates(layer.stage, first_value(layer), year, histogram)
+        renderer = _dates(layer.stage, first_value(layer), year, histogram, any_year)
     elif layer.kind == "difference":
         ends = np.arange(-_APART, _APART + 1, 10)
         labels = [f"{day:+d} days".replace("-", "−") if day else "no difference" for day in ends]
@@ -93,7 +100,9 @@ def date_limits(histogram: NDArray[Any], start: int, year: int) -> tuple[int, in
     return date_range(np.array(ends), year) if ends[0] is not None else (0, 365)
 
 
-def _dates(stage: str, start: int, year: int, histogram: NDArray[Any]) -> ET.Element:
+def _dates(
+    stage: str, start: int, year: int, histogram: NDArray[Any], any_year: bool
+) -> ET.Element:
     """Colours of a date, as of its picture: even from the 2nd to the 98th percentile.
 
     The histogram counts from the day ``start`` on.
@@ -101,7 +110,8 @@ def _dates(stage: str, start: int, year: int, histogram: NDArray[Any]) -> ET.Ele
     first, last = date_limits(histogram, start, year)
     ticks, _ = date_ticks(first, last, year, _LABELS)
     places = np.unique(np.r_[first, ticks, last]).astype(int)
-    return _ramp(places, [str(date) for date in to_dates(places, year)], date_colours(stage))
+    labels = [str(date)[5:] if any_year else str(date) for date in to_dates(places, year)]
+    return _ramp(places, labels, date_colours(stage))
 
 
 def _ramp(places: NDArray[Any], labels: list[str], colours: Colormap) -> ET.Element:
