@@ -129,7 +129,7 @@ class TargetYear:
 
 def _no_start(start: str) -> DeepCropError:
     return DeepCropError(
-        f"The year cannot start on {start!r} (--year-start): expected month and day, for example "
+        f"The year cannot start on {start!r}: expected month and day, for example "
         f"{SOUTHERN_YEAR_START}, not 02-29, or {AUTO}."
     )
 

@@ -125,8 +125,8 @@ def resolve_options(
         )
     if method != "curve" and year_start not in (None, YEAR_START):
         raise DeepCropError(
-            f"--year-start {year_start}: the network was trained on years that start on 1 January "
-            "and dates no others. Leave it out, or add --method curve."
+            f"year_start {year_start}: the network was trained on years that start on 1 January "
+            "and dates no others. Leave it out, or choose method 'curve'."
         )
     # An option of the other method would be ignored, so it is an error, its default value included.
     if method == "curve" and of_network:
