@@ -165,7 +165,8 @@ class ViewedMap:
         """Return the place of a pixel and its values in all layers.
 
         ``dates`` has one entry for each stage, season and method: ``day``, with ``low``, ``high``
-        and ``probability`` if the method has them. ``others`` are the layers without a stage.
+        and ``probability`` if the method has them. The method of a simulated region's true dates is
+        ``"truth"``. ``others`` are the layers without a stage.
         """
         box = self.result.grid
         side, affine = float(box.resolution.x), box.affine
@@ -193,9 +194,23 @@ class ViewedMap:
             "outline": self._outline(left, top - side, left + side, top, 1),
             "field": self._field(row, col) or None,
             "camera": camera and camera.name,
-            "dates": list(dates.values()),
+            "dates": [*dates.values(), *self._truth(row, col)],
             "others": others,
         }
+
+    def _truth(self, row: int, col: int) -> list[dict[str, Any]]:
+        """Return the true dates of a pixel; an empty list unless the cube is a simulated region."""
+        if self.cube is None or "truth" not in self.cube.children:
+            return []
+        truth = self.cube["truth"].to_dataset()
+        if int(truth.attrs["year"]) != self.result.year:
+            return []
+        found = []
+        for stage in (name for name in stages.CALENDAR if name in truth):
+            for k, day in enumerate(truth[stage][:, row, col].values.tolist()):
+                known = None if day == stages.NO_DAY else int(day)
+                found.append({"season": k + 1, "stage": stage, "method": "truth", "day": known})
+        return found
 
     def series(self, row: int, col: int) -> list[pixel_series.PixelSeries]:
         """Return observations, curves and camera of a pixel; an empty list without a cube."""
@@ -235,17 +250,18 @@ class ViewedMap:
         """Return all data of a pixel as CSV, one value a row."""
         rows: list[tuple[Any, ...]] = []
         for date in self.pixel(row, col)["dates"]:
-            name = f"{date['method']} {date['stage']}"
+            of_map = "" if date["method"] == "truth" else "map "
+            name = f"{of_map}{date['method']} {date['stage']}"
             for bound in ("day", "low", "high"):
                 if bound in date:
                     day = date[bound]
                     when = "" if day is None else str(stages.to_dates(day, self.result.year))
                     text = "" if day is None else str(day)
-                    rows.append((f"map {name} {bound}", date["season"], text, when, "", "", ""))
+                    rows.append((f"{name} {bound}", date["season"], text, when, "", "", ""))
             if "probability" in date:
                 share = date["probability"]
                 value = "" if share is None else str(share)
-                rows.append((f"map {name} probability", date["season"], "", "", value, "%", ""))
+                rows.append((f"{name} probability", date["season"], "", "", value, "%", ""))
         for series in self.series(row, col):
             rows.extend(pixel_series.series_rows(series, self.result.year))
         with suppress(DeepCropError):  # no network: the page shows the reason

@@ -31,7 +31,7 @@ function ticksOf(legend, width) {
 
 /** Draw a legend into an element. `day` is the day of the date filter, or null. */
 export function draw(element, legend, day) {
-  const missing = legend.kind === "day" ? "no date (transparent)" : "no data (transparent)";
+  const missing = legend.kind === "day" ? "no date" : "no data";
   const gap = legend.missing > 0 ? `<p class="gap">${missing}: ${percent(legend.missing)}</p>` : "";
   if (legend.classes || legend.flags) {
     const all = legend.classes ? classColours(legend) : flagColours(legend).filter((flag) => flag.share > 0);

@@ -3,7 +3,8 @@
 import { distributionChart, seriesChart, TimeAxis } from "./chart.js";
 import { dateText, isoOf, shortDate } from "./days.js";
 
-const METHODS = ["deepcrop", "curve"];
+const METHODS = ["deepcrop", "curve", "truth"];
+const HEADS = { deepcrop: "Network", curve: "Curve", truth: "Truth" };
 const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
 const NAMES = { ndvi: "NDVI", evi: "EVI", evi2: "EVI2", gcc: "GCC", camera_gcc: "camera", vv: "VV", vh: "VH" };
 const DIGITS = { ndvi: 2, evi: 2, evi2: 2, gcc: 3, camera_gcc: 3, vv: 1, vh: 1 };
@@ -95,7 +96,7 @@ export class Panel {
       const likely = method === "deepcrop" ? `<td>${share === null ? "" : `${share} %`}</td>` : "";
       return `<td>${date}</td>${likely}`;
     };
-    const heads = methods.map((m) => (m === "deepcrop" ? '<th scope="col">Network</th><th scope="col">Probability</th>' : '<th scope="col">Curve</th>'));
+    const heads = methods.map((m) => `<th scope="col">${HEADS[m]}</th>${m === "deepcrop" ? '<th scope="col">Probability</th>' : ""}`);
     const rows = stages.map(
       (stage) => `<tr><th scope="row" title="${escaped(this.result.stages[stage])}"><i class="dot ${stage}"></i>${stage === "peak" ? "Peak" : stage.toUpperCase()}</th>${methods.map((m) => cells(stage, m)).join("")}</tr>`,
     );
@@ -108,7 +109,7 @@ export class Panel {
     if (!titles.length) return "";
     const said = (title, method) => this.pixel.others.find((item) => item.title === title && item.method === method)?.text ?? "";
     const rows = titles.map((title) => `<tr><th scope="row">${escaped(title)}</th>${methods.map((m) => `<td>${escaped(said(title, m))}</td>`).join("")}</tr>`);
-    const heads = methods.map((m) => `<th scope="col">${m === "deepcrop" ? "Network" : "Curve"}</th>`);
+    const heads = methods.map((m) => `<th scope="col">${HEADS[m]}</th>`);
     return `<table class="others"><caption>Other layers</caption><thead><tr><td></td>${heads.join("")}</tr></thead><tbody>${rows.join("")}</tbody></table>`;
   }
 
@@ -135,7 +136,7 @@ export class Panel {
     const axis = new TimeAxis(low, high, Math.max(260, place.clientWidth));
     this.axis = axis;
     const marks = this.pixel.dates
-      .filter((item) => item.season === 1 && item.day !== null && item.day !== undefined)
+      .filter((item) => item.method !== "truth" && item.season === 1 && item.day !== null && item.day !== undefined)
       .map((item) => [item.day, `${item.stage} ${item.method}`]);
     const parts = marks.length ? ['<p class="hint">Vertical lines: dates of the main season (solid: network, dashed: curve).</p>'] : [];
     const greenness = (name, height, fallback) => {
