@@ -196,6 +196,18 @@ def test_of_too_many_seasons_the_strongest_are_kept_in_order_of_time():
         assert np.isnan(found[len(expected) :]).all()
 
 
+def test_a_year_may_have_any_number_of_slots():
+    days = np.arange(0, 365, 4)
+    times = np.datetime64("2020-01-01", "ns") + days * np.timedelta64(1, "D")
+    # Of equal growths the one at the longest days is the main season.
+    array = xr.DataArray(bumps(days, [50, 130, 210], 30, 4), {"time": times}, dims="time")
+    two = extract(array, year=2020, latitude=45.0)
+    three = extract(array, year=2020, latitude=45.0, seasons=3)
+    assert int(three["count"]) == int(two["count"]) == 3
+    assert three["date"].sel(stage="sos50").round(-1).values.tolist() == [130, 210, 50]
+    xr.testing.assert_equal(three["date"].isel(season=slice(2)), two["date"])
+
+
 def test_a_series_without_a_season_says_why():
     array = field().copy()
     array[:, 0, 0] = np.nan
@@ -400,7 +412,6 @@ def test_a_series_says_what_is_missing_and_why():
         (lambda a: a.rename(x="season"), {}, "one of the result's"),
         (lambda a: a, {"year": 2031, "latitude": 40}, "no observation around 2031"),
         (lambda a: a, {"year": 2020}, "Give latitude"),
-        (lambda a: a, {"year": 2020, "seasons": 3, "latitude": 1}, "not with 'year'"),
         (lambda a: a, {"seasons": 0}, "positive number"),
         (lambda a: a, {"fractions": (0.5, 0.2)}, "must rise"),
         (lambda a: a, {"smoother": "spline"}, "spline"),

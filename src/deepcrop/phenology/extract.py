@@ -94,7 +94,7 @@ def extract(
         Greenness to compute from a cube or Dataset: ``"ndvi"``, ``"gcc"``, ``"evi"`` or
         ``"evi2"``; not read otherwise.
     year : int, optional
-        Target year: gives its two season slots (:mod:`deepcrop.phenology.slots`) from the
+        Target year: gives its season slots (:mod:`deepcrop.phenology.slots`) from the
         observations that a map of that year would use. By default all seasons in order of time.
     smoother : str or settings
         As in :func:`season_dates`.
@@ -111,8 +111,8 @@ def extract(
     seasons : int, optional
         Length of the ``season`` axis, which must be known before anything is computed: by default
         two for every calendar year that the series touches. Where there are more, those of largest
-        amplitude are kept, in order of time; ``count`` tells. Not with ``year``; a pandas series
-        gives all its seasons.
+        amplitude are kept, in order of time; ``count`` tells. With ``year`` the number of slots,
+        by default two. A pandas series gives all its seasons.
     latitude : float or DataArray, optional
         Degrees, south negative, for ``year``: decides which season is the main one. By default a
         coordinate ``latitude`` or ``lat``, else the centre of the grid.
@@ -171,11 +171,9 @@ def extract(
     >>> ndvi = 0.2 + 0.6 * np.exp(-(((times.day_of_year - 190) / 40) ** 2))
     >>> table = deepcrop.extract(pd.Series(ndvi, times))
     """
-    if seasons is not None and (year is not None or seasons < 1):
-        raise DeepCropError(
-            f"seasons={seasons}: expected a positive number, and not with 'year', which has "
-            f"{stages.SLOTS} slots."
-        )
+    if seasons is not None and seasons < 1:
+        raise DeepCropError(f"seasons={seasons}: expected a positive number.")
+    slots = seasons or stages.SLOTS  # of a target year
     if year is None and year_start is not None:
         raise DeepCropError(f"year_start={year_start!r} is the start of a target year; give year=…")
     if isinstance(source, pd.Series):
@@ -198,7 +196,7 @@ def extract(
                 "A pandas series has no place, and which season of a year is the main one depends "
                 "on the latitude: give it, for example latitude=41.6."
             )
-        origin, seasons = year, stages.SLOTS
+        origin, seasons = year, slots
         place = _latitude(values, latitude)
         year_start = start_of_year(year_start, place)
         target = stages.TargetYear(year, year_start)
@@ -380,7 +378,7 @@ def _block(
         halves = found
         if not {"sos50", "eos50"} <= {*found.stages}:
             halves = season_dates(rows, days, weights, **options | {"fractions": (0.5,)})
-        choice = choose_slots(halves, year, place, year_start=year_start)
+        choice = choose_slots(halves, year, place, year_start=year_start, slots=seasons)
     results: dict[str, NDArray[Any]] = {
         "date": choice.gather(found.dates),
         "low": choice.gather(found.low),
