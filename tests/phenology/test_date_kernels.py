@@ -7,7 +7,8 @@ import pytest
 
 from deepcrop.phenology import REASONS, SeasonRule
 from deepcrop.phenology.blocks import BLOCK
-from deepcrop.phenology.date_kernels import INTERVAL, MEASURES, date_blocks
+from deepcrop.phenology.date_intervals import INTERVAL
+from deepcrop.phenology.date_kernels import MEASURES, date_blocks
 
 NAN = np.nan
 K_NOISE, K_SHAPE, K_GAP, K_PEAK = INTERVAL
