@@ -184,9 +184,12 @@ def _seasons(
             found += 1  # no room: the caller repeats the call with more
             continue
         whole = rise >= swing and fall >= swing
+        # The peaks on both sides, or the ends of the series.
+        before = begin if k == 1 else extrema[k - 2]
+        after = stop - 1 if k + 2 >= count else extrema[k + 2]
         if not whole and not (
             curve[peak] > 0.5 * (bottom + top)
-            and _is_level_peak(curve, grid, left, peak, right, 0.1 * max(rise, fall) + noise)
+            and _is_level_peak(curve, grid, before, peak, after, 0.1 * max(rise, fall) + noise)
         ):
             # The series begins or ends on a slope: the height of the peak was not observed.
             reason[pixel, found] = NOT_BEFORE if rise < swing else NOT_AFTER
@@ -211,26 +214,27 @@ def _seasons(
             found += 1
             continue
         amplitude = 0.5 * (rise + fall) if rise_seen and fall_seen else max(rise, fall)
-        base_left, v_left, _, inner_left = base_level(
-            y, w, p, rows_until, curve, begin if k == 1 else extrema[k - 2], peak, left,
-            curve[peak], noise,
+        base_left, v_left = base_level(
+            t, y, w, p, rows_until, grid, curve, before, peak, left, curve[peak], noise
         )  # fmt: skip
-        base_right, v_right, inner_right, _ = base_level(
-            y, w, p, rows_until, curve, peak, stop - 1 if k + 2 >= count else extrema[k + 2], right,
-            curve[peak], noise,
+        base_right, v_right = base_level(
+            t, y, w, p, rows_until, grid, curve, peak, after, right, curve[peak], noise
         )  # fmt: skip
         if rise_seen and fall_seen:
             higher, v_base = max(base_left, base_right), max(v_left, v_right)
         else:
             higher, v_base = (base_left, v_left) if rise_seen else (base_right, v_right)
-        height = top_level(y, w, p, rows_until, curve, left, right, peak, higher, noise)
+        around, gap = support(neighbours, rows_until[peak], p, near[peak])
+        height = top_level(
+            t, y, w, p, rows_until, grid, curve, left, right, peak, higher, noise, around
+        )
         # What noise alone makes of a curve is no season, and neither is one observation in a gap.
         half = 0.5 * (height + higher)
-        mean, v = upper_half(y, w, p, rows_until, curve, left, peak, right, half)
+        mean, v = upper_half(t, y, w, p, rows_until, grid, curve, left, peak, right, half)
         if not mean - higher > _SIGMAS * scatter * math.sqrt(v + v_base):
             why = NOISE
             continue
-        if v > _ALONE and gap_of_one(neighbours, rows_until[peak], p) > max_gap:
+        if v > _ALONE and gap_of_one(neighbours, rows_until[peak], p, grid[peak]) > max_gap:
             why = GAP
             continue
         # As of HR-VPP and TIMESAT: one base, the mean of both sides, and the height above it.
@@ -242,7 +246,7 @@ def _seasons(
         measures[pixel, found, 1] = mean_base
         measures[pixel, found, 2] = height
         peak_factor = 1.0 if whole else 2.0  # the peak may have been higher
-        steepest_rise, steepest_fall = slopes(curve, inner_left, inner_right)
+        steepest_rise, steepest_fall = slopes(curve, left, right)
         step = grid[1] - grid[0]
         if rise_seen:
             measures[pixel, found, 5] = steepest_rise / step
@@ -250,7 +254,6 @@ def _seasons(
             measures[pixel, found, 6] = steepest_fall / step
         top_day = _peak_day(curve, grid, peak, begin, stop)
         dates[pixel, found, middle] = top_day
-        around, gap = support(neighbours, rows_until[peak], p, near[peak])
         delta = factors[3] * curve_error(noise, around, peak_factor * amplitude, 0.0, factors)
         early, late = plateau(curve, grid, left, peak, right, curve[peak] - delta, top_day)
         gap_days = gap_error(gap, factors)
@@ -273,14 +276,14 @@ def _seasons(
                     continue
                 share = (curve[g] - level) / (curve[g] - curve[g - side])
                 day = grid[g] - side * share * step
-                after = rows_until[min(g, g - side)]
-                while after < len(t) and t[after] <= day:
-                    after += 1
-                if not gap_around(neighbours, after, p, day) <= max_gap:
+                later = rows_until[min(g, g - side)]
+                while later < len(t) and t[later] <= day:
+                    later += 1
+                if not gap_around(neighbours, later, p, day) <= max_gap:
                     reason[pixel, found, stage] = GAP
                     continue
                 dates[pixel, found, stage] = day
-                around, gap = support(neighbours, after, p, near[g if share < 0.5 else g - side])
+                around, gap = support(neighbours, later, p, near[g if share < 0.5 else g - side])
                 v_side = v_left if side > 0 else v_right
                 base_error = (1 - fractions[f]) * noise * math.sqrt(v_side)
                 delta = curve_error(noise, around, peak_factor * amplitude, base_error, factors)

@@ -116,9 +116,9 @@ def local_range(curve, at, begin, stop, reach):
 
 @njit(cache=True, error_model="numpy")
 def merge_shallow(curve, extrema, count, begin, stop, reach, prominence):
-    """Merge peaks whose valley is shallow, as a share of the range of the curve around it.
+    """Merge peaks with a shallow valley between, as a share of the range around the lower one.
 
-    The range is that of the year around and not of the series, so that one outstanding year takes
+    That is the range of the year around and not of the series, so that one outstanding year takes
     no season from the others.
 
     Parameters
@@ -128,7 +128,7 @@ def merge_shallow(curve, extrema, count, begin, stop, reach, prominence):
     count : int
         Number of extrema.
     reach : int
-        Points of the curve on both sides of a valley that are around it.
+        Points of the curve on both sides of a peak that are around it.
     prominence : float
         Least depth below the lower peak.
 
@@ -140,8 +140,11 @@ def merge_shallow(curve, extrema, count, begin, stop, reach, prominence):
     while count > 3:
         shallowest, at = prominence, -1
         for k in range(2, count - 1, 2):
-            depth = min(curve[extrema[k - 1]], curve[extrema[k + 1]]) - curve[extrema[k]]
-            share = depth / local_range(curve, extrema[k], begin, stop, reach)
+            lower = extrema[k - 1]
+            if curve[extrema[k + 1]] < curve[lower]:
+                lower = extrema[k + 1]
+            depth = curve[lower] - curve[extrema[k]]
+            share = depth / local_range(curve, lower, begin, stop, reach)
             if share < shallowest:
                 shallowest, at = share, k
         if at < 0:

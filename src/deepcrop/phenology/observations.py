@@ -157,11 +157,11 @@ def gap_around(neighbours, row, p, day):
 
 
 @njit(cache=True, error_model="numpy")
-def gap_of_one(neighbours, row, p):
-    """Days between the observations around the one beside a peak; ``row`` is the first later time.
+def gap_of_one(neighbours, row, p, day):
+    """Days from the observation before to that after the one next to a day.
 
-    That one is the last before the peak or the first after it.
+    ``row`` is the first time later than the day.
     """
-    before = neighbours[row, 2, p] - neighbours[row, 1, p]
-    after = neighbours[row, 3, p] - neighbours[row, 0, p]
-    return min(before, after)
+    if day - neighbours[row, 0, p] <= neighbours[row, 2, p] - day:
+        return neighbours[row, 2, p] - neighbours[row, 1, p]
+    return neighbours[row, 3, p] - neighbours[row, 0, p]

@@ -8,39 +8,41 @@ and Tukey 1974, doi 10.1080/00401706.1974.10489171).
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
-_DORMANT = (0.45, 0.15)
-"""Share of the rise up to which the curve counts as dormant: at first, where the lowest point may
-be that of a bad observation, and then above the level found."""
+_DORMANT = ((0.45, 0.08), (0.15, 0.02))
+"""Share of the rise up to which the curve counts as dormant, and least standard deviation of the
+observations there as a share of it: at first wide, since the lowest point may be that of a bad
+observation, and then about the level found."""
 _TOP = 0.1
 """Share of the amplitude down to which the curve belongs to the top."""
 _SPREAD = 4.0
 """Standard deviations from which on an observation weighs nothing."""
 _PRIOR = 0.5
 """Observations that the curve's own mean counts as, where there are few or none."""
-_OWN = 0.3
-"""Share of the curve's highest point in the top: a mean over the top of a peaked season is low."""
-_FLOOR = 0.01
-"""Least standard deviation, as a share of the amplitude: a series may have no noise at all."""
+_ABOVE = 1.0
+"""Standard errors of a curve by which its highest point lies above the true top."""
+_FLOOR = 0.02
+"""Least standard deviation at the top, as a share of the amplitude."""
 
 
 @njit(cache=True, error_model="numpy")
-def base_level(y, w, p, rows_until, curve, first, last, lowest, top, noise):
-    """Level of a dormant stretch, the variance of that level, and the stretch's ends.
-
-    The variance is in units of that of the noise, the ends are points of the curve.
+def base_level(t, y, w, p, rows_until, grid, curve, first, last, lowest, top, noise):
+    """Level of a dormant stretch, and the variance of that level in units of that of the noise.
 
     Parameters
     ----------
+    t : ndarray of float32 (times,)
     y, w : ndarray of float32 (times, BLOCK)
         Observations of a block, and weights after smoothing.
     p : int
         Series of the block.
     rows_until : ndarray of int (points,)
         Number of times that are not later than each point of the curve.
-    curve : ndarray of float32 (points,)
+    grid, curve : ndarray of float32 (points,)
     first, last : int
         How far the stretch may reach: the peaks on both sides.
     lowest : int
@@ -51,9 +53,9 @@ def base_level(y, w, p, rows_until, curve, first, last, lowest, top, noise):
         Standard deviation of the observations about the curve.
     """
     level, v = curve[lowest], 1.0
-    begin = end = lowest
-    for share in _DORMANT:
-        limit = level + max(share * (top - level), noise)
+    for share, floor in _DORMANT:
+        rise = top - level
+        limit = level + max(share * rise, noise)
         begin = end = lowest
         total = curve[lowest]
         while begin > first and curve[begin - 1] < limit:
@@ -62,16 +64,21 @@ def base_level(y, w, p, rows_until, curve, first, last, lowest, top, noise):
         while end < last and curve[end + 1] < limit:
             end += 1
             total += curve[end]
-        # The second mean starts from the first: not from the curve, which may lie in a dip.
-        start = level if begin == end or share == _DORMANT[1] else total / (end - begin + 1)
-        spread = max(noise, _FLOOR * (top - level))
-        level, v = _robust_mean(y, w, p, rows_until, begin, end, start, spread)
-    return level, v, begin, end
+        # The second mean starts from the first, and not from a curve that may lie in a dip.
+        start = total / (end - begin + 1) if share == _DORMANT[0][0] else level
+        spread = max(noise, floor * rise)
+        level, v = _robust_mean(t, y, w, p, rows_until, grid, begin, end, start, spread)
+    return level, v
 
 
 @njit(cache=True, error_model="numpy")
-def top_level(y, w, p, rows_until, curve, left, right, peak, base, noise):
-    """Level of the top of a season, whose base and the valleys beside it are known."""
+def top_level(t, y, w, p, rows_until, grid, curve, left, right, peak, base, noise, v):
+    """Level of the top of a season, whose base and the valleys beside it are known.
+
+    It is the mean of the top, or the highest point less its standard error where that is higher:
+    the mean over a peaked top is low. ``v`` is the variance of the mean of the observations near
+    the peak, in units of that of the noise.
+    """
     amplitude = curve[peak] - base
     limit = curve[peak] - _TOP * amplitude
     begin = end = peak
@@ -84,21 +91,30 @@ def top_level(y, w, p, rows_until, curve, left, right, peak, base, noise):
         total += curve[end]
     spread = max(noise, _FLOOR * amplitude)
     start = total / (end - begin + 1)
-    level, _ = _robust_mean(y, w, p, rows_until, begin, end, start, spread)
-    return (1 - _OWN) * level + _OWN * curve[peak]
+    level, _ = _robust_mean(t, y, w, p, rows_until, grid, begin, end, start, spread)
+    return max(level, curve[peak] - _ABOVE * noise * math.sqrt(v))
 
 
 @njit(cache=True, error_model="numpy")
-def _robust_mean(y, w, p, rows_until, begin, end, start, noise):
-    """Biweight mean of the observations between two points of the curve, and its variance."""
+def _rows_between(t, rows_until, grid, begin, end):
+    """First row of the times from one point of the grid to another, and the one after the last."""
     first = rows_until[begin - 1] if begin > 0 else 0
+    while first < len(t) and t[first] < grid[begin]:
+        first += 1
+    return first, rows_until[end]
+
+
+@njit(cache=True, error_model="numpy")
+def _robust_mean(t, y, w, p, rows_until, grid, begin, end, start, noise):
+    """Biweight mean of the observations between two points of the curve, and its variance."""
+    first, stop = _rows_between(t, rows_until, grid, begin, end)
     scale = 1 / (np.float32(_SPREAD) * noise)
     none, one, prior = np.float32(0.0), np.float32(1.0), np.float32(_PRIOR)
     middle = np.float32(start)
     total, squares = prior, prior
     for _ in range(3):
         total, squares, moment = prior, prior, none
-        for k in range(first, rows_until[end]):
+        for k in range(first, stop):
             off = y[k, p] - middle
             r = off * scale
             kept = max(one - r * r, none)
@@ -111,7 +127,7 @@ def _robust_mean(y, w, p, rows_until, begin, end, start, noise):
 
 
 @njit(cache=True, error_model="numpy")
-def upper_half(y, w, p, rows_until, curve, left, peak, right, level):
+def upper_half(t, y, w, p, rows_until, grid, curve, left, peak, right, level):
     """Mean of the observations while the curve is above a level about its peak, and its support.
 
     The support is the variance of that mean in units of the variance of an observation.
@@ -122,7 +138,8 @@ def upper_half(y, w, p, rows_until, curve, left, peak, right, level):
     while end < right and curve[end + 1] > level:
         end += 1
     total = squares = moment = np.float32(0.0)
-    for k in range(rows_until[begin - 1] if begin > 0 else 0, rows_until[end]):
+    first, stop = _rows_between(t, rows_until, grid, begin, end)
+    for k in range(first, stop):
         weight = w[k, p]
         total += weight
         squares += weight * weight
