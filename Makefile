@@ -1,22 +1,31 @@
-# Everything a newcomer needs: `make demo`, `make test`.
+# Everything a newcomer needs: `make demo`, `make demo-view`, `make test`.
+#
+# On Linux the package index has PyTorch with CUDA, gigabytes of it. To install PyTorch's own build
+# for processors without a GPU: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV = .venv
 RUN = $(VENV)/bin/python -m
 PYTEST = $(RUN) pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo check test test-slow test-all test-large audit fuzz docs clean
+.PHONY: demo demo-view check test test-slow test-all test-large audit fuzz docs clean
 
 # The environment, made when absent or when what it is made from has changed. Python's own pip may
 # be too old for dependency groups; constraints.txt pins the one that is used.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip
+	$(if $(TORCH_INDEX),$(RUN) pip install --quiet --constraint constraints.txt --no-deps --index-url $(TORCH_INDEX) torch)
 	$(RUN) pip install --quiet --constraint constraints.txt --editable . --group dev
 	touch $@
 
-demo: $(VENV)/.installed  ## simulate a region, map it, compare with the truth
+demo: $(VENV)/.installed  ## simulate a region, map it by both methods, compare with the truth
 	$(RUN) deepcrop._kernel_cache
 	$(VENV)/bin/deepcrop demo --out demo
+
+demo-view: $(VENV)/.installed  ## the demo's maps in the browser
+	test -d demo/maps || $(MAKE) demo
+	$(VENV)/bin/deepcrop view demo/maps --cube demo/region.zarr
 
 check: $(VENV)/.installed  ## lint, format, types, order of imports, spelling
 	$(RUN) ruff check .

@@ -6,6 +6,7 @@
     python benchmarks/maps.py patchwise              # dense against patch by patch, our network
     python benchmarks/maps.py patchwise --network paper
     python benchmarks/maps.py workers                # two Dask workers against one process
+    python benchmarks/maps.py measures               # what --measures costs
     python benchmarks/maps.py linear                 # 1, 2 and 4 million pixels
     python benchmarks/maps.py precision              # bfloat16 against float32
 
@@ -135,6 +136,17 @@ def workers(options):
         ),
         "",
         f"Two workers are {ratio:.2f} times as fast as one process.",
+    ]
+
+
+def measures(options):
+    """The curve without and with the measures of each season."""
+    plain = mapped(options, options.size)
+    more = mapped(options, options.size, "--measures")
+    return [
+        *table(row("curve", options.size, plain), row("curve, --measures", options.size, more)),
+        "",
+        f"With measures a map takes {more['cpu'] / plain['cpu']:.2f} times the time of a core.",
     ]
 
 
@@ -282,6 +294,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = {
         "curve": whole, "deepcrop": whole, "both": whole, "workers": workers, "linear": linear,
+        "measures": measures,
         "patchwise": patchwise, "precision": precision,
     }  # fmt: skip
     parser.add_argument("command", choices=commands)

@@ -44,6 +44,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
         head, _, rest = markdown.partition("\n\n")
         return f"{head}\n\n[Download as Jupyter notebook]({name}){{ download }}\n\n{rest}"
     markdown = re.sub(r"<!-- layers: (\w+) -->", lambda match: _layers(match[1]), markdown)
+    markdown = markdown.replace("<!-- measures -->", _measures())
     markdown = markdown.replace("<!-- flags -->", _flags())
     # Files of the repository are no pages; where it is read as a repository, the links work.
     return re.sub(r"\[([^\]]*)\]\(\.\./([^)]*)\)", r"`\2`", markdown)
@@ -119,6 +120,18 @@ def _layers(method: str) -> str:
         unit = layer.unit.replace(str(YEAR), "YEAR")
         title = layer.title.replace(str(YEAR), "YEAR")
         rows.append(f"| `{layer.name}.tif` | {title} | {unit} | {layer.dtype} | {nodata} |")
+    return "\n".join(rows)
+
+
+def _measures() -> str:
+    """Tabulate the measures of the main season."""
+    rows = ["| file | content | unit | scale | type | no data |", "|---|---|---|--:|---|---|"]
+    for layer in layers.describe("curve", YEAR, layers.Content(measures=True)):
+        if layer.kind == "measure" and layer.season == 1:
+            rows.append(
+                f"| `{layer.name}.tif` | {layer.title} | {layer.unit} | {layer.scale:g} | "
+                f"{layer.dtype} | {layer.nodata} |"
+            )
     return "\n".join(rows)
 
 

@@ -62,5 +62,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Names, also of what is not imported yet."""
-    return sorted({*globals(), *_HOMES, *_ROOMS})
+    """List the public names, also of what is not imported yet."""
+    return sorted({*__all__, *_ROOMS})

@@ -129,16 +129,22 @@ class TargetYear:
 
 def _no_start(start: str) -> DeepCropError:
     return DeepCropError(
-        f"The year cannot start on {start!r} (--year-start): expected month and day, for example "
+        f"The year cannot start on {start!r}: expected month and day, for example "
         f"{SOUTHERN_YEAR_START}, not 02-29, or {AUTO}."
     )
 
 
-def resolve_year_start(start: str, latitude: float) -> str:
-    """Start of the year as month and day, where `AUTO` may be given; latitude in degrees."""
-    if start != AUTO:
-        return start
-    return SOUTHERN_YEAR_START if latitude < 0 else YEAR_START
+def check_year(year: Any) -> int:
+    """Return a target year as int.
+
+    Raises
+    ------
+    DeepCropError
+        If it is no whole number: a text, a date, a fraction.
+    """
+    if isinstance(year, bool) or not isinstance(year, int | np.integer):
+        raise DeepCropError(f"The year is {year!r}; expected a whole number, for example 2018.")
+    return int(year)
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,3 +246,22 @@ TITLES = STAGE_TITLES | {"peak": "peak of season"}
 
 CALENDAR = ("sos20", "sos50", "peak", "eos50", "eos20")
 """The dates of a label, in order of time."""
+
+
+def season_name(season: int) -> str:
+    """Name of the season in a slot: ``main season``, ``second season``, ``season 3`` …."""
+    return {1: "main season", 2: "second season"}.get(season, f"season {season}")
+
+
+def stage_title(stage: str) -> str:
+    """Title of a date at any share of the amplitude.
+
+    Examples
+    --------
+    >>> stage_title("sos15")
+    'start of season, 15 % of amplitude'
+    """
+    if stage in TITLES:
+        return TITLES[stage]
+    side = {"sos": "start", "eos": "end"}[stage[:3]]
+    return f"{side} of season, {stage[3:]} % of amplitude"

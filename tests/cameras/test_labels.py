@@ -1,3 +1,4 @@
+import csv
 import json
 import math
 from dataclasses import asdict
@@ -9,7 +10,13 @@ from tests.helpers.camera_files import camera_file, greenness, row, season_file
 from deepcrop.cameras.crop_table import read_crops
 from deepcrop.cameras.label_figure import camera_figure
 from deepcrop.cameras.label_table import label_files
-from deepcrop.cameras.labels import growing_window, label_series, observation_weights
+from deepcrop.cameras.labels import (
+    Screening,
+    growing_window,
+    label_series,
+    observation_weights,
+)
+from deepcrop.errors import DeepCropError
 from deepcrop.phenology import PRESETS, season_dates, smooth
 from deepcrop.sources.phenocam.summary_files import read_series
 
@@ -161,3 +168,115 @@ def test_labels_name_their_smoother_whatever_the_default(tmp_path, spoilt):
     record = tmp_path / "labels.csv.json"
     label_files([camera.path], tmp_path / "labels.csv")
     assert json.loads(record.read_text())["smoother"] == asdict(PRESETS["phenocam"][0]["savgol"])
+
+
+@pytest.fixture(scope="module")
+def southern_file(tmp_path_factory):
+    """Summer crops at 31° S; peaks 27 December 2017, 4 January 2019, 28 December 2019."""
+    middles = [-370, 3, 361]  # days from 1 January 2019
+    return season_file(
+        tmp_path_factory.mktemp("south"),
+        ups=[day - 45 for day in middles],
+        downs=[day + 45 for day in middles],
+        first=-549,  # 1 July 2017
+        last=547,  # 30 June 2020
+        latitude=-31.0,
+    )
+
+
+@pytest.mark.parametrize("start", ["07-01", "auto"])
+def test_southern_years_have_a_season_each(southern_file, start):
+    result = label_series(read_series(southern_file), year_start=start)
+    assert result.year_start == "07-01"
+    assert [(one.year, one.accepted, one.why) for one in result.years] == [
+        (year, True, "") for year in (2018, 2019, 2020)
+    ]
+    for site_year, middle in zip(result.years, (-5, 3, -4), strict=True):
+        [season] = site_year.seasons
+        dates = season.events["sos50"].day, season.events["eos50"].day
+        assert np.allclose(dates, (middle - 45, middle + 45), atol=1.5)
+        assert site_year.observed_share == 1
+    camera_figure(result)
+
+
+def test_a_calendar_year_says_where_the_southern_seasons_are(southern_file):
+    """No untrue "amplitude too small" for a year whose seasons belong to its neighbours."""
+    result = label_series(read_series(southern_file))
+    assert [(one.year, len(one.seasons)) for one in result.years] == [
+        (2017, 1), (2018, 0), (2019, 2), (2020, 0)
+    ]  # fmt: skip
+    why = of_year(result, 2018).why
+    assert why.startswith("no season: those that reach into the year peak on 2017-12-2")
+    assert " and 2019-01-0" in why
+    assert why.endswith("(--year-start 07-01 keeps summers whole)")
+
+
+def test_a_year_within_a_season_of_two_years_says_so(tmp_path):
+    """Green from June 2019 to December 2020: no amplitude is too small in any of both years."""
+    path = season_file(tmp_path, ups=[150.0], downs=[700.0], first=-200, last=1000)
+    result = label_series(read_series(path))
+    for year in (2019, 2020):
+        site_year = of_year(result, year)
+        assert not site_year.accepted
+        assert "season longer than a year" in site_year.why
+
+
+def test_a_table_of_years_that_start_in_july_says_so(southern_file, tmp_path):
+    out = tmp_path / "labels.csv"
+    label_files([southern_file], out, year_start="07-01")
+    lines = list(csv.DictReader(out.read_text().splitlines()))
+    assert {line["year_start"] for line in lines} == {"07-01"}
+    assert lines[0]["sos50_date"].startswith("2017-11")
+    assert float(lines[0]["sos50_day"]) < 0
+    assert json.loads((tmp_path / "labels.csv.json").read_text())["year_start"] == "07-01"
+    with pytest.raises(DeepCropError, match="31-12"):
+        label_files([southern_file], tmp_path / "other.csv", year_start="31-12")
+
+
+def flush_file(folder, high):
+    """Spring flush to 0.45, then a plateau of ``high`` from June until leaf fall on day 288."""
+    rows = []
+    for day in range(-100, 500, 3):
+        value = greenness([day], [120], [165], 0.33, 0.33 + 0.45 - high)[0]
+        value += greenness([day], [120], [288], 0, high - 0.33)[0]
+        rows.append(row(str(np.datetime64("2019-01-01") + day), f"{value:.5f}"))
+    return camera_file(folder, rows)
+
+
+def test_a_date_that_may_be_months_off_is_no_label(tmp_path):
+    """A plateau at half height: EOS50 is the end of the flush or leaf fall, nobody knows which."""
+    vague = of_year(label_series(read_series(flush_file(tmp_path, 0.391))), 2019)
+    event = main_season(vague).events["eos50"]
+    assert event.width > 60
+    assert (vague.accepted, vague.why) == (
+        False,
+        f"90 % interval of EOS50 {event.width:.1f} days wide, 30 allowed",
+    )
+    wide = label_series(
+        read_series(flush_file(tmp_path, 0.391)), screening=Screening(max_interval=365)
+    )
+    assert of_year(wide, 2019).accepted
+    clear = of_year(label_series(read_series(flush_file(tmp_path, 0.42))), 2019)
+    assert clear.accepted
+    assert main_season(clear).events["eos50"].day == pytest.approx(288, abs=5)
+
+
+@pytest.mark.xfail(
+    strict=False, reason="seasons are found by their share of the range of the whole series"
+)
+def test_a_wet_year_leaves_the_verdicts_of_dry_years_alone(tmp_path):
+    """Seasons of amplitude 0.05 in six years; in the fourth year, of 0.40 or of 0.05."""
+    days = np.arange(6 * 365)
+    verdicts = []
+    for name, wet in (("wet", 0.40), ("dry", 0.05)):
+        values = 0.33 + sum(
+            greenness(days, [365 * k + 150], [365 * k + 260], 0, wet if k == 3 else 0.05)
+            for k in range(6)
+        )
+        rows = [
+            row(str(np.datetime64("2015-01-01") + day), f"{values[day]:.5f}") for day in days[::3]
+        ]
+        result = label_series(read_series(camera_file(tmp_path, rows, name=name)))
+        verdicts.append({one.year: (one.accepted, one.why) for one in result.years})
+    assert verdicts[1] == dict.fromkeys(range(2015, 2021), (True, ""))
+    assert verdicts[0] == verdicts[1]

@@ -106,7 +106,7 @@ def test_map_by_the_network(tmp_path):
     weights = write_weights(tmp_path / "w.safetensors", tiny(), {"title": "random numbers"})
     wanted = ["map", region, "--year", "2018", "--out", maps, "--method", "deepcrop"]
     fails(run(*wanted, "--weights", tmp_path / "none.safetensors"), "none.safetensors", "not exist")
-    fails(run(*wanted[:-1], "curve", "--weights", weights), "--method deepcrop")
+    fails(run(*wanted[:-1], "curve", "--weights", weights), "choose method 'deepcrop'")
     mapped = run(*wanted, "--weights", weights, "--no-radar")
     assert mapped.returncode == 0, mapped.stderr
     for word in ("PEAK", "optical 6", "optical_usable"):
@@ -205,7 +205,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path):
 def test_a_cube_without_observations_near_the_year(tmp_path):
     save_cube(season_cube(), tmp_path / "cube.zarr")
     result = run("map", tmp_path / "cube.zarr", "--year", "2035", "--out", tmp_path / "m")
-    fails(result, "2035", "--year")
+    fails(result, "2035", "another year")
 
 
 def test_messages_of_the_library_are_shown_once(monkeypatch, capsys):

@@ -114,7 +114,7 @@ def test_the_examples_that_take_longer(folder, short_training, monkeypatch):
         for line in examples(name):
             assert run(line, monkeypatch) == 0, line
     made = ("reproduced/report.html", "scores/report.html", "scores/tables/methods.csv")
-    made += ("demo/maps/report/report.html",)
+    made += ("demo/comparison.png",)
     assert [one for one in made if not (folder / one).exists()] == []
     for line in examples("view"):  # of what the demo has made
         words = [sys.executable, "-m", "deepcrop", *shlex.split(line)[1:]]

@@ -171,9 +171,10 @@ def test_pictures_of_any_shape_stay_on_the_paper(shape):
     assert_all_inside(
         figures.count_map(counts, heading="Counts", resolution=10, simulated=True, title=title)
     )
+    row = [figures.Panel(name, days, ("MAE as written 100.4 d (>99 % dated)",)) for name in "abc"]
     assert_all_inside(
-        figures.truth_comparison(
-            days, days, year=2018, stage="eos50", resolution=10, title=title, simulated=True
+        figures.stage_panels(
+            {"sos50": row}, year=2018, resolution=10, heading="Maps", title=title, simulated=True
         )
     )
 
@@ -221,48 +222,34 @@ def test_count_map_of_large_counts_in_unsigned_type():
     assert figure.axes[1].images[0].get_array().tolist() == [[0, 4], [2, 1]]
 
 
-# --- truth against map ------------------------------------------------------------------------
+# --- maps side by side ------------------------------------------------------------------------
 
 
-def test_truth_comparison_scores():
-    truth = np.array([[100, 110, NO_DAY], [120, 130, 140]], np.int16)
-    mapped = np.array([[104, 108, 100], [120, NO_DAY, 142]], np.int16)
-    figure = figures.truth_comparison(
-        truth, mapped, year=2018, stage="sos50", resolution=10, title="A"
-    )
-    # Differences 4, -2, 0, 2: mean absolute 2, mean 1. One of six pixels lost, one extra.
-    text = " ".join(words(figure))
-    assert "MAE 2.0 d,  bias +1.0 d,  4 pixels" in text
-    assert "truth only 17 %, map only 17 %" in text
-    assert "SIMULATED DATA" in text
-    difference = figure.axes[3].images[0]
-    assert difference.get_clim() == (-30, 30)
-    assert difference.get_array().filled(999).tolist() == [[4, -2, 999], [0, 999, 2]]
+def test_panels_of_a_row_have_one_range_of_colours_and_their_notes():
+    early, late = np.full((3, 4), 100, np.int16), np.full((3, 4), 130, np.int16)
+    late[0, 0] = NO_DAY
+    rows = {
+        "sos50": [figures.Panel("truth", early), figures.Panel("curve", late, ("MAE 30.0 d",))],
+        "eos50": [figures.Panel("truth", early + 150), figures.Panel("curve", late)],
+    }
+    settings = {"year": 2018, "resolution": 10, "heading": "Maps", "title": "A"}
+    figure = figures.stage_panels(rows, simulated=True, **settings)
+    assert {"truth", "curve", "MAE 30.0 d", "no date", "SIMULATED DATA"} <= set(words(figure))
+    truth, curve = (axes.images[0] for axes in figure.axes[1:3])
+    assert truth.get_clim() == curve.get_clim()
+    assert truth.get_clim()[0] <= 100 < 130 <= truth.get_clim()[1]
+    assert curve.get_array().mask.sum() == 1
+    assert_all_inside(figure)
+    assert "SIMULATED DATA" not in words(figures.stage_panels(rows, simulated=False, **settings))
 
 
-def test_truth_comparison_groups_thousands_and_writes_a_real_minus():
-    truth = np.full((40, 50), 120)
-    figure = figures.truth_comparison(
-        truth, truth - 3, year=2018, stage="sos50", resolution=10, title="A", simulated=False
-    )
-    assert "MAE 3.0 d,  bias −3.0 d,  2\u2009000 pixels with both dates" in words(figure)
-    assert "SIMULATED DATA" not in words(figure)
-
-
-def test_truth_comparison_without_common_dates():
-    truth = np.full((3, 4), 120, np.int16)
-    mapped = np.full((3, 4), NO_DAY, np.int16)
-    for pair in ((truth, mapped), (mapped, mapped)):
-        figure = figures.truth_comparison(*pair, year=2018, stage="sos50", resolution=10, title="A")
-        assert "no pixel has both dates" in words(figure)
-        assert_all_inside(figure)
-
-
-def test_truth_comparison_refuses_other_shapes():
-    with pytest.raises(ValueError, match="pixels, the map"):
-        figures.truth_comparison(
-            np.zeros((3, 4)), np.zeros((4, 3)), year=2018, stage="sos50", resolution=10, title="A"
-        )
+def test_panels_without_a_date_are_drawn_and_other_shapes_rejected():
+    settings = {"year": 2018, "resolution": 10, "heading": "Maps", "title": "A", "simulated": True}
+    nothing = figures.Panel("curve", np.full((3, 4), NO_DAY, np.int16))
+    assert_all_inside(figures.stage_panels({"sos20": [nothing] * 3}, **settings))
+    other = figures.Panel("network", np.zeros((4, 3)))
+    with pytest.raises(ValueError, match="one shape"):
+        figures.stage_panels({"sos20": [nothing, other]}, **settings)
 
 
 # --- one series -------------------------------------------------------------------------------

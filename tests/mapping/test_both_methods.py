@@ -43,6 +43,17 @@ def read(layer):
         return file.read(1)
 
 
+def test_equal_colours_of_a_date_are_equal_dates_for_both_methods(result):
+    for stage in stages.STAGES:
+        ranges = {
+            ET.parse(result.path / method / f"{stage}.qml")
+            .find(".//colorrampshader")
+            .attrib["maximumValue"]
+            for method in result.methods
+        }
+        assert len(ranges) == 1
+
+
 def test_each_method_has_its_folder(result):
     assert result.methods == ("curve", "deepcrop")
     for method in ("curve", "deepcrop", "difference"):
@@ -157,7 +168,7 @@ def test_stac_is_valid_offline(result):
             assert band["raster:sampling"] == "area"
             assert band["raster:spatial_resolution"] == 10
     bits = item.assets["curve/qflag"].extra_fields["classification:bitfields"]
-    assert [bit["offset"] for bit in bits] == list(range(8))
+    assert [bit["offset"] for bit in bits] == list(range(len(layers.FLAGS)))
     for one in item.assets["crop_type"].extra_fields["classification:classes"]:
         assert set(one) <= {"value", "name", "title", "color_hint"}
 

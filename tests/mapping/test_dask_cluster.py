@@ -363,5 +363,5 @@ def test_workers_that_cannot_start_are_said(monkeypatch):
 def test_nobody_at_the_address(cube, tmp_path):
     with pytest.raises(DeepCropError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:1 "):
         map_without_pictures(cube, 2018, tmp_path / "maps", address="tcp://127.0.0.1:1")
-    with pytest.raises(DeepCropError, match="--workers 0: expected 1 or more"):
+    with pytest.raises(DeepCropError, match="workers is 0; expected 1 or more"):
         map_without_pictures(cube, 2018, tmp_path / "maps", workers=0)

@@ -83,13 +83,13 @@ def test_what_cannot_be_told_from_here_is_not_told(cube):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"device": "cuda"}, "add --method deepcrop"),
+        ({"device": "cuda"}, "choose method 'deepcrop'"),
         ({"method": "deepcrop", "device": "abacus"}, "'abacus' cannot be used"),
         ({"method": "deepcrop", "precision": "float8"}, "'float8' is unknown"),
         ({"mask": "none.tif"}, r"none\.tif does not exist"),
         ({"parcels": "none.gpkg"}, r"none\.gpkg do not exist"),
         ({"fields": True}, "has no 'field_id'"),
-        ({"workers": 0}, "--workers 0: expected 1 or more"),
+        ({"workers": 0}, "workers is 0; expected 1 or more"),
     ],
 )
 def test_a_dry_run_refuses_what_the_run_refuses(cube, options, words):

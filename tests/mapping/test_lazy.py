@@ -131,9 +131,9 @@ def test_a_worker_of_a_cluster_gives_the_same(tmp_path, monkeypatch):
     ("options", "error", "words"),
     [
         ({"method": "guess"}, dc.DeepCropError, "'guess' is unknown"),
-        ({"method": "both"}, dc.DeepCropError, "one method at a time"),
+        ({"method": "both"}, dc.DeepCropError, "ask for one at a time"),
         ({"smoother": "magic"}, dc.DeepCropError, "'magic' is unknown"),
-        ({"radar": False}, dc.DeepCropError, "add --method deepcrop"),
+        ({"radar": False}, dc.DeepCropError, "choose method 'deepcrop'"),
         ({"year": 2035}, dc.CubeError, "no optical observation around 2035"),
     ],
 )

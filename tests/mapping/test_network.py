@@ -291,7 +291,7 @@ def test_radar_of_another_radiometry_is_left_out(cube_path, weights, tmp_path, c
     save_cube(changed, tmp_path / "cube.zarr")
     found = run(tmp_path / "cube.zarr", tmp_path / "maps", weights)
     assert "expect 'sigma0'" in caplog.text
-    assert "made without radar, as with --no-radar" in caplog.text
+    assert "made without radar." in caplog.text
     source = found.summary["source"]
     assert source["sensors"] == ["optical"]
     assert source["radar_left_out"] == "its radiometry is sigma0 from gamma0, approximate"
@@ -317,10 +317,13 @@ def test_a_year_without_images_names_the_years(cube_path, weights, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"method": "guess"}, "'guess' is unknown; expected curve, deepcrop, both"),
-        ({"weights": "w.safetensors"}, "add --method deepcrop"),
-        ({"radar": False}, "add --method deepcrop"),
-        ({"method": "deepcrop", "index": "gcc"}, "add --method curve"),
+        (
+            {"method": "guess"},
+            "'guess' is unknown; expected curve, deepcrop .the network. or both",
+        ),
+        ({"weights": "w.safetensors"}, "choose method 'deepcrop' or"),
+        ({"radar": False}, "choose method 'deepcrop' or"),
+        ({"method": "deepcrop", "index": "gcc"}, "choose method 'curve' or"),
         ({"method": "deepcrop", "weights": "no.safetensors"}, r"no\.safetensors does not exist"),
     ],
 )

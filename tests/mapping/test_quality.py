@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 
+from deepcrop.mapping.curve import slot_layers
 from deepcrop.mapping.quality import encode_bound, length_of, pixel_layers
+from deepcrop.phenology import season_dates
 from deepcrop.products import layers
-from deepcrop.products.layers import layer_name
-from deepcrop.stages import CALENDAR, NO_DAY
+from deepcrop.products.layers import Content, layer_name
+from deepcrop.stages import CALENDAR, DAY_MIN, NO_DAY
 
 
 def found(pixels=1, **given):
@@ -100,3 +102,37 @@ def test_lengths_and_bounds():
     assert length_of(dates, 1).tolist() == [[310, NO_DAY, NO_DAY]]
     whole = np.array([5, NO_DAY, 540], np.int16)
     assert encode_bound(np.array([-500.0, 3.0, 600.0]), whole).tolist() == [-181, NO_DAY, 548]
+
+
+def one_season(values, days, start="01-01"):
+    """Flags that the curve sets, of one pixel in 2018."""
+    seasons = season_dates(values[None], days)
+    return int(slot_layers(seasons, 2018, 50.0, Content(year_start=start))["qflag"][0])
+
+
+def test_a_date_beyond_the_days_that_can_be_stored_is_flagged():
+    """Sown in June, above 20 % since day -195, above 50 % from day -60 to day 120."""
+    days = np.arange(-240, 600, 5.0)
+    first, then = (1 / (1 + np.exp(-(days - day) / 4)) for day in (-195, -60))
+    values = 0.2 + 0.6 * (0.3 * first + 0.7 * then) / (1 + np.exp((days - 120) / 4))
+    seasons = season_dates(values[None], days)
+    assert seasons.dates[0, 0, 0] < DAY_MIN - 0.5
+    assert one_season(values, days) == layers.BEYOND
+    assert one_season(values, days, "12-01") == 0  # the range begins a month earlier
+
+
+def test_a_season_longer_than_a_year_is_flagged_also_where_it_peaks_in_the_other():
+    days = np.arange(-240, 600, 5.0)
+    green = 1 / (1 + np.exp(-(days + 150) / 8)) / (1 + np.exp((days - 300) / 8))
+    for slope in (-4e-4, 4e-4):
+        assert one_season(0.2 + 0.5 * green * (1 + slope * days), days) == layers.TOO_LONG
+    short = 1 / (1 + np.exp(-(days - 100) / 8)) / (1 + np.exp((days - 300) / 8))
+    assert one_season(0.2 + 0.5 * short, days) == 0
+
+
+def test_flags_of_the_method_are_kept():
+    dates = found(1) | {"qflag": np.full((1, 1), layers.TOO_LONG, np.uint16)}
+    flags = run(dates, np.ones((1, 13)), np.arange(0, 365, 30))["qflag"]
+    assert flags.dtype == np.uint16
+    assert flags[0, 0] & layers.TOO_LONG
+    assert dates["qflag"][0, 0] == layers.TOO_LONG  # not written into

@@ -163,7 +163,7 @@ def test_the_layer_of_the_parcels(cube, tmp_path):
     whole = shapely.box(*BOX.boundingbox.bbox)
     file = geopackage(tmp_path / "farms.gpkg", municipality=[whole], parcels=[NORTH, SOUTH])
     listed = r"'municipality' \(Polygon\), 'parcels' \(Polygon\)"
-    with pytest.raises(DeepCropError, match=rf"2 of its layers.*--layer.*{listed}"):
+    with pytest.raises(DeepCropError, match=rf"2 of its layers.*layer.*{listed}"):
         map_without_pictures(cube, 2018, tmp_path / "maps", parcels_path=file)
     with pytest.raises(DeepCropError, match=rf"has no layer 'fields'; it has {listed}"):
         map_without_pictures(cube, 2018, tmp_path / "maps", parcels_path=file, layer="fields")
@@ -184,10 +184,10 @@ def test_the_only_layer_with_polygons_is_found(tmp_path):
 
 
 def test_a_layer_needs_parcels_that_have_layers(tmp_path):
-    with pytest.raises(DeepCropError, match="add --parcels"):
+    with pytest.raises(DeepCropError, match="give that file"):
         resolve_options(layer="farms")
     geoparquet(tmp_path / "f.parquet", [NORTH], {})
-    with pytest.raises(DeepCropError, match="leave out --layer"):
+    with pytest.raises(DeepCropError, match="leave out the layer"):
         read_parcels(tmp_path / "f.parquet", BOX, "farms")
 
 

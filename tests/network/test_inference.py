@@ -102,7 +102,7 @@ def test_a_tile_that_holds_no_patch_is_refused():
 
 def test_weights_that_did_not_come_with_the_package_are_missed(monkeypatch, tmp_path):
     monkeypatch.setitem(shipped.__globals__, "__file__", str(tmp_path / "shipped.py"))
-    with pytest.raises(DeepCropError, match=r"default\.safetensors does not exist.*--weights"):
+    with pytest.raises(DeepCropError, match=r"default\.safetensors does not exist.*of weights"):
         shipped()
     (tmp_path / "default.safetensors").write_bytes(b"")
     assert shipped() == tmp_path / "default.safetensors"

@@ -8,9 +8,8 @@ from tests.helpers.cubes import season_cube
 from tests.helpers.maps import read
 
 import deepcrop
-from deepcrop import figures, indices, stages
+from deepcrop import indices, stages
 from deepcrop.cube.io import save_cube
-from deepcrop.evaluation.map_truth import draw_series
 from deepcrop.phenology import DEFAULT_SMOOTHER, extract, season_dates, smooth
 from deepcrop.phenology.slots import curve_dates
 
@@ -79,24 +78,6 @@ def test_the_curve_of_smooth_is_that_of_the_default_smoother(ndvi):
     )
     assert not np.array_equal(season_dates(values, days).dates,
                               season_dates(values, days, smoother="savgol").dates)  # fmt: skip
-
-
-@pytest.mark.slow
-def test_the_demo_draws_the_series_with_the_dates_of_the_map(cube, tmp_path, monkeypatch):
-    path = tmp_path / "cube.zarr"
-    save_cube(cube, path)
-    mapped = deepcrop.map_region(path, YEAR, tmp_path / "map").path
-    drawn = {}
-    monkeypatch.setattr(
-        figures, "series_figure", lambda *series, **words: drawn.update(series=series, **words)
-    )
-    monkeypatch.setattr(figures, "save", lambda figure, out: None)
-    draw_series(path, YEAR, tmp_path / "series.png")
-    row, col = (int(word) for word in drawn["title"].replace(",", "").split() if word.isdigit())
-    days, values, _, _, curve, found = drawn["series"]
-    assert found == {name: int(read(mapped / f"{name}.tif")[row, col]) for name in stages.STAGES}
-    expected, _ = smooth(values[None], days, smoother=DEFAULT_SMOOTHER)
-    np.testing.assert_array_equal(curve, expected[0])
 
 
 @pytest.mark.parametrize("door", [season_dates, smooth, extract, curve_dates])

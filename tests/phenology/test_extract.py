@@ -199,6 +199,18 @@ def test_of_too_many_seasons_the_strongest_are_kept_in_order_of_time():
         assert np.isnan(found[len(expected) :]).all()
 
 
+def test_a_year_may_have_any_number_of_slots():
+    days = np.arange(0, 365, 4)
+    times = np.datetime64("2020-01-01", "ns") + days * np.timedelta64(1, "D")
+    # Of equal growths the one at the longest days is the main season.
+    array = xr.DataArray(bumps(days, [50, 130, 210], 30, 4), {"time": times}, dims="time")
+    two = extract(array, year=2020, latitude=45.0)
+    three = extract(array, year=2020, latitude=45.0, seasons=3)
+    assert int(three["count"]) == int(two["count"]) == 3
+    assert three["date"].sel(stage="sos50").round(-1).values.tolist() == [130, 210, 50]
+    xr.testing.assert_equal(three["date"].isel(season=slice(2)), two["date"])
+
+
 def test_a_series_without_a_season_says_why():
     array = field().copy()
     array[:, 0, 0] = np.nan
@@ -403,7 +415,6 @@ def test_a_series_says_what_is_missing_and_why():
         (lambda a: a.rename(x="season"), {}, "one of the result's"),
         (lambda a: a, {"year": 2031, "latitude": 40}, "no observation around 2031"),
         (lambda a: a, {"year": 2020}, "Give latitude"),
-        (lambda a: a, {"year": 2020, "seasons": 3, "latitude": 1}, "not with 'year'"),
         (lambda a: a, {"seasons": 0}, "positive number"),
         (lambda a: a, {"fractions": (0.5, 0.2)}, "must rise"),
         (lambda a: a, {"smoother": "spline"}, "spline"),
@@ -431,8 +442,8 @@ def test_weights_on_other_coordinates_are_refused():
 
 def test_bad_cubes_and_series_are_refused():
     cube = make_cube()
-    with pytest.raises(DeepCropError, match="'evi' is unknown"):
-        extract(cube, index="evi")
+    with pytest.raises(DeepCropError, match="'ndwi' is unknown"):
+        extract(cube, index="ndwi")
     with pytest.raises(CubeError, match="no 'optical' group"):
         extract(xr.DataTree())
     with pytest.raises(CubeError, match="no band nir"):
@@ -461,3 +472,19 @@ def test_a_series_of_what_is_no_number_is_refused(value):
     series = pd.Series([0.2, value], pd.to_datetime(["2018-01-01", "2018-01-06"]), dtype=object)
     with pytest.raises(DeepCropError, match=r"no number .* pd\.to_numeric"):
         extract(series)
+
+
+@pytest.mark.parametrize("slope", [-4e-4, 4e-4])  # the peak lies in 2017, or in 2018
+def test_a_year_within_a_season_longer_than_a_year_says_so(slope):
+    times = pd.date_range("2017-01-01", "2019-12-31", freq="5D")
+    days = np.asarray((times - pd.Timestamp("2018-01-01")).days, float)
+    green = 1 / (1 + np.exp(-(days + 150) / 8)) / (1 + np.exp((days - 300) / 8))
+    ndvi = 0.2 + 0.5 * green * (1 + slope * days)
+    result = extract(xr.DataArray(ndvi, {"time": times}, ["time"]), year=2018, latitude=50.0)
+    assert result["count"] == (slope > 0)
+    sides = {"season": 0, "stage": [0, 1, 3, 4]}
+    assert not np.isfinite(result["date"].isel(sides)).any()
+    reasons = [REASONS[code] for code in result["reason"][0].values.tolist()]
+    peak = "found" if slope > 0 else "season longer than a year"
+    assert reasons[2] == peak
+    assert {*reasons[:2], *reasons[3:]} == {"season longer than a year"}

@@ -256,6 +256,25 @@ def test_a_peak_that_stays_level_to_the_end_counts_for_the_side_that_was_seen(sm
     assert REASONS[seasons.reason[1, 0, sos50]] == "not observed before"
 
 
+@every_smoother
+def test_start_and_end_of_a_season_longer_than_a_year_are_left_out_with_a_reason(smoother):
+    t = np.arange(-200, 1000, 5.0)
+    values = np.stack([bump(t, up=100, down=down) for down in (300, 440, 600)])
+    seasons = season_dates(values, t, smoother=smoother)
+    lengths = seasons.length[:, 0]
+    assert lengths[0] == pytest.approx(200, abs=40)
+    assert lengths[1] == pytest.approx(340, abs=25)  # less than a year: kept
+    assert np.isnan(lengths[2])
+    assert (
+        why(seasons, 2)
+        == ["season longer than a year"] * 2 + ["found"] + ["season longer than a year"] * 2
+    )
+    assert 100 < seasons.dates[2, 0, 2] < 600  # the peak stays, and with it the row
+    assert seasons.amplitude[2, 0] == pytest.approx(seasons.amplitude[0, 0], abs=0.03)
+    assert np.isnan([seasons.small_integral[2, 0], seasons.large_integral[2, 0]]).all()
+    assert np.isfinite([seasons.small_integral[1, 0], seasons.large_integral[1, 0]]).all()
+
+
 @pytest.mark.parametrize(
     ("values", "reason"),
     [

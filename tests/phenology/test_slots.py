@@ -4,6 +4,7 @@ import pytest
 import xarray as xr
 
 from deepcrop import stages
+from deepcrop.errors import DeepCropError
 from deepcrop.phenology import extract, season_dates
 from deepcrop.phenology.slots import (
     REACH,
@@ -13,6 +14,7 @@ from deepcrop.phenology.slots import (
     near_year,
     season_middle,
     select_slots,
+    start_of_year,
     sunlight,
 )
 from deepcrop.stages import TargetYear
@@ -201,6 +203,21 @@ def test_a_year_from_july_holds_one_southern_summer(year, calendar, from_july):
         table = extract(series, year=year, latitude=-30.0, year_start=start)
         assert table["count"] == from_july
         np.testing.assert_allclose(table["date"], dates.day[0], atol=1e-3)
+
+
+def test_the_start_of_the_year_follows_from_the_hemisphere(caplog):
+    assert start_of_year("auto", -30.0) == "07-01"
+    assert start_of_year("auto", [40.0, 0.0]) == "01-01"
+    assert start_of_year("10-01", -30.0) == "10-01"
+    assert start_of_year(None, 40.0) == "01-01"
+    assert not caplog.text
+    assert start_of_year(None, [40.0, -30.0]) == "01-01"
+    assert "starts on 07-01 (--year-start)" in caplog.text
+    with pytest.raises(DeepCropError, match="both sides of the equator"):
+        start_of_year("auto", [40.0, -30.0])
+    for wrong in ("02-29", "2018-07-01", "7-1", ""):
+        with pytest.raises(DeepCropError, match="expected month and day"):
+            start_of_year(wrong, 40.0)
 
 
 def test_a_year_does_not_depend_on_the_fractions_asked_for():

@@ -7,10 +7,11 @@ from pyproj import Geod
 
 from deepcrop.grid.areas import cover
 from deepcrop.products.stac import stac_item
+from deepcrop.stages import TargetYear
 
 
 def item(*bounds):
-    return stac_item("here", 2018, ["curve"], {}, cover(*bounds), {})
+    return stac_item("here", TargetYear(2018), ["curve"], {}, cover(*bounds), {})
 
 
 def area(geometry):

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from tests.helpers.cubes import season_cube
 from tests.helpers.maps import map_without_pictures
 from tests.helpers.small_result import small_result
@@ -13,6 +14,7 @@ from deepcrop.cube.io import save_cube
 from deepcrop.errors import DeepCropError
 from deepcrop.report import map_report
 from deepcrop.report.map_report import report
+from deepcrop.report.page import Picture, Section, write_page
 
 
 class Loads(HTMLParser):
@@ -84,6 +86,10 @@ def test_the_page_says_what_the_map_is(page):
         "Zhao, W.",
         "there is no satellite data to acknowledge",
         "25 % of the pixels with several dates are out of order",
+        "2 of 3 optical scenes have clear pixels in the area",
+        "simulated pixels",
+        "60 d or wider",
+        "0 no flag 828 96 % 1 no date 36 4 %",
     ):
         assert words in said
     assert "Copernicus" not in said
@@ -112,10 +118,22 @@ def test_a_map_becomes_a_report(tmp_path, monkeypatch):
     assert "whittaker" in text
     assert "scenes.svg" in text
     assert "8 Sep" in text  # day 250, as the cube was made
-    assert np.all([word in text for word in ("maize", "98 usable")])
+    assert np.all([word in text for word in ("maize", "98 of 98 with clear")])
     with pytest.raises(DeepCropError, match="overwrite"):
         report(tmp_path / "maps")
     assert report(tmp_path / "maps", overwrite=True) == made
+
+
+def test_figures_that_are_shown_at_once_are_numbered_without_holes(tmp_path, monkeypatch):
+    monkeypatch.setattr("deepcrop.report.page.DPI", 20)
+
+    def section(name, *folded):
+        return Section(name, name, (), [Picture(name, name, "", Figure((1, 1)))], (), folded)
+
+    sections = [section("one", section("second season")), section("two")]
+    page = write_page(tmp_path, "A", "", "", [], sections).read_text(encoding="utf-8")
+    found = re.findall(r"Figure (\w+)\.</b> ([\w ]+)\.", page)
+    assert found == [("1", "one"), ("S1", "second season"), ("2", "two")]
 
 
 def test_what_is_no_map_is_refused(tmp_path):

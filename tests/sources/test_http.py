@@ -115,7 +115,7 @@ def test_patience_ends_with_a_clear_error(server, tmp_path):
 def test_no_server_and_no_address():
     with Server() as server:
         url = server.url
-    with HttpClient(tries=2, pause=0.01) as web, pytest.raises(ArchiveError, match="ConnectError"):
+    with HttpClient(tries=2, pause=0.01) as web, pytest.raises(ArchiveError, match="not reached"):
         web.json(url)
     with HttpClient() as web:
         for wrong in ("ftp://example.org/x", "phenocam", "http:///x", "http://here:port/"):
@@ -238,7 +238,7 @@ def test_an_odd_retry_after_is_none(odd, wait):
     "place", ["javascript:alert(1)", "file:///etc/passwd", "ftp://127.0.0.1/a", "http://[", "/odd"]
 )
 def test_redirects_lead_to_web_addresses(odd, server, place):
-    with pytest.raises(ArchiveError, match=r"/odd: (it redirects|no complete answer)"):
+    with pytest.raises(ArchiveError, match=r"/odd: (it redirects|no complete)|is not reached"):
         odd(status=302, headers={"Location": place})
 
 

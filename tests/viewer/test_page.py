@@ -202,6 +202,8 @@ def test_a_legend_has_calendar_dates(viewed_map, look):
     assert ticks
     assert all(re.fullmatch(r"[A-Z][a-z]{2}( \d{4})?", tick) for tick in ticks)
     expect(page.locator("#simulated")).to_be_visible()
+    expect(page.locator("#legend-left h2")).to_have_text("SOS50, main season 2018: date (network)")
+    expect(page.locator("#cameras")).to_contain_text("A camera and where it looks")
 
 
 def test_a_click_opens_the_series_of_that_pixel(viewed_map, look):
@@ -235,6 +237,9 @@ def test_a_click_opens_the_series_of_that_pixel(viewed_map, look):
     cells = page.locator("#panel table").first.locator("tr", has_text="SOS50").locator("td")
     day = date(2018, 1, 1) + timedelta(value(viewed_map, "deepcrop/sos50", row, col))
     assert cells.first.text_content().startswith(f"{day.day} {day:%b}")
+    true = int(viewed_map.cube["truth"]["sos50"].values[0, row, col])
+    when = date(2018, 1, 1) + timedelta(true)
+    expect(cells.last).to_have_text("none" if true == stages.NO_DAY else f"{when.day} {when:%b}")
     with page.expect_download() as download:
         page.get_by_role("link", name="CSV").click()
     assert download.value.suggested_filename.startswith("SIMULATED_")
@@ -264,6 +269,7 @@ def test_swipe_between_two_layers(viewed_map, look):
     page = look(f"#{at(viewed_map, row, col)}")
     turns_to(page, ours)
     page.locator("#swipe").check()
+    expect(page.locator("#variable-right")).to_have_value("curve-day")
     page.locator("#variable-right").select_option("deepcrop-width")
     divider = page.locator("#divider")
     box, map_ = divider.bounding_box(), page.locator("#map-left").bounding_box()
@@ -322,7 +328,8 @@ def test_images_and_opacity(viewed_map, look):
     page = look(f"#{at(viewed_map, row, col)}")
     page.locator("#renderings input[value=true]").check()
     page.locator("#date").select_option(dates[k]["time"])
-    page.locator("#opacity").fill("0")
+    expect(page.locator("#opacity-text")).to_have_text("0 %")  # the layer gives way
+    expect(page.locator("#image-hint")).to_contain_text("raise its opacity")
     chunk = viewed_map.images._render_chunk("true", k, 0, 0)[row, col, :3]
     turns_to(page, tuple(map(int, chunk)))
     page.locator("#renderings input[value=ndvi]").check()
@@ -333,6 +340,11 @@ def test_images_and_opacity(viewed_map, look):
     turns_to(page, tuple((np.array(top) + chunk) // 2), tolerance=4)
     page.locator("#date-on").click()
     assert page.locator("#date").input_value() == dates[k + 1]["time"]
+    page.locator("#opacity").fill("100")
+    page.locator("#renderings input[value=none]").check()
+    page.locator("#renderings input[value=true]").check()
+    page.locator("#renderings input[value=none]").check()
+    expect(page.locator("#opacity-text")).to_have_text("100 %")  # and comes back
 
 
 def test_a_link_carries_the_state(viewed_map, look):

@@ -18,7 +18,7 @@ from deepcrop.cameras.labels import CameraLabels, Screening, Season, SiteYear
 from deepcrop.figures.page import INK, MONTHS, Page, spread
 from deepcrop.figures.style import BAD, GOOD, GRID, SERIES_COLOURS, STAGE_COLOURS
 from deepcrop.sources.phenocam.summary_files import CITATION
-from deepcrop.stages import STAGES
+from deepcrop.stages import STAGES, YEAR_START, TargetYear
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +89,7 @@ def _draw_line(
 ) -> None:
     """Draw a line of years: their plot, verdicts and dates."""
     camera = labels.camera
-    first, last = _january(labels, years[0].year), _january(labels, years[-1].year + 1)
+    first, last = _start(labels, years[0].year), _start(labels, years[-1].year + 1)
     left, width = sheet.left + _AXIS, _YEAR * len(years)
     axes = sheet.figure.add_axes(sheet.place(left, bottom, width, _LINE))
     axes.set_xlim(first, last)
@@ -132,11 +132,11 @@ def _draw_line(
         zorder=4,
     )
     for site_year in years:
-        start = _january(labels, site_year.year)
+        start = _start(labels, site_year.year)
         x = left + (start - first) / (last - first) * width
         if start > first:
             axes.axvline(start, color=INK, lw=0.6)
-        _verdict(sheet, site_year, x, bottom + _LINE + _HEAD)
+        _verdict(sheet, site_year, labels.year_start, x, bottom + _LINE + _HEAD)
     marks = []
     for site_year in labels.years:  # a season may begin or end in another year's plot
         start = _january(labels, site_year.year)
@@ -165,9 +165,10 @@ def _draw_season(axes: Axes, season: Season, start: float) -> None:
             )
 
 
-def _verdict(sheet: Page, site_year: SiteYear, left: float, top: float) -> None:
+def _verdict(sheet: Page, site_year: SiteYear, year_start: str, left: float, top: float) -> None:
     """Year, crop and verdict above a year's plot."""
-    sheet.text(left, top - 0.06, f"{site_year.year}", size=8.5, weight="bold")
+    year = f"{site_year.year}" + (f" (from {year_start})" if year_start != YEAR_START else "")
+    sheet.text(left, top - 0.06, year, size=8.5, weight="bold")
     words = f"{site_year.crop}, {site_year.verdict}" if site_year.crop else site_year.verdict
     said = f"{words}: {site_year.why}" if site_year.why else words
     colour = GOOD if site_year.accepted else BAD
@@ -199,17 +200,17 @@ def _months(axes: Axes, labels: CameraLabels, years: Sequence[SiteYear]) -> None
     """Ticks on the first of each month, their names between them."""
     ticks, middles, names = [], [], []
     for site_year in years:
-        for month in range(12):
-            begin, end = (
-                np.datetime64(f"{site_year.year:04d}-01", "M") + month + k for k in (0, 1)
-            )
+        first, last = TargetYear(site_year.year, labels.year_start).dates
+        # The month of a first day other than the 1st has its name in the year before.
+        begin = first.astype("datetime64[M]") + (str(first)[8:] != "01")
+        for month in np.arange(begin, last.astype("datetime64[M]") + 1):
             days = [
                 float((edge.astype("datetime64[D]") - labels.camera.date[0]).astype(int))
-                for edge in (begin, end)
+                for edge in (month, month + 1)
             ]
             ticks.append(days[0])
             middles.append(sum(days) / 2)
-            names.append(MONTHS[month])
+            names.append(MONTHS[int(str(month)[5:]) - 1])
     axes.set_xticks(ticks, [""] * len(ticks))
     axes.set_xticks(middles, names, minor=True)
     axes.tick_params(axis="x", which="minor", length=0, labelsize=7, labelcolor=INK)
@@ -294,6 +295,11 @@ def _broken(labels: CameraLabels, used: NDArray[np.floating], gap: float) -> NDA
     if used.size < 2:
         return labels.curve
     return np.where(used[after] - used[after - 1] > gap, np.nan, labels.curve)
+
+
+def _start(labels: CameraLabels, year: int) -> float:
+    """First day of a target year, in days since the first date of the series."""
+    return _january(labels, year) + TargetYear(year, labels.year_start).first
 
 
 def _january(labels: CameraLabels, year: int) -> float:

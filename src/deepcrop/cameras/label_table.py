@@ -47,6 +47,7 @@ _TYPES: dict[str, str] = {
     "longitude": "float",
     "column": "text",
     "year": "int",
+    "year_start": "text",
     "crop": "text",
     "verdict": "text",
     "why": "text",
@@ -104,6 +105,7 @@ def label_files(
     crops: Path | None = None,
     column: str = "gcc_90",
     overwrite: bool = False,
+    year_start: str = stages.YEAR_START,
     track: Callable[[Sequence[Path]], Iterable[Path]] = iter,
 ) -> LabelRun:
     """Label many camera files: one table, a record beside it, and a figure per camera.
@@ -124,6 +126,8 @@ def label_files(
         Greenness to use.
     overwrite : bool
         Replace a table, its record and figures of these names.
+    year_start : str
+        As of `deepcrop.cameras.labels.label_series`.
     track : callable, optional
         Wraps the files to show progress.
 
@@ -138,6 +142,8 @@ def label_files(
     """
     record_path = out.with_name(out.name + ".json")
     _writer(out)
+    if year_start != stages.AUTO:
+        stages.TargetYear(2018, year_start)  # refuses what is no day of the year
     if column not in GREENNESS:
         raise DeepCropError(f"No greenness column {column}; expected {', '.join(GREENNESS)}.")
     for target in (out, record_path):
@@ -151,7 +157,7 @@ def label_files(
             if camera.name in done:
                 raise DeepCropError(f"{path}: {camera.name} was read from {done[camera.name]}.")
             done[camera.name] = path
-            labels = label_series(camera, column, crop_by_year)
+            labels = label_series(camera, column, crop_by_year, year_start=year_start)
             run.labels.append(labels)
             if plots:
                 _plot(labels, plots, overwrite)
@@ -169,6 +175,7 @@ def label_files(
         "smoother": asdict(PRESETS[PRESET][0][SMOOTHER]),
         "seasons": asdict(PRESETS[PRESET][1]),
         "screening": asdict(Screening()),
+        "year_start": year_start,
         "files": [labels.camera.path.name for labels in run.labels],
         "failures": run.failures,
     }
@@ -205,6 +212,7 @@ def label_rows(labels: CameraLabels) -> Iterator[dict[str, Any]]:
             "longitude": camera.longitude,
             "column": labels.column,
             "year": site_year.year,
+            "year_start": labels.year_start,
             "crop": site_year.crop or None,
             "verdict": site_year.verdict,
             "why": site_year.why or None,

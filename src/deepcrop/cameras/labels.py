@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepcrop.phenology import REASONS, season_dates, smooth
-from deepcrop.phenology.slots import choose_slots, season_middle, sunlight
-from deepcrop.stages import CALENDAR, YEAR_START, TargetYear, resolve_year_start
+from deepcrop.phenology.date_kernels import TOO_LONG
+from deepcrop.phenology.slots import choose_slots, season_middle, start_of_year, sunlight
+from deepcrop.stages import (
+    CALENDAR,
+    SOUTHERN_YEAR_START,
+    STAGES,
+    YEAR_START,
+    TargetYear,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,11 +50,16 @@ class Screening:
         Longest time without an observation around a date of the main season, days.
     min_amplitude : float
         Smallest amplitude of the main season, greenness.
+    max_interval : float
+        Widest 90 % interval of a start or end of the main season, days. On the real cameras of
+        `docs/labels.md` dates whose interval is up to 30 days wide lie within 1 to 3 days of the
+        dates of others in the median, and those with wider ones 11 to 24 days away.
     """
 
     min_share: float = 0.8
     max_gap: float = 15.0
     min_amplitude: float = 0.03
+    max_interval: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,11 @@ class Event:
     high: float
     gap: float
     reason: str
+
+    @property
+    def width(self) -> float:
+        """Days from the low to the high end of the interval."""
+        return self.high - self.low
 
 
 @dataclass(frozen=True)
@@ -229,7 +246,7 @@ def label_series(
     reasons = found.reason[0][:, order]
     middles = season_middle(dates, CALENDAR)
     dated = camera.date[weights > 0] if seen.size else camera.date
-    year_start = resolve_year_start(year_start, camera.latitude)
+    year_start = start_of_year(year_start, camera.latitude)
     first, last = (_year_of(day, year_start) for day in (dated[0], dated[-1]))
 
     years = []
@@ -342,14 +359,30 @@ def _why_none(
     # A summer crop of the southern hemisphere may peak on 27 December and then on 4 January.
     start = _january(camera, target.year) + target.first
     end = start + target.length
+    # The season of two years has no start and no end, and lies between its neighbours.
+    for row in np.flatnonzero((reasons == TOO_LONG).any(axis=1)):
+        after = np.nanmax(dates[:row], initial=-np.inf)
+        before = np.nanmin(dates[row + 1 :], initial=np.inf)
+        if after < end and before > start:
+            return REASONS[TOO_LONG]
     seasons = dates[~undated]
     reach = (np.nanmax(seasons, axis=1) >= start) & (np.nanmin(seasons, axis=1) < end)
     if reach.any():
         peaks = seasons[reach, CALENDAR.index("peak")]
         when = [str(camera.date[0] + int(np.floor(peak))) for peak in peaks if np.isfinite(peak)]
         if when:
-            return f"those that reach into the year peak on {' and '.join(when)}"
+            south = camera.latitude < 0 and target.start == YEAR_START
+            advice = f" (--year-start {SOUTHERN_YEAR_START} keeps summers whole)" if south else ""
+            return f"those that reach into the year peak on {' and '.join(when)}{advice}"
     return "amplitude too small"
+
+
+def is_vague(name: str, event: Event, screening: Screening) -> bool:
+    """Whether the interval of a date is too wide for a label.
+
+    Not of the peak: that of a flat top is uncertain, and harmless.
+    """
+    return name in STAGES and event.width > screening.max_interval
 
 
 def _verdict(
@@ -378,6 +411,11 @@ def _verdict(
             faults.append(f"no {name.upper()}: {event.reason}")
         elif event.gap > screening.max_gap:
             faults.append(f"{event.gap:.0f} days without an observation around {name.upper()}")
+        elif is_vague(name, event, screening):
+            faults.append(
+                f"90 % interval of {name.upper()} {event.width:.1f} days wide, "
+                f"{screening.max_interval:g} allowed"
+            )
     if faults:
         return False, "; ".join(faults)
     return True, f"{len(seasons)} seasons, slot 1 is the main one" if len(seasons) > 1 else ""

@@ -3,16 +3,18 @@
 The paper selects "60 PhenoCam agricultural sites" of which the curve shows a seasonal pattern,
 without large gaps and with enough observations (section 2.2.1), and names five of them. Our
 reading: a site is selected if a crop's region of interest at it has at least two accepted years
-(`deepcrop.cameras.labels`) out of 2017 to 2020, the years that the paper scores. On the network's
-agricultural series up to 2024 this rule gives 60 sites, the five among them.
+(`deepcrop.cameras.labels`, with intervals of any width) out of 2017 to 2020, the years that the
+paper scores. On the network's agricultural series up to 2024 this rule gives 60 sites, the five
+among them.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deepcrop.cameras.labels import CameraLabels, label_series
+from deepcrop.cameras.labels import CameraLabels, Screening, label_series
 from deepcrop.sources.phenocam.service import PAPER_MIN_YEARS, PAPER_YEARS
 from deepcrop.sources.phenocam.summary_files import read_series
 
@@ -68,7 +70,9 @@ def paper_sites(series: Iterable[Path]) -> list[PaperSite]:
     DeepCropError
         If a file cannot be read.
     """
-    return select(label_series(read_series(path)) for path in series)
+    # The paper knew no intervals, so that their width is no reason to leave a site out.
+    screening = Screening(max_interval=math.inf)
+    return select(label_series(read_series(path), screening=screening) for path in series)
 
 
 def select(labels: Iterable[CameraLabels]) -> list[PaperSite]:

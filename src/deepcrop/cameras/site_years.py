@@ -19,7 +19,14 @@ import numpy as np
 from deepcrop import stages
 from deepcrop.cameras.clusters import clusters
 from deepcrop.cameras.crop_table import read_crops
-from deepcrop.cameras.labels import CameraLabels, Screening, Season, SiteYear, label_series
+from deepcrop.cameras.labels import (
+    CameraLabels,
+    Screening,
+    Season,
+    SiteYear,
+    is_vague,
+    label_series,
+)
 from deepcrop.errors import DeepCropError
 from deepcrop.sources.phenocam.summary_files import read_series
 from deepcrop.stages import CALENDAR
@@ -240,6 +247,8 @@ def _reason(season: Season, name: str, screening: Screening) -> str:
         return f"amplitude {season.amplitude:.3f} too small"
     if event.reason == "found" and event.gap > screening.max_gap:
         return f"{event.gap:.0f} days without an observation"
+    if event.reason == "found" and is_vague(name, event, screening):
+        return f"90 % interval {event.width:.1f} days wide"
     return event.reason
 
 

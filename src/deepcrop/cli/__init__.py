@@ -12,7 +12,7 @@ from typing import Annotated, TextIO
 import typer
 
 from deepcrop._version import __version__
-from deepcrop.cli import cameras, cubes, maps, networks
+from deepcrop.cli import cameras, cubes, demonstration, maps, networks
 from deepcrop.errors import DeepCropError
 
 app = typer.Typer(
@@ -52,7 +52,7 @@ for _command in (
     networks.evaluate,
     networks.reproduce,
     maps.view,
-    maps.demo,
+    demonstration.demo,
 ):
     app.command(_command.__name__.rstrip("_"))(_command)
 

@@ -22,6 +22,13 @@ def labels(
     column: Annotated[
         str, typer.Option(help="Greenness statistic: gcc_90, gcc_75, gcc_50 or gcc_mean.")
     ] = "gcc_90",
+    year_start: Annotated[
+        str,
+        typer.Option(
+            help="Month and day on which a year starts; 07-01 keeps southern summer crops whole, "
+            "auto does so south of the equator."
+        ),
+    ] = "01-01",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing table and figures.")
     ] = False,
@@ -41,6 +48,7 @@ def labels(
             crops=crops,
             column=column,
             overwrite=overwrite,
+            year_start=year_start,
             track=lambda paths: bar.track(paths, description="cameras"),
         )
     years = run.years

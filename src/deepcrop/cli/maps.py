@@ -1,4 +1,4 @@
-"""Commands on maps: map, score, report, view, demo."""
+"""Commands on maps: map, score, report, view."""
 
 from __future__ import annotations
 
@@ -7,18 +7,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepcrop.cli.options import Overwrite, plain_console
+from deepcrop.cli.options import (
+    Overwrite,
+    parse_fractions,
+    parse_season_rule,
+    parse_years,
+    plain_console,
+)
 from deepcrop.errors import DeepCropError
 
 if TYPE_CHECKING:
+    from deepcrop.mapping.dask_cluster import ClusterOptions
     from deepcrop.mapping.options import MapOptions
     from deepcrop.mapping.region import MapResult
 
 
 def map_(
     region: Annotated[Path, typer.Argument(help="Observation cube, Zarr or NetCDF.")],
-    year: Annotated[int, typer.Option(help="Target year.")],
     out: Annotated[Path, typer.Option(help="Directory to write.")],
+    year: Annotated[int | None, typer.Option(help="Target year.")] = None,
+    years: Annotated[
+        str | None,
+        typer.Option(
+            help="Several years, e.g. 2017-2024: a map of each, and their means and anomalies."
+        ),
+    ] = None,
     method: Annotated[
         str, typer.Option(help="Method: curve, deepcrop (the network), both (docs/maps.md).")
     ] = "curve",
@@ -37,6 +50,31 @@ def map_(
         typer.Option(
             help="Curve: whittaker, savgol (the paper's), double_logistic or "
             "asymmetric_gaussian  [whittaker]"
+        ),
+    ] = None,
+    fractions: Annotated[
+        str | None,
+        typer.Option(help="Curve: shares of the amplitude to date, e.g. 0.15,0.5,0.9  [0.2,0.5]"),
+    ] = None,
+    season_rule: Annotated[
+        str | None,
+        typer.Option(
+            help="Curve: what counts as a season, e.g. min_amplitude=0.1,prominence=0.2 "
+            "(docs/curve.md)"
+        ),
+    ] = None,
+    seasons: Annotated[
+        int | None, typer.Option(help="Curve: number of seasons of the year to keep  [2]")
+    ] = None,
+    measures: Annotated[
+        bool,
+        typer.Option("--measures", help="Curve: also amplitude, base, maximum, integrals, rates."),
+    ] = False,
+    year_start: Annotated[
+        str | None,
+        typer.Option(
+            help="Curve: month and day on which the year starts; 07-01 keeps southern summer "
+            "crops whole, auto does so south of the equator  [01-01]"
         ),
     ] = None,
     mask: Annotated[
@@ -87,6 +125,11 @@ def map_(
         method,
         index=index,
         smoother=smoother,
+        fractions=None if fractions is None else parse_fractions(fractions),
+        season_rule=None if season_rule is None else parse_season_rule(season_rule),
+        seasons=seasons,
+        measures=measures or None,
+        year_start=year_start,
         weights=weights,
         radar=False if no_radar else None,
         device=device,
@@ -97,11 +140,59 @@ def map_(
         fields=fields,
     )
     cluster_options = ClusterOptions(cluster, workers)
+    if (year is None) == (years is None):
+        raise typer.BadParameter("give either one year or --years FIRST-LAST", param_hint="--year")
     _warn_of_precision(options)
+    if years is not None:
+        _map_years(region, parse_years(years), out, options, cluster_options, dry_run, overwrite)
+        return
+    assert year is not None
     if dry_run:
         typer.echo(str(estimate(region, year, options, cluster_options)))
         return
     _report(write_map(region, year, out, options, cluster_options, overwrite))
+
+
+def _map_years(
+    region: Path,
+    years: tuple[int, ...],
+    out: Path,
+    options: MapOptions,
+    cluster_options: ClusterOptions,
+    dry_run: bool,
+    overwrite: bool,
+) -> None:
+    """Map several years, or estimate what one of them takes."""
+    from rich.table import Table
+
+    from deepcrop.mapping.estimate import estimate
+    from deepcrop.mapping.inputs import InputCube
+    from deepcrop.mapping.years import check_years, write_years
+
+    if dry_run:
+        check_years(InputCube.open(region), years)
+        typer.echo(f"{len(years)} years, each of them:")
+        typer.echo(str(estimate(region, years[0], options, cluster_options)))
+        return
+    result = write_years(region, years, out, options, cluster_options, overwrite)
+    summary = result.summary
+    table = Table(title=f"{summary['title']}: {years[0]} to {years[-1]}, main season")
+    for heading in ("method", "stage", "median of means", *map(str, years)):
+        table.add_column(heading, justify="left" if heading in ("method", "stage") else "right")
+    for method, numbers in summary["maps"].items():
+        for stage, of_stage in numbers.items():
+            medians = of_stage["median_anomaly"].values()
+            table.add_row(
+                method,
+                stage.upper(),
+                of_stage["median_mean_date"] or "-",
+                *("-" if m is None else f"{m:+.0f} days".replace("-", "−") for m in medians),
+            )
+    plain_console().print(table)
+    typer.echo(
+        "median anomaly of each year: its date less the mean of the years\n"
+        f"a map of each year: {out}/{years[0]}/ ...; means and anomalies: {out}/stack/"
+    )
 
 
 def _warn_of_precision(options: MapOptions) -> None:
@@ -132,16 +223,18 @@ def _report(result: MapResult) -> None:
     from rich.table import Table
 
     from deepcrop.products.layers import WIDE_INTERVAL
-    from deepcrop.stages import CALENDAR
+    from deepcrop.stages import TargetYear
 
     summary = result.summary
-    table = Table(title=f"{summary['title']}: main season of {summary['year']}")
+    year = TargetYear(summary["year"], summary["year_start"])
+    table = Table(title=f"{summary['title']}: main season of {year}")
     wide = f"{WIDE_INTERVAL} days or more"
     for heading in ("method", "stage", "detected", "median", "90 % interval, median", wide):
         table.add_column(heading, justify="left" if heading in ("method", "stage") else "right")
     for method in summary["methods"]:
-        for stage in CALENDAR:
-            layer = summary["maps"][method]["layers"][stage]
+        for stage, layer in summary["maps"][method]["layers"].items():
+            if "_season" in stage:
+                continue
             share, date = layer["detected_share"], layer["median_date"]
             # Dates that are found nearly everywhere are worth little where they may be months off.
             width, far = layer.get("median_width"), layer.get("wide_share")
@@ -164,7 +257,7 @@ def score(
         typer.Argument(help="Directory made by 'deepcrop map', or one method's folder in it."),
     ],
     region: Annotated[Path, typer.Argument(help="Simulated region, which holds the true dates.")],
-    out: Annotated[Path, typer.Option(help="CSV to write.")],
+    out: Annotated[Path | None, typer.Option(help="CSV to write  [none]")] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing CSV.")
     ] = False,
@@ -173,18 +266,15 @@ def score(
 
     Example: deepcrop score maps/curve region.zarr --out accuracy.csv
     """
-    if out.exists() and not overwrite:
-        raise DeepCropError(f"{out} exists. Choose another name, or add --overwrite.")
-    _score(maps, region, out)
-
-
-def _score(maps: Path, region: Path, out: Path) -> None:
     from rich.table import Table
 
     from deepcrop.evaluation import map_truth
 
+    if out is not None and out.exists() and not overwrite:
+        raise DeepCropError(f"{out} exists. Choose another name, or add --overwrite.")
     scores = map_truth.score_map(maps, region)
-    map_truth.write_scores(scores, out)
+    if out is not None:
+        map_truth.write_scores(scores, out)
     table = Table(
         title="SIMULATED DATA: maps against true camera greenness, days; "
         "unmatched: mapped dates without a true season"
@@ -211,46 +301,6 @@ def _score(maps: Path, region: Path, out: Path) -> None:
             end_section=k % 4 == 3,
         )
     plain_console().print(table)
-
-
-def demo(
-    out: Annotated[Path, typer.Option(help="Directory to write into.")] = Path("demo"),
-) -> None:
-    """Simulate a small region, map it, and compare with the truth.
-
-    Example: deepcrop demo --out demo
-    """
-    from deepcrop.evaluation import map_truth
-    from deepcrop.mapping.region import map_region
-    from deepcrop.report import report as write_report
-    from deepcrop.simulation import Region
-    from deepcrop.simulation import simulate as simulate_region
-    from deepcrop.stages import STAGES
-
-    out.mkdir(parents=True, exist_ok=True)
-    region, maps = out / "region.zarr", out / "maps"
-    year = 2018
-    simulate_region(Region(year=year), region, overwrite=True)
-    result = map_region(region, year, maps, overwrite=True)
-    _score(maps, region, out / "accuracy.csv")
-    for stage in STAGES:
-        map_truth.draw_comparison(maps, region, stage, out / f"truth_{stage}.png")
-    map_truth.draw_series(region, year, out / "series.png")
-    page = write_report(maps)
-    _report(result)
-    typer.echo(
-        f"""
-All of this is SIMULATED DATA with known truth.
-  region (observations and truth)  {region}
-  maps (COG, STAC item)            {maps}/sos20.tif ... eos20.tif item.json
-  pictures of the maps             {maps}/sos20.png ...
-  map against truth, pictures      {out}/truth_sos20.png ...
-  map against truth, numbers       {out}/accuracy.csv
-  one pixel's curve and dates      {out}/series.png
-  summary                          {maps}/summary.json
-  all of it as a page to read      {page}
-  and in the browser               deepcrop view {maps} --cube {region}"""
-    )
 
 
 def view(

@@ -37,6 +37,17 @@ if TYPE_CHECKING:
 def open_cube(path: str | Path) -> xr.DataTree:
     """Open a cube from a Zarr store or a NetCDF-4 file, lazily, and check it.
 
+    Parameters
+    ----------
+    path : str or Path
+        What ``deepcrop fetch``, ``ingest`` or ``simulate`` wrote, or `save_cube`.
+
+    Returns
+    -------
+    DataTree
+        Groups ``/optical`` and ``/sar`` with dims (time, y, x), those that the cube has, and
+        ``/landcover`` where crops are known. Pixels are read when they are needed.
+
     Raises
     ------
     CubeError
@@ -49,6 +60,8 @@ def open_cube(path: str | Path) -> xr.DataTree:
     >>> sorted(cube.children)
     ['camera', 'landcover', 'optical', 'sar', 'truth']
     """
+    if not isinstance(path, str | Path):
+        raise CubeError(f"The cube is a {type(path).__name__}; expected the path of one.")
     path = Path(path)
     refuse_missing(path, "a Zarr store or a NetCDF-4 file", CubeError)
     if path.is_dir() and not (path / "zarr.json").exists():
@@ -100,6 +113,14 @@ def save_cube(cube: xr.DataTree, path: str | Path, overwrite: bool = False) -> N
 
     Values are packed (reflectance to 0.0001, backscatter to 0.01 dB). The file appears under its
     name only when it is complete.
+
+    Parameters
+    ----------
+    cube : DataTree
+        As from `open_cube`.
+    path : str or Path
+    overwrite : bool
+        Replace a cube that deepcrop wrote under this name.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Score maps of a simulated region against its true dates, and draw both."""
+"""Score maps of a simulated region against its true dates."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import rasterio
 
-from deepcrop import figures, grid, indices, stages
+from deepcrop import grid, stages
 from deepcrop.cube import contract
-from deepcrop.cube.contract import grid_of, is_simulated
 from deepcrop.cube.io import open_cube
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.evaluation.scores import summarize_errors
-from deepcrop.mapping.curve import slot_layers
-from deepcrop.phenology import season_dates, smooth
 from deepcrop.phenology.season_matching import match_seasons
 from deepcrop.products.write import DAY_LAYERS
 from deepcrop.storage.files import write_csv
@@ -27,6 +24,9 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+ALL_CROPS = "all crops"
+"""Group of all pixels that have a true season."""
+
 _SPAN = stages.DAY_MAX - stages.DAY_MIN  # largest possible error in days
 
 
@@ -37,7 +37,7 @@ class StageScore:
     Attributes
     ----------
     group, stage : str
-        Crop (or "all seasons"), and stage.
+        Crop, or `ALL_CROPS`, and stage.
     true_dates : int
         True dates in the group: pixels times seasons.
     detected, mae, bias, median : float
@@ -58,20 +58,23 @@ class StageScore:
     median: float
 
 
-def score_map(map_dir: Path, cube_path: Path) -> list[StageScore]:
+def score_map(map_dir: Path, cube_path: Path, match: bool = True) -> list[StageScore]:
     """Score a map of a simulated region against the region's truth.
 
     Parameters
     ----------
     map_dir : Path
-        Directory made by ``deepcrop map``.
+        Directory with the files of one method, made by ``deepcrop map``.
     cube_path : Path
         The simulated region, with its ``/truth``.
+    match : bool
+        Whether seasons are compared that overlap in time, whatever their slots. False compares the
+        main season of the map, as it is in ``sos20.tif`` and the like, with the true main season.
 
     Returns
     -------
     list of StageScore
-        For all seasons together, then by crop.
+        For all crops together, then by crop.
 
     Raises
     ------
@@ -84,6 +87,7 @@ def score_map(map_dir: Path, cube_path: Path) -> list[StageScore]:
     truth = cube["truth"].to_dataset()
     if "sos20" not in truth:
         raise CubeError(f"{cube_path}: group 'truth' has no season dates.")
+    check_fractions(map_dir)
     crop_type = cube["landcover"].to_dataset()["crop_type"]
     names = dict(
         zip(crop_type.attrs["flag_values"], crop_type.attrs["flag_meanings"].split(), strict=True)
@@ -100,9 +104,9 @@ def score_map(map_dir: Path, cube_path: Path) -> list[StageScore]:
         map_days = _map_block(map_dir, rows, cols, truth)
         # A map may call the second season of the truth its main one. That is no error of a date:
         # seasons are compared that overlap in time, whatever their slots.
-        matched = match_seasons(true_days, map_days)
+        matched = match_seasons(true_days, map_days) if match else map_days
         crop = np.searchsorted(codes, crop_type.isel(y=rows, x=cols).values.reshape(-1))
-        for slot in range(stages.SLOTS):
+        for slot in range(stages.SLOTS if match else 1):
             for k in range(len(stages.STAGES)):
                 known = true_days[slot, k] != stages.NO_DAY
                 np.add.at(true[:, k], crop[known], 1)
@@ -118,15 +122,41 @@ def _truth_block(truth: xr.Dataset, rows: slice, cols: slice) -> NDArray[np.int1
     return np.stack([block[name].values.reshape(stages.SLOTS, -1) for name in stages.STAGES], 1)
 
 
+def check_fractions(map_dir: Path) -> None:
+    """Refuse a map that was not dated at the fractions of the truth."""
+    if (map_dir / "peak.tif").is_file():
+        missing = [name for name in stages.STAGES if not (map_dir / f"{name}.tif").is_file()]
+        if missing:
+            raise DeepCropError(
+                f"{map_dir} has no {', '.join(missing)}: it was made with other --fractions. The "
+                "truth of a simulated region is dated at 20 % and 50 %; map it with 0.2 and 0.5 "
+                "among the fractions."
+            )
+
+
+def _day_layers(map_dir: Path) -> tuple[str, ...]:
+    """Names of the dates that are compared: a map may have one season (--seasons 1)."""
+    return DAY_LAYERS if any(map_dir.glob("*_season2.tif")) else DAY_LAYERS[: len(stages.STAGES)]
+
+
+def _in_slots(days: list[NDArray[np.int16]]) -> NDArray[np.int16]:
+    """Stack dates (slots, stages, pixels); slots that the map does not have are empty."""
+    missing = [np.full_like(days[0], stages.NO_DAY)] * (len(DAY_LAYERS) - len(days))
+    return np.stack([*days, *missing]).reshape(stages.SLOTS, len(stages.STAGES), -1)
+
+
 def _map_block(map_dir: Path, rows: slice, cols: slice, truth: xr.Dataset) -> NDArray[np.int16]:
     window = ((rows.start, rows.stop), (cols.start, cols.stop))
     year = int(truth.attrs["year"])
     box = grid.grid_of(truth)
     blocks = []
-    for name in DAY_LAYERS:
+    for name in _day_layers(map_dir):
         path = map_dir / f"{name}.tif"
         if not path.is_file():
-            raise DeepCropError(f"{path} does not exist; expected a map by 'deepcrop map'.")
+            raise DeepCropError(
+                f"{path} does not exist; expected a map by 'deepcrop map', or one method's folder "
+                "in it."
+            )
         with rasterio.open(path) as layer:
             if layer.shape != box.shape or not layer.transform.almost_equals(box.affine, 1e-3):
                 raise DeepCropError(f"{path} lies on another grid than the region's truth.")
@@ -134,15 +164,21 @@ def _map_block(map_dir: Path, rows: slice, cols: slice, truth: xr.Dataset) -> ND
                 raise DeepCropError(
                     f"{path} is a map of {layer.tags()['year']}, the truth is of {year}."
                 )
+            if layer.tags().get("year_start", stages.YEAR_START) != stages.YEAR_START:
+                raise DeepCropError(
+                    f"{path} is a map of {stages.TargetYear(year, layer.tags()['year_start'])}, "
+                    f"and the truth is of the calendar year {year}: their seasons differ. Map "
+                    "without --year-start to score."
+                )
             blocks.append(layer.read(1, window=window).reshape(-1))
-    return np.stack(blocks).reshape(stages.SLOTS, 4, -1)
+    return _in_slots(blocks)
 
 
 def _scores(
     names: list[str], true: NDArray[np.int64], mapped: NDArray[np.int64], errors: NDArray[np.int64]
 ) -> Iterator[StageScore]:
     """Sum the counts of each group of crops, and summarise the errors."""
-    groups = {"all seasons": np.arange(len(names))}
+    groups = {ALL_CROPS: np.arange(len(names))}
     # A crop without any mapped date is left out: buildings and water, mostly.
     groups |= {name: np.array([k]) for k, name in enumerate(names) if mapped[k].any()}
     # NaN stands for the true dates that were not detected.
@@ -174,62 +210,3 @@ def write_scores(scores: list[StageScore], path: Path) -> None:
         for row in scores
     )  # fmt: skip
     write_csv(path, [field.name for field in fields(StageScore)], rows, line_end="\r\n")
-
-
-def draw_comparison(map_dir: Path, cube_path: Path, stage: str, out: Path) -> None:
-    """Draw one stage of the true main season: truth, map, difference (at most 1000 pixels wide)."""
-    cube = open_cube(cube_path)
-    truth = cube["truth"].to_dataset()
-    step = max(1, -(-max(truth.sizes["y"], truth.sizes["x"]) // 1000))
-    thinned = slice(None, None, step)
-    truth = truth[list(stages.STAGES)].isel(y=thinned, x=thinned)
-    shape = (truth.sizes["y"], truth.sizes["x"])
-    true_days = _truth_block(truth, slice(None), slice(None))
-    mapped = []
-    for name in DAY_LAYERS:
-        with rasterio.open(map_dir / f"{name}.tif") as layer:
-            mapped.append(layer.read(1)[::step, ::step].reshape(-1))
-    matched = match_seasons(true_days, np.stack(mapped).reshape(true_days.shape))
-    k = stages.STAGES.index(stage)
-    figures.save(
-        figures.truth_comparison(
-            true_days[0, k].reshape(shape),
-            matched[0, k].reshape(shape),
-            year=int(truth.attrs["year"]),
-            stage=stage,
-            resolution=step * grid.RESOLUTION,
-            title=str(cube.attrs.get("title", "")),
-        ),
-        out,
-    )
-
-
-def draw_series(cube_path: Path, year: int, out: Path) -> None:
-    """Draw NDVI, curve and dates of one pixel: the middle one of the commonest crop."""
-    cube = open_cube(cube_path)
-    landcover = cube["landcover"].to_dataset()["crop_type"]
-    names = dict(
-        zip(landcover.attrs["flag_values"], landcover.attrs["flag_meanings"].split(), strict=True)
-    )
-    crop = int(np.argmax(np.bincount(landcover.values.reshape(-1))))
-    rows, cols = np.nonzero(landcover.values == crop)
-    row, col = rows[len(rows) // 2], cols[len(rows) // 2]
-    pixel = cube["optical"].to_dataset()[["nir", "red"]].isel(y=[row], x=[col])
-    values = indices.ndvi_of(pixel["nir"].values, pixel["red"].values).reshape(1, -1)
-    days = stages.to_days(pixel["time"].values, year)
-    curve, grid_days = smooth(values, days)
-    layers = slot_layers(season_dates(values, days), year, grid.centre_latitude(grid_of(cube)))
-    figures.save(
-        figures.series_figure(
-            days,
-            values[0],
-            np.isfinite(values[0]),
-            grid_days,
-            curve[0],
-            {stage: float(layers[stage][0]) for stage in stages.STAGES},
-            year=year,
-            title=f"{names[crop].replace('_', ' ')}, row {row}, column {col}",
-            simulated=is_simulated(cube),
-        ),
-        out,
-    )

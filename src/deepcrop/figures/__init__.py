@@ -17,12 +17,14 @@ Examples
 [7.4, 7.5]
 """
 
-from deepcrop.figures.maps import count_classes, count_map, stage_map, truth_comparison
+from deepcrop.figures.maps import count_classes, count_map, stage_map
+from deepcrop.figures.panels import Panel, stage_panels
 from deepcrop.figures.series import series_figure
 from deepcrop.figures.style import LONG_SIDE, date_range, date_ticks, save
 
 __all__ = [
     "LONG_SIDE",
+    "Panel",
     "count_classes",
     "count_map",
     "date_range",
@@ -30,5 +32,5 @@ __all__ = [
     "save",
     "series_figure",
     "stage_map",
-    "truth_comparison",
+    "stage_panels",
 ]

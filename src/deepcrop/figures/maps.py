@@ -1,4 +1,4 @@
-"""Draw one map on a page: dates of a stage, counts, known dates beside mapped dates.
+"""Draw one map on a page: dates of a stage, counts.
 
 Pages are laid out in inches around the map, so that regions of any shape keep square pixels and
 nothing covers the data.
@@ -28,10 +28,8 @@ from deepcrop.figures.style import (
     layer_colours,
     percent,
     show,
-    signed,
-    value_strip,
 )
-from deepcrop.stages import TITLES
+from deepcrop.stages import season_name, stage_title
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +52,7 @@ def stage_map(
     title: str,
     season: int = 1,
     left_out: float = 0.0,
+    limits: tuple[int, int] | None = None,
 ) -> Figure:
     """Draw the dates of one stage, with a scale bar and a histogram as legend.
 
@@ -64,7 +63,7 @@ def stage_map(
     year : int
         Year the day numbers refer to.
     stage : str
-        One of ``deepcrop.stages.CALENDAR``.
+        One of ``deepcrop.stages.CALENDAR``, or of another share of the amplitude.
     resolution : float
         Side of a pixel of ``days``, metres; after decimation if there was any.
     simulated : bool
@@ -72,15 +71,18 @@ def stage_map(
     title : str
         Name of the region, and any text for the line below the heading.
     season : int
-        1 for the first season of the year, 2 for the second.
+        1 for the main season of the year, 2 for the second.
     left_out : float
         Share of the pixels that were not mapped (mask, parcels); they have no date either.
+    limits : tuple of int, optional
+        First and last day of the colours; by default those of `date_range`. Equal limits make
+        equal colours equal dates in several maps.
     """
     values = known_days(days)
-    heading = TITLES[stage]
+    heading = stage_title(stage)
     heading = f"{heading[0].upper()}{heading[1:]} ({stage.upper()}), {year}"
     if season > 1:
-        heading += ", second season"
+        heading += f", {season_name(season)}"
     dated = values[np.isfinite(values)]
     page = MapPage(values.shape, heading, title, simulated, 1.25 if dated.size else 0.0)
     cmap = date_colours(stage)
@@ -102,7 +104,7 @@ def stage_map(
             color=INK,
         )
         return page.figure
-    first, last = date_range(dated, year)
+    first, last = limits or date_range(dated, year)
     norm = Normalize(first, last)
     show(page.map, values, cmap, norm)
     box = page.legend
@@ -181,94 +183,6 @@ def count_map(
             bottom = box.bottom + box.height - (i + 1) * 0.28
             page.patch(box.left, bottom, 0.25, 0.28, colours[i])
             page.text(box.left + 0.35, bottom + 0.14, f"{label}  ({percent(share)})")
-    return page.figure
-
-
-def truth_comparison(
-    truth_days: NDArray[Any],
-    mapped_days: NDArray[Any],
-    *,
-    year: int,
-    stage: str,
-    resolution: float,
-    title: str,
-    simulated: bool = True,
-) -> Figure:
-    """Draw known dates, mapped dates and their difference, with mean absolute error and bias.
-
-    Parameters
-    ----------
-    truth_days, mapped_days : ndarray, 2-D
-        Day numbers of one grid; NaN or 32767 where there is no date.
-    year, stage, resolution, title, simulated
-        As for `stage_map`. True dates are nearly always simulated.
-    """
-    truth, mapped = known_days(truth_days), known_days(mapped_days)
-    if truth.shape != mapped.shape:
-        raise ValueError(f"Truth is {truth.shape} pixels, the map {mapped.shape}.")
-    error = mapped - truth
-    both = error[np.isfinite(error)]
-    rows, cols = truth.shape
-    # Panels are side by side; one below the other if the region is a wide strip.
-    stacked = cols > 2.5 * rows
-    gap, caption = 0.2, 0.27
-    if stacked:
-        width = MAP
-        height = max(width * rows / cols, THIN)
-    else:
-        width = min(3.2, 4.5 * cols / rows)
-        height = max(width * rows / cols, THIN)
-        width = max(width, 1.6)
-    across = width if stacked else 3 * width + 2 * gap
-    step = height + caption + 0.1
-    down = 3 * step - 0.1 if stacked else height + caption
-    heading = TITLES[stage]
-    heading = f"{heading[0].upper()}{heading[1:]} ({stage.upper()}), {year}: truth and map"
-    page = Page(across, down + 0.45, 0.75, heading, title, simulated)
-    dated = np.concatenate([values[np.isfinite(values)] for values in (truth, mapped)])
-    cmap = date_colours(stage)
-    first, last = date_range(dated, year) if dated.size else (0, 1)
-    limit = 30
-    diverging = layer_colours("difference")
-    panels = (
-        ("truth", truth, cmap, Normalize(first, last)),
-        ("map", mapped, cmap, Normalize(first, last)),
-        ("map − truth", error, diverging, Normalize(-limit, limit)),
-    )
-    for i, (name, values, colours, norm) in enumerate(panels):
-        left = page.left if stacked else page.left + i * (width + gap)
-        top = page.top - (i * step if stacked else 0)
-        page.text(left, top - 0.11, f"{'abc'[i]}  {name}", size=9, weight="bold")
-        show(page.axes(left, top - caption - height, width, height), values, colours, norm)
-    below = page.top - down
-    page.scale_bar(page.left, below - 0.36, resolution * cols / width, 1.4)
-    lost = np.isfinite(truth) & ~np.isfinite(mapped)
-    extra = np.isfinite(mapped) & ~np.isfinite(truth)
-    if both.size:
-        score = (
-            f"MAE {np.abs(both).mean():.1f} d,  bias {signed(both.mean())} d,  "
-            f"{both.size:,} pixels with both dates".replace(",", "\u2009").replace("\u2009 ", ", ")
-        )
-    else:
-        score = "no pixel has both dates"
-    right = page.left + across
-    page.text(right, below - 0.16, score, ha="right", size=8.5, weight="bold")
-    page.text(
-        right,
-        below - 0.36,
-        f"grey: no date (truth only {percent(lost.mean())}, map only {percent(extra.mean())})",
-        ha="right",
-        size=8,
-    )
-    split = across * 2 / 3
-    if dated.size:
-        strip = page.axes(page.left + INSET, page.bottom + 0.42, split - 2 * INSET - 0.1, 0.16)
-        date_strip(strip, dated, first, last, year, cmap, upright=True)
-    strip = page.axes(
-        page.left + split + INSET, page.bottom + 0.42, across - split - 2 * INSET, 0.16
-    )
-    value_strip(strip, both, -limit, limit, diverging, upright=True)
-    strip.set_xticks([-30, -15, 0, 15, 30], ["−30", "−15", "0", "+15", "+30 d"])
     return page.figure
 
 

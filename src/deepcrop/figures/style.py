@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.patches import Polygon
 
 from deepcrop.figures.page import DPI, INK, MONTHS, WARNING
@@ -45,6 +46,12 @@ STAGE_COLOURS = {
     "eos20": "#f1a340",
 }
 """Dates as lines and marks: starts are green, ends brown, light at 20 % and dark at 50 %."""
+
+_SHADES = {
+    "sos": (STAGE_COLOURS["sos20"], STAGE_COLOURS["sos50"], "#003326"),
+    "eos": (STAGE_COLOURS["eos20"], STAGE_COLOURS["eos50"], "#5a2c03"),
+}
+"""Colours at 20, 50 and 100 % of the amplitude."""
 
 METHOD_COLOURS = {
     "curve": "#0072b2",
@@ -87,6 +94,7 @@ COLORMAPS = {
     "eos": "plasma",
     "width": "cividis",
     "length": "cividis",
+    "measure": "YlGn",
     "percent": "YlGnBu",
     "count": "YlGnBu",
     "difference": "RdBu_r",
@@ -200,6 +208,14 @@ def known_days(days: ArrayLike) -> NDArray[np.float64]:
     """Return day numbers as float, NaN where there is no date."""
     values = np.asarray(days, dtype=np.float64)
     return np.where(values == NO_DAY, np.nan, values)
+
+
+def stage_colour(stage: str) -> str:
+    """Return the colour of a stage as line or mark, of any share of the amplitude."""
+    if stage in STAGE_COLOURS:
+        return STAGE_COLOURS[stage]
+    ramp = LinearSegmentedColormap.from_list(stage, _SHADES[stage[:3]])
+    return to_hex(ramp(float(np.interp(int(stage[3:]), (20, 50, 100), (0, 0.5, 1)))))
 
 
 def date_colours(stage: str) -> Colormap:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -11,15 +11,23 @@ from deepcrop import grid, stages
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.indices import INDICES
 from deepcrop.mapping.inputs import Images, InputCube, Layers, Plan, images_of, period
-from deepcrop.mapping.quality import encode_bound, length_of, pixel_layers
-from deepcrop.phenology import PRESETS, SeasonRule, Seasons, season_dates
-from deepcrop.phenology.slots import REACH, fill_slots
-from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother
-from deepcrop.products.layers import NO_PERCENT, layer_name
-from deepcrop.stages import CALENDAR
+from deepcrop.mapping.quality import encode_bound, encode_measure, length_of, pixel_layers
+from deepcrop.phenology import PRESETS, SeasonRule, Seasons, season_dates, stage_names
+from deepcrop.phenology.seasons import TOO_LONG
+from deepcrop.phenology.slots import REACH, SlotChoice, choose_slots, start_of_year
+from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother, choose
+from deepcrop.products import layers
+from deepcrop.products.layers import MEASURES, NO_PERCENT, USUAL, Content, layer_name
+from deepcrop.stages import SLOTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+FRACTIONS = (0.2, 0.5)
+"""Shares of the amplitude at which a season is dated, where none are chosen."""
+
+MAX_SEASONS = 8
+"""Most seasons of a year that a map keeps."""
 
 
 @dataclass(frozen=True)
@@ -32,28 +40,85 @@ class CurveMethod:
         Greenness to read, one of `deepcrop.indices.INDICES`.
     smoother : str
         Name of a smoother of the preset ``"sentinel2"`` (`deepcrop.phenology.PRESETS`).
+    fractions : tuple of float
+        Shares of the amplitude to date, rising, in whole percent.
+    seasons : int
+        Number of seasons of the target year that are kept.
+    measures : bool
+        Whether to give the measures of each season (`deepcrop.products.layers.MEASURES`).
+    season_rule : tuple of (str, float)
+        Settings of `deepcrop.phenology.SeasonRule` that differ from the usual ones.
+    year_start : str or None
+        Month and day on which the target year starts (`deepcrop.stages.TargetYear`), or ``"auto"``:
+        1 July south of the equator. None: 1 January, with a warning in the south.
 
     Raises
     ------
     DeepCropError
-        If index or smoother is unknown.
+        If a name is unknown or a number out of range.
     """
 
     index: str = "ndvi"
     smoother: str = DEFAULT_SMOOTHER
+    fractions: tuple[float, ...] = FRACTIONS
+    seasons: int = SLOTS
+    measures: bool = False
+    season_rule: tuple[tuple[str, float], ...] = ()
+    year_start: str | None = None
 
     name: ClassVar[str] = "curve"
 
     def __post_init__(self) -> None:
         if self.index not in INDICES:
-            raise DeepCropError(
-                f"Index {self.index!r} is unknown; expected {', '.join(INDICES)}."
-            )
+            raise DeepCropError(f"Index {self.index!r} is unknown; expected {', '.join(INDICES)}.")
         smoothers = PRESETS["sentinel2"][0]
         if self.smoother not in smoothers:
             raise DeepCropError(
                 f"Smoother {self.smoother!r} is unknown; expected {' or '.join(smoothers)}."
             )
+        percent = [100 * fraction for fraction in self.fractions]
+        rising = all(a < b for a, b in zip((0, *percent), (*percent, 100), strict=True))
+        if not percent or not rising or any(abs(p - round(p)) > 1e-6 for p in percent):
+            raise DeepCropError(
+                f"Fractions {', '.join(f'{f:g}' for f in self.fractions)}: expected "
+                "rising shares of the amplitude between 0 and 1 in whole percent, for example "
+                "0.15,0.5,0.9."
+            )
+        if not 1 <= self.seasons <= MAX_SEASONS:
+            raise DeepCropError(
+                f"A map cannot keep {self.seasons} seasons; expected 1 to {MAX_SEASONS}."
+            )
+        self.rule()
+        if self.year_start not in (None, stages.AUTO):
+            stages.TargetYear(2018, self.year_start)  # refuses what is no day of the year
+
+    def rule(self) -> SeasonRule:
+        """Return what counts as a season; the least amplitude is that of the index by default.
+
+        Raises
+        ------
+        DeepCropError
+            If a setting is unknown or makes no sense.
+        """
+        known = [field.name for field in fields(SeasonRule)]
+        for name, number in self.season_rule:
+            if name not in known:
+                raise DeepCropError(
+                    f"Season rule {name!r} is unknown; expected "
+                    f"{', '.join(known)}, for example min_amplitude=0.1,prominence=0.2."
+                )
+            if name == "prominence" and number > 1:
+                raise DeepCropError(
+                    f"Season rule prominence={number:g}: expected a share of the amplitude of "
+                    "the series, at most 1."
+                )
+            if name == "min_observations" and not (number >= 3 and number == int(number)):
+                raise DeepCropError(
+                    f"Season rule min_observations={number:g}: expected a whole number from 3 up."
+                )
+        settings: dict[str, Any] = dict(self.season_rule)
+        usual = replace(PRESETS["sentinel2"][1], min_amplitude=INDICES[self.index][2])
+        return choose(self.smoother, "sentinel2", replace(usual, **settings))[1]
 
     def plan(self, cube: InputCube, year: int) -> Plan:
         """Prepare to map a cube in a target year.
@@ -65,25 +130,28 @@ class CurveMethod:
         CubeError
             If the cube has no optical images, or none near the year.
         """
-        smoothers, preset_rule = PRESETS["sentinel2"]
-        smoother = smoothers[self.smoother]
-        bands, _, min_amplitude = INDICES[self.index]
-        rule = replace(preset_rule, min_amplitude=min_amplitude)
+        smoother = PRESETS["sentinel2"][0][self.smoother]
+        bands, rule = INDICES[self.index][0], self.rule()
         if "optical" not in cube.data.children:
             raise CubeError(
                 f"{cube.path} has no 'optical' group; the curve method needs reflectance."
             )
-        images = {"optical": images_of(cube.data, "optical", bands, year, REACH)}
+        latitude = grid.centre_latitude(cube.box)
+        start = start_of_year(self.year_start, latitude)
+        target = stages.TargetYear(year, start)
+        content = Content(
+            stage_names(self.fractions), self.seasons, self.measures, self.index, start
+        )
+        images = {"optical": images_of(cube.data, "optical", bands, year, REACH, start)}
         if not images["optical"].days.size:
             raise CubeError(
-                f"{cube.path} has no optical observation around {year}: "
-                f"{period(cube.data, ['optical'])}. Choose another --year."
+                f"{cube.path} has no optical observation around {target}: "
+                f"{period(cube.data, ['optical'])}. Choose another year."
             )
         if "sar" in cube.data.children:
-            radar = images_of(cube.data, "sar", ("vv",), year)
+            radar = images_of(cube.data, "sar", ("vv",), year, year_start=start)
             if radar.days.size:
                 images["sar"] = radar
-        latitude = grid.centre_latitude(cube.box)
 
         def run(
             images: dict[str, Images], tile: grid.Tile, selected: NDArray[np.bool_] | None = None
@@ -93,19 +161,24 @@ class CurveMethod:
                 name: Images(group.data.isel(y=rows, x=cols), group.days)
                 for name, group in images.items()
             }
-            return curve_tile(parts, self.index, year, latitude, smoother, rule, selected)
+            return curve_tile(parts, content, year, latitude, smoother, rule, selected)
 
         settings = {
             "index": self.index,
             "smoother": {"name": self.smoother, **asdict(smoother)},
             "rule": asdict(rule),
+            # Only what was chosen, so that maps of the usual content resume and compare as before.
+            **({} if self.fractions == FRACTIONS else {"fractions": list(self.fractions)}),
+            **({} if self.seasons == SLOTS else {"seasons": self.seasons}),
+            **({"measures": True} if self.measures else {}),
+            **({} if start == stages.YEAR_START else {"year_start": start}),
         }
-        return Plan(images, settings, (0, 0), run, counted=("sar",))
+        return Plan(images, settings, (0, 0), run, counted=("sar",), content=content)
 
 
 def curve_tile(
     images: dict[str, Images],
-    index: str,
+    content: Content,
     year: int,
     latitude: float,
     smoother: Smoother,
@@ -118,8 +191,8 @@ def curve_tile(
     ----------
     images : dict of str to Images
         "optical", the bands of the index, and maybe "sar".
-    index : str
-        One of `INDICES`.
+    content : Content
+        What layers to make, from which index.
     year : int
         Target year.
     latitude : float
@@ -138,15 +211,17 @@ def curve_tile(
     scenes : list of ndarray of int (time,)
         For each group the valid pixels of each scene, of those that are selected.
     """
-    bands, formula, _ = INDICES[index]
+    bands, formula, _ = INDICES[content.index]
     optical = images["optical"]
     greenness = formula(*(optical.data[band].values for band in bands))
     times, rows, cols = greenness.shape
     pixels = slice(None) if selected is None else np.flatnonzero(selected)
     series = np.ascontiguousarray(greenness.reshape(times, -1)[:, pixels].T)
-    seasons = season_dates(series, optical.days, smoother=smoother, rule=rule)
+    seasons = season_dates(
+        series, optical.days, smoother=smoother, rule=rule, fractions=_dated(content)
+    )
     found = {}
-    for name, values in slot_layers(seasons, year, latitude).items():
+    for name, values in slot_layers(seasons, year, latitude, content).items():
         if selected is not None:
             empty = NO_PERCENT if values.dtype == np.uint8 else stages.NO_DAY
             every = np.full(rows * cols, empty, values.dtype)
@@ -159,24 +234,62 @@ def curve_tile(
     if selected is not None:
         valid = {name: there & selected for name, there in valid.items()}
     days = {name: images[name].days for name in valid}
-    found |= pixel_layers(found, valid, days, year, selected, reads=("optical",))
+    found |= pixel_layers(found, valid, days, year, selected, ("optical",), content)
     return found, [valid[name].sum(axis=(1, 2)) for name in images]
 
 
-def slot_layers(seasons: Seasons, year: int, latitude: float) -> Layers:
-    """Put the seasons of a target year into the two slots.
+def _dated(content: Content) -> tuple[float, ...]:
+    """Return the fractions to date: those of the map, and one half, which tells the year."""
+    shares = {int(stage[3:]) for stage in content.thresholds}
+    return tuple(share / 100 for share in sorted({*shares, 50}))
 
-    Int16 day numbers per pixel: dates, the ends of their 90 % intervals, lengths in days; and how
-    many seasons belong to the year.
+
+def slot_layers(seasons: Seasons, year: int, latitude: float, content: Content = USUAL) -> Layers:
+    """Put the seasons of a target year into its slots.
+
+    Int16 day numbers per pixel: dates, the ends of their 90 % intervals, lengths in days; Int16
+    measures; and how many seasons belong to the year.
     """
-    dates, count = fill_slots(seasons, year, latitude)
+    start = content.year_start
+    choice = choose_slots(seasons, year, latitude, year_start=start, slots=content.seasons)
+    limits = stages.TargetYear(year, start).range
+    order = [seasons.stages.index(name) for name in content.stages]
+    day, low, high = (
+        choice.gather(dates[:, :, order]) for dates in (seasons.dates, seasons.low, seasons.high)
+    )
     found: Layers = {}
-    for slot in range(stages.SLOTS):
-        for k, stage in enumerate(CALENDAR):
-            whole = stages.encode(dates.day[:, slot, k])
+    for slot in range(content.seasons):
+        for k, stage in enumerate(content.stages):
+            whole = stages.encode(day[:, slot, k], limits)
             found[layer_name(stage, slot + 1)] = whole
-            for part, bound in (("low", dates.low), ("high", dates.high)):
-                found[layer_name(stage, slot + 1, part)] = encode_bound(bound[:, slot, k], whole)
-        found[layer_name("length", slot + 1)] = length_of(found, slot + 1)
-    found["n_cycles"] = count
+            for part, bound in (("low", low), ("high", high)):
+                found[layer_name(stage, slot + 1, part)] = encode_bound(
+                    bound[:, slot, k], whole, limits
+                )
+        found[layer_name("length", slot + 1)] = length_of(found, slot + 1, content.stages)
+    if content.measures:
+        for measure, (_, _, scale) in MEASURES.items():
+            values = choice.gather(getattr(seasons, measure))
+            for slot in range(content.seasons):
+                found[layer_name(measure, slot + 1)] = encode_measure(values[:, slot], scale)
+    found["n_cycles"] = choice.count
+    found["qflag"] = _reasons(seasons, choice, np.isfinite(day[:, 0]), found, content)
     return found
+
+
+def _reasons(
+    seasons: Seasons,
+    choice: SlotChoice,
+    dated: NDArray[np.bool_],
+    found: Layers,
+    content: Content,
+) -> NDArray[np.uint16]:
+    """Flag why the main season lacks dates that the curve has, or that no year could have."""
+    stored = np.stack([found[layer_name(stage, 1)] for stage in content.stages], 1)
+    beyond = (dated & (stored == stages.NO_DAY)).any(axis=1)
+    refused = seasons.reason == TOO_LONG
+    long = choice.gather(refused, empty=False)[:, 0].any(axis=1)
+    # A year may also lie within a season of two years that peaks in the other.
+    long |= (choice.count == 0) & refused.any(axis=(1, 2))
+    flags = np.where(beyond, layers.BEYOND, 0) | np.where(long, layers.TOO_LONG, 0)
+    return flags.astype(np.uint16)

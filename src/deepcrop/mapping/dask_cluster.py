@@ -62,7 +62,7 @@ class ClusterOptions:
         except ImportError as error:
             raise DeepCropError(f"This needs 'pip install deepcrop[cluster]' ({error}).") from None
         if self.address is None and (not self.workers or self.workers < 1):
-            raise DeepCropError(f"--workers {self.workers}: expected 1 or more.")
+            raise DeepCropError(f"workers is {self.workers}; expected 1 or more.")
 
 
 @contextlib.contextmanager
@@ -85,7 +85,7 @@ def cluster(options: ClusterOptions) -> Iterator[Client]:
         except (OSError, ValueError) as error:
             raise DeepCropError(
                 f"No Dask scheduler answers at {address} ({error}). Start one with 'dask "
-                "scheduler', or use --workers."
+                "scheduler', or give a number of workers to start here."
             ) from None
         with client:
             if not client.scheduler_info()["workers"]:
@@ -178,7 +178,7 @@ def _has_workers(client: Client) -> bool:
 def _no_workers(what: str) -> DeepCropError:
     return DeepCropError(
         f"The worker processes {what}. What is done is kept, and the same command goes on: give it "
-        "fewer --workers if memory ran out, or none."
+        "fewer workers if memory ran out, or none."
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from deepcrop.cube import contract
 from deepcrop.mapping.dask_cluster import ClusterOptions
-from deepcrop.mapping.inputs import InputCube
+from deepcrop.mapping.inputs import InputCube, content_of
 from deepcrop.mapping.network import NetworkMethod
 from deepcrop.mapping.options import MapOptions, TileJob
 from deepcrop.mapping.selection import PixelSelection
@@ -113,7 +113,9 @@ def estimate(
     reading = time.monotonic() - start
     held = sum(one.data.nbytes for some in images.values() for one in some.values())
     described = [
-        layer for group in layers.layer_groups(plans) for layer in layers.describe(group, year)
+        layer
+        for group in layers.layer_groups(plans)
+        for layer in layers.describe(group, year, content_of(plans))
     ]
     missing = ["what else runs on this computer"]
     workers = cluster_options.workers

@@ -13,9 +13,10 @@ from deepcrop.cube.chunks import read_block
 from deepcrop.cube.contract import grid_of
 from deepcrop.cube.io import open_cube
 from deepcrop.cube.possible import POSSIBLE, drop_impossible
+from deepcrop.products.layers import USUAL, Content
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import xarray as xr
@@ -84,6 +85,8 @@ class Plan:
         third argument, bool (y, x), says which pixels of the tile are selected; None is all.
     counted : tuple of str
         Groups of which it is only counted how often a pixel was seen.
+    content : Content
+        What layers it makes.
     """
 
     images: dict[str, Images]
@@ -91,6 +94,7 @@ class Plan:
     halo: tuple[int, int]
     run: Callable[..., tuple[Layers, list[NDArray[np.int64]]]]
     counted: tuple[str, ...] = ()
+    content: Content = USUAL
 
     def load(self, tile: grid.Tile) -> dict[str, Images]:
         """Read the images of a tile's window into memory; impossible values are refused."""
@@ -98,6 +102,11 @@ class Plan:
             name: Images(only_possible(name, read_block(one.data, name, *tile.window)), one.days)
             for name, one in self.images.items()
         }
+
+
+def content_of(plans: Mapping[str, Plan]) -> Content:
+    """Return what a map holds: what its curve makes, as only the curve has a choice."""
+    return plans["curve"].content if "curve" in plans else USUAL
 
 
 def only_possible(group: str, data: xr.Dataset) -> xr.Dataset:
@@ -117,12 +126,18 @@ def only_possible(group: str, data: xr.Dataset) -> xr.Dataset:
 
 
 def images_of(
-    cube: xr.DataTree, group: str, bands: tuple[str, ...], year: int, reach: int = 0
+    cube: xr.DataTree,
+    group: str,
+    bands: tuple[str, ...],
+    year: int,
+    reach: int = 0,
+    year_start: str = stages.YEAR_START,
 ) -> Images:
     """Images of the days that can be stored, and ``reach`` days around them."""
     data = cube[group].to_dataset()[list(bands)]
     days = stages.to_days(data["time"].values, year)
-    used = (days >= stages.DAY_MIN - reach) & (days <= stages.DAY_MAX + reach)
+    first, last = stages.TargetYear(year, year_start).range
+    used = (days >= first - reach) & (days <= last + reach)
     return Images(data.isel(time=np.flatnonzero(used)), days[used])
 
 

@@ -22,7 +22,7 @@ from deepcrop.mapping.options import resolve_options
 from deepcrop.products import layers
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -37,8 +37,13 @@ def map_seasons(
     method: str = "curve",
     index: str | None = None,
     smoother: str | None = None,
+    fractions: Sequence[float] | None = None,
+    season_rule: Mapping[str, float] | None = None,
+    seasons: int | None = None,
+    measures: bool | None = None,
     weights: str | Path | None = None,
     radar: bool | None = None,
+    year_start: str | None = None,
 ) -> xr.Dataset:
     """Season dates of every pixel of a cube in a target year.
 
@@ -51,7 +56,7 @@ def map_seasons(
         From :func:`deepcrop.open_cube`; ``cube.chunk(x=256, y=256)`` puts it on Dask.
     year : int
         Target year.
-    method, index, smoother, weights, radar
+    method, index, smoother, fractions, season_rule, seasons, measures, weights, radar, year_start
         As of :func:`deepcrop.map_region`.
 
     Returns
@@ -61,8 +66,8 @@ def map_seasons(
         ``sos20``, ``sos50``, ``eos50``, ``eos20`` of the main season, ``sos20_season2``, … of the
         second, and what the method says beside them. Dates are float32, whole days since 1 January
         of ``year``, NaN where there is none (`deepcrop.stages.to_dates` makes them calendar
-        dates); percent are float32, NaN where nothing is known; counts are unsigned integers,
-        ``n_cycles`` float32 with NaN where nothing was seen.
+        dates); percent and measures are float32, NaN where nothing is known; counts are unsigned
+        integers, ``n_cycles`` float32 with NaN where nothing was seen.
 
     Raises
     ------
@@ -84,23 +89,41 @@ def map_seasons(
         raise DeepCropError(
             f"Cannot map a {type(cube).__name__}; expected a cube: deepcrop.open_cube(path)."
         )
-    options = resolve_options(method, index=index, smoother=smoother, weights=weights, radar=radar)
+    year = stages.check_year(year)
+    options = resolve_options(
+        method,
+        index=index,
+        smoother=smoother,
+        fractions=fractions,
+        season_rule=season_rule,
+        seasons=seasons,
+        measures=measures,
+        year_start=year_start,
+        weights=weights,
+        radar=radar,
+    )
     if len(options.methods) > 1:
-        raise DeepCropError(f"Method {method!r} gives two maps; ask for one method at a time.")
+        raise DeepCropError(
+            f"Method {method!r} gives two maps; ask for one at a time, or write both "
+            "with map_region."
+        )
     box = grid_of(cube)
     plan = options.methods[0].plan(InputCube(cube, "The cube", box), year)
     shape = (box.shape[0], box.shape[1])
-    described = layers.describe(method, year)
+    described = layers.describe(method, year, plan.content)
     lazy = any(images.data.chunks for images in plan.images.values())
     found = (_on_dask if lazy else _at_once)(plan, shape, described)
     data = xr.Dataset({name: (("y", "x"), values) for name, values in found.items()})
     data = grid.assign_grid(data, box)
     for layer in described:
         data[layer.name].attrs = {"long_name": layer.title, "units": layer.unit}
+        if layer.limits is not None:
+            data[layer.name].attrs["valid_range"] = np.array(layer.limits, np.float32)
         data[layer.name].encoding["grid_mapping"] = "spatial_ref"
     data.attrs = {
         "title": str(cube.attrs.get("title", "")),
         "year": year,
+        "year_start": plan.content.year_start,
         "method": method,
         "simulated": int(is_simulated(cube)),
         "software": f"deepcrop {__version__}",
@@ -168,5 +191,5 @@ def _decoded(values: NDArray[Any], layer: Layer) -> NDArray[Any]:
     if layer.nodata in _WHOLE:
         return values
     if layer.nodata == stages.NO_DAY:
-        return stages.decode(values)
+        return stages.decode(values) * np.float32(layer.scale)
     return np.where(values == layer.nodata, np.nan, values).astype(np.float32)

@@ -96,7 +96,7 @@ class NetworkMethod:
                 # Without optical images there would be nothing left to map.
                 if self.radar or not {"optical"} <= {*groups} & {*cube.data.children}:
                     raise
-                logger.warning("%s The map is made without radar, as with --no-radar.", error)
+                logger.warning("%s The map is made without radar.", error)
                 left_out = cube.data["sar"].attrs.get("radiometry")
                 groups.remove("sar")
         present = {
@@ -113,7 +113,7 @@ class NetworkMethod:
         if not images:
             raise CubeError(
                 f"{cube.path} has no observation around {year}: "
-                f"{period(cube.data, list(present))}. Choose another --year."
+                f"{period(cube.data, list(present))}. Choose another year."
             )
         with file.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -10,9 +10,12 @@ from deepcrop.errors import DeepCropError
 from deepcrop.mapping.curve import CurveMethod
 from deepcrop.mapping.network import NetworkMethod
 from deepcrop.products.layers import METHODS
+from deepcrop.stages import SLOTS, YEAR_START
 from deepcrop.storage.files import fingerprint
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from deepcrop.mapping.inputs import InputCube, Plan
 
 Method = CurveMethod | NetworkMethod
@@ -57,6 +60,11 @@ def resolve_options(
     *,
     index: str | None = None,
     smoother: str | None = None,
+    fractions: Sequence[float] | None = None,
+    season_rule: Mapping[str, float] | None = None,
+    seasons: int | None = None,
+    measures: bool | None = None,
+    year_start: str | None = None,
     weights: str | Path | None = None,
     radar: bool | None = None,
     device: str | None = None,
@@ -72,7 +80,7 @@ def resolve_options(
     ----------
     method : str
         ``"curve"``, ``"deepcrop"`` or ``"both"``.
-    index, smoother
+    index, smoother, fractions, season_rule, seasons, measures, year_start
         Of the curve (`CurveMethod`).
     weights, radar, device, precision
         Of the network (`NetworkMethod`).
@@ -87,9 +95,17 @@ def resolve_options(
     """
     if method not in (*METHODS, BOTH):
         raise DeepCropError(
-            f"Method {method!r} is unknown; expected {', '.join((*METHODS, BOTH))}."
+            f"Method {method!r} is unknown; expected curve, deepcrop (the network) or both."
         )
-    of_curve: dict[str, Any] = {"index": index, "smoother": smoother}
+    of_curve: dict[str, Any] = {
+        "index": index,
+        "smoother": smoother,
+        "fractions": None if fractions is None else tuple(float(f) for f in fractions),
+        "season_rule": None if season_rule is None else tuple(season_rule.items()),
+        "seasons": seasons,
+        "measures": measures,
+        "year_start": year_start,
+    }
     of_network: dict[str, Any] = {
         "weights": None if weights is None else Path(weights).resolve(),
         "radar": radar,
@@ -100,20 +116,33 @@ def resolve_options(
         {name: value for name, value in given.items() if value is not None}
         for given in (of_curve, of_network)
     )
+    trained = [name for name in ("fractions", "seasons") if name in of_curve]
+    if method != "curve" and trained:
+        raise DeepCropError(
+            f"{', '.join(trained)}: only for the curve. The network was trained on dates at 20 % "
+            f"and 50 % of the amplitude, of {SLOTS} seasons; leave it out, or choose method "
+            "'curve'."
+        )
+    if method != "curve" and year_start not in (None, YEAR_START):
+        raise DeepCropError(
+            f"year_start {year_start}: the network was trained on years that start on 1 January "
+            "and dates no others. Leave it out, or choose method 'curve'."
+        )
     # An option of the other method would be ignored, so it is an error, its default value included.
     if method == "curve" and of_network:
         raise DeepCropError(
-            f"{_listed(of_network)}: only for the network. Leave it out, or add --method deepcrop "
-            "or both."
+            f"{', '.join(of_network)}: only for the network. Leave it out, or choose method "
+            "'deepcrop' or 'both'."
         )
     if method == "deepcrop" and of_curve:
         raise DeepCropError(
-            f"{_listed(of_curve)}: only for the curve. Leave it out, or add --method curve or both."
+            f"{', '.join(of_curve)}: only for the curve. Leave it out, or choose method 'curve' or "
+            "'both'."
         )
     if fields and parcels is not None:
         raise DeepCropError("Give either parcels or fields: parcels are given dates as well.")
     if layer is not None and parcels is None:
-        raise DeepCropError("--layer chooses a layer of the file of parcels; add --parcels FILE.")
+        raise DeepCropError("layer is one of the file of parcels; give that file as well.")
     methods: list[Method] = []
     if method in ("curve", BOTH):
         methods.append(CurveMethod(**of_curve))
@@ -126,11 +155,6 @@ def resolve_options(
         layer,
         fields,
     )
-
-
-def _listed(given: dict[str, Any]) -> str:
-    """Options as they are given on the command line."""
-    return ", ".join("--no-radar" if name == "radar" else f"--{name}" for name in given)
 
 
 @dataclass(frozen=True)

@@ -247,8 +247,8 @@ def _choose_layer(path: Path, layer: str | None) -> str:
     ]
     if len(possible) != 1:
         raise DeepCropError(
-            f"{path}: {len(possible) or 'none'} of its layers may hold parcels; choose one with "
-            f"--layer. Its layers are {listed}."
+            f"{path}: {len(possible) or 'none'} of its layers may hold parcels; choose one as "
+            f"layer. Its layers are {listed}."
         )
     return possible[0]
 
@@ -263,7 +263,7 @@ def _read_parquet(
     import pyarrow.parquet as pq
 
     if layer is not None:
-        raise DeepCropError(f"{path} is GeoParquet, which has no layers; leave out --layer.")
+        raise DeepCropError(f"{path} is GeoParquet, which has no layers; leave out the layer.")
     table = pq.read_table(path)
     about = json.loads((table.schema.metadata or {}).get(b"geo", b"null"))
     if about is None:

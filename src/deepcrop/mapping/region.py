@@ -18,7 +18,7 @@ from deepcrop.cube.contract import is_simulated
 from deepcrop.cube.packing import plain
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping.dask_cluster import ClusterOptions, cluster, make_tiles_on
-from deepcrop.mapping.inputs import InputCube, Plan
+from deepcrop.mapping.inputs import InputCube, Plan, content_of
 from deepcrop.mapping.options import MapOptions, TileJob, resolve_options
 from deepcrop.mapping.selection import PixelSelection
 from deepcrop.mapping.tiles import TRIES, make_tiles, plans_of
@@ -32,11 +32,14 @@ from deepcrop.mapping.work_store import (
 from deepcrop.products import write as product_writer
 from deepcrop.products.layers import layer_groups
 from deepcrop.products.write import MapInfo
+from deepcrop.stages import check_year
 from deepcrop.storage.files import fingerprint
 from deepcrop.storage.progress import progress_bar
 from deepcrop.storage.staging import JOURNAL, Staging, staging
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import xarray as xr
     from odc.geo.geobox import GeoBox
 
@@ -58,6 +61,10 @@ def map_region(
     smoother: str | None = None,
     *,
     method: str = "curve",
+    fractions: Sequence[float] | None = None,
+    season_rule: Mapping[str, float] | None = None,
+    seasons: int | None = None,
+    measures: bool | None = None,
     weights: str | Path | None = None,
     radar: bool | None = None,
     device: str | None = None,
@@ -69,6 +76,7 @@ def map_region(
     address: str | None = None,
     workers: int | None = None,
     pictures: bool = True,
+    year_start: str | None = None,
 ) -> MapResult:
     """Map the season dates of a target year.
 
@@ -93,6 +101,16 @@ def map_region(
     smoother : str, optional
         One of :func:`deepcrop.phenology.season_dates`; ``"savgol"`` is the paper's. The default is
         ``"whittaker"``, as everywhere on satellite series.
+    fractions : sequence of float, optional
+        Curve: shares of the amplitude to date, rising, in whole percent; by default (0.2, 0.5).
+        Layers are named after them: ``sos15`` …
+    season_rule : mapping of str to float, optional
+        Curve: settings of `deepcrop.phenology.SeasonRule` other than the usual ones, for example
+        ``{"min_amplitude": 0.1, "prominence": 0.2}``.
+    seasons : int, optional
+        Curve: number of seasons of the year that are kept, by default 2.
+    measures : bool, optional
+        Curve: whether to write base, amplitude, integrals and rates of each season.
     method : str
         ``"curve"`` (with ``index`` and ``smoother``), ``"deepcrop"``, the network (with
         ``weights``, ``radar``, ``device`` and ``precision``), or ``"both"``, with their difference.
@@ -120,6 +138,11 @@ def map_region(
         Processes of a Dask cluster to start on this computer.
     pictures : bool
         Whether to draw a picture of each layer of dates and counts.
+    year_start : str, optional
+        Month and day on which the target year starts, of the curve: ``"07-01"`` keeps the summer
+        crops of the southern hemisphere whole, and 2018 is then 1 July 2017 to 30 June 2018
+        (`deepcrop.stages.TargetYear`). ``"auto"``: that south of the equator, 1 January north of
+        it. By default 1 January, with a warning in the south.
 
     Returns
     -------
@@ -144,6 +167,11 @@ def map_region(
         method,
         index=index,
         smoother=smoother,
+        fractions=fractions,
+        season_rule=season_rule,
+        seasons=seasons,
+        measures=measures,
+        year_start=year_start,
         weights=weights,
         radar=radar,
         device=device,
@@ -153,9 +181,14 @@ def map_region(
         layer=layer,
         fields=fields,
     )
+    if not isinstance(cube_path, str | Path):
+        raise DeepCropError(
+            f"The cube is a {type(cube_path).__name__}; expected the path of one. "
+            "deepcrop.map_seasons maps a cube that is open."
+        )
     cluster_options = ClusterOptions(address, workers)
     return write_map(
-        Path(cube_path), year, Path(out), options, cluster_options, overwrite, pictures
+        Path(cube_path), check_year(year), Path(out), options, cluster_options, overwrite, pictures
     )
 
 
@@ -324,6 +357,7 @@ def _info(
         end=times.max(),
         scenes=scenes,
         seen=seen,
+        content=content_of(plans),
         source={
             "cube": path.name,
             "checksums": checksums_of(path),

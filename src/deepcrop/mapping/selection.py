@@ -60,7 +60,7 @@ class PixelSelection:
             children = cube.data.children
             landcover = cube.data["landcover"].to_dataset() if "landcover" in children else {}
             if "field_id" not in landcover:
-                raise DeepCropError(f"{cube.path} has no 'field_id'; give fields with --parcels.")
+                raise DeepCropError(f"{cube.path} has no 'field_id'; give polygons as parcels.")
             self.field_ids = landcover["field_id"]
         if self.mask is not None and not self.mask.exists():
             raise DeepCropError(f"Mask {self.mask} does not exist.")
@@ -178,11 +178,12 @@ class PixelSelection:
         if self.parcels is None and self.field_ids is None:
             return
         every = None if self.parcels is None else np.arange(1, len(self.parcels.shapes) + 1)
-        table = field_table(maps, self._pixels_of_fields(work), self.box, info.year, crops, every)
+        pixels = self._pixels_of_fields(work)
+        table = field_table(maps, pixels, self.box, info.year, crops, every, info.content)
         if self.parcels is not None:
             shapes = self.parcels.shapes
             table |= {f"parcel_{name}": values for name, values in self.parcels.columns.items()}
         elif self.field_ids is not None:
             shapes = field_shapes(self.field_ids, table["field"])
-        about = f"{info.title}: crop season dates {info.year}"
+        about = f"{info.title}: crop season dates {info.target}"
         write_fields(out, table, shapes, self.box, about, info.simulated)

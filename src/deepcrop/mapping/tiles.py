@@ -23,9 +23,9 @@ import zarr
 from deepcrop import grid
 from deepcrop.cube import io as cube_io
 from deepcrop.mapping.difference import difference_layers
-from deepcrop.mapping.inputs import Images, InputCube, Layers, Plan
+from deepcrop.mapping.inputs import Images, InputCube, Layers, Plan, content_of
 from deepcrop.mapping.work_store import SELECTED
-from deepcrop.products.layers import DIFFERENCE, LEFT_OUT, describe, layer_groups
+from deepcrop.products.layers import DIFFERENCE, LEFT_OUT, Content, describe, layer_groups
 from deepcrop.storage.progress import is_interruption
 
 if TYPE_CHECKING:
@@ -221,8 +221,9 @@ def compute_tile(
     """Compute a tile: layers by method, valid pixels of each scene, number of pixels left out."""
     shape = core[0].stop - core[0].start, core[1].stop - core[1].start
     if not images:
-        groups = layer_groups(plans)
-        return {g: _left_out(g, job.year, shape) for g in groups}, {}, shape[0] * shape[1]
+        content = content_of(plans)
+        empty = {g: _left_out(g, job.year, content, shape) for g in layer_groups(plans)}
+        return empty, {}, shape[0] * shape[1]
     if selected is not None and selected.all():
         selected = None
     found: dict[str, Layers] = {}
@@ -239,11 +240,11 @@ def compute_tile(
     return found, valid, 0 if selected is None else int((~selected).sum())
 
 
-def _left_out(method: str, year: int, shape: tuple[int, int]) -> Layers:
+def _left_out(method: str, year: int, content: Content, shape: tuple[int, int]) -> Layers:
     """Make the layers of a tile without a pixel to map."""
     found = {
         layer.name: np.full(shape, layer.nodata or 0, layer.dtype)
-        for layer in describe(method, year)
+        for layer in describe(method, year, content)
     }
     if "qflag" in found:
         found["qflag"][:] = LEFT_OUT

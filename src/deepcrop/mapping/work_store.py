@@ -11,6 +11,7 @@ import xarray as xr
 from deepcrop import grid
 from deepcrop.cube import io as cube_io
 from deepcrop.cube.io import create_store
+from deepcrop.mapping.inputs import content_of
 from deepcrop.products import layers
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def lay_out(work: Path, plans: dict[str, Plan], year: int, box: GeoBox) -> None:
     shutil.rmtree(work, ignore_errors=True)
     create_store(work, {})
     for method in layers.layer_groups(plans):
-        described = layers.describe(method, year)
+        described = layers.describe(method, year, content_of(plans))
         form = xr.Dataset(
             {
                 layer.name: (("y", "x"), np.broadcast_to(layer.dtype.type(0), box.shape))

@@ -212,6 +212,6 @@ def shipped(name: str = "default") -> Path:
     if not path.is_file():
         raise DeepCropError(
             f"{path} does not exist: this installation has no weights. Install deepcrop anew, or "
-            "name a file of weights (--weights)."
+            "name a file of weights."
         )
     return path

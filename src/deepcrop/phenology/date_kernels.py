@@ -46,10 +46,13 @@ REASONS = (
     "not observed after",
     "gap over the event",
     "no such season",
+    "season longer than a year",
     "no more than noise",
 )
 """Meaning of the reason codes."""
-FOUND, TOO_FEW, TOO_SMALL, NOT_BEFORE, NOT_AFTER, GAP, NO_SUCH, NOISE = range(len(REASONS))
+(
+    FOUND, TOO_FEW, TOO_SMALL, NOT_BEFORE, NOT_AFTER, GAP, NO_SUCH, TOO_LONG, NOISE
+) = range(len(REASONS))  # fmt: skip
 
 MEASURES = (
     "amplitude",

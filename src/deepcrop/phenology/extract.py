@@ -17,10 +17,10 @@ import xarray as xr
 from deepcrop import grid, indices, stages
 from deepcrop._version import __version__
 from deepcrop.errors import CubeError, DeepCropError
-from deepcrop.phenology.date_kernels import MEASURES, NO_SUCH, REASONS
+from deepcrop.phenology.date_kernels import MEASURES, NO_SUCH, REASONS, TOO_LONG
 from deepcrop.phenology.inputs import from_pandas, undo_packing, with_utc_times
 from deepcrop.phenology.seasons import Seasons, season_dates, stage_names
-from deepcrop.phenology.slots import SlotChoice, choose_slots, near_year
+from deepcrop.phenology.slots import SlotChoice, choose_slots, near_year, start_of_year
 from deepcrop.phenology.smoothers import (
     DEFAULT_SMOOTHER,
     SeasonRule,
@@ -72,7 +72,7 @@ def extract(
     weights: xr.DataArray | pd.Series | None = None,
     seasons: int | None = None,
     latitude: float | xr.DataArray | None = None,
-    year_start: str = stages.YEAR_START,
+    year_start: str | None = None,
 ) -> xr.Dataset | pd.DataFrame:
     """Season dates of a cube, an array with a time axis, or one series.
 
@@ -94,7 +94,7 @@ def extract(
         Greenness to compute from a cube or Dataset: ``"ndvi"``, ``"gcc"``, ``"evi"`` or
         ``"evi2"``; not read otherwise.
     year : int, optional
-        Target year: gives its two season slots (:mod:`deepcrop.phenology.slots`) from the
+        Target year: gives its season slots (:mod:`deepcrop.phenology.slots`) from the
         observations that a map of that year would use. By default all seasons in order of time.
     smoother : str or settings
         As in :func:`season_dates`.
@@ -111,16 +111,16 @@ def extract(
     seasons : int, optional
         Length of the ``season`` axis, which must be known before anything is computed: by default
         two for every calendar year that the series touches. Where there are more, those of largest
-        amplitude are kept, in order of time; ``count`` tells. Not with ``year``; a pandas series
-        gives all its seasons.
+        amplitude are kept, in order of time; ``count`` tells. With ``year`` the number of slots,
+        by default two. A pandas series gives all its seasons.
     latitude : float or DataArray, optional
         Degrees, south negative, for ``year``: decides which season is the main one. By default a
         coordinate ``latitude`` or ``lat``, else the centre of the grid.
-    year_start : str
-        Month and day on which ``year`` starts. ``"07-01"`` keeps the summer crops of the southern
-        hemisphere whole: 2018 is then 1 July 2017 to 30 June 2018
-        (:class:`deepcrop.stages.TargetYear`). ``"auto"``: that in the south, 1 January in the
-        north; several latitudes must then be of one hemisphere.
+    year_start : str, optional
+        Month and day on which ``year`` starts; by default 1 January, with a warning in the south.
+        ``"07-01"`` keeps the summer crops of the southern hemisphere whole: 2018 is then 1 July
+        2017 to 30 June 2018 (:class:`deepcrop.stages.TargetYear`). ``"auto"``: that in the south,
+        1 January in the north; several latitudes must then be of one hemisphere.
 
     Returns
     -------
@@ -171,12 +171,10 @@ def extract(
     >>> ndvi = 0.2 + 0.6 * np.exp(-(((times.day_of_year - 190) / 40) ** 2))
     >>> table = deepcrop.extract(pd.Series(ndvi, times))
     """
-    if seasons is not None and (year is not None or seasons < 1):
-        raise DeepCropError(
-            f"seasons={seasons}: expected a positive number, and not with 'year', which has "
-            f"{stages.SLOTS} slots."
-        )
-    if year is None and year_start != stages.YEAR_START:
+    if seasons is not None and seasons < 1:
+        raise DeepCropError(f"seasons={seasons}: expected a positive number.")
+    slots = seasons or stages.SLOTS  # of a target year
+    if year is None and year_start is not None:
         raise DeepCropError(f"year_start={year_start!r} is the start of a target year; give year=…")
     if isinstance(source, pd.Series):
         values, weights = from_pandas(source, weights)
@@ -192,9 +190,15 @@ def extract(
         seasons = seasons or 2 * (_year(last) - origin + 1)
         place: Any = np.nan
     else:
-        origin, seasons = year, stages.SLOTS
+        year = stages.check_year(year)
+        if latitude is None and isinstance(source, pd.Series):
+            raise DeepCropError(
+                "A pandas series has no place, and which season of a year is the main one depends "
+                "on the latitude: give it, for example latitude=41.6."
+            )
+        origin, seasons = year, slots
         place = _latitude(values, latitude)
-        year_start = _start_for(year_start, place)
+        year_start = start_of_year(year_start, place)
         target = stages.TargetYear(year, year_start)
     values, weights = _matched(values, weights, place)
     days = stages.to_days(values["time"].values, origin)
@@ -222,7 +226,7 @@ def extract(
         kwargs={
             "days": days,
             "year": year,
-            "year_start": year_start,
+            "year_start": year_start or stages.YEAR_START,
             "seasons": seasons,
             "options": options,
         },
@@ -307,19 +311,6 @@ def _latitude(values: xr.DataArray, latitude: float | xr.DataArray | None) -> An
         ) from error
 
 
-def _start_for(year_start: str, place: Any) -> str:
-    """Start of the year, where it follows from the hemisphere."""
-    if year_start != stages.AUTO:
-        return year_start
-    starts = {stages.resolve_year_start(year_start, part) for part in np.unique(place)}
-    if len(starts) > 1:
-        raise DeepCropError(
-            'year_start="auto" needs one hemisphere, and the latitudes lie on both sides of the '
-            f'equator. Give "{stages.YEAR_START}" or "{stages.SOUTHERN_YEAR_START}".'
-        )
-    return starts.pop()
-
-
 def _matched(
     values: xr.DataArray, weights: xr.DataArray | None, place: Any
 ) -> tuple[xr.DataArray, xr.DataArray | None]:
@@ -376,15 +367,18 @@ def _block(
     rows = np.ascontiguousarray(values.reshape(-1, days.size), np.float32)
     if weights is not None:
         weights = np.broadcast_to(weights, values.shape).reshape(rows.shape)
-    found = season_dates(rows, days, weights, **_with_half(options, year))
+    found = season_dates(rows, days, weights, **options)
     if year is None:
         choice = SlotChoice(_strongest(found, seasons), found.count)
     else:
         place: Any = latitude  # one per pixel, or one for all
         if np.ndim(latitude):
             place = np.broadcast_to(latitude, shape).reshape(-1, 1)
-        choice = choose_slots(found, year, place, year_start=year_start)
-        found = found.subset(stage_names(options["fractions"]))
+        # A season belongs to a year by its dates at half of the amplitude, asked for or not.
+        halves = found
+        if not {"sos50", "eos50"} <= {*found.stages}:
+            halves = season_dates(rows, days, weights, **options | {"fractions": (0.5,)})
+        choice = choose_slots(halves, year, place, year_start=year_start, slots=seasons)
     results: dict[str, NDArray[Any]] = {
         "date": choice.gather(found.dates),
         "low": choice.gather(found.low),
@@ -396,17 +390,13 @@ def _block(
     }
     nothing = found.count == 0
     results["reason"][nothing, 0] = found.reason[nothing, 0]
+    if year is not None:  # a year may lie within a season of two years that peaks in the other
+        within = (choice.count == 0) & (found.reason == TOO_LONG).any(axis=(1, 2))
+        results["reason"][within, 0] = TOO_LONG
     return tuple(
         results[name].astype(dtype, copy=False).reshape((*shape, *results[name].shape[1:]))
         for name, (_, dtype, _) in _VARIABLES.items()
     )
-
-
-def _with_half(options: dict[str, Any], year: int | None) -> dict[str, Any]:
-    """Add the dates by which a season belongs to a year, those at half of its amplitude."""
-    if year is None:
-        return options
-    return options | {"fractions": tuple(sorted({*options["fractions"], 0.5}))}
 
 
 def _strongest(found: Seasons, number: int) -> NDArray[np.intp]:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deepcrop.errors import DeepCropError
 from deepcrop.phenology.date_intervals import INTERVAL
-from deepcrop.phenology.date_kernels import FOUND, MEASURES, NO_SUCH, TOO_FEW, date_blocks
+from deepcrop.phenology.date_kernels import (
+    FOUND,
+    MEASURES,
+    NO_SUCH,
+    TOO_FEW,
+    TOO_LONG,
+    date_blocks,
+)
 from deepcrop.phenology.series import Series, curve_grid, prepare
 from deepcrop.phenology.smoothers import (
     DEFAULT_SMOOTHER,
@@ -23,6 +30,9 @@ from deepcrop.phenology.smoothers import (
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+_YEAR = 366.0
+"""Days from the first to the last date of a season above which it is no season of one year."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +87,6 @@ class Seasons:
     def count(self) -> NDArray[np.uint16]:
         """Seasons whose peak was seen (pixels,)."""
         return np.asarray(np.isfinite(self.amplitude).sum(axis=1), np.uint16)
-
-    def subset(self, names: tuple[str, ...]) -> Self:
-        """Keep the dates of these names alone, in their order."""
-        if names == self.stages:
-            return self
-        kept = [self.stages.index(name) for name in names]
-        arrays = {name: getattr(self, name)[:, :, kept] for name in ("dates", "low", "high")}
-        return replace(self, **arrays, reason=self.reason[:, :, kept], stages=tuple(names))
 
 
 def stage_names(fractions: tuple[float, ...]) -> tuple[str, ...]:
@@ -169,6 +171,29 @@ def season_dates(
         room = rows
 
 
+def _refuse_long(
+    dates: NDArray[np.float32],
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+    reason: NDArray[np.uint8],
+    measures: NDArray[np.float32],
+) -> None:
+    """Leave out start and end of the seasons that are longer than a year, in place.
+
+    Where a mild winter hardly lowers the greenness, two years become one season, whose dates are
+    those of no year. The peak stays, so that the season keeps its row and its year.
+    """
+    # Of those that are there; NaN compares false.
+    long = np.fmax.reduce(dates, axis=2) - np.fmin.reduce(dates, axis=2) > _YEAR
+    sides = np.arange(dates.shape[2]) != dates.shape[2] // 2
+    refused = long[:, :, None] & sides
+    for array in (dates, low, high):
+        array[refused] = np.nan
+    reason[refused] = TOO_LONG
+    for name in ("small_integral", "large_integral"):  # between the dates
+        measures[long, MEASURES.index(name)] = np.nan
+
+
 def _with_room(
     series: Series,
     grid: NDArray[np.float32],
@@ -207,6 +232,7 @@ def _with_room(
             measures[p, :, MEASURES.index("large_integral")] += level * length
 
         smooth_chunks(series, grid, smoother, rule, date)
+        _refuse_long(dates, low, high, reason, measures)
     most = max(int(rows.max(initial=1)), 1)
     kept = slice(0, most)
     reason[(reason == FOUND) & np.isnan(dates)] = NO_SUCH  # rows of series with fewer seasons

@@ -6,19 +6,31 @@ compared with all choose by these functions.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepcrop.errors import DeepCropError
 from deepcrop.phenology.seasons import Seasons, season_dates
 from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother
-from deepcrop.stages import CALENDAR, SLOTS, YEAR_START, Dates, TargetYear
+from deepcrop.stages import (
+    AUTO,
+    CALENDAR,
+    SLOTS,
+    SOUTHERN_YEAR_START,
+    YEAR_START,
+    Dates,
+    TargetYear,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
+
+logger = logging.getLogger(__name__)
 
 REACH = 60
 """Days beyond the range of day numbers from which observations still help a target year."""
@@ -49,6 +61,43 @@ def season_middle(dates: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
     return np.where(np.isnan(middle), peak, middle)
 
 
+def start_of_year(year_start: str | None, latitude: ArrayLike) -> str:
+    """Month and day on which target years start, from what was chosen and the hemisphere.
+
+    Parameters
+    ----------
+    year_start : str or None
+        ``"07-01"``, ``"auto"`` (1 July south of the equator) or None: 1 January, with a warning in
+        the south, where a calendar year splits the summer crops.
+    latitude : array_like
+        Degrees, of all places that get dates.
+
+    Raises
+    ------
+    DeepCropError
+        If the start follows from the hemisphere and there are two.
+    """
+    if year_start not in (None, AUTO):
+        return TargetYear(2018, year_start).start  # refuses what is no day of the year
+    south = np.asarray(latitude) < 0
+    if year_start is None:
+        if south.any():
+            logger.warning(
+                "Summer crops south of the equator grow across 1 January: their seasons fall into "
+                "one year or the next by chance. A year that starts on %s (--year-start) keeps "
+                "them whole; %s says that the calendar year is meant.",
+                SOUTHERN_YEAR_START,
+                YEAR_START,
+            )
+        return YEAR_START
+    if south.any() and not south.all():
+        raise DeepCropError(
+            f'A year start "{AUTO}" needs one hemisphere, and the latitudes lie on both sides of '
+            f'the equator. Give "{YEAR_START}" or "{SOUTHERN_YEAR_START}".'
+        )
+    return SOUTHERN_YEAR_START if south.any() else YEAR_START
+
+
 def sunlight(
     days: NDArray[np.floating], latitude: float | NDArray[np.floating]
 ) -> NDArray[np.float64]:
@@ -72,11 +121,11 @@ def sunlight(
 
 @dataclass(frozen=True, eq=False)
 class SlotChoice:
-    """Which seasons of n series fill the two slots of a target year.
+    """Which seasons of n series fill the slots of a target year.
 
     Attributes
     ----------
-    index : ndarray of int (n, 2)
+    index : ndarray of int (n, slots)
         Season in each slot, -1 where the slot is empty.
     count : ndarray of uint8 (n,)
         Seasons that belong to the year, kept or not.
@@ -86,9 +135,9 @@ class SlotChoice:
     count: NDArray[np.unsignedinteger[Any]]
 
     def gather(self, values: NDArray[Any], empty: float = np.nan) -> NDArray[Any]:
-        """Values (n, 2, ...) of the chosen seasons from (n, seasons, ...); ``empty`` for no season.
+        """Values (n, slots, ...) of the chosen seasons from (n, seasons, ...).
 
-        The type of the values stays.
+        ``empty`` where there is no season. The type of the values stays.
         """
         index = self.index.reshape(*self.index.shape, *(1,) * (values.ndim - 2))
         chosen = np.take_along_axis(values, np.maximum(index, 0), axis=1)
@@ -101,8 +150,9 @@ def select_slots(
     amplitudes: NDArray[np.floating],
     year: TargetYear,
     latitude: float | NDArray[np.floating],
+    slots: int = SLOTS,
 ) -> SlotChoice:
-    """Choose which seasons of a series fill the two slots of a target year.
+    """Choose which seasons of a series fill the slots of a target year, by default two.
 
     A season belongs to the year in which its middle lies. Slot 1 is the main season: the one with
     the largest amplitude times `sunlight` on the day of its peak; slot 2 is the next. Amplitude
@@ -122,17 +172,19 @@ def select_slots(
         Target year.
     latitude : float or ndarray (n, 1)
         Degrees, south negative.
+    slots : int
+        Number of slots.
     """
     in_year = year.contains(middles)
     count = in_year.sum(axis=1)
     # A season of unknown amplitude comes after every other of the year, but keeps its slot.
     strength = np.nan_to_num(amplitudes) * sunlight(peaks, latitude)
     strength = np.where(in_year, strength, -np.inf)
-    missing = max(SLOTS - middles.shape[1], 0)
+    missing = max(slots - middles.shape[1], 0)
     strength = np.pad(strength, ((0, 0), (0, missing)), constant_values=-np.inf)
     # A stable sort: of two equally strong seasons the first in time is the main one.
-    strongest = np.argsort(-strength, axis=1, kind="stable")[:, :SLOTS]
-    index = np.where(np.arange(SLOTS) < count[:, None], strongest, -1)
+    strongest = np.argsort(-strength, axis=1, kind="stable")[:, :slots]
+    index = np.where(np.arange(slots) < count[:, None], strongest, -1)
     return SlotChoice(index, count.astype(np.uint8))
 
 
@@ -142,8 +194,9 @@ def choose_slots(
     latitude: float | NDArray[np.floating],
     first_day: float = 0.0,
     year_start: str = YEAR_START,
+    slots: int = SLOTS,
 ) -> SlotChoice:
-    """Choose which of the seasons found fill the two slots of a target year.
+    """Choose which of the seasons found fill the slots of a target year, by default two.
 
     Parameters
     ----------
@@ -157,6 +210,8 @@ def choose_slots(
         1 January of the target year on the origin of the dates of ``seasons``.
     year_start : str
         Month and day on which the year starts (`deepcrop.stages.TargetYear`).
+    slots : int
+        Number of slots.
     """
     dates = seasons.dates - np.float32(first_day)
     return select_slots(
@@ -165,6 +220,7 @@ def choose_slots(
         seasons.amplitude,
         TargetYear(year, year_start),
         latitude,
+        slots,
     )
 
 

@@ -76,6 +76,8 @@ def write_cog(
             with rasterio.open(plain, "w", **profile) as dataset:
                 dataset.descriptions = (layer.title,)
                 dataset.units = (layer.unit,)
+                if layer.scale != 1:
+                    dataset.scales = (layer.scale,)
                 dataset.update_tags(**tags)
                 for (rows, cols), values in blocks:
                     dataset.write(values, 1, window=Window.from_slices(rows, cols))

@@ -16,7 +16,7 @@ from deepcrop import grid
 from deepcrop._version import __version__
 from deepcrop.products.cog import crs_name, windows
 from deepcrop.products.histograms import crop_names, weighted_quantile
-from deepcrop.products.layers import Layer, describe
+from deepcrop.products.layers import USUAL, Content, Layer, describe
 from deepcrop.stages import to_dates
 from deepcrop.storage.files import write_csv
 
@@ -41,6 +41,7 @@ def field_table(
     year: int,
     crop_type: xr.DataArray | None = None,
     fields: NDArray[np.integer] | None = None,
+    content: Content = USUAL,
 ) -> dict[str, list[Any]]:
     """Dates of each field: median, spread and share detected, column by column.
 
@@ -58,20 +59,22 @@ def field_table(
         For the commonest crop of a field.
     fields : ndarray of int, optional
         Numbers to give a row, in order, with pixels or without. By default those with pixels.
+    content : Content
+        What layers the map has.
 
     Returns
     -------
     dict of str to list
         ``field`` (its number), ``pixels``, maybe ``crop``; for each date ``X_median`` (day number),
         ``X_date``, ``X_spread`` (days between its quartiles) and ``X_share`` (of the pixels that
-        have the date), for a difference median, spread and share. Of a map by several methods
-        names begin with the method.
+        have the date), for a difference or a measure median, spread and share. Of a map by several
+        methods names begin with the method.
     """
     jobs = [
         ("" if len(maps) == 1 else f"{method}_", data[layer.name], layer)
         for method, data in maps.items()
-        for layer in describe(method, year)
-        if layer.kind in ("day", "difference")
+        for layer in describe(method, year, content)
+        if layer.kind in ("day", "difference", "measure")
     ]
     if crop_type is not None:
         jobs.append(("", crop_type, _CROPS))
@@ -100,7 +103,7 @@ def field_table(
     return table
 
 
-_SHIFT, _ROOM = 1024, 1 << 17
+_SHIFT, _ROOM = 1 << 15, 1 << 17
 """Added to values so that none is negative; larger than any value then is."""
 _CROPS = Layer("crop", "", "", np.dtype(np.uint16), 0, "class")
 """Stands for the crop types among the layers that are counted."""
@@ -134,6 +137,11 @@ def _columns(
         spread.append(None if low is None or high is None else high - low)
         pixels = int(counts.sum())
         share.append(round(int(counts[known].sum()) / pixels, 4) if pixels else None)
+    if layer.kind == "measure":
+        median, spread = (
+            [None if number is None else round(number * layer.scale, 6) for number in numbers]
+            for numbers in (median, spread)
+        )
     columns: dict[str, list[Any]] = {f"{name}_median": median}
     if layer.kind == "day":
         columns[f"{name}_date"] = [None if m is None else str(to_dates(m, year)) for m in median]

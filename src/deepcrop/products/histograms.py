@@ -27,6 +27,7 @@ BANDS = 10
 """Bands of latitude that a region is cut into."""
 
 _SPAN = DAY_MAX - DAY_MIN  # longest difference of two day numbers
+_MEASURE = 32766  # largest number of an Int16 measure, and with a minus the smallest
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,9 @@ def crop_names(crop_type: xr.DataArray) -> dict[int, str]:
 
 def first_value(layer: Layer) -> int:
     """Value of the first bin of a layer's histogram."""
-    return {"day": DAY_MIN, "bound": DAY_MIN, "length": -_SPAN, "difference": -_SPAN}.get(
-        layer.kind, 0
-    )
+    if layer.limits is not None:
+        return layer.limits[0]
+    return {"length": -_SPAN, "difference": -_SPAN, "measure": -_MEASURE}.get(layer.kind, 0)
 
 
 def count(
@@ -145,8 +146,10 @@ def count(
     """
     first = first_value(layer)
     if layer.kind in ("day", "bound", "length", "difference"):
-        bins = DAY_MAX - DAY_MIN + 1 if layer.kind in ("day", "bound") else 2 * _SPAN + 1
+        bins = 2 * _SPAN + 1 if layer.limits is None else layer.limits[1] - first + 1
         words = f"no day number: expected {first} to {first + bins - 1}"
+    elif layer.kind == "measure":
+        bins, words = 2 * _MEASURE + 1, f"no measure: expected {first} to {-first}"
     elif layer.kind == "percent":
         bins, words = 101, "no percent: expected 0 to 100"
     else:
@@ -202,8 +205,11 @@ def weighted_quantile(
     return round(float(below + (above - below) * (rank - np.floor(rank))), 2)
 
 
-def summarise_days(histogram: NDArray[np.int64], year: int) -> dict[str, Any]:
-    """Count detected pixels and give percentiles of their days; None where there are none."""
+def summarise_days(histogram: NDArray[np.int64], first: int, year: int) -> dict[str, Any]:
+    """Count detected pixels and give percentiles of their days; None where there are none.
+
+    Days are counted from ``first`` on.
+    """
     detected = histogram[:-1]
     number = int(detected.sum())
     result: dict[str, Any] = {
@@ -211,7 +217,7 @@ def summarise_days(histogram: NDArray[np.int64], year: int) -> dict[str, Any]:
         "detected_share": round(number / int(histogram.sum()), 6),
     }
     for name, share in (("median", 0.5), ("p05", 0.05), ("p95", 0.95)):
-        day = quantile(detected, share, DAY_MIN)
+        day = quantile(detected, share, first)
         result[f"{name}_day"] = day
         result[f"{name}_date"] = None if day is None else str(to_dates(day, year))
     return result
@@ -227,6 +233,16 @@ def summarise_numbers(histogram: NDArray[np.int64], first: int = 0) -> dict[str,
         "median": quantile(histogram[:-1], 0.5, first),
         "max": int(present[-1]) + first,
     }
+
+
+def summarise_measure(histogram: NDArray[np.int64], layer: Layer) -> dict[str, Any]:
+    """Count the pixels with a measure and give its percentiles in its unit; None without any."""
+    known = histogram[:-1]
+    result: dict[str, Any] = {"unit": layer.unit, "known": int(known.sum())}
+    for name, share in (("p05", 0.05), ("median", 0.5), ("p95", 0.95)):
+        number = quantile(known, share, first_value(layer))
+        result[name] = None if number is None else round(number * layer.scale, 6)
+    return result
 
 
 def summarise_percent(histogram: NDArray[np.int64]) -> dict[str, Any]:

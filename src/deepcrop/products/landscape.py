@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcrop.products.histograms import BANDS, Groups, by_crop, first_value, summarise_spread
-from deepcrop.products.layers import DIFFERENCE, METHODS, Layer, describe
+from deepcrop.products.layers import DIFFERENCE, METHODS, USUAL, Content, Layer, describe
 from deepcrop.stages import to_dates
 from deepcrop.storage.files import write_csv, write_json
 
@@ -24,7 +24,9 @@ Counts = dict[tuple[str, str], NDArray[np.int64]]
 """Pixels (groups, values) of each layer, by method and name."""
 
 
-def statistics(counts: Counts, shared: Counts, groups: Groups, year: int) -> list[dict[str, Any]]:
+def statistics(
+    counts: Counts, shared: Counts, groups: Groups, year: int, content: Content = USUAL
+) -> list[dict[str, Any]]:
     """Statistics of the main season, a row for each group of pixels, method and layer.
 
     Parameters
@@ -35,6 +37,8 @@ def statistics(counts: Counts, shared: Counts, groups: Groups, year: int) -> lis
         The same of the pixels that both methods date.
     groups : Groups
     year : int
+    content : Content
+        What layers the map has.
 
     Returns
     -------
@@ -49,9 +53,10 @@ def statistics(counts: Counts, shared: Counts, groups: Groups, year: int) -> lis
     described = {
         (method, layer.name): layer
         for method in methods
-        if (method, "sos20") in counts
-        for layer in describe(method, year)
-        if layer.season == 1 and layer.kind in ("day", "length", "difference")
+        for layer in describe(method, year, content)
+        if (method, layer.name) in counts
+        and layer.season == 1
+        and layer.kind in ("day", "length", "difference")
     }
     rows: list[dict[str, Any]] = []
     for pixels_of, every in (("all", counts), ("both", shared)):

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcrop.stages import CALENDAR, NO_DAY, SLOTS, STAGES, TITLES
+from deepcrop.indices import TITLES as INDEX_TITLES
+from deepcrop.stages import (
+    CALENDAR,
+    NO_DAY,
+    SLOTS,
+    STAGES,
+    YEAR_START,
+    TargetYear,
+    stage_title,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -58,16 +67,64 @@ FLAGS = {
     32: f"an interval of {WIDE_INTERVAL} days or more at SOS or EOS of the main season",
     64: "left out: outside the mask or the parcels",
     128: "never seen by any sensor that the method reads",
+    256: "a date of the main season left out: beyond the days that can be stored",
+    512: "start and end of a season left out: it is longer than a year",
 }
 """Bits of ``qflag``; 0 is a pixel of which there is nothing to say."""
 (
-    NO_SEASON, FEW_SEEN, GAP, NO_RADAR, MANY_SEASONS, UNCERTAIN, LEFT_OUT, UNSEEN
+    NO_SEASON, FEW_SEEN, GAP, NO_RADAR, MANY_SEASONS, UNCERTAIN, LEFT_OUT, UNSEEN, BEYOND,
+    TOO_LONG,
 ) = FLAGS  # fmt: skip
 
 _CYCLES = {
     "curve": "seasons whose middle lies in {year}",
     "deepcrop": f"seasons of {{year}} with an event more likely than not, at most {SLOTS}",
 }
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a map by the curve holds; one by the network always holds the default.
+
+    Attributes
+    ----------
+    stages : tuple of str
+        Dates of a season, in order of time.
+    seasons : int
+        Seasons of the target year that are kept.
+    measures : bool
+        Whether it holds the `MEASURES` of each season.
+    index : str
+        Greenness that the measures are of, one of `deepcrop.indices.INDICES`.
+    year_start : str
+        Month and day on which the target year starts.
+    """
+
+    stages: tuple[str, ...] = CALENDAR
+    seasons: int = SLOTS
+    measures: bool = False
+    index: str = "ndvi"
+    year_start: str = YEAR_START
+
+    @property
+    def thresholds(self) -> tuple[str, ...]:
+        """Dates without the peak: starts, then ends."""
+        return tuple(stage for stage in self.stages if stage != "peak")
+
+
+USUAL = Content()
+"""What a map holds unless options choose otherwise."""
+
+MEASURES = {
+    "amplitude": ("amplitude of {index}, maximum less base", "1", 1e-4),
+    "base": ("base of {index}, mean of before and after", "1", 1e-4),
+    "maximum": ("maximum of {index}", "1", 1e-4),
+    "small_integral": ("integral of {index} above its base, from {first} to {last}", "d", 0.02),
+    "large_integral": ("integral of {index}, from {first} to {last}", "d", 0.02),
+    "slope_up": ("green-up rate, steepest rise of {index}", "d-1", 1e-5),
+    "slope_down": ("senescence rate, steepest fall of {index}", "d-1", 1e-5),
+}
+"""Measures of a season: title, unit, and the unit of their Int16 numbers (their scale)."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +138,18 @@ class Layer:
     nodata : int or None
         Stands for "nothing known".
     kind : str
-        "day" (a date), "bound" (an end of its interval), "length", "difference", "percent",
-        "count", "flags" or "class".
+        "day" (a date), "bound" (an end of its interval), "length", "measure", "difference",
+        "percent", "count", "flags" or "class".
     stage : str or None
         Of a season; counts have none.
     season : int or None
         1 for the main season.
     part : str or None
         One of `PARTS`.
+    scale : float
+        A number of the file times this is the value in ``unit``; 1 but for measures.
+    limits : tuple of int or None
+        Smallest and largest day number that a date or an end of its interval can have.
     """
 
     name: str
@@ -100,6 +161,8 @@ class Layer:
     stage: str | None = None
     season: int | None = None
     part: str | None = None
+    scale: float = 1.0
+    limits: tuple[int, int] | None = None
 
 
 CROP_TYPE = Layer("crop_type", "crop type", "1", np.dtype(np.uint16), 0, "class")
@@ -116,21 +179,36 @@ DAY_LAYERS = tuple(layer_name(stage, season) for season in SEASONS for stage in 
 """Names of the dates at thresholds, season by season: what truth is compared with."""
 
 
-def describe(method: str, year: int) -> list[Layer]:
-    """All layers of a map by one of `METHODS`, or of their `DIFFERENCE`, in their order."""
+def describe(method: str, year: int, content: Content = USUAL) -> list[Layer]:
+    """All layers of a map by one of `METHODS`, or of their `DIFFERENCE`, in their order.
+
+    ``content`` is what the map holds by the curve.
+    """
+    if method != "curve":
+        content = USUAL
+    target = TargetYear(year, content.year_start)
     described: list[Layer] = []
-    for season in SEASONS:
-        described += _differences(season) if method == DIFFERENCE else _dates(method, year, season)
+    for season in range(1, content.seasons + 1):
+        if method == DIFFERENCE:
+            described += _differences(season)
+            continue
+        described += _dates(method, target, season, content)
+        if content.measures:
+            described += _measures(season, content)
     if method != DIFFERENCE:
-        described += _of_pixels(method, year)
-    return described
+        described += _of_pixels(method, target)
+    return [
+        replace(layer, limits=target.range) if layer.kind in ("day", "bound") else layer
+        for layer in described
+    ]
 
 
-def _dates(method: str, year: int, season: int) -> Iterator[Layer]:
+def _dates(method: str, year: TargetYear, season: int, content: Content) -> Iterator[Layer]:
     """Dates of a season, each with its interval, and the season's length."""
-    days, int16, uint8 = f"days since {year:04d}-01-01", np.dtype(np.int16), np.dtype(np.uint8)
-    for stage in CALENDAR:
-        title = f"{TITLES[stage]}, season {season}"
+    days = f"days since {year.year:04d}-01-01"
+    int16, uint8 = np.dtype(np.int16), np.dtype(np.uint8)
+    for stage in content.stages:
+        title = f"{stage_title(stage)}, season {season}"
         yield Layer(layer_name(stage, season), title, days, int16, NO_DAY, "day", stage, season)
         for part, words in PARTS.items():
             if part == "probability" and method == "curve":
@@ -140,19 +218,42 @@ def _dates(method: str, year: int, season: int) -> Iterator[Layer]:
                 yield Layer(name, of_part, "%", uint8, NO_PERCENT, "percent", stage, season, part)
             else:
                 yield Layer(name, of_part, days, int16, NO_DAY, "bound", stage, season, part)
-    title = f"length of season {season}, from sos20 to eos20"
+    title = f"length of season {season}, from {content.stages[0]} to {content.stages[-1]}"
     name = layer_name("length", season)
     yield Layer(name, title, "days", int16, NO_DAY, "length", None, season)
 
 
+def _measures(season: int, content: Content) -> Iterator[Layer]:
+    """Measures of a season, as whole numbers of their scale."""
+    # Dates at half of the amplitude are always computed: they say which year a season belongs to.
+    shares = [int(stage[3:]) for stage in content.thresholds]
+    words = {
+        "index": INDEX_TITLES[content.index],
+        "first": f"sos{min(*shares, 50)}",
+        "last": f"eos{min(*shares, 50)}",
+    }
+    for measure, (title, unit, scale) in MEASURES.items():
+        yield Layer(
+            layer_name(measure, season),
+            f"{title.format(**words)}, season {season}",
+            unit,
+            np.dtype(np.int16),
+            NO_DAY,
+            "measure",
+            None,
+            season,
+            scale=scale,
+        )
+
+
 def _differences(season: int) -> Iterator[Layer]:
     for stage in CALENDAR:
-        title = f"{TITLES[stage]}, season {season}: deepcrop less curve"
+        title = f"{stage_title(stage)}, season {season}: deepcrop less curve"
         name, int16 = layer_name(stage, season), np.dtype(np.int16)
         yield Layer(name, title, "days", int16, NO_DAY, "difference", stage, season)
 
 
-def _of_pixels(method: str, year: int) -> Iterator[Layer]:
+def _of_pixels(method: str, year: TargetYear) -> Iterator[Layer]:
     uint8, uint16 = np.dtype(np.uint8), np.dtype(np.uint16)
     often = f"observations in {year}"
     gap = f"longest stretch of {year} without an optical observation"
@@ -161,6 +262,6 @@ def _of_pixels(method: str, year: int) -> Iterator[Layer]:
         ("n_obs_optical", f"usable optical {often}", "1", uint16, NO_COUNT, "count"),
         ("n_obs_sar", f"usable radar {often}", "1", uint16, NO_COUNT, "count"),
         ("max_gap_optical", gap, "days", uint16, NO_COUNT, "count"),
-        ("qflag", "quality flags", "1", uint8, None, "flags"),
+        ("qflag", "quality flags", "1", uint16, None, "flags"),
     ):
         yield Layer(name, title, unit, dtype, nodata, kind)

@@ -16,7 +16,7 @@ from deepcrop.figures import count_classes, date_range, date_ticks
 from deepcrop.figures.style import date_colours, layer_colours
 from deepcrop.products.histograms import first_value, quantile
 from deepcrop.products.layers import FLAGS, Layer
-from deepcrop.stages import DAY_MIN, to_dates
+from deepcrop.stages import to_dates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,12 @@ _APART = 30
 
 
 def write_style(
-    path: Path, layer: Layer, year: int, histogram: NDArray[Any], crops: xr.DataArray | None = None
+    path: Path,
+    layer: Layer,
+    year: int,
+    histogram: NDArray[Any],
+    crops: xr.DataArray | None = None,
+    any_year: bool = False,
 ) -> None:
     """Write the style of one layer.
 
@@ -46,10 +51,12 @@ def write_style(
         Pixels per value, as `deepcrop.products.histograms.count` gives them.
     crops : DataArray, optional
         Crop types, for the names and colours of classes.
+    any_year : bool
+        Whether dates are of no single year: the legend then names month and day.
     """
     present = np.flatnonzero(histogram[:-1]) + first_value(layer)
     if layer.kind in ("day", "bound") and layer.stage is not None:
-        renderer = _dates(layer.stage, year, histogram)
+        renderer = _dates(layer.stage, first_value(layer), year, histogram, any_year)
     elif layer.kind == "difference":
         ends = np.arange(-_APART, _APART + 1, 10)
         labels = [f"{day:+d} days".replace("-", "−") if day else "no difference" for day in ends]
@@ -59,6 +66,15 @@ def write_style(
         renderer = _classes(present, crops)
     elif layer.kind == "flags":
         renderer = _flags(present)
+    elif layer.kind == "measure":
+        # QGIS applies the scale of the file, so that its colours are of values.
+        low, high = (
+            (quantile(histogram[:-1], share, first_value(layer)) or 0.0) * layer.scale
+            for share in (0.02, 0.98)
+        )
+        values = np.linspace(low, max(high, low + layer.scale), 6)
+        labels = [f"{value:.3g} {layer.unit}".removesuffix(" 1") for value in values]
+        renderer = _ramp(values, labels, layer_colours("measure"))
     elif layer.kind == "percent":
         ends = np.arange(0, 101, 20)
         renderer = _ramp(ends, [f"{end} %" for end in ends], layer_colours("percent"))
@@ -78,18 +94,30 @@ def write_style(
     path.write_text(head + ET.tostring(root, encoding="unicode") + "\n", encoding="utf-8")
 
 
-def _dates(stage: str, year: int, histogram: NDArray[Any]) -> ET.Element:
-    """Colours of a date, as of its picture: even from the 2nd to the 98th percentile."""
-    ends = [quantile(histogram[:-1], share, DAY_MIN) for share in (0.02, 0.98)]
-    first, last = date_range(np.array(ends), year) if ends[0] is not None else (0, 365)
+def date_limits(histogram: NDArray[Any], start: int, year: int) -> tuple[int, int]:
+    """Return the days at which the colours of a date end; the histogram counts from ``start``."""
+    ends = [quantile(histogram[:-1], share, start) for share in (0.02, 0.98)]
+    return date_range(np.array(ends), year) if ends[0] is not None else (0, 365)
+
+
+def _dates(
+    stage: str, start: int, year: int, histogram: NDArray[Any], any_year: bool
+) -> ET.Element:
+    """Colours of a date, as of its picture: even from the 2nd to the 98th percentile.
+
+    The histogram counts from the day ``start`` on.
+    """
+    first, last = date_limits(histogram, start, year)
     ticks, _ = date_ticks(first, last, year, _LABELS)
     places = np.unique(np.r_[first, ticks, last]).astype(int)
-    return _ramp(places, [str(date) for date in to_dates(places, year)], date_colours(stage))
+    labels = [str(date)[5:] if any_year else str(date) for date in to_dates(places, year)]
+    return _ramp(places, labels, date_colours(stage))
 
 
 def _ramp(places: NDArray[Any], labels: list[str], colours: Colormap) -> ET.Element:
     """Colours between places, evenly along the values."""
-    low, high = float(places[0]), float(max(places[-1], places[0] + 1))
+    low, high = float(places[0]), float(places[-1])
+    high = high if high > low else low + 1
     renderer = _renderer("singlebandpseudocolor")
     renderer.set("classificationMin", f"{low:g}")
     renderer.set("classificationMax", f"{high:g}")

@@ -24,15 +24,16 @@ from pydantic import (
 from deepcrop.errors import MALFORMED, DeepCropError
 from deepcrop.indices import INDICES
 from deepcrop.products.layers import DIFFERENCE, METHODS, PARTS
-from deepcrop.stages import SLOTS, STAGES
+from deepcrop.stages import YEAR_START, TargetYear
 from deepcrop.storage.documents import parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-KINDS = ("day", "bound", "length", "difference", "percent", "count", "flags", "class")
+KINDS = ("day", "bound", "length", "measure", "difference", "percent", "count", "flags", "class")
 """Kinds of layers, as `ResultLayer.kind` explains them."""
 
+_STAGE = "^((sos|eos)[1-9][0-9]?|peak)$"
 _DTYPES = ("uint8", "int16", "uint16", "int32", "uint32", "float32")
 _DEEPEST = 30  # levels of nested JSON
 
@@ -62,6 +63,13 @@ def _is_inside(href: str) -> str:
     if not href or any(part in ("", "..") or "\\" in part or ":" in part for part in parts):
         raise ValueError("expected a path inside the map directory")
     return href
+
+
+def _is_start(text: str) -> str:
+    try:
+        return TargetYear(2018, text).start
+    except DeepCropError:
+        raise ValueError("expected month and day, for example 07-01") from None
 
 
 Date = Annotated[str, AfterValidator(_is_date)]
@@ -140,6 +148,7 @@ class _Source(_Strict):
 class _Summary(_Strict):
     title: str
     year: Annotated[int, Field(ge=1900, le=2200)]
+    year_start: Annotated[str, AfterValidator(_is_start)] = YEAR_START
     methods: list[Method]
     software: str
     observations: _Observations
@@ -157,6 +166,7 @@ class Band(_Strict):
     unit: str
     data_type: Annotated[str, AfterValidator(_is_dtype)]
     nodata: int | None = None
+    scale: Annotated[float, Field(gt=0)] = Field(default=1.0, alias="raster:scale")
 
 
 class ClassEntry(_Strict):
@@ -175,8 +185,8 @@ class LayerEntry(_Strict):
     bands: Annotated[list[Band], Field(min_length=1)]
     method: Literal[(*METHODS, DIFFERENCE)] | None = Field(alias="deepcrop:method")  # type: ignore[valid-type]
     kind: Literal[KINDS] = Field(alias="deepcrop:kind")  # type: ignore[valid-type]
-    stage: Literal[(*STAGES, "peak")] | None = Field(alias="deepcrop:stage")  # type: ignore[valid-type]
-    season: Annotated[int, Field(ge=1, le=SLOTS)] | None = Field(alias="deepcrop:season")
+    stage: Annotated[str, Field(pattern=_STAGE)] | None = Field(alias="deepcrop:stage")
+    season: Annotated[int, Field(ge=1, le=99)] | None = Field(alias="deepcrop:season")
     part: Literal[tuple(PARTS)] | None = Field(alias="deepcrop:part")  # type: ignore[valid-type]
     flags: dict[Annotated[str, Field(pattern="^[0-9]{1,5}$")], str] = Field(
         default_factory=dict, alias="deepcrop:flags"

@@ -55,11 +55,13 @@ class ResultLayer:
         ``"curve"``, ``"deepcrop"``, ``"difference"`` (deepcrop less curve), or None: crop types.
     kind : str
         ``"day"`` (a date), ``"bound"`` (an end of its 90 % interval), ``"length"`` and
-        ``"difference"`` (days), ``"percent"``, ``"count"``, ``"flags"`` (bits) or ``"class"``.
+        ``"difference"`` (days), ``"measure"`` (of a season: amplitude, integral, …),
+        ``"percent"``, ``"count"``, ``"flags"`` (bits) or ``"class"``.
     stage : str or None
-        ``"sos20"``, ``"sos50"``, ``"peak"``, ``"eos50"``, ``"eos20"``; None: of no stage.
+        ``"sos20"``, ``"sos50"``, ``"peak"``, ``"eos50"``, ``"eos20"``, or of other fractions;
+        None: of no stage.
     season : int or None
-        1 for the main season, 2 for the other; None: of the pixel.
+        1 for the main season, 2 for the next; None: of the pixel.
     part : str or None
         ``"low"``, ``"high"`` or ``"probability"`` of a date; None: the layer itself.
     title, unit : str
@@ -70,6 +72,8 @@ class ResultLayer:
         Meaning of each bit of a layer of flags, by its value.
     classes : tuple of ResultClass
         Of a layer of classes.
+    scale : float
+        A number of the file times this is the value in ``unit``; 1 but for measures.
     """
 
     key: str
@@ -85,6 +89,7 @@ class ResultLayer:
     nodata: int | None
     flags: dict[int, str]
     classes: tuple[ResultClass, ...]
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -212,4 +217,5 @@ def _layer(path: Path, key: str, entry: LayerEntry) -> ResultLayer:
             ResultClass(each.value, each.title, f"#{each.color_hint}" if each.color_hint else "")
             for each in entry.classes
         ),
+        band.scale,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from shapely.geometry.polygon import orient
 from deepcrop._version import __version__
 from deepcrop.products.cog import crs_name
 from deepcrop.products.layers import FLAGS, Layer
+from deepcrop.stages import YEAR_START, TargetYear
 from deepcrop.storage.files import write_json
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _EXTENSIONS = [
 
 def stac_item(
     title: str,
-    year: int,
+    year: TargetYear,
     methods: list[str],
     assets: Mapping[str, pystac.Asset],
     box: GeoBox,
@@ -48,7 +49,7 @@ def stac_item(
     ----------
     title : str
         Name of the region.
-    year : int
+    year : TargetYear
         Target year.
     methods : list of str
         Methods it was mapped by.
@@ -61,13 +62,15 @@ def stac_item(
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "map"
     crs = crs_name(box)
     code = crs if crs.startswith("EPSG:") else None
+    first, last = (day.astype(date) for day in year.dates)
+    start = "" if year.start == YEAR_START else f"-from-{year.start}"
     return pystac.Item(
-        id=f"{slug}-{year}-{'-'.join(methods)}",
+        id=f"{slug}-{year.year}{start}-{'-'.join(methods)}",
         geometry=geometry,
         bbox=bbox,
         datetime=None,
-        start_datetime=datetime(year, 1, 1, tzinfo=UTC),
-        end_datetime=datetime(year, 12, 31, 23, 59, 59, tzinfo=UTC),
+        start_datetime=datetime(first.year, first.month, first.day, tzinfo=UTC),
+        end_datetime=datetime(last.year, last.month, last.day, 23, 59, 59, tzinfo=UTC),
         properties={
             "title": f"{title}: crop season dates {year}",
             "proj:code": code,
@@ -101,6 +104,8 @@ def layer_asset(
     }
     if layer.nodata is not None:
         band["nodata"] = layer.nodata
+    if layer.scale != 1:
+        band["raster:scale"] = layer.scale
     described: dict[str, Any] = {
         "bands": [band],
         "deepcrop:method": method,

@@ -26,15 +26,17 @@ from deepcrop.products.layers import (
     FLAGS,
     METHODS,
     SEASONS,
+    USUAL,
     WIDE_INTERVAL,
+    Content,
     Layer,
     describe,
     layer_name,
 )
 from deepcrop.products.layers import DAY_LAYERS as DAY_LAYERS
-from deepcrop.products.qgis import write_style
+from deepcrop.products.qgis import date_limits, write_style
 from deepcrop.products.stac import layer_asset, stac_item, write_stac
-from deepcrop.stages import CALENDAR, DAY_MAX, DAY_MIN, NO_DAY
+from deepcrop.stages import DAY_MAX, DAY_MIN, NO_DAY, TargetYear
 from deepcrop.storage.files import write_json
 
 if TYPE_CHECKING:
@@ -75,6 +77,8 @@ class MapInfo:
         Provenance: settings and attributes of the cube, as JSON types.
     left_out : int
         Pixels that mask or parcels leave out.
+    content : Content
+        What layers the map has.
     """
 
     year: int
@@ -86,6 +90,12 @@ class MapInfo:
     seen: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
     left_out: int = 0
+    content: Content = USUAL
+
+    @property
+    def target(self) -> TargetYear:
+        """Target year with its first day."""
+        return TargetYear(self.year, self.content.year_start)
 
 
 @dataclass(frozen=True)
@@ -141,12 +151,12 @@ def write_products(
         If a layer is missing, has another type, or holds values that are no day numbers or no
         percent, or if ``crop_type`` lies on another grid.
     """
-    box = _check(maps, info.year, crop_type)
+    box = _check(maps, info, crop_type)
     groups = histograms.make_groups(crop_type, box, list(windows(box)), selected)
     jobs = [
         _Job(_key(maps, method, layer), method, layer, data[layer.name])
         for method, data in maps.items()
-        for layer in describe(method, info.year)
+        for layer in describe(method, info.year, info.content)
     ]
     if crop_type is not None:
         jobs.append(_Job(CROP_TYPE.name, None, CROP_TYPE, crop_type))
@@ -160,21 +170,22 @@ def write_products(
         shared = _count_shared(maps, info.year, box, groups)
         for job, each in zip(jobs, written, strict=True):
             counts[job.method or "", job.layer.name] = each.result()
-            assets |= _describe(
-                job, box, out, info, counts[job.method or "", job.layer.name], pictures
-            )
+        for job in jobs:
+            assets |= _describe(job, box, out, info, _coloured(job, counts), pictures)
     finally:
         pool.shutdown(cancel_futures=True)
     summary = _summary(maps, counts, groups, box, info)
     for method in summary["methods"]:
         numbers = summary["maps"][method]["layers"]
-        for stage, widths in _interval_widths(maps[method], box).items():
+        stages = info.content.stages if method == "curve" else USUAL.stages
+        for stage, widths in _interval_widths(maps[method], stages, box).items():
             numbers[stage] |= widths
     if "deepcrop" in maps:
         disorder = _out_of_order(maps["deepcrop"], describe("deepcrop", info.year), box)
         summary["maps"]["deepcrop"]["out_of_order"] = disorder
     write_json(out / "summary.json", summary)
-    landscape.write(out, landscape.statistics(counts, shared, groups, info.year), info.simulated)
+    rows = landscape.statistics(counts, shared, groups, info.year, info.content)
+    landscape.write(out, rows, info.simulated)
     for name, title, kind in (
         ("summary.json", "detected shares and median dates", pystac.MediaType.JSON),
         ("landscape.json", "statistics by crop and latitude", pystac.MediaType.JSON),
@@ -188,7 +199,7 @@ def write_products(
         "deepcrop:scenes": dict(info.scenes),
         "deepcrop:source": dict(info.source),
     }
-    item = stac_item(info.title, info.year, summary["methods"], assets, box, properties)
+    item = stac_item(info.title, info.target, summary["methods"], assets, box, properties)
     write_stac(item, out, info.simulated)
     return summary
 
@@ -204,10 +215,10 @@ def _key(maps: Mapping[str, xr.Dataset], method: str, layer: Layer) -> str:
     return layer.name if len(maps) == 1 else f"{method}/{layer.name}"
 
 
-def _check(maps: Mapping[str, xr.Dataset], year: int, crop_type: xr.DataArray | None) -> GeoBox:
+def _check(maps: Mapping[str, xr.Dataset], info: MapInfo, crop_type: xr.DataArray | None) -> GeoBox:
     """Refuse layers that would give wrong files; return their grid."""
     for method, data in maps.items():
-        described = describe(method, year)
+        described = describe(method, info.year, info.content)
         missing = [layer.name for layer in described if layer.name not in data.data_vars]
         if missing:
             raise DeepCropError(
@@ -241,6 +252,8 @@ def _write_layer(
     tags = {
         "title": info.title,
         "year": info.year,
+        "year_start": info.content.year_start,
+        "day_range": job.layer.limits and " ".join(map(str, job.layer.limits)),
         "method": job.method,
         "stage": job.layer.stage,
         "season": job.layer.season,
@@ -257,6 +270,8 @@ def _write_layer(
                 group, number = np.zeros(values.shape, np.intp), 1
             else:
                 group, number = groups.indices(rows, cols), groups.count
+            if job.layer.kind == "measure":  # has too many values to count them by group
+                group, number = (group == number).astype(np.intp), 1
             part = histograms.count(job.layer, values, group, number)
             counted = histograms.add(counted, part)
             yield (rows, cols), values
@@ -267,12 +282,24 @@ def _write_layer(
     return counted
 
 
+def _coloured(job: _Job, counts: Counts) -> NDArray[np.int64]:
+    """Histogram that the colours of a layer follow: of a date, that of all methods together.
+
+    So equal colours of a stage are equal dates in the maps of both methods.
+    """
+    name = job.layer.name
+    if job.layer.kind != "day":
+        return np.asarray(counts[job.method or "", name].sum(axis=0))
+    same = [counts[method, name] for method in METHODS if (method, name) in counts]
+    return np.asarray(sum(part.sum(axis=0) for part in same))
+
+
 def _describe(
-    job: _Job, box: GeoBox, out: Path, info: MapInfo, counts: NDArray[np.int64], pictures: bool
+    job: _Job, box: GeoBox, out: Path, info: MapInfo, histogram: NDArray[np.int64], pictures: bool
 ) -> dict[str, pystac.Asset]:
     """Write style and picture of a written layer; return its STAC assets."""
     crops = job.array if job.layer.kind == "class" else None
-    write_style(out / f"{job.key}.qml", job.layer, info.year, counts.sum(axis=0), crops)
+    write_style(out / f"{job.key}.qml", job.layer, info.year, histogram, crops)
     assets = {
         job.key: layer_asset(f"./{job.key}.tif", job.layer, job.method, box, crops),
         f"{job.key}_style": pystac.Asset(
@@ -280,7 +307,7 @@ def _describe(
         ),
     }
     if pictures and job.layer.kind in PICTURED:
-        _write_picture(job, box, out, info)
+        _write_picture(job, box, out, info, histogram)
         assets[f"{job.key}_overview"] = pystac.Asset(
             f"./{job.key}.png",
             title=f"picture: {job.layer.title}",
@@ -290,7 +317,9 @@ def _describe(
     return assets
 
 
-def _write_picture(job: _Job, box: GeoBox, out: Path, info: MapInfo) -> None:
+def _write_picture(
+    job: _Job, box: GeoBox, out: Path, info: MapInfo, histogram: NDArray[np.int64]
+) -> None:
     """Picture of one layer from the overviews of its COG."""
     layer = job.layer
     shrink = max(1.0, max(box.shape) / figures.LONG_SIDE)
@@ -309,6 +338,7 @@ def _write_picture(job: _Job, box: GeoBox, out: Path, info: MapInfo) -> None:
             simulated=info.simulated,
             title=title,
             left_out=info.left_out / (box.shape[0] * box.shape[1]),
+            limits=date_limits(histogram, histograms.first_value(layer), info.year),
         )
     else:
         figure = figures.count_map(
@@ -340,10 +370,12 @@ def _count_shared(maps: Mapping[str, xr.Dataset], year: int, box: GeoBox, groups
     return counts
 
 
-def _interval_widths(data: xr.Dataset, box: GeoBox) -> dict[str, dict[str, float | None]]:
+def _interval_widths(
+    data: xr.Dataset, stages: tuple[str, ...], box: GeoBox
+) -> dict[str, dict[str, float | None]]:
     """Summarise the widths of the 90 % intervals of the main season, of the pixels with a date."""
     result: dict[str, dict[str, float | None]] = {}
-    for stage in CALENDAR:
+    for stage in stages:
         counted = np.zeros(DAY_MAX - DAY_MIN + 1, np.int64)
         for rows, cols in windows(box):
             low, high = (
@@ -369,6 +401,8 @@ def _summary(
     return {
         "title": info.title,
         "year": info.year,
+        "year_start": info.content.year_start,
+        "day_range": list(info.target.range),
         "methods": methods,
         "simulated": info.simulated,
         "software": f"deepcrop {__version__}",
@@ -383,14 +417,14 @@ def _summary(
         },
         "pixels": box.shape[0] * box.shape[1],
         "mapped": int(counts[methods[0], "n_cycles"].sum()),
-        "maps": {method: _numbers(method, counts, groups, info.year) for method in maps},
+        "maps": {method: _numbers(method, counts, groups, info) for method in maps},
         "source": dict(info.source),
     }
 
 
-def _numbers(method: str, counts: Counts, groups: Groups, year: int) -> dict[str, Any]:
+def _numbers(method: str, counts: Counts, groups: Groups, info: MapInfo) -> dict[str, Any]:
     """Numbers of one method, for the summary."""
-    described = describe(method, year)
+    described = describe(method, info.year, info.content)
     whole = {layer.name: counts[method, layer.name].sum(axis=0) for layer in described}
 
     def of(*kinds: str) -> list[Layer]:
@@ -406,30 +440,34 @@ def _numbers(method: str, counts: Counts, groups: Groups, year: int) -> dict[str
             }
         }
     days = of("day")
+
+    def dated(histogram: NDArray[np.int64]) -> dict[str, Any]:
+        return histograms.summarise_days(histogram, info.target.range[0], info.year)
+
     per_layer = {d.name: histograms.by_crop(groups, counts[method, d.name]) for d in days}
     crops = {
         name: {
             "pixels": int(per_layer[days[0].name][name].sum()),
-            "layers": {
-                layer: histograms.summarise_days(per_layer[layer][name], year)
-                for layer in per_layer
-            },
+            "layers": {layer: dated(per_layer[layer][name]) for layer in per_layer},
         }
         for name in per_layer[days[0].name]
     }
     percent = {
         layer.name: histograms.summarise_percent(whole[layer.name]) for layer in of("percent")
     }
+    measures = {
+        layer.name: histograms.summarise_measure(whole[layer.name], layer)
+        for layer in of("measure")
+    }
     return {
-        "layers": {
-            layer.name: histograms.summarise_days(whole[layer.name], year) for layer in days
-        },
+        "layers": {layer.name: dated(whole[layer.name]) for layer in days},
         "lengths": {
             layer.name: histograms.summarise_numbers(
                 whole[layer.name], histograms.first_value(layer)
             )
             for layer in of("length")
         },
+        **({"measures": measures} if measures else {}),
         **({"probabilities": percent} if percent else {}),
         "counts": {
             layer.name: histograms.summarise_numbers(whole[layer.name]) for layer in of("count")

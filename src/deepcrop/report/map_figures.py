@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -39,6 +40,7 @@ from deepcrop.figures.style import (
     show,
     value_strip,
 )
+from deepcrop.stages import STAGES, season_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,8 +54,24 @@ if TYPE_CHECKING:
 METHODS = {"curve": "NDVI curve", "deepcrop": "Deep-CroP"}
 """Names of the methods in figures."""
 
-ORDER = ("sos20", "eos20", "sos50", "eos50")
-"""Stages in the order of the paper's panels."""
+
+def order(result: Result) -> tuple[str, ...]:
+    """Return the thresholds of a map in the order of panels: in time."""
+    stages = {str(layer.stage) for layer in result.find(kind="day", season=1)} - {"peak"}
+    return tuple(
+        sorted(stages, key=lambda name: (name[:3] != "sos", float(name[3:]) * _SENSE[name[:3]]))
+    )
+
+
+_SENSE = {"sos": 1, "eos": -1}
+"""Starts follow each other from low to high shares of the amplitude, ends from high to low."""
+
+
+def central(result: Result) -> tuple[str, str]:
+    """Return the start and the end that stand for a season: at 50 %, or nearest to it."""
+    near = sorted(order(result), key=lambda stage: (abs(int(stage[3:]) - 50), stage[:3] != "sos"))
+    return near[0], near[1]
+
 
 _WIDTH = 7.4  # inches of a page
 _GAP = 0.3  # inches between panels
@@ -145,7 +163,7 @@ def _panel_page(
 def _caption(page: Page, panel: _Panel, number: int | None, name: str, right: str = "") -> None:
     """Write letter and name of a panel above it, and a short text at the right."""
     y = panel.bottom + panel.height + 0.11
-    words = name if number is None else f"{'abcdefghij'[number]}  {name}"
+    words = name if number is None else f"{_letter(number)}  {name}"
     page.text(panel.left, y, words, size=9, weight="bold")
     page.text(panel.left + panel.room, y, right, size=7.5, ha="right")
 
@@ -172,7 +190,9 @@ def _number_bar(
 ) -> None:
     axes = _bar(page, panel)
     value_strip(axes, values[np.isfinite(values)], first, last, cmap, upright=True)
-    ticks = np.linspace(first, last, 5)
+    locator = matplotlib.ticker.MaxNLocator(4, steps=[1, 1.5, 2, 2.5, 5, 10])
+    ticks = np.asarray(locator.tick_values(first, last))
+    ticks = ticks[(ticks >= first) & (ticks <= last)]
     labels = [f"{tick:g}".replace("-", "−") for tick in ticks]
     axes.set_xticks(ticks, [*labels[:-1], f"{labels[-1]} {unit}".strip()])
     axes.tick_params(axis="x", labelsize=7)
@@ -204,8 +224,8 @@ def scenes(result: Result, shares: Mapping[str, Sequence[tuple[np.datetime64, fl
         _WIDTH,
         len(shares) * (height + gap) - 0.05,
         0,
-        f"Scenes read for {result.year}",
-        f"{result.title} · height: share of the region with clear pixels",
+        f"Scenes read for {result.target}",
+        f"{result.title} · height: share of the area with clear pixels",
         result.simulated,
     )
     start = np.datetime64(f"{result.year:04d}-01-01", "D")
@@ -224,7 +244,8 @@ def scenes(result: Result, shares: Mapping[str, Sequence[tuple[np.datetime64, fl
         axes.set_ylim(0, 1.05)
         axes.vlines(days[name], 0, share, color=colours[name], lw=1.6)
         axes.plot(days[name], share, "o", ms=2.6, color=colours[name], mew=0)
-        axes.axvspan(0, 365, color="#f3f3f3", lw=0, zorder=-2)
+        year = result.target
+        axes.axvspan(year.first, year.first + year.length, color="#f3f3f3", lw=0, zorder=-2)
         date_axis(axes, first, last, result.year)
         axes.set_yticks([0, 0.5, 1], ["0", "50", "100 %"])
         axes.tick_params(labelsize=7.5, color=INK, labelcolor=INK)
@@ -233,7 +254,7 @@ def scenes(result: Result, shares: Mapping[str, Sequence[tuple[np.datetime64, fl
         page.text(
             page.left + _WIDTH - 0.2,
             bottom + height + 0.1,
-            f"{len(scenes)} scenes, {int((share > 0).sum())} usable",
+            f"{int((share > 0).sum())} of {len(scenes)} scenes have clear pixels",
             size=7.5,
             ha="right",
         )
@@ -244,13 +265,14 @@ def scenes(result: Result, shares: Mapping[str, Sequence[tuple[np.datetime64, fl
 
 
 def stage_maps(result: Result, method: str, season: int = 1) -> Figure:
-    """Draw the four stages by one method (Figs. 12, 13, 15, 16).
+    """Draw the stages by one method (Figs. 12, 13, 15, 16).
 
     Equal colours of a stage are equal dates in the figures of both methods.
     """
     title = f"Dates by {METHODS[method]}, {_season(result, season)}"
-    page, panels = _panel_page(result, len(ORDER), title)
-    for k, (stage, panel) in enumerate(zip(ORDER, panels, strict=True)):
+    stages = order(result)
+    page, panels = _panel_page(result, len(stages), title)
+    for k, (stage, panel) in enumerate(zip(stages, panels, strict=True)):
         layer = _layer(result, method, "day", stage, season)
         if layer is None:
             continue
@@ -287,10 +309,10 @@ def difference_maps(result: Result, season: int = 1) -> Figure:
     crops = _crops(result)
     title = f"Deep-CroP minus NDVI curve, days, {_season(result, season)}"
     page, panels = _panel_page(
-        result, len(ORDER) + (crops is not None), title, "negative: Deep-CroP is earlier"
+        result, len(STAGES) + (crops is not None), title, "negative: Deep-CroP is earlier"
     )
     cmap = layer_colours("difference")
-    for k, (stage, panel) in enumerate(zip(ORDER, panels, strict=False)):
+    for k, (stage, panel) in enumerate(zip(STAGES, panels, strict=False)):
         layer = _layer(result, "difference", "difference", stage, season)
         if layer is None:
             continue
@@ -303,7 +325,7 @@ def difference_maps(result: Result, season: int = 1) -> Figure:
             words = f"median {np.median(known):+.0f} d, {words}".replace("-", "−")
         _caption(page, panel, k, stage.upper(), words)
     if crops is not None:
-        _crop_panel(page, panels[-1], len(ORDER), crops, result)
+        _crop_panel(page, panels[-1], len(STAGES), crops, result)
     _missing(page, "no date by one of the methods", DARK_GREY)
     return page.figure
 
@@ -388,18 +410,19 @@ def main_crops(result: Result) -> list[tuple[str, list[int], str]]:
 
 
 def histograms(result: Result, season: int = 1) -> Figure:
-    """Draw the share of pixels by date, for the four stages and all methods."""
+    """Draw the share of pixels by date, for the stages and all methods."""
     span, height, gap = 5, 1.25, 0.72
     width = (_WIDTH - 0.55 - 0.55) / 2
+    stages = order(result)
     page = Page(
         _WIDTH,
-        2 * (height + gap),
+        len(stages) // 2 * (height + gap),
         0.1,
         f"Dates of all pixels, {_season(result, season)}",
         f"{result.title} · share of all pixels per {span} days",
         result.simulated,
     )
-    for k, stage in enumerate(ORDER):
+    for k, stage in enumerate(stages):
         left = page.left + 0.45 + (k % 2) * (width + 0.55)
         bottom = page.top - (k // 2 + 1) * (height + gap) + gap - 0.2
         axes = page.axes(left, bottom, width, height)
@@ -422,7 +445,7 @@ def histograms(result: Result, season: int = 1) -> Figure:
         date_axis(axes, edges[0], edges[-1], result.year)
         axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4))
         axes.tick_params(labelsize=7.5, color=INK, labelcolor=INK)
-        page.text(left, bottom + height + 0.1, f"{'abcd'[k]}  {stage.upper()}", size=9,
+        page.text(left, bottom + height + 0.1, f"{_letter(k)}  {stage.upper()}", size=9,
                    weight="bold")  # fmt: skip
         axes.set_ylabel("%", fontsize=7.5, color=INK, labelpad=1)
     _method_legend(page, result)
@@ -465,17 +488,18 @@ def by_crop(result: Result, season: int = 1) -> Figure | None:
     codes = _raw(layer, result)
     row, gap = 0.2 * len(result.methods) + 0.12, 0.7
     height = row * len(kept)
+    stages = order(result)
     name_room = 0.35 + 0.065 * max(len(name) for name, _, _ in kept)
     width = (_WIDTH - name_room - 0.35) / 2
     page = Page(
         _WIDTH,
-        2 * (height + gap),
+        len(stages) // 2 * (height + gap),
         0.12,
         f"Dates by crop, {_season(result, season)}",
         f"{result.title} · box: quartiles, whiskers: 5–95 %",
         result.simulated,
     )
-    for k, stage in enumerate(ORDER):
+    for k, stage in enumerate(stages):
         left = page.left + name_room + (k % 2) * (width + 0.35)
         bottom = page.top - (k // 2 + 1) * (height + gap) + gap - 0.2
         axes = page.axes(left, bottom, width, height)
@@ -502,7 +526,7 @@ def by_crop(result: Result, season: int = 1) -> Figure | None:
         axes.set_xlim(first, last)
         date_axis(axes, first, last, result.year)
         axes.tick_params(labelsize=7.5, color=INK, labelcolor=INK)
-        page.text(left, bottom + height + 0.1, f"{'abcd'[k]}  {stage.upper()}", size=9,
+        page.text(left, bottom + height + 0.1, f"{_letter(k)}  {stage.upper()}", size=9,
                    weight="bold")  # fmt: skip
     _method_legend(page, result)
     return page.figure
@@ -532,12 +556,12 @@ def quality_maps(result: Result, method: str, season: int = 1) -> Figure | None:
     for layer in result.find(method=method, kind="count"):
         if _name(layer).startswith("n_obs"):
             drawn.append((layer.title, read(layer, result), 0, "", "count"))
-    for stage in ("sos50", "eos50"):
+    for stage in central(result):
         low, high = (_layer(result, method, "bound", stage, season, p) for p in ("low", "high"))
         if low is not None and high is not None:
             width = read(high, result) - read(low, result)
             drawn.append((f"{stage.upper()}: width of the 90 % interval", width, 60, "d", "width"))
-    for stage in ("sos50", "eos50"):
+    for stage in central(result):
         probability = _layer(result, method, "percent", stage, season)
         if probability is not None:
             drawn.append(
@@ -574,5 +598,10 @@ def _name(layer: ResultLayer) -> str:
     return layer.key.rsplit("/", 1)[-1]
 
 
+def _letter(number: int) -> str:
+    """Return the letter of a panel."""
+    return ascii_lowercase[number % 26]
+
+
 def _season(result: Result, season: int) -> str:
-    return f"{'main' if season == 1 else 'second'} season of {result.year}"
+    return f"{season_name(season)} of {result.target}"

@@ -12,14 +12,14 @@ import rasterio
 from pyproj import Transformer
 
 from deepcrop.figures.style import date_label, percent
-from deepcrop.products.layers import LEFT_OUT
+from deepcrop.products.layers import LEFT_OUT, WIDE_INTERVAL
 from deepcrop.products.results import Result, ResultLayer, open_result
 from deepcrop.report import map_figures as figures
-from deepcrop.report.map_figures import METHODS, ORDER
+from deepcrop.report.map_figures import METHODS
 from deepcrop.report.page import Picture, Section, write_page
 from deepcrop.report.tables import Table
 from deepcrop.sources.phenocam.summary_files import CITATION as PHENOCAM
-from deepcrop.stages import TITLES
+from deepcrop.stages import STAGES, season_name
 from deepcrop.storage.staging import staging
 
 PAPER = (
@@ -30,21 +30,24 @@ PAPER = (
 _METHOD_TEXTS = {
     "curve": (
         "NDVI curve: the clear optical observations of each pixel are smoothed over time. A season "
-        "runs from valley to peak to valley; its dates are the days on which the curve passes 20 "
-        "and 50 % of the seasonal amplitude, rising (SOS) and falling (EOS). The method reads each "
-        "pixel alone, and no radar. NDVI lags the greenness of cameras, on annual crops by half a "
-        "week at SOS20 and one to three weeks at EOS20."
+        "runs from valley to peak to valley; its dates are the days on which the curve passes a "
+        "share of the seasonal amplitude, rising (SOS) and falling (EOS): SOS20 at 20 %. The "
+        "method reads each pixel alone, and no radar. NDVI lags the greenness of cameras, on "
+        "annual crops by half a week at SOS20 and one to three weeks at EOS20."
     ),
     "deepcrop": (
         "Deep-CroP: a network reads the optical and radar images of the 18 × 18 pixels around each "
         "pixel. For each stage it predicts a distribution over days, and the probability that the "
         "stage occurs. A pixel gets a date where this probability is at least one half; the date "
         "is the median of the distribution, the 90 % interval reaches from its 5 % to its 95 % "
-        "quantile. The network was trained to predict the dates of near-ground cameras; its "
-        "training data is listed in the card of the weights (docs/model_card.md for the weights "
-        "of the package)."
+        "quantile. The weights of the package were trained on dates of near-ground cameras (real "
+        "dates, simulated pixels), on simulated fields, and on real time series of parcels in "
+        "France with dates of their NDVI curve (docs/model_card.md)."
     ),
 }
+_MAX_FLAGS = 12
+"""Values of flags in the table; the others are added up."""
+
 _SIMULATED = (
     "The observations of these maps were simulated. Nothing on this page is a measurement of a "
     "real field."
@@ -79,7 +82,7 @@ def report(path: str | Path, out: str | Path | None = None, overwrite: bool = Fa
     with staging(folder, settings, overwrite, resume=False) as stage:
         write_page(
             stage.path,
-            f"Season dates {result.year}: {result.title}",
+            f"Season dates {result.target}: {result.title}",
             _lead(result),
             _SIMULATED if result.simulated else "",
             _facts(result),
@@ -115,15 +118,16 @@ def _lead(result: Result) -> str:
 def _facts(result: Result) -> Iterator[tuple[str, str]]:
     rows, cols = result.grid.shape
     side = float(result.grid.resolution.x)
-    yield "Target year", str(result.year)
+    yield "Target year", str(result.target)
     yield "Area", f"{rows * cols * side**2 / 1e6:,.1f} km²".replace(",", "\u2009")
     scenes = result.summary["scenes"]
     for name, words in (("optical", "Optical scenes"), ("sar", "Radar scenes")):
         if name in scenes:
-            yield words, f"{scenes[name]}, {scenes[f'{name}_usable']} usable"
+            yield words, f"{scenes[f'{name}_usable']} of {scenes[name]} with clear pixels"
     for method in result.methods:
-        date = result.summary_of(method)["layers"]["sos50"]["median_date"]
-        yield f"Median SOS50, {METHODS[method]}", _date(date, result.year)
+        stage = figures.central(result)[0]
+        date = result.summary_of(method)["layers"][stage]["median_date"]
+        yield f"Median {stage.upper()}, {METHODS[method]}", _date(date, result.year)
 
 
 # Sections ----------------------------------------------------------------------------------------
@@ -164,7 +168,8 @@ def _area(result: Result) -> Section:
 def _scenes(result: Result) -> Section:
     scenes = result.summary["scenes"]
     words = [
-        f"{scenes[group]} {sensor} scenes, {scenes[f'{group}_usable']} of them with data"
+        f"{scenes[f'{group}_usable']} of {scenes[group]} {sensor} scenes have clear pixels in the "
+        "area"
         for group, sensor in (("optical", "optical"), ("sar", "radar"))
         if group in scenes
     ]
@@ -175,7 +180,7 @@ def _scenes(result: Result) -> Section:
     pictures = []
     if clear_shares:
         caption = (
-            "Each stem is a scene; its height is the share of the region with clear pixels. The "
+            "Each stem is a scene; its height is the share of the area with clear pixels. The "
             "target year is shaded."
         )
         pictures.append(
@@ -186,6 +191,7 @@ def _scenes(result: Result) -> Section:
 
 def _maps(result: Result) -> Section:
     pictures, folded = [], []
+    others = sorted({layer.season for layer in result.find(kind="day") if layer.season} - {1})
     caption = (
         "Above each map: the median date, and the share of pixels with a date. Equal colours of a "
         "stage are equal dates for both methods."
@@ -199,15 +205,16 @@ def _maps(result: Result) -> Section:
                 figures.stage_maps(result, method),
             )
         )
-        if any(_dated(result, method, 2)):
-            folded.append(
-                Picture(
-                    f"maps_{method}_season2",
-                    f"Second season, {METHODS[method]}",
-                    caption,
-                    figures.stage_maps(result, method, 2),
+        for season in others:
+            if any(_dated(result, method, season)):
+                folded.append(
+                    Picture(
+                        f"maps_{method}_season{season}",
+                        f"{season_name(season).capitalize()}, {METHODS[method]}",
+                        caption,
+                        figures.stage_maps(result, method, season),
+                    )
                 )
-            )
     bins = "The bars of a stage add up to the share of pixels with a date."
     pictures.append(Picture("histograms", "Dates of all pixels", bins, figures.histograms(result)))
     return Section(
@@ -218,8 +225,23 @@ def _maps(result: Result) -> Section:
             "another one of the same year, such as a second crop or a cut."
         ],
         pictures,
-        [_stage_table(result, 1)],
-        [Section("second", "The second season", (), folded, [_stage_table(result, 2)])]
+        [
+            _stage_table(result, 1),
+            *(
+                _measure_table(result, method)
+                for method in result.methods
+                if "measures" in result.summary_of(method)
+            ),
+        ],
+        [
+            Section(
+                "second",
+                "The second season" if others == [2] else "The other seasons",
+                (),
+                folded,
+                [_stage_table(result, season) for season in others],
+            )
+        ]
         if folded
         else [],
     )
@@ -243,19 +265,31 @@ def _stage_table(result: Result, season: int) -> Table:
                 (
                     METHODS[method],
                     stage.upper(),
-                    TITLES[stage],
                     percent(date["detected_share"]),
                     *dates,
+                    "–" if date.get("median_width") is None else f"{date['median_width']:.0f} d",
+                    "–" if date.get("wide_share") is None else percent(date["wide_share"]),
                 )
             )
-    which = "main" if season == 1 else "second"
     return Table(
-        f"Dates of the {which} season, all pixels",
-        ("method", "stage", "", "dated", "5 %", "median", "95 %"),
+        f"Dates of the {season_name(season)}, all pixels",
+        (
+            "method",
+            "stage",
+            "dated",
+            "5 %",
+            "median",
+            "95 %",
+            "90 % interval",
+            f"{WIDE_INTERVAL} d or wider",
+        ),
         rows,
+        "SOS: greenness rises past that share (%) of its seasonal amplitude; EOS: it falls below. "
         "5 % and 95 %: quantiles of the dates over pixels. They describe the variation between "
-        "fields, not the uncertainty of a date.",
-        text_columns=3,
+        "fields. The uncertainty of a date is its 90 % interval: the median of its width, and the "
+        f"share of the dates whose interval is {WIDE_INTERVAL} days or wider, which are worth "
+        "little.",
+        text_columns=2,
     )
 
 
@@ -265,7 +299,7 @@ def _date(text: str | None, year: int) -> str:
 
 def _differences(result: Result) -> Section:
     rows = []
-    for stage in ORDER:
+    for stage in STAGES:
         for layer in result.find(kind="difference", season=1, stage=stage):
             days = figures.read(layer, result)
             known = days[np.isfinite(days)]
@@ -313,10 +347,11 @@ def _crops(result: Result) -> Section:
             "crops", "By crop", ["The cube has no crop types; deepcrop fetch --crops adds them."]
         )
     rows = []
+    stages, (central, _) = figures.order(result), figures.central(result)
     for method in result.methods:
         for name, crop in result.summary_of(method)["crops"].items():
-            dates = (_date(crop["layers"][stage]["median_date"], result.year) for stage in ORDER)
-            share = percent(crop["layers"]["sos50"]["detected_share"])
+            dates = (_date(crop["layers"][stage]["median_date"], result.year) for stage in stages)
+            share = percent(crop["layers"][central]["detected_share"])
             hectares = crop["pixels"] * float(result.grid.resolution.x) ** 2 / 1e4
             rows.append(
                 (
@@ -340,7 +375,13 @@ def _crops(result: Result) -> Section:
         [
             Table(
                 "Median dates of the main season by crop",
-                ("crop", "method", "area, ha", "SOS50 dated", *(stage.upper() for stage in ORDER)),
+                (
+                    "crop",
+                    "method",
+                    "area, ha",
+                    f"{central.upper()} dated",
+                    *(stage.upper() for stage in stages),
+                ),
                 rows,
                 text_columns=2,
             )
@@ -376,41 +417,64 @@ def _quality(result: Result) -> Section:
     return Section("quality", "Quality", paragraphs, pictures, tables)
 
 
+def _measure_table(result: Result, method: str) -> Table:
+    """Measures of the main season, over pixels."""
+    numbers = result.summary_of(method)["measures"]
+    rows = []
+    for layer in result.find(method=method, kind="measure", season=1):
+        of_layer = numbers[layer.key.rsplit("/", 1)[-1]]
+        values = (of_layer[name] for name in ("p05", "median", "p95"))
+        title = layer.title.removesuffix(", season 1")
+        rows.append((title, layer.unit, *("–" if v is None else f"{v:.3g}" for v in values)))
+    return Table(
+        f"Measures of the main season, {METHODS[method]}",
+        ("measure", "unit", "5 %", "median", "95 %"),
+        rows,
+        "5 % and 95 %: quantiles over pixels.",
+        text_columns=2,
+    )
+
+
 def _flag_table(layer: ResultLayer, result: Result, method: str) -> Table:
     with rasterio.open(layer.path) as file:
         counts = np.zeros(256, np.int64)
         for _, window in file.block_windows(1):
             counts += np.bincount(file.read(1, window=window).reshape(-1), minlength=256)[:256]
-    values, total = np.arange(256), max(counts.sum(), 1)
-    mapped = max(counts[(values & LEFT_OUT) == 0].sum(), 1)
-    rows = [("0", "no flag", percent(counts[0] / mapped))]
-    rows += [
+    mapped = max(counts[(np.arange(256) & LEFT_OUT) == 0].sum(), 1)
+    present = [value for value in np.argsort(-counts, kind="stable").tolist() if counts[value]]
+    rows = [
         (
-            str(bit),
-            words,
-            percent(counts[(values & bit) > 0].sum() / (total if bit == LEFT_OUT else mapped)),
+            str(value),
+            "; ".join(words for bit, words in layer.flags.items() if value & bit) or "no flag",
+            f"{counts[value]:,}".replace(",", "\u2009"),
+            "–" if value & LEFT_OUT else percent(counts[value] / mapped),
         )
-        for bit, words in layer.flags.items()
+        for value in present[:_MAX_FLAGS]
     ]
+    if rest := counts[present[_MAX_FLAGS:]].sum():
+        rows.append(
+            ("", "other values", f"{rest:,}".replace(",", "\u2009"), percent(rest / mapped))
+        )
     return Table(
         f"Quality flags, {METHODS[method]}",
-        ("bit", "meaning", "of mapped pixels"),
+        ("value", "meaning", "pixels", "of mapped pixels"),
         rows,
-        f"A pixel may have several flags. File: {layer.key}.tif",
+        f"Values of {layer.key}.tif, the commonest first; a value is the sum of its flags.",
         text_columns=2,
     )
 
 
 def _methods(result: Result) -> Section:
+    first, last = (f"{day}".replace("-", "−") for day in result.target.range)
     settings = [(name, _text(value)) for name, value in sorted(_settings(result).items())]
     return Section(
         "methods",
         "Methods and settings",
         [
             *(_METHOD_TEXTS[method] for method in result.methods),
-            "Day numbers count from 1 January of the target year, from −181 to 548, so that the "
-            "start of a winter crop and the end of a late crop both belong to the year of the "
-            "peak.",
+            f"Day numbers count from 1 January {result.year}, from {first} to {last}, so that the "
+            "start of a winter crop and the end of a late crop both belong to the year in which "
+            "the middle of the season lies.",
         ],
         (),
         [Table("Settings", ("setting", "value"), settings, text_columns=2)],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -111,11 +112,12 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    number = iter(range(1, 1000))
+    # Figures of folded sections have numbers of their own: those that a reader sees have no holes.
+    shown, folded = itertools.count(1), itertools.count(1)
 
-    def place(picture: Picture) -> dict[str, Any]:
+    def place(picture: Picture, in_folded: bool) -> dict[str, Any]:
         return {
-            "number": next(number),
+            "number": f"S{next(folded)}" if in_folded else str(next(shown)),
             "source": _write_picture(folder / FIGURES, picture),
             "png": f"{FIGURES}/{picture.name}.png",
             "svg": f"{FIGURES}/{picture.name}.svg",

@@ -248,11 +248,21 @@ class HttpClient:
                 f"{redact_url(url)}: it redirects to what is no web address, or in a circle "
                 f"({error}). Check the address."
             ) from None
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise ArchiveError(unreachable(url, str(error))) from None
         except (httpx.HTTPError, ValueError) as error:  # headers can hold anything
             raise ArchiveError(
                 f"{redact_url(url)}: no complete answer ({type(error).__name__}: {error}). Check "
                 "the address and the connection, or try again later."
             ) from None
+
+
+def unreachable(url: str | httpx.URL, reason: str) -> str:
+    """Return the message for a server that no connection reaches."""
+    return (
+        f"{redact_url(url)} is not reached: no connection ({reason[:200]}). Check the network and "
+        "the proxy; 'deepcrop doctor' reports which archives answer from here."
+    )
 
 
 def redact_url(url: str | httpx.URL) -> str:

@@ -380,7 +380,10 @@ def check_target(target: Path, overwrite: bool) -> None:
     if not os.path.lexists(target) or _complete(target):  # the latter is for `staging` to finish
         return
     if not overwrite:
-        raise DeepCropError(f"{target} exists. Choose another name, or add --overwrite.")
+        raise DeepCropError(
+            f"{target} exists. Choose another name, or overwrite it (--overwrite; in Python "
+            "overwrite=True)."
+        )
     if not _made_here(target):
         raise DeepCropError(
             f"{target} was not made by deepcrop, so it is not overwritten. Choose another name or "

@@ -94,6 +94,7 @@ def make_legend(view: View, same: list[View], year: int) -> dict[str, Any]:
         "title": view.title,
         "unit": view.unit,
         "missing": float(np.mean(values == NO_VALUE)),
+        "scale": view.layers[0].scale,
     }
     layer = view.layers[0]
     if view.kind == "class":
@@ -132,6 +133,8 @@ def _range(kind: str, values: NDArray[np.int32], year: int) -> tuple[int, int]:
     if kind == "difference":  # symmetric around 0
         limit = min(max(10, 10 * math.ceil(max(-low, high) / 10)), _MAX_DIFFERENCE)
         return -limit, limit
+    if kind == "measure":
+        return int(low), max(int(high), int(low) + 1)
     if kind in ("width", "length"):
         return 0, max(10, 10 * math.ceil(high / 10))
     return int(values.min()), max(int(values.max()), int(values.min()) + 1)

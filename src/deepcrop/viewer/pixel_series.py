@@ -104,7 +104,13 @@ class Camera:
 
 
 def series_of_pixel(
-    cube: xr.DataTree, row: int, col: int, year: int, smoother: Smoother, index: str = "ndvi"
+    cube: xr.DataTree,
+    row: int,
+    col: int,
+    year: int,
+    smoother: Smoother,
+    index: str = "ndvi",
+    year_start: str = stages.YEAR_START,
 ) -> list[PixelSeries]:
     """Read the observations of one pixel, and smooth NDVI, GCC and the index of the map.
 
@@ -123,12 +129,14 @@ def series_of_pixel(
         Settings of the smoother.
     index : str
         Greenness that the map was made from, one of `deepcrop.indices.INDICES`.
+    year_start : str
+        Month and day on which the target year starts.
     """
     series = []
     if "optical" in cube.children:
         bands = OPTICAL_BANDS
         classes = ("scl",) if "scl" in cube["optical"] else ()
-        images = images_of(cube, "optical", (*bands, *classes), year, REACH)
+        images = images_of(cube, "optical", (*bands, *classes), year, REACH, year_start)
         pixel = images.data.isel(y=row, x=col)
         bands_of_pixel = {name: pixel[name].values for name in images.data.data_vars}
         for name in dict.fromkeys(("ndvi", "gcc", index)):
@@ -142,7 +150,7 @@ def series_of_pixel(
                 curve, days = smooth(values[None], images.days, smoother=smoother)
                 series.append(PixelSeries(f"{name}_curve", "1", days, curve[0]))
     if "sar" in cube.children:
-        images = images_of(cube, "sar", SAR_BANDS, year, REACH)
+        images = images_of(cube, "sar", SAR_BANDS, year, REACH, year_start)
         pixel = images.data.isel(y=row, x=col)
         notes = ()
         if "relative_orbit" in pixel.coords:

@@ -19,7 +19,7 @@ from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.figures import style
 from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother, choose
 from deepcrop.products.results import Result, ResultLayer, open_result
-from deepcrop.stages import CALENDAR, TITLES
+from deepcrop.stages import stage_title
 from deepcrop.viewer import map_tiles, pixel_series
 from deepcrop.viewer.cube_images import CubeImages
 from deepcrop.viewer.pixel_distribution import PixelNetwork, PixelPrediction, prediction_rows
@@ -86,9 +86,12 @@ class ViewedMap:
         ring = self._outline(left, bottom, right, top, 20)
         lons, lats = zip(*ring, strict=True)
         source = dict(result.summary.get("source", {}))
+        stages_of_map = dict.fromkeys(str(layer.stage) for layer in result.find(kind="day"))
         return {
             "title": result.title,
             "year": result.year,
+            "year_label": str(result.target),
+            "middle": result.target.first + result.target.length // 2,
             "simulated": self.simulated,
             "software": f"deepcrop {__version__}",
             "methods": {name: METHODS[name] for name in result.methods},
@@ -99,13 +102,13 @@ class ViewedMap:
             },
             "bounds": [min(lons), min(lats), max(lons), max(lats)],
             "outline": ring,
-            "stages": {name: TITLES[name] for name in CALENDAR},
+            "stages": {name: stage_title(name) for name in stages_of_map},
             "variables": variables_of(self.views),
             "missing": self.missing,
             "no_value": map_tiles.NO_VALUE,
             "palettes": {kind: _hex_colours(name) for kind, name in style.COLORMAPS.items()},
             "colours": {
-                "stages": style.STAGE_COLOURS,
+                "stages": {name: style.stage_colour(name) for name in stages_of_map},
                 "series": style.SERIES_COLOURS,
                 "classes": style.CLASS_COLOURS,
                 "other": style.OTHER_CLASS,
@@ -162,7 +165,8 @@ class ViewedMap:
         """Return the place of a pixel and its values in all layers.
 
         ``dates`` has one entry for each stage, season and method: ``day``, with ``low``, ``high``
-        and ``probability`` if the method has them. ``others`` are the layers without a stage.
+        and ``probability`` if the method has them. The method of a simulated region's true dates is
+        ``"truth"``. ``others`` are the layers without a stage.
         """
         box = self.result.grid
         side, affine = float(box.resolution.x), box.affine
@@ -190,9 +194,23 @@ class ViewedMap:
             "outline": self._outline(left, top - side, left + side, top, 1),
             "field": self._field(row, col) or None,
             "camera": camera and camera.name,
-            "dates": list(dates.values()),
+            "dates": [*dates.values(), *self._truth(row, col)],
             "others": others,
         }
+
+    def _truth(self, row: int, col: int) -> list[dict[str, Any]]:
+        """Return the true dates of a pixel; an empty list unless the cube is a simulated region."""
+        if self.cube is None or "truth" not in self.cube.children:
+            return []
+        truth = self.cube["truth"].to_dataset()
+        if int(truth.attrs["year"]) != self.result.year:
+            return []
+        found = []
+        for stage in (name for name in stages.CALENDAR if name in truth):
+            for k, day in enumerate(truth[stage][:, row, col].values.tolist()):
+                known = None if day == stages.NO_DAY else int(day)
+                found.append({"season": k + 1, "stage": stage, "method": "truth", "day": known})
+        return found
 
     def series(self, row: int, col: int) -> list[pixel_series.PixelSeries]:
         """Return observations, curves and camera of a pixel; an empty list without a cube."""
@@ -200,7 +218,13 @@ class ViewedMap:
             return []
         index = self.result.summary.get("source", {}).get("index", "ndvi")
         series = pixel_series.series_of_pixel(
-            self.cube, row, col, self.result.year, self._smoother(), index
+            self.cube,
+            row,
+            col,
+            self.result.year,
+            self._smoother(),
+            index,
+            self.result.target.start,
         )
         side = float(self.result.grid.resolution.x)
         camera = pixel_series.camera_viewing(self.cameras, row, col, self._field(row, col), side)
@@ -226,17 +250,18 @@ class ViewedMap:
         """Return all data of a pixel as CSV, one value a row."""
         rows: list[tuple[Any, ...]] = []
         for date in self.pixel(row, col)["dates"]:
-            name = f"{date['method']} {date['stage']}"
+            of_map = "" if date["method"] == "truth" else "map "
+            name = f"{of_map}{date['method']} {date['stage']}"
             for bound in ("day", "low", "high"):
                 if bound in date:
                     day = date[bound]
                     when = "" if day is None else str(stages.to_dates(day, self.result.year))
                     text = "" if day is None else str(day)
-                    rows.append((f"map {name} {bound}", date["season"], text, when, "", "", ""))
+                    rows.append((f"{name} {bound}", date["season"], text, when, "", "", ""))
             if "probability" in date:
                 share = date["probability"]
                 value = "" if share is None else str(share)
-                rows.append((f"map {name} probability", date["season"], "", "", value, "%", ""))
+                rows.append((f"{name} probability", date["season"], "", "", value, "%", ""))
         for series in self.series(row, col):
             rows.extend(pixel_series.series_rows(series, self.result.year))
         with suppress(DeepCropError):  # no network: the page shows the reason
@@ -289,4 +314,6 @@ def _value_text(layer: ResultLayer, value: int | None) -> str:
         return names.get(value, f"code {value}")
     if layer.kind == "flags":
         return ", ".join(text for bit, text in layer.flags.items() if value & bit) or "none"
+    if layer.kind == "measure":
+        return f"{value * layer.scale:.4g} {layer.unit}".removesuffix(" 1")
     return f"{value} days" if layer.unit == "days" else str(value)

@@ -9,19 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from deepcrop.stages import season_name
+
 if TYPE_CHECKING:
     from deepcrop.products.results import Result, ResultLayer
 
 METHODS = {"curve": "curve", "deepcrop": "network", "difference": "network − curve"}
 """Names of the methods on the page."""
 
-_SEASONS: dict[int | None, str] = {1: "main season", 2: "second season"}
 _VARIABLES = {
     "day": "date",
     "width": "interval width",
     "percent": "probability",
     "difference": "difference",
     "length": "length of season",
+    "measure": "measure",
 }
 """Name of each kind of view that is of a season, in the order of the page."""
 
@@ -67,13 +69,14 @@ def views_of(result: Result) -> tuple[dict[str, View], list[str]]:
     """Return the views of a map by key, and the keys of layers whose files are missing."""
     missing = [layer.key for layer in result.layers.values() if not layer.path.is_file()]
     present = [layer for layer in result.layers.values() if layer.key not in missing]
-    views = [_view(layer) for layer in present if layer.kind != "bound"]
+    year = str(result.target)
+    views = [_view(layer, year) for layer in present if layer.kind != "bound"]
     ends: dict[tuple[Any, ...], dict[str | None, ResultLayer]] = {}
     for layer in present:
         if layer.kind == "bound":
             ends.setdefault((layer.method, layer.stage, layer.season), {})[layer.part] = layer
     views += [
-        _width(pair["low"], pair["high"])
+        _width(pair["low"], pair["high"], year)
         for pair in ends.values()
         if {"low", "high"} <= pair.keys()
     ]
@@ -111,9 +114,9 @@ def _rank(view: View) -> tuple[bool, int, int]:
     return (view.season is None, kind, method)
 
 
-def _view(layer: ResultLayer) -> View:
+def _view(layer: ResultLayer, year: str) -> View:
     if layer.season is not None:
-        return _of_season(layer, layer.key, layer.kind, (layer,))
+        return _of_season(layer, layer.key, layer.kind, (layer,), year)
     label = layer.title[0].upper() + layer.title[1:]
     if layer.method is not None:
         label += f" ({METHODS[layer.method]})"
@@ -130,19 +133,25 @@ def _view(layer: ResultLayer) -> View:
     )
 
 
-def _width(low: ResultLayer, high: ResultLayer) -> View:
-    return _of_season(low, low.key.removesuffix("_low") + "_width", "width", (low, high))
+def _width(low: ResultLayer, high: ResultLayer, year: str) -> View:
+    return _of_season(low, low.key.removesuffix("_low") + "_width", "width", (low, high), year)
 
 
-def _of_season(layer: ResultLayer, key: str, kind: str, layers: tuple[ResultLayer, ...]) -> View:
+def _of_season(
+    layer: ResultLayer, key: str, kind: str, layers: tuple[ResultLayer, ...], year: str
+) -> View:
     method = METHODS.get(str(layer.method), "")
-    name = _VARIABLES[kind]
-    season = _SEASONS.get(layer.season, f"season {layer.season}")
+    assert layer.season is not None
+    name, variable = _VARIABLES[kind], f"{layer.method}-{kind}"
+    if kind == "measure":  # each measure is a variable of its own
+        name = layer.title.removesuffix(f", season {layer.season}")
+        variable += f"-{layer.key.rsplit('/', 1)[-1].removesuffix(f'_season{layer.season}')}"
+    season = f"{season_name(layer.season)} {year}"
     when = f"{layer.stage.upper()}, {season}" if layer.stage else season.capitalize()
     return View(
         key=key,
-        variable=f"{layer.method}-{kind}",
-        label=f"{name.capitalize()} ({method})",
+        variable=variable,
+        label=f"{name[0].upper()}{name[1:]} ({method})",
         title=f"{when}: {name} ({method})",
         kind=kind,
         unit=layer.unit,

@@ -396,7 +396,7 @@ def test_a_product_without_a_decision_costs_its_scene_only(serve, box, expected,
 def test_an_archive_that_is_gone(serve, box):
     with Server() as server:
         url = server.url
-    with pytest.raises(ArchiveError, match=f"{url} does not serve"):
+    with pytest.raises(ArchiveError, match=f"{url} is not reached"):
         scenes(earth_search(url, tries=2, pause=0.01), box)
     bed = serve("es-c1")
     archive = earth_search(bed.es, tries=2, pause=0.01)

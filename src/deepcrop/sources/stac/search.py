@@ -15,11 +15,17 @@ from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from pystac_client.warnings import PystacClientWarning
 from urllib3 import Retry
-from urllib3.exceptions import MaxRetryError, ResponseError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    MaxRetryError,
+    NewConnectionError,
+    ProxyError,
+    ResponseError,
+)
 
 from deepcrop.errors import MALFORMED
 from deepcrop.sources.archive import ArchiveError
-from deepcrop.sources.http import LARGEST_ANSWER, LONGEST_PAUSE, USER_AGENT, redact_url
+from deepcrop.sources.http import LARGEST_ANSWER, LONGEST_PAUSE, USER_AGENT, redact_url, unreachable
 from deepcrop.storage.documents import parse_json
 
 if TYPE_CHECKING:
@@ -105,6 +111,8 @@ def search_items(
         if isinstance(error.__context__, ArchiveError):  # pystac-client hides it
             raise error.__context__ from None
         status = getattr(error, "status_code", None)
+        if (cause := _no_connection(error)) is not None:
+            raise ArchiveError(unreachable(address, cause)) from None
         reason = f"status {status}" if status else type(error).__name__
         raise ArchiveError(
             f"{redact_url(address)} does not serve a search of '{collection}' ({reason}). Check "
@@ -149,6 +157,16 @@ def _cloud_filter(client: Client, max_cloud: float) -> dict[str, Any]:
         cover = {"op": "<=", "args": [{"property": "eo:cloud_cover"}, max_cloud]}
         return {"filter": cover, "filter_lang": "cql2-json"}
     return {}
+
+
+def _no_connection(error: BaseException | None) -> str | None:
+    """Return the reason if an error is, or hides, a connection that was never made."""
+    while error is not None:
+        reason = getattr(error, "reason", None)
+        if isinstance(reason, NewConnectionError | ConnectTimeoutError | ProxyError):
+            return type(reason).__name__
+        error = error.__context__
+    return None
 
 
 class _RetryingIO(StacApiIO):

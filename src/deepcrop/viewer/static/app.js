@@ -53,10 +53,17 @@ const viewOf = (choice) => variableOf(choice.variable).views[choice.at];
 
 const staged = (choice) => /^\w/.test(choice.at);
 
+/** What a comparison begins with: the same of the other method, else another stage, else another variable. */
 function rightChoice() {
   const left = variableOf(state.left.variable);
+  const { at } = state.left;
   const twin = result.variables.find((variable) => variable.kind === left.kind && variable.id !== left.id);
-  return nearestChoice({ variable: (twin ?? left).id, at: state.left.at }, left);
+  if (twin) return nearestChoice({ variable: twin.id, at }, left);
+  const season = at.split("/")[1];
+  const stage = Object.keys(left.views).find((name) => name !== at && name.split("/")[1] === season);
+  if (stage) return { variable: left.id, at: stage };
+  const other = result.variables.find((variable) => variable.id !== left.id) ?? left;
+  return nearestChoice({ variable: other.id, at: state.at }, other);
 }
 
 function createChoice(side) {
@@ -117,7 +124,8 @@ function showChoice(side) {
   const [stage, season] = choice.at.split("/");
   const stages = Object.keys(result.stages).filter((name) => available.some((at) => at.startsWith(`${name}/`)));
   setSegments(by(`stage-${side}`), stages.map((name) => [name, name === "peak" ? "Peak" : name.toUpperCase(), result.stages[name]]), stage);
-  const seasons = [["1", "Main season"], ["2", "Second season"]].filter(([number]) => available.includes(`${stage}/${number}`));
+  const numbers = [...new Set(available.map((at) => at.split("/")[1]))].filter((number) => available.includes(`${stage}/${number}`));
+  const seasons = numbers.sort().map((number) => [number, { 1: "Main season", 2: "Second season" }[number] ?? `Season ${number}`]);
   setSegments(by(`season-${side}`), available.length ? seasons : [], season);
 }
 
@@ -249,6 +257,21 @@ function setDay(day) {
   updateLink();
 }
 
+let gaveWay = false; // the layer was hidden to show an image
+
+/** Choose the background image. A layer that covers it gives way, and comes back without an image. */
+function setRendering(rendering) {
+  if (rendering !== "none" && state.rendering === "none" && state.opacity === 100) {
+    state.opacity = 0;
+    gaveWay = true;
+  } else if (rendering === "none" && gaveWay) {
+    state.opacity = 100;
+    gaveWay = false;
+  }
+  state.rendering = rendering;
+  update();
+}
+
 function showImageChoice() {
   const { images } = result;
   const renderings = [["none", "None"], ...Object.entries(images?.renderings ?? {})];
@@ -259,7 +282,10 @@ function showImageChoice() {
   const far = images && state.rendering !== "none" && sides.left && Math.round(sides.left.map.getZoom()) < images.minzoom;
   const note = !images ? "Start the viewer with --cube to see images here."
     : far ? "Zoom in to see the image."
-    : state.rendering === "ndvi" ? "NDVI from 0 (pale) to 0.9 (dark green)." : "";
+    : [
+        state.rendering === "ndvi" ? "NDVI from 0 (pale) to 0.9 (dark green)." : "",
+        state.rendering !== "none" && state.opacity === 0 ? "The layer is hidden: raise its opacity to see it over the image." : "",
+      ].join(" ").trim();
   hint.hidden = !note;
   hint.textContent = note;
 }
@@ -297,7 +323,7 @@ function applyLink(linked) {
 
 /** The clearest image; of equally clear ones the nearest to the middle of the year. */
 function clearest(dates) {
-  const score = ({ time, clear }) => clear - Math.abs(dayOf(time.slice(0, 10)) - 182) / 2000;
+  const score = ({ time, clear }) => clear - Math.abs(dayOf(time.slice(0, 10)) - result.middle) / 2000;
   return dates.length ? dates.reduce((best, image) => (score(image) > score(best) ? image : best)).time : null;
 }
 
@@ -380,6 +406,8 @@ function listenToControls() {
   });
   by("opacity").addEventListener("input", (event) => {
     state.opacity = +event.target.value;
+    gaveWay = false;
+    showImageChoice();
     by("opacity-text").textContent = `${state.opacity} %`;
     for (const side of SIDES) if (state[side] && sides[side]) sides[side].setOpacity(state.opacity / 100);
     updateLink();
@@ -392,8 +420,7 @@ function listenToControls() {
   by("day").addEventListener("input", (event) => setDay(+event.target.value));
   by("play").addEventListener("click", play);
   by("renderings").addEventListener("change", (event) => {
-    state.rendering = event.target.value;
-    update();
+    setRendering(event.target.value);
   });
   by("date").addEventListener("change", (event) => {
     state.date = event.target.value;
@@ -451,14 +478,13 @@ function shortcut(event) {
   else if (event.key === "d" && !by("by-day").disabled) by("day-on").click();
   else if (event.key === "b" && result.images) {
     const renderings = ["none", ...Object.keys(result.images.renderings)];
-    state.rendering = renderings[(renderings.indexOf(state.rendering) + 1) % renderings.length];
-    update();
+    setRendering(renderings[(renderings.indexOf(state.rendering) + 1) % renderings.length]);
   } else if (event.key === "?") by("help").showModal();
 }
 
 function showTitle() {
-  document.title = `${result.title} ${result.year} · Deep-CroP`;
-  by("title").textContent = `${result.title} · ${result.year}`;
+  document.title = `${result.title} ${result.year_label} · Deep-CroP`;
+  by("title").textContent = `${result.title} · ${result.year_label}`;
   by("simulated").hidden = !result.simulated;
   by("date").append(
     ...(result.images?.dates ?? []).map(({ time, clear }) => {
@@ -466,6 +492,7 @@ function showTitle() {
       return new Option(`${dateText(day, true)} · ${Math.round(100 * clear)} % clear`, time);
     }),
   );
+  by("cameras").hidden = !result.cameras.length;
   by("missing").hidden = !result.missing.length;
   by("missing").textContent = `Files are missing from this result: ${result.missing.join(", ")}.`;
   const sources = Object.values(result.sources);

@@ -16,6 +16,7 @@ export function valueText(legend, value) {
   }
   if (legend.kind === "percent") return `${value} %`;
   if (legend.kind === "difference") return `${value > 0 ? "+" : value < 0 ? "−" : ""}${Math.abs(value)} days`;
+  if (legend.kind === "measure") return `${Number((value * legend.scale).toPrecision(3))}${legend.unit === "1" ? "" : ` ${legend.unit}`}`;
   return legend.kind === "width" || legend.kind === "length" ? `${value} days` : String(value);
 }
 
@@ -24,13 +25,13 @@ function ticksOf(legend, width) {
   if (legend.kind === "day") return monthTicks(low, high, Math.max(2, Math.floor(width / 55)), true);
   const middle = Math.round((low + high) / 2);
   const ticks = middle === low || middle === high ? [low, high] : [low, middle, high];
-  const open = { difference: ["≤ ", "≥ "], width: ["", "≥ "], length: ["", "≥ "] }[legend.kind] ?? ["", ""]; // the end colours include all values beyond
+  const open = { difference: ["≤ ", "≥ "], measure: ["≤ ", "≥ "], width: ["", "≥ "], length: ["", "≥ "] }[legend.kind] ?? ["", ""]; // the end colours include all values beyond
   return ticks.map((value) => [value, (value === low ? open[0] : value === high ? open[1] : "") + valueText(legend, value)]);
 }
 
 /** Draw a legend into an element. `day` is the day of the date filter, or null. */
 export function draw(element, legend, day) {
-  const missing = legend.kind === "day" ? "no date (transparent)" : "no data (transparent)";
+  const missing = legend.kind === "day" ? "no date" : "no data";
   const gap = legend.missing > 0 ? `<p class="gap">${missing}: ${percent(legend.missing)}</p>` : "";
   if (legend.classes || legend.flags) {
     const all = legend.classes ? classColours(legend) : flagColours(legend).filter((flag) => flag.share > 0);

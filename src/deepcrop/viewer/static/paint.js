@@ -12,11 +12,12 @@ let other = ""; // colour of all other classes
 export function setUp(result) {
   ({ no_value: noValue, palettes } = result);
   ({ classes, other } = result.colours);
-  for (const group of ["stages", "series"]) {
-    for (const [name, colour] of Object.entries(result.colours[group])) {
-      document.documentElement.style.setProperty(`--${group}-${name}`, colour);
-    }
+  for (const [name, colour] of Object.entries(result.colours.series)) {
+    document.documentElement.style.setProperty(`--series-${name}`, colour);
   }
+  const sheet = new CSSStyleSheet(); // which stages there are depends on the map
+  sheet.replaceSync(Object.entries(result.colours.stages).map(([name, colour]) => `.${name} { --stage: ${colour}; }`).join("\n"));
+  document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
 }
 
 // Tiles of values ----------------------------------------------------------------------------------

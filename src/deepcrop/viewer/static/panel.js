@@ -3,7 +3,8 @@
 import { distributionChart, seriesChart, TimeAxis } from "./chart.js";
 import { dateText, isoOf, shortDate } from "./days.js";
 
-const METHODS = ["deepcrop", "curve"];
+const METHODS = ["deepcrop", "curve", "truth"];
+const HEADS = { deepcrop: "Network", curve: "Curve", truth: "Truth" };
 const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
 const NAMES = { ndvi: "NDVI", evi: "EVI", evi2: "EVI2", gcc: "GCC", camera_gcc: "camera", vv: "VV", vh: "VH" };
 const DIGITS = { ndvi: 2, evi: 2, evi2: 2, gcc: 3, camera_gcc: 3, vv: 1, vh: 1 };
@@ -70,7 +71,7 @@ export class Panel {
         <a class="button" download href="api/pixel.csv?lon=${lon}&lat=${lat}">CSV</a>
         <button type="button" class="close" aria-label="Close the pixel">✕</button></div>
       <p class="facts">${facts.map(escaped).join(" · ")}</p>
-      ${this.#dates(1)}${this.#dates(2)}
+      ${[...new Set(this.pixel.dates.map((item) => item.season))].sort().map((season) => this.#dates(season)).join("")}
       <div class="charts" tabindex="0" role="group" aria-label="Time series; arrow keys move along them"></div>
       <p class="facts reading" aria-live="polite"></p>
       ${this.#others()}`;
@@ -82,9 +83,9 @@ export class Panel {
     const mine = this.pixel.dates.filter((item) => item.season === season);
     const methods = METHODS.filter((method) => mine.some((item) => item.method === method));
     if (!methods.length) return "";
-    const title = season === 1 ? "Main season" : "Second season";
-    if (season === 2 && mine.every((item) => (item.day ?? null) === null)) {
-      return `<p class="facts">No second season in ${this.result.year}.</p>`;
+    const title = { 1: "Main season", 2: "Second season" }[season] ?? `Season ${season}`;
+    if (season > 1 && mine.every((item) => (item.day ?? null) === null)) {
+      return season === 2 ? `<p class="facts">No second season in ${this.result.year_label}.</p>` : "";
     }
     const stages = Object.keys(this.result.stages).filter((stage) => mine.some((item) => item.stage === stage));
     const cells = (stage, method) => {
@@ -95,7 +96,7 @@ export class Panel {
       const likely = method === "deepcrop" ? `<td>${share === null ? "" : `${share} %`}</td>` : "";
       return `<td>${date}</td>${likely}`;
     };
-    const heads = methods.map((m) => (m === "deepcrop" ? '<th scope="col">Network</th><th scope="col">Probability</th>' : '<th scope="col">Curve</th>'));
+    const heads = methods.map((m) => `<th scope="col">${HEADS[m]}</th>${m === "deepcrop" ? '<th scope="col">Probability</th>' : ""}`);
     const rows = stages.map(
       (stage) => `<tr><th scope="row" title="${escaped(this.result.stages[stage])}"><i class="dot ${stage}"></i>${stage === "peak" ? "Peak" : stage.toUpperCase()}</th>${methods.map((m) => cells(stage, m)).join("")}</tr>`,
     );
@@ -108,7 +109,7 @@ export class Panel {
     if (!titles.length) return "";
     const said = (title, method) => this.pixel.others.find((item) => item.title === title && item.method === method)?.text ?? "";
     const rows = titles.map((title) => `<tr><th scope="row">${escaped(title)}</th>${methods.map((m) => `<td>${escaped(said(title, m))}</td>`).join("")}</tr>`);
-    const heads = methods.map((m) => `<th scope="col">${m === "deepcrop" ? "Network" : "Curve"}</th>`);
+    const heads = methods.map((m) => `<th scope="col">${HEADS[m]}</th>`);
     return `<table class="others"><caption>Other layers</caption><thead><tr><td></td>${heads.join("")}</tr></thead><tbody>${rows.join("")}</tbody></table>`;
   }
 
@@ -135,7 +136,7 @@ export class Panel {
     const axis = new TimeAxis(low, high, Math.max(260, place.clientWidth));
     this.axis = axis;
     const marks = this.pixel.dates
-      .filter((item) => item.season === 1 && item.day !== null && item.day !== undefined)
+      .filter((item) => item.method !== "truth" && item.season === 1 && item.day !== null && item.day !== undefined)
       .map((item) => [item.day, `${item.stage} ${item.method}`]);
     const parts = marks.length ? ['<p class="hint">Vertical lines: dates of the main season (solid: network, dashed: curve).</p>'] : [];
     const greenness = (name, height, fallback) => {
