@@ -158,7 +158,7 @@ def test_two_seasons_a_year_and_a_season_across_new_year(smoother):
 
 @every_smoother
 def test_thirty_cuts_in_five_years(smoother):
-    t = np.arange(0, 1830, 2.0)
+    t = np.arange(0, 1850, 2.0)
     phase = (t - 15) % 60  # grows for 50 days, is cut within ten
     y = 0.3 + 0.5 * np.interp(phase, [0, 50, 60], [0, 1, 0])
     y = np.where((t < 15) | (t > 1815), 0.3, y)
