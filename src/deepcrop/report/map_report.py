@@ -215,6 +215,18 @@ def _maps(result: Result) -> Section:
                         figures.stage_maps(result, method, season),
                     )
                 )
+    measured = [
+        method for method in result.methods if result.find(method=method, kind="measure", season=1)
+    ]
+    pictures += [
+        Picture(
+            f"measures_{method}",
+            f"Measures of the main season, {METHODS[method]}",
+            "The colours run from the 2nd to the 98th percentile of the pixels.",
+            figures.measure_maps(result, method),
+        )
+        for method in measured
+    ]
     bins = "The bars of a stage add up to the share of pixels with a date."
     pictures.append(Picture("histograms", "Dates of all pixels", bins, figures.histograms(result)))
     return Section(
@@ -227,11 +239,7 @@ def _maps(result: Result) -> Section:
         pictures,
         [
             _stage_table(result, 1),
-            *(
-                _measure_table(result, method)
-                for method in result.methods
-                if "measures" in result.summary_of(method)
-            ),
+            *(_measure_table(result, method) for method in measured),
         ],
         [
             Section(
