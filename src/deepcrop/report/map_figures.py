@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from deepcrop.products.results import Result, ResultLayer
 
-METHODS = {"curve": "NDVI curve", "deepcrop": "Deep-CroP"}
+METHODS = {"curve": "greenness curve", "deepcrop": "Deep-CroP"}
 """Names of the methods in figures."""
 
 
@@ -309,7 +309,7 @@ def _common_range(result: Result, stage: str, season: int) -> tuple[int, int]:
 def difference_maps(result: Result, season: int = 1) -> Figure:
     """Draw Deep-CroP minus curve for the four stages, and crop types if known (Figs. 14, 17)."""
     crops = _crops(result)
-    title = f"Deep-CroP minus NDVI curve, days, {_season(result, season)}"
+    title = f"Deep-CroP minus greenness curve, days, {_season(result, season)}"
     page, panels = _panel_page(
         result, len(STAGES) + (crops is not None), title, "negative: Deep-CroP is earlier"
     )
