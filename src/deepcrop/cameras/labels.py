@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepcrop.phenology import REASONS, season_dates, smooth
-from deepcrop.phenology.seasons import TOO_LONG
+from deepcrop.phenology.date_kernels import TOO_LONG
 from deepcrop.phenology.slots import choose_slots, season_middle, start_of_year, sunlight
 from deepcrop.stages import (
     CALENDAR,

@@ -23,7 +23,7 @@ from deepcrop.products.cog import windows, write_cog
 from deepcrop.products.layers import Layer
 from deepcrop.products.qgis import write_style
 from deepcrop.products.results import Result, ResultLayer, open_result
-from deepcrop.stages import NO_DAY, stage_title, to_dates, to_days
+from deepcrop.stages import NO_DAY, check_year, stage_title, to_dates, to_days
 from deepcrop.storage.files import fingerprint, write_json
 from deepcrop.storage.staging import JOURNAL, Staging, staging
 
@@ -99,7 +99,7 @@ def map_years(
         If the cube has no image of one of the years.
     """
     cluster_options = ClusterOptions(address, workers)
-    years = tuple(range(first, last + 1))
+    years = tuple(range(check_year(first), check_year(last) + 1))
     return write_years(
         Path(cube_path), years, Path(out), resolve_options(**options), cluster_options, overwrite,
         pictures,
@@ -118,8 +118,8 @@ def write_years(
     """Map several years as `map_years` does, from options that are resolved already."""
     if len(years) < MIN_YEARS:
         raise DeepCropError(
-            f"{len(years)} years: expected first and last of {MIN_YEARS} or more, for example "
-            "2017-2024. A single year is mapped with --year."
+            f"{len(years)} years: expected the first and the last of {MIN_YEARS} or more; a single "
+            "year has no mean."
         )
     if out.resolve() == cube_path.resolve() or out.resolve() in cube_path.resolve().parents:
         raise DeepCropError(f"{out} is or holds the cube itself; choose another name for the maps.")
@@ -160,7 +160,7 @@ def check_years(cube: InputCube, years: tuple[int, ...]) -> None:
         first, last = times.min().astype("datetime64[D]"), times.max().astype("datetime64[D]")
         raise CubeError(
             f"{cube.path} has no image of {', '.join(empty)}: its images run from {first} to "
-            f"{last}. Choose other --years."
+            f"{last}. Choose other years."
         )
 
 

@@ -1,7 +1,8 @@
 """Season dates from one greenness curve: smoothing, seasons, thresholds, intervals."""
 
+from deepcrop.phenology.date_kernels import REASONS
 from deepcrop.phenology.extract import extract
-from deepcrop.phenology.seasons import REASONS, Seasons, season_dates, stage_names
+from deepcrop.phenology.seasons import Seasons, season_dates, stage_names
 from deepcrop.phenology.smoothers import (
     DEFAULT_SMOOTHER,
     PRESETS,

@@ -256,12 +256,27 @@ def lose_weight(y, w, fitted, slope, span):
         root = total[p] / count[p]
         scale[p] = np.float32(6.0) * max(root * root, np.float32(0.01) * span[p])
         scale[p] = scale[p] if scale[p] > none else one  # a constant series
+    # The nearest observation on the lower side of the slope: before a rise, after a fall.
+    after = np.empty((len(y), BLOCK), np.float32)
+    state = np.full(BLOCK, np.float32(-np.inf))
+    backward = np.arange(len(y) - 1, -1, -1)
+    for i in range(len(y)):
+        k = backward[i]
+        for p in range(BLOCK):
+            after[k, p] = state[p]
+            state[p] = y[k, p] if w[k, p] > none else state[p]
+    state[:] = np.float32(-np.inf)
     for k in range(len(y)):
         for p in range(BLOCK):
-            r = min(max((y[k, p] - fitted[k, p]) / scale[p], -one), none)
+            here = y[k, p]
+            seen = w[k, p] > none
+            r = min(max((here - fitted[k, p]) / scale[p], -one), none)
             kept = (one - r * r) * (one - r * r)
-            kept += steepness(slope[k, p], span[p]) * (one - kept)
-            w[k, p] = w[k, p] * kept if w[k, p] > none else none
+            low = state[p] if slope[k, p] > none else after[k, p]
+            goes_on = low <= here + np.float32(1 / 6) * scale[p]
+            kept += steepness(slope[k, p], span[p]) * (one - kept) * (one if goes_on else none)
+            w[k, p] = w[k, p] * kept if seen else none
+            state[p] = here if seen else state[p]
 
 
 @njit(cache=True, inline="always")

@@ -17,9 +17,9 @@ import xarray as xr
 from deepcrop import grid, indices, stages
 from deepcrop._version import __version__
 from deepcrop.errors import CubeError, DeepCropError
-from deepcrop.phenology.date_kernels import MEASURES, NO_SUCH
+from deepcrop.phenology.date_kernels import MEASURES, NO_SUCH, REASONS, TOO_LONG
 from deepcrop.phenology.inputs import from_pandas, undo_packing, with_utc_times
-from deepcrop.phenology.seasons import REASONS, TOO_LONG, Seasons, season_dates, stage_names
+from deepcrop.phenology.seasons import Seasons, season_dates, stage_names
 from deepcrop.phenology.slots import SlotChoice, choose_slots, near_year, start_of_year
 from deepcrop.phenology.smoothers import (
     DEFAULT_SMOOTHER,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from numba import njit
 
+HALF_YEAR = 182.0
+"""Days about a peak whose range its prominence is a share of: years do not depend on each other."""
+
 
 @njit(cache=True)
 def observed_part(grid, days, n):
@@ -100,6 +103,60 @@ def find_extrema(curve, begin, stop, swing, extrema):
             end, low = g, curve[g]
     extrema[count] = end
     return count + 1
+
+
+@njit(cache=True, error_model="numpy")
+def local_range(curve, at, begin, stop, reach):
+    """Range of ``curve[begin:stop]`` within ``reach`` points of one."""
+    low = high = curve[at]
+    for g in range(max(at - reach, begin), min(at + reach + 1, stop)):
+        low, high = min(low, curve[g]), max(high, curve[g])
+    return high - low
+
+
+@njit(cache=True, error_model="numpy")
+def merge_shallow(curve, extrema, count, begin, stop, reach, prominence):
+    """Merge peaks with a shallow valley between, as a share of the range around the lower one.
+
+    That is the range of the year around and not of the series, so that one outstanding year takes
+    no season from the others.
+
+    Parameters
+    ----------
+    curve, begin, stop, extrema
+        As of `find_extrema`; ``extrema`` is changed.
+    count : int
+        Number of extrema.
+    reach : int
+        Points of the curve on both sides of a peak that are around it.
+    prominence : float
+        Least depth below the lower peak.
+
+    Returns
+    -------
+    count : int
+        Number of extrema that are left.
+    """
+    while count > 3:
+        shallowest, at = prominence, -1
+        for k in range(2, count - 1, 2):
+            lower = extrema[k - 1]
+            if curve[extrema[k + 1]] < curve[lower]:
+                lower = extrema[k + 1]
+            depth = curve[lower] - curve[extrema[k]]
+            share = depth / local_range(curve, lower, begin, stop, reach)
+            if share < shallowest:
+                shallowest, at = share, k
+        if at < 0:
+            break
+        # The lower peak goes, and of the valleys beside it the higher.
+        peak = at - 1 if curve[extrema[at - 1]] < curve[extrema[at + 1]] else at + 1
+        gone = peak - 1 if curve[extrema[peak - 1]] > curve[extrema[peak + 1]] else peak + 1
+        first = min(peak, gone)
+        for k in range(first, count - 2):
+            extrema[k] = extrema[k + 2]
+        count -= 2
+    return count
 
 
 @njit(cache=True, error_model="numpy")

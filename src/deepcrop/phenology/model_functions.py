@@ -23,7 +23,14 @@ import numpy as np
 from numba import njit
 
 from deepcrop.phenology.blocks import BLOCK, compact
-from deepcrop.phenology.extrema import find_extrema, observed_part, valley
+from deepcrop.phenology.extrema import (
+    HALF_YEAR,
+    find_extrema,
+    local_range,
+    merge_shallow,
+    observed_part,
+    valley,
+)
 
 DOUBLE_LOGISTIC, ASYMMETRIC_GAUSSIAN = 0, 1
 _LEVEL_SPREAD, _DAY_SPREAD, _LOG_SPREAD = 0.3, 30.0, 0.5
@@ -68,12 +75,13 @@ def _fit(t, y, w, grid, kind, min_amplitude, prominence, curve):
         begin, stop = observed_part(grid, days, n)
         if stop - begin < 3:
             continue
-        part = line[begin:stop]
-        swing = max(min_amplitude, prominence * (part.max() - part.min()))
-        count = find_extrema(line, begin, stop, swing, extrema)
+        count = find_extrema(line, begin, stop, min_amplitude, extrema)
+        reach = int(HALF_YEAR / (grid[1] - grid[0]))
+        count = merge_shallow(line, extrema, count, begin, stop, reach, prominence)
         fitted[:] = line
         for k in range(1, count, 2):
             left, peak, right = extrema[k - 1], extrema[k], extrema[k + 1]
+            swing = max(min_amplitude, prominence * local_range(line, peak, begin, stop, reach))
             if line[peak] - line[left] < swing or line[peak] - line[right] < swing:
                 continue
             _fit_season(

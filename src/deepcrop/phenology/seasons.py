@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcrop.errors import DeepCropError
-from deepcrop.phenology import date_kernels
-from deepcrop.phenology.date_kernels import FOUND, INTERVAL, MEASURES, NO_SUCH, TOO_FEW, date_blocks
+from deepcrop.phenology.date_intervals import INTERVAL
+from deepcrop.phenology.date_kernels import (
+    FOUND,
+    MEASURES,
+    NO_SUCH,
+    TOO_FEW,
+    TOO_LONG,
+    date_blocks,
+)
 from deepcrop.phenology.series import Series, curve_grid, prepare
 from deepcrop.phenology.smoothers import (
     DEFAULT_SMOOTHER,
     Chunk,
-    SavGol,
     SeasonRule,
     Smoother,
-    Whittaker,
     choose,
     limit_of,
     smooth_chunks,
@@ -25,10 +30,6 @@ from deepcrop.phenology.smoothers import (
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-REASONS = (*date_kernels.REASONS, "season longer than a year")
-"""Meaning of the reason codes."""
-TOO_LONG = len(REASONS) - 1
 
 _YEAR = 366.0
 """Days from the first to the last date of a season above which it is no season of one year."""
@@ -213,14 +214,12 @@ def _with_room(
             array[:] = np.nan
         reason[:, :1], reason[:, 1:] = TOO_FEW, FOUND
     else:
-        # A smoothed season blends into the valley; a fitted model function hardly does.
-        flat = 0.1 if type(smoother) in (SavGol, Whittaker) else 0.05
 
         def date(chunk: Chunk) -> None:
             p = chunk.pixels
             date_blocks(
                 series.t, chunk.y, chunk.w, grid, chunk.curve, chunk.counts,
-                np.float32(series.origin), flat, float(rule.min_amplitude),
+                np.float32(series.origin), float(rule.min_amplitude),
                 float(rule.prominence), float(rule.max_gap), max(int(rule.min_observations), 3),
                 np.array(fractions, np.float32), INTERVAL, dates[p], low[p],
                 high[p], reason[p], measures[p], rows[p],

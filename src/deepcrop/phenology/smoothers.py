@@ -101,7 +101,7 @@ class Whittaker:
         Days between points of the smooth curve.
     """
 
-    smoothness: float = 200.0
+    smoothness: float = 150.0
     envelope_passes: int = 1
     spike: float = 1.0
     step: float = 5.0

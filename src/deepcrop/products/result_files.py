@@ -124,8 +124,15 @@ class _OutOfOrder(_Strict):
     share: Share | None
 
 
+class _Measure(_Strict):
+    p05: Number | None
+    median: Number | None
+    p95: Number | None
+
+
 class _Map(_Strict):
     layers: dict[str, _Dates]
+    measures: dict[str, _Measure] = {}
     crops: dict[str, _Crop] = {}
     out_of_order: dict[str, _OutOfOrder] = {}
 
@@ -198,6 +205,8 @@ class LayerEntry(_Strict):
         """Check that a date says of which season it is, and a bound also which end it is."""
         if self.kind in ("day", "bound") and None in (self.method, self.stage, self.season):
             raise ValueError("a date needs a method, a stage and a season")
+        if self.kind == "measure" and None in (self.method, self.season):
+            raise ValueError("a measure needs a method and a season")
         if (self.kind == "bound") != (self.part in ("low", "high")):
             raise ValueError("the ends of an interval, and they alone, are parts low and high")
         return self

@@ -165,6 +165,11 @@ def open_result(path: str | Path) -> Result:
     refuse_missing(path, expected)
     if not path.is_dir():
         raise DeepCropError(f"{path} is a file; expected {expected}.")
+    years = sorted(one.parent.name for one in path.glob("[0-9]*/item.json"))
+    if years and not (path / "item.json").exists():
+        raise DeepCropError(
+            f"{path} holds maps of several years; give one of them, for example {path / years[0]}."
+        )
     simulated, methods, entries = read_item(path / "item.json")
     summary = read_summary(path / "summary.json")
     box = summary["grid"]
@@ -184,11 +189,23 @@ def open_result(path: str | Path) -> Result:
 
 
 def _check_numbers(result: Result) -> None:
-    """Raise `DeepCropError` unless the summary has the numbers of each layer of dates."""
+    """Raise `DeepCropError` unless the summary has the numbers of each date and measure."""
     for method in result.methods:
         numbers = result.summary["maps"].get(method)
-        names = [layer.key.rsplit("/", 1)[-1] for layer in result.find(method=method, kind="day")]
-        lacks = [name for name in names if numbers is None or name not in numbers["layers"]]
+        lacks = [
+            name
+            for kind, part in (("day", "layers"), ("measure", "measures"))
+            for name in (
+                layer.key.rsplit("/", 1)[-1] for layer in result.find(method=method, kind=kind)
+            )
+            if numbers is None or name not in numbers.get(part, {})
+        ]
+        dated = {str(layer.stage)[:3] for layer in result.find(method=method, kind="day", season=1)}
+        if not {"sos", "eos"} <= dated:
+            raise DeepCropError(
+                f"{result.path / 'item.json'} lists no start or no end of season by {method}. Map "
+                "the region again."
+            )
         crops = "crops" in (numbers or {}) or not result.find(kind="class")
         if numbers is None or lacks or not crops:
             raise DeepCropError(

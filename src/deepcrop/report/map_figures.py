@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from deepcrop.products.results import Result, ResultLayer
 
-METHODS = {"curve": "NDVI curve", "deepcrop": "Deep-CroP"}
+METHODS = {"curve": "greenness curve", "deepcrop": "Deep-CroP"}
 """Names of the methods in figures."""
 
 
@@ -88,7 +88,9 @@ _MIN_SHARE = 0.005  # of the pixels that have a crop: rarer crops are not drawn
 def read(layer: ResultLayer, result: Result) -> NDArray[np.float64]:
     """Read a layer at the size of a figure, NaN where there is no data."""
     values = _raw(layer, result).astype(np.float64)
-    return values if layer.nodata is None else np.where(values == layer.nodata, np.nan, values)
+    if layer.nodata is not None:
+        values = np.where(values == layer.nodata, np.nan, values)
+    return values * layer.scale
 
 
 def _raw(layer: ResultLayer, result: Result) -> NDArray[Any]:
@@ -307,7 +309,7 @@ def _common_range(result: Result, stage: str, season: int) -> tuple[int, int]:
 def difference_maps(result: Result, season: int = 1) -> Figure:
     """Draw Deep-CroP minus curve for the four stages, and crop types if known (Figs. 14, 17)."""
     crops = _crops(result)
-    title = f"Deep-CroP minus NDVI curve, days, {_season(result, season)}"
+    title = f"Deep-CroP minus greenness curve, days, {_season(result, season)}"
     page, panels = _panel_page(
         result, len(STAGES) + (crops is not None), title, "negative: Deep-CroP is earlier"
     )
@@ -539,6 +541,30 @@ def _box(axes: Axes, days: NDArray[Any], y: float, colour: str) -> tuple[float, 
     axes.barh(y, third - first, 0.28, first, color=colour, alpha=0.45, edgecolor=colour, lw=0.8)
     axes.plot([middle, middle], [y - 0.14, y + 0.14], color=INK, lw=1.2)
     return float(low), float(high)
+
+
+# Measures ----------------------------------------------------------------------------------------
+
+
+def measure_maps(result: Result, method: str, season: int = 1) -> Figure:
+    """Draw the measures of a season: base, amplitude, integrals, rates."""
+    layers = result.find(method=method, kind="measure", season=season)
+    title = f"Measures by {METHODS[method]}, {_season(result, season)}"
+    page, panels = _panel_page(result, len(layers), title)
+    cmap = layer_colours("measure")
+    for k, (layer, panel) in enumerate(zip(layers, panels, strict=True)):
+        values = read(layer, result)
+        known = values[np.isfinite(values)]
+        first, last = np.percentile(known, (2, 98)) if known.size else (0.0, 1.0)
+        last = last if last > first else first + layer.scale
+        _draw(page, panel, values, cmap, Normalize(first, last))
+        unit = "" if layer.unit == "1" else layer.unit
+        _number_bar(page, panel, values, first, last, cmap, unit)
+        words = f"median {np.median(known):.3g} {unit}".strip() if known.size else ""
+        name = layer.title.removesuffix(f", season {season}").partition(",")[0]
+        _caption(page, panel, k, name, words)
+    _missing(page, "no season")
+    return page.figure
 
 
 # Quality -----------------------------------------------------------------------------------------

@@ -29,9 +29,10 @@ PAPER = (
 )
 _METHOD_TEXTS = {
     "curve": (
-        "NDVI curve: the clear optical observations of each pixel are smoothed over time. A season "
-        "runs from valley to peak to valley; its dates are the days on which the curve passes a "
-        "share of the seasonal amplitude, rising (SOS) and falling (EOS): SOS20 at 20 %. The "
+        "Greenness curve: the clear optical observations of each pixel are smoothed over time (the "
+        "index, NDVI unless another was chosen, is listed below). A season runs from valley to "
+        "peak to valley; its dates are the days on which the curve passes a share of the seasonal "
+        "amplitude, rising (SOS) and falling (EOS): SOS20 at 20 %. The "
         "method reads each pixel alone, and no radar. NDVI lags the greenness of cameras, on "
         "annual crops by half a week at SOS20 and one to three weeks at EOS20."
     ),
@@ -215,6 +216,18 @@ def _maps(result: Result) -> Section:
                         figures.stage_maps(result, method, season),
                     )
                 )
+    measured = [
+        method for method in result.methods if result.find(method=method, kind="measure", season=1)
+    ]
+    pictures += [
+        Picture(
+            f"measures_{method}",
+            f"Measures of the main season, {METHODS[method]}",
+            "The colours run from the 2nd to the 98th percentile of the pixels.",
+            figures.measure_maps(result, method),
+        )
+        for method in measured
+    ]
     bins = "The bars of a stage add up to the share of pixels with a date."
     pictures.append(Picture("histograms", "Dates of all pixels", bins, figures.histograms(result)))
     return Section(
@@ -227,11 +240,7 @@ def _maps(result: Result) -> Section:
         pictures,
         [
             _stage_table(result, 1),
-            *(
-                _measure_table(result, method)
-                for method in result.methods
-                if "measures" in result.summary_of(method)
-            ),
+            *(_measure_table(result, method) for method in measured),
         ],
         [
             Section(
@@ -313,14 +322,14 @@ def _differences(result: Result) -> Section:
         "differences",
         "Differences between the methods",
         [
-            "Date of Deep-CroP minus date of the NDVI curve, for pixels with both dates. The "
+            "Date of Deep-CroP minus date of the greenness curve, for pixels with both dates. The "
             "difference does not tell which method is right: the network was trained on dates of "
             "camera greenness, which differ from dates of NDVI."
         ],
         [
             Picture(
                 "differences",
-                "Deep-CroP minus NDVI curve",
+                "Deep-CroP minus greenness curve",
                 "Days; negative: Deep-CroP is earlier. Differences of more than 30 days have the "
                 "colour of 30 days.",
                 figures.difference_maps(result),
