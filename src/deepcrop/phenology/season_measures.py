@@ -13,10 +13,13 @@ import math
 import numpy as np
 from numba import njit
 
-_DORMANT = ((0.45, 0.08), (0.15, 0.02))
-"""Share of the rise up to which the curve counts as dormant, and least standard deviation of the
-observations there as a share of it: at first wide, since the lowest point may be that of a bad
-observation, and then about the level found."""
+_DORMANT, _WIDE = 0.15, 0.45
+"""Share of the rise up to which the curve counts as dormant: usually, and where the lowest point
+may be that of a few bad observations."""
+_SUPPORT = 4.0
+"""Observations that the lowest level needs to be trusted."""
+_LEAST = 0.02
+"""Least standard deviation of a level's observations, as a share of the rise."""
 _TOP = 0.1
 """Share of the amplitude down to which the curve belongs to the top."""
 _SPREAD = 4.0
@@ -25,8 +28,6 @@ _PRIOR = 0.5
 """Observations that the curve's own mean counts as, where there are few or none."""
 _ABOVE = 1.0
 """Standard errors of a curve by which its highest point lies above the true top."""
-_FLOOR = 0.02
-"""Least standard deviation at the top, as a share of the amplitude."""
 
 
 @njit(cache=True, error_model="numpy")
@@ -52,23 +53,44 @@ def base_level(t, y, w, p, rows_until, grid, curve, first, last, lowest, top, no
     noise : float
         Standard deviation of the observations about the curve.
     """
-    level, v = curve[lowest], 1.0
-    for share, floor in _DORMANT:
+    level = curve[lowest]
+    rise = top - level
+    begin, end, start = _stretch(curve, first, last, lowest, level + max(_DORMANT * rise, noise))
+    if _weight_between(t, w, p, rows_until, grid, begin, end) < _SUPPORT:
+        # Too few observations speak for a level so low: take the level of what is around it.
+        begin, end, start = _stretch(curve, first, last, lowest, level + max(_WIDE * rise, noise))
+        spread = max(noise, 4 * _LEAST * rise)
+        level, _ = _robust_mean(t, y, w, p, rows_until, grid, begin, end, start, spread)
         rise = top - level
-        limit = level + max(share * rise, noise)
-        begin = end = lowest
-        total = curve[lowest]
-        while begin > first and curve[begin - 1] < limit:
-            begin -= 1
-            total += curve[begin]
-        while end < last and curve[end + 1] < limit:
-            end += 1
-            total += curve[end]
-        # The second mean starts from the first, and not from a curve that may lie in a dip.
-        start = total / (end - begin + 1) if share == _DORMANT[0][0] else level
-        spread = max(noise, floor * rise)
-        level, v = _robust_mean(t, y, w, p, rows_until, grid, begin, end, start, spread)
-    return level, v
+        start = level
+        limit = level + max(_DORMANT * rise, noise)
+        begin, end, _ = _stretch(curve, first, last, lowest, limit)
+    spread = max(noise, _LEAST * rise)
+    return _robust_mean(t, y, w, p, rows_until, grid, begin, end, start, spread)
+
+
+@njit(cache=True, error_model="numpy")
+def _stretch(curve, first, last, lowest, limit):
+    """First and last point about the lowest one with the curve below a limit, and its mean there."""
+    begin = end = lowest
+    total = curve[lowest]
+    while begin > first and curve[begin - 1] < limit:
+        begin -= 1
+        total += curve[begin]
+    while end < last and curve[end + 1] < limit:
+        end += 1
+        total += curve[end]
+    return begin, end, total / (end - begin + 1)
+
+
+@njit(cache=True, error_model="numpy")
+def _weight_between(t, w, p, rows_until, grid, begin, end):
+    """Sum of the weights of the observations between two points of the grid."""
+    first, stop = _rows_between(t, rows_until, grid, begin, end)
+    total = np.float32(0.0)
+    for k in range(first, stop):
+        total += w[k, p]
+    return total
 
 
 @njit(cache=True, error_model="numpy")
@@ -89,7 +111,7 @@ def top_level(t, y, w, p, rows_until, grid, curve, left, right, peak, base, nois
     while end < right and curve[end + 1] > limit:
         end += 1
         total += curve[end]
-    spread = max(noise, _FLOOR * amplitude)
+    spread = max(noise, _LEAST * amplitude)
     start = total / (end - begin + 1)
     level, _ = _robust_mean(t, y, w, p, rows_until, grid, begin, end, start, spread)
     return max(level, curve[peak] - _ABOVE * noise * math.sqrt(v))

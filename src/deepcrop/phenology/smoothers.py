@@ -129,7 +129,7 @@ class SeasonRule:
     min_amplitude : float
         Smallest amplitude, in units of the values.
     prominence : float
-        Smallest rise and fall around a peak, as a share of the whole amplitude of the series.
+        Smallest rise and fall around a peak, as a share of the range within half a year of it.
     max_gap : float
         Longest time without an observation around a date, days.
     min_observations : int
@@ -168,7 +168,7 @@ DEFAULT_SMOOTHER = "whittaker"
 PRESETS: dict[str, tuple[dict[str, Smoother], SeasonRule]] = {
     "paper": (_PAPER, SeasonRule()),
     "sentinel2": (_SENTINEL2, SeasonRule()),
-    "phenocam": (_PHENOCAM, SeasonRule(min_amplitude=0.02, prominence=0.15, max_gap=45.0)),
+    "phenocam": (_PHENOCAM, SeasonRule(min_amplitude=0.02, prominence=0.2, max_gap=45.0)),
 }
 """Settings of each smoother, and season rule, by the name of the preset."""
 
