@@ -134,7 +134,7 @@ def test_scores_against_a_calendar_year_are_refused(folder, result):
     ("options", "words"),
     [
         ({"method": "deepcrop", "year_start": "07-01"}, "network was trained on years"),
-        ({"method": "both", "year_start": "auto"}, "--method curve"),
+        ({"method": "both", "year_start": "auto"}, "method 'curve'"),
         ({"year_start": "13-01"}, "13-01"),
         ({"year_start": "02-29"}, "02-29"),
         ({"year_start": "July"}, "for example 07-01"),
