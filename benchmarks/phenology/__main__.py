@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import camera_shapes
 import numpy as np
 import peers
 import tune
@@ -53,7 +54,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="1000 pixels, each tool timed once")
     parser.add_argument("--seed", type=int, default=SEED, help=f"of the simulation ({SEED})")
     parser.add_argument("--out", type=Path, help="write the table to this file too")
-    parser.add_argument("--scene", choices=KINDS, action="append", help="only this (all three)")
+    parser.add_argument(
+        "--scene",
+        choices=(*KINDS, camera_shapes.KIND),
+        action="append",
+        help="only this (all; shapes of cameras need DEEPCROP_REAL_DATA)",
+    )
     parser.add_argument("--no-peers", action="store_true", help="deepcrop only")
     parser.add_argument(
         "--cache",
@@ -71,7 +77,8 @@ def main(arguments: list[str] | None = None) -> None:
     pixels = min(options.pixels, 1000) if options.quick else options.pixels
     repeats = 1 if options.quick else 3
     tools = peers.ours() + ([] if options.no_peers else peers.OTHERS)
-    table = report(options.scene or KINDS, tools, pixels, options.seed, repeats, options.cache)
+    kinds = options.scene or (*KINDS, camera_shapes.KIND)
+    table = report(kinds, tools, pixels, options.seed, repeats, options.cache)
     print(table)
     if options.out:
         options.out.write_text(table + "\n")
@@ -81,7 +88,10 @@ def report(kinds, tools, pixels: int, seed: int, repeats: int, cache: Path) -> s
     """Run all tools on all scenes; return the table as Markdown."""
     versions, absent, rows = {}, {}, []
     for kind in kinds:
-        scene = simulate(kind, pixels, seed)
+        if kind == camera_shapes.KIND:
+            scene = camera_shapes.simulate(pixels, seed)
+        else:
+            scene = simulate(kind, pixels, seed)
         outcomes = {}
         for tool in tools:
             if tool.name in absent:

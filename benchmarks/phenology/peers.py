@@ -184,6 +184,11 @@ def _call(command, environment=None):
         raise RuntimeError(f"{Path(command[0]).name}: {lines[-1]}")
 
 
+def _settings(peer, kind):
+    """Settings for a kind of scene; shapes of cameras are three years, and nobody tunes on them."""
+    return peer.settings.get(kind, peer.settings["three years"])
+
+
 def run(peer, scene, threads, folder, repeats=3, settings=None) -> Outcome:
     """Run a tool on a scene; speed is the best of ``repeats`` runs without loading or compiling."""
     python, extra = interpreter(peer.environment, folder)
@@ -197,7 +202,7 @@ def run(peer, scene, threads, folder, repeats=3, settings=None) -> Outcome:
             np.save(place / "values.npy", part)
             np.save(place / "days.npy", scene.days)
             task = {
-                "settings": peer.settings[scene.kind] if settings is None else settings,
+                "settings": _settings(peer, scene.kind) if settings is None else settings,
                 "repeats": repeats,
             }
             (place / "task.json").write_text(json.dumps(task))

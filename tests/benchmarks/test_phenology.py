@@ -173,3 +173,27 @@ def test_deepcrop_alone_end_to_end(tmp_path):
     assert "deepcrop savgol" in [row[1] for row in rows]
     errors = [float(e) for e in rows[0][8].split(" / ")]
     assert all(0.3 < e < 15 for e in errors)
+
+
+def test_camera_shapes_are_seasons_between_levels(load, tmp_path):
+    """A file of three years of a known shape: its dates are read from the curve."""
+    load("series")
+    shapes = load("camera_shapes")
+    days = np.arange("2018-01-01", "2021-01-01", dtype="datetime64[D]")
+    year = (days - days.astype("datetime64[Y]")).astype(int)
+    gcc = 0.33 + 0.1 * np.clip(np.minimum(year - 120, 280 - year) / 40, 0, 1)
+    rows = [
+        f"{day},{1 if first == 0 else 2},{value:.5f},0"
+        for day, first, value in zip(days, year, gcc, strict=True)
+    ]
+    (tmp_path / "made_up_3day.csv").write_text(
+        "# a made-up camera\ndate,doy,smooth_gcc_90,int_flag\n" + "\n".join(rows)
+    )
+    scene = shapes.simulate(40, 3, tmp_path)
+    assert scene.truth.shape == (40, 3, 5)
+    expected = np.array([128, 140, 260, 272]) + 365 * np.arange(3)[:, None]
+    np.testing.assert_allclose(
+        scene.truth[:, :, [0, 1, 3, 4]], expected[None].repeat(40, 0), atol=3
+    )
+    assert 0.4 < np.isnan(scene.values).mean() < 0.6
+    assert not scene.group.any()

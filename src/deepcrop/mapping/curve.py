@@ -13,7 +13,7 @@ from deepcrop.indices import INDICES
 from deepcrop.mapping.inputs import Images, InputCube, Layers, Plan, images_of, period
 from deepcrop.mapping.quality import encode_bound, encode_measure, length_of, pixel_layers
 from deepcrop.phenology import PRESETS, SeasonRule, Seasons, season_dates, stage_names
-from deepcrop.phenology.seasons import TOO_LONG
+from deepcrop.phenology.date_kernels import TOO_LONG
 from deepcrop.phenology.slots import REACH, SlotChoice, choose_slots, start_of_year
 from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother, choose
 from deepcrop.products import layers

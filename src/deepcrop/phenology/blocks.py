@@ -231,8 +231,9 @@ def lose_weight(y, w, fitted, slope, span):
 
     Undetected clouds and haze only lower greenness. The weight falls to 0 at six times the typical
     residual. That residual is taken as at least a hundredth of the range, or all points would lose
-    their weight where there is hardly any noise. On a steep slope, as at harvest, a point below the
-    curve is no cloud and keeps its weight.
+    their weight where there is hardly any noise. On a steep slope a point below the curve keeps its
+    weight if the next observation on the lower side, after a fall or before a rise, is as low: that
+    is a harvest, and a value that rises again is a cloud.
 
     Parameters
     ----------

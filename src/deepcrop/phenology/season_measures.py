@@ -71,7 +71,7 @@ def base_level(t, y, w, p, rows_until, grid, curve, first, last, lowest, top, no
 
 @njit(cache=True, error_model="numpy")
 def _stretch(curve, first, last, lowest, limit):
-    """First and last point about the lowest one with the curve below a limit, and its mean there."""
+    """First and last point about the lowest one where the curve is below a limit, and its mean."""
     begin = end = lowest
     total = curve[lowest]
     while begin > first and curve[begin - 1] < limit:
