@@ -6,6 +6,8 @@ TORCH_INDEX ?=
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV = .venv
 RUN = $(VENV)/bin/python -m
+# Modules compiled once serve both workers, the commands that tests start, and the next run.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST = $(RUN) pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo demo-view check test test-slow test-all test-large audit fuzz docs clean

@@ -148,6 +148,7 @@ def test_comparison_where_both_have_dates(load):
     np.testing.assert_allclose(errors[1], 3)
 
 
+@pytest.mark.slow
 def test_plain_rule_for_smooth_curves(load):
     thresholds = load("thresholds")
     grid = np.arange(0, 400, 5, dtype=np.float32)

@@ -261,9 +261,6 @@ def test_a_date_that_may_be_months_off_is_no_label(tmp_path):
     assert main_season(clear).events["eos50"].day == pytest.approx(288, abs=5)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="seasons are found by their share of the range of the whole series"
-)
 def test_a_wet_year_leaves_the_verdicts_of_dry_years_alone(tmp_path):
     """Seasons of amplitude 0.05 in six years; in the fourth year, of 0.40 or of 0.05."""
     days = np.arange(6 * 365)

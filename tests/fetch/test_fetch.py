@@ -38,6 +38,9 @@ from deepcrop.storage.staging import staging
 ROWS, COLS = 72, 80
 
 
+pytestmark = pytest.mark.slow  # the simulated region they share is served in half a minute
+
+
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory):
     """A simulated year, and the same with its mask at 20 m: what an archive can give back."""

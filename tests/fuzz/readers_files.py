@@ -551,16 +551,16 @@ FILE_READERS = (
     text_reader(
         "crop classes", ".csv", _crop_classes, "code,name,colour\n1,maize,#FFD300\n5,soy,\n"
     ),
-    text_reader("area", ".geojson", _area, AREA),
+    text_reader("area", ".geojson", _area, AREA, sample=40),
     Reader("scene manifest", _scene_manifest),
     Reader("series table", _series_table),
-    Reader("season_dates", _season_arrays, share=30, sample=60),
-    Reader("safe", _safe, share=20),
+    Reader("season_dates", _season_arrays, share=30, sample=20),
+    Reader("safe", _safe, share=20, sample=40),
     file_reader("crop raster", _crop_raster_file, _crop_raster),
     Reader("raw files", _raw_files, sample=20),
-    Reader("cube", _cube, share=15, sample=30),
+    Reader("cube", _cube, share=15, sample=20),
     Reader("result", _result, share=20, sample=20),
     Reader("journal", _journal),
-    Reader("weights", _weights, share=15, sample=30),
+    Reader("weights", _weights, share=15, sample=20),
     Reader("parcels", _parcels, share=15),
 )

@@ -68,7 +68,9 @@ def test_only_parcels_are_mapped(mapped):
 def test_pictures_are_told_how_much_is_left_out(cube, tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(
-        product_writer, "_write_picture", lambda job, box, out, info: told.append(info.left_out)
+        product_writer,
+        "_write_picture",
+        lambda job, box, out, info, *rest: told.append(info.left_out),
     )
     farms = geojson(tmp_path / "farms.geojson")
     map_region(cube, 2018, tmp_path / "maps", parcels_path=farms)
