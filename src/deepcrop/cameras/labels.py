@@ -52,8 +52,8 @@ class Screening:
         Smallest amplitude of the main season, greenness.
     max_interval : float
         Widest 90 % interval of a start or end of the main season, days. On the real cameras of
-        `docs/labels.md` dates whose interval is up to 30 days wide lie within 1 to 3 days of the
-        dates of others in the median, and those with wider ones 11 to 24 days away.
+        `docs/labels.md` dates whose interval is up to 30 days wide lie within 3 days of the dates
+        of others in the median; at 50 % those with wider ones lie 11 to 50 days away.
     """
 
     min_share: float = 0.8
