@@ -176,6 +176,7 @@ def test_deepcrop_alone_end_to_end(tmp_path):
     assert all(0.3 < e < 15 for e in errors)
 
 
+@pytest.mark.slow
 def test_camera_shapes_are_seasons_between_levels(load, tmp_path):
     """A file of three years of a known shape: its dates are read from the curve."""
     load("series")

@@ -74,6 +74,7 @@ def run(folder, spec):
 # No data before resampling ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("res", [5, 10, 20, 30])
 @pytest.mark.parametrize("outside", [0.0, -1e-3, 1e-10, -9999.0, -3.4028235e38, np.nan, np.inf])
 def test_power_that_is_none_darkens_no_neighbour(tmp_path, res, outside):

@@ -25,6 +25,9 @@ pytest.importorskip("torch")
 NO = stages.NO_DAY
 
 
+pytestmark = pytest.mark.slow  # the network maps a region for them
+
+
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     folder = tmp_path_factory.mktemp("both")

@@ -54,6 +54,7 @@ def mapped(cube, tmp_path_factory):
     return map_without_pictures(cube, 2018, folder / "maps", parcels_path=path)
 
 
+@pytest.mark.slow
 def test_only_parcels_are_mapped(mapped):
     inside = np.zeros((20, 30), bool)
     inside[:10, :10] = inside[15:, 20:] = True

@@ -46,6 +46,7 @@ def mapped(cube):
     return map_years(cube, 2017, 2019, cube.with_name("maps"), **FAST)
 
 
+@pytest.mark.slow
 def test_each_year_has_its_map(mapped):
     days = {year: read(mapped.path / str(year) / "sos50.tif")[1] for year in LATER}
     for year, later in LATER.items():

@@ -395,6 +395,7 @@ def test_stac_item(big):
     assert raw["assets"]["sos20"]["type"] == pystac.MediaType.COG
 
 
+@pytest.mark.slow
 def test_crop_types_without_names_have_no_classes(tmp_path):
     layers = make_layers()
     crop = make_crop(layers, np.ones((4, 5)))
@@ -475,6 +476,7 @@ def test_the_networks_layers_with_their_pictures(tmp_path):
     assert found["peak_probability"] == {"known": 0, "mean": None, "median": None}
 
 
+@pytest.mark.slow
 def test_dates_out_of_order_by_hand(tmp_path):
     no = NO_DAY
     layers = network_layers(

@@ -56,6 +56,7 @@ def test_shares_of_crops(fields):
         assert abs(len(of(grown, crop)) / len(grown) - share[crop]) < 0.08, crop
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", crops.CALENDARS)
 @pytest.mark.parametrize("latitude", [28.0, 33.0, 40.0, 52.0, 60.0])
 def test_cycles_follow_each_other(place, latitude):

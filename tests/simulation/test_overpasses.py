@@ -181,6 +181,7 @@ def test_clear_sky_leaves_haze_calibration_and_noise(optical, land):
     assert min(spread) > 0.005
 
 
+@pytest.mark.slow
 def test_atmosphere_is_the_same_in_any_block(optical, land):
     scene = optical[10]
     _, product, scl = show(scene, land)

@@ -262,6 +262,7 @@ def test_candidates_for_the_list_of_the_paper(network):
     assert paper_candidates([forest, empty]) == []
 
 
+@pytest.mark.slow
 def test_simulated_cameras(server, web, region_path, tmp_path):
     looks = archive.write_simulated(region_path, tmp_path / "served")
     api = archive.serve(server, tmp_path / "served", orientation=looks)

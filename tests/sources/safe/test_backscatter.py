@@ -335,6 +335,7 @@ def test_an_image_of_ones_is_all_noise(rome):
     assert np.isnan(sigma0(rome, "vv", ROME, dem, geoid=GEOID)).all()
 
 
+@pytest.mark.slow
 def test_a_constant_image_is_calibrated_by_the_tables_of_the_product(rome, tmp_path):
     """DN 50 everywhere: (50² − range noise · azimuth noise of IW3) / sigmaNought², by hand."""
     path = tmp_path / rome.name

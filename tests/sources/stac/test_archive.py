@@ -86,6 +86,7 @@ def reads(archive, box, expected, sensor="optical"):
 # The same from every archive
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flavour", "archive", "offset"),
     [
