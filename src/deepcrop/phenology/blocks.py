@@ -264,20 +264,22 @@ def lose_weight(y, w, fitted, slope, span):
     for i in range(len(y)):
         k = backward[i]
         for p in range(BLOCK):
-            after[k, p] = state[p]
-            state[p] = y[k, p] if w[k, p] > none else state[p]
+            here, last = y[k, p], state[p]
+            after[k, p] = last
+            state[p] = here if w[k, p] > none else last
     state[:] = np.float32(-np.inf)
     for k in range(len(y)):
         for p in range(BLOCK):
-            here = y[k, p]
-            seen = w[k, p] > none
+            here, weight, before, behind = y[k, p], w[k, p], state[p], after[k, p]
+            rate = slope[k, p]
+            seen = weight > none
             r = min(max((here - fitted[k, p]) / scale[p], -one), none)
             kept = (one - r * r) * (one - r * r)
-            low = state[p] if slope[k, p] > none else after[k, p]
-            goes_on = low <= here + np.float32(1 / 6) * scale[p]
-            kept += steepness(slope[k, p], span[p]) * (one - kept) * (one if goes_on else none)
-            w[k, p] = w[k, p] * kept if seen else none
-            state[p] = here if seen else state[p]
+            low = before if rate > none else behind
+            goes_on = one if low <= here + np.float32(1 / 6) * scale[p] else none
+            kept += steepness(rate, span[p]) * (one - kept) * goes_on
+            w[k, p] = weight * kept if seen else none
+            state[p] = here if seen else before
 
 
 @njit(cache=True, inline="always")

@@ -13,7 +13,7 @@ from deepcrop.simulation.region import Region, simulate
 
 __all__ = ["REVISION", "Region", "simulate"]
 
-REVISION = 1
+REVISION = 2
 """Revision of the simulator, increased whenever a seed gives other pixels or dates.
 
 Stored simulated data of another revision is rejected.
