@@ -162,9 +162,6 @@ _PAPER: dict[str, Smoother] = {
     "double_logistic": DoubleLogistic(envelope_passes=2),
     "asymmetric_gaussian": AsymmetricGaussian(envelope_passes=2),
 }
-DEFAULT_SMOOTHER = "whittaker"
-"""Smoother of satellite series wherever none is named."""
-
 PRESETS: dict[str, tuple[dict[str, Smoother], SeasonRule]] = {
     "paper": (_PAPER, SeasonRule()),
     "sentinel2": (_SENTINEL2, SeasonRule()),
