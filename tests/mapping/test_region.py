@@ -180,8 +180,9 @@ def test_the_main_crop_of_flanders_maize_is_maize(real_data, tmp_path, monkeypat
     def share(stage, first, last, where):
         days = read(result.path / f"{stage}.tif")[where]
         lo, hi = stages.to_days(np.array([first, last], "datetime64[D]"), 2018)
-        dated = days != stages.NO_DAY  # a tenth has no season that stands out of its noise
-        assert dated.mean() > 0.88
+        dated = days != stages.NO_DAY
+        # A quarter of the mixed pixels at edges has no season that stands out of its noise.
+        assert dated.mean() > (0.96 if where is inner else 0.88)
         return ((days >= lo) & (days <= hi))[dated].mean()
 
     for stage, first, last, least, least_inner in (
