@@ -13,8 +13,8 @@ PYTEST = ["-m", "pytest", "-q", "-p", "no:xdist", "-o", "addopts=--import-mode=i
 @pytest.mark.parametrize(
     ("commands", "number"),
     [
-        ("map or ingest", 3),
-        pytest.param("simulate or fetch or train or report", 4, marks=pytest.mark.slow),
+        ("overwrite or ingest", 2),
+        pytest.param("not overwrite and not ingest", 5, marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_command_goes_on_to_the_same_bytes(commands, number):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ _PICTURE = 0.5
 
 _WRITING = 400 * 1024**2
 """Bytes that writing the products needs: windows, and the cache of GDAL, on each core."""
+_LIBRARIES = 400 * 1024**2
+"""Bytes that the libraries need, where the system does not tell."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,9 @@ def estimate(
 
 def _resident() -> int:
     """Bytes of memory that this process has used at most: its libraries, a tile."""
+    if sys.platform == "win32":  # which keeps no such record
+        return _LIBRARIES
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

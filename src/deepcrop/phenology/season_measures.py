@@ -13,6 +13,8 @@ import math
 import numpy as np
 from numba import njit
 
+from deepcrop.phenology.extrema import valley
+
 _DORMANT, _WIDE = 0.15, 0.45
 """Share of the rise up to which the curve counts as dormant: usually, and where the lowest point
 may be that of a few bad observations."""
@@ -55,32 +57,18 @@ def base_level(t, y, w, p, rows_until, grid, curve, first, last, lowest, top, no
     """
     level = curve[lowest]
     rise = top - level
-    begin, end, start = _stretch(curve, first, last, lowest, level + max(_DORMANT * rise, noise))
+    start, begin, end = valley(curve, lowest, first, last, max(_DORMANT * rise, noise))
     if _weight_between(t, w, p, rows_until, grid, begin, end) < _SUPPORT:
         # Too few observations speak for a level so low: take the level of what is around it.
-        begin, end, start = _stretch(curve, first, last, lowest, level + max(_WIDE * rise, noise))
+        start, begin, end = valley(curve, lowest, first, last, max(_WIDE * rise, noise))
         spread = max(noise, 4 * _LEAST * rise)
         level, _ = _robust_mean(t, y, w, p, rows_until, grid, begin, end, start, spread)
         rise = top - level
         start = level
-        limit = level + max(_DORMANT * rise, noise)
-        begin, end, _ = _stretch(curve, first, last, lowest, limit)
+        tolerance = level + max(_DORMANT * rise, noise) - curve[lowest]
+        _, begin, end = valley(curve, lowest, first, last, tolerance)
     spread = max(noise, _LEAST * rise)
     return _robust_mean(t, y, w, p, rows_until, grid, begin, end, start, spread)
-
-
-@njit(cache=True, error_model="numpy")
-def _stretch(curve, first, last, lowest, limit):
-    """First and last point about the lowest one where the curve is below a limit, and its mean."""
-    begin = end = lowest
-    total = curve[lowest]
-    while begin > first and curve[begin - 1] < limit:
-        begin -= 1
-        total += curve[begin]
-    while end < last and curve[end + 1] < limit:
-        end += 1
-        total += curve[end]
-    return begin, end, total / (end - begin + 1)
 
 
 @njit(cache=True, error_model="numpy")
