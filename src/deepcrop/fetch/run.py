@@ -21,6 +21,7 @@ from deepcrop.fetch.assemble import blocks, scene_outcomes, write_cube
 from deepcrop.fetch.manifest import Outcome, manifest_path, write_manifest
 from deepcrop.fetch.plan import (
     PLAN_FILE,
+    PRODUCTS_FILE,
     TILE,
     UNITS_FOLDER,
     FetchRequest,
@@ -28,6 +29,7 @@ from deepcrop.fetch.plan import (
     plan_scenes,
 )
 from deepcrop.fetch.read import UNITS, read_units
+from deepcrop.sources.archive import SENSORS
 from deepcrop.storage.staging import check_target, staging
 
 if TYPE_CHECKING:
@@ -90,14 +92,14 @@ def fetch(
     manifest = manifest_path(out)
     settings = {"content": "fetched cube", "request": request.to_json(), "tile": TILE}
     listed: list[Outcome] = []
-    scratch = (UNITS_FOLDER, PLAN_FILE)
+    scratch = (UNITS_FOLDER, PLAN_FILE, *(PRODUCTS_FILE.format(sensor=s) for s in SENSORS))
     with staging(out, settings, overwrite, scratch=scratch) as stage:
         if not stage.complete:
             forget_damaged(stage, stage.path, blocks(request))
             scenes = plan_scenes(stage, archive, request)
             failed = read_units(stage, archive, request, scenes, threads)
             try:
-                outcomes = scene_outcomes(stage.path, request.box, scenes, failed)
+                outcomes = scene_outcomes(stage.path, request, scenes, failed)
             except DeepCropError:
                 stage.forget({UNITS})  # so that the next run tries the failed ones again
                 raise
