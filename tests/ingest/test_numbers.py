@@ -97,6 +97,19 @@ def test_infinite_decibels_darken_no_neighbour(tmp_path):
     np.testing.assert_allclose(values[np.isfinite(values)], -10, atol=0.0051)
 
 
+def test_decibels_exported_with_zeros_outside_of_the_swath(tmp_path):
+    # As Earth Engine exports backscatter whose masked pixels nobody filled: 0 dB beside -10 dB.
+    decibels = np.full((2, 12, 12), -10, np.float32)
+    decibels[0, :, :6] = 0
+    write(tmp_path / "sar.nc", {"vv": decibels, "vh": decibels}, 20)
+    with pytest.raises(SpecError, match=r"sar\.nodata: .* hold 0 in every band.* nodata: 0\."):
+        run(tmp_path, radar(units="dB"))
+    values = run(tmp_path, radar(units="dB", nodata=0))["sar/vv"].values
+    np.testing.assert_allclose(values[np.isfinite(values)], -10, atol=0.0051)
+    assert np.isnan(values[0, :, :12]).all()
+    assert np.isfinite(values[0, :, 12:]).all()
+
+
 def test_a_middle_outside_of_the_swath_is_no_wrong_unit(tmp_path):
     power = np.zeros((2, 40, 40), np.float32)
     power[:, :, :3] = 0.1
@@ -232,20 +245,31 @@ def test_names_of_classes_differ(tmp_path, classes, message):
 # Processing baseline ------------------------------------------------------------------------------
 
 
-def crossing(step):
-    """A crop from May to September 2022, with a step of the numbers on 25 January 2022."""
+def crossing(step, since="2022-01-25"):
+    """A crop from May to September 2022, with a step of the numbers since a day."""
     times = np.datetime64("2021-09-03", "ns") + np.arange(0, 480, 10) * np.timedelta64(1, "D")
     day = (times - np.datetime64("2022-01-01")) / np.timedelta64(1, "D")
     green = 1 / (1 + np.exp(-(day - 130) / 10)) - 1 / (1 + np.exp(-(day - 265) / 10))
     bands = {"blue": 0.06 - 0.03 * green, "green": 0.08 - 0.02 * green,
              "red": 0.12 - 0.085 * green, "nir": 0.2 + 0.3 * green}  # fmt: skip
-    late = step * (times >= np.datetime64("2022-01-25"))
+    late = step * (times >= np.datetime64(since))
     ones = np.ones((1, 6, 6))
     stack = {
         name: np.rint(values[:, None, None] * ones * 1e4 + late[:, None, None]).astype(np.int16)
         for name, values in bands.items()
     }
     return times, stack, bands
+
+
+def test_a_step_on_another_day_is_refused_and_an_offset_from_it_mends_it(tmp_path):
+    times, stack, bands = crossing(1000, "2022-07-20")
+    write(tmp_path / "optical.nc", stack, times=times)
+    way_out = r"Write offset: \[\{value: 0\}, \{from: 2022-07-20, value: -0\.1\}\], with the day"
+    with pytest.raises(SpecError, match=rf"from about 20 July 2022 on, .*0 higher.*{way_out}"):
+        run(tmp_path, section())
+    dated = [{"value": 0}, {"from": "2022-07-20", "value": -0.1}]
+    red = run(tmp_path, section(offset=dated))["optical/red"].values[:, 0, 0]
+    np.testing.assert_allclose(red, bands["red"], atol=1.1e-4)
 
 
 def test_a_step_of_the_numbers_is_refused_and_an_offset_by_date_mends_it(tmp_path):
@@ -268,7 +292,9 @@ def test_real_rice_of_2022_needs_the_offset_by_date(tmp_path, real_data):
     mask = {"files": str(file), "variable": "SCL", "keep": [4, 5, 6, 7], "nodata": 0}
     spec = section(files=str(file), time="time", masks=[mask])
     spec["grid"] = {"crs": "EPSG:32648"}
-    with pytest.raises(SpecError, match=r"optical\.offset: from 25 January 2022 .* more in every"):
+    with pytest.raises(
+        SpecError, match=r"optical\.offset: from 25 January 2022 .* higher in every"
+    ):
         run(tmp_path, spec)
     spec["optical"]["offset"] = [{"value": 0}, {"from": "2022-01-25", "value": -0.1}]
     blue = run(tmp_path, spec)["optical/blue"]
@@ -282,7 +308,7 @@ def test_harmonised_numbers_are_read_and_a_second_subtraction_is_refused(tmp_pat
     red = run(tmp_path, section())["optical/red"].values[:, 0, 0]
     np.testing.assert_allclose(red, bands["red"], atol=1.1e-4)
     dated = [{"value": 0}, {"from": "2022-01-25", "value": -0.1}]
-    with pytest.raises(SpecError, match=r"optical\.offset: .* less in every band.*one offset"):
+    with pytest.raises(SpecError, match=r"optical\.offset: .* lower in every band.*one offset"):
         run(tmp_path, section(offset=dated))
 
 
