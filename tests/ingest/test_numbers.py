@@ -9,6 +9,7 @@ from pyproj import CRS
 from deepcrop.cube.io import open_cube
 from deepcrop.errors import SpecError
 from deepcrop.ingest import ingest
+from deepcrop.ingest.pixel_places import pixel_affine
 
 LEFT, TOP = 500000.0, 5600000.0
 BANDS = ("blue", "green", "red", "nir")
@@ -362,6 +363,53 @@ def test_corners_are_the_upper_left_ones_whichever_way_y_runs(tmp_path, flip):
         data.isel(y=slice(None, None, -1 if flip else 1)).to_netcdf(tmp_path / "optical.nc")
     cube = run(tmp_path, section(pixel_coordinates="corner"))["optical"]
     np.testing.assert_allclose(cube["red"].values, stack["red"] * 1e-4, atol=1e-6)
+
+
+def placed(crs, first, step, key="optical.pixel_coordinates", **attrs):
+    """Place the pixels of a file with these coordinates: its upper left corner."""
+    coords = {n: o + d * np.arange(4) for n, o, d in zip("xy", first, step, strict=True)}
+    data = xr.Dataset({"red": (("y", "x"), np.zeros((4, 4)), attrs)}, coords)
+    if "bounds" in attrs:
+        for name, edge, size in zip("xy", attrs["bounds"], step, strict=True):
+            edges = edge + size * np.arange(5)
+            data[f"{name}_bnds"] = ((name, "nv"), np.stack([edges[:-1], edges[1:]], axis=1))
+            data[name].attrs["bounds"] = f"{name}_bnds"
+    affine = pixel_affine(first, step, crs, data, data["red"], ("x", "y"), "a.nc", key, None)
+    return affine.c, affine.f
+
+
+@pytest.mark.parametrize("size", [1.5, 8.0, 10.0, 15.0, 30.0, 100.0])
+def test_coordinates_on_multiples_of_any_pixel_size_need_a_word(size):
+    step, left, top = (size, -size), 40000 * size, 360000 * size
+    half = size / 2
+    assert placed("EPSG:32631", (left + half, top - half), step) == (left, top)
+    assert placed("EPSG:32631", (left + 0.3 * size, top), step)  # a grid of its own
+    for first in ((left, top), (left, top - half), (left + half, top)):
+        with pytest.raises(SpecError, match=rf"multiples of the pixel size, {size:g} m.*Landsat"):
+            placed("EPSG:32631", first, step)
+    transform = [size, 0, left, 0, -size, top]
+    assert placed("EPSG:32631", (left, top), step, transform=transform) == (left, top)
+    landsat = [size, 0, left - half, 0, -size, top + half]
+    assert placed("EPSG:32631", (left, top), step, transform=landsat) == (left - half, top + half)
+    assert placed("EPSG:32631", (left, top), step, bounds=(left, top)) == (left, top)
+    with pytest.raises(SpecError, match="multiples"):  # the geotransform of another raster
+        placed("EPSG:32631", (left, top), step, transform=[3 * size, 0, left, 0, -3 * size, top])
+
+
+@pytest.mark.parametrize("size", [0.0001, 1 / 12000, 0.00025])
+def test_in_degrees_the_geotransform_or_the_bounds_decide_else_a_warning(size, caplog):
+    step, left, top = (size, -size), 100000 * size, 500000 * size
+    transform = [size, 0, left, 0, -size, top]
+    for said in ({"transform": transform}, {"bounds": (left, top)}):
+        for x, y in ((left, top), (left + size / 2, top - size / 2)):
+            assert placed("EPSG:4326", (x, y), step, **said) == pytest.approx((left, top))
+    with pytest.raises(SpecError, match=r"neither .* by their CF bounds"):
+        placed("EPSG:4326", (left + size / 4, top), step, bounds=(left, top))
+    assert not caplog.records
+    centre = (left - size / 2, top + size / 2)
+    assert placed("EPSG:4326", (left, top), step) == pytest.approx(centre)
+    assert "multiples of the pixel size" in caplog.text
+    assert "taken as centres" in caplog.text
 
 
 @pytest.mark.slow
