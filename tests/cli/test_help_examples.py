@@ -21,7 +21,7 @@ from tests.helpers.workspace import ROOT, archives
 from deepcrop import cli
 
 COMMANDS = typer.main.get_command(cli.app).commands
-ORDER = ("simulate", "map", "report", "score", "labels", "fetch", "doctor", "train")
+ORDER = ("simulate", "map", "points", "report", "score", "labels", "fetch", "doctor", "train")
 SLOW = ("reproduce", "evaluate", "demo")
 
 
@@ -94,6 +94,7 @@ def test_examples_work_as_printed(folder, short_training, monkeypatch, capsys):
         "maps/curve/sos50.tif",
         "maps/difference/sos50.tif",
         "maps/report/report.html",
+        "dates.csv",
         "accuracy.csv",
         "labels.csv",
     )

@@ -1,5 +1,6 @@
 """Fetching over loopback HTTP, from a simulated region served as real archives are."""
 
+import copy
 import csv
 import shutil
 from dataclasses import replace
@@ -14,6 +15,7 @@ from tests.archive.phenocam import write_simulated
 from tests.archive.server import Server
 from tests.archive.stac import forget_tokens, serve_region
 
+from deepcrop.cli.cubes import _report
 from deepcrop.cube import io as cube_io
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, grid_of
 from deepcrop.cube.io import open_cube, save_cube
@@ -176,6 +178,32 @@ def test_where_all_has_failed_the_next_run_tries_again(simulated, bed, environme
         fetch(request, out)
     bed.server.faults.clear()
     assert not fetch(request, out).failures
+
+
+def test_an_odd_product_is_named_in_the_manifest_and_at_the_end_also_when_resumed(
+    simulated, bed, environment, tmp_path, capsys
+):
+    request, out = spring(simulated, sensors=("optical",)), tmp_path / "cube.zarr"
+    published = bed.apis["pc"].items["sentinel-2-l2a"]
+    may = next(item for item in published if item["properties"]["datetime"][:7] == "2018-05")
+    odd = copy.deepcopy(may) | {"id": "odd one"}
+    odd["assets"]["B04"]["href"] = None
+    published.append(odd)
+    try:
+        bed.server.fail(r"SCL", "404", times=10**6)
+        with pytest.raises(DeepCropError, match="None of the"):
+            fetch(request, out)
+    finally:
+        published.remove(odd)
+    bed.server.faults.clear()
+    result = fetch(request, out)
+    (reason,) = result.left_out
+    assert "'odd one' is left out" in reason
+    (row,) = [row for row in read_manifest(out) if row["state"] == "left out"]
+    assert row["reason"] == reason
+    _report(result)
+    assert f"1 left out\n  {reason}\n" in capsys.readouterr().out
+    assert not missing_scenes(out)
 
 
 @pytest.mark.slow

@@ -180,16 +180,14 @@ def test_the_main_crop_of_flanders_maize_is_maize(real_data, tmp_path, monkeypat
     def share(stage, first, last, where):
         days = read(result.path / f"{stage}.tif")[where]
         lo, hi = stages.to_days(np.array([first, last], "datetime64[D]"), 2018)
-        dated = days != stages.NO_DAY
-        # A quarter of the mixed pixels at edges has no season that stands out of its noise.
-        assert dated.mean() > (0.96 if where is inner else 0.88)
-        return ((days >= lo) & (days <= hi))[dated].mean()
+        return ((days >= lo) & (days <= hi)).mean()
 
+    # One mixed pixel in five at the edges has no season that stands out of its noise.
     for stage, first, last, least, least_inner in (
-        ("sos20", "2018-05-01", "2018-06-30", 0.92, 0.96),
-        ("sos50", "2018-05-01", "2018-06-30", 0.92, 0.96),
+        ("sos20", "2018-05-01", "2018-06-30", 0.88, 0.96),
+        ("sos50", "2018-05-01", "2018-06-30", 0.87, 0.95),
         ("eos50", "2018-09-01", "2018-10-31", 0.84, 0.90),  # in the drought of 2018
-        ("eos20", "2018-09-01", "2018-10-31", 0.90, 0.95),
+        ("eos20", "2018-09-01", "2018-10-31", 0.88, 0.95),
     ):
         assert share(stage, first, last, maize) > least
         assert share(stage, first, last, inner) > least_inner

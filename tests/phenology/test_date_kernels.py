@@ -9,6 +9,7 @@ from deepcrop.phenology import REASONS, SeasonRule
 from deepcrop.phenology.blocks import BLOCK
 from deepcrop.phenology.date_intervals import INTERVAL
 from deepcrop.phenology.date_kernels import MEASURES, date_blocks
+from deepcrop.phenology.observations import scatter_of
 
 NAN = np.nan
 K_NOISE, K_SHAPE, K_GAP, K_PEAK, K_BASE = INTERVAL
@@ -48,6 +49,8 @@ def date(curve, t=None, y=None, fractions=(0.2, 0.5), rule=None, grid=GRID, room
     curves[0, :, 0] = curve
     counts = np.zeros((1, BLOCK), np.float32)
     counts[0, 0] = t.size
+    scatter = np.empty((1, BLOCK), np.float32)
+    scatter_of(t, blocks, weights, scatter)
     stages = 2 * len(fractions) + 1
     # As whatever was there before may have left them.
     dates, low, high = (np.full((1, room, stages), 9, np.float32) for _ in range(3))
@@ -55,8 +58,8 @@ def date(curve, t=None, y=None, fractions=(0.2, 0.5), rule=None, grid=GRID, room
     measures = np.full((1, room, len(MEASURES)), 9, np.float32)
     rows = np.full(1, 9)
     date_blocks(
-        t, blocks, weights, grid, curves, counts, ORIGIN, rule.min_amplitude, rule.prominence,
-        rule.max_gap, rule.min_observations, np.array(fractions, np.float32),
+        t, blocks, weights, grid, curves, counts, scatter, ORIGIN, rule.min_amplitude,
+        rule.prominence, rule.max_gap, rule.min_observations, np.array(fractions, np.float32),
         INTERVAL, dates, low, high, reason, measures, rows,
     )  # fmt: skip
     named = {name: measures[0, :, k] for k, name in enumerate(MEASURES)}

@@ -1,6 +1,7 @@
 """What a map directory says about itself, read back."""
 
 import json
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -40,6 +41,13 @@ def test_layers_are_as_in_their_files(path):
             assert file.descriptions == (layer.title,)
     (second,) = result.find(kind="day", stage="eos20", season=2)
     assert (second.key, second.method, second.part) == ("eos20_season2", "curve", None)
+
+
+def test_the_qgis_project_has_every_layer(path):
+    root = ET.parse(path / "map.qgs").getroot()
+    found = {layer.findtext("datasource") for layer in root.iter("maplayer")}
+    assert found == {f"./{key}.tif" for key in open_result(path).layers}
+    assert root.findtext("title") == "made-up fields, 2018"
 
 
 def test_crop_types_come_with_the_map(path):

@@ -87,6 +87,7 @@ def test_the_folder_holds_just_the_products(big):
     expected = {f"{name}.{kind}" for name in [*LAYERS, "crop_type"] for kind in ("tif", "qml")}
     expected |= {f"{name}.png" for name in PICTURES}
     others = {"item.json", "collection.json", "summary.json", "landscape.json", "landscape.csv"}
+    others |= {"map.qgs"}
     assert set(os.listdir(out)) == expected | others
 
 

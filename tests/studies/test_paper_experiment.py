@@ -411,7 +411,7 @@ def test_weights_are_not_scored_where_they_were_trained(made, years, weights, tm
         evaluate(weights, path, tmp_path / "scores")
     others = [k for k, fact in enumerate(made.facts) if fact["site"] not in TEST_SITES]
     samples.save(samples.collect(Subset(made, others), {}), path, overwrite=True)
-    with pytest.raises(DeepCropError, match=r"no sample of the test sites .* --all-sites"):
+    with pytest.raises(DeepCropError, match=r"no sample of the test sites .*all_sites"):
         evaluate(weights, path, tmp_path / "scores")
 
 

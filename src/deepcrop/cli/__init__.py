@@ -43,6 +43,7 @@ for _command in (
     cubes.simulate,
     cubes.ingest,
     maps.map_,
+    maps.points,
     maps.score,
     cameras.labels,
     cubes.fetch,

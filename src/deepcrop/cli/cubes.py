@@ -296,12 +296,20 @@ def _print_estimate(estimate: Estimate, box: GeoBox, sites: int = 1) -> None:
     )
 
 
+_LISTED = 10
+"""Products left out of a search that are printed; the manifest has all of them."""
+
+
 def _report(result: Fetched) -> None:
     from deepcrop.fetch.manifest import read_manifest
 
     rows = read_manifest(result.path)
-    counts = Counter(f"{row['sensor']} {row['state']}" for row in rows)
+    counts = Counter(f"{row['sensor']} {row['state']}".strip() for row in rows)
     typer.echo(f"{result.path}: " + ", ".join(f"{n} {key}" for key, n in counts.items()))
+    for reason in result.left_out[:_LISTED]:
+        typer.echo(f"  {reason}")
+    if len(result.left_out) > _LISTED:
+        typer.echo(f"  … and {len(result.left_out) - _LISTED} more, in the file below")
     typer.echo(f"state of each scene: {result.manifest}")
 
 

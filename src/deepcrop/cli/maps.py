@@ -1,4 +1,4 @@
-"""Commands on maps: map, score, report, view."""
+"""Commands on maps: map, points, score, report, view."""
 
 from __future__ import annotations
 
@@ -249,6 +249,46 @@ def _report(result: MapResult) -> None:
     plain_console().print(table)
     scenes = ", ".join(f"{name} {number}" for name, number in summary["scenes"].items())
     typer.echo(f"scenes: {scenes}\nmaps, pictures and summary.json: {result.path}/")
+
+
+def points(
+    region: Annotated[
+        Path,
+        typer.Argument(
+            help="Directory made by 'deepcrop map', or an observation cube, dated by the curve."
+        ),
+    ],
+    table: Annotated[
+        Path,
+        typer.Argument(help="CSV with columns lon and lat (degrees) or x and y (of the map)."),
+    ],
+    out: Annotated[Path, typer.Option(help="CSV to write.")],
+    year: Annotated[int | None, typer.Option(help="Target year, of a cube.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing CSV.")
+    ] = False,
+) -> None:
+    """Give the season dates at points: a CSV of places in, a CSV of dates out.
+
+    Example: deepcrop points maps examples/points.csv --out dates.csv
+    """
+    from deepcrop.mapping.points import OUTSIDE, points_table, write_points
+
+    if out.exists() and not overwrite:
+        raise DeepCropError(f"{out} exists. Choose another name, or add --overwrite.")
+    dates = points_table(region, table, year)
+    write_points(dates, out)
+    main = dates[dates["season"] == 1]
+    for method, rows in main.groupby("method", sort=False):
+        found = ", ".join(
+            f"{stage.upper()} {int(group.notna().sum())}"
+            for stage, group in rows.groupby("stage", sort=False)["date"]
+        )
+        number = int((rows["stage"] == rows["stage"].iloc[0]).sum())
+        typer.echo(f"{method}: main season of {number} points; dates found: {found}")
+    if outside := dates.attrs["outside"]:
+        typer.echo(f"{OUTSIDE}, without dates: {outside} of the points")
+    typer.echo(f"table: {out}")
 
 
 def score(

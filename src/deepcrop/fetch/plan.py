@@ -15,6 +15,7 @@ from deepcrop.cube import contract
 from deepcrop.errors import DeepCropError
 from deepcrop.sources import open_archive
 from deepcrop.sources.archive import SENSORS, Archive, Scene
+from deepcrop.sources.left_out import collect_left_out
 from deepcrop.storage.files import atomic_file, content_hash
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ PRODUCTS_FILE = "products-{sensor}.jsonl"
 
 PLAN_FILE = "plan.json"
 """File, in the staging folder, with the scenes that the first run found."""
+
+LEFT_OUT = "left out"
+"""Entry of the journal with the products that the first run could not use."""
 
 
 @dataclass(frozen=True)
@@ -135,11 +139,13 @@ def plan_scenes(stage: Staging, archive: Archive, request: FetchRequest) -> dict
     stage.forget(set(stage.done))
     if (stage.path / UNITS_FOLDER).exists():
         shutil.rmtree(stage.path / UNITS_FOLDER)
+    left_out = collect_left_out()
     (stage.path / UNITS_FOLDER).mkdir()
     scenes = search_scenes(archive, request, saved=stage.path)
     with atomic_file(path) as part:
         text = {name: [scene.to_json() for scene in found] for name, found in scenes.items()}
         part.write_text(json.dumps(text))
+    stage.finish(LEFT_OUT, left_out)
     stage.finish("plan", content_hash([path.read_bytes()]))
     _check_disk(stage, request.box, scenes)
     return scenes

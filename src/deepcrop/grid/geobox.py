@@ -22,6 +22,7 @@ from deepcrop.grid.geotransform import parse_geotransform, place_in_pixel
 
 if TYPE_CHECKING:
     import xarray as xr
+    from numpy.typing import NDArray
 
 RESOLUTION = 10.0
 """Pixel size of the project's grids, metres."""
@@ -195,19 +196,48 @@ def cell_of(grid: GeoBox, x: float, y: float, crs: str = "EPSG:4326") -> tuple[i
     DeepCropError
         If the coordinate lies outside the grid, or its reference system is unknown.
     """
+    row, col = (float(part[0]) for part in cells_of(grid, np.array([x]), np.array([y]), crs))
+    if not math.isfinite(row + col):
+        raise DeepCropError(f"Coordinate ({x}, {y}) in {crs} has no place in {grid.crs}.")
+    if not (0 <= row < grid.shape[0] and 0 <= col < grid.shape[1]):
+        raise DeepCropError(
+            f"Coordinate ({x}, {y}) in {crs} lies outside the grid: cell ({row:.0f}, {col:.0f}) of "
+            f"{grid.shape[0]} x {grid.shape[1]}."
+        )
+    return int(row), int(col)
+
+
+def cells_of(
+    grid: GeoBox, x: NDArray[np.floating], y: NDArray[np.floating], crs: str = "EPSG:4326"
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rows and columns that hold coordinates, also of cells outside the grid.
+
+    Parameters
+    ----------
+    grid : GeoBox
+        The grid.
+    x, y : ndarray (n,)
+        Coordinates in ``crs``; longitude and latitude in degrees by default.
+    crs : str
+        Reference system of ``x`` and ``y``; axis order is always x, y.
+
+    Returns
+    -------
+    rows, cols : ndarray of float (n,)
+        Whole numbers; NaN or infinite where a coordinate has no place in the grid's reference
+        system.
+
+    Raises
+    ------
+    DeepCropError
+        If the reference system is unknown.
+    """
     try:
         to_grid = Transformer.from_crs(crs, str(grid.crs), always_xy=True)
     except CRSError as error:
         raise DeepCropError(f"Reference system '{crs}' is unknown: {error}") from error
-    grid_x, grid_y = to_grid.transform(x, y)
-    if not (math.isfinite(grid_x) and math.isfinite(grid_y)):
-        raise DeepCropError(f"Coordinate ({x}, {y}) in {crs} has no place in {grid.crs}.")
+    grid_x, grid_y = (np.asarray(part, np.float64) for part in to_grid.transform(x, y))
     # Subtract before dividing: the inverse affine's rounding puts some edges into the wrong cell.
-    col = math.floor((grid_x - grid.affine.c) / grid.affine.a)
-    row = math.floor((grid_y - grid.affine.f) / grid.affine.e)
-    if not (0 <= row < grid.shape[0] and 0 <= col < grid.shape[1]):
-        raise DeepCropError(
-            f"Coordinate ({x}, {y}) in {crs} lies outside the grid: cell ({row}, {col}) of "
-            f"{grid.shape[0]} x {grid.shape[1]}."
-        )
+    col = np.floor((grid_x - grid.affine.c) / grid.affine.a)
+    row = np.floor((grid_y - grid.affine.f) / grid.affine.e)
     return row, col

@@ -31,7 +31,6 @@ from deepcrop.phenology.extrema import (
 from deepcrop.phenology.observations import (
     gap_around,
     gap_of_one,
-    local_noise,
     neighbours_of,
     observed_range,
     residual_noise,
@@ -67,9 +66,9 @@ MEASURES = (
 
 _NEAR = np.float32(17.0)
 """Days around a date whose observations determine the uncertainty of the curve there."""
-_SIGMAS = 6.5
+_SIGMAS = 3.7
 """Standard errors by which the upper half of a season lies above the higher of its bases: of a
-hundred series of three years that are nothing but noise, noise alone makes one such season."""
+hundred series that are nothing but noise, for three years or one, fewer than one have a season."""
 _ALONE = 0.6
 """Variance of the mean of observations, in units of theirs, from which on it is that of one."""
 _TOP_DAYS = 30.0
@@ -80,8 +79,8 @@ _LEVEL_DAYS = 20.0
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def date_blocks(
-    t, y, w, grid, curve, counts, origin, min_amplitude, prominence, max_gap, min_observations,
-    fractions, factors, dates, low, high, reason, measures, rows,
+    t, y, w, grid, curve, counts, scatter, origin, min_amplitude, prominence, max_gap,
+    min_observations, fractions, factors, dates, low, high, reason, measures, rows,
 ):  # fmt: skip
     """Seasons of the series of some blocks.
 
@@ -92,6 +91,8 @@ def date_blocks(
         BLOCK).
     counts : ndarray of float32 (blocks, BLOCK)
         Observations of each series, dropped ones included.
+    scatter : ndarray of float32 (blocks, BLOCK)
+        Their noise, dropped ones included (`scatter_of`).
     origin : float32
         Added to each date.
     min_amplitude, prominence, max_gap, min_observations
@@ -126,8 +127,6 @@ def date_blocks(
     for block in range(len(y)):
         first = block * BLOCK
         noise = residual_noise(t, y[block], w[block], grid, curve[block])
-        scatter = local_noise(t, y[block], w[block])
-        scatter = np.where(np.isnan(scatter), noise, scatter)
         neighbours = neighbours_of(t, w[block])
         ends = observed_range(grid, curve[block], neighbours[0, 2], neighbours[len(t), 0])
         for p in range(min(BLOCK, len(dates) - first)):
@@ -148,9 +147,10 @@ def date_blocks(
                 continue
             for g in range(len(grid)):
                 line[g] = curve[block, g, p]
+            spread = noise[p] if np.isnan(scatter[block, p]) else scatter[block, p]
             rows[pixel] = _seasons(
                 pixel, p, y[block], w[block], t, neighbours, rows_until, near, grid, line, begin,
-                stop, ends[2, p], ends[3, p], noise[p], scatter[p], extrema, min_amplitude,
+                stop, ends[2, p], ends[3, p], noise[p], spread, extrema, min_amplitude,
                 prominence, max_gap, fractions, factors, origin, dates, low, high, reason, measures,
             )  # fmt: skip
 
@@ -166,7 +166,7 @@ def _seasons(
     Only the part between the first and the last observation that counts is read: from ``begin``
     to ``stop`` (`observed_range`). For ``neighbours`` see `neighbours_of`; ``rows_until`` holds the
     number of times that are not later than each point of the grid; ``noise`` is that about the
-    curve and ``scatter`` that of `local_noise`.
+    curve and ``scatter`` that of all observations.
     """
     if not top - bottom >= min_amplitude:
         reason[pixel, 0] = TOO_SMALL

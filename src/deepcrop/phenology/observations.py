@@ -9,6 +9,8 @@ from deepcrop.phenology.blocks import BLOCK, FAST
 
 _TRIPLE = np.float32(45.0)
 """Longest time from the first to the last of three observations that tell of noise, days."""
+_ROOT = np.float32(0.676)
+"""Standard deviations that the mean of the roots of normal residuals, squared, is."""
 
 
 @njit(cache=True, error_model="numpy")
@@ -104,49 +106,53 @@ def residual_noise(t, y, w, grid, curve):
             total[p] += np.sqrt(abs(y[k, p] - fitted)) if seen > none else none
             count[p] += seen
     for p in range(BLOCK):
-        # Of normal residuals the mean of the roots, squared, is 0.676 standard deviations.
         root = total[p] / count[p]
-        total[p] = root * root / np.float32(0.676)
+        total[p] = root * root / _ROOT
     return total
 
 
-@njit(cache=True, error_model="numpy", fastmath=FAST)
-def local_noise(t, y, w):
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def scatter_of(t, y, w, scatter):
     """Estimate the standard deviation of the noise from triples of observations.
 
-    It is that of the middle one about the line between its neighbours, from the mean absolute
-    deviation: a smoother does not change it, while the residuals of a curve that follows each
-    observation are too small. Where observations are far apart it is too large. NaN where no three
-    lie within `_TRIPLE` days.
+    It is that of the middle one about the line between its neighbours, robust to a few outliers. No
+    smoother changes it: about a curve that follows each observation residuals are too small, and
+    without the observations that a smoother leaves out, noise seems less than it is. Where
+    observations are far apart it is too large.
+
+    Parameters
+    ----------
+    t : ndarray of float32 (times,)
+    y, w : ndarray of float32 (blocks, times, BLOCK)
+        Observations, before any is left out.
+    scatter : ndarray of float32 (blocks, BLOCK)
+        Filled; NaN where no three observations lie within `_TRIPLE` days.
     """
     none, one = np.float32(0.0), np.float32(1.0)
-    total = np.zeros(BLOCK, np.float32)
-    count = np.zeros(BLOCK, np.float32)
-    # Days and values of the last two observations.
-    state = np.zeros((4, BLOCK), np.float32)
-    state[0], state[2] = np.float32(-1e6), np.float32(-1e6)
-    for k in range(len(t)):
-        today = t[k]
+    state = np.empty((6, BLOCK), np.float32)
+    for block in range(len(y)):
+        # Days and values of the last two observations, sum of the roots, number.
+        state[:] = none
+        state[0], state[2] = np.float32(-1e6), np.float32(-1e6)
+        for k in range(len(t)):
+            today = t[k]
+            for p in range(BLOCK):
+                here = y[block, k, p]
+                seen = w[block, k, p] > none
+                day1, value1, day2, value2 = state[0, p], state[1, p], state[2, p], state[3, p]
+                share = (day1 - day2) / (today - day2)
+                off = value1 - (value2 + share * (here - value2))
+                spread = one + share * share + (one - share) * (one - share)
+                near = (today - day2 < _TRIPLE) & seen
+                state[4, p] += np.sqrt(abs(off) / np.sqrt(spread)) if near else none
+                state[5, p] += one if near else none
+                state[2, p] = day1 if seen else day2
+                state[3, p] = value1 if seen else value2
+                state[0, p] = today if seen else day1
+                state[1, p] = here if seen else value1
         for p in range(BLOCK):
-            here = y[k, p]
-            seen = w[k, p] > none
-            day1, value1, day2, value2 = state[0, p], state[1, p], state[2, p], state[3, p]
-            share = (day1 - day2) / (today - day2)
-            off = value1 - (value2 + share * (here - value2))
-            spread = one + share * share + (one - share) * (one - share)
-            near = (today - day2 < _TRIPLE) & seen
-            size = abs(off) / np.sqrt(spread)
-            total[p] += size if near else none
-            count[p] += one if near else none
-            state[2, p] = day1 if seen else day2
-            state[3, p] = value1 if seen else value2
-            state[0, p] = today if seen else day1
-            state[1, p] = here if seen else value1
-    for p in range(BLOCK):
-        total[p] = (
-            total[p] / count[p] * np.float32(1.2533) if count[p] > none else np.float32(np.nan)
-        )
-    return total
+            root = state[4, p] / state[5, p]  # NaN where there is no triple
+            scatter[block, p] = root * root / _ROOT
 
 
 @njit(cache=True, error_model="numpy")

@@ -219,7 +219,7 @@ def _with_room(
             p = chunk.pixels
             date_blocks(
                 series.t, chunk.y, chunk.w, grid, chunk.curve, chunk.counts,
-                np.float32(series.origin), float(rule.min_amplitude),
+                chunk.scatter, np.float32(series.origin), float(rule.min_amplitude),
                 float(rule.prominence), float(rule.max_gap), max(int(rule.min_observations), 3),
                 np.array(fractions, np.float32), INTERVAL, dates[p], low[p],
                 high[p], reason[p], measures[p], rows[p],

@@ -27,6 +27,7 @@ from deepcrop.phenology.model_functions import (
     DOUBLE_LOGISTIC,
     model_function_blocks,
 )
+from deepcrop.phenology.observations import scatter_of
 from deepcrop.phenology.savgol import savgol_blocks
 from deepcrop.phenology.series import GREENNESS_LIMIT, Series, curve_grid, prepare
 from deepcrop.phenology.whittaker import whittaker_blocks
@@ -298,6 +299,7 @@ class Chunk:
     w: NDArray[np.float32]
     level: NDArray[np.float32]
     counts: NDArray[np.float32]
+    scatter: NDArray[np.float32]
     curve: NDArray[np.float32]
 
 
@@ -325,6 +327,7 @@ def smooth_chunks(
         w = np.empty_like(y)
         level = np.empty((blocks, BLOCK), np.float32)
         counts = np.empty((blocks, BLOCK), np.float32)
+        scatter = np.empty((blocks, BLOCK), np.float32)
         curve = np.empty((blocks, grid.size, BLOCK), np.float32)
         while True:
             with lock:
@@ -333,11 +336,12 @@ def smooth_chunks(
                 return
             part = slice(first, min(first + chunk_size, pixels))
             n = -(-(part.stop - first) // BLOCK)
-            chunk = Chunk(part, y[:n], w[:n], level[:n], counts[:n], curve[:n])
+            chunk = Chunk(part, y[:n], w[:n], level[:n], counts[:n], scatter[:n], curve[:n])
             fill_blocks(
                 series.values[part], series.weights[part], series.day_of,
                 chunk.y, chunk.w, chunk.level, chunk.counts,
             )  # fmt: skip
+            scatter_of(series.t, chunk.y, chunk.w, chunk.scatter)
             _smooth_blocks(series.t, grid, smoother, rule, chunk)
             use(chunk)
 

@@ -35,6 +35,7 @@ from deepcrop.products.layers import (
 )
 from deepcrop.products.layers import DAY_LAYERS as DAY_LAYERS
 from deepcrop.products.qgis import date_limits, write_style
+from deepcrop.products.qgis_project import PROJECT, write_project
 from deepcrop.products.stac import layer_asset, stac_item, write_stac
 from deepcrop.stages import DAY_MAX, DAY_MIN, NO_DAY, TargetYear
 from deepcrop.storage.files import write_json
@@ -119,8 +120,8 @@ def write_products(
     """Write all files of a map.
 
     For each layer ``NAME.tif`` and its QGIS style ``NAME.qml``, of dates and counts a picture
-    ``NAME.png``; ``item.json`` and ``collection.json`` (STAC), ``summary.json``, and the statistics
-    ``landscape.json`` and ``landscape.csv``.
+    ``NAME.png``; ``map.qgs``, the QGIS project; ``item.json`` and ``collection.json`` (STAC),
+    ``summary.json``, and the statistics ``landscape.json`` and ``landscape.csv``.
 
     Parameters
     ----------
@@ -174,6 +175,8 @@ def write_products(
             assets |= _describe(job, box, out, info, _coloured(job, counts), pictures)
     finally:
         pool.shutdown(cancel_futures=True)
+    rasters = [(job.key, job.method, job.layer) for job in jobs]
+    write_project(out, rasters, box, info.title, info.target, info.simulated)
     summary = _summary(maps, counts, groups, box, info)
     for method in summary["methods"]:
         numbers = summary["maps"][method]["layers"]
@@ -193,6 +196,7 @@ def write_products(
     ):
         key = name.removesuffix(".json").replace(".", "_")
         assets[key] = pystac.Asset(f"./{name}", title, media_type=kind, roles=["metadata"])
+    assets["qgis_project"] = pystac.Asset(f"./{PROJECT}", "QGIS project", roles=["metadata"])
     properties = {
         "deepcrop:simulated": info.simulated,
         "deepcrop:observations": summary["observations"],

@@ -15,7 +15,6 @@ is computed on Google's side. The numbers have these properties:
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import re
@@ -37,6 +36,7 @@ from deepcrop.cube.passes import number_passes
 from deepcrop.errors import MALFORMED
 from deepcrop.sources.archive import SENSORS, ArchiveError, Scene, SceneError
 from deepcrop.sources.footprints import footprint_polygons, name_of, valid_geometry
+from deepcrop.sources.left_out import leave_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,8 +52,6 @@ SENTINEL_1 = "COPERNICUS/S1_GRD"
 ADDRESS = "https://earthengine-highvolume.googleapis.com"
 """Earth Engine's endpoint for many small requests by programs; the environment variable
 DEEPCROP_EARTH_ENGINE sets another address."""
-
-_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -426,7 +424,7 @@ def _described(
                 f"Earth Engine describes the image {name_of(image)} in another way than expected "
                 f"({type(error).__name__}: {error}); it is left out."
             )
-            _log.warning(problems[-1])
+            leave_out(problems[-1])
         else:
             products += [product] if product else []
     if images and len(problems) == len(images):
