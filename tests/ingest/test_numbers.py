@@ -9,6 +9,7 @@ from pyproj import CRS
 from deepcrop.cube.io import open_cube
 from deepcrop.errors import SpecError
 from deepcrop.ingest import ingest
+from deepcrop.ingest.pixel_places import pixel_affine
 
 LEFT, TOP = 500000.0, 5600000.0
 BANDS = ("blue", "green", "red", "nir")
@@ -95,6 +96,19 @@ def test_infinite_decibels_darken_no_neighbour(tmp_path):
     write(tmp_path / "sar.nc", {"vv": decibels, "vh": decibels}, 20)
     values = run(tmp_path, radar(units="dB"))["sar/vv"].values
     np.testing.assert_allclose(values[np.isfinite(values)], -10, atol=0.0051)
+
+
+def test_decibels_exported_with_zeros_outside_of_the_swath(tmp_path):
+    # As Earth Engine exports backscatter whose masked pixels nobody filled: 0 dB beside -10 dB.
+    decibels = np.full((2, 12, 12), -10, np.float32)
+    decibels[0, :, :6] = 0
+    write(tmp_path / "sar.nc", {"vv": decibels, "vh": decibels}, 20)
+    with pytest.raises(SpecError, match=r"sar\.nodata: .* hold 0 in every band.* nodata: 0\."):
+        run(tmp_path, radar(units="dB"))
+    values = run(tmp_path, radar(units="dB", nodata=0))["sar/vv"].values
+    np.testing.assert_allclose(values[np.isfinite(values)], -10, atol=0.0051)
+    assert np.isnan(values[0, :, :12]).all()
+    assert np.isfinite(values[0, :, 12:]).all()
 
 
 def test_a_middle_outside_of_the_swath_is_no_wrong_unit(tmp_path):
@@ -232,20 +246,31 @@ def test_names_of_classes_differ(tmp_path, classes, message):
 # Processing baseline ------------------------------------------------------------------------------
 
 
-def crossing(step):
-    """A crop from May to September 2022, with a step of the numbers on 25 January 2022."""
+def crossing(step, since="2022-01-25"):
+    """A crop from May to September 2022, with a step of the numbers since a day."""
     times = np.datetime64("2021-09-03", "ns") + np.arange(0, 480, 10) * np.timedelta64(1, "D")
     day = (times - np.datetime64("2022-01-01")) / np.timedelta64(1, "D")
     green = 1 / (1 + np.exp(-(day - 130) / 10)) - 1 / (1 + np.exp(-(day - 265) / 10))
     bands = {"blue": 0.06 - 0.03 * green, "green": 0.08 - 0.02 * green,
              "red": 0.12 - 0.085 * green, "nir": 0.2 + 0.3 * green}  # fmt: skip
-    late = step * (times >= np.datetime64("2022-01-25"))
+    late = step * (times >= np.datetime64(since))
     ones = np.ones((1, 6, 6))
     stack = {
         name: np.rint(values[:, None, None] * ones * 1e4 + late[:, None, None]).astype(np.int16)
         for name, values in bands.items()
     }
     return times, stack, bands
+
+
+def test_a_step_on_another_day_is_refused_and_an_offset_from_it_mends_it(tmp_path):
+    times, stack, bands = crossing(1000, "2022-07-20")
+    write(tmp_path / "optical.nc", stack, times=times)
+    way_out = r"Write offset: \[\{value: 0\}, \{from: 2022-07-20, value: -0\.1\}\], with the day"
+    with pytest.raises(SpecError, match=rf"from about 20 July 2022 on, .*0 higher.*{way_out}"):
+        run(tmp_path, section())
+    dated = [{"value": 0}, {"from": "2022-07-20", "value": -0.1}]
+    red = run(tmp_path, section(offset=dated))["optical/red"].values[:, 0, 0]
+    np.testing.assert_allclose(red, bands["red"], atol=1.1e-4)
 
 
 def test_a_step_of_the_numbers_is_refused_and_an_offset_by_date_mends_it(tmp_path):
@@ -268,7 +293,9 @@ def test_real_rice_of_2022_needs_the_offset_by_date(tmp_path, real_data):
     mask = {"files": str(file), "variable": "SCL", "keep": [4, 5, 6, 7], "nodata": 0}
     spec = section(files=str(file), time="time", masks=[mask])
     spec["grid"] = {"crs": "EPSG:32648"}
-    with pytest.raises(SpecError, match=r"optical\.offset: from 25 January 2022 .* more in every"):
+    with pytest.raises(
+        SpecError, match=r"optical\.offset: from 25 January 2022 .* higher in every"
+    ):
         run(tmp_path, spec)
     spec["optical"]["offset"] = [{"value": 0}, {"from": "2022-01-25", "value": -0.1}]
     blue = run(tmp_path, spec)["optical/blue"]
@@ -282,7 +309,7 @@ def test_harmonised_numbers_are_read_and_a_second_subtraction_is_refused(tmp_pat
     red = run(tmp_path, section())["optical/red"].values[:, 0, 0]
     np.testing.assert_allclose(red, bands["red"], atol=1.1e-4)
     dated = [{"value": 0}, {"from": "2022-01-25", "value": -0.1}]
-    with pytest.raises(SpecError, match=r"optical\.offset: .* less in every band.*one offset"):
+    with pytest.raises(SpecError, match=r"optical\.offset: .* lower in every band.*one offset"):
         run(tmp_path, section(offset=dated))
 
 
@@ -336,6 +363,53 @@ def test_corners_are_the_upper_left_ones_whichever_way_y_runs(tmp_path, flip):
         data.isel(y=slice(None, None, -1 if flip else 1)).to_netcdf(tmp_path / "optical.nc")
     cube = run(tmp_path, section(pixel_coordinates="corner"))["optical"]
     np.testing.assert_allclose(cube["red"].values, stack["red"] * 1e-4, atol=1e-6)
+
+
+def placed(crs, first, step, key="optical.pixel_coordinates", **attrs):
+    """Place the pixels of a file with these coordinates: its upper left corner."""
+    coords = {n: o + d * np.arange(4) for n, o, d in zip("xy", first, step, strict=True)}
+    data = xr.Dataset({"red": (("y", "x"), np.zeros((4, 4)), attrs)}, coords)
+    if "bounds" in attrs:
+        for name, edge, size in zip("xy", attrs["bounds"], step, strict=True):
+            edges = edge + size * np.arange(5)
+            data[f"{name}_bnds"] = ((name, "nv"), np.stack([edges[:-1], edges[1:]], axis=1))
+            data[name].attrs["bounds"] = f"{name}_bnds"
+    affine = pixel_affine(first, step, crs, data, data["red"], ("x", "y"), "a.nc", key, None)
+    return affine.c, affine.f
+
+
+@pytest.mark.parametrize("size", [1.5, 8.0, 10.0, 15.0, 30.0, 100.0])
+def test_coordinates_on_multiples_of_any_pixel_size_need_a_word(size):
+    step, left, top = (size, -size), 40000 * size, 360000 * size
+    half = size / 2
+    assert placed("EPSG:32631", (left + half, top - half), step) == (left, top)
+    assert placed("EPSG:32631", (left + 0.3 * size, top), step)  # a grid of its own
+    for first in ((left, top), (left, top - half), (left + half, top)):
+        with pytest.raises(SpecError, match=rf"multiples of the pixel size, {size:g} m.*Landsat"):
+            placed("EPSG:32631", first, step)
+    transform = [size, 0, left, 0, -size, top]
+    assert placed("EPSG:32631", (left, top), step, transform=transform) == (left, top)
+    landsat = [size, 0, left - half, 0, -size, top + half]
+    assert placed("EPSG:32631", (left, top), step, transform=landsat) == (left - half, top + half)
+    assert placed("EPSG:32631", (left, top), step, bounds=(left, top)) == (left, top)
+    with pytest.raises(SpecError, match="multiples"):  # the geotransform of another raster
+        placed("EPSG:32631", (left, top), step, transform=[3 * size, 0, left, 0, -3 * size, top])
+
+
+@pytest.mark.parametrize("size", [0.0001, 1 / 12000, 0.00025])
+def test_in_degrees_the_geotransform_or_the_bounds_decide_else_a_warning(size, caplog):
+    step, left, top = (size, -size), 100000 * size, 500000 * size
+    transform = [size, 0, left, 0, -size, top]
+    for said in ({"transform": transform}, {"bounds": (left, top)}):
+        for x, y in ((left, top), (left + size / 2, top - size / 2)):
+            assert placed("EPSG:4326", (x, y), step, **said) == pytest.approx((left, top))
+    with pytest.raises(SpecError, match=r"neither .* by their CF bounds"):
+        placed("EPSG:4326", (left + size / 4, top), step, bounds=(left, top))
+    assert not caplog.records
+    centre = (left - size / 2, top + size / 2)
+    assert placed("EPSG:4326", (left, top), step) == pytest.approx(centre)
+    assert "multiples of the pixel size" in caplog.text
+    assert "taken as centres" in caplog.text
 
 
 @pytest.mark.slow

@@ -83,6 +83,42 @@ def test_the_date_nearest_to_the_file(pattern, path, place):
     assert found == (np.datetime64("2018-05-04"), place)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "form", "path"),
+    [
+        (r"A(\d{7})", "%Y%j", "MOD09GA.A2018124.h18v03.061.2020345123456.tif"),
+        (r"\.(\d{7})T", "%Y%j", "HLS.S30.T15SWD.2018124T170000.v2.0.B04.tif"),
+        (r"A\d{7}", "A%Y%j", "A2018124/B04.tif"),
+        (r"\d{4}/\d{3}", "%Y/%j", "2018/124/B04.tif"),
+        (r"\d{4}-\d+-\d+", "%Y-%m-%d", "S2_2018-5-4.tif"),  # no other way to read it
+        (r"\d{8}", "%Y%m%d", "S2_20180504000000.tif"),
+        (r"\d{8}T\d+\.\d", "%Y%m%dT%H%M%S.%f", "S2_20180504T000000.0.tif"),
+        (r"\d+[A-Za-z]+\d+", "%d%b%Y", "S2_04May2018.tif"),
+    ],
+)
+def test_forms_of_dates_in_names(pattern, form, path):
+    time = Time(pattern=pattern, format=form)
+    assert date_in_path(time, Path(path).parts, "optical")[0] == np.datetime64("2018-05-04")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "form", "path", "words"),
+    [
+        (r"\d{7}", "%Y%m%d", "A2018123.tif", "'2018123' .* not a date of the form '%Y%m%d'"),
+        (r"\d{7}", "%Y%j", "A2018366.tif", "'2018366' .* not a date of the form '%Y%j'"),
+        (r"\d{5}", "%y%j", "A18366.tif", "'18366' .* not a date"),
+        (r"\d{6}", "%Y%j", "A201812.tif", "'201812' .* not a date"),
+        (r"\d{8}", "%Y%m%d", "A2018124.2018112233445.tif", "a part of the number 2018112233445"),
+        (r"\d{7}", "%Y%j", "S2_20180504.tif", "a part of the number 20180504"),
+        (r"0\d{7}", "0%Y%j", "S2_102018124.tif", "a part of the number 102018124"),
+    ],
+)
+def test_dates_that_could_be_others_are_refused(pattern, form, path, words):
+    time = Time(pattern=pattern, format=form)
+    with pytest.raises(SpecError, match=rf"optical\.time\.(format|pattern): .*{words}"):
+        date_in_path(time, Path(path).parts, "optical")
+
+
 def test_a_path_without_a_date_is_named():
     time = Time(pattern=r"\d{8}", format="%Y%m%d")
     with pytest.raises(SpecError, match=r"finds nothing in 'a/B04\.tif', neither in the name"):

@@ -164,7 +164,7 @@ def test_the_report_shows_any_fractions_and_seasons(mapped):
 
 
 def test_a_map_of_other_fractions_is_not_scored(mapped):
-    with pytest.raises(DeepCropError, match=r"has no sos20, .*eos20: .* other --fractions"):
+    with pytest.raises(DeepCropError, match=r"has no sos20, .*eos20: .* other fractions"):
         check_fractions(mapped.path)
 
 

@@ -268,6 +268,28 @@ def test_where_products_overlap_the_newest_counts(bed, cube):
     np.testing.assert_allclose(after[:, :alone], before[:, :alone] / 2, atol=DN)
 
 
+def test_radar_without_data_leaves_its_pixel_to_the_older_slice(bed, cube):
+    archive, box = connect(bed), box_of(cube)
+    scene = archive.search(box, *SPRING, "sar")[0]
+    expected = group(cube, "sar").sel(time=scene.time)
+    names = [image["asset"] for image in scene.source["images"]]
+    newest, half = bed.images[names[0]], box.shape[0] // 2
+    own = slice(0, half) if newest.box.affine.f == box.affine.f else slice(half, None)
+
+    def whole(band):
+        """Fill the other slice: zeros in VH, and in VV the noise of a swath's edge."""
+        values = np.full(box.shape, 0.0 if band == "VH" else -45.0)
+        values[own] = newest.read(band)
+        return values
+
+    bed.images[names[0]] = replace(newest, box=box, read=whole)
+    for image in scene.source["images"]:
+        image["bounds"] = [-180, -90, 180, 90]
+    pixels = archive.read(scene, box)
+    for name in SAR_BANDS:
+        np.testing.assert_allclose(pixels[name], expected[name], rtol=0, atol=CENTIBEL)
+
+
 def test_footprints_beyond_the_date_line_are_on_the_same_earth(bed, cube):
     archive, box = connect(bed), box_of(cube)
     scene = archive.search(box, *SPRING, "sar")[0]

@@ -280,7 +280,7 @@ def test_real_data_is_asked_for(tmp_path):
     phases = [{"name": "a", "cameras": 1, "training": {}}]
     path = written(tmp_path, phases=phases)
     read = read_experiment(path)
-    with pytest.raises(DeepCropError, match="with --data"):
+    with pytest.raises(DeepCropError, match="name its folder"):
         train(read, None, tmp_path / "out", tmp_path / "store")
     with pytest.raises(DeepCropError, match="no PhenoCam series"):
         train(read, tmp_path, tmp_path / "out", tmp_path / "store")

@@ -2,6 +2,7 @@
 
 import gzip
 import http.client
+import json
 import os
 import shutil
 import socket
@@ -18,11 +19,14 @@ import uvicorn
 from fastapi.testclient import TestClient
 from morecantile import tms
 from pyproj import Transformer
-from tests.helpers.cubes import make_cube
+from tests.helpers.cubes import make_cube, season_cube
 from tests.helpers.small_result import COLS, DAYS, ROWS, small_result
 
+from deepcrop.cube.contract import build
 from deepcrop.cube.io import save_cube
 from deepcrop.errors import CubeError, DeepCropError
+from deepcrop.grid import assign_grid, make_grid
+from deepcrop.mapping.region import map_region
 from deepcrop.viewer import map_tiles, server, viewed_map
 
 MERCATOR = tms.get("WebMercatorQuad")
@@ -423,3 +427,41 @@ def test_coordinates_that_are_none(client, value):
     for path in ("pixel", "series", "distribution", "pixel.csv"):
         answer = client.get(f"/api/{path}", params={"lon": value, "lat": value})
         assert 400 <= answer.status_code < 500
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("crs", ["EPSG:32601", "EPSG:32660"])
+def test_a_map_over_the_date_line_is_one_piece(tmp_path, crs):
+    """Bounds and outlines go on beyond 180 degrees; tiles and pixels of both halves are right."""
+    to_metres = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+    x, y = (round(value, -1) for value in to_metres.transform(180, 52))
+    box = make_grid((x - 150, y, x + 150, y + 200), crs)
+    groups = {
+        name: assign_grid(group.to_dataset().drop_vars(["x", "y", "spatial_ref"]), box)
+        for name, group in season_cube().children.items()
+    }
+    save_cube(build(groups["optical"], None, groups["landcover"]), tmp_path / "cube.zarr")
+    map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+    view = viewed_map.ViewedMap(tmp_path / "maps", tmp_path / "cube.zarr")
+    about = view.describe()
+    west, _, east, _ = about["bounds"]
+    assert 0.004 < east - west < 0.005
+    assert west < -180 or east > 180
+    assert np.ptp([lon for lon, _ in about["outline"]]) == pytest.approx(east - west)
+    client = TestClient(server.create_app(view), base_url="http://127.0.0.1")
+    with rasterio.open(tmp_path / "maps" / "sos50.tif") as file:
+        layer = file.read(1)
+    for row, col in ((5, 3), (12, 26)):
+        lon, lat = place(view, row, col)
+        assert value_in_tile(client, "sos50", lon, lat) == layer[row, col]
+        for turned in (lon, lon - 360, lon + 360):
+            pixel = client.get("/api/pixel", params={"lon": turned, "lat": lat}).json()
+            assert (pixel["row"], pixel["col"]) == (row, col)
+            assert west < pixel["lon"] < east
+        tile = MERCATOR.tile(lon, lat, ZOOM)
+        time = about["images"]["dates"][0]["time"]
+        assert client.get(f"/images/true/{time}/{ZOOM}/{tile.x}/{tile.y}").status_code == 200
+    with (tmp_path / "maps" / "item.json").open() as file:
+        left, _, right, _ = json.load(file)["bbox"]
+    assert left > 179.99
+    assert right < -179.99

@@ -186,7 +186,7 @@ def label_files(
 
 def _check_free(target: Path, overwrite: bool) -> None:
     if target.exists() and not overwrite:
-        raise DeepCropError(f"{target} exists. Choose another name, or add --overwrite.")
+        raise DeepCropError(f"{target} exists. Choose another name, or overwrite it (overwrite).")
 
 
 def _plot(labels: CameraLabels, folder: Path, overwrite: bool) -> None:

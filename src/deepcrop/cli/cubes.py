@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepcrop.cli.options import Overwrite, plain_console
+from deepcrop.cli.options import Overwrite, plain_console, year_range
 from deepcrop.errors import DeepCropError
 from deepcrop.sources import ARCHIVES
 
@@ -177,7 +177,7 @@ def fetch(
         logging.getLogger(library).setLevel(logging.CRITICAL)
     if (area is None) == (sites is None):
         raise DeepCropError("Give one of --area and --sites.")
-    first, last = _years(years)
+    first, last = year_range(years)
     request = partial(
         FetchRequest,
         # From the autumn before, when winter crops green up, to the winter after the last harvest.
@@ -241,20 +241,6 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _years(text: str) -> tuple[int, int]:
-    parts = text.split("-")
-    try:
-        first, last = int(parts[0]), int(parts[-1])
-    except ValueError:
-        first, last = 0, -1
-    if len(parts) > 2 or not 2015 <= first <= last <= date.today().year:
-        raise DeepCropError(
-            f"--years {text}: expected a year or a range such as 2018 or 2017-2019, from 2015 (the "
-            f"first images of Sentinel-2) to {date.today().year}."
-        )
-    return first, last
-
-
 def _classes(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdigit() and int(part) <= 11 for part in parts):
@@ -310,12 +296,20 @@ def _print_estimate(estimate: Estimate, box: GeoBox, sites: int = 1) -> None:
     )
 
 
+_LISTED = 10
+"""Products left out of a search that are printed; the manifest has all of them."""
+
+
 def _report(result: Fetched) -> None:
     from deepcrop.fetch.manifest import read_manifest
 
     rows = read_manifest(result.path)
-    counts = Counter(f"{row['sensor']} {row['state']}" for row in rows)
+    counts = Counter(f"{row['sensor']} {row['state']}".strip() for row in rows)
     typer.echo(f"{result.path}: " + ", ".join(f"{n} {key}" for key, n in counts.items()))
+    for reason in result.left_out[:_LISTED]:
+        typer.echo(f"  {reason}")
+    if len(result.left_out) > _LISTED:
+        typer.echo(f"  … and {len(result.left_out) - _LISTED} more, in the file below")
     typer.echo(f"state of each scene: {result.manifest}")
 
 

@@ -30,7 +30,7 @@ import xarray as xr
 from deepcrop import grid
 from deepcrop._version import __version__
 from deepcrop.cube import possible
-from deepcrop.cube.baseline_step import VISIBLE, find_step
+from deepcrop.cube.baseline_step import BANDS, BASELINE_DAY, Step, find_step
 from deepcrop.cube.passes import PASS_GAP, number_passes
 from deepcrop.errors import CubeError
 
@@ -287,8 +287,8 @@ def _check_values(name: str, data: xr.Dataset) -> list[str]:
 
 
 STEP_CHECKED = "offset_step"
-"""Attribute of the optical group with which its maker states that the series has one convention
-before and after 25 January 2022, whatever the values look like."""
+"""Attribute of the optical group with which its maker states that all its scenes have one
+convention, before and after 25 January 2022 and any other day, whatever the values look like."""
 
 
 def _check_offset(data: xr.Dataset, sample: Mapping[str, NDArray[Any]]) -> list[str]:
@@ -300,18 +300,27 @@ def _check_offset(data: xr.Dataset, sample: Mapping[str, NDArray[Any]]) -> list[
             "nothing: the offset of -0.1 was applied to numbers that do not contain it (before "
             "processing baseline 04.00, or harmonised)."
         ]
-    step = 0.0
-    if STEP_CHECKED not in data.attrs:
-        step = find_step(data["time"].values, {band: sample[band] for band in VISIBLE})
-    if abs(step) > 0:  # not NaN: what cannot be decided is no breach
+    if STEP_CHECKED in data.attrs:
+        return []
+    step = find_step(data["time"].values, {band: sample[band] for band in BANDS})
+    if abs(step.size) > 0:  # not NaN: what cannot be decided is no breach
         return [
-            f"optical: from 25 January 2022 on, reflectance is {abs(step):.2f} "
-            f"{'higher' if step > 0 else 'lower'} in every band: the offset of processing baseline "
-            f"04.00 (-0.1) was {'not applied' if step > 0 else 'applied twice'} to these scenes. "
-            "Correct them; if the values are right, say so in the attribute "
+            f"optical: {describe_step(step)}: the offset of processing baseline 04.00 (-0.1) was "
+            f"{'not applied' if step.size > 0 else 'applied twice, or only before,'} to these "
+            "scenes. Correct them; if the values are right, say so in the attribute "
             f"'{STEP_CHECKED}: none' of the group."
         ]
     return []
+
+
+def describe_step(step: Step) -> str:
+    """Describe a step of reflectance, as the beginning of a sentence."""
+    day = step.day.astype("datetime64[D]").item()
+    about = "" if step.day == BASELINE_DAY else "about "
+    return (
+        f"from {about}{day.day} {day:%B %Y} on, reflectance is {abs(step.size):.2f} "
+        f"{'higher' if step.size > 0 else 'lower'} in every band"
+    )
 
 
 def grid_of(cube: xr.DataTree) -> GeoBox:

@@ -128,7 +128,7 @@ def check_fractions(map_dir: Path) -> None:
         missing = [name for name in stages.STAGES if not (map_dir / f"{name}.tif").is_file()]
         if missing:
             raise DeepCropError(
-                f"{map_dir} has no {', '.join(missing)}: it was made with other --fractions. The "
+                f"{map_dir} has no {', '.join(missing)}: it was made with other fractions. The "
                 "truth of a simulated region is dated at 20 % and 50 %; map it with 0.2 and 0.5 "
                 "among the fractions."
             )
@@ -168,7 +168,7 @@ def _map_block(map_dir: Path, rows: slice, cols: slice, truth: xr.Dataset) -> ND
                 raise DeepCropError(
                     f"{path} is a map of {stages.TargetYear(year, layer.tags()['year_start'])}, "
                     f"and the truth is of the calendar year {year}: their seasons differ. Map "
-                    "without --year-start to score."
+                    "a year that starts on 1 January to score."
                 )
             blocks.append(layer.read(1, window=window).reshape(-1))
     return _in_slots(blocks)

@@ -288,8 +288,8 @@ def evaluate(weights: Path, sample_path: Path, out: Path, all_sites: bool = Fals
     test = [k for k, fact in enumerate(facts) if all_sites or fact["site"] in TEST_SITES]
     if not test:
         raise DeepCropError(
-            f"{sample_path} has no sample of the test sites {', '.join(TEST_SITES)}; add "
-            "--all-sites to score what it has."
+            f"{sample_path} has no sample of the test sites {', '.join(TEST_SITES)}; "
+            "score all sites (all_sites, --all-sites) to use what it has."
         )
     _check_independent(weights, about, [facts[k] for k in test], facts)
     _check_radar(weights, about, network, sample_path, sample_set)
@@ -337,7 +337,7 @@ def _check_independent(
     if trained := {fact["site"] for fact in test if fact["cluster"] in known}:
         raise DeepCropError(
             f"{weights} was trained at or near {', '.join(sorted(trained))}: scores there would "
-            "flatter it. Leave --all-sites away, or give samples of other sites."
+            "flatter it. Score the test sites only, or give samples of other sites."
         )
 
 

@@ -11,7 +11,7 @@ from deepcrop.errors import DeepCropError
 from deepcrop.storage.files import write_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from deepcrop.sources.archive import Scene
@@ -39,9 +39,12 @@ class Outcome:
     reason: str = ""
 
 
-def write_manifest(outcomes: Iterable[Outcome], path: Path) -> None:
-    """Write one line per scene: what it is, how it was processed, and what became of it."""
-    rows = []
+def write_manifest(outcomes: Iterable[Outcome], path: Path, left_out: Sequence[str] = ()) -> None:
+    """Write one line per scene: what it is, how it was processed, and what became of it.
+
+    Products that were ``left_out`` of the search have a line each, with the reason.
+    """
+    rows: list[list[object]] = []
     for outcome in outcomes:
         scene = outcome.scene
         rows.append(
@@ -56,6 +59,7 @@ def write_manifest(outcomes: Iterable[Outcome], path: Path) -> None:
                 "; ".join(f"{key}: {value}" for key, value in scene.notes.items()),
             ]
         )
+    rows += [["", "", "", "", "left out", reason, "", ""] for reason in left_out]
     write_csv(path, _HEADING.split(","), rows, line_end="\r\n")
 
 

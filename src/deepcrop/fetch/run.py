@@ -20,7 +20,9 @@ from deepcrop.errors import DeepCropError
 from deepcrop.fetch.assemble import blocks, scene_outcomes, write_cube
 from deepcrop.fetch.manifest import Outcome, manifest_path, write_manifest
 from deepcrop.fetch.plan import (
+    LEFT_OUT,
     PLAN_FILE,
+    PRODUCTS_FILE,
     TILE,
     UNITS_FOLDER,
     FetchRequest,
@@ -28,6 +30,7 @@ from deepcrop.fetch.plan import (
     plan_scenes,
 )
 from deepcrop.fetch.read import UNITS, read_units
+from deepcrop.sources.archive import SENSORS
 from deepcrop.storage.staging import check_target, staging
 
 if TYPE_CHECKING:
@@ -36,11 +39,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A finished cube, and what became of each scene (empty if an earlier run finished it)."""
+    """A finished cube, and what became of each scene (empty if an earlier run finished it).
+
+    ``left_out`` names products that the archive does not describe as expected.
+    """
 
     path: Path
     manifest: Path
     outcomes: list[Outcome] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def failures(self) -> list[Outcome]:
@@ -90,14 +97,15 @@ def fetch(
     manifest = manifest_path(out)
     settings = {"content": "fetched cube", "request": request.to_json(), "tile": TILE}
     listed: list[Outcome] = []
-    scratch = (UNITS_FOLDER, PLAN_FILE)
+    left_out: list[str] = []
+    scratch = (UNITS_FOLDER, PLAN_FILE, *(PRODUCTS_FILE.format(sensor=s) for s in SENSORS))
     with staging(out, settings, overwrite, scratch=scratch) as stage:
         if not stage.complete:
             forget_damaged(stage, stage.path, blocks(request))
             scenes = plan_scenes(stage, archive, request)
             failed = read_units(stage, archive, request, scenes, threads)
             try:
-                outcomes = scene_outcomes(stage.path, request.box, scenes, failed)
+                outcomes = scene_outcomes(stage.path, request, scenes, failed)
             except DeepCropError:
                 stage.forget({UNITS})  # so that the next run tries the failed ones again
                 raise
@@ -109,8 +117,9 @@ def fetch(
                 open_cube(stage.path)
             seal(stage.path)
             listed = [outcome for sensor in request.sensors for outcome in outcomes[sensor]]
-            write_manifest(listed, manifest)
-    return Fetched(out, manifest, listed)
+            left_out = stage.done.get(LEFT_OUT) or []
+            write_manifest(listed, manifest, left_out)
+    return Fetched(out, manifest, listed, left_out)
 
 
 def is_fetched(out: Path, request: FetchRequest) -> bool:

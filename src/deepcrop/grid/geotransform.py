@@ -33,8 +33,8 @@ def place_in_pixel(
     """Find out what coordinates are in the pixels of a geotransform.
 
     A file that was cropped or flipped often keeps the geotransform of the whole, so only the place
-    within a pixel counts. A geotransform with another pixel size is that of another raster, and
-    says nothing.
+    within a pixel counts. A geotransform that is rotated or has another pixel size is that of
+    another raster, and says nothing.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def place_in_pixel(
     Returns
     -------
     str or None
-        ``"centre"``, ``"corner"``, or None if they are neither.
+        ``"centre"``, ``"corner"``, ``"neither"``, or None if the geotransform says nothing.
 
     Examples
     --------
@@ -60,11 +60,11 @@ def place_in_pixel(
     sizes = zip(step, (stated.a, stated.e), strict=True)
     same = all(theirs and abs(abs(mine / theirs) - 1) < 1e-3 for mine, theirs in sizes)
     if stated.b or stated.d or not same:
-        return "centre"
+        return None
     shares = [
         ((value - origin) / abs(size)) % 1
         for value, origin, size in zip(first, (stated.c, stated.f), step, strict=True)
     ]
     if all(abs(share - 0.5) < 0.1 for share in shares):
         return "centre"
-    return "corner" if all(min(share, 1 - share) < 0.1 for share in shares) else None
+    return "corner" if all(min(share, 1 - share) < 0.1 for share in shares) else "neither"

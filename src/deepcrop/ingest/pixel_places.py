@@ -1,12 +1,17 @@
 """Decide whether coordinates name the centres or the corners of pixels.
 
 CF coordinates are centres, but some tools write the upper left corners (stackstac does by default).
-Read as centres, they shift a cube by half a pixel and blur it. The file's own geotransform shows
-which they are; a key of the specification overrules it.
+Read as centres, they shift a cube by half a pixel and blur it. The file's own geotransform or the
+CF bounds of its coordinates show which they are; a key of the specification overrules them.
+
+Where a file says nothing, coordinates on multiples of the pixel size are doubtful: there lie the
+edges of the pixels of Sentinel images and of most other grids, but the centres of Landsat's. In
+metres this is an error; in degrees, where grids start anywhere, a warning.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from affine import Affine
@@ -20,8 +25,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-_PIXELS = (10.0, 20.0, 60.0)
-"""Pixel sizes of Sentinel grids, metres: edges, never centres, lie on multiples of the size."""
+logger = logging.getLogger(__name__)
 
 _TOLERANCE = 0.01  # of a pixel
 
@@ -32,6 +36,7 @@ def pixel_affine(
     crs: str,
     data: xr.Dataset,
     array: xr.DataArray,
+    dims: tuple[str, str],
     path: Path,
     key: str,
     stated: str | None,
@@ -46,8 +51,8 @@ def pixel_affine(
         Steps of x and y.
     crs : str
         Reference system.
-    data, array, path
-        The file, not decoded, and the variable.
+    data, array, dims, path
+        The file, not decoded, the variable, and its dimensions of x and y.
     key : str
         Key of the specification, for messages.
     stated : str, optional
@@ -61,20 +66,17 @@ def pixel_affine(
     own = geotransform(data, array)
     if stated is None and own is not None:
         stated = place_in_pixel(first, step, own)
-        if stated is None:
+        if stated == "neither":
             raise SpecError(
                 f"{key}: in {path} the coordinates start at x {first[0]:.10g}, y {first[1]:.10g}, "
                 f"which are neither centres nor corners of the pixels of its geotransform "
                 f"{tuple(own)[:6]}. Write pixel_coordinates: centre or corner, whichever the "
                 "coordinates are."
             )
-    if stated is None and _on_edges(first, step, crs):
-        raise SpecError(
-            f"{key}: the coordinates of {path} (x {first[0]:.10g}, y {first[1]:.10g}, …) are "
-            f"multiples of the pixel size, {abs(step[0]):g} m. On the grid of Sentinel images "
-            "these are corners of pixels, but the file does not say so. Write "
-            "pixel_coordinates: corner (upper left, as stackstac writes them) or centre."
-        )
+    if stated is None:
+        stated = _place_by_bounds(first, step, data, dims, path, key)
+    if stated is None and _on_multiples(first, step):
+        _doubt(first, step, crs, path, key)
     if stated == "corner":  # the upper left one, whichever way the axes run
         left = first[0] if step[0] > 0 else first[0] - step[0]
         top = first[1] if step[1] < 0 else first[1] - step[1]
@@ -101,12 +103,60 @@ def geotransform(data: xr.Dataset, array: xr.DataArray) -> Affine | None:
     return None
 
 
-def _on_edges(first: tuple[float, float], step: tuple[float, float], crs: str) -> bool:
-    """Whether both coordinates lie where pixels of a Sentinel grid have their edges."""
-    size = abs(step[0])
-    if not any(abs(size - pixel) < _TOLERANCE for pixel in _PIXELS) or (
-        abs(abs(step[1]) - size) > _TOLERANCE or not CRS.from_user_input(crs).is_projected
-    ):
-        return False
-    shares = [(value / size) % 1 for value in first]
-    return all(min(share, 1 - share) < _TOLERANCE for share in shares)
+def _place_by_bounds(
+    first: tuple[float, float],
+    step: tuple[float, float],
+    data: xr.Dataset,
+    dims: tuple[str, str],
+    path: Path,
+    key: str,
+) -> str | None:
+    """Compare coordinates with their CF bounds; None if a file has none for both axes."""
+    edges: list[float] = []  # upper left
+    for dim, size in zip(dims, step, strict=True):
+        bounds = data.get(data[dim].attrs.get("bounds"))
+        if bounds is None or bounds.shape != (data.sizes[dim], 2):
+            return None
+        edges.append(float(bounds.values[0].min() if size > 0 else bounds.values[0].max()))
+    place = place_in_pixel(first, step, Affine(step[0], 0, edges[0], 0, step[1], edges[1]))
+    if place == "neither":
+        raise SpecError(
+            f"{key}: in {path} the coordinates start at x {first[0]:.10g}, y {first[1]:.10g}, "
+            f"which are neither centres nor corners of the pixels by their CF bounds "
+            f"({edges[0]:.10g}, {edges[1]:.10g}). Write pixel_coordinates: centre or corner, "
+            "whichever the coordinates are."
+        )
+    return place
+
+
+def _on_multiples(first: tuple[float, float], step: tuple[float, float]) -> bool:
+    """Whether coordinates lie on multiples of the pixel size, in one axis at least.
+
+    In the other axis they lie on multiples too, or in the middle between them.
+    """
+    shares = [(value / abs(size)) % 1 for value, size in zip(first, step, strict=True)]
+    whole = [min(share, 1 - share) < _TOLERANCE for share in shares]
+    half = [abs(share - 0.5) < _TOLERANCE for share in shares]
+    return any(whole) and all(w or h for w, h in zip(whole, half, strict=True))
+
+
+def _doubt(
+    first: tuple[float, float], step: tuple[float, float], crs: str, path: Path, key: str
+) -> None:
+    """Reject coordinates on multiples of the pixel size, in metres; warn of them in degrees."""
+    unit = "m" if CRS.from_user_input(crs).is_projected else "degrees"
+    found = (
+        f"{key}: the coordinates of {path} (x {first[0]:.10g}, y {first[1]:.10g}, …) are "
+        f"multiples of the pixel size, {abs(step[0]):g} {unit}"
+    )
+    ways = "corner (upper left, as stackstac writes them) or centre"
+    if unit == "m":
+        raise SpecError(
+            f"{found}. On the grid of Sentinel images these are corners of pixels, on that of "
+            f"Landsat centres, and the file does not say which. Write pixel_coordinates: {ways}."
+        )
+    logger.warning(
+        "%s; they are taken as centres of pixels. If they are corners, write pixel_coordinates: "
+        "corner.",
+        found,
+    )

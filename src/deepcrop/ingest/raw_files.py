@@ -272,6 +272,7 @@ def _open_array(data: xr.Dataset, path: Path, request: VariableRequest, dates: P
         crs,
         data,
         array,
+        (dim_x, dim_y),
         path,
         f"{section}.pixel_coordinates",
         request.pixel_coordinates,

@@ -17,9 +17,16 @@ from deepcrop import grid
 from deepcrop._version import __version__
 from deepcrop.cube import contract
 from deepcrop.cube import io as cube_io
-from deepcrop.cube.baseline_step import BASELINE_DAY, find_step
+from deepcrop.cube.baseline_step import BANDS, BASELINE_DAY, Step, find_step
 from deepcrop.cube.chunks import LAYOUT, finish_layout, forget_damaged, seal
-from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, STEP_CHECKED, build, grid_of
+from deepcrop.cube.contract import (
+    OPTICAL_BANDS,
+    SAR_BANDS,
+    STEP_CHECKED,
+    build,
+    describe_step,
+    grid_of,
+)
 from deepcrop.cube.io import create_store, open_cube
 from deepcrop.errors import CubeError, DeepCropError, SpecError
 from deepcrop.ingest.plan import plan
@@ -32,9 +39,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import xarray as xr
+    from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
     from deepcrop.ingest.bands import Group
+    from deepcrop.ingest.numbers import Conversion
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +83,6 @@ def ingest(spec_path: Path, out: Path, overwrite: bool = False) -> None:
         with contextlib.closing(SourceFiles(folder)) as files:
             box, groups = plan(spec, files)
             attrs = {"title": spec.name, "software": f"deepcrop {__version__}"}
-            _check_offset(groups, box)
             sample = _sample(groups, box, attrs, spec_path)
             for band in (band for group in groups for band in group.bands.values()):
                 band.dropped.clear()  # the sample is read again with the tiles
@@ -112,6 +120,8 @@ def _sample(
                 "flag_values": [0, *group.classes],
                 "flag_meanings": " ".join(["unknown", *names]),
             }
+        if group.name == "optical" and STEP_CHECKED not in group.attrs:
+            _check_offset(group, box, {name: data[name].values for name in BANDS})
         parts[group.name] = data
     try:
         return build(**parts, attrs=attrs)
@@ -119,42 +129,45 @@ def _sample(
         raise CubeError(f"{spec_path}, in the middle of its grid: {error}") from error
 
 
-def _check_offset(groups: list[Group], box: GeoBox) -> None:
-    """Reject a series with the step of processing baseline 04.00, at one of several places."""
-    group = next((group for group in groups if group.name == "optical"), None)
-    if group is None or STEP_CHECKED in group.attrs:
-        return
-    if (group.times < BASELINE_DAY).all() or (group.times >= BASELINE_DAY).all():
-        return
-    step = 0.0
-    for row, col in ((2, 2), (1, 1), (1, 3), (3, 1), (3, 3)):  # quarters of the grid
-        rows, cols = _window(box.shape[0], row), _window(box.shape[1], col)
-        bands = dict(group.read(grid.crop(box, (rows, cols))))
-        step = find_step(group.times, bands)
-        if not np.isnan(step):
+def _check_offset(group: Group, box: GeoBox, middle: dict[str, NDArray[np.float32]]) -> None:
+    """Reject a series with a step of reflectance in the middle of the grid, or at other places."""
+    step = find_step(group.times, middle)
+    for row, col in ((1, 1), (1, 3), (3, 1), (3, 3)):  # quarters of the grid
+        if not np.isnan(step.size):
             break
-    if np.isnan(step):
+        rows, cols = _window(box.shape[0], row), _window(box.shape[1], col)
+        step = find_step(group.times, dict(group.read(grid.crop(box, (rows, cols)))))
+    if np.isnan(step.size):
         logger.warning(
             "optical.offset: the series crosses 25 January 2022, when the numbers of Sentinel-2 "
             "rose by 1000 (processing baseline 04.00). It has too few clear scenes around that day "
             "to see whether they do: make sure that the offset fits all scenes."
         )
-    elif step != 0:
-        wrong = "more" if step > 0 else "less"
-        value = group.bands["red"].conversion.offsets
-        old = value[0].value if value and value[0].start is None else 0.0
-        raise SpecError(
-            f"optical.offset: from 25 January 2022 on, reflectance is {abs(step):.2f} {wrong} in "
-            "every band, as if the numbers had another offset since processing baseline 04.00 of "
-            "Sentinel-2. "
-            + (
-                f"Write offset: [{{value: {old:g}}}, {{from: 2022-01-25, value: {old - 0.1:g}}}]. "
-                if step > 0
-                else "The numbers seem to be of one convention (harmonised): write one offset. "
-            )
-            + "If the numbers are right as they are, say so by a day before the first scene: "
-            f"offset: [{{from: 2015-01-01, value: {old:g}}}]."
-        )
+    elif step.size != 0:
+        raise SpecError(_step_message(step, group.bands["red"].conversion))
+
+
+def _step_message(step: Step, conversion: Conversion) -> str:
+    """Describe a step of reflectance, and what to write instead."""
+    day = step.day.astype("datetime64[D]")
+    before, since = map(float, conversion.offset_at(np.array([day - 1, day], "datetime64[ns]")))
+    first = conversion.offsets[0].value if conversion.offsets else 0.0
+    if step.size < 0 and before != since:
+        mend = "The numbers seem to be of one convention (harmonised): write one offset."
+    else:
+        # The brighter side is the one whose numbers contain 1000 more.
+        old, new = (before, since - 0.1) if step.size > 0 else (before - 0.1, since)
+        mend = f"Write offset: [{{value: {old:g}}}, {{from: {day}, value: {new:g}}}]"
+        mend += "." if step.day == BASELINE_DAY else ", with the day on which your archive changes."
+    where = (
+        "" if step.day == BASELINE_DAY else " (reprocessed scenes, or two archives, in one series)"
+    )
+    return (
+        f"optical.offset: {describe_step(step)}, as if the numbers had another offset since "
+        f"processing baseline 04.00 of Sentinel-2{where}. {mend} If the numbers are right as they "
+        "are, say so by a day before the first scene: "
+        f"offset: [{{from: 2015-01-01, value: {first:g}}}]."
+    )
 
 
 def _window(size: int, quarter: int) -> slice:

@@ -90,15 +90,60 @@ def date_in_text(time: Time, text: str, section: str, where: str) -> np.datetime
 
 
 def _date_of(found: re.Match[str], time: Time, section: str, where: str) -> np.datetime64:
-    text = found.group(1 if found.re.groups else 0)
+    group, form = 1 if found.re.groups else 0, time.format or ""
+    text = found.group(group) or ""
+    _check_whole(found, group, section, where)
     try:
-        moment = datetime.strptime(text or "", time.format or "")  # the zone, if any, is kept
+        moment = datetime.strptime(text, form)  # the zone, if any, is kept
     except ValueError:
+        moment = None
+    if moment is None or not _is_unambiguous(text, form, moment):
         raise SpecError(
             f"{section}.time.format: {text!r} (from '{where}') is not a date of the form "
-            f"{time.format!r}; the codes are those of Python's strptime, as %Y%m%d."
-        ) from None
+            f"{form!r}; the codes are those of Python's strptime, as %Y%m%d, or %Y%j with the day "
+            "of the year."
+        )
     return in_utc(moment)
+
+
+def _check_whole(found: re.Match[str], group: int, section: str, where: str) -> None:
+    """Reject digits that are cut out of a longer number, such as 20181122 of 2018112233445.
+
+    That number is 2018, day 112, 23:34:45, as MODIS writes it. A time of day may follow the date.
+    """
+    first, last = found.span(group)
+    before = re.search(r"\d*$", found.string[:first])
+    after = re.match(r"\d*", found.string[last:])
+    assert before is not None  # both match nothing, too
+    assert after is not None
+    text = found.group(group) or ""
+    if (text[:1].isdigit() and before[0]) or (text[-1:].isdigit() and len(after[0]) in (1, 3, 5)):
+        raise SpecError(
+            f"{section}.time.pattern: {text!r} is a part of the number "
+            f"{before[0] + text + after[0]} (in '{where}'), which does not begin with a date of "
+            "this form; let the pattern find the whole date, and give its format (%Y%j: year and "
+            "day of the year)."
+        )
+
+
+_DIGITS = {"Y": 4, "y": 2, "m": 2, "d": 2, "j": 3, "H": 2, "M": 2, "S": 2}
+
+
+def _is_unambiguous(text: str, form: str, moment: datetime) -> bool:
+    """Whether a text can be read in one way only.
+
+    strptime reads 2018123 as %Y%m%d (3 December), and day 366 of any year as the next 1 January.
+    """
+
+    def width(run: re.Match[str]) -> str:
+        codes = run[0][1::2]
+        return rf"\d{{{sum(_DIGITS[code] for code in codes)}}}" if len(codes) > 1 else ".+"
+
+    pattern = re.sub(rf"(?:%[{''.join(_DIGITS)}])+", width, re.escape(form))
+    pattern = re.sub(r"%.", ".+", pattern)
+    if "%j" in form and moment.strftime("%Y" if "%Y" in form else "%y") not in text:
+        return False
+    return re.fullmatch(pattern, text, re.IGNORECASE) is not None
 
 
 def in_utc(moment: datetime) -> np.datetime64:

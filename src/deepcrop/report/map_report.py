@@ -122,9 +122,12 @@ def _facts(result: Result) -> Iterator[tuple[str, str]]:
     yield "Target year", str(result.target)
     yield "Area", f"{rows * cols * side**2 / 1e6:,.1f} km²".replace(",", "\u2009")
     scenes = result.summary["scenes"]
-    for name, words in (("optical", "Optical scenes"), ("sar", "Radar scenes")):
+    for name, words, seen in (
+        ("optical", "Optical scenes", "clear pixels"),
+        ("sar", "Radar scenes", "data"),
+    ):
         if name in scenes:
-            yield words, f"{scenes[f'{name}_usable']} of {scenes[name]} with clear pixels"
+            yield words, f"{scenes[f'{name}_usable']} of {scenes[name]} with {seen}"
     for method in result.methods:
         stage = figures.central(result)[0]
         date = result.summary_of(method)["layers"][stage]["median_date"]
@@ -169,9 +172,11 @@ def _area(result: Result) -> Section:
 def _scenes(result: Result) -> Section:
     scenes = result.summary["scenes"]
     words = [
-        f"{scenes[f'{group}_usable']} of {scenes[group]} {sensor} scenes have clear pixels in the "
-        "area"
-        for group, sensor in (("optical", "optical"), ("sar", "radar"))
+        f"{scenes[f'{group}_usable']} of {scenes[group]} {sensor} scenes have {seen} in the area"
+        for group, sensor, seen in (
+            ("optical", "optical", "clear pixels"),
+            ("sar", "radar", "data"),
+        )
         if group in scenes
     ]
     clear_shares = {

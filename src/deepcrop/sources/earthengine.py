@@ -15,7 +15,6 @@ is computed on Google's side. The numbers have these properties:
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import re
@@ -37,9 +36,11 @@ from deepcrop.cube.passes import number_passes
 from deepcrop.errors import MALFORMED
 from deepcrop.sources.archive import SENSORS, ArchiveError, Scene, SceneError
 from deepcrop.sources.footprints import footprint_polygons, name_of, valid_geometry
+from deepcrop.sources.left_out import leave_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
@@ -51,8 +52,6 @@ SENTINEL_1 = "COPERNICUS/S1_GRD"
 ADDRESS = "https://earthengine-highvolume.googleapis.com"
 """Earth Engine's endpoint for many small requests by programs; the environment variable
 DEEPCROP_EARTH_ENGINE sets another address."""
-
-_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -118,8 +117,20 @@ class EarthEngine:
         address = self.address or os.environ.get("DEEPCROP_EARTH_ENGINE") or ADDRESS
         _connect(address.rstrip("/"), self.project)
 
-    def search(self, box: GeoBox, start: date, end: date, sensor: str) -> list[Scene]:
-        """List scenes that touch ``box`` from ``start`` to ``end``; see `Archive.search`."""
+    def search(
+        self,
+        box: GeoBox,
+        start: date,
+        end: date,
+        sensor: str,
+        *,
+        saved: Path | None = None,
+        readable: bool = True,
+    ) -> list[Scene]:
+        """List scenes that touch ``box`` from ``start`` to ``end``; see `Archive.search`.
+
+        No request is sent for single products, so ``saved`` and ``readable`` change nothing.
+        """
         if sensor not in SENSORS:
             raise ArchiveError(f"Earth Engine has no sensor {sensor!r}; expected {SENSORS}.")
         region = _region(box)
@@ -200,6 +211,14 @@ class EarthEngine:
         """Estimate the bytes that `read` transfers."""
         rows, cols = map(int, box.shape)
         return rows * cols * _PIXEL_BYTES[scene.sensor]
+
+    def measure(self, scene: Scene, box: GeoBox) -> int:
+        """Return `size`: Earth Engine has no files whose headers could be read."""
+        return self.size(scene, box)
+
+    def requests(self, scene: Scene) -> int:
+        """Estimate the number of requests that a scene takes: one for each product."""
+        return len(scene.products)
 
     def attrs(self, sensor: str, scenes: Sequence[Scene]) -> dict[str, Any]:
         """Make the attributes of a group of the cube; see `Archive.attrs`."""
@@ -405,7 +424,7 @@ def _described(
                 f"Earth Engine describes the image {name_of(image)} in another way than expected "
                 f"({type(error).__name__}: {error}); it is left out."
             )
-            _log.warning(problems[-1])
+            leave_out(problems[-1])
         else:
             products += [product] if product else []
     if images and len(problems) == len(images):

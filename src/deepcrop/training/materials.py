@@ -105,7 +105,7 @@ def material(
     if kind == "simulated_tiles":
         return _simulated_tiles(experiment, store, workers)
     if data is None:
-        raise DeepCropError(f"Training on {kind} needs real data; name its folder with --data.")
+        raise DeepCropError(f"Training on {kind} needs real data; name its folder (data).")
     if kind == "cameras":
         return _cameras(experiment, data, store, workers)
     return _places(experiment, data)

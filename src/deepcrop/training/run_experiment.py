@@ -114,5 +114,5 @@ def check_same_experiment(weights: Path, experiment: Experiment, phases: int) ->
     same_phases = found.get("phases", [])[:phases] == expected["phases"][:phases]
     if not same_phases or any(found.get(key) != expected[key] for key in keys):
         raise DeepCropError(
-            f"{weights} is of another experiment. Delete its folder, or choose another --out."
+            f"{weights} is of another experiment. Delete its folder, or write to another one."
         )

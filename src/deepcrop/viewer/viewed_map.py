@@ -75,6 +75,8 @@ class ViewedMap:
         self._to_degrees = Transformer.from_crs(
             str(self.result.grid.crs), "EPSG:4326", always_xy=True
         )
+        left, bottom, right, top = self.result.grid.boundingbox.bbox
+        self._middle = self._to_degrees.transform((left + right) / 2, (bottom + top) / 2)[0]
         # Legends and weights do not change while the viewer runs.
         self.legend = lru_cache(maxsize=None)(self._legend)
         self._network = lru_cache(maxsize=1)(self._load_network)
@@ -118,7 +120,7 @@ class ViewedMap:
             "cameras": [
                 {
                     "name": camera.name,
-                    "lon": camera.longitude,
+                    "lon": float(self._without_jump(camera.longitude)),
                     "lat": camera.latitude,
                     "azimuth": camera.azimuth,
                 }
@@ -189,7 +191,7 @@ class ViewedMap:
         return {
             "row": row,
             "col": col,
-            "lon": round(longitude, 6),
+            "lon": round(float(self._without_jump(longitude)), 6),
             "lat": round(latitude, 6),
             "outline": self._outline(left, top - side, left + side, top, 1),
             "field": self._field(row, col) or None,
@@ -296,8 +298,17 @@ class ViewedMap:
         y = np.concatenate([0 * step + bottom, bottom + (top - bottom) * step])
         x, y = np.append(x, left + right - x), np.append(y, bottom + top - y)
         lon, lat = self._to_degrees.transform(x, y)
+        lon = self._without_jump(lon)
         ring = np.round(np.stack([lon, lat], axis=-1), 7).tolist()
         return [*ring, ring[0]]
+
+    def _without_jump(self, longitude: Any) -> Any:
+        """Turn longitudes by 360° so that they lie near the map's middle.
+
+        On a map over the date line they go on beyond 180 or -180, and nothing is drawn around the
+        whole earth.
+        """
+        return longitude + 360 * np.round((self._middle - longitude) / 360)
 
 
 def _hex_colours(name: str) -> str:

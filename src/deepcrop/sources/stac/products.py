@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -21,14 +20,13 @@ from deepcrop.cube.passes import number_passes
 from deepcrop.errors import MALFORMED, DeepCropError
 from deepcrop.sources.archive import ArchiveError, SceneError
 from deepcrop.sources.footprints import footprint_polygons, name_of, valid_geometry
+from deepcrop.sources.left_out import leave_out
 from deepcrop.sources.sentinel2 import identify
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from odc.geo.geobox import GeoBox
-
-_log = logging.getLogger(__name__)
 
 BANDS = {"optical": (*OPTICAL_BANDS, "scl"), "sar": SAR_BANDS}
 """Bands that are read of a product of each sensor."""
@@ -98,7 +96,7 @@ def usable_products(
             product = product_of(item, sensor, box)
         except SceneError as error:
             problems.append(f"{archive}: {error}")
-            _log.warning(problems[-1])
+            leave_out(problems[-1])
         else:
             products += [product] if product else []
     if problems and len(problems) == number:

@@ -341,6 +341,8 @@ async function followLink() {
 
 async function pick(place, byKey = false) {
   const [west, south, east, north] = result.bounds;
+  // Beyond the date line the same place has another longitude.
+  place = [place[0] + 360 * Math.round(((west + east) / 2 - place[0]) / 360), place[1]];
   if (place[0] < west || place[0] > east || place[1] < south || place[1] > north) {
     notify("This place is outside the map.");
     return;

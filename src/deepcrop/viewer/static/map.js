@@ -19,6 +19,12 @@ maplibregl.addProtocol("values", async ({ url }, abort) => {
 
 const ringOf = (ring) => ({ type: "Feature", properties: {}, geometry: { type: "Polygon", coordinates: [ring] } });
 
+/** Whether bounds go on beyond 180 or -180 degrees. */
+const crossesDateLine = ([west, , east]) => west < -180 || east > 180;
+
+/** The bounds of a source of tiles, which must not cross the date line; without any, the server refuses tiles outside. */
+const sourceBounds = (bounds) => (crossesDateLine(bounds) ? {} : { bounds });
+
 export class Side {
   /** One map. `side` is "left" or "right"; `notify` shows error messages. */
   constructor(container, side, result, camera, notify) {
@@ -43,7 +49,7 @@ export class Side {
       attributionControl: false,
       dragRotate: false,
       pitchWithRotate: false,
-      renderWorldCopies: false,
+      renderWorldCopies: crossesDateLine(result.bounds),
       fadeDuration: 0,
       maxZoom: 20,
       ...(camera ?? { bounds: result.bounds, fitBoundsOptions: { padding: 40 } }),
@@ -73,8 +79,8 @@ export class Side {
       source.setTiles(url);
       return;
     }
-    const { bounds } = this.result;
-    this.map.addSource("values", { type: "raster", tiles: url, tileSize: 512, bounds, maxzoom: MAX_ZOOM });
+    const bounds = sourceBounds(this.result.bounds);
+    this.map.addSource("values", { type: "raster", tiles: url, tileSize: 512, ...bounds, maxzoom: MAX_ZOOM });
     this.map.addLayer(
       { id: "values", type: "raster", source: "values", paint: { "raster-resampling": "nearest", "raster-fade-duration": 0 } },
       "outline",
@@ -95,10 +101,11 @@ export class Side {
       this.map.removeSource("image");
     }
     if (!wanted) return;
-    const { bounds, images } = this.result;
+    const { images } = this.result;
+    const bounds = sourceBounds(this.result.bounds);
     const url = new URL(wanted, location.href.split("#")[0]).href.replaceAll("%7B", "{").replaceAll("%7D", "}");
     this.map.addSource("image", {
-      type: "raster", tiles: [url], tileSize: 512, bounds, minzoom: images.minzoom, maxzoom: MAX_ZOOM,
+      type: "raster", tiles: [url], tileSize: 512, ...bounds, minzoom: images.minzoom, maxzoom: MAX_ZOOM,
     });
     this.map.addLayer(
       { id: "image", type: "raster", source: "image", paint: { "raster-resampling": "nearest", "raster-fade-duration": 0 } },

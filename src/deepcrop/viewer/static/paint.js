@@ -52,7 +52,7 @@ export function valuesOf(url, signal) {
 
 /** Value of a view at a place from the loaded tiles; undefined if none is loaded. */
 export function valueAt(key, lon, lat, zoom) {
-  const across = (lon + 180) / 360;
+  const across = ((((lon + 180) / 360) % 1) + 1) % 1; // a map over the date line goes on beyond 180
   const sine = Math.sin((lat * Math.PI) / 180);
   const down = 0.5 - Math.log((1 + sine) / (1 - sine)) / (4 * Math.PI);
   for (let z = zoom; z >= 0; z -= 1) {

@@ -60,7 +60,7 @@ export class Panel {
     const crop = others.find((item) => item.key.endsWith("crop_type") && item.value);
     const facts = [
       `row ${row}, column ${col}`,
-      `${lat.toFixed(5)}, ${lon.toFixed(5)}`,
+      `${lat.toFixed(5)}, ${(((lon + 540) % 360) - 180).toFixed(5)}`,
       field && `field ${field}`,
       camera && `in view of ${camera}`,
     ].filter(Boolean);
