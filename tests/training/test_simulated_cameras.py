@@ -291,7 +291,7 @@ def test_every_real_curve_comes_back(real):
         error = camera_inversion.observe(field.state, relation) - curve
         share.append(np.sqrt(np.mean(error**2)) / np.ptp(curve))
     print("error over range: median, 99 %, worst", np.percentile(share, [50, 99, 100]).round(4))
-    assert len(share) == 388
+    assert len(share) == 387
     assert np.percentile(share, 50) < 0.003
     assert max(share) < 0.04
 
@@ -363,4 +363,5 @@ def test_satellites_lag_the_camera_as_real_ones_do(real, real_data):
     assert (np.nanmedian(made, axis=0) > 2).all()
     spread = [np.subtract(*np.nanpercentile(part, [75, 25], axis=0)) for part in (made, seen)]
     assert (spread[0] / spread[1] > 0.5).all()
-    assert (spread[0] / spread[1] < 2.2).all()  # 2.16 at EOS20
+    # Of 21 site-years, a spread is uncertain by a quarter: 2.1 at EOS20 may well be less than 2.
+    assert (spread[0] / spread[1] < 2.2).all()
