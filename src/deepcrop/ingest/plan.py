@@ -19,6 +19,7 @@ from deepcrop.ingest.numbers import Conversion
 from deepcrop.ingest.radiometry import ToSigma0, check_sigma0
 from deepcrop.ingest.raw_files import NO_TIME, Source, SourceFiles, VariableRequest
 from deepcrop.ingest.spec import ALL_BANDS, Incidence, Landcover, Mask, Optical, Period, Sar, Spec
+from deepcrop.ingest.stated import warn_of_scaling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,6 +71,9 @@ def _bands(section: str, series: Optical | Sar, files: SourceFiles) -> dict[str,
             check_sigma0(series, sources)
         conversion = Conversion(name, section, kind, series.scale, series.offset, series.nodata)
         result[name] = Band(sources, conversion)
+        offsets = {float(o) for s in sources for o in conversion.offset_at(s.times)}
+        for stated in dict.fromkeys(source.stated for source in sources):
+            warn_of_scaling(stated, series.scale, offsets, f"{section}.bands.{name}")
         if isinstance(series, Optical):
             _check_baselines(series, result[name])
     return result
