@@ -201,6 +201,7 @@ def test_another_offset_in_the_file_is_said(tmp_path, caplog):
 
 
 def test_two_bands_of_one_variable_are_refused(tmp_path):
+    write(tmp_path / "optical.nc", optical())
     bands = {"blue": "blue", "green": "green", "red": "red", "nir": "red"}
     with pytest.raises(SpecError, match=r"optical\.bands\.nir: is red of optical\.nc, as red is"):
         run(tmp_path, section(bands=bands))

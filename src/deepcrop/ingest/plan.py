@@ -53,6 +53,7 @@ def _bands(section: str, series: Optical | Sar, files: SourceFiles) -> dict[str,
     kind = series.units if isinstance(series, Sar) else "reflectance"
     orbit = series.relative_orbit if isinstance(series, Sar) else None
     result = {}
+    read: dict[tuple[str, str], str] = {}
     for name, variable in series.names().items():
         glob = f"{section}.files", series.files.get(ALL_BANDS, "")
         if name in series.files:
@@ -67,6 +68,13 @@ def _bands(section: str, series: Optical | Sar, files: SourceFiles) -> dict[str,
             series.pixel_coordinates,
         )
         sources = files.sources(request)
+        # After the files are opened: a variable that lacks its 'select' has a better message.
+        place = glob[1], variable.model_dump_json()
+        if read.setdefault(place, name) != name:
+            raise SpecError(
+                f"{section}.bands.{name}: is {variable.name} of {glob[1]}, as {read[place]} is; "
+                "give each band its own."
+            )
         if isinstance(series, Sar):
             check_sigma0(series, sources)
         conversion = Conversion(name, section, kind, series.scale, series.offset, series.nodata)

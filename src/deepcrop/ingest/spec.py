@@ -318,14 +318,6 @@ class _Series(_Section):
                 "offset", "the days of 'from' must increase; only the first may be without 'from'"
             )
         bands = self.names()
-        read: dict[tuple[str, str], str] = {}
-        for band, variable in bands.items():
-            place = self.files.get(band, self.files.get(ALL_BANDS, "")), variable.model_dump_json()
-            if read.setdefault(place, band) != band:
-                raise _mistake(
-                    f"bands.{band}",
-                    f"is {variable.name} of {place[0]}, as {read[place]} is; give each its own",
-                )
         for band in self.files:
             if band != ALL_BANDS and band not in bands:
                 raise _mistake(
