@@ -144,7 +144,11 @@ def _flags() -> str:
 
 
 def notebook(text: str) -> str:
-    """Return a page of Markdown as a Jupyter notebook: its Python blocks become cells."""
+    """Return a page of Markdown as a Jupyter notebook: its Python blocks become cells.
+
+    Pictures of the page are left out: the cells draw them.
+    """
+    text = re.sub(r"!\[[^\]]*\]\(\.\./assets/[^)]*\)\n.*\n\n?", "", text)  # with its caption
     cells = []
     for k, part in enumerate(re.split(r"```python\n(.*?)```\n?", text, flags=re.S)):
         if not part.strip():

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 import urllib.parse
+from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -77,12 +78,16 @@ class Fault:
 
 
 class Server:
-    """Use as a context manager; ``url`` is its address, ``log`` what it was asked."""
+    """Use as a context manager.
+
+    ``url`` is its address, ``log`` what it was asked, ``sent`` how many bytes it has sent by path.
+    """
 
     def __init__(self, port: int = 0) -> None:
         self.routes: list[tuple[str, re.Pattern[str], Callable[..., Response]]] = []
         self.faults: list[Fault] = []
         self.log: list[Request] = []
+        self.sent: Counter[str] = Counter()  # bytes of bodies, by path
         self._lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"owner": self})
         self._http = _Http(("127.0.0.1", port), handler)
@@ -196,6 +201,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if request.method == "HEAD":
             return
+        with self.owner._lock:
+            self.owner.sent[request.path] += len(body)
         if drop:
             self.wfile.write(body[: len(body) // 2])
             self.wfile.flush()

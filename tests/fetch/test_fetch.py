@@ -440,3 +440,33 @@ def test_a_unit_of_impossible_values_costs_its_scene(tmp_path):
     fetch_read.write_unit(tmp_path / "unit.npz", good)
     with np.load(tmp_path / "unit.npz") as kept:
         assert (int(kept["seen"]), kept["vv"][3, 3], kept["vv"][0, 0]) == (399, -32768, -1200)
+
+
+def test_a_refused_sensor_costs_the_cube_this_sensor_only(simulated, bed, environment, tmp_path):
+    half_a_year = date(2018, 3, 1), date(2018, 8, 31)
+    few = {"orbits": "all", "max_cloud": 20}
+    request = request_for(simulated, *half_a_year, may_lack=("sar",), **few)
+    bed.server.fail("/token/sentinel1", "403", times=10**6)
+    result = fetch(request, tmp_path / "cube.zarr")
+    cube = open_cube(result.path)
+    assert set(cube.children) == {"optical"}
+    why = cube.attrs["missing_sensors"]["sar"]
+    assert "gives no token" in why
+    assert "sig=" not in why
+    states = [row["state"] for row in read_manifest(result.path) if row["sensor"] == "sar"]
+    assert len(states) > 8
+    assert set(states) == {"failed"}
+    # After eight refusals in a row nothing is asked any more; each scene would be tried twice.
+    assert len(bed.server.asked("/token/sentinel1euwestrtc")) < 2 * len(states)
+    assert is_fetched(result.path, request)
+    with pytest.raises(DeepCropError, match="gives no token"):
+        fetch(spring(simulated), tmp_path / "both.zarr")
+    with pytest.raises(DeepCropError, match="at least one sensor"):
+        fetch(spring(simulated, sensors=("sar",), may_lack=("sar",)), tmp_path / "none.zarr")
+
+
+def test_a_sensor_without_scenes_may_be_missing(simulated, bed, environment, tmp_path):
+    request = spring(simulated, orbits=7, may_lack=("sar",))
+    cube = open_cube(fetch(request, tmp_path / "cube.zarr").path)
+    assert "no sar scene of the area" in cube.attrs["missing_sensors"]["sar"]
+    assert "relative orbit 7" in cube.attrs["missing_sensors"]["sar"]

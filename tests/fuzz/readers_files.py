@@ -140,6 +140,12 @@ def _crop_table(path: Path) -> Any:
     return read_crops(path)
 
 
+def _points(path: Path) -> Any:
+    from deepcrop.mapping.points import read_points
+
+    return read_points(path)
+
+
 def _crop_classes(path: Path) -> Any:
     from deepcrop.sources.cropland import read_classes
 
@@ -551,6 +557,7 @@ FILE_READERS = (
     text_reader(
         "crop classes", ".csv", _crop_classes, "code,name,colour\n1,maize,#FFD300\n5,soy,\n"
     ),
+    text_reader("points", ".csv", _points, "name,lon,lat\na,5.1,51.2\n# b\nc,5.2,51.3\n"),
     text_reader("area", ".geojson", _area, AREA, sample=40),
     Reader("scene manifest", _scene_manifest),
     Reader("series table", _series_table),

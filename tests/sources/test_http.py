@@ -3,8 +3,10 @@ import json
 import threading
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import pairwise
 
 import pytest
 from tests.archive.server import Response, Server, json_response
@@ -277,3 +279,13 @@ def test_a_cached_file_stays_in_its_folder(tmp_path):
     with HttpClient(tmp_path / "cache", tries=1) as client, pytest.raises(ArchiveError):
         client.file("http://../a")
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_after_too_many_requests_all_threads_keep_a_distance(server):
+    server.fail("file.csv", "429")
+    with HttpClient(pause=0.01) as web, ThreadPoolExecutor(4) as pool:
+        web.text(server.url + "/data/file.csv")
+        begin = len(server.log)
+        list(pool.map(lambda _: web.text(server.url + "/data/file.csv"), range(4)))
+    times = sorted(request.time for request in server.log[begin:])
+    assert min(b - a for a, b in pairwise(times)) > 0.15

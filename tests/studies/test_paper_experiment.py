@@ -21,13 +21,14 @@ from deepcrop.cube.io import open_cube, save_cube
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.evaluation import weights_report
 from deepcrop.evaluation.weights_report import evaluate, method_title, network_predictions
-from deepcrop.fetch import camera_sites
 from deepcrop.network import CONFIGS, build, save
 from deepcrop.simulation import REVISION
+from deepcrop.sources.archive import ArchiveError
 from deepcrop.stages import STAGES
-from deepcrop.studies import paper_experiment, paper_samples
+from deepcrop.studies import paper_cameras, paper_cubes, paper_experiment, paper_samples
 from deepcrop.studies.paper_experiment import train_method
-from deepcrop.studies.paper_samples import PaperExperiment, load_sample_set
+from deepcrop.studies.paper_samples import load_sample_set, prepare_real_pixels
+from deepcrop.studies.paper_settings import PaperExperiment
 from deepcrop.training import samples
 from deepcrop.training.experiment import Phase
 from deepcrop.training.fit import Training
@@ -296,7 +297,7 @@ def test_each_method_starts_from_its_own_weights(experiment):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"archive": "moon"}, "'moon' is unknown; expected one of simulated, pc, ee"),
+        ({"archive": "moon"}, "'moon' cannot be used here; expected one of simulated, pc, ee"),
         ({"methods": ("default", "magic")}, "Methods magic are unknown"),
         ({"methods": ()}, "At least one method"),
         ({"seeds": 0}, "one seed"),
@@ -425,23 +426,23 @@ def test_weights_for_another_radar(made, weights, tmp_path):
 
 
 def test_real_pixels_come_from_cubes_that_are_fetched_once(years, tmp_path, monkeypatch):
-    cube = make_cube(rows=40, cols=40)
+    cube = make_cube(rows=40, cols=40, optical_scenes=60, sar_scenes=12)
     some = [replace(year, **place_in(cube)) for year in years[:3]]
     some[1] = replace(some[1], latitude=some[1].latitude + 1)  # stands outside its cube
     asked = []
 
-    def fetch_sites(names, network, request, out):
-        (name,) = names
-        wanted = request(grid_of(cube))
-        asked.append((name, str(wanted.start), str(wanted.end), wanted.archive))
-        if name == some[2].site:
-            return [camera_sites.SiteFetched(name, reason="nobody knows it")]
-        save_cube(cube, out / f"{name}.zarr")
-        return [camera_sites.SiteFetched(name)]
+    def fetch(wanted, target, title, threads):
+        asked.append((target.stem, str(wanted.start), str(wanted.end), wanted.archive))
+        if target.stem == some[2].site:
+            raise DeepCropError("nobody knows it")
+        save_cube(cube, target)
 
-    monkeypatch.setattr(camera_sites, "fetch_sites", fetch_sites)
+    monkeypatch.setattr(paper_cubes, "fetch", fetch)
+    monkeypatch.setattr(paper_samples, "_found_cameras", lambda experiment: {"orientation": {}})
+    monkeypatch.setattr(paper_cameras, "_cdl_of", lambda *_: {"crop": "corn"})
     (tmp_path / "phenocam").mkdir()
     settings = PaperExperiment("pc", tmp_path, tmp_path)
+    prepare_real_pixels(settings, some, ["mast"])
     made = load_sample_set(settings, some, "mast")
     assert [fact["site"] for fact in made.facts] == [some[0].site]
     assert not made.simulated
@@ -449,11 +450,37 @@ def test_real_pixels_come_from_cubes_that_are_fetched_once(years, tmp_path, monk
     assert asked[0] == (some[0].site, "2017-07-04", "2019-07-03", "pc")
     left = {row["site_year"]: row["why"] for row in read(tmp_path / "left_out_mast.csv")}
     assert "outside the grid" in left[some[1].name]
-    assert "does not exist" in left[some[2].name]
+    assert "does not exist: nobody knows it" in left[some[2].name]
+    prepare_real_pixels(settings, some, ["mast"])  # nothing more, once the samples are cut
+    assert len(asked) == 3
     (tmp_path / "samples_mast.npz").unlink()
     shutil.rmtree(tmp_path / "phenocam" / f"{some[1].site}.zarr")
-    load_sample_set(settings, some, "mast")
+    prepare_real_pixels(settings, some, ["mast"])
     assert [name for name, *_ in asked[3:]] == [some[1].site, some[2].site]
+
+
+def test_a_cube_of_fewer_years_is_named_and_an_archive_that_is_down_ends_the_run(
+    years, tmp_path, monkeypatch
+):
+    cube = make_cube(rows=40, cols=40)
+    (tmp_path / "phenocam").mkdir()
+    some = [replace(year, **place_in(cube)) for year in years[:3]]
+    settings = PaperExperiment("pc", tmp_path, tmp_path)
+    held = paper_cubes.site_request(settings, some[:1]).to_json()
+    cube.attrs["request"] = held | {"start": "2018-01-01"}
+    save_cube(cube, tmp_path / "phenocam" / f"{some[0].site}.zarr")
+    errors = [ArchiveError("down"), ArchiveError("still down")]
+
+    def fetch(*_, **__):
+        raise errors.pop(0)
+
+    monkeypatch.setattr(paper_cubes, "fetch", fetch)
+    notes = paper_cubes.fetch_cubes(settings, some[:2])
+    assert "was fetched for 2018-01-01 to 2019-07-03" in notes[some[0].site]
+    assert notes[some[1].site] == "down"
+    errors.append(ArchiveError("down for good"))
+    with pytest.raises(ArchiveError, match="down for good"):
+        paper_cubes.fetch_cubes(settings, some[1:])
 
 
 def place_in(cube):
@@ -490,7 +517,7 @@ def archive(years, tmp_path, monkeypatch):
         "recipe",
         lambda config, start: Phase("cameras", Training(steps=1, eval_interval=1), cameras=1),
     )
-    monkeypatch.setattr(paper_samples, "_fetch_cubes", lambda settings, years: None)
+    monkeypatch.setattr(paper_experiment, "prepare_real_pixels", lambda settings, years, _: years)
     monkeypatch.setattr(paper_experiment, "camera_network", lambda experiment: there)
     methods = ("transformer-only", "paper-transformer")
     return PaperExperiment("pc", tmp_path, tmp_path / "out", methods, seeds=1, folds=4), there

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepcrop.cli.options import Overwrite, plain_console
+from deepcrop.cli.options import Overwrite, plain_console, year_range
 from deepcrop.errors import DeepCropError
 from deepcrop.sources import ARCHIVES
 
@@ -177,7 +177,7 @@ def fetch(
         logging.getLogger(library).setLevel(logging.CRITICAL)
     if (area is None) == (sites is None):
         raise DeepCropError("Give one of --area and --sites.")
-    first, last = _years(years)
+    first, last = year_range(years)
     request = partial(
         FetchRequest,
         # From the autumn before, when winter crops green up, to the winter after the last harvest.
@@ -239,20 +239,6 @@ def doctor(
         typer.echo(f"{name}: {version}")
     if any(finding.state == FAILED for finding in findings):
         raise typer.Exit(1)
-
-
-def _years(text: str) -> tuple[int, int]:
-    parts = text.split("-")
-    try:
-        first, last = int(parts[0]), int(parts[-1])
-    except ValueError:
-        first, last = 0, -1
-    if len(parts) > 2 or not 2015 <= first <= last <= date.today().year:
-        raise DeepCropError(
-            f"--years {text}: expected a year or a range such as 2018 or 2017-2019, from 2015 (the "
-            f"first images of Sentinel-2) to {date.today().year}."
-        )
-    return first, last
 
 
 def _classes(text: str) -> tuple[int, ...]:

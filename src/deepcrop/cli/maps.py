@@ -285,9 +285,9 @@ def points(
             for stage, group in rows.groupby("stage", sort=False)["date"]
         )
         number = int((rows["stage"] == rows["stage"].iloc[0]).sum())
-        typer.echo(f"{method}: main season of {number} points; dates found: {found}")
+        typer.echo(f"{method}: points inside: {number}; dates of the main season: {found}")
     if outside := dates.attrs["outside"]:
-        typer.echo(f"{OUTSIDE}, without dates: {outside} of the points")
+        typer.echo(f"points without dates, {OUTSIDE}: {outside}")
     typer.echo(f"table: {out}")
 
 

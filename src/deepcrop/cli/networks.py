@@ -5,11 +5,13 @@ PyTorch is imported when a command runs, so that the other commands work without
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from deepcrop.cli.options import year_range
 from deepcrop.errors import DeepCropError
 
 # `train` ----------------------------------------------------------------------------------------
@@ -133,6 +135,29 @@ def reproduce(
             "stands for the method's name  [none]"
         ),
     ] = None,
+    sites: Annotated[
+        str | None,
+        typer.Option(
+            help="PhenoCam sites: names with commas, or a file of names  [simulated: all in DATA; "
+            "pc, ee: paper, the paper's 60]"
+        ),
+    ] = None,
+    years: Annotated[
+        str | None,
+        typer.Option(
+            help="Target years: 2018, 2017-2020  [simulated: all; pc, ee: the paper's, 2017-2020]"
+        ),
+    ] = None,
+    sensors: Annotated[
+        str, typer.Option(help="What to fetch: optical, or optical,sar.")
+    ] = "optical,sar",
+    threads: Annotated[int, typer.Option(help="Number of scenes read in parallel.", min=1)] = 4,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Only list the scenes and estimate size, requests and time by site."
+        ),
+    ] = False,
 ) -> None:
     """Run the paper's experiment: train on cameras, test on five others, make the tables.
 
@@ -142,12 +167,30 @@ def reproduce(
     Example: deepcrop reproduce --archive simulated --data DATA --out reproduced --seeds 5
     """
     import deepcrop.network  # noqa: F401  (first: says what to install where PyTorch is missing)
+    from deepcrop.studies.paper_experiment import estimate_fetch
     from deepcrop.studies.paper_experiment import reproduce as run
-    from deepcrop.studies.paper_samples import METHODS, PaperExperiment
+    from deepcrop.studies.paper_settings import METHODS, PaperExperiment
 
+    # These libraries log every retried request; what fails for good is named at the end.
+    for library in ("rasterio", "odc"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     chosen = METHODS if methods is None else _names(methods)
-    experiment = PaperExperiment(archive, data, out, chosen, seeds, repeats, folds, workers, start)
+    experiment = PaperExperiment(
+        archive, data, out, chosen, seeds, repeats, folds, workers, start,
+        sites=sites,
+        years=None if years is None else _years(years),
+        sensors=_names(sensors),
+        threads=threads,
+    )  # fmt: skip
+    if dry_run:
+        typer.echo(estimate_fetch(experiment))
+        return
     _print(run(experiment))
+
+
+def _years(text: str) -> tuple[int, ...]:
+    first, last = year_range(text)
+    return tuple(range(first, last + 1))
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -62,3 +63,18 @@ def parse_years(text: str) -> tuple[int, ...]:
             "2017-2024. A single year is mapped with --year."
         )
     return tuple(range(int(match[1]), int(match[2]) + 1))
+
+
+def year_range(text: str) -> tuple[int, int]:
+    """Read ``2018`` or ``2017-2019``: first and last year."""
+    parts = text.split("-")
+    try:
+        first, last = int(parts[0]), int(parts[-1])
+    except ValueError:
+        first, last = 0, -1
+    if len(parts) > 2 or not 2015 <= first <= last <= date.today().year:
+        raise DeepCropError(
+            f"--years {text}: expected a year or a range such as 2018 or 2017-2019, from 2015 (the "
+            f"first images of Sentinel-2) to {date.today().year}."
+        )
+    return first, last

@@ -17,7 +17,7 @@ from deepcrop.cube.io import create_store
 from deepcrop.cube.packing import PACKED_FILL, scale_of, unpack
 from deepcrop.errors import DeepCropError
 from deepcrop.fetch.manifest import Outcome
-from deepcrop.fetch.plan import UNITS_FOLDER, FetchRequest, work_tiles
+from deepcrop.fetch.plan import UNITS_FOLDER, FetchRequest, no_scene, work_tiles
 from deepcrop.fetch.read import CROPS, Unit, list_units
 from deepcrop.storage.progress import progress_bar
 
@@ -33,7 +33,7 @@ _BANDS = {"optical": OPTICAL_BANDS, "sar": SAR_BANDS}
 
 
 def scene_outcomes(
-    path: Path, box: GeoBox, scenes: dict[str, list[Scene]], failed: dict[str, str]
+    path: Path, request: FetchRequest, scenes: dict[str, list[Scene]], failed: dict[str, str]
 ) -> dict[str, list[Outcome]]:
     """Find out what became of each scene: fetched, partly, failed or empty.
 
@@ -41,8 +41,8 @@ def scene_outcomes(
     ----------
     path : Path
         The staging folder.
-    box : GeoBox
-        Grid of the cube.
+    request : FetchRequest
+        What is fetched.
     scenes : dict
         Planned scenes of each sensor.
     failed : dict
@@ -51,8 +51,9 @@ def scene_outcomes(
     Raises
     ------
     DeepCropError
-        If no scene of a sensor has a pixel of the area.
+        If no scene of a sensor that the cube may not lack has a pixel of the area.
     """
+    box = request.box
     outcomes = {name: [Outcome(scene) for scene in found] for name, found in scenes.items()}
     valid_pixels: Counter[tuple[str, int]] = Counter()
     failed_tiles: Counter[tuple[str, int]] = Counter()
@@ -72,13 +73,30 @@ def scene_outcomes(
                 outcome.state = "failed" if failed_tiles[sensor, k] == tiles else "partly"
             elif not valid_pixels[sensor, k]:
                 outcome.state = "empty"
-        if all(outcome.state in ("failed", "empty") for outcome in of_sensor):
+        if sensor not in request.may_lack and not _kept(of_sensor):
             reasons = sorted({outcome.reason or "no clear pixel" for outcome in of_sensor})
             raise DeepCropError(
                 f"None of the {len(of_sensor)} {sensor} scenes has a pixel of the area: "
                 f"{'; '.join(reasons[:3])}."
             )
     return outcomes
+
+
+def _kept(outcomes: list[Outcome]) -> list[int]:
+    """List the numbers of the scenes that the cube gets."""
+    return [k for k, outcome in enumerate(outcomes) if outcome.state in ("fetched", "partly")]
+
+
+def missing_sensors(request: FetchRequest, outcomes: dict[str, list[Outcome]]) -> dict[str, str]:
+    """Say why the cube is without a sensor, for each that it lacks."""
+    why = {}
+    for sensor, of_sensor in outcomes.items():
+        if not of_sensor:
+            why[sensor] = f"the archive has {no_scene(request, sensor)}"
+        elif not _kept(of_sensor):
+            reason = next((o.reason for o in of_sensor if o.reason), "no clear pixel")
+            why[sensor] = f"none of the {len(of_sensor)} scenes has a pixel of the area: {reason}"
+    return why
 
 
 def blocks(request: FetchRequest) -> list[Block]:
@@ -105,12 +123,13 @@ def write_cube(
     Each finished tile is recorded, so an interrupted run continues with the next one.
     """
     kept = {
-        sensor: [k for k, o in enumerate(of_sensor) if o.state in ("fetched", "partly")]
-        for sensor, of_sensor in outcomes.items()
+        sensor: chosen for sensor, of_sensor in outcomes.items() if (chosen := _kept(of_sensor))
     }
     box = request.box
     if LAYOUT not in stage.done:
-        attrs = {"title": title} if title else {}
+        attrs: dict[str, Any] = {"title": title} if title else {}
+        if missing := missing_sensors(request, outcomes):
+            attrs["missing_sensors"] = missing
         create_store(stage.path, attrs | {"request": request.to_json()})
         for sensor, chosen in kept.items():
             data = _empty_group(stage.path, archive, sensor, chosen, scenes[sensor], box)

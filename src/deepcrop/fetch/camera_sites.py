@@ -76,7 +76,6 @@ def site_names(text: str, phenocam: PhenoCam, folder: Path) -> list[str]:
     ArchiveError
         If the network does not answer.
     """
-    path = Path(text)
     if text == "paper":
         regions = paper_candidates(phenocam.roi_lists(veg_type="AG"))
         files = []
@@ -89,6 +88,18 @@ def site_names(text: str, phenocam: PhenoCam, folder: Path) -> list[str]:
         if not names:
             raise DeepCropError("The network has no site that the paper's rule would take.")
         return names
+    return listed_names(text)
+
+
+def listed_names(text: str) -> list[str]:
+    """Resolve names with commas, or a file of names, to site names.
+
+    Raises
+    ------
+    DeepCropError
+        If there is no name, or the file cannot be read.
+    """
+    path = Path(text)
     names = _read_site_list(path) if path.is_file() else [name.strip() for name in text.split(",")]
     names = list(dict.fromkeys(name for name in names if name))
     if not names:

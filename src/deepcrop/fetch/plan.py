@@ -29,6 +29,9 @@ TILE = 4 * contract.CHUNK
 UNITS_FOLDER = "fetched"
 """Folder of the units: one file per scene and tile."""
 
+PRODUCTS_FILE = "products-{sensor}.jsonl"
+"""File, in the staging folder, with what a search has found out about single products so far."""
+
 PLAN_FILE = "plan.json"
 """File, in the staging folder, with the scenes that the first run found."""
 
@@ -59,6 +62,9 @@ class FetchRequest:
     crops : str or None
         Crop types: ``"cropscape"`` or ``"pc"`` for the USDA Cropland Data Layer of the last year
         with a harvest in the period, or the path of a crop raster.
+    may_lack : tuple of str
+        Sensors that the cube may be without, if the archive has no scene or refuses access. The
+        attribute ``missing_sensors`` of the cube then says why.
     """
 
     box: GeoBox
@@ -70,10 +76,13 @@ class FetchRequest:
     max_cloud: float = 90.0
     keep: tuple[int, ...] | None = None
     crops: str | None = None
+    may_lack: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Describe the request in types that JSON has."""
-        options = {k: v for k, v in asdict(self).items() if k != "box"}
+        options = {k: v for k, v in asdict(self).items() if k not in ("box", "may_lack")}
+        if self.may_lack:
+            options["may_lack"] = list(self.may_lack)
         return options | {
             "start": self.start.isoformat(),
             "end": self.end.isoformat(),
@@ -107,6 +116,8 @@ def open_requested_archive(request: FetchRequest) -> Archive:
         raise DeepCropError(
             f"Crop types {request.crops!r}; expected cropscape, pc, or the path of a raster."
         )
+    if set(request.sensors) <= set(request.may_lack):
+        raise DeepCropError("A cube needs at least one sensor that it may not lack.")
     if request.start > request.end:
         raise DeepCropError(f"Period {request.start} to {request.end} runs backwards.")
     return open_archive(
@@ -130,7 +141,7 @@ def plan_scenes(stage: Staging, archive: Archive, request: FetchRequest) -> dict
         shutil.rmtree(stage.path / UNITS_FOLDER)
     left_out = collect_left_out()
     (stage.path / UNITS_FOLDER).mkdir()
-    scenes = search_scenes(archive, request)
+    scenes = search_scenes(archive, request, saved=stage.path)
     with atomic_file(path) as part:
         text = {name: [scene.to_json() for scene in found] for name, found in scenes.items()}
         part.write_text(json.dumps(text))
@@ -140,8 +151,25 @@ def plan_scenes(stage: Staging, archive: Archive, request: FetchRequest) -> dict
     return scenes
 
 
-def search_scenes(archive: Archive, request: FetchRequest) -> dict[str, list[Scene]]:
+def search_scenes(
+    archive: Archive, request: FetchRequest, *, saved: Path | None = None, readable: bool = True
+) -> dict[str, list[Scene]]:
     """Search an archive for the scenes of every requested sensor.
+
+    Parameters
+    ----------
+    archive : Archive
+    request : FetchRequest
+    saved : Path, optional
+        Folder for what is found out about single products, so that an interrupted search goes on
+        where it stopped.
+    readable : bool
+        False: only list the scenes, without a request for single products.
+
+    Returns
+    -------
+    dict of str to list of Scene
+        By sensor; empty for a sensor of ``may_lack`` that has none.
 
     Raises
     ------
@@ -153,16 +181,22 @@ def search_scenes(archive: Archive, request: FetchRequest) -> dict[str, list[Sce
     end = min(request.end, date.today())
     scenes = {
         # Radar first: an archive without radar then fails before the longer optical search.
-        sensor: archive.search(request.box, request.start, end, sensor)
+        sensor: archive.search(
+            request.box,
+            request.start,
+            end,
+            sensor,
+            saved=saved and saved / PRODUCTS_FILE.format(sensor=sensor),
+            readable=readable,
+        )
         for sensor in sorted(request.sensors, reverse=True)
     }
     scenes = {sensor: scenes[sensor] for sensor in request.sensors}
     for sensor, found in scenes.items():
-        if not found:
+        if not found and sensor not in request.may_lack:
             raise DeepCropError(
-                f"{archive.name} has no {sensor} scene of the area from {request.start} to "
-                f"{end} ({_conditions(request, sensor)}). Choose another period or archive, or "
-                "leave the sensor out with --sensors."
+                f"{archive.name} has {no_scene(request, sensor)}. Choose another period or "
+                "archive, or leave the sensor out with --sensors."
             )
         repeated = [t for t, n in Counter(scene.time for scene in found).items() if n > 1]
         if repeated:
@@ -171,6 +205,15 @@ def search_scenes(archive: Archive, request: FetchRequest) -> dict[str, list[Sce
                 "cube holds one scene per time; for radar, choose one relative orbit with --orbits."
             )
     return scenes
+
+
+def no_scene(request: FetchRequest, sensor: str) -> str:
+    """Say what a search without result has searched for."""
+    end = min(request.end, date.today())
+    return (
+        f"no {sensor} scene of the area from {request.start} to {end} "
+        f"({_conditions(request, sensor)})"
+    )
 
 
 def _conditions(request: FetchRequest, sensor: str) -> str:

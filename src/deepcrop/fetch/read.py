@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 import zipfile
 import zlib
+from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from deepcrop.cube.packing import pack, scale_of
 from deepcrop.cube.possible import POSSIBLE, drop_impossible
 from deepcrop.fetch.plan import UNITS_FOLDER, FetchRequest, work_tiles
 from deepcrop.sources.archive import Archive, ArchiveError, Scene, SceneError
+from deepcrop.sources.http import Refused
 from deepcrop.storage.files import atomic_file
 from deepcrop.storage.progress import progress_bar
 
@@ -38,9 +41,11 @@ CROPS = "crops"
 """Item of the journal: the crop types are written."""
 
 _MAX_FAILURES_IN_A_ROW = 8
-"""Number of successive archive errors that end the run."""
+"""Number of successive archive errors of a sensor that end the run, or cost the sensor."""
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,11 @@ def read_units(
         if all(unit.file in reasons for unit in missing):
             return reasons
 
+    given_up: dict[str, Refused] = {}
+
     def read(unit: Unit) -> None:
+        if unit.sensor in given_up:
+            raise given_up[unit.sensor]
         scene = scenes[unit.sensor][unit.scene]
         write_unit(folder / unit.file, archive.read(scene, grid.crop(box, unit.tile.core)))
 
@@ -113,17 +122,30 @@ def read_units(
         errors: dict[str, SceneError | ArchiveError] = {}
         for _ in range(2):
             errors = {}
-            in_a_row = 0
+            in_a_row: Counter[str] = Counter()  # by sensor
             for unit, error in run_in_threads(read, missing, threads):
-                in_a_row = in_a_row + 1 if isinstance(error, ArchiveError) else 0
                 if error is None:
                     bar.advance(task)
-                elif in_a_row < _MAX_FAILURES_IN_A_ROW:
-                    errors[unit.file] = error
                 else:
+                    errors[unit.file] = error
+                if unit.sensor in given_up:
+                    continue
+                failures = in_a_row[unit.sensor] + 1 if isinstance(error, ArchiveError) else 0
+                in_a_row[unit.sensor] = failures
+                if failures < _MAX_FAILURES_IN_A_ROW or error is None:
+                    continue
+                # Only a refusal is a matter of one sensor: its files are in a container of their
+                # own. An archive that is down must not cost a sensor for good.
+                if not (isinstance(error, Refused) and unit.sensor in request.may_lack):
                     raise error
+                given_up[unit.sensor] = error
+                _log.warning("%s is left out: %s", unit.sensor, error)
             missing = [unit for unit in missing if unit.file in errors]
-        archive_error = next((e for e in errors.values() if isinstance(e, ArchiveError)), None)
+        given = {id(error) for error in given_up.values()}
+        archive_error = next(
+            (e for e in errors.values() if isinstance(e, ArchiveError) and id(e) not in given),
+            None,
+        )
         if archive_error is not None:
             # Tell an archive that is down from single files that it refuses: read a unit again
             # that could be read before. If the archive is down, this raises.

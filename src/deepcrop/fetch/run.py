@@ -22,6 +22,7 @@ from deepcrop.fetch.manifest import Outcome, manifest_path, write_manifest
 from deepcrop.fetch.plan import (
     LEFT_OUT,
     PLAN_FILE,
+    PRODUCTS_FILE,
     TILE,
     UNITS_FOLDER,
     FetchRequest,
@@ -29,6 +30,7 @@ from deepcrop.fetch.plan import (
     plan_scenes,
 )
 from deepcrop.fetch.read import UNITS, read_units
+from deepcrop.sources.archive import SENSORS
 from deepcrop.storage.staging import check_target, staging
 
 if TYPE_CHECKING:
@@ -96,14 +98,14 @@ def fetch(
     settings = {"content": "fetched cube", "request": request.to_json(), "tile": TILE}
     listed: list[Outcome] = []
     left_out: list[str] = []
-    scratch = (UNITS_FOLDER, PLAN_FILE)
+    scratch = (UNITS_FOLDER, PLAN_FILE, *(PRODUCTS_FILE.format(sensor=s) for s in SENSORS))
     with staging(out, settings, overwrite, scratch=scratch) as stage:
         if not stage.complete:
             forget_damaged(stage, stage.path, blocks(request))
             scenes = plan_scenes(stage, archive, request)
             failed = read_units(stage, archive, request, scenes, threads)
             try:
-                outcomes = scene_outcomes(stage.path, request.box, scenes, failed)
+                outcomes = scene_outcomes(stage.path, request, scenes, failed)
             except DeepCropError:
                 stage.forget({UNITS})  # so that the next run tries the failed ones again
                 raise

@@ -232,7 +232,7 @@ def _coordinate_columns(path: Path, header: tuple[str, ...]) -> tuple[int, int, 
 
 def _number(path: Path, line: int, name: str, text: str) -> float:
     try:
-        number = float(text)
+        number = np.nan if "_" in text else float(text)  # Python reads 1_000 as 1000
     except ValueError:
         number = np.nan
     if not np.isfinite(number):

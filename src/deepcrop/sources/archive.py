@@ -19,6 +19,7 @@ from deepcrop.errors import DeepCropError
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
@@ -100,10 +101,22 @@ class Archive(Protocol):
         """Name on the command line, for example ``pc``."""
         ...
 
-    def search(self, box: GeoBox, start: date, end: date, sensor: str) -> list[Scene]:
+    def search(
+        self,
+        box: GeoBox,
+        start: date,
+        end: date,
+        sensor: str,
+        *,
+        saved: Path | None = None,
+        readable: bool = True,
+    ) -> list[Scene]:
         """List scenes that touch ``box`` from ``start`` to ``end`` (both included), in time order.
 
-        The list is empty if the archive has the sensor but no scene.
+        The list is empty if the archive has the sensor but no scene. ``saved`` is a file for what
+        is found out about single products, so that an interrupted search goes on where it stopped.
+        Without ``readable`` no request is sent for single products: the scenes serve to count and
+        to estimate, and cannot be read.
 
         Raises
         ------
@@ -130,6 +143,20 @@ class Archive(Protocol):
 
     def size(self, scene: Scene, box: GeoBox) -> int:
         """Estimate the bytes that `read` transfers."""
+        ...
+
+    def measure(self, scene: Scene, box: GeoBox) -> int:
+        """Find out the bytes that `read` transfers from the headers of the files, where it can.
+
+        Raises
+        ------
+        SceneError, ArchiveError
+            As `read`.
+        """
+        ...
+
+    def requests(self, scene: Scene) -> int:
+        """Estimate the number of requests that a scene takes, its share of a search included."""
         ...
 
     def attrs(self, sensor: str, scenes: Sequence[Scene]) -> dict[str, Any]:

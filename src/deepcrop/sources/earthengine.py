@@ -40,6 +40,7 @@ from deepcrop.sources.left_out import leave_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
@@ -116,8 +117,20 @@ class EarthEngine:
         address = self.address or os.environ.get("DEEPCROP_EARTH_ENGINE") or ADDRESS
         _connect(address.rstrip("/"), self.project)
 
-    def search(self, box: GeoBox, start: date, end: date, sensor: str) -> list[Scene]:
-        """List scenes that touch ``box`` from ``start`` to ``end``; see `Archive.search`."""
+    def search(
+        self,
+        box: GeoBox,
+        start: date,
+        end: date,
+        sensor: str,
+        *,
+        saved: Path | None = None,
+        readable: bool = True,
+    ) -> list[Scene]:
+        """List scenes that touch ``box`` from ``start`` to ``end``; see `Archive.search`.
+
+        No request is sent for single products, so ``saved`` and ``readable`` change nothing.
+        """
         if sensor not in SENSORS:
             raise ArchiveError(f"Earth Engine has no sensor {sensor!r}; expected {SENSORS}.")
         region = _region(box)
@@ -198,6 +211,14 @@ class EarthEngine:
         """Estimate the bytes that `read` transfers."""
         rows, cols = map(int, box.shape)
         return rows * cols * _PIXEL_BYTES[scene.sensor]
+
+    def measure(self, scene: Scene, box: GeoBox) -> int:
+        """Return `size`: Earth Engine has no files whose headers could be read."""
+        return self.size(scene, box)
+
+    def requests(self, scene: Scene) -> int:
+        """Estimate the number of requests that a scene takes: one for each product."""
+        return len(scene.products)
 
     def attrs(self, sensor: str, scenes: Sequence[Scene]) -> dict[str, Any]:
         """Make the attributes of a group of the cube; see `Archive.attrs`."""

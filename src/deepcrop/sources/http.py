@@ -41,6 +41,10 @@ USER_AGENT = f"deepcrop/{__version__}"
 LONGEST_PAUSE = 120.0
 """Longest pause between attempts, seconds; if a server asks for more, the request fails."""
 
+INTERVAL_AFTER_429 = 0.2
+"""Minimum time from one request to the next once a server has answered "too many requests" (429),
+seconds; all threads that use the client share it."""
+
 LARGEST_ANSWER = 256 * 2**20
 """Bytes of the largest answer that is read, decompressed; real ones have a few megabytes."""
 
@@ -71,7 +75,8 @@ class HttpClient:
         ``Last-Modified`` date is downloaded again only if the server says that it has changed.
         Without a folder nothing is cached.
     interval : float
-        Minimum time from one request to the next, seconds.
+        Minimum time from one request to the next, seconds; `INTERVAL_AFTER_429` at least once a
+        server has answered "too many requests".
     timeout : float
         Longest time without an answer, seconds.
     tries : int
@@ -206,7 +211,10 @@ class HttpClient:
         with self._client.stream("GET", url, headers=headers) as response:
             status, name = response.status_code, redact_url(response.url)
             if status in _BUSY_STATUS:
-                raise _Busy(name, status, retry_after_seconds(response))
+                pause = retry_after_seconds(response)
+                if status == 429:
+                    self._slow_down(pause)
+                raise _Busy(name, status, pause)
             if status in (404, 410):
                 raise NotFound(f"{name}: the server has nothing there (status {status}).")
             if status in (401, 403):
@@ -225,6 +233,13 @@ class HttpClient:
             start = max(time.monotonic(), self._next_start)
             self._next_start = start + self.interval
         time.sleep(max(start - time.monotonic(), 0.0))
+
+    def _slow_down(self, asked: float) -> None:
+        """After "too many requests" (429): all threads pause, and then keep a distance."""
+        with self._lock:
+            self.interval = max(self.interval, INTERVAL_AFTER_429)
+            pause = min(max(asked, self.pause), LONGEST_PAUSE)
+            self._next_start = max(self._next_start, time.monotonic() + pause)
 
     def _retry(self, url: httpx.URL, request: Callable[[httpx.URL], T]) -> T:
         """Send a request, repeated while the failure may be temporary."""

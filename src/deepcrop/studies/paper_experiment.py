@@ -21,7 +21,7 @@ import torch
 
 from deepcrop.cameras import spatial_split
 from deepcrop.cameras.site_years import CameraYear, write_table
-from deepcrop.cameras.spatial_split import TEST_SITES, split
+from deepcrop.cameras.spatial_split import TEST_PLACES, TEST_SITES, Split, split, trainable
 from deepcrop.errors import DeepCropError
 from deepcrop.evaluation import scores, weights_report
 from deepcrop.evaluation import tables as score_tables
@@ -29,7 +29,13 @@ from deepcrop.evaluation.scores import MethodResult, Predictions
 from deepcrop.evaluation.weights_report import method_title, network_predictions
 from deepcrop.network import CONFIGS, INPUTS, Config, Network, build, load
 from deepcrop.storage.files import atomic_file
-from deepcrop.studies.paper_samples import PaperExperiment, camera_network, load_sample_set
+from deepcrop.studies import paper_cubes
+from deepcrop.studies.paper_samples import (
+    camera_network,
+    load_sample_set,
+    prepare_real_pixels,
+    real_pixels_note,
+)
 from deepcrop.training import samples
 from deepcrop.training.examples import from_sample
 from deepcrop.training.experiment import Phase, read_experiment
@@ -40,6 +46,8 @@ from deepcrop.training.samples import Sample, SampleSet, Subset
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+    from deepcrop.studies.paper_settings import PaperExperiment
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -176,11 +184,13 @@ def reproduce(experiment: PaperExperiment) -> Path:
         if start := experiment.start_of(method):
             _load_start(start, CONFIGS[method])
     experiment.out.mkdir(parents=True, exist_ok=True)
-    years = camera_network(experiment)
-    write_table(years, experiment.out / "site_years.csv")
-    years = [year for year in years if year.accepted and year.year >= FIRST_YEAR]
+    every = camera_network(experiment)
+    write_table(every, experiment.out / "site_years.csv")
+    years = usable(every)
     # Samples of the default network's place are always made: the curve is scored on them.
     places = {place_of(CONFIGS[name]): None for name in ("default", *experiment.methods)}
+    if experiment.archive != "simulated":
+        years = prepare_real_pixels(experiment, years, places)
     sets = {place: load_sample_set(experiment, years, place) for place in places}
     seeds = range(1, experiment.seeds + 1)
     jobs = [
@@ -195,7 +205,55 @@ def reproduce(experiment: PaperExperiment) -> Path:
     return write_report(experiment, sets, years)
 
 
+def estimate_fetch(experiment: PaperExperiment) -> str:
+    """Say what fetching the cubes of the experiment takes, site by site and in all.
+
+    Raises
+    ------
+    DeepCropError
+        If pixels are simulated, so that there is nothing to fetch.
+    """
+    if experiment.archive == "simulated":
+        raise DeepCropError(
+            "--dry-run estimates what an archive has to send, and simulated pixels need none; name "
+            "an --archive."
+        )
+    experiment.out.mkdir(parents=True, exist_ok=True)
+    years = usable(camera_network(experiment))
+    return paper_cubes.estimate_table(paper_cubes.dry_run(experiment, years))
+
+
+def usable(years: Iterable[CameraYear]) -> list[CameraYear]:
+    """Select the site-years that the screening accepted, from `FIRST_YEAR` on."""
+    return [year for year in years if year.accepted and year.year >= FIRST_YEAR]
+
+
 # Jobs --------------------------------------------------------------------------------------------
+
+
+def _split(years: Sequence[CameraYear]) -> Split:
+    """Split site-years by the paper's test sites, of which some may have no site-year.
+
+    Nobody trains near a test site that has none, either: the weights may be tested there later.
+
+    Raises
+    ------
+    DeepCropError
+        If none of the test sites has a site-year.
+    """
+    there = {year.site for year in years}
+    if not (tested := [site for site in TEST_SITES if site in there]):
+        raise DeepCropError(
+            f"None of the test sites {', '.join(TEST_SITES)} has a site-year; choose at least one "
+            "of them with --sites, and --years in which its camera has labels."
+        )
+    parts = split(years, tested)
+    absent = {site: place for site, place in TEST_PLACES.items() if site not in there}
+    far = {year.name for year in trainable(parts.train, absent)}
+    near = [year for year in parts.train if year.name not in far]
+    return Split(
+        [year for year in parts.train if year.name in far], parts.test, [*parts.left_out, *near]
+    )
 
 
 def _jobs(
@@ -212,7 +270,7 @@ def _jobs(
     DeepCropError
         If no test site has a sample, or those of the training sites are of a single cluster.
     """
-    parts = split(years)
+    parts = _split(years)
     train_years = _with_sample(sample_set, parts.train)
     held = held_out(train_years)
     train, valid = (
@@ -397,7 +455,7 @@ def write_report(
     experiment: PaperExperiment, sets: dict[str, SampleSet], years: Sequence[CameraYear]
 ) -> Path:
     """Make all tables and figures of the results in the folder, also those of earlier runs."""
-    parts = split(years)
+    parts = _split(years)
     curves: dict[str, MethodResult] = {}
     networks: dict[str, MethodResult] = {}
     for place, sample_set in sets.items():
@@ -443,7 +501,7 @@ def _head(
     experiment: PaperExperiment, sets: dict[str, SampleSet], years: Sequence[CameraYear]
 ) -> str:
     """State the archive, and how many site-years are used for what."""
-    parts = split(years)
+    parts = _split(years)
     place = place_of(CONFIGS["default"])
     used = {
         use: _with_sample(sets[place], part)
@@ -462,11 +520,15 @@ def _head(
         f"Archive: {archive}. {counts}. Site-years are those that the screening accepted, "
         f"from {FIRST_YEAR} on; verdicts are in site_years.csv."
     )
+    if absent := sorted(set(TEST_SITES) - {year.site for year in parts.test}):
+        head += f" Test sites without a site-year: {', '.join(absent)}."
     if missing := len(years) - sum(map(len, used.values())):
         head += f" {missing} more have no sample: left_out_{place}.csv."
     first = sets[place_of(CONFIGS[experiment.methods[0]])]
     if message := _empty_folds(experiment, first, years):
         head += f" {message}"
+    if experiment.archive != "simulated":
+        head += real_pixels_note(experiment, sets[place], years)
     return head
 
 

@@ -1,13 +1,11 @@
-"""Settings, cameras and samples of the paper's experiment."""
+"""Cameras and samples of the paper's experiment."""
 
 from __future__ import annotations
 
+import csv
 import logging
-from dataclasses import dataclass
-from datetime import date
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,108 +13,148 @@ from deepcrop.cube.contract import is_simulated
 from deepcrop.cube.io import open_cube
 from deepcrop.errors import DeepCropError
 from deepcrop.fetch import camera_sites
-from deepcrop.fetch.plan import FetchRequest
-from deepcrop.network import CONFIGS
-from deepcrop.sources.phenocam import service as phenocam
+from deepcrop.grid import PATCH_CENTRE
 from deepcrop.sources.phenocam.summary_files import acknowledgement_beside
-from deepcrop.stages import DAY_MAX, DAY_MIN
+from deepcrop.stages import CALENDAR
 from deepcrop.storage.files import write_csv
+from deepcrop.studies import paper_cameras, paper_cubes
 from deepcrop.training import samples
 from deepcrop.training.materials import PLACES, read_cameras
 from deepcrop.training.simulated_cameras import has_labels_of, simulated_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from deepcrop.cameras.site_years import CameraYear
+    from deepcrop.studies.paper_settings import PaperExperiment
     from deepcrop.training.samples import Sample, SampleSet
 
 _LOGGER = logging.getLogger(__name__)
 
-METHODS = (
-    "default", "optical-only", "radar-only", "cnn-only", "transformer-only", "no-fusion",
-    "no-spatial-context", "snapped",
-)  # fmt: skip
-"""Networks that are trained unless others are named; the published ones take far longer."""
+MIN_IMAGES = 3
+"""Clear images that a site-year needs while the season of its label rises, and while it falls."""
 
-ARCHIVES = ("simulated", "pc", "ee")
+SEASON_MARGIN = 30.0
+"""Days before the first and after the last labelled date that count as the label's season."""
 
 _MEASURED = ("optical", "sar")
 
 
-@dataclass(frozen=True)
-class PaperExperiment:
-    """Settings of the paper's experiment.
+def camera_network(experiment: PaperExperiment) -> list[CameraYear]:
+    """Read the cameras; where pixels are real, download those of the chosen sites that are missing.
 
-    Attributes
-    ----------
-    archive : str
-        Where the pixels come from, one of `ARCHIVES`.
-    data : Path
-        Folder with ``phenocam/series``. Where pixels are real, cubes are in ``phenocam``, too, and
-        missing series and cubes are fetched into it.
-    out : Path
-        Folder to write.
-    methods : tuple of str
-        Configurations of networks.
-    seeds : int
-        Number of trainings of each.
-    repeats : int
-        Number of simulations of each site-year.
-    folds : int, optional
-        Number of groups of clusters that are left out in turn; the number of clusters leaves one
-        out at a time. The first of ``methods`` is trained anew for each.
-    workers : int
-        Processes that simulate.
-    start : Path, optional
-        Weights to start from that were trained on simulated tiles only
-        (`deepcrop.training.run_experiment`). With ``{method}`` in its path each method has its own.
+    Returns
+    -------
+    list of CameraYear
+        All years of the chosen sites and years, rejected ones too.
 
     Raises
     ------
+    ArchiveError
+        If the PhenoCam service does not answer.
     DeepCropError
-        If archive or method is unknown, or a number too small.
+        If no camera of the chosen sites and years can be used.
     """
-
-    archive: str
-    data: Path
-    out: Path
-    methods: tuple[str, ...] = METHODS
-    seeds: int = 5
-    repeats: int = 1
-    folds: int | None = None
-    workers: int = 1
-    start: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.archive not in ARCHIVES:
-            raise DeepCropError(
-                f"Archive {self.archive!r} is unknown; expected one of {', '.join(ARCHIVES)}."
+    if experiment.archive == "simulated":
+        years = read_cameras(experiment.data)
+        if experiment.sites is not None:
+            chosen = set(camera_sites.listed_names(experiment.sites))
+            years = [year for year in years if year.site in chosen]
+    else:
+        folder = experiment.data / "phenocam"
+        found = _found_cameras(experiment)
+        years = paper_cameras.read_site_years(found, folder)
+        for name, why in found["left_out"].items():
+            _LOGGER.warning("%s is left out: %s", name, why)
+        for site, why in paper_cameras.without_direction(found, years).items():
+            _LOGGER.warning(
+                "%s: the viewing direction is unknown (%s); its patches lie on the mast.", site, why
             )
-        if unknown := [name for name in self.methods if name not in CONFIGS]:
-            raise DeepCropError(
-                f"Methods {', '.join(unknown)} are unknown; expected some of {', '.join(CONFIGS)}."
-            )
-        if not self.methods or min(self.seeds, self.repeats) < 1:
-            raise DeepCropError("At least one method, one seed and one repeat are needed.")
-        if self.folds is not None and self.folds < 3:
-            raise DeepCropError(
-                f"{self.folds} folds: at least 3 are needed, one of which decides when to stop."
-            )
-
-    def start_of(self, method: str) -> Path | None:
-        """Return the weights that a method starts from; None: random weights."""
-        return self.start and Path(str(self.start).replace("{method}", method))
+    if experiment.target_years is not None:
+        years = [year for year in years if year.year in experiment.target_years]
+    if not years:
+        raise DeepCropError(
+            "No camera of the chosen --sites has a series in the chosen --years; choose others."
+        )
+    return years
 
 
-def camera_network(experiment: PaperExperiment) -> list[CameraYear]:
-    """Read the cameras; where pixels are real and there is no series, fetch the paper's sites."""
+def _found_cameras(experiment: PaperExperiment) -> dict[str, Any]:
+    return paper_cameras.fetch_cameras(
+        experiment.sites or "paper", experiment.data / "phenocam", experiment.out / "cache"
+    )
+
+
+def prepare_real_pixels(
+    experiment: PaperExperiment, years: Sequence[CameraYear], places: Iterable[str]
+) -> list[CameraYear]:
+    """Fetch the cubes and crop types that are missing; return the site-years with their crops.
+
+    Once the samples of all ``places`` are cut, no cube is fetched any more.
+
+    ``sites.csv`` says for each site where its patches lie, and what of its cube is missing and why.
+    """
     folder = experiment.data / "phenocam"
-    if experiment.archive != "simulated" and not (folder / camera_sites.SERIES).is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        with phenocam.connect(experiment.out / "cache") as network:
-            camera_sites.site_names("paper", network, folder)
-    return read_cameras(experiment.data)
+    if all(sample_file(experiment, place).exists() for place in places):
+        notes = _cube_notes(experiment)
+    else:
+        notes = paper_cubes.fetch_cubes(experiment, years)
+    unknown = paper_cameras.without_direction(_found_cameras(experiment), years)
+    rows = [
+        (
+            site,
+            len(of_site),
+            " ".join(sorted({_degrees(year.direction) for year in of_site})),
+            unknown.get(site, ""),
+            notes.get(site, ""),
+        )
+        for site, of_site in paper_cubes.by_site(years).items()
+    ]
+    head = ("site", "site_years", "direction", "on_mast_because", "cube")
+    write_csv(experiment.out / "sites.csv", head, rows)
+    columns = ("site", "time", "processing_baseline", "products")
+    old = paper_cubes.old_scenes(experiment, paper_cubes.by_site(years))
+    write_csv(experiment.out / "old_baselines.csv", columns, old)
+    return paper_cameras.add_cdl(years, experiment.archive, folder, experiment.out)
+
+
+def real_pixels_note(
+    experiment: PaperExperiment, sample_set: SampleSet, years: Sequence[CameraYear]
+) -> str:
+    """Say for the report where patches lie, which sites have no radar, and which scenes are old."""
+    text = (
+        f" A site-year counts with {MIN_IMAGES} clear images while its label's season rises and "
+        f"{MIN_IMAGES} while it falls, within {SEASON_MARGIN:.0f} days."
+    )
+    if on_mast := sample_set.provenance.get("on_mast", []):
+        text += (
+            f" The viewing direction of {', '.join(on_mast)} is unknown: patches there lie on the "
+            "mast."
+        )
+    without = []
+    for site in paper_cubes.by_site(years):
+        cube = experiment.data / "phenocam" / f"{site}.zarr"
+        if cube.exists() and "sar" not in open_cube(cube).children:
+            without.append(site)
+    if without:
+        text += f" Without radar: {', '.join(without)} (sites.csv)."
+    if old := paper_cubes.old_scenes(experiment, paper_cubes.by_site(years)):
+        text += (
+            f" {len(old)} scenes are in a processing baseline before "
+            f"{paper_cubes.REPROCESSED:05.2f}, "
+            "some of which have artefacts in the blue band: old_baselines.csv."
+        )
+    return text
+
+
+def _degrees(direction: float) -> str:
+    return f"{direction:.1f}" if math.isfinite(direction) else "unknown"
+
+
+def sample_file(experiment: PaperExperiment, place: str) -> Path:
+    """File of the samples at a place."""
+    return experiment.out / f"samples_{place}.npz"
 
 
 def load_sample_set(
@@ -129,14 +167,13 @@ def load_sample_set(
     DeepCropError
         If the file has samples of other settings, or none could be made.
     """
-    path = experiment.out / f"samples_{place}.npz"
+    path = sample_file(experiment, place)
     distance = PLACES[place]
     if experiment.archive == "simulated":
         return simulated_samples(
             years, path, experiment.repeats, distance, workers=experiment.workers
         )
     if not path.exists():
-        _fetch_cubes(experiment, years)
         samples.save(_cut_samples(experiment, years, place), path)
     saved = samples.load(path)
     expected = {"view_distance": distance, "archive": experiment.archive}
@@ -149,42 +186,18 @@ def load_sample_set(
     return saved
 
 
-def _fetch_cubes(experiment: PaperExperiment, years: Sequence[CameraYear]) -> None:
-    """Fetch the cubes that are missing around the cameras."""
-    folder = experiment.data / "phenocam"
-    missing: dict[str, list[int]] = {}
-    for year in years:
-        if not (folder / f"{year.site}.zarr").exists():
-            missing.setdefault(year.site, []).append(year.year)
-    if not missing:
-        return
-    with phenocam.connect(experiment.out / "cache") as network:
-        for site, target_years in missing.items():
-            # One cube spans all target years of a site, with the days before and after that a
-            # season of the first or the last may reach into.
-            first = np.datetime64(f"{min(target_years)}-01-01", "D") + DAY_MIN
-            last = np.datetime64(f"{max(target_years)}-01-01", "D") + DAY_MAX
-            request = partial(
-                FetchRequest,
-                start=first.item(),
-                end=min(last.item(), date.today()),
-                archive=experiment.archive,
-            )
-            for fetched in camera_sites.fetch_sites([site], network, request, folder):
-                if fetched.reason:
-                    _LOGGER.warning("%s: %s", fetched.site, fetched.reason)
-
-
 def _cut_samples(experiment: PaperExperiment, years: Sequence[CameraYear], place: str) -> SampleSet:
     """Cut samples out of the cubes next to the cameras' series; list those that were left out."""
     cut: list[Sample] = []
     left_out: list[tuple[str, str]] = []
     radiometry: set[str] = set()
     sources: set[str] = set()
+    notes = _cube_notes(experiment)
     for year in years:
         cube_path = experiment.data / "phenocam" / f"{year.site}.zarr"
         if not cube_path.exists():
-            left_out.append((year.name, f"{cube_path.name} does not exist"))
+            why = notes.get(year.site) or "it was not fetched"
+            left_out.append((year.name, f"{cube_path.name} does not exist: {why}"))
             continue
         cube = open_cube(cube_path)
         # Simulated pixels must never be scored as real ones, whoever put the cube there.
@@ -193,10 +206,17 @@ def _cut_samples(experiment: PaperExperiment, years: Sequence[CameraYear], place
             continue
         # A camera at the edge of its cube, or a year without an image, costs only its own sample.
         try:
-            cut.append(samples.sample(cube, year, PLACES[place]))
+            # A site-year counts at all places or at none, so that all methods are scored on the
+            # same ones.
+            at = {name: samples.sample(cube, year, metres) for name, metres in PLACES.items()}
         except DeepCropError as error:
             left_out.append((year.name, str(error)))
             continue
+        lacks = [f"{name}: {why}" for name, one in at.items() if (why := lacks_images(one))]
+        if lacks:
+            left_out.append((year.name, "; ".join(lacks)))
+            continue
+        cut.append(at[place])
         sources |= {str(cube[name].attrs["source"]) for name in _MEASURED if name in cube.children}
         if "sar" in cube.children:
             radiometry.add(str(cube["sar"].attrs["radiometry"]))
@@ -210,5 +230,40 @@ def _cut_samples(experiment: PaperExperiment, years: Sequence[CameraYear], place
         "archive": experiment.archive,
         "radiometry": sorted(radiometry),
         "view_distance": PLACES[place],
+        # Of these the direction is unknown: their patches lie on the mast at any distance.
+        "on_mast": sorted({one.site for one in cut if PLACES[place] and not one.moved}),
     }
     return samples.collect(cut, provenance)
+
+
+def _cube_notes(experiment: PaperExperiment) -> dict[str, str]:
+    """Read what is missing of the cube of each site (`prepare_real_pixels`)."""
+    path = experiment.out / "sites.csv"
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["site"]: row["cube"] for row in csv.DictReader(file)}
+
+
+def lacks_images(sample: Sample) -> str:
+    """Say why a site-year does not count for lack of images in the season of its label, or "".
+
+    The rule: `MIN_IMAGES` clear optical images of the patch's central pixel from `SEASON_MARGIN`
+    days before the first labelled date of the main season to its peak, and as many from the peak to
+    `SEASON_MARGIN` days after its last labelled date. Curve and networks are scored on the same
+    site-years; the others are listed and never scored.
+    """
+    known = sample.day[0][np.isfinite(sample.day[0])]
+    peak = sample.day[0][CALENDAR.index("peak")]
+    first, last = (known.min(), known.max()) if len(known) else (0.0, 365.0)
+    middle = float(peak) if np.isfinite(peak) else (first + last) / 2
+    clear = np.isfinite(sample.patch.optical[:, :, PATCH_CENTRE, PATCH_CENTRE]).all(axis=1)
+    days = sample.patch.optical_days[clear]
+    rise = int(((days >= first - SEASON_MARGIN) & (days <= middle)).sum())
+    fall = int(((days > middle) & (days <= last + SEASON_MARGIN)).sum())
+    if min(rise, fall) >= MIN_IMAGES:
+        return ""
+    return (
+        f"{rise} clear images from day {first - SEASON_MARGIN:.0f} to the peak (day {middle:.0f}) "
+        f"and {fall} from there to day {last + SEASON_MARGIN:.0f}; {MIN_IMAGES} of each are needed"
+    )

@@ -117,8 +117,18 @@ def cell_at(
     DeepCropError
         If the cell lies outside the grid.
     """
+    latitude, longitude = place_along_view(latitude, longitude, direction, distance)
+    return grid.cell_of(box, longitude, latitude)
+
+
+def place_along_view(
+    latitude: float, longitude: float, direction: float, distance: float
+) -> tuple[float, float]:
+    """Latitude and longitude of the place at a distance along a view; the mast if it is unknown."""
+    if not math.isfinite(direction):
+        return latitude, longitude
     x, y, _ = Geod(ellps="WGS84").fwd(longitude, latitude, direction, distance)
-    return grid.cell_of(box, float(x), float(y))
+    return float(y), float(x)
 
 
 def cut(cube: xr.DataTree, row: int, col: int, year: int) -> Patch:

@@ -11,7 +11,7 @@ from tests.archive.server import Response, Server, file_response, json_response
 from tests.archive.stac import Tokens, forget_tokens
 
 from deepcrop.sources.archive import ArchiveError, SceneError
-from deepcrop.sources.http import NotFound
+from deepcrop.sources.http import HttpClient, NotFound
 from deepcrop.sources.stac.cog_reader import CogReader
 
 BLOB = "http://account.blob.core.windows.net/container"
@@ -215,13 +215,14 @@ def test_no_token_service(server, monkeypatch):
 
 def test_text_beside_the_images(server):
     cogs = CogReader(signed=True, tries=2, pause=0.01)
-    assert cogs.text(BLOB + "/iw-vv.xml") == "<xml/>"
-    server.tokens.revoke()
-    assert cogs.text(BLOB + "/iw-vv.xml") == "<xml/>"
-    assert len(server.asked("/token/")) == 2
-    server.fail("iw-vv.xml", "404")
-    with pytest.raises(NotFound):
-        cogs.text(BLOB + "/iw-vv.xml")
+    with HttpClient(tries=2, pause=0.01) as client:
+        assert cogs.text(BLOB + "/iw-vv.xml", client) == "<xml/>"
+        server.tokens.revoke()
+        assert cogs.text(BLOB + "/iw-vv.xml", client) == "<xml/>"
+        assert len(server.asked("/token/")) == 2
+        server.fail("iw-vv.xml", "404")
+        with pytest.raises(NotFound):
+            cogs.text(BLOB + "/iw-vv.xml", client)
     assert planetary_computer.sas.TOKEN_CACHE
 
 

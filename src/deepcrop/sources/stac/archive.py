@@ -51,7 +51,8 @@ from deepcrop.sources.sentinel2 import (
     scaling_by_flag,
     scaling_by_raster_bands,
 )
-from deepcrop.sources.stac.cog_reader import CogReader
+from deepcrop.sources.stac.cog_reader import CogReader, transferred_bytes
+from deepcrop.sources.stac.product_notes import ProductNotes
 from deepcrop.sources.stac.products import (
     Product,
     best_orbit,
@@ -61,11 +62,12 @@ from deepcrop.sources.stac.products import (
     passes,
     usable_products,
 )
-from deepcrop.sources.stac.search import search_items
+from deepcrop.sources.stac.search import search_items, search_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import date
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -81,6 +83,7 @@ _SAMPLE_SIDE = 512  # pixels: a whole product is read at this size to check its 
 _BLOCK = 512  # side of a block in the files, pixels
 _BYTES = {"scl": 0.015, "vv": 4.0, "vh": 4.0}  # per 10 m pixel in real products, compressed
 _BAND_BYTES = 1.6
+_REQUESTS = 2  # for a file: one for its header, one for the blocks that touch the area
 
 
 @dataclass
@@ -137,11 +140,20 @@ class StacArchive:
 
     # Search ---------------------------------------------------------------------------------------
 
-    def search(self, box: GeoBox, start: date, end: date, sensor: str) -> list[Scene]:
+    def search(
+        self,
+        box: GeoBox,
+        start: date,
+        end: date,
+        sensor: str,
+        *,
+        saved: Path | None = None,
+        readable: bool = True,
+    ) -> list[Scene]:
         """List scenes that touch ``box`` from ``start`` to ``end`` (both included), in time order.
 
         Of several versions of a product only the newest is kept. Sentinel-1 products are those of
-        the IW mode with VV and VH.
+        the IW mode with VV and VH. For ``saved`` and ``readable`` see `Archive.search`.
 
         Raises
         ------
@@ -171,14 +183,37 @@ class StacArchive:
         if not optical and self.orbits != "all":
             orbit = best_orbit(groups, box) if self.orbits == "best" else self.orbits
             groups = [group for group in groups if group[0].relative_orbit == orbit]
-        prepare = self._prepare_optical if optical else self._prepare_radar
-        pool = ThreadPoolExecutor(8)
-        try:
-            sources = pool.map(prepare, (product for group in groups for product in group))
-            scenes = [_scene(sensor, group, [next(sources) for _ in group]) for group in groups]
-        finally:
-            pool.shutdown(cancel_futures=True)  # after an error, start no further request
+        chosen = [product for group in groups for product in group]
+        if readable:
+            about = self._prepare(chosen, optical, saved)
+        else:
+            nothing = {"decision": "not asked for", "problem": "the scene was only listed"}
+            about = {str(product.item["id"]): nothing for product in chosen}
+        scenes = [
+            _scene(sensor, group, [{"item": p.item, **about[p.item["id"]]} for p in group])
+            for group in groups
+        ]
         return sorted(scenes, key=lambda scene: scene.time)
+
+    def _prepare(
+        self, products: Sequence[Product], optical: bool, saved: Path | None
+    ) -> dict[str, dict[str, Any]]:
+        """Find out what reading each product needs, by its name; keep it in ``saved``."""
+        known = ProductNotes(saved)
+        missing = [product for product in products if product.item["id"] not in known.notes]
+        with HttpClient(tries=self.tries, pause=self.pause) as client:
+            prepare = self._prepare_optical if optical else self._radar_preparer(missing, client)
+
+            def work(product: Product) -> None:
+                note, final = prepare(product)
+                known.add(product.item["id"], note, final)
+
+            pool = ThreadPoolExecutor(8)
+            try:
+                list(pool.map(work, missing))
+            finally:
+                pool.shutdown(cancel_futures=True)  # after an error, start no further request
+        return known.notes
 
     def _check_sensor(self, sensor: str) -> None:
         if sensor in self.collections:
@@ -191,14 +226,14 @@ class StacArchive:
             "optical images."
         )
 
-    def _prepare_optical(self, product: Product) -> dict[str, Any]:
-        """Collect what reading a Sentinel-2 product needs: its files and its scaling."""
+    def _prepare_optical(self, product: Product) -> tuple[dict[str, Any], bool]:
+        """Collect what reading a Sentinel-2 product needs: its scaling; and whether it is final."""
         try:
             scaling = self.scaling(product.item, lambda: self._read_overviews(product.item))
         except (SceneError, Refused) as error:
             # A problem of this product only: raised when its scene is read.
-            return {"item": product.item, "problem": str(error), "decision": "unknown"}
-        return {"item": product.item, "scaling": scaling.bands, "decision": scaling.decision}
+            return {"problem": str(error), "decision": "unknown"}, False
+        return {"scaling": scaling.bands, "decision": scaling.decision}, True
 
     def _read_overviews(
         self, item: Mapping[str, Any]
@@ -216,24 +251,41 @@ class StacArchive:
         )
         return blue, classes
 
-    def _prepare_radar(self, product: Product) -> dict[str, Any]:
-        """Collect what reading a Sentinel-1 product needs: its files and its incidence angles."""
-        source = product.item["id"].removesuffix("_rtc")
-        try:
-            with HttpClient(tries=self.tries, pause=self.pause) as client:
-                item = client.json(f"{self.address}/collections/sentinel-1-grd/items/{source}")
-            annotation = self._cogs.text(item["assets"]["schema-product-vv"]["href"])
-            angles = angles_from_annotation(annotation)
-            decision = f"annotation of {source}"
-        except (NotFound, Refused, *MALFORMED) as error:  # AnnotationError is a ValueError
-            angles = angles_from_footprint(outline(product.item), product.ascending)
-            reason = "the archive has none"
-            if isinstance(error, Refused):
-                reason = "the archive refuses it"
-            elif isinstance(error, AnnotationError):
-                reason = str(error)
-            decision = f"approximate, from the footprint; annotation of {source}: {reason}"
-        return {"item": product.item, "angles": angles.to_json(), "decision": decision}
+    def _radar_preparer(
+        self, products: Sequence[Product], client: HttpClient
+    ) -> Callable[[Product], tuple[dict[str, Any], bool]]:
+        """Search the ground-range products behind all terrain-corrected ones at once.
+
+        Returns
+        -------
+        callable
+            Collects what reading a Sentinel-1 product needs: its incidence angles; and whether this
+            is final: what an archive refuses today it may give tomorrow.
+        """
+        names = [_source_name(product) for product in products]
+        sources: dict[Any, dict[str, Any]] = {}
+        if names:
+            found = search_names(self.address, "sentinel-1-grd", names, self.tries, self.pause)
+            sources = {item.get("id"): item for item in found if isinstance(item, dict)}
+
+        def prepare(product: Product) -> tuple[dict[str, Any], bool]:
+            source = _source_name(product)
+            final = True
+            try:
+                annotation = sources[source]["assets"]["schema-product-vv"]["href"]
+                angles = angles_from_annotation(self._cogs.text(annotation, client))
+                decision = f"annotation of {source}"
+            except (NotFound, Refused, *MALFORMED) as error:  # AnnotationError is a ValueError
+                angles = angles_from_footprint(outline(product.item), product.ascending)
+                reason = "the archive has none"
+                if isinstance(error, Refused):
+                    reason, final = "the archive refuses it", False
+                elif isinstance(error, AnnotationError):
+                    reason = str(error)
+                decision = f"approximate, from the footprint; annotation of {source}: {reason}"
+            return {"angles": angles.to_json(), "decision": decision}, final
+
+        return prepare
 
     # Read -----------------------------------------------------------------------------------------
 
@@ -349,7 +401,7 @@ class StacArchive:
         # A file beside the grid is not opened at all, and not requested.
         return self._cogs.read(item["assets"][band]["href"], _label(item, band), read, lazily=True)
 
-    # Size and attributes --------------------------------------------------------------------------
+    # Size, requests and attributes ----------------------------------------------------------------
 
     def size(self, scene: Scene, box: GeoBox) -> int:
         """Estimate the bytes that `read` transfers.
@@ -369,6 +421,38 @@ class StacArchive:
                 else:
                     total += _BYTES.get(band, _BAND_BYTES) * area / 100
         return round(total)
+
+    def measure(self, scene: Scene, box: GeoBox) -> int:
+        """Find out the bytes that `read` transfers if pixels are clear, from the files' headers.
+
+        Raises
+        ------
+        SceneError, ArchiveError
+            As `read`.
+        """
+
+        def measure(path: str) -> int:
+            with rasterio.open(path, driver=self.format) as raster:
+                source = GeoBox(raster.shape, raster.transform, _crs_of(raster))
+                placement = place(source, box, method_for(source, box))
+                if placement is None:
+                    return 0
+                return transferred_bytes(raster, placement.rows, placement.cols)
+
+        return sum(
+            self._cogs.read(asset["href"], _label(product["item"], band), measure)
+            for product in scene.source["products"]
+            for band, asset in product["item"]["assets"].items()
+        )
+
+    def requests(self, scene: Scene) -> int:
+        """Estimate the number of requests that a scene takes.
+
+        For each file its header and its blocks; for a radar product its annotation.
+        """
+        files = sum(len(product["item"]["assets"]) for product in scene.source["products"])
+        annotations = len(scene.products) if scene.sensor == "sar" else 0
+        return _REQUESTS * files + annotations
 
     def attrs(self, sensor: str, scenes: Sequence[Scene]) -> dict[str, Any]:
         """Make the attributes of a group; ``attribution`` is the text that Copernicus requires."""
@@ -463,6 +547,11 @@ def earth_search_legacy(address: str | None = None, **options: Any) -> StacArchi
         collections={"optical": "sentinel-2-l2a"},
         scaling=scaling_by_flag,
     )
+
+
+def _source_name(product: Product) -> str:
+    """Name of the ground-range product that a terrain-corrected one is made from."""
+    return str(product.item["id"]).removesuffix("_rtc")
 
 
 def _scene(sensor: str, products: Sequence[Product], sources: list[dict[str, Any]]) -> Scene:

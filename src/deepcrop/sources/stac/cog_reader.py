@@ -18,7 +18,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -34,7 +34,6 @@ from deepcrop.sources.http import (
     LONGEST_PAUSE,
     USER_AGENT,
     HttpClient,
-    NotFound,
     Refused,
     redact_url,
     retry_after_seconds,
@@ -45,7 +44,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_GDAL = {
+_PIECE = 16384  # bytes that GDAL requests at once, or a multiple
+_GDAL: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # request no sidecar files
     "GDAL_INGESTED_BYTES_AT_OPEN": 32768,
     "GDAL_HTTP_CONNECTTIMEOUT": 30,
@@ -143,7 +143,7 @@ class CogReader:
         """Open a file in the format of the archive; fails with rasterio's error for any other."""
         return rasterio.open(path, driver=self.format)
 
-    def text(self, href: str) -> str:
+    def text(self, href: str, client: HttpClient) -> str:
         """Fetch a text file, such as an annotation, from the same archive.
 
         Raises
@@ -154,14 +154,11 @@ class CogReader:
             If the server does not answer, refuses, or stays busy.
         """
         address = self._signed(href)
-        with HttpClient(tries=self.tries, pause=self.pause) as client:
-            try:
-                return client.text(address)
-            except NotFound:
-                raise
-            except ArchiveError:  # the token may have expired
-                self._forget(address)
-                return client.text(self._signed(href))
+        try:
+            return client.text(address)
+        except Refused:  # the token may have expired
+            self._forget(address)
+            return client.text(self._signed(href))
 
     def _signed(self, href: str) -> str:
         """Add a token to a URL if the archive needs one; the same token serves for about an hour.
@@ -182,7 +179,8 @@ class CogReader:
         # Errors of requests are OSErrors; an answer without a token is a ValueError.
         except (OSError, *MALFORMED) as error:
             status = getattr(getattr(error, "response", None), "status_code", None)
-            raise ArchiveError(
+            kind = Refused if status in (401, 403) else ArchiveError
+            raise kind(
                 f"{Settings.get().sas_url} gives no token to read {redact_url(href)} "
                 f"({type(error).__name__}{f', status {status}' if status else ''}). Try again "
                 "later; if it refuses, set a key in PC_SDK_SUBSCRIPTION_KEY."
@@ -242,6 +240,35 @@ class _Busy(ArchiveError):
     def __init__(self, message: str, pause: float) -> None:
         super().__init__(message)
         self.pause = pause
+
+
+def transferred_bytes(raster: rasterio.DatasetReader, rows: slice, cols: slice) -> int:
+    """Compute the bytes that GDAL transfers to open a file and to read a window of it.
+
+    These are the pieces of `_PIECE` bytes that hold the header or a block of the window.
+    """
+    height, width = raster.block_shapes[0]
+
+    def span(row: int, col: int) -> tuple[int, int]:
+        first, size = (
+            int(raster.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=1) or 0)
+            for what in ("OFFSET", "SIZE")
+        )
+        return first, first + size
+
+    # Blocks are in the order of their rows, so the file ends with the last of them.
+    end = span((raster.height - 1) // height, (raster.width - 1) // width)[1]
+    spans = [(0, min(_GDAL["GDAL_INGESTED_BYTES_AT_OPEN"], end))]
+    for row in range(rows.start // height, (rows.stop - 1) // height + 1):
+        for col in range(cols.start // width, (cols.stop - 1) // width + 1):
+            spans.append(span(row, col))
+    pieces = {
+        piece
+        for first, stop in spans
+        if stop > first
+        for piece in range(first // _PIECE, (stop - 1) // _PIECE + 1)
+    }
+    return sum(min(_PIECE, end - piece * _PIECE) for piece in pieces)
 
 
 def _blob(href: str) -> tuple[str, str] | None:

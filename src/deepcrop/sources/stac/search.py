@@ -29,6 +29,7 @@ from deepcrop.sources.http import LARGEST_ANSWER, LONGEST_PAUSE, USER_AGENT, red
 from deepcrop.storage.documents import parse_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import date
 
     import requests
@@ -85,18 +86,40 @@ def search_items(
     ArchiveError
         If the server does not answer, refuses, or is not a STAC API.
     """
+
+    def searches(client: Client) -> Iterator[dict[str, Any]]:
+        cloud = {} if max_cloud >= 100 else _cloud_filter(client, max_cloud)
+        for bounds in bounds_in_degrees(box):
+            yield {"bbox": bounds, "datetime": f"{start}/{end}", **cloud}
+
+    return _search(address, collection, searches, tries, pause)
+
+
+def search_names(
+    address: str, collection: str, names: Sequence[str], tries: int = 5, pause: float = 1.0
+) -> list[dict[str, Any]]:
+    """List the items of these names, `_PAGE` of them with one request; see `search_items`."""
+
+    def searches(_: Client) -> Iterator[dict[str, Any]]:
+        for first in range(0, len(names), _PAGE):
+            yield {"ids": list(names[first : first + _PAGE])}
+
+    return _search(address, collection, searches, tries, pause)
+
+
+def _search(
+    address: str,
+    collection: str,
+    searches: Callable[[Client], Iterator[dict[str, Any]]],
+    tries: int,
+    pause: float,
+) -> list[dict[str, Any]]:
+    """Run searches of a collection, and list all items that are found, each once."""
     items: dict[Any, dict[str, Any]] = {}
     try:
         client = Client.open(address, stac_io=_RetryingIO(tries, pause))
-        cloud = {} if max_cloud >= 100 else _cloud_filter(client, max_cloud)
-        for bounds in bounds_in_degrees(box):
-            search = client.search(
-                collections=[collection],
-                bbox=bounds,
-                datetime=f"{start}/{end}",
-                limit=_PAGE,
-                **cloud,
-            )
+        for conditions in searches(client):
+            search = client.search(collections=[collection], limit=_PAGE, **conditions)
             listed: set[Any] = set()
             for number, page in enumerate(search.pages_as_dicts(), 1):
                 fresh = {_key(item): item for item in page["features"]}

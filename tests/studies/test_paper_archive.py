@@ -1,0 +1,258 @@
+"""The paper's experiment on an archive: cameras to tables over HTTP, on the loopback.
+
+The cameras are real PhenoCam files, items and files of the archive have the real formats, and their
+pixels are simulated from the cameras' curves. Nothing of the path is replaced; only trainings and
+pauses are short.
+"""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from tests.archive import cropland, phenocam
+from tests.archive.server import Server
+from tests.archive.stac import Bed, Tokens, forget_tokens, serve_region
+
+from deepcrop.cameras.site_years import read_network
+from deepcrop.cube.contract import grid_of
+from deepcrop.cube.io import open_cube
+from deepcrop.training import simulated_cameras
+
+pytestmark = pytest.mark.slow  # three runs of the whole experiment
+
+ROOT = Path(__file__).parents[2]
+SITES = ("mead2", "silverton", "bouldincorn")  # to test, and to train: one of them held out
+EMPTY = "harvardfarmsouth"  # the archive has no scene there
+LOOKS = {"silverton": "N", "bouldincorn": "WNW", EMPTY: "NE", "mead2": "down"}
+YEAR = 2018
+
+SCRIPT = """
+from functools import partial
+import deepcrop.report.page as page
+from deepcrop.evaluation import weights_report
+from deepcrop.sources.stac import archive
+from deepcrop.studies import paper_experiment
+from deepcrop.training.experiment import Phase
+from deepcrop.training.fit import Training
+page.DPI, weights_report.MAX_PROFILES = 30, 1
+archive.planetary_computer = partial(archive.planetary_computer, pause=0.01)
+short = Phase("cameras", Training(steps=2, eval_interval=1), cameras=1)
+paper_experiment.recipe = lambda config, start=None: short
+from deepcrop.cli import main
+main()
+"""
+
+
+@dataclass
+class Served:
+    """What the loopback serves: the server, the environment that points to it, lost scenes."""
+
+    server: Server
+    environment: dict[str, str]
+    bed: Bed
+    damaged: str
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, real_data):
+    folder = tmp_path_factory.mktemp("served")
+    series = folder / "series"
+    series.mkdir()
+    for site in (*SITES, EMPTY):
+        name = f"{site}_AG_1000_3day.csv"
+        (series / name).write_bytes((real_data / "phenocam/series" / name).read_bytes())
+    years = {
+        year.site: year
+        for year in read_network(sorted(series.glob("*.csv")), real_data / "phenocam/sites.csv")
+        if year.year == YEAR
+    }
+    forget_tokens()
+    with Server() as server:
+        bed = None
+        for number, site in enumerate(SITES):
+            cube = thin(simulated_cameras.simulate(years[site]))
+            # An empty search: there is no radar at silverton.
+            flavours = ("pc-03.01" if site == "silverton" else "pc-05.10",)
+            flavours += () if site == "silverton" else ("pc-rtc",)
+            scenes = folder / site
+            if bed is None:
+                # A token ends early, whatever its service says of its lifetime.
+                bed = serve_region(
+                    server, scenes, cube, flavours, tokens=Tokens(uses=150), page=100
+                )
+                here = bed
+            else:
+                scenes.mkdir()
+                here = Bed(server, scenes, cube, bed.tokens, bed.apis, bed.sas, bed.storage)
+                for flavour in flavours:
+                    group = "sar" if flavour == "pc-rtc" else "optical"
+                    here.publish(flavour, range(cube[group].sizes["time"]))
+            raster = cropland.write_raster(folder / f"{site}.tif", grid_of(cube), seed=number)
+            cropland.publish(here, raster, years=(YEAR,))
+        first = min(
+            bed.apis["pc"].items["sentinel-2-l2a"], key=lambda item: item["properties"]["datetime"]
+        )
+        damaged = re.search(r"/(\w+_B04_10m\.tif)", first["assets"]["B04"]["href"])[1]
+        environment = os.environ | bed.environment() | {
+            "DEEPCROP_PC": bed.pc,
+            "DEEPCROP_PHENOCAM": phenocam.serve(server, series, orientation=LOOKS),
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        }  # fmt: skip
+        yield Served(server, environment, bed, damaged)
+
+
+def thin(cube):
+    """Keep the clear optical scenes of the target year, and every sixth of all; less radar."""
+    optical = cube["optical"].to_dataset()
+    clear = np.isfinite(optical["blue"].values).mean((1, 2)) > 0.9
+    inside = optical["time"].dt.year.values == YEAR
+    kept = np.flatnonzero((clear & inside) | (np.arange(len(clear)) % 6 == 0))
+    cube["optical"] = xr.DataTree(optical.isel(time=kept))
+    cube["sar"] = xr.DataTree(cube["sar"].to_dataset().isel(time=slice(None, None, 4)))
+    return cube
+
+
+def command(folder, *more):
+    words = f"""reproduce --archive pc --data {folder}/data --out {folder}/out --seeds 1
+        --methods transformer-only --sites {",".join((*SITES, EMPTY))} --years {YEAR}"""
+    return [sys.executable, "-c", SCRIPT, *words.split(), *more]
+
+
+def faults(served):
+    """Put in what goes wrong; tokens that end early are there all the time."""
+    served.server.faults.clear()
+    served.server.fail("/roilists/", "429", after=1)
+    served.server.fail("/api/stac/v1/search", "429", times=2)
+    served.server.fail("iw-vv.xml", "429", times=3)
+    served.server.fail(r"_B08_10m\.tif", "503", times=2)
+    served.server.fail(served.damaged, "truncate", times=10_000)
+
+
+def run(served, folder, *more):
+    done = subprocess.run(
+        command(folder, *more), env=served.environment, capture_output=True, text=True, cwd=ROOT
+    )
+    print(done.stdout + done.stderr)
+    assert done.returncode == 0
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def whole(served, tmp_path_factory):
+    """A dry run, and a run from cameras to tables; returns folder, texts, requests and bytes."""
+    folder = tmp_path_factory.mktemp("whole")
+    served.server.faults.clear()
+    listed = run(served, folder, "--dry-run")
+    faults(served)
+    log, sent = len(served.server.log), served.server.sent.copy()
+    text = run(served, folder)
+    requests = served.server.log[log:]
+    served.server.faults.clear()
+    return folder, listed, text, requests, served.server.sent - sent
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def pixels(path):
+    return re.search(r"\.tiff?$", path) and "cdls" not in path
+
+
+def test_tables_for_every_site_that_has_data_and_a_list_for_the_rest(whole, served):
+    folder, _, text, *_ = whole
+    out = folder / "out"
+    used = {row["method"]: row["site-years"] for row in rows(out / "tables" / "methods.csv")}
+    assert used["NDVI curve"] == used["Deep-CroP, transformer only"] == "1"
+    (left,) = rows(out / "left_out_field.csv")
+    assert left["site_year"] == f"{EMPTY}_AG_1000_{YEAR}"
+    assert "pc has no optical scene of the area from 2017-07-04 to 2019-07-03" in left["why"]
+    sites = {row["site"]: row for row in rows(out / "sites.csv")}
+    assert sites["mead2"]["on_mast_because"] == "the service says 'down'"
+    assert sites["bouldincorn"]["direction"] == "292.5"
+    assert sites["silverton"]["cube"].startswith("without sar: the archive has no sar scene")
+    assert "mead2: the viewing direction is unknown" in text
+    crops = {row["site_year"][:4]: row for row in rows(out / "crops.csv")}
+    assert all(crops[site[:4]]["source"] == "CDL" for site in SITES)
+    assert "no CDL of 2018 in this area" in crops[EMPTY[:4]]["why"]
+    old = rows(out / "old_baselines.csv")
+    assert {(row["site"], row["processing_baseline"]) for row in old} == {("silverton", "03.01")}
+    report = (out / "report.md").read_text()
+    for words in (
+        "direction of mead2 is unknown", "Without radar: silverton", f"{len(old)} scenes are in",
+    ):  # fmt: skip
+        assert words in report
+    # The scene whose file is cut short is named, and nothing else is lost.
+    lost = {
+        site: [row for row in rows(folder / f"data/phenocam/{site}.scenes.csv") if row["reason"]]
+        for site in SITES
+    }
+    assert sum(map(len, lost.values())) == 1
+    assert "damaged or cut short" in next(iter(filter(None, lost.values())))[0]["reason"]
+    assert not served.bed.signed(folder)  # no file holds a token
+    assert "sar" in open_cube(folder / "data/phenocam/mead2.zarr").children
+
+
+def test_few_requests_beyond_the_pixels(whole):
+    folder, _, _, requests, _ = whole
+    scenes = sum(len(rows(folder / f"data/phenocam/{site}.scenes.csv")) for site in SITES)
+    beyond = [r.path for r in requests if not pixels(r.path) and "phenocam" not in r.path]
+    beyond = [path for path in beyond if "cdl" not in path]
+    assert scenes > 60
+    assert len(beyond) <= 2 * scenes
+    assert not [path for path in beyond if "/items/" in path]
+
+
+def test_the_dry_run_foresees_the_volume(whole):
+    _, listed, _, _, sent = whole
+    lines = {line.split()[0]: line.split() for line in listed.splitlines() if line.strip()}
+    assert set(lines) >= {*SITES, EMPTY, "all"}
+    assert "no optical scene" in " ".join(lines[EMPTY])
+    foreseen = float(lines["all"][4])
+    counted = sum(size for path, size in sent.items() if pixels(path)) / 1e9
+    assert foreseen == pytest.approx(counted, rel=0.2)
+
+
+def test_killed_and_resumed_to_the_same_bytes(whole, served, tmp_path):
+    folder, *_ = whole
+    forget_tokens()
+    for pattern, count in (("_3day.csv", 2), (r"iw-vv\.xml", 3), (r"_B03_10m\.tif", 12)):
+        faults(served)
+        before = len(served.server.asked(pattern))
+        with subprocess.Popen(
+            command(tmp_path), env=served.environment, cwd=ROOT,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        ) as process:  # fmt: skip
+            while len(served.server.asked(pattern)) < before + count:
+                assert process.poll() is None
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+    begin = len(served.server.log)
+    run(served, tmp_path)
+    again = served.server.log[begin:]
+    assert not [r for r in again if r.path.endswith("mead2_AG_1000_3day.csv")]
+    assert contents(tmp_path) == contents(folder)
+    # Tomorrow's run reuses all of it: no request at all.
+    begin = len(served.server.log)
+    run(served, tmp_path)
+    assert served.server.log[begin:] == []
+
+
+def contents(folder):
+    """All files but logs and the times in them."""
+    left_out = re.compile(r"/cache/|log\.|report\.|\.png$|weights\.safetensors|_lock|\.lock$")
+    return {
+        name: path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not left_out.search(name := "/" + str(path.relative_to(folder)))
+    }
