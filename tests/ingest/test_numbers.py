@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 import yaml
+from affine import Affine
 from pyproj import CRS
 
 from deepcrop.cube.io import open_cube
@@ -147,6 +149,62 @@ def test_a_fill_value_that_nobody_declared_is_named(tmp_path, dtype, fill, nodat
     assert np.isnan(red[0, :, :2]).all()
     assert np.isfinite(red[1]).all()
     assert np.isfinite(red[0, :, 2:]).all()
+
+
+def test_a_fill_value_that_only_the_file_states_is_named(tmp_path):
+    stack = optical()
+    for values in stack.values():
+        values[0, :, :2] = 12  # among the measured numbers
+    write(tmp_path / "plain.nc", stack)
+    with xr.open_dataset(tmp_path / "plain.nc", decode_cf=False) as data:
+        for name in stack:
+            data[name].attrs["_FillValue"] = np.int16(12)
+        data.to_netcdf(tmp_path / "optical.nc")
+    words = r"optical\.nodata: .*optical\.nc .*16 of 128 numbers, and itself .*nodata: \[0, 12\]\."
+    with pytest.raises(SpecError, match=words):
+        run(tmp_path, section())
+    red = run(tmp_path, section(nodata=[0, 12]))["optical/red"].values
+    assert np.isnan(red[0, :, :2]).all()
+    assert np.isfinite(red[0, :, 2:]).all()
+
+
+def test_a_fill_value_that_only_a_geotiff_states_is_named(tmp_path):
+    for number, time in enumerate(TIMES):
+        stack = np.stack([values[number] for values in optical().values()])
+        stack[:, :, :2] = 7
+        form = {"driver": "GTiff", "height": 8, "width": 8, "count": 4, "dtype": "int16"}
+        place = {"crs": "EPSG:32631", "transform": Affine(10, 0, LEFT, 0, -10, TOP), "nodata": 7}
+        path = tmp_path / f"S2_{str(time)[:10].replace('-', '')}.tif"
+        with rasterio.open(path, "w", **form, **place) as file:
+            file.write(stack)
+    layout = {
+        "files": "S2_*.tif",
+        "bands": {band: number for number, band in enumerate(BANDS, 1)},
+        "time": {"pattern": r"\d{8}", "format": "%Y%m%d"},
+    }
+    with pytest.raises(SpecError, match=r"S2_20180501\.tif .*itself says that 7 means no data"):
+        run(tmp_path, section(**layout))
+    red = run(tmp_path, section(**layout, nodata=7))["optical/red"].values
+    assert np.isnan(red[:, :, :2]).all()
+
+
+def test_another_offset_in_the_file_is_said(tmp_path, caplog):
+    write(tmp_path / "plain.nc", optical())
+    with xr.open_dataset(tmp_path / "plain.nc", decode_cf=False) as data:
+        for name in BANDS:
+            data[name].attrs |= {"scale_factor": 0.0001, "add_offset": -0.1}
+        data.to_netcdf(tmp_path / "optical.nc")
+    run(tmp_path, section(offset=-0.1))
+    assert "the files state" not in caplog.text
+    run(tmp_path, section())
+    assert "state scale 0.0001 and offset -0.1; the specification" in caplog.text
+
+
+def test_two_bands_of_one_variable_are_refused(tmp_path):
+    write(tmp_path / "optical.nc", optical())
+    bands = {"blue": "blue", "green": "green", "red": "red", "nir": "red"}
+    with pytest.raises(SpecError, match=r"optical\.bands\.nir: is red of optical\.nc, as red is"):
+        run(tmp_path, section(bands=bands))
 
 
 def test_a_fill_value_may_be_written_as_it_is_printed(tmp_path):

@@ -22,6 +22,7 @@ from deepcrop.ingest.bits import holds_any
 from deepcrop.ingest.numbers import Census, Conversion
 from deepcrop.ingest.raw_files import NO_TIME, Source
 from deepcrop.ingest.spec import BitTest, Mask, OpticalMask
+from deepcrop.ingest.stated import check_nodata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +78,7 @@ class Band:
                 layers = slice(start, start + targets.size)
                 stored, wanted = source.read(layers, rows, cols), targets >= 0
                 stored, targets = stored[wanted], targets[wanted]
+                check_nodata(source.stated, stored, self.conversion, source.path, source.key)
                 values = self.conversion.convert(stored, source.times[layers][wanted], census)
                 if self.bits:
                     known = np.where(np.isnan(values), stored.dtype.type(0), stored)

@@ -19,6 +19,7 @@ from deepcrop.ingest.numbers import Conversion
 from deepcrop.ingest.radiometry import ToSigma0, check_sigma0
 from deepcrop.ingest.raw_files import NO_TIME, Source, SourceFiles, VariableRequest
 from deepcrop.ingest.spec import ALL_BANDS, Incidence, Landcover, Mask, Optical, Period, Sar, Spec
+from deepcrop.ingest.stated import warn_of_scaling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +53,7 @@ def _bands(section: str, series: Optical | Sar, files: SourceFiles) -> dict[str,
     kind = series.units if isinstance(series, Sar) else "reflectance"
     orbit = series.relative_orbit if isinstance(series, Sar) else None
     result = {}
+    read: dict[tuple[str, str], str] = {}
     for name, variable in series.names().items():
         glob = f"{section}.files", series.files.get(ALL_BANDS, "")
         if name in series.files:
@@ -66,10 +68,20 @@ def _bands(section: str, series: Optical | Sar, files: SourceFiles) -> dict[str,
             series.pixel_coordinates,
         )
         sources = files.sources(request)
+        # After the files are opened: a variable that lacks its 'select' has a better message.
+        place = glob[1], variable.model_dump_json()
+        if read.setdefault(place, name) != name:
+            raise SpecError(
+                f"{section}.bands.{name}: is {variable.name} of {glob[1]}, as {read[place]} is; "
+                "give each band its own."
+            )
         if isinstance(series, Sar):
             check_sigma0(series, sources)
         conversion = Conversion(name, section, kind, series.scale, series.offset, series.nodata)
         result[name] = Band(sources, conversion)
+        offsets = {float(o) for s in sources for o in conversion.offset_at(s.times)}
+        for stated in dict.fromkeys(source.stated for source in sources):
+            warn_of_scaling(stated, series.scale, offsets, f"{section}.bands.{name}")
         if isinstance(series, Optical):
             _check_baselines(series, result[name])
     return result

@@ -22,6 +22,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from deepcrop.errors import MALFORMED, SpecError
 from deepcrop.ingest.dimensions import choices, groups_with, select
 from deepcrop.ingest.pixel_places import pixel_affine
+from deepcrop.ingest.stated import NOTHING, Stated, stated_by_attributes
 from deepcrop.ingest.times import date_in_path, date_in_text, decode_times, in_utc
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Source:
     bands: tuple[int, ...] = (1,)  # of a GeoTIFF: the band of each layer
     orbits: NDArray[Any] | None = None
     about: str = ""  # name of the variable and metadata, as one text
+    stated: Stated = NOTHING
 
     def read(self, layers: slice, rows: slice, cols: slice) -> NDArray[Any]:
         """Read numbers as stored, (layer, y, x)."""
@@ -199,6 +201,7 @@ def _open_geotiff(path: Path, request: VariableRequest, dates: PathDates) -> Sou
             shape, affine, own = file.shape, file.transform, file.crs
             names = [name or "" for name in file.descriptions]
             tags = file.tags()
+            fills = {file.nodatavals[k - 1] for k in range(1, file.count + 1)} - {None}
     if affine.is_identity:
         raise SpecError(f"{section}: {path} has no geotransform; georeference it (gdal_translate).")
     if time is not None and time.coordinate is not None:
@@ -214,7 +217,8 @@ def _open_geotiff(path: Path, request: VariableRequest, dates: PathDates) -> Sou
         times = _dates_of_bands(bands, names, path, request)
     box = GeoBox(shape, affine, _crs(path, request, own.to_wkt() if own else None))
     about = f"{[names[k - 1] for k in bands]} {tags}"
-    return Source(path, key, box, times, bands=bands, about=about)
+    stated = Stated(tuple(float(n) for n in sorted(fills) if np.isfinite(n)))
+    return Source(path, key, box, times, bands=bands, about=about, stated=stated)
 
 
 def _bands_of(variable: Variable, names: list[str], path: Path, key: str) -> tuple[int, ...]:
@@ -309,11 +313,11 @@ def _open_array(data: xr.Dataset, path: Path, request: VariableRequest, dates: P
                 else choices(data, further, name)
             )
         )
-    about = f"{name} {array.attrs} {data.attrs}"
+    about, stated = f"{name} {array.attrs} {data.attrs}", stated_by_attributes(array.attrs)
     array = xr.DataArray(array.isel(dict.fromkeys(other, 0)).variable)  # without coordinates
     array = array.rename({dim_y: "y", dim_x: "x"})
     array = array.expand_dims("layer") if layer is None else array.rename({layer: "layer"})
-    return Source(path, key, box, times, array=array, orbits=orbits, about=about)
+    return Source(path, key, box, times, array, orbits=orbits, about=about, stated=stated)
 
 
 @dataclass
