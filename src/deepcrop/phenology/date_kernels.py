@@ -66,9 +66,9 @@ MEASURES = (
 
 _NEAR = np.float32(17.0)
 """Days around a date whose observations determine the uncertainty of the curve there."""
-_SIGMAS = 3.7
-"""Standard errors by which the upper half of a season lies above the higher of its bases: of a
-hundred series that are nothing but noise, for three years or one, fewer than one have a season."""
+_SIGMAS = 5.4
+"""Standard errors by which the upper half of a season lies above its base: of a hundred series that
+are nothing but noise, for three years or one, fewer than one have a season."""
 _ALONE = 0.6
 """Variance of the mean of observations, in units of theirs, from which on it is that of one."""
 _TOP_DAYS = 30.0
@@ -223,10 +223,13 @@ def _seasons(
         base_right, v_right = base_level(
             t, y, w, p, rows_until, grid, curve, peak, after, right, curve[peak], noise
         )  # fmt: skip
+        # As of HR-VPP and TIMESAT: one base, the mean of both sides, and the height above it.
         if rise_seen and fall_seen:
-            higher, v_base = max(base_left, base_right), max(v_left, v_right)
+            higher = max(base_left, base_right)
+            mean_base, v_base = 0.5 * (base_left + base_right), 0.25 * (v_left + v_right)
         else:
-            higher, v_base = (base_left, v_left) if rise_seen else (base_right, v_right)
+            mean_base, v_base = (base_left, v_left) if rise_seen else (base_right, v_right)
+            higher = mean_base
         around, gap = support(neighbours, rows_until[peak], p, near[peak])
         height = top_level(
             t, y, w, p, rows_until, grid, curve, left, right, peak, higher, noise, around
@@ -234,17 +237,12 @@ def _seasons(
         # What noise alone makes of a curve is no season, and neither is one observation in a gap.
         half = 0.5 * (height + higher)
         mean, v = upper_half(t, y, w, p, rows_until, grid, curve, left, peak, right, half)
-        if not mean - higher > _SIGMAS * scatter * math.sqrt(v + v_base):
+        if not mean - mean_base > _SIGMAS * scatter * math.sqrt(v + v_base):
             why = NOISE
             continue
         if v > _ALONE and gap_of_one(neighbours, rows_until[peak], p, grid[peak]) > max_gap:
             why = GAP
             continue
-        # As of HR-VPP and TIMESAT: one base, the mean of both sides, and the height above it.
-        if rise_seen and fall_seen:
-            mean_base = 0.5 * (base_left + base_right)
-        else:
-            mean_base = base_left if rise_seen else base_right
         measures[pixel, found, 0] = height - mean_base
         measures[pixel, found, 1] = mean_base
         measures[pixel, found, 2] = height
