@@ -31,6 +31,9 @@ _RESTART_TIME = 60.0
 _LOOK = 0.1
 """Seconds between two looks for a tile that is done."""
 
+_ANSWER = 10.0
+"""Seconds within which a worker that made a tile says so; then it may be lost."""
+
 _KEEP_WORKING = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 """Run by local workers: Ctrl-C reaches them too, but the command answers it, and ends them."""
 
@@ -155,16 +158,23 @@ def make_tiles_on(
             future = next(finished)
         except (OSError, RuntimeError, CancelledError) as error:
             raise _lost() from error
-        core = where.pop(future)
+        lost = False
         try:
-            line = future.result()
+            line = future.result(timeout=_ANSWER)
         except Exception as error:
+            # Its worker died with the answer: Dask makes the tile again when there is another.
+            lost = isinstance(error, TimeoutError) and future.status != "error"
+            if lost:
+                finished.add(future)
+                continue
             if isinstance(error, CancelledError) or client.status != "running":
                 raise _lost() from error
-            failures.append(Failure(core, f"{type(error).__name__}: {error}"))
+            failures.append(Failure(where.pop(future), f"{type(error).__name__}: {error}"))
             continue
         finally:
-            future.release()  # left to its finalizer, a Ctrl-C in there would be lost
+            if not lost:
+                future.release()  # left to its finalizer, a Ctrl-C in there would be lost
+        del where[future]
         if isinstance(line, OSError):
             raise line
         done(line)  # its own errors are of this computer's disk
