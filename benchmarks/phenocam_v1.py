@@ -5,13 +5,15 @@ DATA holds ``data_record_4`` and ``data_record_5`` of the PhenoCam Dataset V1.0 
 and the dates that PhenoCam read from them. Of each accepted site-year the 50 % dates of the main
 season are compared with PhenoCam's nearest ones, of gcc_90.
 
-PhenoCam takes as the top of a fall not the highest greenness but that of a tenth of the fall later.
-So the falls are also dated at PhenoCam's own level, where only the two curves differ.
+PhenoCam's top of a fall lies below the highest greenness of the season, which is ours. So the falls
+are also dated at PhenoCam's own level, where only the two curves differ.
 """
 
 import argparse
 import csv
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,18 +31,29 @@ from deepcrop.sources.phenocam.summary_files import CameraSeries, read_series
 
 CLOSE = 3  # days
 REACH = 60  # days beyond which the nearest date is that of another season
+WIDTHS = (30, 20, 15, 12, 10, 8, 6)  # limits of the 90 % interval, days
 SIDES = (("sos50", "rising"), ("eos50", "falling"))
 
 
-def references(path: Path) -> dict[str, list[tuple[np.datetime64, float]]]:
-    """Day and level of PhenoCam's 50 % dates, by direction."""
+@dataclass
+class Pair:
+    """A date of ours and PhenoCam's; days, infinite without a date of PhenoCam."""
+
+    stage: str
+    error: float  # ours less PhenoCam's
+    width: float  # of our 90 % interval
+    at_level: float = np.nan  # our fall through PhenoCam's level, less PhenoCam's date
+    lower: float = np.nan  # PhenoCam's top below ours, share of PhenoCam's amplitude
+
+
+def references(path: Path) -> dict[str, list[tuple[np.datetime64, dict[str, str]]]]:
+    """PhenoCam's 50 % dates, by direction, with the rows of its table."""
     found = defaultdict(list)
     if path.exists():
         lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
         for row in csv.DictReader(lines):
             if row["gcc_value"] == "gcc_90" and row["transition_50"] not in ("", "NA"):
-                day = np.datetime64(row["transition_50"], "D")
-                found[row["direction"]].append((day, float(row["threshold_50"])))
+                found[row["direction"]].append((np.datetime64(row["transition_50"], "D"), row))
     return found
 
 
@@ -66,58 +79,72 @@ def fall_to(level: float, near: float, curve: np.ndarray, grid: np.ndarray) -> f
 
 def compare(
     series: CameraSeries, labels: CameraLabels, reference: dict[str, list]
-) -> dict[str, list[float]]:
-    """Differences of accepted site-years in days, ours less PhenoCam's; inf without a date."""
-    differences = defaultdict(list)
+) -> Iterator[Pair]:
+    """Pair the 50 % dates of the accepted site-years with PhenoCam's nearest."""
     curve, grid = curve_of(series)
     for year in labels.years:
         if not year.accepted:
             continue
         main = next(season for season in year.seasons if season.slot == 1)
         start = np.datetime64(f"{year.year}-01-01", "D")
+        offset = float((start - series.date[0]).astype(int))
         for stage, direction in SIDES:
-            ours = main.events[stage].day
-            theirs = [
-                (float((day - start).astype(int)), level) for day, level in reference[direction]
-            ]
-            day, level = min(theirs, key=lambda one: abs(one[0] - ours), default=(np.inf, np.nan))
-            far = abs(day - ours) > REACH
-            differences[stage].append(np.inf if far else ours - day)
-            if direction == "falling":
-                offset = float((start - series.date[0]).astype(int))
-                own = np.nan if far else fall_to(level, day + offset, curve, grid) - offset
-                differences["at their level"].append(np.inf if far else own - day)
-    return differences
+            ours = main.events[stage]
+            theirs = [(float((day - start).astype(int)), row) for day, row in reference[direction]]
+            day, row = min(theirs, key=lambda one: abs(one[0] - ours.day), default=(np.inf, {}))
+            pair = Pair(stage, ours.day - day, ours.high - ours.low)
+            if abs(pair.error) > REACH:
+                pair.error = pair.at_level = np.inf
+            elif direction == "falling":
+                level, low, top = (
+                    float(row[f"{k}"]) for k in ("threshold_50", "min_gcc", "max_gcc")
+                )
+                pair.at_level = fall_to(level, day + offset, curve, grid) - offset - day
+                inside = (grid >= main.events["sos50"].day + offset) & (grid <= ours.day + offset)
+                pair.lower = float((curve[inside].max() - top) / (top - low))
+            yield pair
+
+
+def close(errors: Iterable[float]) -> str:
+    """Share within `CLOSE` days, %."""
+    return f"{100 * np.mean(np.abs(list(errors)) <= CLOSE):.1f}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     data = parser.parse_args().data
-    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[str, list[Pair]] = defaultdict(list)
     cameras: dict[str, int] = defaultdict(int)
     for path in sorted((data / "data_record_4").glob("*_3day.csv")):
         series = read_series(path)
         reference = references(
             data / "data_record_5" / path.name.replace(".csv", "_transition_dates.csv")
         )
-        kind = path.name.split("_")[-3]
-        for group in (kind, "all"):
+        pairs = list(compare(series, label_series(series), reference))
+        for group in (path.name.split("_")[-3], "all"):
             cameras[group] += 1
-        for column, values in compare(series, label_series(series), reference).items():
-            found[kind][column] += values
-            found["all"][column] += values
-    columns = ("sos50", "eos50", "at their level")
+            found[group] += pairs
     titles = ("vegetation", "cameras", "site-years", "SOS50", "EOS50", "EOS50 at PhenoCam's level",
-              "median SOS50, d", "median EOS50, d")  # fmt: skip
+              "top of the fall lower by, % of amplitude")  # fmt: skip
     rows = []
     for kind in sorted(found, key=lambda kind: (kind == "all", kind)):
-        arrays = [np.array(found[kind][column]) for column in columns]
-        shares = [f"{100 * np.mean(np.abs(array) <= CLOSE):.1f}" for array in arrays]
-        medians = [f"{np.median(array[np.isfinite(array)]):+.1f}" for array in arrays[:2]]
-        rows.append((kind, str(cameras[kind]), str(arrays[0].size), *shares, *medians))
+        rises, falls = ([p for p in found[kind] if p.stage == stage] for stage, _ in SIDES)
+        lower = np.nanmedian([100 * p.lower for p in falls]) if falls else np.nan
+        rows.append(
+            (
+                kind, str(cameras[kind]), str(len(rises)), close(p.error for p in rises),
+                close(p.error for p in falls), close(p.at_level for p in falls), f"{lower:.0f}",
+            )
+        )  # fmt: skip
     title = f"Accepted labels within {CLOSE} days of PhenoCam's own 50 % dates, %"
     print(Table(title, titles, rows).to_markdown())
+    rows = []
+    for limit in WIDTHS:
+        kept = [pair for pair in found["all"] if pair.width <= limit]
+        rows.append((str(limit), str(len(kept)), close(pair.error for pair in kept)))
+    title = f"Dates with a 90 % interval up to a width, within {CLOSE} days, %"
+    print(Table(title, ("days wide at most", "dates", "within"), rows).to_markdown())
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 """The numbers of docs/ground.md are those of the data."""
 
-import importlib.util
-import sys
-
 import pytest
+from tests.helpers.scripts import script_module
 from tests.helpers.workspace import ROOT
 
 SCRIPT = ROOT / "benchmarks" / "ground_dates.py"
@@ -12,13 +10,8 @@ PAGE = (ROOT / "docs" / "ground.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def ground():
-    """The script as a module."""
-    spec = importlib.util.spec_from_file_location(SCRIPT.stem, SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[SCRIPT.stem] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[SCRIPT.stem]
+    with script_module(SCRIPT) as module:
+        yield module
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,9 @@
-import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from tests.helpers.scripts import script_module
 
 from deepcrop.stages import STAGES
 
@@ -15,13 +14,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def benchmark():
-    """The script as a module."""
-    spec = importlib.util.spec_from_file_location(SCRIPT.stem, SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[SCRIPT.stem] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[SCRIPT.stem]
+    with script_module(SCRIPT) as module:
+        yield module
 
 
 def site_year(year, late, first=80, last=340, up=155, down=255) -> pd.DataFrame:

@@ -55,7 +55,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def short_training(monkeypatch):
-    from deepcrop.studies import paper_experiment, paper_samples
+    from deepcrop.studies import paper_experiment, paper_settings
     from deepcrop.training import fit as fitting
     from deepcrop.training import run_experiment
 
@@ -67,7 +67,7 @@ def short_training(monkeypatch):
 
     monkeypatch.setattr(run_experiment, "fit", fit)
     monkeypatch.setattr(paper_experiment, "fit", fit)
-    monkeypatch.setattr(paper_samples, "METHODS", ("optical-only",))
+    monkeypatch.setattr(paper_settings, "METHODS", ("optical-only",))
     for module in ("report.page", "figures.style"):
         monkeypatch.setattr(f"deepcrop.{module}.DPI", 40)
 

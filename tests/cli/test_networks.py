@@ -62,7 +62,7 @@ def test_real_archives_are_passed_on(tmp_path, monkeypatch):
 
 
 def test_options_become_an_experiment(tmp_path, monkeypatch):
-    from deepcrop.studies import paper_experiment, paper_samples
+    from deepcrop.studies import paper_experiment, paper_settings
 
     asked = []
 
@@ -81,8 +81,8 @@ def test_options_become_an_experiment(tmp_path, monkeypatch):
     more = ["--methods", "paper, default,paper", "--seeds", "2", "--folds", "8", "--archive", "pc"]
     CliRunner().invoke(cli.app, [*start, *more, "--repeats", "3", "--workers", "2"])
     assert asked == [
-        paper_samples.PaperExperiment("simulated", tmp_path, tmp_path),
-        paper_samples.PaperExperiment("pc", tmp_path, tmp_path, ("paper", "default"), 2, 3, 8, 2),
+        paper_settings.PaperExperiment("simulated", tmp_path, tmp_path),
+        paper_settings.PaperExperiment("pc", tmp_path, tmp_path, ("paper", "default"), 2, 3, 8, 2),
     ]
     with pytest.raises(DeepCropError, match="Methods magic are unknown"):
         networks.reproduce(data=tmp_path, out=tmp_path, methods="magic")

@@ -347,6 +347,33 @@ def test_workers_that_never_come_back_end_the_command(cube, alone, tmp_path, mon
     assert files(result) == files(alone)
 
 
+def test_an_answer_that_died_with_its_worker_is_given_by_the_next(monkeypatch):
+    """Otherwise the command would wait for it for ever, whether or not there is a next."""
+    monkeypatch.setattr(dask_cluster, "_ANSWER", 0.2)
+    with cluster(ClusterOptions(workers=1)) as client:
+        future = client.submit(os.getpid, pure=False)
+        while not future.done():
+            time.sleep(0.02)
+        (first,) = client.run(os.getpid).values()
+        os.kill(first, signal.SIGKILL)
+        answers = [dask_cluster._answer(future)]
+        assert answers == [None]
+        end = time.monotonic() + 60
+        while answers[-1] is None and time.monotonic() < end:
+            answers.append(dask_cluster._answer(future))
+        assert answers[-1] not in (None, first)
+
+
+def test_an_error_of_a_tile_is_no_lost_answer():
+    def late():
+        raise TimeoutError("the disk does not answer")
+
+    with cluster(ClusterOptions(workers=1)) as client:
+        future = client.submit(late, pure=False)
+        with pytest.raises(TimeoutError, match="the disk does not answer"):
+            dask_cluster._answer(future)
+
+
 def test_workers_that_cannot_start_are_said(monkeypatch):
     def dying(*arguments, **options):
         raise RuntimeError("Nanny failed to start.")

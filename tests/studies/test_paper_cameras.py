@@ -57,7 +57,7 @@ def test_an_interrupted_download_is_finished_and_a_finished_one_asks_nothing(net
     (data / "cameras.json").unlink()
     fetch_cameras(SITES, data, tmp_path / "cache")
     assert (data / "series" / "usof6_AG_1000_3day.csv").stat().st_size > 1000
-    with pytest.raises(DeepCropError, match=r"No camera of --sites nowhere .*no agricultural"):
+    with pytest.raises(DeepCropError, match=r"No camera of the sites nowhere .*no agricultural"):
         fetch_cameras("nowhere", data, tmp_path / "cache")
 
 
@@ -154,7 +154,7 @@ def test_crops_that_the_service_does_not_give_today_are_asked_for_again(tmp_path
     [
         ({"archive": "earth-search"}, "expected one of simulated, pc, ee"),
         ({"sensors": ("sar",)}, "the NDVI curve needs optical images"),
-        ({"archive": "simulated", "sites": "paper"}, "leave --sites out"),
+        ({"archive": "simulated", "sites": "paper"}, "name sites, or none"),
     ],
 )
 def test_settings_that_cannot_be(tmp_path, changes, words):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepcrop.cli.options import Overwrite, plain_console, year_range
+from deepcrop.cli.options import Overwrite, archive_years, plain_console
 from deepcrop.errors import DeepCropError
 from deepcrop.sources import ARCHIVES
 
@@ -177,12 +177,12 @@ def fetch(
         logging.getLogger(library).setLevel(logging.CRITICAL)
     if (area is None) == (sites is None):
         raise DeepCropError("Give one of --area and --sites.")
-    first, last = year_range(years)
+    target_years = archive_years(years)
     request = partial(
         FetchRequest,
         # From the autumn before, when winter crops green up, to the winter after the last harvest.
-        start=date(first - 1, 9, 1),
-        end=date(last + 1, 2, 28),
+        start=date(target_years[0] - 1, 9, 1),
+        end=date(target_years[-1] + 1, 2, 28),
         archive=archive,
         sensors=tuple(sensor.strip() for sensor in sensors.split(",")),
         orbits=int(orbits) if orbits.isdigit() else orbits,

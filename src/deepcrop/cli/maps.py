@@ -9,10 +9,12 @@ import typer
 
 from deepcrop.cli.options import (
     Overwrite,
+    OverwriteCsv,
     parse_fractions,
     parse_season_rule,
     parse_years,
     plain_console,
+    refuse_existing,
 )
 from deepcrop.errors import DeepCropError
 
@@ -264,9 +266,7 @@ def points(
     ],
     out: Annotated[Path, typer.Option(help="CSV to write.")],
     year: Annotated[int | None, typer.Option(help="Target year, of a cube.")] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing CSV.")
-    ] = False,
+    overwrite: OverwriteCsv = False,
 ) -> None:
     """Give the season dates at points: a CSV of places in, a CSV of dates out.
 
@@ -274,8 +274,7 @@ def points(
     """
     from deepcrop.mapping.points import OUTSIDE, points_table, write_points
 
-    if out.exists() and not overwrite:
-        raise DeepCropError(f"{out} exists. Choose another name, or add --overwrite.")
+    refuse_existing(out, overwrite)
     dates = points_table(region, table, year)
     write_points(dates, out)
     main = dates[dates["season"] == 1]
@@ -298,9 +297,7 @@ def score(
     ],
     region: Annotated[Path, typer.Argument(help="Simulated region, which holds the true dates.")],
     out: Annotated[Path | None, typer.Option(help="CSV to write  [none]")] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing CSV.")
-    ] = False,
+    overwrite: OverwriteCsv = False,
 ) -> None:
     """Score the maps of a simulated region against its truth.
 
@@ -310,8 +307,8 @@ def score(
 
     from deepcrop.evaluation import map_truth
 
-    if out is not None and out.exists() and not overwrite:
-        raise DeepCropError(f"{out} exists. Choose another name, or add --overwrite.")
+    if out is not None:
+        refuse_existing(out, overwrite)
     scores = map_truth.score_map(maps, region)
     if out is not None:
         map_truth.write_scores(scores, out)

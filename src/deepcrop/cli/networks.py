@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from deepcrop.cli.options import year_range
+from deepcrop.cli.options import archive_years
 from deepcrop.errors import DeepCropError
 
 # `train` ----------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def reproduce(
     experiment = PaperExperiment(
         archive, data, out, chosen, seeds, repeats, folds, workers, start,
         sites=sites,
-        years=None if years is None else _years(years),
+        years=None if years is None else archive_years(years),
         sensors=_names(sensors),
         threads=threads,
     )  # fmt: skip
@@ -186,11 +186,6 @@ def reproduce(
         typer.echo(estimate_fetch(experiment))
         return
     _print(run(experiment))
-
-
-def _years(text: str) -> tuple[int, ...]:
-    first, last = year_range(text)
-    return tuple(range(first, last + 1))
 
 
 def _names(text: str) -> tuple[str, ...]:

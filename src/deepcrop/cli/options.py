@@ -11,11 +11,16 @@ import typer
 from deepcrop.errors import DeepCropError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what deepcrop wrote under this name before.")
 ]
+
+
+OverwriteCsv = Annotated[bool, typer.Option("--overwrite", help="Replace an existing CSV.")]
 
 
 def plain_console() -> Console:
@@ -55,26 +60,34 @@ def parse_season_rule(text: str) -> dict[str, float]:
 
 
 def parse_years(text: str) -> tuple[int, ...]:
-    """Read ``2017-2024``."""
-    match = re.fullmatch(r"(\d{4})-(\d{4})", text)
-    if match is None or match[1] >= match[2]:
+    """Read a range of years, ``2017-2024``."""
+    years = _years(text)
+    if len(years) < 2:
         raise DeepCropError(
             f"--years {text!r} is no range of years; expected the first and the last, for example "
             "2017-2024. A single year is mapped with --year."
         )
-    return tuple(range(int(match[1]), int(match[2]) + 1))
+    return years
 
 
-def year_range(text: str) -> tuple[int, int]:
-    """Read ``2018`` or ``2017-2019``: first and last year."""
-    parts = text.split("-")
-    try:
-        first, last = int(parts[0]), int(parts[-1])
-    except ValueError:
-        first, last = 0, -1
-    if len(parts) > 2 or not 2015 <= first <= last <= date.today().year:
+def archive_years(text: str) -> tuple[int, ...]:
+    """Read years of which there are images, ``2018`` or ``2017-2019``."""
+    years = _years(text)
+    if not years or not 2015 <= years[0] <= years[-1] <= date.today().year:
         raise DeepCropError(
             f"--years {text}: expected a year or a range such as 2018 or 2017-2019, from 2015 (the "
             f"first images of Sentinel-2) to {date.today().year}."
         )
-    return first, last
+    return years
+
+
+def _years(text: str) -> tuple[int, ...]:
+    """All years of ``2018`` or ``2017-2019``; empty if the text is neither."""
+    match = re.fullmatch(r"(\d{4})(?:-(\d{4}))?", text.strip())
+    return tuple(range(int(match[1]), int(match[2] or match[1]) + 1)) if match else ()
+
+
+def refuse_existing(out: Path, overwrite: bool) -> None:
+    """Reject a file that exists, unless it is to be replaced."""
+    if out.exists() and not overwrite:
+        raise DeepCropError(f"{out} exists. Choose another name, or add --overwrite.")

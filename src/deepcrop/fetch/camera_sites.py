@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import warnings
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ from deepcrop.sources.http import NotFound
 from deepcrop.sources.phenocam.service import (
     Camera,
     PhenoCam,
+    RoiList,
     paper_candidates,
     write_acknowledgement,
 )
-from deepcrop.sources.phenocam.summary_files import ACKNOWLEDGEMENT_FILE
+from deepcrop.sources.phenocam.summary_files import ACKNOWLEDGEMENT_FILE, read_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from deepcrop.fetch.plan import FetchRequest
+
+_log = logging.getLogger(__name__)
 
 SERIES = "series"
 """Name of the folder, beside the cubes, with the cameras' summary files."""
@@ -77,18 +81,66 @@ def site_names(text: str, phenocam: PhenoCam, folder: Path) -> list[str]:
         If the network does not answer.
     """
     if text == "paper":
-        regions = paper_candidates(phenocam.roi_lists(veg_type="AG"))
-        files = []
-        for region in regions:
-            try:
-                files.append(phenocam.download_series(region, folder / SERIES))
-            except (NotFound, SceneError) as error:
-                warnings.warn(f"{region.name} is left out: {error}", stacklevel=2)
-        names = [verdict.site for verdict in paper_sites(files) if verdict.taken]
+        names, _, left_out = choose_paper_sites(phenocam, folder / SERIES)
+        for name, why in left_out.items():
+            warnings.warn(f"{name} is left out: {why}", stacklevel=2)
         if not names:
             raise DeepCropError("The network has no site that the paper's rule would take.")
         return names
     return listed_names(text)
+
+
+def choose_paper_sites(
+    phenocam: PhenoCam, folder: Path
+) -> tuple[list[str], dict[RoiList, Path], dict[str, str]]:
+    """Download the series of the regions that could be the paper's, and choose its sites.
+
+    Returns
+    -------
+    names : list of str
+        Sites that the rule of `deepcrop.cameras.paper_sites` takes.
+    files : dict of RoiList to Path
+        Series by region of interest, those of other sites too.
+    left_out : dict of str to str
+        Why there is no series, by name of the region.
+    """
+    regions = paper_candidates(phenocam.roi_lists(veg_type="AG"))
+    files, left_out = complete_series(phenocam, regions, folder)
+    return [one.site for one in paper_sites(files.values()) if one.taken], files, left_out
+
+
+def complete_series(
+    phenocam: PhenoCam, regions: Iterable[RoiList], folder: Path
+) -> tuple[dict[RoiList, Path], dict[str, str]]:
+    """Download the series that are missing or cannot be read.
+
+    Returns
+    -------
+    files : dict of RoiList to Path
+    left_out : dict of str to str
+        Why there is no series, by name of the region.
+    """
+    files: dict[RoiList, Path] = {}
+    left_out: dict[str, str] = {}
+    for region in regions:
+        path = folder / f"{region.name}_3day.csv"
+        try:
+            files[region] = path if _is_readable(path) else phenocam.download_series(region, folder)
+        except (NotFound, SceneError) as error:
+            left_out[region.name] = str(error)
+    return files, left_out
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether a series is there and whole; one that was cut short is named, and fetched again."""
+    if not path.is_file():
+        return False
+    try:
+        read_series(path)
+    except DeepCropError:
+        _log.warning("%s cannot be read and is downloaded again.", path.name)
+        return False
+    return True
 
 
 def listed_names(text: str) -> list[str]:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping.tiles import TRIES, Failure, is_disk_full, make_tile
@@ -19,7 +19,7 @@ from deepcrop.mapping.tiles import TRIES, Failure, is_disk_full, make_tile
 if TYPE_CHECKING:  # Dask is there only for those who use it
     from collections.abc import Callable, Iterator
 
-    from distributed import Client
+    from distributed import Client, Future
 
     from deepcrop.mapping.options import TileJob
 
@@ -32,7 +32,7 @@ _LOOK = 0.1
 """Seconds between two looks for a tile that is done."""
 
 _ANSWER = 10.0
-"""Seconds within which a worker that made a tile says so; then it may be lost."""
+"""Seconds to wait for the answer of a worker that has made its tile; it may have died since."""
 
 _KEEP_WORKING = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 """Run by local workers: Ctrl-C reaches them too, but the command answers it, and ends them."""
@@ -158,27 +158,36 @@ def make_tiles_on(
             future = next(finished)
         except (OSError, RuntimeError, CancelledError) as error:
             raise _lost() from error
-        lost = False
         try:
-            line = future.result(timeout=_ANSWER)
+            line = _answer(future)
         except Exception as error:
-            # Its worker died with the answer: Dask makes the tile again when there is another.
-            lost = isinstance(error, TimeoutError) and future.status != "error"
-            if lost:
-                finished.add(future)
-                continue
             if isinstance(error, CancelledError) or client.status != "running":
                 raise _lost() from error
             failures.append(Failure(where.pop(future), f"{type(error).__name__}: {error}"))
+            future.release()
             continue
-        finally:
-            if not lost:
-                future.release()  # left to its finalizer, a Ctrl-C in there would be lost
+        if line is None:
+            finished.add(future)
+            continue
         del where[future]
+        future.release()  # left to its finalizer, a Ctrl-C in there would be lost
         if isinstance(line, OSError):
             raise line
         done(line)  # its own errors are of this computer's disk
     return failures
+
+
+def _answer(future: Future[Any]) -> dict[str, Any] | OSError | None:
+    """Get the answer of a worker that has made its tile.
+
+    None if the worker died with it; Dask makes the tile again when there is another.
+    """
+    try:
+        return cast("dict[str, Any] | OSError", future.result(timeout=_ANSWER))
+    except TimeoutError:
+        if future.status == "error":  # raised by the tile
+            raise
+        return None
 
 
 def _has_workers(client: Client) -> bool:

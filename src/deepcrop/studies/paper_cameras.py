@@ -18,14 +18,18 @@ import numpy as np
 
 from deepcrop.cameras.crop_table import read_crops
 from deepcrop.cameras.labels import label_series
-from deepcrop.cameras.paper_sites import paper_sites
 from deepcrop.cameras.site_years import CameraYear, bearing, read_directions, site_years
 from deepcrop.errors import DeepCropError
-from deepcrop.fetch.camera_sites import SERIES, listed_names
+from deepcrop.fetch.camera_sites import (
+    SERIES,
+    choose_paper_sites,
+    complete_series,
+    listed_names,
+)
 from deepcrop.grid import areas
 from deepcrop.sources import cropland
 from deepcrop.sources.archive import ArchiveError, SceneError
-from deepcrop.sources.http import HttpClient, NotFound
+from deepcrop.sources.http import HttpClient
 from deepcrop.sources.phenocam import service as phenocam
 from deepcrop.sources.phenocam.summary_files import ACKNOWLEDGEMENT_FILE, read_series
 from deepcrop.storage.files import atomic_file, write_csv
@@ -94,28 +98,18 @@ def _key(sites: str) -> str:
 
 
 def _download(sites: str, network: phenocam.PhenoCam, folder: Path) -> dict[str, Any]:
-    left_out: dict[str, str] = {}
-    regions = network.roi_lists(veg_type="AG")
     if sites == "paper":
-        regions = phenocam.paper_candidates(regions)
+        chosen, files, left_out = choose_paper_sites(network, folder / SERIES)
     else:
         names = listed_names(sites)
-        regions = [region for region in regions if region.site in names]
+        regions = [region for region in network.roi_lists(veg_type="AG") if region.site in names]
+        files, left_out = complete_series(network, regions, folder / SERIES)
         for name in set(names) - {region.site for region in regions}:
             left_out[name] = "the PhenoCam network has no agricultural region of interest (AG) here"
-    files = {}
-    for region in regions:
-        try:
-            files[region.name] = _series(network, region, folder / SERIES)
-        except (NotFound, SceneError) as error:
-            left_out[region.name] = str(error)
-    if sites == "paper":
-        chosen = {verdict.site for verdict in paper_sites(files.values()) if verdict.taken}
-    else:
-        chosen = {region.site for region in regions if region.name in files}
+        chosen = list({region.site for region in files})
     if not chosen:
         raise DeepCropError(
-            f"No camera of --sites {sites} can be used: "
+            f"No camera of the sites {sites} can be used: "
             + ("; ".join(f"{k}: {v}" for k, v in left_out.items()) or "none fits the paper's rule")
             + "."
         )
@@ -123,26 +117,10 @@ def _download(sites: str, network: phenocam.PhenoCam, folder: Path) -> dict[str,
     phenocam.write_acknowledgement(folder / ACKNOWLEDGEMENT_FILE, cameras)
     return {
         "sites": sorted(chosen),
-        "series": sorted(
-            files[region.name].name for region in regions
-            if region.name in files and region.site in chosen
-        ),
+        "series": sorted(path.name for region, path in files.items() if region.site in chosen),
         "orientation": {camera.site: camera.orientation for camera in cameras},
         "left_out": left_out,
     }  # fmt: skip
-
-
-def _series(network: phenocam.PhenoCam, region: phenocam.RoiList, folder: Path) -> Path:
-    """Return the series of a region; it is downloaded if it is missing or cannot be read."""
-    path = folder / f"{region.name}_3day.csv"
-    if path.is_file():
-        try:
-            read_series(path)
-        except DeepCropError:
-            _LOGGER.warning("%s cannot be read and is downloaded again.", path.name)
-        else:
-            return path
-    return network.download_series(region, folder)
 
 
 def read_site_years(found: dict[str, Any], folder: Path) -> list[CameraYear]:

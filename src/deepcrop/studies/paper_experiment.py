@@ -215,8 +215,8 @@ def estimate_fetch(experiment: PaperExperiment) -> str:
     """
     if experiment.archive == "simulated":
         raise DeepCropError(
-            "--dry-run estimates what an archive has to send, and simulated pixels need none; name "
-            "an --archive."
+            "A dry run estimates what an archive has to send, and simulated pixels need none; name "
+            "an archive, pc or ee."
         )
     experiment.out.mkdir(parents=True, exist_ok=True)
     years = usable(camera_network(experiment))
@@ -245,7 +245,7 @@ def _split(years: Sequence[CameraYear]) -> Split:
     if not (tested := [site for site in TEST_SITES if site in there]):
         raise DeepCropError(
             f"None of the test sites {', '.join(TEST_SITES)} has a site-year; choose at least one "
-            "of them with --sites, and --years in which its camera has labels."
+            "of them, and years in which its camera has labels."
         )
     parts = split(years, tested)
     absent = {site: place for site, place in TEST_PLACES.items() if site not in there}

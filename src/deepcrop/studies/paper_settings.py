@@ -89,8 +89,8 @@ class PaperExperiment:
             )
         if self.sites == "paper" and self.archive == "simulated":
             raise DeepCropError(
-                "--sites paper asks the PhenoCam service, which simulated pixels need not; name "
-                "sites, or leave --sites out for all in --data."
+                "Sites 'paper' asks the PhenoCam service, which simulated pixels do not need; name "
+                "sites, or none for all in the data folder."
             )
         if unknown := [name for name in self.methods if name not in CONFIGS]:
             raise DeepCropError(
