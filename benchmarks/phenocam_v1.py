@@ -96,9 +96,7 @@ def compare(
             if abs(pair.error) > REACH:
                 pair.error = pair.at_level = np.inf
             elif direction == "falling":
-                level, low, top = (
-                    float(row[f"{k}"]) for k in ("threshold_50", "min_gcc", "max_gcc")
-                )
+                level, low, top = (float(row[k]) for k in ("threshold_50", "min_gcc", "max_gcc"))
                 pair.at_level = fall_to(level, day + offset, curve, grid) - offset - day
                 inside = (grid >= main.events["sos50"].day + offset) & (grid <= ours.day + offset)
                 pair.lower = float((curve[inside].max() - top) / (top - low))
@@ -130,7 +128,9 @@ def main() -> None:
     rows = []
     for kind in sorted(found, key=lambda kind: (kind == "all", kind)):
         rises, falls = ([p for p in found[kind] if p.stage == stage] for stage, _ in SIDES)
-        lower = np.nanmedian([100 * p.lower for p in falls]) if falls else np.nan
+        if not rises:
+            continue  # no label is accepted
+        lower = np.nanmedian([100 * p.lower for p in falls])
         rows.append(
             (
                 kind, str(cameras[kind]), str(len(rises)), close(p.error for p in rises),

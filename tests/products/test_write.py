@@ -460,7 +460,7 @@ def test_the_networks_layers_with_their_pictures(tmp_path):
     described = describe("deepcrop", 2018)
     expected = {f"{layer.name}.{kind}" for layer in described for kind in ("tif", "qml")}
     expected |= {f"{layer.name}.png" for layer in described if layer.kind in PICTURED}
-    expected |= {"summary.json", "landscape.json", "landscape.csv"}
+    expected |= {"summary.json", "landscape.json", "landscape.csv", "map.qgs"}
     assert set(os.listdir(out)) > expected
     item = json.loads((out / "item.json").read_text(encoding="utf-8"))
     assert {asset["href"] for asset in item["assets"].values()} == {

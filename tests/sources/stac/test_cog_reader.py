@@ -128,6 +128,15 @@ def test_errors_say_what_and_why_and_hold_no_signature(server):
     assert len(server.asked("/lost/")) < 5  # it is not looked for again
 
 
+@pytest.mark.parametrize("uses", [13, 16, 19, 22, 25])
+def test_a_token_that_ends_meanwhile_hides_no_fault_of_the_file(server, uses):
+    """Whichever request of the two attempts, of 13 each, meets the expired token."""
+    server.fail("/cut/", "truncate", times=99)
+    server.tokens.uses = uses
+    with pytest.raises(SceneError, match="cut short"):
+        read(CogReader(signed=True, tries=2, pause=0.01), BLOB + "/cut/a.tif")
+
+
 @pytest.mark.parametrize("fault", ["503", "404", "truncate"])
 def test_a_failure_is_not_remembered(server, values, fault):
     cogs, href = CogReader(tries=2, pause=0.01), f"{server.url}/data/{fault}/a.tif"

@@ -117,7 +117,8 @@ class CogReader:
         }
         if urlsplit(href).scheme not in ("http", "https"):  # GDAL would also read local files
             raise SceneError(f"{name}: '{redact_url(href)}' is no web address.")
-        for attempt in range(self.tries):
+        attempt, renewed = 0, False
+        while attempt < self.tries:
             address = self._signed(href)
             again = f"#{next(self._count)}" if attempt else self._mark
             try:
@@ -129,11 +130,17 @@ class CogReader:
                 failure = self._failure(address, f"{name} ({redact_url(href)})")
             if isinstance(failure, Refused):
                 self._forget(address)
+                # That a token has expired says nothing of the file, and costs no attempt.
+                renewed = self.signed and not renewed
+                if renewed:
+                    continue
+            renewed = False
             asked = failure.pause if isinstance(failure, _Busy) else 0.0
             if isinstance(failure, _Missing) or asked > LONGEST_PAUSE:
                 break
-            if attempt < self.tries - 1:
-                time.sleep(max(self.pause * 2**attempt, asked))
+            attempt += 1
+            if attempt < self.tries:
+                time.sleep(max(self.pause * 2 ** (attempt - 1), asked))
         if isinstance(failure, ArchiveError):
             # GDAL must not use what it remembers of files: the archive may not serve them any more.
             self._mark = f"#{next(self._count)}"
