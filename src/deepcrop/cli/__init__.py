@@ -45,6 +45,7 @@ for _command in (
     maps.map_,
     maps.points,
     maps.score,
+    cameras.gcc,
     cameras.labels,
     cubes.fetch,
     cubes.doctor,
