@@ -22,7 +22,9 @@ def safe(
     out: Annotated[Path, typer.Option(help="Zarr store to write.")],
     area: Annotated[
         str | None,
-        typer.Option(help="west,south,east,north in degrees, a GeoJSON file, ta1 or ta2."),
+        typer.Option(
+            help="west,south,east,north in degrees, a GeoJSON file, ta1, ta1-counties or ta2."
+        ),
     ] = None,
     cube: Annotated[
         Path | None,
