@@ -147,6 +147,9 @@ def fetch(
         str | None,
         typer.Option(help="Scene classes of Sentinel-2 to keep  [4,5,6,7; ee: Cloud Score+]"),
     ] = None,
+    nir: Annotated[
+        str, typer.Option(help="Band read as near infrared: B08, or B07 of the paper's Table 1.")
+    ] = "B08",
     crops: Annotated[
         str | None,
         typer.Option(help="Crop types: cropscape or pc (USDA CDL), or a raster file  [none]"),
@@ -190,6 +193,7 @@ def fetch(
         orbits=int(orbits) if orbits.isdigit() else orbits,
         max_cloud=max_cloud,
         keep=None if keep is None else _classes(keep),
+        nir=nir,
         crops=crops,
     )
     with phenocam.connect(_cache()) as network:

@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import rasterio
 
-from deepcrop.cube.contract import CLEAR_CLASSES, OPTICAL_BANDS, RADIOMETRIES, SAR_BANDS
+from deepcrop.cube.contract import (
+    CLEAR_CLASSES,
+    NIR_BANDS,
+    OPTICAL_BANDS,
+    RADIOMETRIES,
+    SAR_BANDS,
+    nir_attrs,
+)
 from deepcrop.errors import MALFORMED
 from deepcrop.sources.archive import SENSORS, ArchiveError, Scene, SceneError
 from deepcrop.sources.http import HttpClient, NotFound, Refused
@@ -94,6 +101,8 @@ class StacArchive:
         kept, unless the server leaves it out.
     keep : tuple of int
         Scene classes that are not masked.
+    nir : str
+        Band of Sentinel-2 that is read as near infrared (`deepcrop.cube.contract.NIR_BANDS`).
     format : str
         GDAL's name of the format that the archive serves; nothing else is opened.
     without_radar : str
@@ -113,6 +122,7 @@ class StacArchive:
     orbits: str | int = "best"
     max_cloud: float = 100.0
     keep: tuple[int, ...] = CLEAR_CLASSES
+    nir: str = NIR_BANDS[0]
     format: str = "GTiff"
     without_radar: str = (
         "Planetary Computer (pc) and Google Earth Engine (ee) have it: fetch from one of them, or "
@@ -167,7 +177,7 @@ class StacArchive:
             tries=self.tries,
             pause=self.pause,
         )
-        found = usable_products(items, sensor, box, self.title)
+        found = usable_products(items, sensor, box, self.title, self.nir)
         products = [p for p in found if (p.cloud_cover or 0) <= self.max_cloud]
         groups = passes(newest(products))
         if not optical and self.orbits != "all":
@@ -412,11 +422,15 @@ class StacArchive:
             "attribution": f"contains modified Copernicus Sentinel data {', '.join(years)}",
         }
         if sensor == "optical":
-            return attrs | {
-                "processing_baseline": _joined(s.notes["processing_baseline"] for s in scenes),
-                "offset": _joined(scene.notes["offset"] for scene in scenes),
-                "mask": f"scene classes {', '.join(map(str, self.keep))} kept",
-            }
+            return (
+                attrs
+                | nir_attrs(self.nir)
+                | {
+                    "processing_baseline": _joined(s.notes["processing_baseline"] for s in scenes),
+                    "offset": _joined(scene.notes["offset"] for scene in scenes),
+                    "mask": f"scene classes {', '.join(map(str, self.keep))} kept",
+                }
+            )
         rough = sum("approximate" in scene.notes["incidence"] for scene in scenes)
         return attrs | {
             "processing_baseline": "not stated by the archive",

@@ -38,11 +38,11 @@ _ASSETS = {
     "blue": ("B02", "blue", "B02_10m"),
     "green": ("B03", "green", "B03_10m"),
     "red": ("B04", "red", "B04_10m"),
-    "nir": ("B08", "nir", "B08_10m"),
     "scl": ("SCL", "scl", "SCL_20m"),
     "vv": ("vv",),
     "vh": ("vh",),
 }
+_NIR_ASSETS = {"B08": ("B08", "nir", "B08_10m"), "B07": ("B07", "rededge3", "B07_20m")}
 _MAX_EDGE = 0.1  # degrees: longer edges of a footprint are divided
 _MIN_COVER = 0.9  # share of an older version's footprint that a newer version must cover
 
@@ -82,9 +82,11 @@ class Product:
 
 
 def usable_products(
-    items: Iterable[Mapping[str, Any]], sensor: str, box: GeoBox, archive: str
+    items: Iterable[Mapping[str, Any]], sensor: str, box: GeoBox, archive: str, nir: str = "B08"
 ) -> list[Product]:
     """Make products from the items of a search; an item that cannot be used is left out and named.
+
+    ``nir`` is the band of Sentinel-2 that is read as near infrared.
 
     Raises
     ------
@@ -94,7 +96,7 @@ def usable_products(
     products, problems, number = [], [], 0
     for number, item in enumerate(items, 1):  # noqa: B007
         try:
-            product = product_of(item, sensor, box)
+            product = product_of(item, sensor, box, nir)
         except SceneError as error:
             problems.append(f"{archive}: {error}")
             leave_out(problems[-1])
@@ -105,7 +107,9 @@ def usable_products(
     return products
 
 
-def product_of(item: Mapping[str, Any], sensor: str, box: GeoBox) -> Product | None:
+def product_of(
+    item: Mapping[str, Any], sensor: str, box: GeoBox, nir: str = "B08"
+) -> Product | None:
     """Make a product from an item; None if it does not touch the grid, or is of another kind.
 
     Sentinel-1 products must be of the IW mode, with VV and VH.
@@ -116,19 +120,21 @@ def product_of(item: Mapping[str, Any], sensor: str, box: GeoBox) -> Product | N
         If the item is not of the form that the archive promises.
     """
     try:
-        return _product_of(item, sensor, box)
+        return _product_of(item, sensor, box, _ASSETS | {"nir": _NIR_ASSETS[nir]})
     except (*MALFORMED, DeepCropError, GEOSException, CRSError, ProjError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise SceneError(f"{name_of(item)} is left out, because {why[:200]}.") from None
 
 
-def _product_of(item: Mapping[str, Any], sensor: str, box: GeoBox) -> Product | None:
+def _product_of(
+    item: Mapping[str, Any], sensor: str, box: GeoBox, asset_names: Mapping[str, tuple[str, ...]]
+) -> Product | None:
     properties, known_assets = item["properties"], item["assets"]
     if not (isinstance(item["id"], str) and item["id"].strip()):
         raise ValueError(f"its id is {str(item['id'])[:40]!r}, expected a name")
     assets = {}
     for band in BANDS[sensor]:
-        name = next((name for name in _ASSETS[band] if name in known_assets), None)
+        name = next((name for name in asset_names[band] if name in known_assets), None)
         if name is None:
             return None
         assets[band] = known_assets[name] | {"name": name}
