@@ -48,7 +48,10 @@ def serve(server: Server, path: Path, folder: Path) -> str:
     box = grid.grid_of(cube["optical"].to_dataset())
     year = cube.attrs["simulation"]["year"]
     bed = stac.serve_region(
-        server, folder / "scenes", cube, ("pc-05.10", "pc-rtc", "es-c1", "es-legacy", "es-v0")
+        server,
+        folder / "scenes",
+        cube,
+        ("pc-05.10", "pc-rtc", "cdse-05.10", "es-c1", "es-legacy", "es-v0"),
     )
     raster = cropland.write_raster(folder / "cdl.tif", box)
     cropland.serve(server, raster, years=(year,))
@@ -58,6 +61,7 @@ def serve(server: Server, path: Path, folder: Path) -> str:
     engine = earthengine.serve(server, cube)
     variables = {
         "DEEPCROP_PC": bed.pc,
+        "DEEPCROP_CDSE": bed.cdse,
         "DEEPCROP_EARTH_SEARCH": bed.es,
         "DEEPCROP_PHENOCAM": cameras,
         "DEEPCROP_CROPSCAPE": f"{server.url}/cropscape",

@@ -12,7 +12,8 @@ numbers of the archive it stands for::
         assert equal(what_came_back, region.coarsen_mask(cube))
 
 Addresses: ``bed.pc`` (Planetary Computer's API), ``bed.sas`` (its token service, up to ``/token``),
-``bed.es`` (Earth Search, version 1), ``bed.es_v0`` (version 0).
+``bed.es`` (Earth Search, version 1), ``bed.es_v0`` (version 0), ``bed.cdse`` (Copernicus Data
+Space; its files are at ``bed.s3``, for the keys of `Bed.environment`).
 
 The items of the Planetary Computer name blobs under their true hosts
 (``http://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/...``, the ``s`` of https is all that is
@@ -46,7 +47,7 @@ import planetary_computer.sas
 import planetary_computer.settings
 from shapely.geometry import box as rectangle
 from shapely.geometry import shape
-from tests.archive import items, region
+from tests.archive import copernicus, items, region
 from tests.archive.server import Request, Response, Server, file_response, json_response
 
 from deepcrop import grid
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Flavour:
-    """How an archive (``pc``, ``es``, ``es-v0``) has processed a scene.
+    """How an archive (``pc``, ``cdse``, ``es``, ``es-v0``) has processed a scene.
 
     ``build`` makes the item, ``offset`` is what is added to the digital numbers, ``applied`` what
     a legacy item says of it.
@@ -78,6 +79,8 @@ OPTICAL_FLAVOURS = {
     "pc-03.01": Flavour("pc", items.pc_sentinel2, "03.01"),
     "pc-05.10": Flavour("pc", items.pc_sentinel2, "05.10", 1000),
     "pc-05.11": Flavour("pc", items.pc_sentinel2, "05.11", 1000),
+    "cdse-02.14": Flavour("cdse", copernicus.sentinel2, "02.14"),
+    "cdse-05.10": Flavour("cdse", copernicus.sentinel2, "05.10", 1000),
     "es-c1": Flavour("es", items.es_c1, "05.10", 1000),
     "es-legacy": Flavour("es", items.es_legacy, "05.10"),
     "es-legacy-03.01": Flavour("es", items.es_legacy, "03.01", applied=False),
@@ -453,8 +456,9 @@ def _interval(text: str) -> tuple[datetime, datetime]:
 class Bed:
     """The archives that serve one region; `publish` adds products to them.
 
-    ``apis`` are those of ``pc``, ``es`` and ``es-v0``, ``sas`` is the address of the token service,
-    ``storage`` that of Earth Search's files.
+    ``apis`` are those of ``pc``, ``cdse``, ``es`` and ``es-v0``, ``sas`` is the address of the
+    token service, ``storage`` that of Earth Search's files, ``s3`` that of the Copernicus Data
+    Space, which are for holders of ``keys``.
     """
 
     server: Server
@@ -464,11 +468,18 @@ class Bed:
     apis: dict[str, Api]
     sas: str
     storage: str
+    s3: str
+    keys: copernicus.Keys = field(default_factory=copernicus.Keys)
 
     @property
     def pc(self) -> str:
         """Address of the Planetary Computer's API."""
         return self.apis["pc"].url
+
+    @property
+    def cdse(self) -> str:
+        """Address of the Copernicus Data Space's API."""
+        return self.apis["cdse"].url
 
     @property
     def es(self) -> str:
@@ -485,6 +496,9 @@ class Bed:
         return {
             "PC_SDK_SAS_URL": self.sas,
             "PC_SDK_SUBSCRIPTION_KEY": "",
+            "DEEPCROP_CDSE_S3": self.s3,
+            "AWS_ACCESS_KEY_ID": self.keys.access,
+            "AWS_SECRET_ACCESS_KEY": self.keys.secret,
             "http_proxy": self.server.url,
             "no_proxy": "127.0.0.1,localhost",
             "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -539,11 +553,14 @@ class Bed:
             region.class_shares(paths["SCL"]),
             made.applied,
         )
-        while made.archive != "pc" and api.has(items.sequence_name(product)):
+        while made.archive.startswith("es") and api.has(items.sequence_name(product)):
             product = replace(product, sequence=product.sequence + 1)
         storage = _blob_address("sentinel-2-l2a") if made.archive == "pc" else self.storage
         item = made.build(product, api.url, storage)
         names = region.BANDS | {"SCL": "scl"} if made.archive == "es" else {}
+        if made.archive == "cdse":
+            names = {band: f"{band}_{20 if band == 'SCL' else 10}m" for band in paths}
+            paths = {band: copernicus.jpeg2000(path) for band, path in paths.items()}
         self._serve_files(item, {names.get(band, band): path for band, path in paths.items()})
         api.add(item)
         return item
@@ -573,6 +590,9 @@ class Bed:
         for key, path in files.items():
             items.describe_file(item["assets"][key], path)
             split = urllib.parse.urlsplit(item["assets"][key]["href"])
+            place = split.path
+            if split.scheme == "s3":
+                place = f"{urllib.parse.urlsplit(self.s3).path}/{split.netloc}{split.path}"
             blob = split.netloc.endswith(".blob.core.windows.net")
             container = split.path.split("/")[1]
 
@@ -581,11 +601,13 @@ class Bed:
                 path: Path = path,
                 kind: str = item["assets"][key]["type"],
                 container: str | None = container if blob else None,
+                signed: bool = split.scheme == "s3",
             ) -> Response:
                 refusal = self.tokens.refusal(request, container) if container else None
+                refusal = self.keys.refusal(request) if signed else refusal
                 return refusal or file_response(path, kind)
 
-            self.server.route("GET", re.escape(split.path), answer)
+            self.server.route("GET", re.escape(place), answer)
 
 
 def _blob_address(collection: str) -> str:
@@ -631,6 +653,7 @@ def serve_region(
     """
     apis = {
         "pc": ("/pc/api/stac/v1", "microsoft-pc", "Microsoft Planetary Computer STAC API", "token"),
+        "cdse": ("/cdse/v1", "cdse-stac", "Copernicus Data Space Ecosystem (CDSE)", "token"),
         "es": ("/es/v1", "earth-search-aws", "Earth Search by Element 84", "next"),
         "es-v0": ("/es/v0", "earth-search", "Earth Search", "next"),
     }
@@ -646,6 +669,7 @@ def serve_region(
         },
         f"{server.url}{prefix}/pc/api/sas/v1/token",
         f"{server.url}{prefix}/storage",
+        f"{server.url}{prefix}/s3",
     )
     for api in bed.apis.values():
         api.serve()

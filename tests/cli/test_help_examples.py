@@ -16,12 +16,24 @@ from dataclasses import replace
 
 import pytest
 import typer
+from tests.helpers.camera_images import write_jpeg, write_mask
 from tests.helpers.workspace import ROOT, archives
 
 from deepcrop import cli
 
 COMMANDS = typer.main.get_command(cli.app).commands
-ORDER = ("simulate", "map", "points", "report", "score", "labels", "fetch", "doctor", "train")
+ORDER = (
+    "simulate",
+    "map",
+    "points",
+    "report",
+    "score",
+    "gcc",
+    "labels",
+    "fetch",
+    "doctor",
+    "train",
+)
 SLOW = ("reproduce", "evaluate", "demo")
 
 
@@ -48,6 +60,8 @@ def folder(tmp_path_factory):
             patch.setenv(name, value)
         patch.setenv("COLUMNS", "200")
         (folder / "examples").symlink_to(ROOT / "examples")
+        write_mask(folder / "mead2_AG_1000_01.tif")
+        write_jpeg(folder / "images", "mead2_2020_06_02_120000", (90, 110, 50))
         (folder / "phenocam").symlink_to(data / "phenocam" / "series")
         patch.chdir(folder)
         yield folder
@@ -96,6 +110,7 @@ def test_examples_work_as_printed(folder, short_training, monkeypatch, capsys):
         "maps/report/report.html",
         "dates.csv",
         "accuracy.csv",
+        "cameras/mead2_AG_1000_3day.csv",
         "labels.csv",
     )
     made += ("solano.zarr", "runs/tiny/1_cameras/weights.safetensors")
@@ -128,4 +143,5 @@ def test_the_examples_that_take_longer(folder, short_training, monkeypatch):
 
 
 def test_no_example_is_forgotten():
-    assert {*ORDER, *SLOW, "ingest", "view"} == set(COMMANDS)
+    # `safe` needs products of Sentinel-1; tests/cli/test_safe.py runs it on simulated ones.
+    assert {*ORDER, *SLOW, "ingest", "view", "safe"} == set(COMMANDS)

@@ -92,7 +92,8 @@ def _stac_items(folder: Path) -> Iterator[Any]:
     """An odd item costs that item: the valid one beside it is kept, and grouped with it."""
     from deepcrop.sources.archive import ArchiveError, SceneError
     from deepcrop.sources.sentinel2 import scaling_by_baseline, scaling_by_raster_bands
-    from deepcrop.sources.stac.archive import _scene, earth_search
+    from deepcrop.sources.stac.archive import _scene
+    from deepcrop.sources.stac.known_archives import earth_search
     from deepcrop.sources.stac.products import best_orbit, newest, passes, usable_products
 
     box = _box()
@@ -223,7 +224,7 @@ def _stac_answers(folder: Path) -> Iterator[Any]:
 
         server.answers = answer
         items = search_items(
-            server.url, "s2", box, date(2018, 1, 1), date(2018, 12, 31), tries=1, pause=0.001
+            server.url, ["s2"], box, date(2018, 1, 1), date(2018, 12, 31), tries=1, pause=0.001
         )
         return usable_products(items, "optical", box, "Archive")
 

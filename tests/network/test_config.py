@@ -13,6 +13,7 @@ def test_paper_is_the_published_network():
     paper = CONFIGS["paper"]
     assert paper.optical == ("ndvi", "gcc")
     assert paper.dates == (30, 10)
+    assert paper.period == (0, 31 + 365 - 1)  # thirteen months, 1 January to 31 January
     assert paper.trunk == (32, 64, 128)
     assert (paper.width, paper.heads, paper.width // paper.heads) == (900, 30, 30)
     assert (paper.feedforward, paper.layers) == (900, 1)
@@ -30,6 +31,7 @@ def test_an_ablation_differs_from_its_model_in_what_its_name_says():
     # The only sensor of a network is not taken from its samples in training.
     assert differences("optical-only") == {"sensors", "fusion", "drop_optical"}
     assert differences("radar-only") == {"sensors", "fusion", "drop_radar"}
+    assert differences("paper-each-layer") == {"fused_layers"}
     assert differences("paper-optical") == {"sensors", "fusion"}
     assert differences("cnn-only") == differences("paper-cnn") == {"encoder"}
     assert differences("transformer-only") == {"trunk", "fusion"}
@@ -57,6 +59,9 @@ def test_settings_survive_json(name):
         ({"sensors": ["optical"]}, "fusion needs a trunk and both sensors"),
         ({"width": 60}, "multiple of 8"),
         ({"variant": "paper"}, "needs dates"),
+        ({"fused_layers": "last"}, "fused_layers is 'last'; expected 'middle' or 'each'"),
+        ({"period": [0, 395]}, "period is .*for the paper variant only"),
+        (CONFIGS["paper"].to_dict() | {"period": [300, 20]}, "period is .*from -181 to 548"),
     ],
 )
 def test_what_cannot_be_built_is_refused(settings, message):

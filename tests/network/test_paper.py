@@ -61,6 +61,43 @@ def test_tokens_of_both_sensors_come_in_order_of_time():
         assert sensor[seen].sum() == 4
 
 
+def test_only_images_and_labels_of_the_thirteen_months_count():
+    net, batch = network(), make_batch(optical=9, radar=7)
+    first, last = net.config.period
+    assert (batch.optical_days < first).any()
+    assert (batch.radar_days > last).any()
+    seen = net.encode(batch)
+    tokens = net.tokens(seen)
+    days = tokens.days[tokens.valid]
+    assert ((days >= first) & (days < last + 1)).all()
+    # The same as if the images of other months did not exist.
+    inside = [((day >= first) & (day < last + 1)) for day in (batch.optical_days, batch.radar_days)]
+    alone = batch._replace(
+        optical_days=batch.optical_days.where(inside[0], torch.nan),
+        radar_days=batch.radar_days.where(inside[1], torch.nan),
+    )
+    close(answer(net, batch), answer(net, alone))
+
+    def loss(day):
+        day = torch.tensor([[day]]).expand(3, 1, 4)
+        with torch.no_grad():
+            return net.loss(net.head(seen), seen, Labels(day, day * 0, day > 1e9))
+
+    assert loss(-60.0) == loss(450.0) == 0  # unknown, no image near them
+    assert loss(395.5) > 0
+
+
+def test_fusion_reads_the_middle_layer_or_each_layer():
+    batch = make_batch(samples=1, clouds=0)
+    middle, each = network(), network("paper-each-layer")
+    each.branches.load_state_dict(middle.branches.state_dict())
+    wide = each.encode(batch)["optical"].middle
+    assert wide.shape[-1] == 4 + 6 + 8
+    close(wide[..., 4:10], middle.encode(batch)["optical"].middle)
+    close(wide[..., 10:], each.encode(batch)["optical"].branch)
+    assert each.fusion.in_channels == 18
+
+
 @pytest.mark.parametrize("name", PAPER)
 def test_one_probability_for_each_stage_and_date(name):
     out = answer(network(name), make_batch())

@@ -56,7 +56,11 @@ def server() -> Iterator[Server]:
 def point_to(monkeypatch, bed: Bed) -> None:
     """Send the clients of this process to a test-bed."""
     forget_tokens()
-    addresses = {"DEEPCROP_PC": bed.pc, "DEEPCROP_EARTH_SEARCH": bed.es}
+    addresses = {
+        "DEEPCROP_PC": bed.pc,
+        "DEEPCROP_CDSE": bed.cdse,
+        "DEEPCROP_EARTH_SEARCH": bed.es,
+    }
     for name, value in (bed.environment() | addresses).items():
         monkeypatch.setenv(name, value)
 
@@ -97,7 +101,7 @@ def archives(simulated, tmp_path_factory) -> Iterator[dict[str, Fetched]]:
     """The same scenes, fetched from each archive."""
     ee = pytest.importorskip("ee")
     cube, out = simulated["iowa"], tmp_path_factory.mktemp("archives")
-    flavours = ("pc-05.10", "pc-rtc", "es-c1", "es-legacy")
+    flavours = ("pc-05.10", "pc-rtc", "cdse-05.10", "es-c1", "es-legacy")
     with Server() as old, Server() as new, pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test-project")
         monkeypatch.setenv("DEEPCROP_EARTH_ENGINE", earthengine.serve(new, cube).url)
@@ -105,7 +109,7 @@ def archives(simulated, tmp_path_factory) -> Iterator[dict[str, Fetched]]:
         point_to(monkeypatch, serve_region(old, out / "files", cube, ("pc-03.01",)))
         found = {"pc, baseline 03.01": fetch_optical(cube, out / "old.zarr")}
         point_to(monkeypatch, serve_region(new, out / "files", cube, flavours))
-        for archive in ("pc", "earth-search", "earth-search-v0", "ee"):
+        for archive in ("pc", "cdse", "earth-search", "earth-search-v0", "ee"):
             sensors = ("optical", "sar") if archive in ("pc", "ee") else ("optical",)
             request = FetchRequest(
                 grid_of(cube), *PERIOD, archive=archive, sensors=sensors, keep=CLEAR_CLASSES
@@ -118,7 +122,7 @@ def archives(simulated, tmp_path_factory) -> Iterator[dict[str, Fetched]]:
 
 def test_every_archive_gives_the_same_reflectance(simulated, archives):
     """To one digital number, whether or not 1000 was added to the numbers that are served."""
-    assert len(archives) == 5
+    assert len(archives) == 6
     truth = simulated["iowa"]["optical"].to_dataset()
     every = {name: optical_of(result) for name, result in archives.items()}
     for name, ours in every.items():
@@ -129,6 +133,7 @@ def test_every_archive_gives_the_same_reflectance(simulated, archives):
     assert np.isfinite(truth["red"]).mean() > 0.3  # there is something to compare
     assert [every[name].attrs["offset"].split(" (")[0] for name in archives] == [
         "none to apply",
+        "-1000 applied",
         "-1000 applied",
         "-1000 applied",
         "already applied by the archive",

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.helpers.network_batches import small
 from tests.helpers.training_examples import example
 
 from deepcrop.errors import DeepCropError
@@ -14,7 +15,15 @@ from deepcrop.network.config import DEFAULT, PAPER
 from deepcrop.training import fit as fitting
 from deepcrop.training.augment import Augmentation
 from deepcrop.training.examples import collate, predict
-from deepcrop.training.fit import Source, Training, calibrate, fit, make_optimizer, schedule
+from deepcrop.training.experiment import read_experiment
+from deepcrop.training.fit import (
+    Source,
+    Training,
+    calibrate,
+    fit,
+    learning_rate_share,
+    make_optimizer,
+)
 
 SMALL = replace(DEFAULT, trunk=(4, 4, 4), width=16, heads=2, feedforward=32, layers=1)
 CALM = Augmentation(
@@ -111,6 +120,9 @@ def test_the_log_counts_on_after_an_interruption(tmp_path, monkeypatch):
 
 
 def test_the_rate_rises_and_falls_and_the_gradient_is_clipped(tmp_path, monkeypatch):
+    def schedule(step, steps):
+        return learning_rate_share(Training(steps=steps), step)
+
     assert schedule(0, 1000) == pytest.approx(1 / 50)
     assert schedule(49, 1000) == schedule(50, 1000) == 1
     assert schedule(525, 1000) == pytest.approx(0.505)
@@ -230,11 +242,33 @@ def test_tiles_and_patches_in_one_training(tmp_path):
     assert answer.day.shape == (25, 2, 10)
 
 
-def test_the_paper_variant_trains_too(tmp_path):
-    config = replace(PAPER, trunk=(4, 4, 4), width=60, heads=30, feedforward=16, mlp=(32, 16))
-    network = new(config)
-    fit(network, [source(12, 1)], [source(6, 2)], replace(HOW, steps=10), tmp_path)
+@pytest.mark.parametrize(
+    "name", ["paper", "paper-each-layer", "paper-optical", "paper-cnn", "paper-transformer"]
+)
+def test_the_published_networks_train_by_their_recipe(tmp_path, name):
+    """Thirty steps of the recipe, at the rate of a network that has thousandths of the weights."""
+    (phase,) = read_experiment("paper", name).phases
+    training = replace(phase.training, steps=30, eval_interval=10, learning_rate=2e-3)
+    assert (training.schedule, training.augmentation, training.weight_decay) == (
+        "constant",
+        None,
+        0,
+    )
+    fit(new(small(name)), [source(16, 1)], [source(8, 2)], training, tmp_path)
+    rows = log(tmp_path)
+    assert float(rows[-1]["loss"]) < 0.7 * float(rows[0]["loss"])
+    network = load(tmp_path / "weights.safetensors")[0]
     assert predict(network, source(3, 5).examples).day.shape == (3, 1, 4)
+
+
+def test_without_augmentation_examples_stay_as_they_are():
+    training = replace(HOW, augmentation=None)
+    one = source(1, 1, batch=1)
+    batch, labels, *_ = fitting._TrainingBatches([one], training, PAPER)[3]
+    np.testing.assert_array_equal(batch.optical[0], one.examples[0].optical)
+    np.testing.assert_array_equal(batch.radar[0], one.examples[0].radar)
+    np.testing.assert_array_equal(labels.day[0, 0], one.examples[0].day[0, 0, [0, 1, 3, 4]])
+    assert learning_rate_share(replace(training, schedule="constant"), 29) == 1
 
 
 def test_mixed_precision_where_the_hardware_has_it(tmp_path, monkeypatch):

@@ -1,13 +1,79 @@
-"""Commands on cameras: labels."""
+"""Commands on cameras: gcc, labels."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from deepcrop.cli.options import refuse_existing
 from deepcrop.errors import DeepCropError
+
+
+def gcc(
+    images: Annotated[
+        Path, typer.Argument(help="Folder of images called SITE_YYYY_MM_DD_HHMMSS.jpg.")
+    ],
+    mask: Annotated[
+        list[Path],
+        typer.Option(
+            help="Mask of a region, black inside, SITE_VEG_NUMBER_01.tif, or its list of masks, "
+            "SITE_VEG_NUMBER_roi.csv; may be repeated."
+        ),
+    ],
+    latitude: Annotated[float, typer.Option(help="Of the camera, degrees north.")],
+    longitude: Annotated[float, typer.Option(help="Of the camera, degrees east.")],
+    utc_offset: Annotated[
+        float, typer.Option(help="Hours from UTC to the camera's standard time, -6 in Nebraska.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the summary files.")],
+    period: Annotated[int, typer.Option(help="Days of each value: 1 or 3.")] = 3,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace existing summary files.")
+    ] = False,
+) -> None:
+    """Compute GCC from camera images, a summary file for each region of interest.
+
+    Images too dark, too bright or with the sun below 10 degrees do not count, by the rules of the
+    PhenoCam network; a table names each with the reason. `deepcrop labels` reads the summary files.
+
+    Example: deepcrop gcc images --mask mead2_AG_1000_01.tif --latitude 41.16 --longitude=-96.47
+    --utc-offset=-6 --out cameras
+    """
+    from deepcrop.sources.phenocam.image_greenness import Region, series_file, summarize_folder
+    from deepcrop.sources.phenocam.roi_masks import region_name
+    from deepcrop.storage.progress import progress_bar
+
+    if period not in (1, 3):
+        raise DeepCropError(
+            f"--period {period}: expected 1 or 3 days, as the PhenoCam network has."
+        )
+    regions = {path: Region(*region_name(path), latitude, longitude, utc_offset) for path in mask}
+    names = [region.name for region in regions.values()]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DeepCropError(
+            f"Several masks of {', '.join(twice)}: expected one of each region. Name those of a "
+            "camera that was moved in a list, SITE_VEG_NUMBER_roi.csv, with their times."
+        )
+    for region in regions.values():
+        refuse_existing(series_file(out, region, period), overwrite)
+    with progress_bar() as bar:
+        for path, region in regions.items():
+            run = summarize_folder(
+                images,
+                path,
+                region,
+                out,
+                period,
+                track=partial(bar.track, description=region.name),
+            )
+            count = len(run.images) - len(run.skipped)
+            typer.echo(
+                f"{run.series}: {count} of {len(run.images)} images count; each with its colour "
+                f"and the reason in {run.table.name}"
+            )
 
 
 def labels(

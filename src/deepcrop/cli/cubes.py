@@ -127,7 +127,9 @@ def fetch(
     years: Annotated[str, typer.Option(help="Target years: 2018, or 2017-2019.")],
     area: Annotated[
         str | None,
-        typer.Option(help="west,south,east,north in degrees, a GeoJSON file, ta1 or ta2."),
+        typer.Option(
+            help="west,south,east,north in degrees, a GeoJSON file, ta1, ta1-counties or ta2."
+        ),
     ] = None,
     sites: Annotated[
         str | None,

@@ -86,6 +86,7 @@ def network_predictions(network: Network, chosen: Sequence[Sample], batch: int =
             # The published network reads a fixed number of dates only: snap to those.
             if isinstance(network, PaperDeepCrop):
                 tokens = network.tokens(series)
+                labels = network.readable(labels)
                 days, present = tokens.days, tokens.valid
             else:
                 days, present = image_dates(series)

@@ -33,7 +33,7 @@ from deepcrop.sources import cropland, earthengine
 from deepcrop.sources.archive import SENSORS
 from deepcrop.sources.http import USER_AGENT, redact_url
 from deepcrop.sources.phenocam import service as phenocam
-from deepcrop.sources.stac import archive as stac_archive
+from deepcrop.sources.stac import access, known_archives
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -333,14 +333,14 @@ def services() -> list[Service]:
         Service("PhenoCam", f"{cameras}/cameras/?limit=1", '"results"', "DEEPCROP_PHENOCAM"),
         Service(
             "Planetary Computer",
-            address("DEEPCROP_PC", stac_archive.PLANETARY_COMPUTER),
+            address("DEEPCROP_PC", known_archives.PLANETARY_COMPUTER),
             '"stac_version"',
             "DEEPCROP_PC",
         ),
         *(
             Service(
                 f"Planetary Computer tokens, {sensor}",
-                f"{tokens}/{stac_archive.planetary_computer().collections[sensor]}",
+                f"{tokens}/{known_archives.planetary_computer().collections[sensor][0]}",
                 '"token"',
                 "PC_SDK_SAS_URL",
                 "It may require a key: set yours in PC_SDK_SUBSCRIPTION_KEY; this check used none.",
@@ -348,8 +348,14 @@ def services() -> list[Service]:
             for sensor in SENSORS  # the radar has required a key at times
         ),
         Service(
+            "Copernicus Data Space",
+            address("DEEPCROP_CDSE", known_archives.COPERNICUS),
+            '"stac_version"',
+            "DEEPCROP_CDSE",
+        ),
+        Service(
             "Earth Search",
-            address("DEEPCROP_EARTH_SEARCH", stac_archive.EARTH_SEARCH),
+            address("DEEPCROP_EARTH_SEARCH", known_archives.EARTH_SEARCH),
             '"stac_version"',
             "DEEPCROP_EARTH_SEARCH",
         ),
@@ -447,7 +453,22 @@ def credentials() -> list[Finding]:
             if Settings.get().subscription_key
             else "none; needed only if its tokens are refused without one",
         ),
+        _copernicus_keys(),
     ]
+
+
+def _copernicus_keys() -> Finding:
+    """Check the S3 keys for the Copernicus Data Space."""
+    subject = "Copernicus Data Space keys"
+    names = (access.KEY, access.SECRET)
+    missing = [name for name in names if not os.environ.get(name, "").strip()]
+    if not missing:
+        return Finding(subject, OK, "set; not tried")
+    if len(missing) == 1:
+        detail = f"{missing[0]} is not set, the other is"
+        return Finding(subject, FAILED, detail, known_archives.COPERNICUS_KEYS)
+    advice = f"If you want Copernicus Data Space (cdse): {known_archives.COPERNICUS_KEYS}"
+    return Finding(subject, MISSING, "none", advice)
 
 
 def _google_account(authenticated: bool, default: bool) -> Finding:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from deepcrop.errors import DeepCropError
-from deepcrop.stages import CALENDAR, SLOTS, STAGES
+from deepcrop.stages import CALENDAR, DAY_MAX, DAY_MIN, SLOTS, STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +46,7 @@ _CHOICES = {
     "radar_zero": ("pixel", "fixed"),
     "encoder": ("attention", "convolution"),
     "targets": ("continuous", "snapped"),
+    "fused_layers": ("middle", "each"),
 }
 
 
@@ -70,7 +71,10 @@ class Config:
     spatial : bool
         False: every pixel of a patch is replaced by its centre. Same parameters, no context.
     fusion : bool
-        Whether the mid-level features of both branches are fused (Eq. 3).
+        Whether features of both branches are fused (Eq. 3).
+    fused_layers : str
+        Features that are fused: those of the "middle" convolution (section 3.1 of the paper), or of
+        "each" of the three (section 4.1).
     encoder : str
         "attention", or "convolution" for a network without a transformer ("CNN only").
     width, heads, layers, feedforward : int
@@ -92,6 +96,9 @@ class Config:
         level of its backscatter.
     dates : tuple of int
         Paper variant: number of optical and radar dates.
+    period : tuple of int
+        Paper variant: first and last day of the images that are read, days since 1 January of the
+        target year; empty: all.
     mlp : tuple of int
         Paper variant: units of the hidden layers between encoder and output.
     """
@@ -103,6 +110,7 @@ class Config:
     trunk: tuple[int, ...] = (16, 16, 24)
     spatial: bool = True
     fusion: bool = True
+    fused_layers: str = "middle"
     encoder: str = "attention"
     width: int = 64
     heads: int = 4
@@ -118,6 +126,7 @@ class Config:
     drop_radar: float = 0.3
     drop_level: float = 0.5
     dates: tuple[int, ...] = ()
+    period: tuple[int, ...] = ()
     mlp: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -145,8 +154,22 @@ class Config:
             problems.append("the paper variant needs dates, for example [30, 10], and mlp.")
         if self.variant == "paper" and (self.slots, self.targets) != (1, "snapped"):
             problems.append("the paper variant has one slot and snapped targets.")
+        if self.period and not self._has_period():
+            problems.append(
+                f"period is {self.period}; expected its first and last day, from {DAY_MIN} to "
+                f"{DAY_MAX}, for the paper variant only."
+            )
         if problems:
             raise DeepCropError("The network cannot be built: " + " ".join(problems))
+
+    def _has_period(self) -> bool:
+        days = self.period
+        return (
+            self.variant == "paper"
+            and len(days) == 2
+            and all(type(day) is int for day in days)
+            and DAY_MIN <= days[0] < days[1] <= DAY_MAX
+        )
 
     def _check_numbers(self) -> None:
         """Raise `DeepCropError` for a size of which no network can be built, or a huge one."""
@@ -217,11 +240,13 @@ PAPER = Config(
     targets="snapped",
     threshold=0.1,
     dates=(30, 10),
+    period=(0, 395),  # our reading of "Jan. 2018 to Jan. 2019": 1 January to 31 January, 13 months
     mlp=(10_000, 5_000, 1_000, 500),
 )
 
 CONFIGS: dict[str, Config] = {
     "paper": PAPER,
+    "paper-each-layer": replace(PAPER, fused_layers="each"),
     "paper-optical": replace(PAPER, sensors=("optical",), fusion=False),
     "paper-cnn": replace(PAPER, encoder="convolution"),
     "paper-transformer": replace(PAPER, trunk=(), fusion=False),

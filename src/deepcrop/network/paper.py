@@ -61,8 +61,9 @@ class PaperDeepCrop(nn.Module):
         self.config = config
         self.branches = Branches(config)
         last, middle, centre = next(iter(self.branches.widths.values()))
-        # Our reading of Eq. 3: mid-level features averaged over their 5 x 5 positions, the dates of
-        # both sensors in order of time, a kernel of 3 dates, as many features as a branch gives.
+        # Our reading of Eq. 3: features averaged over their positions, the dates of both sensors in
+        # order of time, a kernel of 3 dates, as many features as a branch gives. Which features is
+        # read both ways (`Config.fused_layers`).
         self.fusion = nn.Conv1d(middle, last, 3, padding=1) if config.fusion else None
         # "Global and local awareness": branch, fused and raw values of the centre in each token.
         parts = (2 if config.fusion else 1) * last + centre
@@ -84,7 +85,12 @@ class PaperDeepCrop(nn.Module):
         return self.head(self.encode(batch, dense))
 
     def encode(self, batch: Batch, dense: bool = False) -> dict[str, SensorFeatures]:
-        """Run the branches of the sensors over all dates."""
+        """Run the branches of the sensors over all dates of the period."""
+        if self.config.period:
+            batch = batch._replace(
+                optical_days=self._in_period(batch.optical_days),
+                radar_days=self._in_period(batch.radar_days),
+            )
         features: dict[str, SensorFeatures] = self.branches(batch, dense)
         return features
 
@@ -117,7 +123,19 @@ class PaperDeepCrop(nn.Module):
     def loss(self, logits: Tensor, features: dict[str, SensorFeatures], labels: Labels) -> Tensor:
         """Binary cross-entropy, target 1 at the date nearest to the label (our reading)."""
         tokens = self.tokens(features)
-        return position_loss(logits, labels, tokens.days, tokens.valid)
+        return position_loss(logits, self.readable(labels), tokens.days, tokens.valid)
+
+    def readable(self, labels: Labels) -> Labels:
+        """Labels without those outside of the period, to which no image is near (our reading)."""
+        if not self.config.period:
+            return labels
+        return labels._replace(day=self._in_period(labels.day))
+
+    def _in_period(self, days: Tensor) -> Tensor:
+        """Days, NaN where they lie outside of the period."""
+        first, last = self.config.period
+        # The last day counts until midnight.
+        return days.where((days >= first) & (days < last + 1), torch.nan)
 
     def decode(self, logits: Tensor, features: dict[str, SensorFeatures]) -> Dates[Tensor]:
         """Date of the largest probability, each (P, 1, stages); no interval."""

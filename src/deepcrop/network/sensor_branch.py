@@ -63,7 +63,8 @@ class SensorFeatures(NamedTuple):
     """
 
     branch: Tensor  # (B, p, T, third width) output of the trunk
-    middle: Tensor  # (B, p, T, second width) mid-level features, mean over their 5 x 5 positions
+    middle: Tensor  # (B, p, T, second width) mid-level features, mean over their 5 x 5 positions;
+    # where the fusion reads each layer: those of all three convolutions (B, p, T, sum of widths)
     centre: Tensor  # (B, p, T, channels + 1) scaled values of the pixel; valid share of its patch
     valid: Tensor  # (B, p, T) whether the pixel itself has data
     days: Tensor  # (B, T), 0 for padding
@@ -82,13 +83,16 @@ class Trunk(nn.Module):
 
     mean: Tensor
 
-    def __init__(self, channels: int, widths: tuple[int, ...], spatial: bool):
+    def __init__(
+        self, channels: int, widths: tuple[int, ...], spatial: bool, each_layer: bool = False
+    ):
         super().__init__()
         first, second, third = widths
         self.conv1 = nn.Conv2d(channels, first, 5)
         self.conv2 = nn.Conv2d(first, second, 5)
         self.conv3 = nn.Conv2d(second, third, 5)
         self.spatial = spatial
+        self.each_layer = each_layer
         self.register_buffer("mean", torch.full((second, 1, 5, 5), 1 / 25), persistent=False)
 
     def forward(self, x: Tensor, dense: bool) -> tuple[Tensor, Tensor]:
@@ -96,14 +100,16 @@ class Trunk(nn.Module):
         if not self.spatial:
             return self._centre(inner(x))
         dilation = 2 if dense else 1
-        x = F.relu(self.conv1(x))  # (n, 32, H - 4, W - 4) in the paper
-        x = F.relu(self.conv2(x))  # (n, 64, H - 8, W - 8)
+        early = F.relu(self.conv1(x))  # (n, 32, H - 4, W - 4) in the paper
+        x = F.relu(self.conv2(early))  # (n, 64, H - 8, W - 8)
         x = _max_pool(x) if dense else F.max_pool2d(x, 2)  # (n, 64, 5, 5) or (n, 64, H - 9, W - 9)
         if dense:
             middle = F.conv2d(x, self.mean, groups=x.shape[1], dilation=2)  # (n, 64, h, w)
         else:
             middle = x.mean((2, 3), keepdim=True)  # equal, and much faster on a GPU
         x = F.relu(F.conv2d(x, self.conv3.weight, self.conv3.bias, dilation=dilation))
+        if self.each_layer:
+            middle = torch.cat([_window_mean(early, 14), middle, x], 1)  # (n, 32 + 64 + 128, h, w)
         return x, middle  # (n, 128, h, w)
 
     def _centre(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,7 +118,7 @@ class Trunk(nn.Module):
         for conv in (self.conv1, self.conv2, self.conv3):
             x = F.relu(F.conv2d(x, conv.weight.sum((2, 3), keepdim=True), conv.bias))
             sums.append(x)
-        return sums[2], sums[1]
+        return sums[2], torch.cat(sums, 1) if self.each_layer else sums[1]
 
 
 def _max_pool(x: Tensor) -> Tensor:
@@ -140,10 +146,14 @@ class Branch(nn.Module):
         # Our network has an additional input channel: which pixels are valid.
         self.show_missing = config.variant == "default"
         self.channels = len(names) + self.show_missing
-        self.trunk = Trunk(self.channels, config.trunk, config.spatial) if config.trunk else None
+        each_layer = config.fused_layers == "each"
+        self.trunk = (
+            Trunk(self.channels, config.trunk, config.spatial, each_layer) if config.trunk else None
+        )
         self.context = config.spatial and bool(config.trunk)
         _, second, third = config.trunk or (0, 0, 0)
-        self.widths = (third, second, len(names) + 1)  # of the features branch, middle, centre
+        middle = sum(config.trunk) if each_layer else second
+        self.widths = (third, middle, len(names) + 1)  # of the features branch, middle, centre
 
     def forward(
         self, images: Tensor, days: Tensor, orbits: Tensor | None, dense: bool
@@ -256,8 +266,12 @@ def _median(db: Tensor) -> Tensor:
 
 def _valid_share(mask: Tensor) -> Tensor:
     """Share of valid pixels of each patch (n, 1, h, w)."""
-    share = F.avg_pool2d(mask, (PATCH_SIZE, 1), 1)
-    return F.avg_pool2d(share, (1, PATCH_SIZE), 1)
+    return _window_mean(mask, PATCH_SIZE)
+
+
+def _window_mean(x: Tensor, size: int) -> Tensor:
+    """Mean over each window of ``size`` x ``size`` pixels, rows and columns one after the other."""
+    return F.avg_pool2d(F.avg_pool2d(x, (size, 1), 1), (1, size), 1)
 
 
 def image_dates(features: dict[str, SensorFeatures]) -> tuple[Tensor, Tensor]:

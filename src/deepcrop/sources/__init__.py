@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
     from deepcrop.sources.archive import Archive
 
-ARCHIVES = ("pc", "earth-search", "earth-search-v0", "ee")
-"""Satellite archives by name: Planetary Computer, Earth Search (collection 1 and the older one) and
-Google Earth Engine."""
+ARCHIVES = ("pc", "cdse", "earth-search", "earth-search-v0", "ee")
+"""Satellite archives by name: Planetary Computer, the Copernicus Data Space, Earth Search
+(collection 1 and the older one) and Google Earth Engine."""
 
 
 def open_archive(
@@ -42,12 +42,13 @@ def open_archive(
     # Imported here: the command line imports this package for `--help`, which must not load numpy.
     from deepcrop.sources import earthengine
     from deepcrop.sources.archive import ArchiveError
-    from deepcrop.sources.stac import archive as stac_archive
+    from deepcrop.sources.stac import known_archives
 
     archives: dict[str, Callable[..., Archive]] = {
-        "pc": stac_archive.planetary_computer,
-        "earth-search": stac_archive.earth_search,
-        "earth-search-v0": stac_archive.earth_search_legacy,
+        "pc": known_archives.planetary_computer,
+        "cdse": known_archives.copernicus,
+        "earth-search": known_archives.earth_search,
+        "earth-search-v0": known_archives.earth_search_legacy,
         "ee": earthengine.EarthEngine,
     }
     if name not in archives:

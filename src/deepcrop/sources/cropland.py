@@ -39,8 +39,9 @@ from deepcrop.grid.resampling import place
 from deepcrop.sources.archive import ArchiveError
 from deepcrop.sources.footprints import name_of
 from deepcrop.sources.http import HttpClient, redact_url
-from deepcrop.sources.stac.archive import PLANETARY_COMPUTER
+from deepcrop.sources.stac.access import PlanetaryTokens
 from deepcrop.sources.stac.cog_reader import CogReader
+from deepcrop.sources.stac.known_archives import PLANETARY_COMPUTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -428,7 +429,7 @@ def _from_planetary_computer(
             "with 2021; CropScape (source 'cropscape') has later years."
         )
     codes = np.zeros(box.shape, np.uint16)
-    cogs = CogReader(signed=True, tries=client.tries, pause=client.pause)
+    cogs = CogReader(PlanetaryTokens(), tries=client.tries, pause=client.pause)
     for item in items:
         href = item["assets"]["cropland"]["href"]
         cogs.read(href, item["id"], lambda path: _fill_from_cog(codes, path, box))

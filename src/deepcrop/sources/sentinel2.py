@@ -171,6 +171,34 @@ def scaling_by_baseline(item: Mapping[str, Any], _read_overviews: OverviewReader
     return _uniform(OFFSET, f"-1000 applied (baseline {baseline})")
 
 
+def scaling_by_product_name(item: Mapping[str, Any], _read_overviews: OverviewReader) -> Scaling:
+    """Choose the offset by the baseline in ESA's product name, for archives that keep both.
+
+    The catalogue of the Copernicus Data Space states ``raster:offset`` -0.1 for every product, also
+    for those of baselines before 04.00 to which nothing was added, so that it is not used.
+
+    Raises
+    ------
+    SceneError
+        If the name has no baseline, or ``processing:version`` contradicts it.
+    """
+    number = identify(item).baseline
+    stated = item["properties"].get("processing:version")
+    if number is None:
+        raise SceneError(
+            f"{item['id']}: the name has no processing baseline (N0510), so whether 1000 must be "
+            "subtracted from its numbers is unknown."
+        )
+    if stated is not None and _baseline(stated) != number:
+        raise SceneError(
+            f"{item['id']}: the name has baseline {number:05.2f}, but processing:version is "
+            f"{stated}, so whether 1000 must be subtracted from its numbers is unknown."
+        )
+    if number < FIRST_WITH_OFFSET:
+        return _uniform(0.0, f"none to apply (baseline {number:05.2f})")
+    return _uniform(OFFSET, f"-1000 applied (baseline {number:05.2f})")
+
+
 def scaling_by_raster_bands(item: Mapping[str, Any], _read_overviews: OverviewReader) -> Scaling:
     """Take scale and offset from ``raster:bands`` of each band's asset.
 

@@ -188,7 +188,8 @@ def _check(experiment: Experiment, path: Path) -> None:
             )
         _check_numbers(phase, where)
         _check_numbers(phase.training, f"{where}training.")
-        _check_numbers(phase.training.augmentation, f"{where}training.augmentation.")
+        if phase.training.augmentation is not None:
+            _check_numbers(phase.training.augmentation, f"{where}training.augmentation.")
     if experiment.network not in CONFIGS:
         raise DeepCropError(
             f"{path}: network {experiment.network!r} is unknown; expected one of "

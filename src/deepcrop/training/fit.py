@@ -10,7 +10,7 @@ import csv
 import math
 import time
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -47,7 +47,10 @@ class Training:
     steps : int
         Maximum number of batches.
     learning_rate : float
-        Maximum learning rate; it rises over the first 5 % of the steps and falls as a cosine.
+        Maximum learning rate.
+    schedule : str
+        "cosine": the learning rate rises over the first 5 % of the steps and falls as a cosine;
+        "constant": it stays.
     weight_decay : float
         Weight decay of AdamW.
     grad_clip : float
@@ -60,21 +63,22 @@ class Training:
         Seed of all random numbers.
     bfloat16 : bool
         Mixed precision on hardware that has it; the weights stay float32.
-    augmentation : Augmentation
-        Random changes of the training examples.
+    augmentation : Augmentation, optional
+        Random changes of the training examples; None: they stay as they are.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     steps: int = 2000
     learning_rate: float = 2e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
     weight_decay: float = 0.02
     grad_clip: float = 1.0
     eval_interval: int = 200
     patience: int = 10
     seed: int = 1
     bfloat16: bool = False
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    augmentation: Augmentation | None = field(default_factory=Augmentation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +189,7 @@ def fit(
             batch, labels, pixels, seed = next(batches)
             torch.manual_seed(seed)  # of dropped sensors
             for group in optimizer.param_groups:
-                group["lr"] = training.learning_rate * schedule(state.step, training.steps)
+                group["lr"] = training.learning_rate * learning_rate_share(training, state.step)
             network.train()
             loss = _loss(network, batch, labels, pixels, device, training.bfloat16)
             optimizer.zero_grad()
@@ -236,7 +240,9 @@ class _TrainingBatches(Dataset[tuple[Batch, Labels, Tensor | None, int]]):
         number = int(np.searchsorted(self.shares, rng.uniform(0, self.shares[-1]), "right"))
         source = self.sources[number]
         chosen = rng.choice(len(source.examples), source.batch)
-        examples = [augment(rng, source.examples[k], self.training.augmentation) for k in chosen]
+        examples = [source.examples[k] for k in chosen]
+        if (settings := self.training.augmentation) is not None:
+            examples = [augment(rng, example, settings) for example in examples]
         batch, labels = collate(examples, self.config)
         return batch, labels, _draw_pixels(source, labels, source.batch, rng), seed
 
@@ -348,8 +354,14 @@ def make_optimizer(network: Network, training: Training) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=training.learning_rate)
 
 
-def schedule(step: int, steps: int) -> float:
-    """Share of the maximum learning rate: warm-up over the first 5 %, then cosine decay to 1 %."""
+def learning_rate_share(training: Training, step: int) -> float:
+    """Share of the maximum learning rate in a step.
+
+    The cosine schedule warms up over the first 5 % of the steps and then decays to 1 %.
+    """
+    if training.schedule == "constant":
+        return 1.0
+    steps = training.steps
     warmup = max(0.05 * steps, 1)
     if step < warmup:
         return (step + 1) / warmup

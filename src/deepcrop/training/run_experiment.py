@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from deepcrop.errors import DeepCropError
 from deepcrop.network.config import CONFIGS
@@ -14,13 +14,12 @@ from deepcrop.network.devices import check_device
 from deepcrop.network.weights import build, load
 from deepcrop.storage.files import remove_half_written
 from deepcrop.storage.staging import locked
+from deepcrop.training.experiment import Experiment
 from deepcrop.training.fit import fit
 from deepcrop.training.materials import Material, material
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from deepcrop.training.experiment import Experiment
 
 _COUNT_OF = {"simulated_tiles": "simulated_tiles", "cameras": "repeats", "places": "places"}
 """Setting of an experiment that says how much data of each kind there is."""
@@ -107,12 +106,18 @@ def check_same_experiment(weights: Path, experiment: Experiment, phases: int) ->
 
     Settings of kinds of data that these phases do not use may differ.
     """
-    found = load(weights)[1]["card"].get("experiment", {})
-    expected = json.loads(json.dumps(asdict(experiment)))  # tuples as lists, as in the card
+    card = load(weights)[1]["card"]
     used = {kind for phase in experiment.phases[:phases] for kind in phase.shares()}
     keys = ["network", "seed", *(_COUNT_OF[kind] for kind in sorted(used))]
-    same_phases = found.get("phases", [])[:phases] == expected["phases"][:phases]
-    if not same_phases or any(found.get(key) != expected[key] for key in keys):
+    try:
+        # A setting that is newer than the weights has its default, as when they were trained.
+        found = TypeAdapter(Experiment).validate_python(card.get("experiment", {}))
+        same = found.phases[:phases] == experiment.phases[:phases] and all(
+            getattr(found, key) == getattr(experiment, key) for key in keys
+        )
+    except ValidationError:
+        same = False
+    if not same:
         raise DeepCropError(
             f"{weights} is of another experiment. Delete its folder, or write to another one."
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers.camera_images import write_jpeg, write_mask
 
 from deepcrop.errors import DeepCropError
 from deepcrop.sources.phenocam.image_greenness import (
@@ -13,32 +14,19 @@ from deepcrop.sources.phenocam.image_greenness import (
     Limits,
     Region,
     middle_day,
-    read_mask,
     solar_elevation,
     summarize_folder,
     summary_rows,
 )
+from deepcrop.sources.phenocam.roi_masks import read_mask, read_masks, region_name
 from deepcrop.sources.phenocam.summary_files import COLUMNS, GREENNESS, read_series
 
 FIELD = Region("field", "AG", 1000, 41.1649, -96.4701, -6, 362)
-SKY = (150, 180, 250)
-
-
-def jpeg(folder, name, colour, size=(64, 48), mode="RGB"):
-    """An image with the sky in its upper half, the crop in its lower half."""
-    image = Image.new("RGB", size, SKY)
-    image.paste(colour, (0, size[1] // 2, *size))
-    folder.mkdir(parents=True, exist_ok=True)
-    image.convert(mode).save(folder / f"{name}.jpg", quality=95)
 
 
 @pytest.fixture
 def mask(tmp_path):
-    """Black over the crop, clear of its edge, white elsewhere, as the network draws it."""
-    image = Image.new("L", (64, 48), 255)
-    image.paste(0, (0, 32, 64, 48))
-    image.save(tmp_path / "field_AG_1000_01.tif")
-    return tmp_path / "field_AG_1000_01.tif"
+    return write_mask(tmp_path / "field_AG_1000_01.tif")
 
 
 def rows_of(path):
@@ -192,7 +180,7 @@ def test_a_folder_becomes_a_summary_file(mask, tmp_path):
         "field_2020_06_09_120005": (90, 95, 65),  # 0.38
     }
     for name, colour in shots.items():
-        jpeg(tmp_path / "images" / name[6:10] / name[11:13], name, colour)
+        write_jpeg(tmp_path / "images" / name[6:10] / name[11:13], name, colour)
     (tmp_path / "images/field_2020_06_02_120005.meta").write_text("exposure=20")
     run = summarize_folder(tmp_path / "images", mask, FIELD, tmp_path)
     assert run.skipped == ()
@@ -224,15 +212,15 @@ def test_a_folder_becomes_a_summary_file(mask, tmp_path):
 
 def test_every_skipped_image_is_named_with_the_reason(mask, tmp_path):
     folder, crop = tmp_path / "images", (90, 110, 50)
-    jpeg(folder, "field_2020_06_02_120005", crop)
-    jpeg(folder, "field_2020_06_02_020005", crop)
-    jpeg(folder, "field_2020_06_02_120105", (20, 30, 20))
-    jpeg(folder, "field_2020_06_02_120205", (230, 240, 230))
-    jpeg(folder, "field_2020_06_02_120305", crop, size=(32, 24))
-    jpeg(folder, "field_2020_06_02_120405", crop, mode="L")
-    jpeg(folder, "field_IR_2020_06_02_120505", crop)
-    jpeg(folder, "field_2020_13_02_120605", crop)
-    jpeg(folder, "IMG_1234", crop)
+    write_jpeg(folder, "field_2020_06_02_120005", crop)
+    write_jpeg(folder, "field_2020_06_02_020005", crop)
+    write_jpeg(folder, "field_2020_06_02_120105", (20, 30, 20))
+    write_jpeg(folder, "field_2020_06_02_120205", (230, 240, 230))
+    write_jpeg(folder, "field_2020_06_02_120305", crop, size=(32, 24))
+    write_jpeg(folder, "field_2020_06_02_120405", crop, mode="L")
+    write_jpeg(folder, "field_IR_2020_06_02_120505", crop)
+    write_jpeg(folder, "field_2020_13_02_120605", crop)
+    write_jpeg(folder, "IMG_1234", crop)
     whole = (folder / "field_2020_06_02_120005.jpg").read_bytes()
     (folder / "field_2020_06_02_120705.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "field_2020_06_02_120805.jpg").write_bytes(b"")
@@ -264,7 +252,7 @@ def test_every_skipped_image_is_named_with_the_reason(mask, tmp_path):
 
 
 def test_limits_include_their_ends(mask, tmp_path):
-    jpeg(tmp_path / "images", "field_2020_06_02_120005", (90, 110, 50))
+    write_jpeg(tmp_path / "images", "field_2020_06_02_120005", (90, 110, 50))
     (image,) = summarize_folder(tmp_path / "images", mask, FIELD, tmp_path).images
     for limits, skipped in (
         (Limits(image.elevation, image.brightness, image.brightness), False),
@@ -285,3 +273,68 @@ def test_no_images(mask, tmp_path):
         summarize_folder(tmp_path / "images", mask, FIELD, tmp_path)
     with pytest.raises(DeepCropError, match="is not a folder"):
         summarize_folder(mask, mask, FIELD, tmp_path)
+
+
+@pytest.mark.parametrize("place", [(91, 0, 0), (0, -181, 0), (0, 0, 15), (float("nan"), 0, 0)])
+def test_a_region_lies_somewhere(place):
+    with pytest.raises(DeepCropError, match="expected a number from -"):
+        Region("field", "AG", 1000, *place)
+
+
+# Several masks of one region ------------------------------------------------------------------
+
+
+def write_list(path, rows):
+    head = ["#", "# ROI List for field", "#"]
+    head.append("start_date,start_time,end_date,end_time,maskfile,sample_image")
+    path.write_text("\n".join([*head, *rows, ""]))
+    return path
+
+
+def test_each_image_is_measured_with_the_mask_of_its_time(mask, tmp_path):
+    """The camera was moved on 1 July: afterwards the image is larger, and so is its mask."""
+    write_mask(tmp_path / "field_AG_1000_02.tif", (80, 48))
+    masks = write_list(
+        tmp_path / "field_AG_1000_roi.csv",
+        [
+            "2020-07-01,12:00:00,9999-12-31,23:59:59,field_AG_1000_02.tif,",
+            "2020-06-01,00:00:00,2020-07-01,11:59:59,field_AG_1000_01.tif,a.jpg",
+        ],
+    )
+    folder = tmp_path / "images"
+    write_jpeg(folder, "field_2020_05_31_120000", (90, 110, 50))
+    write_jpeg(folder, "field_2020_06_30_120000", (90, 110, 50))
+    write_jpeg(folder, "field_2020_07_01_115959", (90, 110, 50))
+    write_jpeg(folder, "field_2020_07_02_120000", (90, 100, 60), size=(80, 48))
+    run = summarize_folder(folder, masks, FIELD, tmp_path, period=1)
+    assert [image.fault for image in run.images] == ["no mask is valid at this time", "", "", ""]
+    series = read_series(run.series)
+    np.testing.assert_allclose(series.greenness["gcc_90"], [0.44, 0.44, 0.40], atol=0.003)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("2020-05-01,00:00:00,2020-06-02,00:00:00,field_AG_1000_01.tif,", "times of two masks"),
+        ("2020-13-01,00:00:00,2020-06-02,00:00:00,field_AG_1000_01.tif,", "cannot be read"),
+        ("2020-07-01,00:00:00,,,field_AG_1000_01.tif,", "cannot be read"),
+        ("2019-07-01,00:00:00,2019-08-01,00:00:00,../field_AG_1000_01.tif,", "beside the list"),
+        ("2019-07-01,00:00:00,2019-08-01,00:00:00,field_AG_1000_09.tif,", "No such file"),
+    ],
+)
+def test_lists_of_masks_that_cannot_be_used(mask, tmp_path, row, words):
+    good = "2020-06-01,00:00:00,2020-06-30,00:00:00,field_AG_1000_01.tif,"
+    masks = write_list(tmp_path / "field_AG_1000_roi.csv", [good, row])
+    with pytest.raises(DeepCropError, match=words):
+        read_masks(masks)
+    masks.write_text("a,b\n1,2\n")
+    with pytest.raises(DeepCropError, match="is no list of masks; expected the columns start_date"):
+        read_masks(masks)
+
+
+def test_the_name_of_a_mask_says_what_it_is_of():
+    assert region_name(Path("a/NEON.D06.KONA_x_AG_0002_roi.csv")) == ("NEON.D06.KONA_x", "AG", 2)
+    assert region_name(Path("mead2_ag_1000_03.PNG")) == ("mead2", "AG", 1000)
+    for name in ("mead2.tif", "mead2_AG_1000.tif", "mead2_AG_1000_01.jpg", "mead2_AG_1000.csv"):
+        with pytest.raises(DeepCropError, match=r"expected SITE_VEG_NUMBER_INDEX.tif"):
+            region_name(Path(name))

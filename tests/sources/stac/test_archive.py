@@ -16,7 +16,11 @@ from deepcrop.cube.io import open_cube
 from deepcrop.simulation import Region, simulate
 from deepcrop.sources.archive import ArchiveError, Scene, SceneError
 from deepcrop.sources.sentinel2 import OffsetWarning
-from deepcrop.sources.stac.archive import earth_search, earth_search_legacy, planetary_computer
+from deepcrop.sources.stac.known_archives import (
+    earth_search,
+    earth_search_legacy,
+    planetary_computer,
+)
 
 YEAR = date(2018, 1, 1), date(2018, 12, 31)
 FAST = {"tries": 4, "pause": 0.01}
@@ -102,7 +106,7 @@ def reads(archive, box, expected, sensor="optical"):
 )
 def test_one_scene_has_one_reflectance(serve, box, expected, flavour, archive, offset):
     bed = serve(flavour)
-    old = {"address": bed.es_v0, "collections": {"optical": "sentinel-s2-l2a-cogs"}}
+    old = {"address": bed.es_v0, "collections": {"optical": ("sentinel-s2-l2a-cogs",)}}
     reader = {
         "pc": lambda: planetary_computer(bed.pc, **FAST),
         "es": lambda: earth_search(bed.es, **FAST),

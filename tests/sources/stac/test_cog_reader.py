@@ -12,6 +12,7 @@ from tests.archive.stac import Tokens, forget_tokens
 
 from deepcrop.sources.archive import ArchiveError, SceneError
 from deepcrop.sources.http import HttpClient, NotFound
+from deepcrop.sources.stac.access import PlanetaryTokens
 from deepcrop.sources.stac.cog_reader import CogReader
 
 BLOB = "http://account.blob.core.windows.net/container"
@@ -106,7 +107,7 @@ def test_a_server_is_left_alone_as_long_as_it_asks(server, values):
 
 
 def test_errors_say_what_and_why_and_hold_no_signature(server):
-    cogs = CogReader(signed=True, tries=2, pause=0.01)
+    cogs = CogReader(PlanetaryTokens(), tries=2, pause=0.01)
     url = BLOB + "/{}/a.tif"
     server.fail("/lost/", "404", times=99)
     with pytest.raises(SceneError, match=r"asset B08 of S2A_1 .*/lost/a.tif.*no such file") as lost:
@@ -134,7 +135,7 @@ def test_a_token_that_ends_meanwhile_hides_no_fault_of_the_file(server, uses):
     server.fail("/cut/", "truncate", times=99)
     server.tokens.uses = uses
     with pytest.raises(SceneError, match="cut short"):
-        read(CogReader(signed=True, tries=2, pause=0.01), BLOB + "/cut/a.tif")
+        read(CogReader(PlanetaryTokens(), tries=2, pause=0.01), BLOB + "/cut/a.tif")
 
 
 @pytest.mark.parametrize("fault", ["503", "404", "truncate"])
@@ -158,7 +159,7 @@ def test_signatures_are_in_no_log(server, caplog):
     caplog.set_level(logging.DEBUG)
     server.fail("a.tif", "503", times=3)
     server.fail("cut.tif", "truncate", times=99)
-    cogs = CogReader(signed=True, tries=3, pause=0.01)
+    cogs = CogReader(PlanetaryTokens(), tries=3, pause=0.01)
     read(cogs, BLOB + "/a.tif")
     with pytest.raises(SceneError):
         read(cogs, BLOB + "/cut.tif")
@@ -170,7 +171,7 @@ def test_signatures_are_in_no_log(server, caplog):
 
 
 def test_one_token_serves_many_threads_until_it_ends(server, values):
-    cogs = CogReader(signed=True, tries=4, pause=0.01)
+    cogs = CogReader(PlanetaryTokens(), tries=4, pause=0.01)
     together = threading.Barrier(6)
 
     def work(k):
@@ -195,21 +196,21 @@ def test_token_that_ends_amid_a_file(server, values):
         return token
 
     server.tokens.issue = only_the_first_is_short
-    found = read(CogReader(signed=True, tries=4, pause=0.01), f"{BLOB}/amid/a.tif")
+    found = read(CogReader(PlanetaryTokens(), tries=4, pause=0.01), f"{BLOB}/amid/a.tif")
     np.testing.assert_array_equal(found, values[:700, :700])
     assert len(server.asked("/token/")) == 2
 
 
 def test_token_is_renewed_before_it_ends(server):
     server.tokens.lifetime = 59  # planetary-computer renews a minute before the end
-    cogs = CogReader(signed=True, pause=0.01)
+    cogs = CogReader(PlanetaryTokens(), pause=0.01)
     read(cogs, BLOB + "/1/a.tif")
     read(cogs, BLOB + "/2/a.tif")
     assert len(server.asked("/token/")) >= 2
 
 
 def test_no_token_service(server, monkeypatch):
-    cogs = CogReader(signed=True, tries=2, pause=0.01)
+    cogs = CogReader(PlanetaryTokens(), tries=2, pause=0.01)
     monkeypatch.setenv("PC_SDK_SAS_URL", server.url + "/nowhere")
     forget_tokens()
     with pytest.raises(ArchiveError, match=r"nowhere gives no token .*404.*SUBSCRIPTION_KEY"):
@@ -223,7 +224,7 @@ def test_no_token_service(server, monkeypatch):
 
 
 def test_text_beside_the_images(server):
-    cogs = CogReader(signed=True, tries=2, pause=0.01)
+    cogs = CogReader(PlanetaryTokens(), tries=2, pause=0.01)
     with HttpClient(tries=2, pause=0.01) as client:
         assert cogs.text(BLOB + "/iw-vv.xml", client) == "<xml/>"
         server.tokens.revoke()

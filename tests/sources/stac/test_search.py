@@ -60,7 +60,7 @@ def server():
 
 
 def search(api, box=BOX, **options):
-    return search_items(api.url, "s2", box, *DATES, **{"tries": 4, "pause": 0.01} | options)
+    return search_items(api.url, ["s2"], box, *DATES, **{"tries": 4, "pause": 0.01} | options)
 
 
 def test_all_pages_each_item_once(server):
@@ -120,11 +120,11 @@ def test_what_is_no_stac_api(server):
     server.route("GET", "/collection", lambda request: json_response(collection))
     for path in ("/page", "/json", "/collection", "/nothing"):
         with pytest.raises(ArchiveError, match=f"{path} does not serve"):
-            search_items(server.url + path, "s2", BOX, *DATES, tries=2, pause=0.01)
+            search_items(server.url + path, ["s2"], BOX, *DATES, tries=2, pause=0.01)
     with Server() as gone:
         url = gone.url
     with pytest.raises(ArchiveError, match=r"is not reached: no connection.*deepcrop doctor"):
-        search_items(url, "s2", BOX, *DATES, tries=2, pause=0.01)
+        search_items(url, ["s2"], BOX, *DATES, tries=2, pause=0.01)
 
 
 def test_cloud_filter_only_where_the_server_knows_it(server):
@@ -182,7 +182,7 @@ def odd_api():
         def search(answer):
             server.routes = [route for route in server.routes if route[0] == "GET"]
             server.route("POST", "/stac/search", answer)
-            return search_items(api.url, "s2", BOX, *DATES, tries=2, pause=0.001)
+            return search_items(api.url, ["s2"], BOX, *DATES, tries=2, pause=0.001)
 
         yield search
 

@@ -28,11 +28,12 @@ import numpy as np
 from PIL import Image
 
 from deepcrop.errors import DeepCropError
+from deepcrop.sources.phenocam.roi_masks import UNREADABLE, Mask, mask_at, read_masks
 from deepcrop.sources.phenocam.summary_files import write_series
 from deepcrop.storage.files import write_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -56,6 +57,11 @@ class Region:
         Hours from UTC to the camera's standard time.
     elevation : float
         Metres; NaN if unknown.
+
+    Raises
+    ------
+    DeepCropError
+        If position or UTC offset are impossible: images at night would count.
     """
 
     site: str
@@ -65,6 +71,17 @@ class Region:
     longitude: float
     utc_offset: float
     elevation: float = math.nan
+
+    def __post_init__(self) -> None:
+        for name, value, most in (
+            ("latitude", self.latitude, 90),
+            ("longitude", self.longitude, 180),
+            ("UTC offset", self.utc_offset, 14),
+        ):
+            if not abs(value) <= most:
+                raise DeepCropError(
+                    f"{self.name}: {name} is {value:g}; expected a number from {-most} to {most}."
+                )
 
     @property
     def name(self) -> str:
@@ -151,6 +168,7 @@ def summarize_folder(
     out: Path,
     period: int = 3,
     limits: Limits | None = None,
+    track: Callable[[Sequence[Path]], Iterable[Path]] = iter,
 ) -> ImageRun:
     """Compute a summary file from a folder of camera images.
 
@@ -162,7 +180,8 @@ def summarize_folder(
     folder : Path
         Folder of images; it and its subfolders are searched for ``.jpg`` and ``.jpeg``.
     mask : Path
-        TIFF or PNG of the size of the images; black is inside, by the network's convention.
+        TIFF or PNG of the size of the images, black inside; or the list of a region's masks
+        (`deepcrop.sources.phenocam.roi_masks`).
     region : Region
     out : Path
         Folder to write into.
@@ -170,6 +189,8 @@ def summarize_folder(
         Days per value: 1 or 3.
     limits : Limits, optional
         Limits for images that count.
+    track : callable, optional
+        Iterates over the images, and may show the progress.
 
     Raises
     ------
@@ -177,21 +198,24 @@ def summarize_folder(
         If the mask cannot be used, there are no images, or none counts.
     """
     limits = limits or Limits()
-    inside = read_mask(mask)
+    masks = read_masks(mask)
     if not folder.is_dir():
         raise DeepCropError(f"{folder} is not a folder; expected one with camera images.")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     if not paths:
         raise DeepCropError(f"{folder}: no images; expected {region.site}_YYYY_MM_DD_HHMMSS.jpg.")
     with ThreadPoolExecutor() as pool:
-        images = tuple(pool.map(lambda path: measure(path, inside, region, limits), paths))
+        measured = pool.map(lambda path: measure(path, masks, region, limits), paths)
+        # In the order of the paths, each as soon as it is measured.
+        images = tuple(image for _, image in zip(track(paths), measured, strict=True))
     if all(image.fault for image in images):
         raise DeepCropError(
             f"{folder}: none of {len(images)} images counts. The first, {images[0].path.name}: "
             f"{images[0].fault}."
         )
-    series = out / f"{region.name}_{period}day.csv"
+    series = series_file(out, region, period)
     table = out / f"{region.name}_images.csv"
+    out.mkdir(parents=True, exist_ok=True)
     _write_images(table, images)
     write_series(
         series,
@@ -202,28 +226,13 @@ def summarize_folder(
     return ImageRun(series, table, images)
 
 
-def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Read a mask of a region of interest; True (rows, cols) inside, where it is black.
-
-    Raises
-    ------
-    DeepCropError
-        If the file is not an image, or nothing in it is black.
-    """
-    try:
-        with Image.open(path) as image:
-            inside: NDArray[np.bool_] = np.asarray(image.convert("L")) == 0
-    except OSError as error:
-        raise DeepCropError(
-            f"{path}: {error}; expected a TIFF or PNG mask, black inside the region."
-        ) from None
-    if not inside.any():
-        raise DeepCropError(f"{path}: nothing is black; the region of interest must be.")
-    return inside
+def series_file(out: Path, region: Region, period: int) -> Path:
+    """Name the summary file of a region as the network does."""
+    return out / f"{region.name}_{period}day.csv"
 
 
-def measure(path: Path, inside: NDArray[np.bool_], region: Region, limits: Limits) -> ImageColour:
-    """Measure the colour of one image inside the mask, and decide whether the image counts."""
+def measure(path: Path, masks: Sequence[Mask], region: Region, limits: Limits) -> ImageColour:
+    """Measure the colour of one image inside the mask of its time; decide whether it counts."""
     name = _NAME.fullmatch(path.name)
     try:
         taken = datetime.strptime(name["time"] if name else "", "%Y_%m_%d_%H%M%S")
@@ -238,10 +247,14 @@ def measure(path: Path, inside: NDArray[np.bool_], region: Region, limits: Limit
     if elevation < limits.min_elevation:
         fault = f"sun at {elevation:.1f}°, {limits.min_elevation:g}° needed"
         return ImageColour(path, taken, elevation, fault=fault)
+    mask = mask_at(masks, taken)
+    if mask is None:
+        return ImageColour(path, taken, elevation, fault="no mask is valid at this time")
+    inside = mask.inside
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=["JPEG"]) as image:
             mode, pixels = image.mode, np.asarray(image)
-    except OSError as error:
+    except UNREADABLE as error:
         return ImageColour(path, taken, elevation, fault=f"cannot be read: {error}")
     if mode != "RGB":
         return ImageColour(path, taken, elevation, fault=f"is not in colour (mode {mode})")

@@ -1,40 +1,25 @@
-"""Sentinel-2 and Sentinel-1 from STAC archives: Planetary Computer and Earth Search.
+"""Sentinel-2 and Sentinel-1 from an archive behind a STAC API.
 
 A search lists the products over an area, keeps the newest version of each, decides how their
 numbers are scaled, and groups those of one pass into a scene. The scene
 then holds all that reading needs, so that it can be read tile by tile, by other threads and other
-processes, always with the same result.
+processes, always with the same result. Each product is converted to reflectance with its own
+offset, or to sigma0 with its own incidence angles, before products are mosaicked.
 
-odc-stac reads optical pixels onto the requested grid. The pixels of a product on the same grid stay
-unchanged. From another UTM zone, scene classes are taken from the nearest pixel; reflectance and
-power are interpolated bilinearly between pixels with data, which cannot overshoot. Radar power is
-resampled by `deepcrop.grid.resampling`: outside of the swath some products hold zeros, which must
-not be averaged with measurements. Each product is
-converted to reflectance with its own offset, or to sigma0 with its own incidence angles, before
-products are mosaicked.
+`deepcrop.sources.stac.known_archives` describes the archives.
 """
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import odc.stac
-import pystac
 import rasterio
-from affine import Affine
-from odc.geo import CRS
-from odc.geo.geobox import GeoBox
-from odc.loader import RioDriver
-from rasterio.errors import RasterioIOError
-from rasterio.windows import Window
 
 from deepcrop.cube.contract import CLEAR_CLASSES, OPTICAL_BANDS, RADIOMETRIES, SAR_BANDS
 from deepcrop.errors import MALFORMED
-from deepcrop.grid.resampling import method_for, place
 from deepcrop.sources.archive import SENSORS, ArchiveError, Scene, SceneError
 from deepcrop.sources.http import HttpClient, NotFound, Refused
 from deepcrop.sources.sentinel1 import (
@@ -44,14 +29,16 @@ from deepcrop.sources.sentinel1 import (
     angles_from_footprint,
     sigma0,
 )
-from deepcrop.sources.sentinel2 import (
-    OverviewReader,
-    Scaling,
-    scaling_by_baseline,
-    scaling_by_flag,
-    scaling_by_raster_bands,
-)
+from deepcrop.sources.sentinel2 import OverviewReader, Scaling
+from deepcrop.sources.stac.access import Access, OpenAccess
 from deepcrop.sources.stac.cog_reader import CogReader, transferred_bytes
+from deepcrop.sources.stac.pixels import (
+    has_other_crs,
+    label,
+    load_numbers,
+    load_power,
+    placement_of,
+)
 from deepcrop.sources.stac.product_notes import ProductNotes
 from deepcrop.sources.stac.products import (
     Product,
@@ -70,17 +57,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
-PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
-"""STAC API of Planetary Computer; the environment variable DEEPCROP_PC sets another."""
-
-EARTH_SEARCH = "https://earth-search.aws.element84.com/v1"
-"""STAC API of Earth Search; the environment variable DEEPCROP_EARTH_SEARCH sets another."""
-
-_ASSET_PIXELS = {"scl": ("uint8", 0)}
-_BAND_PIXELS = ("uint16", 0)  # type and no-data value
+_CLASS_PIXELS = ("uint8", 0)  # type and no-data value
+_BAND_PIXELS = ("uint16", 0)
 _SAMPLE_SIDE = 512  # pixels: a whole product is read at this size to check its offset
-_BLOCK = 512  # side of a block in the files, pixels
+_BLOCK = {"GTiff": 512, "JP2OpenJPEG": 1024}  # side of a block in the files, pixels
 _BYTES = {"scl": 0.015, "vv": 4.0, "vh": 4.0}  # per 10 m pixel in real products, compressed
 _BAND_BYTES = 1.6
 _REQUESTS = 2  # for a file: one for its header, one for the blocks that touch the area
@@ -98,12 +80,12 @@ class StacArchive:
         Name for messages and attributes.
     address : str
         Root of the API.
-    collections : dict of str to str
-        Collection of each sensor that the archive has.
+    collections : dict of str to tuple of str
+        Collections of each sensor that the archive has.
     scaling : callable
         Chooses the offset of a Sentinel-2 product.
-    signed : bool
-        Whether files need a token from Planetary Computer.
+    access : Access
+        How files are read: by everybody, with tokens, or with keys.
     orbits : str or int
         Relative orbits of the radar: ``"best"``, the one that covers most of the area most often;
         ``"all"``; or a number. One orbit always views a field at the same incidence angle.
@@ -114,6 +96,8 @@ class StacArchive:
         Scene classes that are not masked.
     format : str
         GDAL's name of the format that the archive serves; nothing else is opened.
+    without_radar : str
+        What to do about radar if the archive has none, as a sentence.
     tries : int
         Number of attempts of every request.
     pause : float
@@ -123,20 +107,24 @@ class StacArchive:
     name: str
     title: str
     address: str
-    collections: dict[str, str]
+    collections: dict[str, tuple[str, ...]]
     scaling: Callable[[Mapping[str, Any], OverviewReader], Scaling]
-    signed: bool = False
+    access: Access = field(default_factory=OpenAccess)
     orbits: str | int = "best"
     max_cloud: float = 100.0
     keep: tuple[int, ...] = CLEAR_CLASSES
     format: str = "GTiff"
+    without_radar: str = (
+        "Planetary Computer (pc) and Google Earth Engine (ee) have it: fetch from one of them, or "
+        "fetch only optical images."
+    )
     tries: int = 5
     pause: float = 1.0
     _cogs: CogReader = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.address = self.address.rstrip("/")
-        self._cogs = CogReader(self.signed, self.tries, self.pause, self.format)
+        self._cogs = CogReader(self.access, self.tries, self.pause, self.format)
 
     # Search ---------------------------------------------------------------------------------------
 
@@ -166,6 +154,8 @@ class StacArchive:
             If the offset that the archive states for a product disagrees with its pixels.
         """
         self._check_sensor(sensor)
+        if readable:
+            self.access.check()
         optical = sensor == "optical"
         items = search_items(
             self.address,
@@ -221,9 +211,7 @@ class StacArchive:
         if sensor not in SENSORS:
             raise ArchiveError(f"Sensor '{sensor}'; expected {' or '.join(SENSORS)}.")
         raise ArchiveError(
-            f"{self.title} ({self.name}) has no Sentinel-1 that fits the cube. Planetary Computer "
-            "(pc) and Google Earth Engine (ee) have it: fetch from one of them, or fetch only "
-            "optical images."
+            f"{self.title} ({self.name}) has no Sentinel-1 that fits the cube. {self.without_radar}"
         )
 
     def _prepare_optical(self, product: Product) -> tuple[dict[str, Any], bool]:
@@ -246,7 +234,7 @@ class StacArchive:
                 return pixels
 
         blue, classes = (
-            self._cogs.read(item["assets"][band]["href"], _label(item, band), read)
+            self._cogs.read(item["assets"][band]["href"], label(item, band), read)
             for band in ("blue", "scl")
         )
         return blue, classes
@@ -307,7 +295,7 @@ class StacArchive:
             if "problem" in product:
                 raise SceneError(product["problem"])
         read = self._read_optical if scene.sensor == "optical" else self._read_radar
-        return read(sorted(products, key=lambda product: _has_other_crs(product, box)), box)
+        return read(sorted(products, key=lambda product: has_other_crs(product, box)), box)
 
     def _read_optical(
         self, products: Sequence[Mapping[str, Any]], box: GeoBox
@@ -315,11 +303,15 @@ class StacArchive:
         bands = {name: np.full(box.shape, np.nan, np.float32) for name in OPTICAL_BANDS}
         scl = np.zeros(box.shape, np.uint8)
         for product in products:
-            classes = self._load(product["item"], "scl", box)
+            item = product["item"]
+            classes = load_numbers(self._cogs, item, "scl", box, _CLASS_PIXELS, "nearest")
             new = (scl == 0) & (classes != 0)
             if np.isin(classes[new], self.keep).any():  # else there is nothing else to read
                 scaling = Scaling(product["scaling"], product["decision"])
-                numbers = {name: self._load(product["item"], name, box) for name in bands}
+                numbers = {
+                    name: load_numbers(self._cogs, item, name, box, _BAND_PIXELS, "bilinear")
+                    for name in bands
+                }
                 new &= np.logical_and.reduce([values != 0 for values in numbers.values()])
                 for name, values in numbers.items():
                     bands[name][new] = scaling.reflectance(name, values[new])
@@ -335,7 +327,7 @@ class StacArchive:
         bands = {name: np.full(box.shape, np.nan, np.float32) for name in SAR_BANDS}
         taken = np.zeros(box.shape, bool)
         for product in products:
-            power = {name: self._load_power(product["item"], name, box) for name in bands}
+            power = {name: load_power(self._cogs, product["item"], name, box) for name in bands}
             new = ~taken
             for values in power.values():
                 new &= np.isfinite(values)
@@ -347,60 +339,6 @@ class StacArchive:
             taken |= new
         return bands
 
-    def _load_power(self, item: Mapping[str, Any], band: str, box: GeoBox) -> NDArray[np.float32]:
-        """Read the power of a polarisation on a grid, NaN where there is none.
-
-        What is no data is decided before resampling: the no-data value, and power that is not
-        positive, which some products hold outside of the swath. No request is sent if the file
-        does not touch the grid.
-        """
-        nothing = np.full(box.shape, np.nan, np.float32)
-        stated = _stated_grid(item, band)
-        if stated is not None and place(stated, box, method_for(stated, box)) is None:
-            return nothing
-
-        def read(path: str) -> NDArray[Any]:
-            with rasterio.open(path, driver=self.format) as raster:
-                source = GeoBox(raster.shape, raster.transform, _crs_of(raster))
-                placement = place(source, box, method_for(source, box))
-                if placement is None:
-                    return nothing
-                window = Window.from_slices(placement.rows, placement.cols)
-                power = raster.read(1, window=window).astype(np.float32)
-                nodata = raster.nodata
-            valid = (power > 0) & np.isfinite(power)
-            if nodata is not None:
-                valid &= power != np.float32(nodata)
-            values = placement.apply(np.where(valid, power, np.float32(np.nan))[None])
-            resampled: NDArray[np.float32] = values[0].reshape(box.shape)
-            return resampled
-
-        return self._cogs.read(item["assets"][band]["href"], _label(item, band), read)
-
-    def _load(self, item: Mapping[str, Any], band: str, box: GeoBox) -> NDArray[Any]:
-        """Read a band of a product on a grid; no request is sent if the file does not touch it."""
-        kind, nodata = _ASSET_PIXELS.get(band, _BAND_PIXELS)
-        only = pystac.Item.from_dict(dict(item) | {"assets": {band: item["assets"][band]}})
-
-        def read(path: str) -> NDArray[Any]:
-            data = odc.stac.load(
-                [only],
-                bands=[band],
-                geobox=box,
-                groupby="id",
-                resampling="nearest" if band == "scl" else "bilinear",
-                dtype=kind,
-                nodata=nodata,
-                stac_cfg={"*": {"assets": {"*": {"data_type": kind, "nodata": nodata}}}},
-                patch_url=lambda _: path,
-                driver=_CheckedDriver(self._cogs),
-            )
-            pixels: NDArray[Any] = data[band].values[0]
-            return pixels
-
-        # A file beside the grid is not opened at all, and not requested.
-        return self._cogs.read(item["assets"][band]["href"], _label(item, band), read, lazily=True)
-
     # Size, requests and attributes ----------------------------------------------------------------
 
     def size(self, scene: Scene, box: GeoBox) -> int:
@@ -410,7 +348,7 @@ class StacArchive:
         states the size of a file, the part of its footprint that is read counts; else 1.6 bytes per
         10 m pixel (4 for radar), as in real products.
         """
-        around = box.pad(_BLOCK // 2).extent
+        around = box.pad(_BLOCK[self.format] // 2).extent
         total = 0.0
         for product in scene.source["products"]:
             footprint = on_grid(product["item"]["geometry"], box)
@@ -425,22 +363,26 @@ class StacArchive:
     def measure(self, scene: Scene, box: GeoBox) -> int:
         """Find out the bytes that `read` transfers if pixels are clear, from the files' headers.
 
+        The header of a JPEG 2000 file does not say where its blocks are; for these the size is
+        estimated.
+
         Raises
         ------
         SceneError, ArchiveError
             As `read`.
         """
+        if self.format != "GTiff":
+            return self.size(scene, box)
 
         def measure(path: str) -> int:
             with rasterio.open(path, driver=self.format) as raster:
-                source = GeoBox(raster.shape, raster.transform, _crs_of(raster))
-                placement = place(source, box, method_for(source, box))
+                placement = placement_of(raster, box)
                 if placement is None:
                     return 0
                 return transferred_bytes(raster, placement.rows, placement.cols)
 
         return sum(
-            self._cogs.read(asset["href"], _label(product["item"], band), measure)
+            self._cogs.read(asset["href"], label(product["item"], band), measure)
             for product in scene.source["products"]
             for band, asset in product["item"]["assets"].items()
         )
@@ -448,18 +390,25 @@ class StacArchive:
     def requests(self, scene: Scene) -> int:
         """Estimate the number of requests that a scene takes.
 
-        For each file its header and its blocks; for a radar product its annotation.
+        For each file its header and its blocks; for a radar product its annotation. A JPEG 2000
+        file has no index of its blocks: one request for each that lies before those of the area,
+        which is half of them on average.
         """
-        files = sum(len(product["item"]["assets"]) for product in scene.source["products"])
+        files = [a for p in scene.source["products"] for a in p["item"]["assets"].values()]
+        skipped = 0
+        if self.format == "JP2OpenJPEG":
+            side = _BLOCK[self.format]
+            shapes = [asset.get("proj:shape", (side, side)) for asset in files]
+            skipped = sum(-(-rows // side) * -(-cols // side) // 2 for rows, cols in shapes)
         annotations = len(scene.products) if scene.sensor == "sar" else 0
-        return _REQUESTS * files + annotations
+        return _REQUESTS * len(files) + skipped + annotations
 
     def attrs(self, sensor: str, scenes: Sequence[Scene]) -> dict[str, Any]:
         """Make the attributes of a group; ``attribution`` is the text that Copernicus requires."""
         years = sorted({str(scene.time)[:4] for scene in scenes})
         attrs = {
             "source": self.title,
-            "collection": self.collections[sensor],
+            "collection": ", ".join(self.collections[sensor]),
             "attribution": f"contains modified Copernicus Sentinel data {', '.join(years)}",
         }
         if sensor == "optical":
@@ -475,78 +424,6 @@ class StacArchive:
             "incidence": "annotation of the source products"
             + (f", approximate for {rough} of {len(scenes)} scenes" if rough else ""),
         }
-
-
-class _CheckedDriver(RioDriver):
-    """odc-stac's reader of rasters, with a check of the format before each file is opened."""
-
-    def __init__(self, cogs: CogReader) -> None:
-        super().__init__()
-        self._cogs = cogs
-
-    def open(self, src: Any, ctx: Any) -> Any:
-        """Open a file."""
-        with self._cogs.check_format(src.uri):
-            return super().open(src, ctx)
-
-
-def planetary_computer(address: str | None = None, **options: Any) -> StacArchive:
-    """Open Microsoft Planetary Computer: Sentinel-2 L2A, and Sentinel-1 RTC.
-
-    Files are read with tokens that its service gives to everybody. The settings of the package
-    planetary-computer apply: ``PC_SDK_SAS_URL`` sets another token service,
-    ``PC_SDK_SUBSCRIPTION_KEY`` a key.
-
-    Parameters
-    ----------
-    address : str, optional
-        Root of the STAC API; by default the value of ``DEEPCROP_PC``, else `PLANETARY_COMPUTER`.
-    **options
-        ``orbits``, ``max_cloud``, ``keep``, ``tries`` and ``pause`` of `StacArchive`.
-    """
-    return StacArchive(
-        "pc",
-        "Microsoft Planetary Computer",
-        address or os.environ.get("DEEPCROP_PC") or PLANETARY_COMPUTER,
-        {"optical": "sentinel-2-l2a", "sar": "sentinel-1-rtc"},
-        scaling_by_baseline,
-        signed=True,
-        **options,
-    )
-
-
-def earth_search(address: str | None = None, **options: Any) -> StacArchive:
-    """Open Earth Search: Sentinel-2 L2A, collection 1.
-
-    Parameters
-    ----------
-    address : str, optional
-        Root of the STAC API; by default that in ``DEEPCROP_EARTH_SEARCH``, else `EARTH_SEARCH`.
-    **options
-        ``orbits``, ``max_cloud``, ``keep``, ``tries`` and ``pause`` of `StacArchive`.
-    """
-    return StacArchive(
-        "earth-search",
-        "Earth Search",
-        address or os.environ.get("DEEPCROP_EARTH_SEARCH") or EARTH_SEARCH,
-        {"optical": "sentinel-2-c1-l2a"},
-        scaling_by_raster_bands,
-        **options,
-    )
-
-
-def earth_search_legacy(address: str | None = None, **options: Any) -> StacArchive:
-    """Open Earth Search: Sentinel-2 L2A, the collection before collection 1; as `earth_search`.
-
-    The offset that it states is checked against the pixels of each product since 2022, so a search
-    takes longer.
-    """
-    return replace(
-        earth_search(address, **options),
-        name="earth-search-v0",
-        collections={"optical": "sentinel-2-l2a"},
-        scaling=scaling_by_flag,
-    )
 
 
 def _source_name(product: Product) -> str:
@@ -571,33 +448,6 @@ def _scene(sensor: str, products: Sequence[Product], sources: list[dict[str, Any
         notes,
         {"products": sources},
     )
-
-
-def _has_other_crs(product: Mapping[str, Any], box: GeoBox) -> bool:
-    code = product["item"]["properties"].get("proj:code")
-    return code is None or CRS(code) != box.crs
-
-
-def _stated_grid(item: Mapping[str, Any], band: str) -> GeoBox | None:
-    """Grid of a file as its item states it; None if it does not."""
-    about = item["properties"] | item["assets"][band]
-    shape, transform = about.get("proj:shape"), about.get("proj:transform")
-    code = item["properties"].get("proj:code")
-    if not (shape and transform and code):
-        return None
-    return GeoBox(tuple(shape), Affine(*transform[:6]), code)
-
-
-def _crs_of(raster: rasterio.DatasetReader) -> str:
-    """Name the reference system of a raster by its EPSG code if it has one, else by WKT."""
-    if raster.crs is None:  # the header is cut short: the file is read again, or its scene fails
-        raise RasterioIOError("no reference system")
-    code = raster.crs.to_epsg()
-    return f"EPSG:{code}" if code else str(raster.crs.to_wkt())
-
-
-def _label(item: Mapping[str, Any], band: str) -> str:
-    return f"{item['id']}, asset {item['assets'][band]['name']}"
 
 
 def _joined(texts: Iterable[str]) -> str:

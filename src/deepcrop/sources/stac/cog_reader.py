@@ -1,34 +1,28 @@
-"""Read Cloud Optimized GeoTIFFs over HTTP, with signed URLs and retries.
+"""Read Cloud Optimized GeoTIFFs and JPEG 2000 files over HTTP, with signed URLs and retries.
 
 GDAL requests only the parts of a file that it needs. It retries if a server is busy, but remembers
 a file that failed, so that the next attempt must use another address: a URL fragment (``#1``),
 which is never sent to the server. After a failed read, one request finds out the reason: an expired
 token is renewed, a missing file is not requested again, and the error message states the reason.
 
-URLs are signed just before reading. Signatures are never part of an error message, and
-`_RedactSignatures` removes them from the logs of the libraries.
+URLs are signed just before reading (`deepcrop.sources.stac.access`). Signatures are never part of
+an error message, and `_RedactSignatures` removes them from the logs of the libraries.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-import threading
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
-import planetary_computer
-import planetary_computer.sas
 import rasterio
-from planetary_computer.settings import Settings
 from rasterio.errors import RasterioError
 
-from deepcrop.errors import MALFORMED
 from deepcrop.sources.archive import ArchiveError, SceneError
 from deepcrop.sources.http import (
     LONGEST_PAUSE,
@@ -38,6 +32,7 @@ from deepcrop.sources.http import (
     redact_url,
     retry_after_seconds,
 )
+from deepcrop.sources.stac.access import Access, OpenAccess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,7 +48,7 @@ _GDAL: dict[str, Any] = {
     "GDAL_HTTP_LOW_SPEED_TIME": 60,
     "GDAL_HTTP_USERAGENT": USER_AGENT,
 }
-_SIGNATURE = re.compile(r"\bsig=[^&\s'\",)#]+")
+_SIGNATURE = re.compile(r"\b(sig|X-Amz-Signature|X-Amz-Credential)=[^&\s'\",)#]+")
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP  ")
 """First bytes of TIFF, BigTIFF and JPEG 2000."""
 _BUSY_STATUS = frozenset((429, 500, 502, 503, 504))
@@ -65,10 +60,8 @@ class CogReader:
 
     Attributes
     ----------
-    signed : bool
-        Whether addresses in Azure blob storage need a token from Planetary Computer. The token
-        service is the one that planetary-computer uses (``PC_SDK_SAS_URL``); tokens are renewed a
-        minute before they expire, and when the storage refuses one.
+    access : Access
+        How addresses are made that can be requested: as they are, with tokens, or signed.
     tries : int
         Number of attempts per file. Within each, GDAL sends a request that a busy server refuses
         (429, 500, 502, 503, 504) up to as many times again.
@@ -79,11 +72,10 @@ class CogReader:
         GDAL's name of the format that the archive serves; a file of another is not opened.
     """
 
-    signed: bool = False
+    access: Access = field(default_factory=OpenAccess)
     tries: int = 5
     pause: float = 1.0
     format: str = "GTiff"
-    _lock: threading.Lock = field(init=False, repr=False, default_factory=threading.Lock)
     _mark: str = field(init=False, repr=False, default="")
     _count: Iterator[int] = field(init=False, repr=False, default_factory=lambda: count(1))
 
@@ -111,15 +103,18 @@ class CogReader:
         ArchiveError
             If the server does not answer, refuses, or stays busy.
         """
-        options = _GDAL | {
+        options = {
+            **_GDAL,
+            **self.access.gdal,
             "GDAL_HTTP_MAX_RETRY": self.tries,
             "GDAL_HTTP_RETRY_DELAY": self.pause,
         }
-        if urlsplit(href).scheme not in ("http", "https"):  # GDAL would also read local files
-            raise SceneError(f"{name}: '{redact_url(href)}' is no web address.")
         attempt, renewed = 0, False
         while attempt < self.tries:
-            address = self._signed(href)
+            try:
+                address = self._address(href)
+            except SceneError as error:
+                raise SceneError(f"{name}: {error}") from None
             again = f"#{next(self._count)}" if attempt else self._mark
             try:
                 with rasterio.Env(**options):
@@ -129,9 +124,10 @@ class CogReader:
             except RasterioError:  # its message can hold the signature
                 failure = self._failure(address, f"{name} ({redact_url(href)})")
             if isinstance(failure, Refused):
-                self._forget(address)
+                if not self.access.forget(address):
+                    break  # the same address would be refused again
                 # That a token has expired says nothing of the file, and costs no attempt.
-                renewed = self.signed and not renewed
+                renewed = not renewed
                 if renewed:
                     continue
             renewed = False
@@ -160,46 +156,16 @@ class CogReader:
         ArchiveError
             If the server does not answer, refuses, or stays busy.
         """
-        address = self._signed(href)
+        address = self._address(href)
         try:
             return client.text(address)
         except Refused:  # the token may have expired
-            self._forget(address)
-            return client.text(self._signed(href))
+            if not self.access.forget(address):
+                raise
+            return client.text(self._address(href))
 
-    def _signed(self, href: str) -> str:
-        """Add a token to a URL if the archive needs one; the same token serves for about an hour.
-
-        Raises
-        ------
-        ArchiveError
-            If the token service does not answer, or gives no token.
-        """
-        if not self.signed:
-            return href
-        place = _blob(href)
-        try:
-            with self._lock:  # one request for a token, however many threads need it
-                if place is not None:
-                    planetary_computer.sas.get_token(*place, self.tries, self.pause / 2)
-                return str(planetary_computer.sign(href))
-        # Errors of requests are OSErrors; an answer without a token is a ValueError.
-        except (OSError, *MALFORMED) as error:
-            status = getattr(getattr(error, "response", None), "status_code", None)
-            kind = Refused if status in (401, 403) else ArchiveError
-            raise kind(
-                f"{Settings.get().sas_url} gives no token to read {redact_url(href)} "
-                f"({type(error).__name__}{f', status {status}' if status else ''}). Try again "
-                "later; if it refuses, set a key in PC_SDK_SUBSCRIPTION_KEY."
-            ) from None
-
-    def _forget(self, address: str) -> None:
-        """Drop the token of a signed address, unless another thread has renewed it already."""
-        cache = planetary_computer.sas.TOKEN_CACHE
-        with self._lock:
-            for url, token in list(cache.items()):
-                if address.endswith(token.token):
-                    del cache[url]
+    def _address(self, href: str) -> str:
+        return self.access.address(href, self.tries, self.pause)
 
     def _failure(self, address: str, name: str) -> ArchiveError | SceneError:
         """Find out from the server why a file could not be read."""
@@ -218,9 +184,7 @@ class CogReader:
         if status in (404, 410):
             return _Missing(f"{name}: the server has no such file (status {status}).")
         if status in (401, 403):
-            return Refused(
-                f"{name}: refused (status {status}). Check whether the archive asks for a key."
-            )
+            return Refused(f"{name}: refused (status {status}). {self.access.advice}")
         if status in _BUSY_STATUS:
             again = f" and asks for a pause of {pause:.0f} s" if pause else ""
             return _Busy(f"{name}: the server is busy or broken (status {status}){again}.", pause)
@@ -278,15 +242,6 @@ def transferred_bytes(raster: rasterio.DatasetReader, rows: slice, cols: slice) 
     return sum(min(_PIECE, end - piece * _PIECE) for piece in pieces)
 
 
-def _blob(href: str) -> tuple[str, str] | None:
-    """Split an address in Azure blob storage into account and container; None for others."""
-    parts = urlsplit(href)
-    host, path = parts.netloc, parts.path.strip("/").split("/")
-    if not host.endswith(planetary_computer.sas.BLOB_STORAGE_DOMAIN):
-        return None
-    return host.split(".")[0], path[0]
-
-
 class _RedactSignatures(logging.Filter):
     """Logging filter that removes signatures from the messages of a library."""
 
@@ -294,7 +249,7 @@ class _RedactSignatures(logging.Filter):
         """Replace signatures in a record; every record is kept."""
         text = record.getMessage()
         if _SIGNATURE.search(text):
-            record.msg, record.args = _SIGNATURE.sub("sig=…", text), ()
+            record.msg, record.args = _SIGNATURE.sub(r"\1=…", text), ()
         return True
 
 

@@ -32,13 +32,14 @@ BANDS = {"optical": (*OPTICAL_BANDS, "scl"), "sar": SAR_BANDS}
 """Bands that are read of a product of each sensor."""
 
 # Names of the assets in the archives: Planetary Computer and version 0 of Earth Search use ESA's
-# band numbers, version 1 of Earth Search uses colours.
+# band numbers, version 1 of Earth Search uses colours, the Copernicus Data Space has each band at
+# several resolutions.
 _ASSETS = {
-    "blue": ("B02", "blue"),
-    "green": ("B03", "green"),
-    "red": ("B04", "red"),
-    "nir": ("B08", "nir"),
-    "scl": ("SCL", "scl"),
+    "blue": ("B02", "blue", "B02_10m"),
+    "green": ("B03", "green", "B03_10m"),
+    "red": ("B04", "red", "B04_10m"),
+    "nir": ("B08", "nir", "B08_10m"),
+    "scl": ("SCL", "scl", "SCL_20m"),
     "vv": ("vv",),
     "vh": ("vh",),
 }
@@ -236,9 +237,13 @@ def _minimal(item: Mapping[str, Any], assets: Mapping[str, Any]) -> dict[str, An
     properties = item["properties"]
     about = ("processing_baseline", "product_uri", "product_id", "boa_offset_applied")
     slim = {k: v for k, v in properties.items() if k.split(":")[-1] in about}
+    if (version := properties.get("processing:version")) is not None:
+        slim["processing:version"] = str(version)
     # The STAC library wants a time; the product has its own, and this one may be null.
     slim["datetime"] = f"{_utc(properties.get('start_datetime') or properties['datetime'])}Z"
     code = properties.get("proj:code") or properties.get("proj:epsg")
+    if code is None:  # the Copernicus Data Space states it for each asset
+        code = next((a["proj:code"] for a in assets.values() if a.get("proj:code")), None)
     if code is not None:
         slim["proj:code"] = str(code) if ":" in str(code) else f"EPSG:{code}"
         CRS.from_user_input(slim["proj:code"])  # raises if it is unknown

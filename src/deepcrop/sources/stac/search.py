@@ -48,7 +48,7 @@ _UNUSABLE = (  # raised by pystac-client for an answer that is an error, or is n
 
 def search_items(
     address: str,
-    collection: str,
+    collections: Sequence[str],
     box: GeoBox,
     start: date,
     end: date,
@@ -63,8 +63,8 @@ def search_items(
     ----------
     address : str
         Root of the API.
-    collection : str
-        Name of the collection.
+    collections : sequence of str
+        Names of the collections.
     box : GeoBox
         The grid.
     start, end : date
@@ -92,7 +92,7 @@ def search_items(
         for bounds in bounds_in_degrees(box):
             yield {"bbox": bounds, "datetime": f"{start}/{end}", **cloud}
 
-    return _search(address, collection, searches, tries, pause)
+    return _search(address, collections, searches, tries, pause)
 
 
 def search_names(
@@ -104,28 +104,29 @@ def search_names(
         for first in range(0, len(names), _PAGE):
             yield {"ids": list(names[first : first + _PAGE])}
 
-    return _search(address, collection, searches, tries, pause)
+    return _search(address, [collection], searches, tries, pause)
 
 
 def _search(
     address: str,
-    collection: str,
+    collections: Sequence[str],
     searches: Callable[[Client], Iterator[dict[str, Any]]],
     tries: int,
     pause: float,
 ) -> list[dict[str, Any]]:
-    """Run searches of a collection, and list all items that are found, each once."""
+    """Run searches of collections, and list all items that are found, each once."""
+    name = ", ".join(collections)
     items: dict[Any, dict[str, Any]] = {}
     try:
         client = Client.open(address, stac_io=_RetryingIO(tries, pause))
         for conditions in searches(client):
-            search = client.search(collections=[collection], limit=_PAGE, **conditions)
+            search = client.search(collections=list(collections), limit=_PAGE, **conditions)
             listed: set[Any] = set()
             for number, page in enumerate(search.pages_as_dicts(), 1):
                 fresh = {_key(item): item for item in page["features"]}
                 if not fresh.keys() - listed or number > _MOST_PAGES:
                     raise ArchiveError(
-                        f"{redact_url(address)}: the search of '{collection}' does not end, page "
+                        f"{redact_url(address)}: the search of '{name}' does not end, page "
                         f"{number} repeats what was listed. Try again later."
                     )
                 listed |= fresh.keys()
@@ -138,7 +139,7 @@ def _search(
             raise ArchiveError(unreachable(address, cause)) from None
         reason = f"status {status}" if status else type(error).__name__
         raise ArchiveError(
-            f"{redact_url(address)} does not serve a search of '{collection}' ({reason}). Check "
+            f"{redact_url(address)} does not serve a search of '{name}' ({reason}). Check "
             "the address and the connection, or try again later."
         ) from None
     return list(items.values())

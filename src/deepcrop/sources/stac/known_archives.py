@@ -1,0 +1,128 @@
+"""The STAC archives that deepcrop knows: where they are, and what their numbers mean."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+from deepcrop.sources.sentinel2 import (
+    scaling_by_baseline,
+    scaling_by_flag,
+    scaling_by_product_name,
+    scaling_by_raster_bands,
+)
+from deepcrop.sources.stac.access import PlanetaryTokens, S3Keys
+from deepcrop.sources.stac.archive import StacArchive
+
+PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
+"""STAC API of Planetary Computer; the environment variable DEEPCROP_PC sets another."""
+
+EARTH_SEARCH = "https://earth-search.aws.element84.com/v1"
+"""STAC API of Earth Search; the environment variable DEEPCROP_EARTH_SEARCH sets another."""
+
+COPERNICUS = "https://stac.dataspace.copernicus.eu/v1"
+"""STAC API of the Copernicus Data Space; the environment variable DEEPCROP_CDSE sets another."""
+
+COPERNICUS_STORAGE = "https://eodata.dataspace.copernicus.eu"
+"""S3 storage of the Copernicus Data Space; the variable DEEPCROP_CDSE_S3 sets another."""
+
+COPERNICUS_KEYS = (
+    "Register at https://dataspace.copernicus.eu (free), make keys at "
+    "https://eodata-s3keysmanager.dataspace.copernicus.eu, and set AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY to them."
+)
+"""How a user gets the keys that the storage of the Copernicus Data Space asks for."""
+
+
+def planetary_computer(address: str | None = None, **options: Any) -> StacArchive:
+    """Open Microsoft Planetary Computer: Sentinel-2 L2A, and Sentinel-1 RTC.
+
+    Files are read with tokens that its service gives to everybody. The settings of the package
+    planetary-computer apply: ``PC_SDK_SAS_URL`` sets another token service,
+    ``PC_SDK_SUBSCRIPTION_KEY`` a key.
+
+    Parameters
+    ----------
+    address : str, optional
+        Root of the STAC API; by default the value of ``DEEPCROP_PC``, else `PLANETARY_COMPUTER`.
+    **options
+        ``orbits``, ``max_cloud``, ``keep``, ``tries`` and ``pause`` of `StacArchive`.
+    """
+    return StacArchive(
+        "pc",
+        "Microsoft Planetary Computer",
+        address or os.environ.get("DEEPCROP_PC") or PLANETARY_COMPUTER,
+        {"optical": ("sentinel-2-l2a",), "sar": ("sentinel-1-rtc",)},
+        scaling_by_baseline,
+        access=PlanetaryTokens(),
+        **options,
+    )
+
+
+def earth_search(address: str | None = None, **options: Any) -> StacArchive:
+    """Open Earth Search: Sentinel-2 L2A, collection 1.
+
+    Parameters
+    ----------
+    address : str, optional
+        Root of the STAC API; by default that in ``DEEPCROP_EARTH_SEARCH``, else `EARTH_SEARCH`.
+    **options
+        ``orbits``, ``max_cloud``, ``keep``, ``tries`` and ``pause`` of `StacArchive`.
+    """
+    return StacArchive(
+        "earth-search",
+        "Earth Search",
+        address or os.environ.get("DEEPCROP_EARTH_SEARCH") or EARTH_SEARCH,
+        {"optical": ("sentinel-2-c1-l2a",)},
+        scaling_by_raster_bands,
+        **options,
+    )
+
+
+def earth_search_legacy(address: str | None = None, **options: Any) -> StacArchive:
+    """Open Earth Search: Sentinel-2 L2A, the collection before collection 1; as `earth_search`.
+
+    The offset that it states is checked against the pixels of each product since 2022, so a search
+    takes longer.
+    """
+    return replace(
+        earth_search(address, **options),
+        name="earth-search-v0",
+        collections={"optical": ("sentinel-2-l2a",)},
+        scaling=scaling_by_flag,
+    )
+
+
+def copernicus(address: str | None = None, **options: Any) -> StacArchive:
+    """Open the Copernicus Data Space: Sentinel-2 L2A, as ESA delivers it (JPEG 2000).
+
+    Its files need S3 keys of the user's account, in ``AWS_ACCESS_KEY_ID`` and
+    ``AWS_SECRET_ACCESS_KEY``. The catalogue states an offset of -0.1 for every product, whatever
+    its baseline; the offset is chosen by the baseline instead. Sentinel-1 is there as ground-range
+    images in radar geometry only, which would have to be calibrated and terrain-corrected.
+
+    Parameters
+    ----------
+    address : str, optional
+        Root of the STAC API; by default that in ``DEEPCROP_CDSE``, else `COPERNICUS`. The storage
+        is that in ``DEEPCROP_CDSE_S3``, else `COPERNICUS_STORAGE`.
+    **options
+        ``orbits``, ``max_cloud``, ``keep``, ``tries`` and ``pause`` of `StacArchive`.
+    """
+    storage = os.environ.get("DEEPCROP_CDSE_S3") or COPERNICUS_STORAGE
+    return StacArchive(
+        "cdse",
+        "Copernicus Data Space",
+        address or os.environ.get("DEEPCROP_CDSE") or COPERNICUS,
+        {"optical": ("sentinel-2-l2a",)},
+        scaling_by_product_name,
+        access=S3Keys(storage.rstrip("/"), "The Copernicus Data Space", COPERNICUS_KEYS),
+        format="JP2OpenJPEG",
+        without_radar=(
+            "It has Sentinel-1 as ground-range images (GRD) without terrain correction: download "
+            "products and convert them with a DEM (docs/safe.md), or fetch from Planetary Computer "
+            "(pc) or Google Earth Engine (ee)."
+        ),
+        **options,
+    )
