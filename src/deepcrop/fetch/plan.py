@@ -207,13 +207,14 @@ def search_scenes(
         if not found and sensor not in request.may_lack:
             raise DeepCropError(
                 f"{archive.name} has {no_scene(request, sensor)}. Choose another period or "
-                "archive, or leave the sensor out with --sensors."
+                "archive, or leave the sensor out (--sensors; in Python sensors)."
             )
         repeated = [t for t, n in Counter(scene.time for scene in found).items() if n > 1]
         if repeated:
             raise DeepCropError(
                 f"{archive.name} lists two {sensor} scenes at the same time {repeated[0]}, and a "
-                "cube holds one scene per time; for radar, choose one relative orbit with --orbits."
+                "cube holds one scene per time; for radar, choose one relative orbit (--orbits; in "
+                "Python orbits)."
             )
     return scenes
 

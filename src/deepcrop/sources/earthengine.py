@@ -612,7 +612,7 @@ def _scene_error(text: str) -> SceneError:
         classes = ",".join(map(str, CLEAR_CLASSES))
         text += (
             " Cloud Score+ may not exist yet for this image: mask by scene classes instead "
-            f"(--keep {classes})."
+            f"(--keep {classes}; in Python keep=({classes}))."
         )
     return SceneError(text)
 

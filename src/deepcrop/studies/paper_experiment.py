@@ -436,7 +436,7 @@ def _finished(job: Job, sample_set: SampleSet) -> bool:
     if different := [key for key in expected if found.get(key) != expected[key]]:
         raise DeepCropError(
             f"{path} was made with other settings ({', '.join(different)} differ). Delete it, or "
-            "choose another --out."
+            "choose another folder."
         )
     return True
 

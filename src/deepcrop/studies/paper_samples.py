@@ -75,7 +75,7 @@ def camera_network(experiment: PaperExperiment) -> list[CameraYear]:
         years = [year for year in years if year.year in experiment.target_years]
     if not years:
         raise DeepCropError(
-            "No camera of the chosen --sites has a series in the chosen --years; choose others."
+            "No camera of the chosen sites has a series in the chosen years; choose others."
         )
     return years
 
@@ -183,7 +183,7 @@ def load_sample_set(
     if not same_settings or not has_labels_of(saved, years):
         raise DeepCropError(
             f"{path} was made with other settings, cameras or labels. Delete the folder, or choose "
-            "another --out."
+            "another one."
         )
     return saved
 
