@@ -9,9 +9,20 @@ if TYPE_CHECKING:
 
     from deepcrop.sources.archive import Archive
 
-ARCHIVES = ("pc", "cdse", "earth-search", "earth-search-v0", "ee")
+ARCHIVES = ("pc", "cdse", "earth-search", "earth-search-v0", "hls", "ee")
 """Satellite archives by name: Planetary Computer, the Copernicus Data Space, Earth Search
-(collection 1 and the older one) and Google Earth Engine."""
+(collection 1 and the older one), HLS of Planetary Computer and Google Earth Engine."""
+
+
+def pixel_size(name: str) -> float:
+    """Return the size of an archive's pixels, metres, which is that of the grids to fetch.
+
+    Examples
+    --------
+    >>> pixel_size("pc"), pixel_size("hls")
+    (10.0, 30.0)
+    """
+    return 30.0 if name == "hls" else 10.0
 
 
 def open_archive(
@@ -49,6 +60,7 @@ def open_archive(
         "cdse": known_archives.copernicus,
         "earth-search": known_archives.earth_search,
         "earth-search-v0": known_archives.earth_search_legacy,
+        "hls": known_archives.hls,
         "ee": earthengine.EarthEngine,
     }
     if name not in archives:

@@ -91,7 +91,7 @@ class PixelNetwork:
 
     def __init__(self, cube: xr.DataTree, year: int, sensors: Iterable[str]):
         from deepcrop.network import DeepCrop, check_cube, load
-        from deepcrop.network.weights import shipped
+        from deepcrop.network.weights import check_pixels, shipped
 
         file = shipped()
         with file.open("rb") as stream:
@@ -105,6 +105,8 @@ class PixelNetwork:
             for name in sensors
             if name in cube.children
         }
+        for name in self._images:
+            check_pixels(grid.grid_of(cube[name].to_dataset()), about["inputs"])
         if "sar" in self._images:
             check_cube(cube, about["inputs"], self._network.config.sensors)
         if not any(images.days.size for images in self._images.values()):
