@@ -112,7 +112,7 @@ def _experiment(path: Path) -> Any:
 
 
 def _spec(path: Path) -> Any:
-    from deepcrop.ingest.spec import load_spec
+    from deepcrop.ingest.spec_file import load_spec
 
     return load_spec(path)
 

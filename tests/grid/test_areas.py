@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Geod, Transformer
+from shapely import Point
 
 from deepcrop.errors import DeepCropError
 from deepcrop.grid import areas
@@ -122,7 +123,7 @@ def test_edges_of_wide_boxes_are_curves():
     ("text", "words"),
     [
         ("", "unknown"),
-        ("solano", "ta1 or ta2"),
+        ("solano", "ta1, ta1-counties, ta2"),
         ("1,2,3", "west,south,east,north"),
         ("1,2,3,4,5", "unknown"),
         ("1;2;3;4", "unknown"),
@@ -192,12 +193,12 @@ def test_the_grid_covers_every_corner_and_is_no_larger(west, south, width, heigh
 # Places of the paper, and grids around a place --------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["ta1", "TA2"])
+@pytest.mark.parametrize("name", ["ta1", "ta1-counties", "TA2"])
 def test_areas_of_the_paper_are_40_km_by_10_km_around_their_centres(name):
     area = area_of(name)
     assert area.name == name.lower()
     assert area.box.shape == (1000, 4000)
-    assert area.box.crs.epsg == {"ta1": 32610, "ta2": 32616}[name.lower()]
+    assert area.box.crs.epsg == (32616 if name == "TA2" else 32610)
     left, bottom, right, top = area.box.boundingbox.bbox
     to_degrees = Transformer.from_crs(str(area.box.crs), "EPSG:4326", always_xy=True)
     longitude, latitude = to_degrees.transform((left + right) / 2, (bottom + top) / 2)
@@ -205,6 +206,16 @@ def test_areas_of_the_paper_are_40_km_by_10_km_around_their_centres(name):
     distance = Geod(ellps="WGS84").inv(longitude, latitude, named[1], named[0])[2]
     assert distance < 1000
     assert distance < 10  # the grid's step is all that is between
+
+
+def test_the_second_reading_of_ta1_lies_in_solano_and_yolo():
+    """As printed the area has none of these places; between the counties runs Putah Creek."""
+    printed, counties = (area_of(name).box.geographic_extent for name in ("ta1", "ta1-counties"))
+    solano, yolo = [(38.495, -121.80), (38.50, -121.90)], [(38.545, -121.74), (38.56, -121.85)]
+    for latitude, longitude in (*solano, *yolo):
+        place = Point(longitude, latitude)
+        assert counties.geom.contains(place)
+        assert not printed.geom.contains(place)
 
 
 @pytest.mark.parametrize("place", [(52.0, 5.6), (-33.0, -60.5), (52.0, 180.0), (41.6, -96.0)])

@@ -23,6 +23,7 @@ from deepcrop.ingest import bands as ingest_bands
 from deepcrop.ingest import ingest, raw_files
 from deepcrop.ingest import run as ingest_run
 from deepcrop.ingest import spec as spec_module
+from deepcrop.ingest.spec_file import load_spec
 from deepcrop.ingest.times import date_in_path
 
 UTM31 = "EPSG:32631"
@@ -392,6 +393,20 @@ def changed(spec, path, value):
         ("optical.nodata", None, r"optical\.nodata: is missing"),
         ("optical.scale", "ten", r"optical\.scale: .*valid number.*found 'ten'"),
         ("optical.scale", 0, r"optical\.scale: is 0; must not be 0 or negative"),
+        ("optical.scale", 1e-40, r"optical\.scale: is 1e-40; expected 1e-09 to 1e\+06, for"),
+        ("optical.offset", 1e40, r"optical\.offset\.0\.value: .*less than .*found 1e\+40"),
+        ("optical.nodata", True, r"optical\.nodata: found true; no key is or takes true or false"),
+        ("optical.nodata", [-1, False], r"optical\.nodata\.1: found false"),
+        (
+            "optical.offset",
+            [{"from": "9999-12-31", "value": -0.1}],
+            r"optical\.offset\.0\.from: 9999-12-31 is not from 1970 to 2100",
+        ),
+        ("optical.time", {"dates": ["1600-01-01"]}, r"time\.dates\.0: 1600-01-01 is not from"),
+        ("time.start", "0001-01-01", r"time\.start: 0001-01-01 is not from 1970 to 2100"),
+        ("time.end", 2018, r"time\.end: 2018 is not a date such as 2018-05-04"),
+        ("time.end", "2018-05-04T10:00", r"time\.end: .* has a time of day; expected a day"),
+        ("grid.bounds", [LEFT, TOP - 10, LEFT + 60, TOP], r"grid: the grid is 6 x 1 pixels of 10"),
         ("optical.files", {"red": "optical.nc"}, r"optical\.files\.blue: is missing"),
         ("optical.time", "when", r"optical\.time: .*no variable 'when'"),
         ("optical.time", "x", r"optical\.time: 'x' in .* holds no CF times"),
@@ -448,7 +463,7 @@ def _load(spec):
         def read_text(self, encoding):
             return yaml.safe_dump(spec)
 
-    return spec_module.load_spec(Text())
+    return load_spec(Text())
 
 
 def test_variables_in_paths_and_absolute_folder(tmp_path, monkeypatch):
@@ -482,10 +497,51 @@ def test_geotiff_mistakes(tmp_path):
         SpecError, match=r"time\.format: '20180501' .* not a date of the form '%d%m%Y"
     ):
         run(tmp_path, changed(geotiff_spec(), "optical.time.format", "%d%m%Y"))
+    write_geotiff(tmp_path / "S2_20180501.tif", bands, 10)
+    with rasterio.open(tmp_path / "S2_20180501.tif", "r+") as file:
+        file.transform = Affine(10, 10, LEFT, 10, 10, TOP)
+    with pytest.raises(SpecError, match=r"S2_20180501\.tif .* gives its pixels no area"):
+        run(tmp_path, geotiff_spec())
     write_geotiff(tmp_path / "S2_20180501.tif", bands, 10, crs=None)
     with pytest.raises(SpecError, match=r"optical\.crs: .* does not state its reference system"):
         run(tmp_path, geotiff_spec())
     assert "optical" in run(tmp_path, geotiff_spec(crs=32631)).children
+
+
+@pytest.mark.parametrize("units", ["km", "kilometres", None])
+def test_coordinates_in_kilometres(tmp_path, units):
+    write_netcdf(tmp_path / "metres.nc", dn_stack(), 10)
+    with xr.open_dataset(tmp_path / "metres.nc", decode_cf=False) as data:
+        for name in ("x", "y"):
+            attrs = {} if units is None else {"units": units}
+            data[name] = (name, data[name].values / 1000, attrs)
+        data.to_netcdf(tmp_path / "optical.nc")
+    words = rf"'x' of .* is in '{units}', and its .* in metres" if units else r"are 0\.01 m wide"
+    with pytest.raises(SpecError, match=rf"optical.*: .*{words}"):
+        run(tmp_path, optical_spec())
+
+
+def test_a_large_grid_that_is_nearly_empty_is_refused_at_once(tmp_path):
+    write_netcdf(tmp_path / "optical.nc", dn_stack(), 10)
+    spec = optical_spec()
+    spec["grid"] = {"bounds": [LEFT - 5e5, TOP - 5e5, LEFT + 5e5, TOP + 5e5]}
+    with pytest.raises(SpecError, match=r"1,000 x 1,000 km, 1e\+10 pixels .* cover 2\.4e-07 % of"):
+        run(tmp_path, spec)
+    # Two places far from each other make such a grid, too.
+    write_netcdf(tmp_path / "optical_2.nc", dn_stack(), 10, origin=(LEFT + 2e5, TOP - 2e5))
+    with pytest.raises(SpecError, match=r"between x 500000 and 700060, y 5399960 and 5600000"):
+        run(tmp_path, optical_spec())
+
+
+def test_a_rotated_raster_is_resampled_without_a_warning_of_corners(tmp_path, caplog):
+    """Turned by 90 degrees: the same pixels, found again."""
+    bands = np.random.default_rng(0).integers(100, 4000, (4, 6, 4)).astype(np.uint16)
+    write_geotiff(tmp_path / "S2_20180501.tif", bands, 10)
+    with rasterio.open(tmp_path / "S2_20180501.tif", "r+") as file:
+        file.transform = Affine(0, 10, LEFT, -10, 0, TOP)  # its rows run east
+    cube = run(tmp_path, geotiff_spec())
+    np.testing.assert_allclose(cube["optical"]["red"][0], bands[2].T * 1e-4, atol=6e-5)
+    assert "pixel_coordinates" not in caplog.text
 
 
 def test_empty_time_axis(tmp_path):

@@ -15,7 +15,7 @@ from pyproj import CRS
 from deepcrop.cube.io import open_cube
 from deepcrop.errors import SpecError
 from deepcrop.ingest import ingest
-from deepcrop.ingest.spec import load_spec
+from deepcrop.ingest.spec_file import load_spec
 
 BANDS = ("blue", "green", "red", "nir")
 NUMBERS = {"blue": "B02", "green": "B03", "red": "B04", "nir": "B08"}

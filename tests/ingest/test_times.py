@@ -61,6 +61,11 @@ def test_text_in_characters_and_a_single_time():
         (np.array([np.nan, 20180504]), {}, "it holds nan"),
         (np.array(["4 May 2018"], object), {}, "it holds '4 May 2018'"),
         (np.array([0.0, np.nan]), {"units": "days since 2018-01-01"}, "lacks 1 of 2 times"),
+        # Some of these do not fit into nanoseconds, and would become days of other centuries.
+        (SINCE, {"units": "days since 1600-01-01"}, "of the year 1600; expected dates from 1970"),
+        (SINCE, {"units": "days since 9000-01-01"}, "of the year 9000"),
+        (SINCE, {"units": "days since 1700-01-01", "calendar": "noleap"}, "of the year 1700"),
+        (np.array(["2150-01-01"], object), {}, "of the year 2150"),
     ],
 )
 def test_other_times_are_refused(values, attrs, words):
@@ -104,6 +109,8 @@ def test_forms_of_dates_in_names(pattern, form, path):
 @pytest.mark.parametrize(
     ("pattern", "form", "path", "words"),
     [
+        (r"\d{8}", "%Y%m%d", "S2_16000101.tif", "'16000101' .* is of the year 1600; expected"),
+        (r"\d{8}", "%Y%m%d", "S2_30000101.tif", "'30000101' .* is of the year 3000"),
         (r"\d{7}", "%Y%m%d", "A2018123.tif", "'2018123' .* not a date of the form '%Y%m%d'"),
         (r"\d{7}", "%Y%j", "A2018366.tif", "'2018366' .* not a date of the form '%Y%j'"),
         (r"\d{5}", "%y%j", "A18366.tif", "'18366' .* not a date"),

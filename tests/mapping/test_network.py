@@ -28,7 +28,7 @@ from deepcrop.products import write as product_writer
 from deepcrop.simulation import Region, simulate
 from deepcrop.training.samples import cut
 
-ROWS, COLS, OPTICAL, SAR = 40, 52, 12, 8
+ROWS, COLS, OPTICAL, SAR = 34, 40, 12, 8
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -66,7 +67,7 @@ def gcc(
                 region,
                 out,
                 period,
-                track=lambda paths, name=region.name: bar.track(paths, description=name),
+                track=partial(bar.track, description=region.name),
             )
             count = len(run.images) - len(run.skipped)
             typer.echo(

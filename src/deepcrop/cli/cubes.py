@@ -127,7 +127,9 @@ def fetch(
     years: Annotated[str, typer.Option(help="Target years: 2018, or 2017-2019.")],
     area: Annotated[
         str | None,
-        typer.Option(help="west,south,east,north in degrees, a GeoJSON file, ta1 or ta2."),
+        typer.Option(
+            help="west,south,east,north in degrees, a GeoJSON file, ta1, ta1-counties or ta2."
+        ),
     ] = None,
     sites: Annotated[
         str | None,
@@ -145,6 +147,9 @@ def fetch(
         str | None,
         typer.Option(help="Scene classes of Sentinel-2 to keep  [4,5,6,7; ee: Cloud Score+]"),
     ] = None,
+    nir: Annotated[
+        str, typer.Option(help="Band read as near infrared: B08, or B07 of the paper's Table 1.")
+    ] = "B08",
     crops: Annotated[
         str | None,
         typer.Option(help="Crop types: cropscape or pc (USDA CDL), or a raster file  [none]"),
@@ -188,6 +193,7 @@ def fetch(
         orbits=int(orbits) if orbits.isdigit() else orbits,
         max_cloud=max_cloud,
         keep=None if keep is None else _classes(keep),
+        nir=nir,
         crops=crops,
     )
     size = pixel_size(archive)

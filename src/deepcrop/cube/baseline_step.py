@@ -9,8 +9,8 @@ Such a step shows in all bands at once, in the darkest of the scenes just before
 day (clouds only brighten), and the level does not return afterwards. Crops, soil and water change
 the bands by different amounts, near infrared often the other way; snow and haze come and go.
 
-On 25 January 2022 a step is expected, and its three visible bands are enough. On any other day more
-is asked for: also near infrared, steps that are equal in the visible bands and in most pixels, more
+On 25 January 2022 a step is expected, and its three visible bands are enough, in most pixels. On
+any other day more is asked for: also near infrared, steps that are equal in the visible bands, more
 scenes on both sides.
 """
 
@@ -40,14 +40,15 @@ _MEDIAN_STEP = 0.07, 0.14  # of the median band
 _LEVEL = 0.04  # change of the 2 % quantile of all earlier and later values, blue and green
 _DOUBTFUL = 0.05, 0.2
 
+_ALIKE = 0.6  # share of the pixels whose visible bands all step by `_OF_A_PIXEL`
+_OF_A_PIXEL = 0.05, 0.17
+
 # On a day that is not known beforehand:
 _PIXELS = 144  # at most, evenly spaced
 _FEWEST_ELSEWHERE = 5
 _POSSIBLE = 0.02, 0.18  # of each visible band, whatever the crop does meanwhile
 _EQUAL = (0.06, 0.14), (0.04, 0.16), 0.05  # visible bands, near infrared, spread of the former
 _JUMP = (0.07, 0.13), (0.06, 0.14), 0.04  # the same, between neighbouring clear scenes
-_ALIKE = 0.6  # share of the pixels whose visible bands all step by `_OF_A_PIXEL`
-_OF_A_PIXEL = 0.05, 0.17
 _LEVEL_REACH = np.timedelta64(180, "D")
 _LEVEL_ELSEWHERE = 0.05  # blue and green
 
@@ -88,27 +89,29 @@ def _at_baseline(times: NDArray[np.datetime64], bands: Mapping[str, NDArray[np.f
     late = times >= BASELINE_DAY
     if late.all() or not late.any():
         return 0.0
-    near, level = [], []
+    if before.size == 0 or after.size == 0:
+        return float("nan")
+    changes, level = [], []
     for name in VISIBLE:
         values = bands[name].reshape(times.size, -1)
-        if before.size == 0 or after.size == 0:
-            return float("nan")
-        change = _darkest(values[after], _FEWEST) - _darkest(values[before], _FEWEST)
-        change = change[np.isfinite(change)]
-        if change.size == 0:
-            return float("nan")
-        near.append(float(np.median(change)))
+        changes.append(_darkest(values[after], _FEWEST) - _darkest(values[before], _FEWEST))
         level.append(
             float(np.nanquantile(values[late], 0.02) - np.nanquantile(values[~late], 0.02))
         )
+    change = np.stack(changes)
+    change = change[:, np.isfinite(change).all(axis=0)]
+    if change.size == 0:
+        return float("nan")
+    near = np.median(change, axis=1)
     middle = float(np.median(near))
     sign = 1.0 if middle > 0 else -1.0
-    size = sign * np.array(near)
+    size = sign * near
     if (
         size.min() > _STEP[0]
         and size.max() < _STEP[1]
         and _MEDIAN_STEP[0] < np.median(size) < _MEDIAN_STEP[1]
         and sign * min(level[:2]) > _LEVEL
+        and _share_alike(sign * change) > _ALIKE
     ):
         return middle
     return float("nan") if _DOUBTFUL[0] < size.min() < _DOUBTFUL[1] else 0.0
@@ -190,8 +193,13 @@ def _is_equal(
         _within(rgb, visible).all()
         and np.ptp(rgb) < spread
         and _within(nir, infrared).all()
-        and _within(sign * change[: len(VISIBLE)], _OF_A_PIXEL).all(axis=0).mean() > _ALIKE
+        and _share_alike(sign * change[: len(VISIBLE)]) > _ALIKE
     )
+
+
+def _share_alike(change: NDArray[np.floating]) -> float:
+    """Share of the pixels whose bands all change by about 0.1; haze is uneven, an offset is not."""
+    return float(_within(change, _OF_A_PIXEL).all(axis=0).mean())
 
 
 def _stays(

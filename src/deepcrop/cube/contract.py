@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 OPTICAL_BANDS = ("blue", "green", "red", "nir")
+NIR_BANDS = ("B08", "B07")
+"""Bands of Sentinel-2 that can be the near infrared of a cube, the usual one first. The paper names
+both: B07 (20 m) in its Table 1, B08 (10 m) in its text."""
 SAR_BANDS = ("vv", "vh")
 RADIOMETRIES = ("sigma0", "sigma0 from gamma0, approximate")
 CLEAR_CLASSES = (4, 5, 6, 7)
@@ -329,6 +332,17 @@ def grid_of(cube: xr.DataTree) -> GeoBox:
     """Grid that all groups of a checked cube share."""
     name = "optical" if "optical" in cube.children else "sar"
     return grid.grid_of(cube[name].to_dataset())
+
+
+def nir_attrs(nir: str) -> dict[str, str]:
+    """Attributes of an optical group that say which band its near infrared is."""
+    return {} if nir == NIR_BANDS[0] else {"nir": nir}
+
+
+def nir_of(cube: xr.DataTree) -> str:
+    """Band of Sentinel-2 that is the near infrared of a cube."""
+    optical = cube["optical"].attrs if "optical" in cube.children else {}
+    return str(optical.get("nir", NIR_BANDS[0]))
 
 
 def is_simulated(cube: xr.DataTree) -> bool:

@@ -204,7 +204,7 @@ def fetch_sites(
         If an archive does not serve any more; what was fetched stays for the next run.
     """
     if out.is_file():
-        raise DeepCropError(f"{out} is a file; with --sites, name a folder.")
+        raise DeepCropError(f"{out} is a file; cubes of camera sites go into a folder.")
     out.mkdir(parents=True, exist_ok=True)
     cameras: list[Camera] = []
     done = []

@@ -59,6 +59,9 @@ class FetchRequest:
         Maximum cloud cover of an optical product, percent.
     keep : tuple of int or None
         Scene classes of Sentinel-2 to keep; None for the archive's usual mask.
+    nir : str
+        Band of Sentinel-2 that becomes the near infrared of the cube
+        (`deepcrop.cube.contract.NIR_BANDS`).
     crops : str or None
         Crop types: ``"cropscape"`` or ``"pc"`` for the USDA Cropland Data Layer of the last year
         with a harvest in the period, or the path of a crop raster.
@@ -75,12 +78,16 @@ class FetchRequest:
     orbits: str | int = "best"
     max_cloud: float = 90.0
     keep: tuple[int, ...] | None = None
+    nir: str = contract.NIR_BANDS[0]
     crops: str | None = None
     may_lack: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Describe the request in types that JSON has."""
         options = {k: v for k, v in asdict(self).items() if k not in ("box", "may_lack")}
+        # Only where it is not the usual one, so that the request of an older cube is the same.
+        if self.nir == contract.NIR_BANDS[0]:
+            del options["nir"]
         if self.may_lack:
             options["may_lack"] = list(self.may_lack)
         return options | {
@@ -127,7 +134,11 @@ def open_requested_archive(request: FetchRequest) -> Archive:
     if request.start > request.end:
         raise DeepCropError(f"Period {request.start} to {request.end} runs backwards.")
     return open_archive(
-        request.archive, orbits=request.orbits, max_cloud=request.max_cloud, keep=request.keep
+        request.archive,
+        orbits=request.orbits,
+        max_cloud=request.max_cloud,
+        keep=request.keep,
+        nir=request.nir,
     )
 
 
@@ -202,13 +213,14 @@ def search_scenes(
         if not found and sensor not in request.may_lack:
             raise DeepCropError(
                 f"{archive.name} has {no_scene(request, sensor)}. Choose another period or "
-                "archive, or leave the sensor out with --sensors."
+                "archive, or leave the sensor out (--sensors; in Python sensors)."
             )
         repeated = [t for t, n in Counter(scene.time for scene in found).items() if n > 1]
         if repeated:
             raise DeepCropError(
                 f"{archive.name} lists two {sensor} scenes at the same time {repeated[0]}, and a "
-                "cube holds one scene per time; for radar, choose one relative orbit with --orbits."
+                "cube holds one scene per time; for radar, choose one relative orbit (--orbits; in "
+                "Python orbits)."
             )
     return scenes
 

@@ -17,9 +17,13 @@ from deepcrop.errors import DeepCropError
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
-PAPER_AREAS = {"ta1": (38.0, -121.5), "ta2": (35.92, -90.0)}
-"""Centres (latitude, longitude) of the paper's test areas, 40 km x 10 km each: Solano and Yolo
-counties, California, and north-east Arkansas (section 2.1)."""
+PAPER_AREAS = {"ta1": (38.0, -121.5), "ta1-counties": (38.53, -121.78), "ta2": (35.92, -90.0)}
+"""Centres (latitude, longitude) of the paper's test areas, 40 km x 10 km each (section 2.1).
+
+The paper contradicts itself on TA1: "around 38°N and 121°30'W" lies in the delta of the Sacramento
+and San Joaquin rivers, outside of "Solano and Yolo counties" that it names. Both readings are
+offered: ``ta1`` as printed, ``ta1-counties`` on Putah Creek, the border of these counties, so that
+the area stretches over both, from Winters past Davis. TA2 is in north-east Arkansas."""
 _PAPER_SHAPE = (1000, 4000)
 
 SITE_CELLS = 64
@@ -29,8 +33,8 @@ _WIDEST = 500_000.0
 """Metres from the middle of its zone up to which UTM may be used; beyond, pixels shrink."""
 
 _HELP = (
-    "expected west,south,east,north in degrees (-121.6,38.0,-121.5,38.1), a GeoJSON file, or "
-    f"{' or '.join(PAPER_AREAS)}"
+    "expected west,south,east,north in degrees (-121.6,38.0,-121.5,38.1), a GeoJSON file, or one "
+    f"of {', '.join(PAPER_AREAS)}"
 )
 
 

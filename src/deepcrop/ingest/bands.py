@@ -180,7 +180,8 @@ class Group:
         for name, band in self.bands.items():
             values = band.read(self.looks, tile)
             offset = band.conversion.offset_at(self.looks)[:, None, None]
-            zero &= np.abs(values - offset) < 1e-5  # resampled, it is not exact
+            # Resampled, it is not exact.
+            zero &= np.abs(values - offset) < min(1e-5, band.conversion.scale / 10)
             values = values if added is None else values + added
             yield name, self._merge(np.where(clear, values, np.float32(np.nan)))
         self._check_zero(int(zero.sum()), int(clear.sum()))

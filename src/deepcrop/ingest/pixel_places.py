@@ -84,6 +84,33 @@ def pixel_affine(
     return Affine(step[0], 0, first[0] - step[0] / 2, 0, step[1], first[1] - step[1] / 2)
 
 
+_OTHER_UNITS = {
+    "metre": ("km", "kilomet", "cm", "centimet", "mm", "rad", "microrad", "deg"),
+    "degree": ("m", "met", "km", "kilomet", "rad", "microrad"),
+}
+"""Unit of a reference system -> how units of coordinates begin that are not it."""
+
+
+def check_units(units: object, dim: str, crs: str, path: Path, section: str) -> None:
+    """Reject coordinates in kilometres, say, of a reference system in metres.
+
+    Raises
+    ------
+    SpecError
+        If the unit that a coordinate states is another than that of the reference system.
+    """
+    expected = CRS.from_user_input(crs).axis_info[0].unit_name
+    first = str(units or "").lower().replace("_", " ").split()[:1]
+    short = ("m", "km", "cm", "mm", "rad")  # whole words
+    for other in _OTHER_UNITS.get(expected, ()):
+        if first and (first[0] == other if other in short else first[0].startswith(other)):
+            raise SpecError(
+                f"{section}: the coordinate '{dim}' of {path} is in {units!r}, and its reference "
+                f"system in {expected}s. Convert the coordinates, or give the right reference "
+                f"system in {section}.crs."
+            )
+
+
 def geotransform(data: xr.Dataset, array: xr.DataArray) -> Affine | None:
     """Read the geotransform that a file states beside its coordinates; None if there is none."""
     mapping = str(array.attrs.get("grid_mapping", "")).split(":")[0].split()

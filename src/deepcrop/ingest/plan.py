@@ -8,9 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import shapely
 
 from deepcrop.cube.contract import STEP_CHECKED
 from deepcrop.cube.passes import number_passes
+from deepcrop.cube.possible import percent
 from deepcrop.errors import DeepCropError, SpecError
 from deepcrop.grid import RESOLUTION, make_grid
 from deepcrop.grid.resampling import method_for, overlaps, transformer
@@ -46,6 +48,7 @@ def plan(spec: Spec, files: SourceFiles) -> tuple[GeoBox, list[Group]]:
     for name, section in series.items():
         if section is not None:
             groups.append(_series_group(name, section, bands[name], spec.time, box, files))
+    _check_coverage(box, groups)
     return box, groups
 
 
@@ -75,6 +78,7 @@ def _bands(section: str, series: Optical | Sar, files: SourceFiles) -> dict[str,
                 f"{section}.bands.{name}: is {variable.name} of {glob[1]}, as {read[place]} is; "
                 "give each band its own."
             )
+        _check_pixel_sizes(glob[0], sources)
         if isinstance(series, Sar):
             check_sigma0(series, sources)
         conversion = Conversion(name, section, kind, series.scale, series.offset, series.nodata)
@@ -85,6 +89,23 @@ def _bands(section: str, series: Optical | Sar, files: SourceFiles) -> dict[str,
         if isinstance(series, Optical):
             _check_baselines(series, result[name])
     return result
+
+
+_LEAST_PIXEL = 0.05
+"""Size of a pixel below which the coordinates are not in the unit of their reference system, m."""
+
+
+def _check_pixel_sizes(key: str, sources: list[Source]) -> None:
+    """Reject pixels smaller than those of any image: the coordinates are in kilometres, say."""
+    for box, path in {source.box: source.path for source in sources}.items():
+        size = min(np.hypot(box.affine.a, box.affine.d), np.hypot(box.affine.b, box.affine.e))
+        degrees = box.crs is not None and box.crs.geographic
+        if size * (111_000 if degrees else 1) < _LEAST_PIXEL:
+            raise SpecError(
+                f"{key}: the pixels of {path} are {size:g} {'degrees' if degrees else 'm'} wide in "
+                f"{box.crs}, less than those of any image. Its coordinates seem to be in another "
+                "unit, for example kilometres; convert them."
+            )
 
 
 def _check_baselines(series: Optical, band: Band) -> None:
@@ -126,9 +147,15 @@ def _choose_grid(spec: Spec, sources: list[Source]) -> GeoBox:
     )
     bounds = spec.grid.bounds or (left.min(), bottom.min(), right.max(), top.max())
     try:
-        return make_grid(bounds, crs)
+        box = make_grid(bounds, crs)
     except DeepCropError as error:
         raise SpecError(f"grid: {error} Give 'crs' and 'bounds' in the section 'grid'.") from error
+    if min(box.shape) < 2:
+        raise SpecError(
+            f"grid: the grid is {box.shape[1]} x {box.shape[0]} pixels of {RESOLUTION:g} m; "
+            "expected 2 or more each way. Give larger 'bounds' in the section 'grid'."
+        )
+    return box
 
 
 def _bounds_in(box: GeoBox, crs: str) -> tuple[float, float, float, float]:
@@ -137,6 +164,41 @@ def _bounds_in(box: GeoBox, crs: str) -> tuple[float, float, float, float]:
     if str(box.crs) == crs:
         return bounds
     return transformer(str(box.crs), crs).transform_bounds(*bounds)
+
+
+_SPARSE = 0.01
+"""Least share of a large grid that the files must cover."""
+
+_LARGE = 1.3e10
+"""Area from which on a grid counts as large: more than a tile of Sentinel-2, square metres."""
+
+
+def _check_coverage(box: GeoBox, groups: list[Group]) -> None:
+    """Reject a large grid that is nearly empty: each of its tiles would be written for every date.
+
+    Raises
+    ------
+    SpecError
+        With the size of the grid, the area with files, and where they lie.
+    """
+    whole = shapely.box(*box.boundingbox.bbox)
+    if whole.area < _LARGE:
+        return
+    boxes = {s.box for group in groups for band in group.bands.values() for s in band.sources}
+    bounds = np.array([_bounds_in(source, str(box.crs)) for source in boxes])
+    if not np.isfinite(bounds).all():  # of a raster of the earth in a UTM zone; it covers the grid
+        return
+    covered = shapely.intersection(shapely.union_all(shapely.box(*bounds.T)), whole)
+    if covered.area >= _SPARSE * whole.area:
+        return
+    (left, bottom, right, top), height, width = covered.bounds, *box.shape
+    raise SpecError(
+        f"grid.bounds: the grid is {width * RESOLUTION / 1000:,.0f} x "
+        f"{height * RESOLUTION / 1000:,.0f} km, {height * width:.2g} pixels of {RESOLUTION:g} m, "
+        f"and the files cover {percent(covered.area / whole.area)} of it, between x {left:.0f} and "
+        f"{right:.0f}, y {bottom:.0f} and {top:.0f} in {box.crs}. Give bounds of the data, or "
+        "ingest places that are far from each other one by one."
+    )
 
 
 def _overlapping(band: Band, key: str, box: GeoBox) -> Band:
@@ -220,6 +282,8 @@ def _tell_needless_resampling(key: str, band: Band, box: GeoBox) -> None:
     """Say that pixels of 10 m lie between those of the grid, so that they are interpolated."""
     for other in {source.box for source in band.sources}:
         if other.crs != box.crs or method_for(other, box) == "nearest":
+            continue
+        if other.affine.b or other.affine.d:  # a rotated raster must be interpolated
             continue
         size_x, size_y = abs(other.affine.a), abs(other.affine.e)
         if max(abs(size_x / RESOLUTION - 1), abs(size_y / RESOLUTION - 1)) > 1e-3:

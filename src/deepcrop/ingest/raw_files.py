@@ -21,7 +21,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from deepcrop.errors import MALFORMED, SpecError
 from deepcrop.ingest.dimensions import choices, groups_with, select
-from deepcrop.ingest.pixel_places import pixel_affine
+from deepcrop.ingest.pixel_places import check_units, pixel_affine
 from deepcrop.ingest.stated import NOTHING, Stated, stated_by_attributes
 from deepcrop.ingest.times import date_in_path, date_in_text, decode_times, in_utc
 
@@ -204,6 +204,11 @@ def _open_geotiff(path: Path, request: VariableRequest, dates: PathDates) -> Sou
             fills = {file.nodatavals[k - 1] for k in range(1, file.count + 1)} - {None}
     if affine.is_identity:
         raise SpecError(f"{section}: {path} has no geotransform; georeference it (gdal_translate).")
+    if affine.is_degenerate:
+        raise SpecError(
+            f"{section}: the geotransform of {path} {tuple(affine)[:6]} gives its pixels no area; "
+            "georeference it (gdal_translate -a_ullr)."
+        )
     if time is not None and time.coordinate is not None:
         raise SpecError(
             f"{section}.time: a GeoTIFF ({path}) has no coordinate {time.coordinate!r}; give "
@@ -270,6 +275,8 @@ def _open_array(data: xr.Dataset, path: Path, request: VariableRequest, dates: P
     dim_y, y, step_y = _axis(array, path, key, _Y_NAMES)
     dim_x, x, step_x = _axis(array, path, key, _X_NAMES)
     crs = _crs(path, request, _own_crs(data, array))
+    for dim in (dim_x, dim_y):
+        check_units(data[dim].attrs.get("units"), dim, crs, path, section)
     affine = pixel_affine(
         (x, y),
         (step_x, step_y),

@@ -31,7 +31,8 @@ from deepcrop.cube.io import create_store, open_cube
 from deepcrop.errors import CubeError, DeepCropError, SpecError
 from deepcrop.ingest.plan import plan
 from deepcrop.ingest.raw_files import SourceFiles, expand
-from deepcrop.ingest.spec import flag_meaning, load_spec
+from deepcrop.ingest.spec import flag_meaning
+from deepcrop.ingest.spec_file import load_spec
 from deepcrop.storage.progress import progress_bar
 from deepcrop.storage.staging import Staging, check_target, staging
 

@@ -1,16 +1,14 @@
-"""Read and check the specification of `deepcrop ingest`, a YAML file.
+"""Keys of the specification of `deepcrop ingest`, and which values they take.
 
-Every mistake is a :class:`~deepcrop.errors.SpecError` that begins with the path of the key, for
-example ``optical.bands.red``. ``docs/ingest.md`` describes the keys for users.
+``docs/ingest.md`` describes the keys for users.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import reprlib
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -18,65 +16,20 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from deepcrop.errors import SpecError
-from deepcrop.storage.documents import parse_yaml
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 ALL_BANDS = "*"
 """Key of ``files`` that stands for every band, if one glob is given for all of them."""
-
-
-def load_spec(path: Path) -> Spec:
-    """Read a specification and check it.
-
-    Raises
-    ------
-    SpecError
-        With each key that is wrong; the caller adds the name of the file.
-    """
-    try:
-        data = parse_yaml(path)
-    except OSError as error:
-        raise SpecError(
-            f"cannot be read ({error.strerror}); expected a YAML specification."
-        ) from error
-    except ValueError as error:
-        raise SpecError(f"is not valid YAML: {error}.") from None
-    if not isinstance(data, dict):
-        raise SpecError("is empty or not a mapping; expected keys such as 'name' and 'optical'.")
-    try:
-        return Spec.model_validate(data)
-    except ValidationError as error:
-        mistakes = [_describe(e) for e in error.errors()]
-        start = "" if len(mistakes) == 1 else f"{len(mistakes)} mistakes:\n  - "
-        raise SpecError(start + "\n  - ".join(mistakes)) from None
 
 
 def _mistake(key: str, text: str) -> PydanticCustomError:
     """Make the error of a mistake at ``key`` of the section that is being checked."""
     # pydantic fills braces in the template, so the text itself is passed as a value.
     return PydanticCustomError("spec", "{text}", {"text": text, "key": key})
-
-
-def _describe(error: ErrorDetails) -> str:
-    parts = [str(part) for part in error["loc"] if part != "[key]"]
-    if error["type"] == "spec":
-        parts += [error["ctx"]["key"]] if error["ctx"]["key"] else []
-        text = error["msg"]
-    elif error["type"] == "missing":
-        text = "is missing"
-    else:
-        text = f"{error['msg'][0].lower()}{error['msg'][1:]}; found {reprlib.repr(error['input'])}"
-    return f"{'.'.join(parts)}: {text}." if parts else f"{text}."
 
 
 def _known_crs(text: str) -> str:
@@ -150,16 +103,38 @@ class _Section(BaseModel):
         return data
 
 
+YEARS = 1970, 2100
+"""First and last year of satellite images; other dates are misread numbers."""
+
+
 def _moment(value: Any) -> datetime:
     """Read a date, maybe with a time of day, as YAML gives it or as text in ISO 8601."""
-    if isinstance(value, datetime):
-        return value
-    if isinstance(value, date):
-        return datetime(value.year, value.month, value.day)  # UTC, as everywhere
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)  # UTC, as everywhere
     try:
-        return datetime.fromisoformat(str(value))
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError:
         raise _mistake("", f"{value!r} is not a date such as 2018-05-04") from None
+    if not YEARS[0] <= moment.year <= YEARS[1]:
+        raise _mistake(
+            "",
+            f"{moment.date()} is not from {YEARS[0]} to {YEARS[1]}, as satellite images are; "
+            "correct it, or leave it out",
+        )
+    return moment
+
+
+def _day(value: Any) -> Any:
+    """Read a day; a number would count as seconds since 1970."""
+    if value is None:
+        return None
+    moment = _moment(value)
+    if moment != datetime(moment.year, moment.month, moment.day):
+        raise _mistake("", f"{value!r} has a time of day; expected a day such as 2018-05-04")
+    return moment.date()
+
+
+Day = Annotated[date, BeforeValidator(_day)]
 
 
 class Time(_Section):
@@ -282,8 +257,11 @@ class SarBands(_Section):
 class DatedOffset(_Section):
     """An offset, and the first day on which it holds."""
 
-    start: date | None = Field(None, alias="from")
-    value: float = Field(allow_inf_nan=False)
+    start: Day | None = Field(None, alias="from")
+    value: float = Field(ge=-1e6, le=1e6)
+
+
+_SCALES = 1e-9, 1e6
 
 
 class _Series(_Section):
@@ -312,6 +290,12 @@ class _Series(_Section):
     def _files_of_bands(self) -> _Series:
         if self.scale <= 0:
             raise _mistake("scale", f"is {self.scale:g}; must not be 0 or negative")
+        if not _SCALES[0] <= self.scale <= _SCALES[1]:
+            raise _mistake(
+                "scale",
+                f"is {self.scale:g}; expected {_SCALES[0]:g} to {_SCALES[1]:g}, for example 0.0001 "
+                "for integers that mean reflectance, 1 for reflectance or power as it is",
+            )
         starts = [offset.start or date.min for offset in self.offset]
         if starts != sorted(set(starts)):
             raise _mistake(
@@ -420,8 +404,8 @@ class Grid(_Section):
 class Period(_Section):
     """First and last day to include."""
 
-    start: date | None = None
-    end: date | None = None
+    start: Day | None = None
+    end: Day | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Period:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from deepcrop.errors import SpecError
+from deepcrop.ingest.spec import YEARS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,7 +105,17 @@ def _date_of(found: re.Match[str], time: Time, section: str, where: str) -> np.d
             f"{form!r}; the codes are those of Python's strptime, as %Y%m%d, or %Y%j with the day "
             "of the year."
         )
+    _check_year(moment.year, f"{section}.time.pattern: {text!r} (from '{where}')")
     return in_utc(moment)
+
+
+def _check_year(year: int, what: str) -> None:
+    """Reject years without satellite images, of which some do not fit into nanoseconds either."""
+    if not YEARS[0] <= year <= YEARS[1]:
+        raise SpecError(
+            f"{what} is of the year {year}; expected dates from {YEARS[0]} to {YEARS[1]}. Correct "
+            "the dates, or what says how they are to be read (pattern and format, or units)."
+        )
 
 
 def _check_whole(found: re.Match[str], group: int, section: str, where: str) -> None:
@@ -174,10 +186,14 @@ def decode_times(stamps: xr.DataArray, path: Path, section: str) -> NDArray[np.d
     variable = (stamps if stamps.dims else stamps.expand_dims("time")).variable
     # Decoding also joins characters to text.
     try:
-        values = xr.decode_cf(xr.Dataset({"time": variable}))["time"].values
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", xr.SerializationWarning)  # years are checked below
+            values = xr.decode_cf(xr.Dataset({"time": variable}))["time"].values
     except (ValueError, OverflowError):  # units that are no units of time, or dates beyond reason
         values = np.asarray(variable.values)
     if values.dtype.kind == "M":
+        for year in np.unique(values[~np.isnat(values)].astype("datetime64[Y]").astype(int)):
+            _check_year(1970 + int(year), what)
         times = values.astype("datetime64[ns]")
     elif values.dtype.kind in "iuf":
         times = _from_numbers(values, stamps.attrs.get("units"), what)
@@ -206,7 +222,7 @@ def _from_numbers(values: NDArray[Any], units: Any, what: str) -> NDArray[np.dat
             moment = datetime.strptime(str(whole), _WRITTEN[len(str(whole))])
         except (ValueError, KeyError, OverflowError):
             raise unusual from None
-        if not 1970 <= moment.year <= 2100:
+        if not YEARS[0] <= moment.year <= YEARS[1]:
             raise unusual
         seconds = round((value - whole) * 86400)
         times.append(np.datetime64(moment, "ns") + np.timedelta64(seconds, "s"))
@@ -219,6 +235,8 @@ def _from_text(value: Any, what: str) -> np.datetime64:
         value = value.isoformat()
     text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
     try:
-        return in_utc(datetime.fromisoformat(text.strip(" \0")))
+        moment = datetime.fromisoformat(text.strip(" \0"))
     except ValueError:
         raise SpecError(f"{what} holds no CF times: it holds {text!r}; {_EXPECTED}.") from None
+    _check_year(moment.year, what)
+    return in_utc(moment)

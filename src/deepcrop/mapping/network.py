@@ -70,12 +70,12 @@ class NetworkMethod:
         Raises
         ------
         CubeError
-            If the cube has no images that the weights read, or none near the year, or its pixels or
-            its radar are not what they expect.
+            If the cube has no images that the weights read, or none near the year, or its pixels,
+            near infrared or radar are not what they expect.
         DeepCropError
             If the weights cannot be read.
         """
-        from deepcrop.network import check_cube, load
+        from deepcrop.network import check_cube, check_near_infrared, load
         from deepcrop.network.inference import camera_stages_only, put_on
         from deepcrop.network.weights import check_pixels, shipped
 
@@ -89,6 +89,7 @@ class NetworkMethod:
             for sensor, group in (("optical", "optical"), ("radar", "sar"))
             if sensor in network.config.sensors and (self.radar is not False or sensor != "radar")
         ]
+        check_near_infrared(cube.data, about["inputs"], network.config.sensors)
         left_out = None
         if "sar" in groups:
             try:

@@ -183,6 +183,28 @@ def _description(path: Path, stored: Mapping[str, str]) -> tuple[Config, dict[st
         ) from None
 
 
+def check_near_infrared(
+    cube: xr.DataTree, inputs: Mapping[str, Any], sensors: tuple[str, ...]
+) -> None:
+    """Raise `CubeError` for a cube whose near infrared is another band than the training data's.
+
+    Cubes and weights that do not state the band have B08.
+
+    Raises
+    ------
+    CubeError
+        With both bands.
+    """
+    if "optical" not in sensors or "optical" not in cube.children:
+        return
+    found, expected = (about.get("nir", "B08") for about in (cube["optical"].attrs, inputs))
+    if found != expected:
+        raise CubeError(
+            f"The near infrared of this cube is {found}; these weights expect {expected}. Fetch "
+            "that band, or use other weights."
+        )
+
+
 def check_cube(cube: xr.DataTree, inputs: Mapping[str, Any], sensors: tuple[str, ...]) -> None:
     """Raise `CubeError` for a cube whose pixels or radar differ from those of the training data.
 

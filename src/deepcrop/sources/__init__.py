@@ -31,6 +31,7 @@ def open_archive(
     orbits: str | int = "best",
     max_cloud: float = 90.0,
     keep: tuple[int, ...] | None = None,
+    nir: str = "B08",
 ) -> Archive:
     """Open the archive of this name.
 
@@ -44,13 +45,17 @@ def open_archive(
         Maximum cloud cover of an optical product, percent.
     keep : tuple of int, optional
         Scene classes of Sentinel-2 to keep; by default the archive's own mask.
+    nir : str
+        Band of Sentinel-2 read as near infrared: ``"B08"`` (10 m), or ``"B07"`` (20 m), which
+        the paper's Table 1 names.
 
     Raises
     ------
     ArchiveError
-        If there is no such archive, or it cannot be used.
+        If there is no such archive or band, or it cannot be used.
     """
     # Imported here: the command line imports this package for `--help`, which must not load numpy.
+    from deepcrop.cube.contract import NIR_BANDS
     from deepcrop.sources import earthengine
     from deepcrop.sources.archive import ArchiveError
     from deepcrop.sources.stac import known_archives
@@ -65,5 +70,7 @@ def open_archive(
     }
     if name not in archives:
         raise ArchiveError(f"Archive {name!r} is unknown; expected one of {', '.join(ARCHIVES)}.")
+    if nir not in NIR_BANDS:
+        raise ArchiveError(f"Near infrared {nir!r}; expected {' or '.join(NIR_BANDS)}.")
     mask = {} if keep is None else {"keep": keep}
-    return archives[name](orbits=orbits, max_cloud=max_cloud, **mask)
+    return archives[name](orbits=orbits, max_cloud=max_cloud, nir=nir, **mask)

@@ -97,7 +97,7 @@ def test_products_before_ipf_290_have_noise_along_range_only(tmp_path, dem):
     np.testing.assert_allclose(
         data["vv"], 10 * np.log10((100**2 - NOISE) / SIGMA_NOUGHT**2), atol=1e-4
     )
-    assert "border noise may remain" in data.attrs["noise_removal"][0]
+    assert "border noise masked" in data.attrs["noise_removal"][0]
 
 
 @pytest.mark.parametrize("dn", [1, 44])  # 44² is just below the noise of 2000

@@ -4,7 +4,8 @@ The processing steps, which make scenes comparable from pass to pass:
 
 1. **Orbit**: state vectors of a precise (or restituted) orbit file, else those of the annotation.
 2. **Thermal noise**: the range noise vectors times the azimuth noise vectors of each swath are
-   subtracted from DN². Pixels of DN 0 are no data.
+   subtracted from DN². Pixels of DN 0 are no data, and so is the border noise of products before
+   IPF 2.90 (`deepcrop.sources.safe.border`).
 3. **Calibration**: sigma0 = (DN² − noise) / sigmaNought², linear power.
 4. **Geocoding**: for each pixel corner of the grid, at its height in a DEM, the zero-Doppler
    position on the orbit is found (sarsen); it gives the line, the slant range and from it the
@@ -42,6 +43,7 @@ from deepcrop.cube.passes import number_passes
 from deepcrop.errors import DeepCropError
 from deepcrop.grid import assign_grid, tiles
 from deepcrop.sources.archive import SceneError
+from deepcrop.sources.safe.border import Border, find_border
 from deepcrop.sources.safe.geometry import choose_orbit_file, locate, read_geometry
 from deepcrop.sources.safe.product import (
     Noise,
@@ -239,8 +241,10 @@ def _backscatter(
     reached = heights = False
     with ExitStack() as stack:
         terrain = stack.enter_context(_open_terrain(dem, box, geoid))
+        border = _border(product, polarizations, geometry.shape)
         images = {
-            name: stack.enter_context(_open_image(product, name, geometry.shape)) for name in out
+            name: stack.enter_context(_open_image(product, name, geometry.shape, border))
+            for name in out
         }
         for tile in tiles((box.shape[0], box.shape[1]), BLOCK):
             ecef, known = terrain.corners(box, *tile.core)
@@ -400,6 +404,7 @@ class _Image:
     calibration: RangeVectors
     noise: Noise | None
     note: str
+    border: Border | None = None
 
     def power(self, rows: slice, cols: slice) -> NDArray[np.float64]:
         """Read the calibrated power of a window, linear, noise removed; NaN where DN is 0."""
@@ -411,11 +416,27 @@ class _Image:
             power -= self.noise.at(lines, pixels)
         power /= self.calibration.at(lines, pixels) ** 2
         power[number == 0] = np.nan
+        if self.border is not None:
+            power[self.border.outside(lines, pixels)] = np.nan
         return power
 
 
+def _border(
+    product: Product, polarizations: Sequence[str], shape: tuple[int, int]
+) -> Border | None:
+    """Find the border noise of a product, by VV if it has it; None if there is none to find."""
+    name = "vv" if "vv" in product.polarizations else polarizations[0]
+    with _open_image(product, name, shape) as image:
+        # Since IPF 2.90, when azimuth noise came too, the processor sets the border to 0.
+        if image.noise is None or image.noise.along_azimuth:
+            return None
+        return find_border(image.power, shape)
+
+
 @contextmanager
-def _open_image(product: Product, polarization: str, shape: tuple[int, int]) -> Iterator[_Image]:
+def _open_image(
+    product: Product, polarization: str, shape: tuple[int, int], border: Border | None = None
+) -> Iterator[_Image]:
     removed = noise_removed(product, polarization)
     noise = None if removed else read_noise(product, polarization)
     if noise is None:
@@ -423,7 +444,7 @@ def _open_image(product: Product, polarization: str, shape: tuple[int, int]) -> 
     elif noise.along_azimuth:
         note = "range and azimuth noise vectors; border: DN 0 masked"
     else:
-        note = "range noise vectors (IPF before 2.90); border: DN 0 masked, border noise may remain"
+        note = "range noise vectors (IPF before 2.90); border: DN 0 and border noise masked"
     calibration = read_calibration(product, polarization)
     measurement = find_file(product, "measurement/*.tif*", polarization)
     with ExitStack() as stack:
@@ -434,7 +455,7 @@ def _open_image(product: Product, polarization: str, shape: tuple[int, int]) -> 
                 f"{measurement} has {source.height} x {source.width} pixels; its annotation says "
                 f"{shape[0]} x {shape[1]}. Get the product again."
             )
-        yield _Image(source, calibration, noise, note)
+        yield _Image(source, calibration, noise, note, border)
 
 
 def multilook(

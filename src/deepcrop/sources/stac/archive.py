@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import rasterio
 
-from deepcrop.cube.contract import CLEAR_CLASSES, OPTICAL_BANDS, RADIOMETRIES, SAR_BANDS
+from deepcrop.cube.contract import (
+    CLEAR_CLASSES,
+    NIR_BANDS,
+    OPTICAL_BANDS,
+    RADIOMETRIES,
+    SAR_BANDS,
+    nir_attrs,
+)
 from deepcrop.grid import RESOLUTION
 from deepcrop.sources.archive import SENSORS, ArchiveError, Scene, SceneError
 from deepcrop.sources.http import HttpClient, Refused
@@ -39,12 +46,12 @@ from deepcrop.sources.stac.pixels import (
 )
 from deepcrop.sources.stac.product_notes import ProductNotes
 from deepcrop.sources.stac.products import (
-    SENTINEL2_ASSETS,
     Product,
     best_orbit,
     newest,
     on_grid,
     passes,
+    sentinel2_assets,
     usable_products,
 )
 from deepcrop.sources.stac.radar import radar_preparer
@@ -91,8 +98,11 @@ class StacArchive:
         kept, unless the server leaves it out.
     keep : tuple of int or None
         Scene classes that are not masked; None for the archive's own mask.
-    assets : dict of str to tuple of str
-        Assets of an optical product that are read, and the names that they may have in an item.
+    nir : str
+        Band of Sentinel-2 that is read as near infrared (`deepcrop.cube.contract.NIR_BANDS`).
+    assets : dict of str to tuple of str, optional
+        Assets of an optical product that are read, and the names that they may have in an item; by
+        default those of Sentinel-2.
     pixels : tuple of str and int
         Type of the numbers of optical bands, and the number that means "no data".
     mask : Mask
@@ -120,7 +130,8 @@ class StacArchive:
     orbits: str | int = "best"
     max_cloud: float = 100.0
     keep: tuple[int, ...] | None = None
-    assets: Mapping[str, Sequence[str]] = field(default_factory=lambda: SENTINEL2_ASSETS)
+    nir: str = NIR_BANDS[0]
+    assets: Mapping[str, Sequence[str]] | None = None
     pixels: tuple[str, int] = ("uint16", 0)
     mask: Mask = field(default_factory=lambda: Mask(classes=CLEAR_CLASSES))
     resolution: float = RESOLUTION
@@ -140,6 +151,11 @@ class StacArchive:
             raise ArchiveError(
                 f"{self.title} ({self.name}) has no scene classes of Sentinel-2 to keep; its mask "
                 f"is: {self.mask}. Leave --keep out."
+            )
+        if self.assets is not None and self.nir != NIR_BANDS[0]:
+            raise ArchiveError(
+                f"{self.title} ({self.name}) has one near infrared, and no {self.nir} to choose. "
+                "Leave --nir out."
             )
         if self.keep is not None:
             self.mask = replace(self.mask, classes=self.keep)
@@ -186,7 +202,7 @@ class StacArchive:
             tries=self.tries,
             pause=self.pause,
         )
-        assets = self.assets if optical else None
+        assets = (self.assets or sentinel2_assets(self.nir)) if optical else None
         found = usable_products(items, sensor, box, self.title, assets)
         products = [p for p in found if (p.cloud_cover or 0) <= self.max_cloud]
         groups = passes(newest(products))
@@ -400,11 +416,12 @@ class StacArchive:
             "attribution": self.credit.format(years=", ".join(years)),
         }
         if sensor == "optical":
-            return attrs | {
+            attrs |= {
                 "processing_baseline": _joined(s.notes["processing_baseline"] for s in scenes),
                 "offset": _joined(scene.notes["offset"] for scene in scenes),
                 "mask": str(self.mask),
             }
+            return attrs | nir_attrs(self.nir)
         rough = sum("approximate" in scene.notes["incidence"] for scene in scenes)
         return attrs | {
             "processing_baseline": "not stated by the archive",

@@ -56,12 +56,11 @@ class Mask:
 
     def clear(self, numbers: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Find the clear pixels."""
+        clear = np.isin(numbers, self.classes)
         if self.bits:
             clear = numbers & np.uint8(sum(1 << bit for bit in self.bits)) == 0
-        else:
-            clear = np.isin(numbers, self.classes)
-        known: NDArray[np.bool_] = numbers != self.nodata
-        return clear & known
+        clear &= numbers != self.nodata
+        return clear
 
     def __str__(self) -> str:
         if self.bits:

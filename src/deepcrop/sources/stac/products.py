@@ -30,14 +30,13 @@ if TYPE_CHECKING:
 
 # Planetary Computer and version 0 of Earth Search use ESA's band numbers, version 1 of Earth Search
 # uses colours, the Copernicus Data Space has each band at several resolutions.
-SENTINEL2_ASSETS = {
+_SENTINEL2_ASSETS = {
     "blue": ("B02", "blue", "B02_10m"),
     "green": ("B03", "green", "B03_10m"),
     "red": ("B04", "red", "B04_10m"),
-    "nir": ("B08", "nir", "B08_10m"),
     "scl": ("SCL", "scl", "SCL_20m"),
 }
-"""Assets of Sentinel-2 products that are read: for each the names that archives give it."""
+_NIR_ASSETS = {"B08": ("B08", "nir", "B08_10m"), "B07": ("B07", "rededge3", "B07_20m")}
 
 SENTINEL1_ASSETS = {name: (name,) for name in SAR_BANDS}
 """Assets of Sentinel-1 products that are read."""
@@ -78,6 +77,22 @@ class Product:
     cloud_cover: float | None
     ascending: bool
     footprint: Geometry
+
+
+def sentinel2_assets(nir: str = "B08") -> Mapping[str, tuple[str, ...]]:
+    """List the assets of Sentinel-2 products that are read, with the names that archives give them.
+
+    Parameters
+    ----------
+    nir : str
+        Band that is read as near infrared: ``B08`` or ``B07``.
+
+    Examples
+    --------
+    >>> sentinel2_assets()["nir"]
+    ('B08', 'nir', 'B08_10m')
+    """
+    return _SENTINEL2_ASSETS | {"nir": _NIR_ASSETS[nir]}
 
 
 def usable_products(
@@ -138,7 +153,7 @@ def product_of(
         If the item is not of the form that the archive promises.
     """
     try:
-        usual = SENTINEL2_ASSETS if sensor == "optical" else SENTINEL1_ASSETS
+        usual = sentinel2_assets() if sensor == "optical" else SENTINEL1_ASSETS
         return _product_of(item, sensor, box, usual if assets is None else assets)
     except (*MALFORMED, DeepCropError, GEOSException, CRSError, ProjError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
