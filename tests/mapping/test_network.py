@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from tests.helpers.cubes import season_cube
 from tests.helpers.maps import map_without_pictures
 from tests.helpers.network_batches import small
 from tests.helpers.weights_files import tiny, write_weights
@@ -20,7 +21,8 @@ from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.mapping import network as map_network
 from deepcrop.mapping.inputs import InputCube
 from deepcrop.mapping.network import NetworkMethod
-from deepcrop.network import Batch, load
+from deepcrop.network import INPUTS, Batch, load
+from deepcrop.network.weights import check_pixels
 from deepcrop.products import layers
 from deepcrop.products import write as product_writer
 from deepcrop.simulation import Region, simulate
@@ -331,3 +333,17 @@ def test_options_that_do_not_fit_are_refused(cube_path, tmp_path, options, words
     with pytest.raises(DeepCropError, match=words):
         map_without_pictures(cube_path, 2018, tmp_path / "maps", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_pixels_of_30_m_are_mapped_by_the_curve_and_not_by_the_network(tmp_path, weights):
+    """The network was trained on 10 m; weights may say that they take 30 m."""
+    path = tmp_path / "hls.zarr"
+    save_cube(season_cube(rows=4, cols=6, pixel=30), path)
+    with pytest.raises(CubeError, match=r"of this cube are 30 m; .*of 10 m.*--method curve"):
+        run(path, tmp_path / "network", weights)
+    check_pixels(InputCube.open(path).box, INPUTS | {"pixel": ["10 m", "30 m"]})
+    result = map_without_pictures(path, 2018, tmp_path / "curve")
+    with rasterio.open(result.path / "sos50.tif") as file:
+        assert file.res == (30, 30)
+        dates = file.read(1)[1:]
+    np.testing.assert_allclose(dates, np.broadcast_to(120 + np.arange(6), dates.shape), atol=3)

@@ -117,7 +117,7 @@ def experiment(years, made, tmp_path, monkeypatch):
     """The settings, and a list of trainings: method, seed, sites of training and validation."""
     trainings = []
 
-    def fake(name, config, train, valid, seed, out, start, radiometry):
+    def fake(name, config, train, valid, seed, out, start, inputs):
         parts = [{(one.site, one.cluster) for one in part} for part in (train, valid)]
         trainings.append((name, seed, *parts))
         out.mkdir(parents=True)

@@ -70,17 +70,18 @@ class NetworkMethod:
         Raises
         ------
         CubeError
-            If the cube has no images that the weights read, or none near the year, or its radar is
-            not what they expect.
+            If the cube has no images that the weights read, or none near the year, or its pixels,
+            near infrared or radar are not what they expect.
         DeepCropError
             If the weights cannot be read.
         """
-        from deepcrop.network import check_cube, load
+        from deepcrop.network import check_cube, check_near_infrared, load
         from deepcrop.network.inference import camera_stages_only, put_on
-        from deepcrop.network.weights import shipped
+        from deepcrop.network.weights import check_pixels, shipped
 
         file = self.weights or shipped()
         network, about = load(file)
+        check_pixels(cube.box, about["inputs"])
         network = camera_stages_only(network)
         put_on(network, self.device, self.precision)
         groups = [
@@ -88,6 +89,7 @@ class NetworkMethod:
             for sensor, group in (("optical", "optical"), ("radar", "sar"))
             if sensor in network.config.sensors and (self.radar is not False or sensor != "radar")
         ]
+        check_near_infrared(cube.data, about["inputs"], network.config.sensors)
         left_out = None
         if "sar" in groups:
             try:

@@ -150,6 +150,9 @@ class Scaling:
 OverviewReader = Callable[[], tuple[NDArray[np.uint16], NDArray[np.uint8]]]
 """Function that reads the blue band and the scene classes of a product at a coarse resolution."""
 
+ScalingRule = Callable[[Mapping[str, Any], OverviewReader], Scaling]
+"""Function that chooses how the numbers of a product are scaled, from its item or its pixels."""
+
 
 def scaling_by_baseline(item: Mapping[str, Any], _read_overviews: OverviewReader) -> Scaling:
     """Choose the offset by ``s2:processing_baseline``, for archives that keep ESA's numbers.
@@ -262,6 +265,19 @@ def scaling_by_flag(item: Mapping[str, Any], read_overviews: OverviewReader) -> 
     if subtracted:
         return _uniform(0.0, f"already applied by the archive ({how})")
     return _uniform(OFFSET, f"-1000 applied ({how})")
+
+
+def scaling_of(factor: float, offset: float, decision: str) -> ScalingRule:
+    """Make the rule of an archive that scales all of its products alike.
+
+    Examples
+    --------
+    >>> rule = scaling_of(0.0001, 0.0, "none to apply (HLS)")
+    >>> rule({}, None).bands["red"]
+    (0.0001, 0.0)
+    """
+    bands = dict.fromkeys(OPTICAL_BANDS, (factor, offset))
+    return lambda _item, _read_overviews: Scaling(bands, decision)
 
 
 def offset_is_subtracted(blue: NDArray[np.uint16], classes: NDArray[np.uint8]) -> bool | None:

@@ -44,7 +44,7 @@ from deepcrop.training.materials import FIRST_YEAR, Mapped, held_out, place_of
 from deepcrop.training.samples import Sample, SampleSet, Subset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from deepcrop.studies.paper_settings import PaperExperiment
@@ -80,7 +80,7 @@ def train_method(
     seed: int,
     out: Path,
     start: Path | None = None,
-    radiometry: Sequence[str] = (),
+    inputs: Mapping[str, Any] = INPUTS,
 ) -> Path:
     """Train one method; an interrupted training continues.
 
@@ -99,8 +99,8 @@ def train_method(
         Folder for the log, the checkpoint and the weights.
     start : Path, optional
         Weights of the same configuration to start from; by default random ones.
-    radiometry : sequence of str
-        Of the samples' radar, where their provenance states it: what the weights then expect.
+    inputs : mapping
+        Input that the weights expect (`expected_inputs`).
 
     Returns
     -------
@@ -133,8 +133,14 @@ def train_method(
         replace(phase.training, seed=seed),
         out,
         {"method": name, "cameras": cameras},
-        INPUTS | ({"radiometry": list(radiometry)} if radiometry else {}),
+        inputs,
     )
+
+
+def expected_inputs(sample_set: SampleSet) -> dict[str, Any]:
+    """Describe the input of weights that are trained on samples, as far as these state it."""
+    found = sample_set.provenance
+    return INPUTS | {key: found[key] for key in ("radiometry", "nir") if found.get(key)}
 
 
 def _load_start(start: Path, config: Config) -> Network:
@@ -382,7 +388,7 @@ def _run(job: Job, sample_set: SampleSet) -> None:
     train, valid, test = (Subset(sample_set, part) for part in (job.train, job.valid, job.test))
     weights = train_method(
         job.method, CONFIGS[job.method], train, valid, job.seed, job.folder, job.start,
-        sample_set.provenance.get("radiometry", ()),
+        expected_inputs(sample_set),
     )  # fmt: skip
     predictions = network_predictions(load(weights)[0], test)
     arrays = {k: v for k in _ARRAYS if (v := getattr(predictions, k)) is not None}

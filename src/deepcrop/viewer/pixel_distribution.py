@@ -90,8 +90,8 @@ class PixelNetwork:
     """
 
     def __init__(self, cube: xr.DataTree, year: int, sensors: Iterable[str]):
-        from deepcrop.network import DeepCrop, check_cube, load
-        from deepcrop.network.weights import shipped
+        from deepcrop.network import DeepCrop, check_cube, check_near_infrared, load
+        from deepcrop.network.weights import check_pixels, shipped
 
         file = shipped()
         with file.open("rb") as stream:
@@ -105,7 +105,10 @@ class PixelNetwork:
             for name in sensors
             if name in cube.children
         }
+        for name in self._images:
+            check_pixels(grid.grid_of(cube[name].to_dataset()), about["inputs"])
         if "sar" in self._images:
+            check_near_infrared(cube, about["inputs"], self._network.config.sensors)
             check_cube(cube, about["inputs"], self._network.config.sensors)
         if not any(images.days.size for images in self._images.values()):
             raise DeepCropError(f"The cube has no observation of {year} for the network.")
