@@ -102,6 +102,21 @@ def test_dates_lie_within_their_intervals(mapped):
     assert np.ptp(every["sos50"][known]) > 30
 
 
+def test_dates_by_the_other_definition(mapped, cube_path, weights):
+    """The layers of the tile are the network's dates of the NDVI curve, under the same names."""
+    cube = InputCube.open(cube_path)
+    [whole] = grid.tiles((ROWS, COLS), 100, grid.PATCH_HALO)
+    plan = NetworkMethod(weights, definition="ndvi").plan(cube, 2018)
+    found, _ = plan.run(plan.images, whole)
+    assert plan.settings["definition"] == "ndvi"
+    assert mapped.summary["source"]["definition"] == "camera"
+    network, _ = load(weights)
+    dates, _ = map_network.network_tile(network, plan.images, whole, 2018)
+    np.testing.assert_array_equal(dates["sos50"], read(mapped)["sos50"])
+    assert found.keys() == dates.keys()
+    assert (found["sos50"] != dates["sos50"]).mean() > 0.1
+
+
 def of_year(cube, group):
     return cube[group]["time"].dt.year.values == 2018
 
@@ -325,6 +340,7 @@ def test_a_year_without_images_names_the_years(cube_path, weights, tmp_path):
         ),
         ({"weights": "w.safetensors"}, "choose method 'deepcrop' or"),
         ({"radar": False}, "choose method 'deepcrop' or"),
+        ({"definition": "ndvi"}, "choose method 'deepcrop' or"),
         ({"method": "deepcrop", "index": "gcc"}, "choose method 'curve' or"),
         ({"method": "deepcrop", "weights": "no.safetensors"}, r"no\.safetensors does not exist"),
     ],
