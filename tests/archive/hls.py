@@ -39,10 +39,14 @@ PLATFORMS = {"L30": "landsat-9", "S30": "sentinel-2a"}
 
 
 class Hls:
-    """Both collections behind one API, on a server; `environment` points clients to it."""
+    """Both collections behind one API, on a server; `environment` points clients to it.
 
-    def __init__(self, server: Server, folder: Path) -> None:
+    With ``storage``, another address of the files, they are for everybody.
+    """
+
+    def __init__(self, server: Server, folder: Path, storage: str = STORAGE) -> None:
         self.server, self.folder, self.tokens = server, folder, Tokens()
+        self.storage = storage
         self.api = Api(
             server, "/pc/api/stac/v1", "microsoft-pc", "Microsoft Planetary Computer", "token"
         )
@@ -71,7 +75,7 @@ class Hls:
         number = int((day - day.astype("M8[Y]")).astype(int)) + 1
         name = f"HLS.{kind}.T{zone:02d}{'H' if south else 'T'}AB.{time[:4]}{number:03d}T"
         name += f"{time[11:].replace(':', '')}.v2.0"
-        home = f"{STORAGE}/{kind}/{zone:02d}/A/AB/{day}/{name}"
+        home = f"{self.storage}/{kind}/{zone:02d}/A/AB/{day}/{name}"
         assets: dict[str, Any] = {
             band: {
                 "href": f"{home}/{name}.{band}.tif",
@@ -121,6 +125,7 @@ class Hls:
             file.write(numbers, 1)
 
         def answer(request: Request) -> Response:
-            return self.tokens.refusal(request, "hls2") or file_response(path, COG)
+            refusal = self.tokens.refusal(request, "hls2") if self.storage == STORAGE else None
+            return refusal or file_response(path, COG)
 
         self.server.route("GET", re.escape(place), answer)

@@ -39,6 +39,19 @@ phases:
     simulated_tiles: 0.5
     training: *t
 """
+ARCHIVE = """
+url: https://stac.example.org/v1
+collections: [hls-s30]
+assets: {blue: B02, green: B03, red: B04, nir: B8A, mask: Fmask}
+scale: 0.0001
+offset: 0
+type: int16
+nodata: -9999
+masked_bits: [1, 2, 3, 4]
+mask_nodata: 255
+pixel: 30
+token: EXAMPLE_TOKEN
+"""
 SPEC = r"""
 name: region
 grid: {crs: "EPSG:32631", bounds: [500000, 5599800, 500300, 5600000]}
@@ -109,6 +122,12 @@ def _experiment(path: Path) -> Any:
     from deepcrop.training.experiment import read_experiment
 
     return read_experiment(path)
+
+
+def _archive(path: Path) -> Any:
+    from deepcrop.sources.stac.own_archive import own_archive
+
+    return own_archive(path)
 
 
 def _spec(path: Path) -> Any:
@@ -550,6 +569,7 @@ def _parcels(folder: Path) -> Iterator[Any]:
 FILE_READERS = (
     text_reader("ingest specification", ".yaml", _spec, SPEC, share=20),
     text_reader("experiment", ".yaml", _experiment, EXPERIMENT, share=20),
+    text_reader("own archive", ".yaml", _archive, ARCHIVE, sample=40),
     text_reader("camera series", ".csv", _camera_series, _camera_text(), share=20),
     text_reader(
         "crop table", ".csv", _crop_table, "site,year,ct\nmead2,2018,maize\nmead3,2019,soybean\n"

@@ -135,7 +135,9 @@ def fetch(
         str | None,
         typer.Option(help="PhenoCam sites: names with commas, a file of names, or paper."),
     ] = None,
-    archive: Annotated[str, typer.Option(help=f"One of {', '.join(ARCHIVES)}.")] = "pc",
+    archive: Annotated[
+        str, typer.Option(help=f"{', '.join(ARCHIVES)}, or your own (YAML).")
+    ] = "pc",
     sensors: Annotated[str, typer.Option(help="optical, sar, or both.")] = "optical,sar",
     orbits: Annotated[
         str, typer.Option(help="Relative orbits of the radar: best, all, or a number.")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from deepcrop import grid
 from deepcrop.cube import contract
 from deepcrop.errors import DeepCropError
-from deepcrop.sources import open_archive, pixel_size
+from deepcrop.sources import describe_archive, open_archive, pixel_size
 from deepcrop.sources.archive import SENSORS, Archive, Scene
 from deepcrop.sources.left_out import collect_left_out
 from deepcrop.storage.files import atomic_file, content_hash
@@ -50,7 +50,7 @@ class FetchRequest:
     start, end : date
         First and last day, both included.
     archive : str
-        Name of the archive, one of `deepcrop.sources.ARCHIVES`.
+        Name of the archive, one of `deepcrop.sources.ARCHIVES`, or a YAML file that describes it.
     sensors : tuple of str
         Groups of the cube: ``optical``, ``sar``.
     orbits : str or int
@@ -91,6 +91,7 @@ class FetchRequest:
         if self.may_lack:
             options["may_lack"] = list(self.may_lack)
         return options | {
+            "archive": describe_archive(self.archive),
             "start": self.start.isoformat(),
             "end": self.end.isoformat(),
             "sensors": list(self.sensors),

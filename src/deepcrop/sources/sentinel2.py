@@ -203,9 +203,10 @@ def scaling_by_product_name(item: Mapping[str, Any], _read_overviews: OverviewRe
 
 
 def scaling_by_raster_bands(item: Mapping[str, Any], _read_overviews: OverviewReader) -> Scaling:
-    """Take scale and offset from ``raster:bands`` of each band's asset.
+    """Take scale and offset from each band's asset, as the raster extension of STAC states them.
 
-    The assets of ``item`` must have the names of the cube's bands.
+    They are in ``raster:bands`` (STAC 1.0), or in ``raster:scale`` and ``raster:offset`` (1.1). The
+    assets of ``item`` must have the names of the cube's bands.
 
     Raises
     ------
@@ -215,8 +216,12 @@ def scaling_by_raster_bands(item: Mapping[str, Any], _read_overviews: OverviewRe
     bands = {}
     for band in OPTICAL_BANDS:
         try:
-            raster = item["assets"][band]["raster:bands"][0]
-            factor, offset = float(raster["scale"]), float(raster["offset"])
+            asset = item["assets"][band]
+            raster = asset.get("raster:bands", [{}])[0]
+            factor, offset = (
+                float(raster[name] if name in raster else asset[f"raster:{name}"])
+                for name in ("scale", "offset")
+            )
         except MALFORMED:
             raise SceneError(
                 f"{item['id']}: asset '{band}' states no scale and offset in raster:bands, so what "

@@ -201,6 +201,7 @@ class StacArchive:
             max_cloud=self.max_cloud if optical else 100.0,
             tries=self.tries,
             pause=self.pause,
+            headers=self.access.headers(self.address),
         )
         assets = (self.assets or sentinel2_assets(self.nir)) if optical else None
         found = usable_products(items, sensor, box, self.title, assets)

@@ -288,7 +288,7 @@ def _minimal(item: Mapping[str, Any], assets: Mapping[str, Any]) -> dict[str, An
         slim["proj:code"] = str(code) if ":" in str(code) else f"EPSG:{code}"
         CRS.from_user_input(slim["proj:code"])  # raises if it is unknown
     slim |= _placement(properties)
-    fields = ("name", "href", "type", "roles", "raster:bands")
+    fields = ("name", "href", "type", "roles", "raster:bands", "raster:scale", "raster:offset")
     slim_assets = {}
     for band, asset in assets.items():
         slim_assets[band] = {key: asset[key] for key in fields if key in asset} | _placement(asset)
