@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from deepcrop import grid
 from deepcrop.cube import contract
 from deepcrop.errors import DeepCropError
-from deepcrop.sources import open_archive
+from deepcrop.sources import describe_archive, open_archive, pixel_size
 from deepcrop.sources.archive import SENSORS, Archive, Scene
 from deepcrop.sources.left_out import collect_left_out
 from deepcrop.storage.files import atomic_file, content_hash
@@ -46,11 +46,11 @@ class FetchRequest:
     Attributes
     ----------
     box : GeoBox
-        10 m grid of the cube.
+        Grid of the cube, with the pixels of the archive (`deepcrop.sources.pixel_size`).
     start, end : date
         First and last day, both included.
     archive : str
-        Name of the archive, one of `deepcrop.sources.ARCHIVES`.
+        Name of the archive, one of `deepcrop.sources.ARCHIVES`, or a YAML file that describes it.
     sensors : tuple of str
         Groups of the cube: ``optical``, ``sar``.
     orbits : str or int
@@ -91,6 +91,7 @@ class FetchRequest:
         if self.may_lack:
             options["may_lack"] = list(self.may_lack)
         return options | {
+            "archive": describe_archive(self.archive),
             "start": self.start.isoformat(),
             "end": self.end.isoformat(),
             "sensors": list(self.sensors),
@@ -125,6 +126,12 @@ def open_requested_archive(request: FetchRequest) -> Archive:
         )
     if set(request.sensors) <= set(request.may_lack):
         raise DeepCropError("A cube needs at least one sensor that it may not lack.")
+    size, expected = float(request.box.resolution.x), pixel_size(request.archive)
+    if size != expected:
+        raise DeepCropError(
+            f"The grid has pixels of {size:g} m; {request.archive} has {expected:g} m, onto which "
+            "it is fetched."
+        )
     if request.start > request.end:
         raise DeepCropError(f"Period {request.start} to {request.end} runs backwards.")
     return open_archive(
