@@ -49,7 +49,7 @@ sys.meta_path.append(Empty())  # after the finders of what is installed
 sys.path.insert(0, str(ROOT / "src"))
 
 from deepcrop.network.config import Config  # noqa: E402
-from deepcrop.network.inference import PRECISIONS, camera_stages_only, put_on, tile_dates  # noqa: E402
+from deepcrop.network.inference import PRECISIONS, put_on, stages_of_definition, tile_dates  # noqa: E402
 from deepcrop.network.weights import build  # noqa: E402
 
 HALO = 17
@@ -149,7 +149,7 @@ def main():
     parser.add_argument("--out", type=Path, help="JSON to write")
     options = parser.parse_args()
     weights = options.weights or ROOT / "src" / "deepcrop" / "network" / "default.safetensors"
-    network = camera_stages_only(read_weights(weights))
+    network = stages_of_definition(read_weights(weights), "camera")
     put_on(network, options.device, "float32")
     rng = np.random.default_rng(1)
     count = max(options.pixels // options.side**2, 1)

@@ -188,13 +188,17 @@ def patchwise(options):
     import torch
 
     from deepcrop.network import CONFIGS, Batch, build, load
-    from deepcrop.network.inference import camera_stages_only, tile_dates
+    from deepcrop.network.inference import stages_of_definition, tile_dates
     from deepcrop.network.weights import shipped
 
     torch.set_num_threads(options.cores)
     torch.manual_seed(0)
     own = options.network == "default"  # as maps use it, without dates in the NDVI-curve definition
-    net = camera_stages_only(load(shipped())[0]) if own else build(CONFIGS["paper"]).eval()
+    net = (
+        stages_of_definition(load(shipped())[0], "camera")
+        if own
+        else build(CONFIGS["paper"]).eval()
+    )
     images = tile_of(options)
     tile_dates(net, *(x[..., :34, :34] if x.ndim > 1 else x for x in images))  # to warm up
     start = time.perf_counter()
@@ -240,11 +244,11 @@ def precision(options):
     import torch
 
     from deepcrop.network import load
-    from deepcrop.network.inference import camera_stages_only, tile_dates
+    from deepcrop.network.inference import stages_of_definition, tile_dates
     from deepcrop.network.weights import shipped
 
     torch.set_num_threads(1)
-    net, images = camera_stages_only(load(shipped())[0]), tile_of(options)
+    net, images = stages_of_definition(load(shipped())[0], "camera"), tile_of(options)
     rows, reference = [], None
     for name in ("float32", "bfloat16"):
         tile_dates(net, *images, precision=name)

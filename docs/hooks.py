@@ -146,18 +146,20 @@ def _flags() -> str:
 def notebook(text: str) -> str:
     """Return a page of Markdown as a Jupyter notebook: its Python blocks become cells.
 
-    Pictures of the page are left out: the cells draw them.
+    The text block below one is its output. Pictures are left out: the cells draw them.
     """
     text = re.sub(r"!\[[^\]]*\]\(\.\./assets/[^)]*\)\n.*\n\n?", "", text)  # with its caption
-    cells = []
-    for k, part in enumerate(re.split(r"```python\n(.*?)```\n?", text, flags=re.S)):
-        if not part.strip():
-            continue
-        cell: dict[str, Any] = {"metadata": {}, "source": part.strip(), "id": f"cell{k}"}
-        if k % 2:
-            cells.append(cell | {"cell_type": "code", "execution_count": None, "outputs": []})
-        else:
-            cells.append(cell | {"cell_type": "markdown"})
+    parts = re.split(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", text, flags=re.S)
+    cells: list[dict[str, Any]] = []
+    for k, part in enumerate(parts):
+        if k % 3 == 0 and part.strip():
+            cells.append({"cell_type": "markdown", "source": part.strip()})
+        elif k % 3 == 1:
+            output = parts[k + 1]
+            shown = [{"output_type": "stream", "name": "stdout", "text": output}] if output else []
+            cell = {"cell_type": "code", "source": part.strip(), "outputs": shown}
+            cells.append(cell | {"execution_count": None})
+    cells = [cell | {"id": f"cell{k}", "metadata": {}} for k, cell in enumerate(cells)]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     made = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(made, indent=1, ensure_ascii=False) + "\n"

@@ -208,7 +208,7 @@ def test_a_calendar_year_says_where_the_southern_seasons_are(southern_file):
     why = of_year(result, 2018).why
     assert why.startswith("no season: those that reach into the year peak on 2017-12-2")
     assert " and 2019-01-0" in why
-    assert why.endswith("(--year-start 07-01 keeps summers whole)")
+    assert why.endswith("(year start 07-01 keeps summers whole)")
 
 
 def test_a_year_within_a_season_of_two_years_says_so(tmp_path):

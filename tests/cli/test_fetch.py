@@ -68,7 +68,10 @@ def deepcrop(monkeypatch, capsys, tmp_path):
         ([AREA, "--keep", "4,"], ["--keep 4,"]),
         ([AREA, "--keep", ""], ["expected scene classes"]),
         ([AREA, "--crops", "usda"], ["'usda'", "cropscape, pc"]),
-        ([AREA, "--archive", "nasa"], ["'nasa'", "pc, cdse, earth-search, earth-search-v0, ee"]),
+        (
+            [AREA, "--archive", "nasa"],
+            ["'nasa'", "pc, cdse, earth-search, earth-search-v0, hls, ee"],
+        ),
         ([AREA, "--sensors", "thermal"], ["thermal", "optical and sar"]),
         ([AREA, "--sensors", ""], ["optical and sar"]),
         ([AREA, "--orbits", "worst"], ["'worst'", "best, all or a number"]),

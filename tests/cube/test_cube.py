@@ -204,7 +204,7 @@ BREACHES = {
         "sar: its grid differs from that of 'optical' .*20 x 30.*resample",
     ),
     "other extent": ("landcover", lambda d: d.isel(x=slice(10)), "landcover: its grid differs"),
-    "20 m": ("optical", coarser, "optical: pixels are 20.* m; expected 10 m"),
+    "20 m": ("optical", coarser, "optical: pixels are 20.* m; expected 10 or 30 m"),
     "geographic": (
         "optical",
         lambda d: d.drop_vars("spatial_ref").odc.assign_crs("EPSG:4326"),

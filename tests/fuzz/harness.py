@@ -47,7 +47,7 @@ class Reader:
     name: str
     prepare: Callable[[Path], contextlib.AbstractContextManager[Prepared]]
     share: int = 10
-    sample: int = 20
+    sample: int = 12
 
 
 Prepared = "tuple[st.SearchStrategy[Any], Callable[[Any], Any]]"

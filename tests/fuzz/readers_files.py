@@ -39,6 +39,19 @@ phases:
     simulated_tiles: 0.5
     training: *t
 """
+ARCHIVE = """
+url: https://stac.example.org/v1
+collections: [hls-s30]
+assets: {blue: B02, green: B03, red: B04, nir: B8A, mask: Fmask}
+scale: 0.0001
+offset: 0
+type: int16
+nodata: -9999
+masked_bits: [1, 2, 3, 4]
+mask_nodata: 255
+pixel: 30
+token: EXAMPLE_TOKEN
+"""
 SPEC = r"""
 name: region
 grid: {crs: "EPSG:32631", bounds: [500000, 5599800, 500300, 5600000]}
@@ -109,6 +122,12 @@ def _experiment(path: Path) -> Any:
     from deepcrop.training.experiment import read_experiment
 
     return read_experiment(path)
+
+
+def _archive(path: Path) -> Any:
+    from deepcrop.sources.stac.own_archive import own_archive
+
+    return own_archive(path)
 
 
 def _spec(path: Path) -> Any:
@@ -550,6 +569,7 @@ def _parcels(folder: Path) -> Iterator[Any]:
 FILE_READERS = (
     text_reader("ingest specification", ".yaml", _spec, SPEC, share=20),
     text_reader("experiment", ".yaml", _experiment, EXPERIMENT, share=20),
+    text_reader("own archive", ".yaml", _archive, ARCHIVE, sample=40),
     text_reader("camera series", ".csv", _camera_series, _camera_text(), share=20),
     text_reader(
         "crop table", ".csv", _crop_table, "site,year,ct\nmead2,2018,maize\nmead3,2019,soybean\n"
@@ -561,13 +581,13 @@ FILE_READERS = (
     text_reader("area", ".geojson", _area, AREA, sample=40),
     Reader("scene manifest", _scene_manifest),
     Reader("series table", _series_table),
-    Reader("season_dates", _season_arrays, share=30, sample=20),
+    Reader("season_dates", _season_arrays, share=30),
     Reader("safe", _safe, share=20, sample=40),
     file_reader("crop raster", _crop_raster_file, _crop_raster),
-    Reader("raw files", _raw_files, sample=20),
-    Reader("cube", _cube, share=15, sample=20),
-    Reader("result", _result, share=20, sample=20),
+    Reader("raw files", _raw_files),
+    Reader("cube", _cube, share=15),
+    Reader("result", _result, share=20),
     Reader("journal", _journal),
-    Reader("weights", _weights, share=15, sample=20),
+    Reader("weights", _weights, share=15),
     Reader("parcels", _parcels, share=15),
 )

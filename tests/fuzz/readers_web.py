@@ -482,12 +482,12 @@ def _viewer(folder: Path) -> Iterator[Any]:
 
 
 WEB_READERS = (
-    Reader("stac items", _stac_items, share=40, sample=20),
-    Reader("stac answers", _stac_answers, share=20, sample=20),
-    Reader("http answers", _http_answers, share=20, sample=20),
-    Reader("phenocam answers", _phenocam_answers, share=15, sample=20),
-    Reader("cdl answers", _cdl_answers, share=10, sample=20),
-    Reader("remote files", _remote_files, share=10, sample=20),
-    Reader("earth engine images", _earth_engine_images, share=20, sample=20),
-    Reader("viewer", _viewer, share=20, sample=20),
+    Reader("stac items", _stac_items, share=40),
+    Reader("stac answers", _stac_answers, share=20),
+    Reader("http answers", _http_answers, share=20),
+    Reader("phenocam answers", _phenocam_answers, share=15),
+    Reader("cdl answers", _cdl_answers, share=10),
+    Reader("remote files", _remote_files, share=10),
+    Reader("earth engine images", _earth_engine_images, share=20),
+    Reader("viewer", _viewer, share=20),
 )

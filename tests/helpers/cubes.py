@@ -33,9 +33,11 @@ def make_cube(rows=20, cols=30, optical_scenes=6, sar_scenes=4, seed=0) -> xr.Da
     return build(optical, sar, grid.assign_grid(landcover, box))
 
 
-def season_cube(rows=20, cols=30, shift=0, year=2018) -> xr.DataTree:
+def season_cube(rows=20, cols=30, shift=0, year=2018, pixel=10) -> xr.DataTree:
     """A cube whose NDVI rises on day 120 (+1 per column) and falls on day 250; row 0 is masked."""
-    box = grid.make_grid((500000, 5600000, 500000 + 10 * cols, 5600000 + 10 * rows), "EPSG:32631")
+    left, bottom = (corner // pixel * pixel for corner in (500_000, 5_600_000))
+    edges = (left, bottom, left + pixel * cols, bottom + pixel * rows)
+    box = grid.make_grid(edges, "EPSG:32631", pixel)
     times = np.datetime64(f"{year}-01-01T10:50", "ns") + np.arange(-60, 430, 5) * np.timedelta64(
         1, "D"
     )

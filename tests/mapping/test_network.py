@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from tests.helpers.cubes import season_cube
 from tests.helpers.maps import map_without_pictures
 from tests.helpers.network_batches import small
 from tests.helpers.weights_files import tiny, write_weights
@@ -20,13 +21,14 @@ from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.mapping import network as map_network
 from deepcrop.mapping.inputs import InputCube
 from deepcrop.mapping.network import NetworkMethod
-from deepcrop.network import Batch, load
+from deepcrop.network import INPUTS, Batch, load
+from deepcrop.network.weights import check_pixels
 from deepcrop.products import layers
 from deepcrop.products import write as product_writer
 from deepcrop.simulation import Region, simulate
 from deepcrop.training.samples import cut
 
-ROWS, COLS, OPTICAL, SAR = 40, 52, 12, 8
+ROWS, COLS, OPTICAL, SAR = 34, 40, 12, 8
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +100,21 @@ def test_dates_lie_within_their_intervals(mapped):
     known = every["sos50"] != stages.NO_DAY
     assert 0.1 < known.mean() < 0.9  # else nothing is shown
     assert np.ptp(every["sos50"][known]) > 30
+
+
+def test_dates_by_the_other_definition(mapped, cube_path, weights):
+    """The layers of the tile are the network's dates of the NDVI curve, under the same names."""
+    cube = InputCube.open(cube_path)
+    [whole] = grid.tiles((ROWS, COLS), 100, grid.PATCH_HALO)
+    plan = NetworkMethod(weights, definition="ndvi").plan(cube, 2018)
+    found, _ = plan.run(plan.images, whole)
+    assert plan.settings["definition"] == "ndvi"
+    assert mapped.summary["source"]["definition"] == "camera"
+    network, _ = load(weights)
+    dates, _ = map_network.network_tile(network, plan.images, whole, 2018)
+    np.testing.assert_array_equal(dates["sos50"], read(mapped)["sos50"])
+    assert found.keys() == dates.keys()
+    assert (found["sos50"] != dates["sos50"]).mean() > 0.1
 
 
 def of_year(cube, group):
@@ -323,6 +340,7 @@ def test_a_year_without_images_names_the_years(cube_path, weights, tmp_path):
         ),
         ({"weights": "w.safetensors"}, "choose method 'deepcrop' or"),
         ({"radar": False}, "choose method 'deepcrop' or"),
+        ({"definition": "ndvi"}, "choose method 'deepcrop' or"),
         ({"method": "deepcrop", "index": "gcc"}, "choose method 'curve' or"),
         ({"method": "deepcrop", "weights": "no.safetensors"}, r"no\.safetensors does not exist"),
     ],
@@ -331,3 +349,17 @@ def test_options_that_do_not_fit_are_refused(cube_path, tmp_path, options, words
     with pytest.raises(DeepCropError, match=words):
         map_without_pictures(cube_path, 2018, tmp_path / "maps", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_pixels_of_30_m_are_mapped_by_the_curve_and_not_by_the_network(tmp_path, weights):
+    """The network was trained on 10 m; weights may say that they take 30 m."""
+    path = tmp_path / "hls.zarr"
+    save_cube(season_cube(rows=4, cols=6, pixel=30), path)
+    with pytest.raises(CubeError, match=r"of this cube are 30 m; .*of 10 m.*--method curve"):
+        run(path, tmp_path / "network", weights)
+    check_pixels(InputCube.open(path).box, INPUTS | {"pixel": ["10 m", "30 m"]})
+    result = map_without_pictures(path, 2018, tmp_path / "curve")
+    with rasterio.open(result.path / "sos50.tif") as file:
+        assert file.res == (30, 30)
+        dates = file.read(1)[1:]
+    np.testing.assert_allclose(dates, np.broadcast_to(120 + np.arange(6), dates.shape), atol=3)

@@ -8,7 +8,8 @@ from tests.helpers.network_batches import at, make_batch, small
 from deepcrop import stages
 from deepcrop.errors import DeepCropError
 from deepcrop.network import build, inference
-from deepcrop.network.inference import camera_stages_only, put_on, tile_dates
+from deepcrop.network.config import CURVE
+from deepcrop.network.inference import put_on, stages_of_definition, tile_dates
 from deepcrop.network.weights import shipped
 from deepcrop.stages import CALENDAR
 
@@ -126,7 +127,7 @@ def test_pixels_that_are_not_wanted_are_left_out(monkeypatch):
 
 def test_without_the_dates_of_the_curve_the_camera_s_are_the_same():
     net, tile = network("default"), cloudy(20, 22)
-    less = camera_stages_only(net)
+    less = stages_of_definition(net, "camera")
     count = len(less.config.stages)
     assert less.config.stages == net.config.stages[:count] == tuple(CALENDAR)
     for part, every in zip(
@@ -134,7 +135,21 @@ def test_without_the_dates_of_the_curve_the_camera_s_are_the_same():
     ):
         np.testing.assert_allclose(part, every[:, :, :, :count], atol=1e-3, rtol=0)
     paper = network("paper")
-    assert camera_stages_only(paper) is paper
+    assert stages_of_definition(paper, "camera") is paper
+
+
+def test_the_dates_of_the_ndvi_curve_alone_are_the_same():
+    net, tile = network("default"), cloudy(20, 22)
+    less = stages_of_definition(net, "ndvi")
+    assert less.config.stages == CURVE
+    for part, every in zip(
+        tile_dates(less, *arrays(tile)), tile_dates(net, *arrays(tile)), strict=True
+    ):
+        np.testing.assert_allclose(part, every[:, :, :, -len(CURVE) :], atol=1e-3, rtol=0)
+    with pytest.raises(DeepCropError, match=r"not trained on dates by the definition 'ndvi'"):
+        stages_of_definition(network("paper"), "ndvi")
+    with pytest.raises(DeepCropError, match=r"'gpp' is unknown; expected camera or ndvi"):
+        stages_of_definition(net, "gpp")
 
 
 def test_lower_precision_changes_dates_little():

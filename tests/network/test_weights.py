@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from tests.helpers.network_batches import make_batch, small
 
 from deepcrop.errors import CubeError, DeepCropError
-from deepcrop.network import CONFIGS, INPUTS, build, check_cube, load, save
+from deepcrop.network import CONFIGS, INPUTS, build, check_cube, check_near_infrared, load, save
 from deepcrop.network.weights import FORMAT
 
 
@@ -95,6 +95,17 @@ def test_a_cube_of_another_radiometry_is_refused(cube):
     check_cube(cube, INPUTS, ("optical",))
     with pytest.raises(CubeError, match=r"'sigma0 from gamma0, approximate'; these .* 'sigma0'"):
         check_cube(cube, INPUTS, ("optical", "radar"))
+
+
+def test_a_cube_of_another_near_infrared_is_refused(cube):
+    check_near_infrared(cube, INPUTS, ("optical", "radar"))
+    cube["optical"].attrs["nir"] = "B07"
+    check_near_infrared(cube, INPUTS | {"nir": "B07"}, ("optical",))
+    check_near_infrared(cube, INPUTS, ("radar",))
+    with pytest.raises(
+        CubeError, match="near infrared of this cube is B07; these weights expect B08"
+    ):
+        check_near_infrared(cube, INPUTS, ("optical",))
 
 
 def test_the_package_needs_no_torch():

@@ -36,6 +36,7 @@ from deepcrop.fetch.run import fetch
 from deepcrop.ingest import ingest
 from deepcrop.ingest import run as ingest_run
 from deepcrop.mapping.region import map_region
+from deepcrop.phenology import season_dates
 from deepcrop.report import report
 from deepcrop.simulation import Region, simulate
 from deepcrop.sources import open_archive
@@ -44,7 +45,8 @@ from deepcrop.training.experiment import read_experiment
 from deepcrop.training.fit import Source
 from deepcrop.training.materials import Material
 
-COMMANDS = ("map", "map --overwrite", "simulate", "ingest", "fetch", "train", "report")
+# The kernels of the simulation cannot run in a child once the parent has loaded those of the curve.
+COMMANDS = ("simulate", "fetch", "ingest", "train", "map", "map --overwrite", "report")
 SMALL = Region(rows=24, cols=24, optical_scenes=6, sar_scenes=4, cameras=1)
 
 
@@ -72,8 +74,14 @@ def command(request, tmp_path_factory):
     }[request.param](tmp_path_factory.mktemp("input"))
 
 
+def _load_kernels():
+    """Load the compiled kernels of the curve here, once, and not in each child."""
+    season_dates(np.zeros((1, 40)), 10.0 * np.arange(40))
+
+
 def _map(folder):
     save_cube(season_cube(), folder / "cube.zarr")
+    _load_kernels()
     yield partial(map_region, folder / "cube.zarr", 2018, pictures=False)
 
 
@@ -141,6 +149,7 @@ def _train(folder):
 
 def _report(folder):
     save_cube(season_cube(), folder / "cube.zarr")
+    _load_kernels()
     in_child(lambda: map_region(folder / "cube.zarr", 2018, folder / "maps", pictures=False))
     yield lambda out: report(folder / "maps", out)
 

@@ -16,7 +16,7 @@ from tests.archive.server import Server
 from tests.archive.stac import Bed, Tokens, forget_tokens, serve_region
 
 from deepcrop import grid
-from deepcrop.cube.contract import CLEAR_CLASSES, OPTICAL_BANDS, SAR_BANDS
+from deepcrop.cube.contract import CLEAR_CLASSES, OPTICAL_BANDS, SAR_BANDS, nir_of
 from deepcrop.cube.io import open_cube
 from deepcrop.fetch.plan import FetchRequest
 from deepcrop.fetch.run import Fetched, fetch
@@ -151,6 +151,27 @@ def test_gamma0_of_planetary_computer_is_sigma0_of_earth_engine(simulated, archi
         assert np.isfinite(truth[name]).mean() > 0.9
         np.testing.assert_allclose(pc[name], ee[name], rtol=0, atol=0.03, err_msg=name)
         np.testing.assert_allclose(ee[name], truth[name], rtol=0, atol=0.03, err_msg=name)
+
+
+@pytest.mark.parametrize("archive", ["pc", "ee"])
+def test_b07_as_near_infrared(simulated, server, tmp_path, monkeypatch, archive):
+    """The archives serve the green band under the name of B07, which tells it from B08."""
+    cube = simulated["iowa"]
+    if archive == "pc":
+        monkeypatch.setitem(region.BANDS, "B07", "green")
+        point_to(monkeypatch, serve_region(server, tmp_path / "files", cube, ("pc-05.10",)))
+    else:
+        pytest.importorskip("ee")
+        monkeypatch.setitem(earthengine._BANDS, "B7", "green")
+        monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test-project")
+        monkeypatch.setenv("DEEPCROP_EARTH_ENGINE", earthengine.serve(server, cube).url)
+    result = fetch_optical(
+        cube, tmp_path / "b07.zarr", archive=archive, nir="B07", keep=CLEAR_CLASSES
+    )
+    found, truth = optical_of(result), cube["optical"].to_dataset()
+    np.testing.assert_allclose(found["nir"], truth["green"], rtol=0, atol=1.01 * DN)
+    np.testing.assert_allclose(found["red"], truth["red"], rtol=0, atol=1.01 * DN)
+    assert found.attrs["nir"] == nir_of(open_cube(result.path)) == "B07"
 
 
 # What goes wrong in archives --------------------------------------------------------------------

@@ -372,7 +372,7 @@ def _why_none(
         when = [str(camera.date[0] + int(np.floor(peak))) for peak in peaks if np.isfinite(peak)]
         if when:
             south = camera.latitude < 0 and target.start == YEAR_START
-            advice = f" (--year-start {SOUTHERN_YEAR_START} keeps summers whole)" if south else ""
+            advice = f" (year start {SOUTHERN_YEAR_START} keeps summers whole)" if south else ""
             return f"those that reach into the year peak on {' and '.join(when)}{advice}"
     return "amplitude too small"
 

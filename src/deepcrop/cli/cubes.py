@@ -13,7 +13,7 @@ import typer
 
 from deepcrop.cli.options import Overwrite, archive_years, plain_console
 from deepcrop.errors import DeepCropError
-from deepcrop.sources import ARCHIVES
+from deepcrop.sources import ARCHIVES, pixel_size
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -135,7 +135,9 @@ def fetch(
         str | None,
         typer.Option(help="PhenoCam sites: names with commas, a file of names, or paper."),
     ] = None,
-    archive: Annotated[str, typer.Option(help=f"One of {', '.join(ARCHIVES)}.")] = "pc",
+    archive: Annotated[
+        str, typer.Option(help=f"{', '.join(ARCHIVES)}, or your own (YAML).")
+    ] = "pc",
     sensors: Annotated[str, typer.Option(help="optical, sar, or both.")] = "optical,sar",
     orbits: Annotated[
         str, typer.Option(help="Relative orbits of the radar: best, all, or a number.")
@@ -147,6 +149,9 @@ def fetch(
         str | None,
         typer.Option(help="Scene classes of Sentinel-2 to keep  [4,5,6,7; ee: Cloud Score+]"),
     ] = None,
+    nir: Annotated[
+        str, typer.Option(help="Band read as near infrared: B08, or B07 of the paper's Table 1.")
+    ] = "B08",
     crops: Annotated[
         str | None,
         typer.Option(help="Crop types: cropscape or pc (USDA CDL), or a raster file  [none]"),
@@ -190,23 +195,29 @@ def fetch(
         orbits=int(orbits) if orbits.isdigit() else orbits,
         max_cloud=max_cloud,
         keep=None if keep is None else _classes(keep),
+        nir=nir,
         crops=crops,
     )
+    size = pixel_size(archive)
     with phenocam.connect(_cache()) as network:
         if sites is not None:
             names = camera_sites.site_names(sites, network, _cache())
             if dry_run:
-                box = camera_sites.grid_around(network.camera(names[0]))
+                box = camera_sites.grid_around(network.camera(names[0]), size)
                 _print_estimate(estimate(request(box), threads), box, len(names))
                 return
-            _report_sites(
-                camera_sites.fetch_sites(
-                    names, network, request, out, overwrite=overwrite, threads=threads
-                ),
+            done = camera_sites.fetch_sites(
+                names,
+                network,
+                request,
                 out,
+                overwrite=overwrite,
+                threads=threads,
+                resolution=size,
             )
+            _report_sites(done, out)
             return
-        place = areas.area_of(str(area))
+        place = areas.area_of(str(area), size)
         wanted = request(place.box)
         if dry_run:
             _print_estimate(estimate(wanted, threads), place.box)
@@ -274,7 +285,9 @@ def _cache() -> Path:
 def _print_estimate(estimate: Estimate, box: GeoBox, sites: int = 1) -> None:
     from rich.table import Table
 
-    table = Table(title=f"{box.shape[1]} x {box.shape[0]} pixels of 10 m, {box.crs}")
+    table = Table(
+        title=f"{box.shape[1]} x {box.shape[0]} pixels of {box.resolution.x:g} m, {box.crs}"
+    )
     for heading in ("sensor", "time", "orbit", "cloud, %", "products"):
         table.add_column(heading)
     for sensor, scenes in estimate.scenes.items():

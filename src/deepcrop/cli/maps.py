@@ -101,6 +101,13 @@ def map_(
         str | None,
         typer.Option(help="Network: number format, float32, bfloat16 or float16  [float32]"),
     ] = None,
+    definition: Annotated[
+        str | None,
+        typer.Option(
+            help="Network: what a date means, camera (greenness as a camera sees it) or ndvi (as "
+            "the curve, to compare with other products)  [camera]"
+        ),
+    ] = None,
     cluster: Annotated[
         str | None, typer.Option(help="Scheduler of a Dask cluster, tcp://HOST:PORT  [none]")
     ] = None,
@@ -136,6 +143,7 @@ def map_(
         radar=False if no_radar else None,
         device=device,
         precision=precision,
+        definition=definition,
         mask=mask,
         parcels=parcels,
         layer=layer,

@@ -152,6 +152,9 @@ def reproduce(
         str, typer.Option(help="What to fetch: optical, or optical,sar.")
     ] = "optical,sar",
     threads: Annotated[int, typer.Option(help="Number of scenes read in parallel.", min=1)] = 4,
+    nir: Annotated[
+        str, typer.Option(help="Band read as near infrared: B08, or B07 of the paper's Table 1.")
+    ] = "B08",
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -181,6 +184,7 @@ def reproduce(
         years=None if years is None else archive_years(years),
         sensors=_names(sensors),
         threads=threads,
+        nir=nir,
     )  # fmt: skip
     if dry_run:
         typer.echo(estimate_fetch(experiment))

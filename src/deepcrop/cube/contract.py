@@ -1,4 +1,4 @@
-"""The observation cube: optical and radar time series of one area on one 10 m grid.
+"""The observation cube: optical and radar time series of one area on one grid.
 
 A cube is an :class:`xarray.DataTree`:
 
@@ -13,11 +13,12 @@ A cube is an :class:`xarray.DataTree`:
     ``crop_type``: uint16 with CF ``flag_values`` and ``flag_meanings``, 0 = unknown.
     Optional ``field_id``: uint32, 0 = none.
 
-Either of the first two groups may be absent. All share one grid (`x`, `y` pixel centres in metres,
-``spatial_ref``); their times differ and are ``datetime64[ns]``, UTC, sorted, one for each pass of
-the sensor (`deepcrop.cube.passes`). Values are possible ones (`deepcrop.cube.possible`). In memory
-values are float32; on disk reflectance and sigma0 are packed as int16, in chunks that hold the
-whole time axis of a square of pixels. Other groups (a simulation's ``/truth``) are left alone.
+Either of the first two groups may be absent. All share one grid of 10 m, or of 30 m as HLS has it
+(`x`, `y` pixel centres in metres, ``spatial_ref``); their times differ and are ``datetime64[ns]``,
+UTC, sorted, one for each pass of the sensor (`deepcrop.cube.passes`). Values are possible ones
+(`deepcrop.cube.possible`). In memory values are float32; on disk reflectance and sigma0 are packed
+as int16, in chunks that hold the whole time axis of a square of pixels. Other groups (a
+simulation's ``/truth``) are left alone.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 OPTICAL_BANDS = ("blue", "green", "red", "nir")
+NIR_BANDS = ("B08", "B07")
+"""Bands of Sentinel-2 that can be the near infrared of a cube, the usual one first. The paper names
+both: B07 (20 m) in its Table 1, B08 (10 m) in its text."""
 SAR_BANDS = ("vv", "vh")
 RADIOMETRIES = ("sigma0", "sigma0 from gamma0, approximate")
 CLEAR_CLASSES = (4, 5, 6, 7)
@@ -155,10 +159,11 @@ def check(cube: xr.DataTree, path: Path | None = None) -> None:
                 f"{name}: its grid differs from that of '{first_name}' ({_describe(box)} against "
                 f"{_describe(first)}); resample onto one grid with 'deepcrop ingest'."
             )
-        if box.resolution.x != grid.RESOLUTION:
+        if box.resolution.x not in grid.RESOLUTIONS:
             problems.append(
-                f"{name}: pixels are {box.resolution.x} m; expected {grid.RESOLUTION:g} m. "
-                "Resample with 'deepcrop ingest'."
+                f"{name}: pixels are {box.resolution.x} m; expected "
+                f"{' or '.join(f'{size:g}' for size in grid.RESOLUTIONS)} m. Resample with "
+                "'deepcrop ingest'."
             )
     if not problems:
         for name in present:
@@ -327,6 +332,17 @@ def grid_of(cube: xr.DataTree) -> GeoBox:
     """Grid that all groups of a checked cube share."""
     name = "optical" if "optical" in cube.children else "sar"
     return grid.grid_of(cube[name].to_dataset())
+
+
+def nir_attrs(nir: str) -> dict[str, str]:
+    """Attributes of an optical group that say which band its near infrared is."""
+    return {} if nir == NIR_BANDS[0] else {"nir": nir}
+
+
+def nir_of(cube: xr.DataTree) -> str:
+    """Band of Sentinel-2 that is the near infrared of a cube."""
+    optical = cube["optical"].attrs if "optical" in cube.children else {}
+    return str(optical.get("nir", NIR_BANDS[0]))
 
 
 def is_simulated(cube: xr.DataTree) -> bool:

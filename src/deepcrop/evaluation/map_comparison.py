@@ -39,9 +39,7 @@ def score_methods(maps: Path, cube_path: Path, match: bool = True) -> Scores:
     """Score each method of a map by both; arguments and errors of `score_map`."""
     lacks = [method for method in METHODS if not (maps / method).is_dir()]
     if lacks:
-        raise DeepCropError(
-            f"{maps} has no folder '{lacks[0]}'; expected a map by 'deepcrop map --method both'."
-        )
+        raise DeepCropError(f"{maps} has no folder '{lacks[0]}'; expected a map by both methods.")
     return {method: score_map(maps / method, cube_path, match) for method in METHODS}
 
 

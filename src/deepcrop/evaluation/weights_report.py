@@ -293,7 +293,7 @@ def evaluate(weights: Path, sample_path: Path, out: Path, all_sites: bool = Fals
             "score all sites (all_sites, --all-sites) to use what it has."
         )
     _check_independent(weights, about, [facts[k] for k in test], facts)
-    _check_radar(weights, about, network, sample_path, sample_set)
+    _check_inputs(weights, about, network, sample_path, sample_set)
     # Offsets of the curve come from other clusters than those of the test sites. Where all sites
     # are scored there is no other cluster, and the curve is scored without its offset.
     test_clusters = {fact["cluster"] for fact in facts if fact["site"] in TEST_SITES}
@@ -342,14 +342,17 @@ def _check_independent(
         )
 
 
-def _check_radar(
+def _check_inputs(
     weights: Path,
     about: Mapping[str, Any],
     network: Network,
     sample_path: Path,
     sample_set: SampleSet,
 ) -> None:
-    """Raise if the network reads radar, and the samples' radar is not what it expects."""
+    """Raise if the samples' near infrared, or radar that is read, is not what weights expect."""
+    nir, wanted = (facts.get("nir", "B08") for facts in (sample_set.provenance, about["inputs"]))
+    if nir != wanted and "optical" in network.config.sensors:
+        raise CubeError(f"The near infrared of {sample_path} is {nir}; {weights} expects {wanted}.")
     expected = set(about["inputs"]["radiometry"])
     unfit = set(sample_set.provenance.get("radiometry", ())) - expected
     if unfit and "radar" in network.config.sensors:

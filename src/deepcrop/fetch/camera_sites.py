@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from deepcrop.cameras.paper_sites import paper_sites
 from deepcrop.errors import DeepCropError
 from deepcrop.fetch.run import Fetched, fetch, is_fetched
-from deepcrop.grid import areas, cell_of
+from deepcrop.grid import RESOLUTION, areas, cell_of
 from deepcrop.sources.archive import ArchiveError, SceneError
 from deepcrop.sources.http import NotFound
 from deepcrop.sources.phenocam.service import (
@@ -170,6 +170,7 @@ def fetch_sites(
     *,
     overwrite: bool = False,
     threads: int = 4,
+    resolution: float = RESOLUTION,
 ) -> list[SiteFetched]:
     """Fetch, for each site, a cube around the camera, its series, and the acknowledgement text.
 
@@ -189,6 +190,8 @@ def fetch_sites(
         Fetch existing cubes again.
     threads : int
         Scenes read at once.
+    resolution : float
+        Pixel size of the cubes, metres.
 
     Returns
     -------
@@ -201,7 +204,7 @@ def fetch_sites(
         If an archive does not serve any more; what was fetched stays for the next run.
     """
     if out.is_file():
-        raise DeepCropError(f"{out} is a file; with --sites, name a folder.")
+        raise DeepCropError(f"{out} is a file; cubes of camera sites go into a folder.")
     out.mkdir(parents=True, exist_ok=True)
     cameras: list[Camera] = []
     done = []
@@ -209,7 +212,7 @@ def fetch_sites(
         series: tuple[Path, ...] = ()
         try:
             camera = phenocam.camera(name)
-            box = grid_around(camera)
+            box = grid_around(camera, resolution)
             series = _download_series(phenocam, name, out / SERIES)
             cameras.append(camera)
             write_acknowledgement(out / ACKNOWLEDGEMENT_FILE, cameras)
@@ -268,13 +271,14 @@ def fetch_cameras(box: GeoBox, phenocam: PhenoCam, out: Path) -> tuple[list[Came
     return found, missing
 
 
-def grid_around(camera: Camera) -> GeoBox:
+def grid_around(camera: Camera, resolution: float = RESOLUTION) -> GeoBox:
     """Make the grid around a camera, `areas.SITE_CELLS` pixels on a side."""
     if not math.isfinite(camera.latitude + camera.longitude):
         raise DeepCropError(
             f"PhenoCam does not give the position of the camera of '{camera.site}'."
         )
-    return areas.around(camera.latitude, camera.longitude, areas.SITE_CELLS, areas.SITE_CELLS)
+    cells = areas.SITE_CELLS
+    return areas.around(camera.latitude, camera.longitude, cells, cells, resolution)
 
 
 def _inside(box: GeoBox, camera: Camera) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from deepcrop import grid
 from deepcrop.cube import contract
 from deepcrop.errors import DeepCropError
-from deepcrop.sources import open_archive
+from deepcrop.sources import describe_archive, open_archive, pixel_size
 from deepcrop.sources.archive import SENSORS, Archive, Scene
 from deepcrop.sources.left_out import collect_left_out
 from deepcrop.storage.files import atomic_file, content_hash
@@ -46,11 +46,11 @@ class FetchRequest:
     Attributes
     ----------
     box : GeoBox
-        10 m grid of the cube.
+        Grid of the cube, with the pixels of the archive (`deepcrop.sources.pixel_size`).
     start, end : date
         First and last day, both included.
     archive : str
-        Name of the archive, one of `deepcrop.sources.ARCHIVES`.
+        Name of the archive, one of `deepcrop.sources.ARCHIVES`, or a YAML file that describes it.
     sensors : tuple of str
         Groups of the cube: ``optical``, ``sar``.
     orbits : str or int
@@ -59,6 +59,9 @@ class FetchRequest:
         Maximum cloud cover of an optical product, percent.
     keep : tuple of int or None
         Scene classes of Sentinel-2 to keep; None for the archive's usual mask.
+    nir : str
+        Band of Sentinel-2 that becomes the near infrared of the cube
+        (`deepcrop.cube.contract.NIR_BANDS`).
     crops : str or None
         Crop types: ``"cropscape"`` or ``"pc"`` for the USDA Cropland Data Layer of the last year
         with a harvest in the period, or the path of a crop raster.
@@ -75,15 +78,20 @@ class FetchRequest:
     orbits: str | int = "best"
     max_cloud: float = 90.0
     keep: tuple[int, ...] | None = None
+    nir: str = contract.NIR_BANDS[0]
     crops: str | None = None
     may_lack: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Describe the request in types that JSON has."""
         options = {k: v for k, v in asdict(self).items() if k not in ("box", "may_lack")}
+        # Only where it is not the usual one, so that the request of an older cube is the same.
+        if self.nir == contract.NIR_BANDS[0]:
+            del options["nir"]
         if self.may_lack:
             options["may_lack"] = list(self.may_lack)
         return options | {
+            "archive": describe_archive(self.archive),
             "start": self.start.isoformat(),
             "end": self.end.isoformat(),
             "sensors": list(self.sensors),
@@ -118,10 +126,20 @@ def open_requested_archive(request: FetchRequest) -> Archive:
         )
     if set(request.sensors) <= set(request.may_lack):
         raise DeepCropError("A cube needs at least one sensor that it may not lack.")
+    size, expected = float(request.box.resolution.x), pixel_size(request.archive)
+    if size != expected:
+        raise DeepCropError(
+            f"The grid has pixels of {size:g} m; {request.archive} has {expected:g} m, onto which "
+            "it is fetched."
+        )
     if request.start > request.end:
         raise DeepCropError(f"Period {request.start} to {request.end} runs backwards.")
     return open_archive(
-        request.archive, orbits=request.orbits, max_cloud=request.max_cloud, keep=request.keep
+        request.archive,
+        orbits=request.orbits,
+        max_cloud=request.max_cloud,
+        keep=request.keep,
+        nir=request.nir,
     )
 
 
@@ -196,13 +214,14 @@ def search_scenes(
         if not found and sensor not in request.may_lack:
             raise DeepCropError(
                 f"{archive.name} has {no_scene(request, sensor)}. Choose another period or "
-                "archive, or leave the sensor out with --sensors."
+                "archive, or leave the sensor out (--sensors; in Python sensors)."
             )
         repeated = [t for t, n in Counter(scene.time for scene in found).items() if n > 1]
         if repeated:
             raise DeepCropError(
                 f"{archive.name} lists two {sensor} scenes at the same time {repeated[0]}, and a "
-                "cube holds one scene per time; for radar, choose one relative orbit with --orbits."
+                "cube holds one scene per time; for radar, choose one relative orbit (--orbits; in "
+                "Python orbits)."
             )
     return scenes
 

@@ -136,6 +136,6 @@ def is_fetched(out: Path, request: FetchRequest) -> bool:
     if held == json.loads(json.dumps(request.to_json())):
         return True
     raise DeepCropError(
-        f"{out} exists, made by another request or by other means. Choose another name, or add "
-        "--overwrite."
+        f"{out} exists, made by another request or by other means. Choose another name, or "
+        "overwrite it (--overwrite; in Python overwrite=True)."
     )

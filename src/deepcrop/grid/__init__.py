@@ -2,6 +2,7 @@
 
 from deepcrop.grid.geobox import (
     RESOLUTION,
+    RESOLUTIONS,
     assign_grid,
     cell_of,
     cells_of,
@@ -18,6 +19,7 @@ __all__ = [
     "PATCH_HALO",
     "PATCH_SIZE",
     "RESOLUTION",
+    "RESOLUTIONS",
     "Tile",
     "assign_grid",
     "cell_of",

@@ -40,13 +40,13 @@ _HELP = (
 
 @dataclass(frozen=True)
 class Area:
-    """A named grid: 10 m pixels in the UTM zone of its centre."""
+    """A named grid in the UTM zone of its centre."""
 
     name: str
     box: GeoBox
 
 
-def area_of(text: str) -> Area:
+def area_of(text: str, resolution: float = grid.RESOLUTION) -> Area:
     """Parse the area that a user gives.
 
     Parameters
@@ -54,6 +54,8 @@ def area_of(text: str) -> Area:
     text : str
         ``west,south,east,north`` in degrees (west greater than east: over the date line), the path
         of a GeoJSON file (its bounds count), or a name of `PAPER_AREAS`.
+    resolution : float
+        Pixel size of the grid, metres.
 
     Raises
     ------
@@ -61,29 +63,47 @@ def area_of(text: str) -> Area:
         If it is none of these, empty, too wide for one UTM zone, or beyond UTM's latitudes.
     """
     if text.lower() in PAPER_AREAS:
-        return Area(text.lower(), around(*PAPER_AREAS[text.lower()], *_PAPER_SHAPE))
+        rows, cols = (round(side * grid.RESOLUTION / resolution) for side in _PAPER_SHAPE)
+        box = around(*PAPER_AREAS[text.lower()], rows, cols, resolution)
+        return Area(text.lower(), box)
     path = Path(text)
     if path.is_file():
-        return Area(path.stem, cover(*_bounds_of(path), where=str(path)))
+        return Area(path.stem, cover(*_bounds_of(path), str(path), resolution))
     parts = text.split(",")
     try:
         west, south, east, north = (float(part) for part in parts)
     except ValueError:
         raise DeepCropError(f"Area {text!r} is unknown: {_HELP}.") from None
-    return Area("area", cover(west, south, east, north, where=f"Area {text}"))
+    return Area("area", cover(west, south, east, north, f"Area {text}", resolution))
 
 
-def around(latitude: float, longitude: float, rows: int, cols: int) -> GeoBox:
-    """Grid of ``rows`` x ``cols`` 10 m pixels, centred on a place, in its UTM zone."""
+def around(
+    latitude: float,
+    longitude: float,
+    rows: int,
+    cols: int,
+    resolution: float = grid.RESOLUTION,
+) -> GeoBox:
+    """Grid of ``rows`` x ``cols`` pixels, centred on a place, in its UTM zone."""
     crs = utm_crs(latitude, longitude)
     x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(longitude, latitude)
-    size = grid.RESOLUTION
-    left, top = (round(x / size - cols / 2) * size, round(y / size + rows / 2) * size)
-    return grid.make_grid((left, top - size * rows, left + size * cols, top), crs)
+    size = resolution
+    # Edges as `make_grid` places them, so that it adds no row.
+    base = grid.make_grid((x, y, x + size, y + size), crs, size).affine.f % size
+    left, top = (round(x / size - cols / 2) * size, round((y - base) / size + rows / 2) * size)
+    top += base
+    return grid.make_grid((left, top - size * rows, left + size * cols, top), crs, size)
 
 
-def cover(west: float, south: float, east: float, north: float, where: str = "Area") -> GeoBox:
-    """Smallest 10 m grid in UTM that covers a box of degrees."""
+def cover(
+    west: float,
+    south: float,
+    east: float,
+    north: float,
+    where: str = "Area",
+    resolution: float = grid.RESOLUTION,
+) -> GeoBox:
+    """Smallest grid in UTM that covers a box of degrees."""
     if not all(math.isfinite(v) for v in (west, south, east, north)):
         raise DeepCropError(f"{where}: coordinates are not finite; {_HELP}.")
     if west > east:
@@ -106,7 +126,7 @@ def cover(west: float, south: float, east: float, north: float, where: str = "Ar
             f"{where}: reaches {farthest / 1000:.0f} km from the middle of its UTM zone, at most "
             f"{_WIDEST / 1000:.0f} are sensible; fetch it in parts."
         )
-    return grid.make_grid((x.min(), y.min(), x.max(), y.max()), crs)
+    return grid.make_grid((x.min(), y.min(), x.max(), y.max()), crs, resolution)
 
 
 def utm_crs(latitude: float, longitude: float) -> str:

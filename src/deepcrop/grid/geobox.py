@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RESOLUTION = 10.0
-"""Pixel size of the project's grids, metres."""
+"""Pixel size of the project's grids, metres, unless the archive has coarser pixels."""
+
+RESOLUTIONS = (RESOLUTION, 30.0)
+"""Pixel sizes that a cube may have, metres: those of Sentinel-2, and of Landsat and HLS."""
+
+_SOUTHERN_NORTHING = 10_000_000.0
+"""Northing of the equator in the southern zones of UTM, metres."""
 
 MAX_AREA = 2e12
 """Largest area of a grid, square metres: twice as much as a UTM zone holds of any country."""
@@ -35,6 +41,9 @@ def make_grid(
     bounds: tuple[float, float, float, float], crs: str | int, resolution: float = RESOLUTION
 ) -> GeoBox:
     """Smallest grid that covers ``bounds`` with pixel edges on multiples of ``resolution``.
+
+    In the southern zones of UTM these are multiples from the equator, as in the tiles of Sentinel-2
+    and HLS: its northing there, 10 000 km, is no multiple of 30 m.
 
     Parameters
     ----------
@@ -53,7 +62,8 @@ def make_grid(
     """
     crs_text = f"EPSG:{crs}" if isinstance(crs, int) else crs
     try:
-        _check_crs(CRS.from_user_input(crs_text), DeepCropError)
+        system = CRS.from_user_input(crs_text)
+        _check_crs(system, DeepCropError)
     except CRSError as error:
         raise DeepCropError(f"Reference system '{crs_text}' is unknown: {error}") from error
     if not resolution > 0:
@@ -64,11 +74,13 @@ def make_grid(
             f"Bounds {tuple(bounds)} are empty: expected left, bottom, right, top in metres, with "
             "left < right and bottom < top."
         )
+    equator = _SOUTHERN_NORTHING if (system.utm_zone or "").endswith("S") else 0.0
+    base = equator % resolution
     # A tolerance of a millionth of a pixel keeps float noise from adding a row.
     col0 = math.floor(left / resolution + 1e-6)
-    row_top = math.ceil(top / resolution - 1e-6)
+    row_top = math.ceil((top - base) / resolution - 1e-6)
     width = max(math.ceil(right / resolution - 1e-6) - col0, 1)
-    height = max(row_top - math.floor(bottom / resolution + 1e-6), 1)
+    height = max(row_top - math.floor((bottom - base) / resolution + 1e-6), 1)
     across, down = width * resolution / 1000, height * resolution / 1000
     if across * down > MAX_AREA / 1e6:  # before memory of that size is asked for
         raise DeepCropError(
@@ -76,7 +88,7 @@ def make_grid(
             f"km, {height * width:.2g} pixels of {resolution:g} m; at most {MAX_AREA / 1e6:,.0f} "
             "square kilometres make one grid. Check their order and digits, or divide the area."
         )
-    affine = Affine(resolution, 0, col0 * resolution, 0, -resolution, row_top * resolution)
+    affine = Affine(resolution, 0, col0 * resolution, 0, -resolution, row_top * resolution + base)
     return GeoBox((height, width), affine, crs_text)
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from pyproj import Transformer
 
 from deepcrop.errors import DeepCropError
-from deepcrop.grid import RESOLUTION
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,15 +70,16 @@ class Placement:
 def method_for(source: GeoBox, box: GeoBox) -> str:
     """Choose the resampling onto the grid ``box``: "nearest", "average" or "bilinear"."""
     (a, b, c, d, e, f), target = source.affine[:6], box.affine
+    size = float(box.resolution.x)
     if source.crs == box.crs and b == d == 0:
         # In pixels, at either end of the source: coordinates are not exact to the last digit.
         height, width = source.shape
-        off = (abs(a) / RESOLUTION - 1) * width, (abs(e) / RESOLUTION - 1) * height
-        shift = (c - target.c) / RESOLUTION, (f - target.f) / RESOLUTION
+        off = (abs(a) / size - 1) * width, (abs(e) / size - 1) * height
+        shift = (c - target.c) / size, (f - target.f) / size
         if all(abs(s - round(s)) < 1e-3 for s in shift) and max(map(abs, off)) < 1e-3:
             return "nearest"
-    # A little less than 10 m: degrees that mean 10 m are not averaged.
-    fine = math.sqrt(math.prod(_pixel_size(source, str(box.crs)))) < 0.98 * RESOLUTION
+    # A little less than a pixel: degrees that mean 10 m are not averaged.
+    fine = math.sqrt(math.prod(_pixel_size(source, str(box.crs)))) < 0.98 * size
     return "average" if fine else "bilinear"
 
 
@@ -94,7 +94,7 @@ def place(source: GeoBox, tile: GeoBox, method: str) -> Placement | None:
     """
     if method == "average":
         # A lattice in each pixel, as dense as the source; its points stand for equal areas.
-        n = math.ceil(RESOLUTION / min(_pixel_size(source, str(tile.crs))) - 1e-3)
+        n = math.ceil(float(tile.resolution.x) / min(_pixel_size(source, str(tile.crs))) - 1e-3)
         n = min(n, _MAX_SAMPLES)
         steps = (np.arange(n) + 0.5) / n
         lattice = [(dy, dx) for dy in steps for dx in steps]

@@ -43,6 +43,7 @@ def map_seasons(
     measures: bool | None = None,
     weights: str | Path | None = None,
     radar: bool | None = None,
+    definition: str | None = None,
     year_start: str | None = None,
 ) -> xr.Dataset:
     """Season dates of every pixel of a cube in a target year.
@@ -56,7 +57,8 @@ def map_seasons(
         From :func:`deepcrop.open_cube`; ``cube.chunk(x=256, y=256)`` puts it on Dask.
     year : int
         Target year.
-    method, index, smoother, fractions, season_rule, seasons, measures, weights, radar, year_start
+    method, index, smoother, fractions, season_rule, seasons, measures, weights, radar, definition,
+    year_start
         As of :func:`deepcrop.map_region`.
 
     Returns
@@ -101,6 +103,7 @@ def map_seasons(
         year_start=year_start,
         weights=weights,
         radar=radar,
+        definition=definition,
     )
     if len(options.methods) > 1:
         raise DeepCropError(

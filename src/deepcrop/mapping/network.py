@@ -53,12 +53,16 @@ class NetworkMethod:
         Device of PyTorch that the network runs on: ``"cpu"`` or ``"cuda"``.
     precision : str
         Number format of the network, one of `deepcrop.network.inference.PRECISIONS`.
+    definition : str
+        What a date means, one of `deepcrop.network.config.DEFINITIONS`: ``"camera"``, or
+        ``"ndvi"``, which compares with the curve and with other products.
     """
 
     weights: Path | None = None
     radar: bool | None = None
     device: str = "cpu"
     precision: str = "float32"
+    definition: str = "camera"
 
     name: ClassVar[str] = "deepcrop"
 
@@ -70,24 +74,26 @@ class NetworkMethod:
         Raises
         ------
         CubeError
-            If the cube has no images that the weights read, or none near the year, or its radar is
-            not what they expect.
+            If the cube has no images that the weights read, or none near the year, or its pixels,
+            near infrared or radar are not what they expect.
         DeepCropError
-            If the weights cannot be read.
+            If the weights cannot be read, or do not know the definition.
         """
-        from deepcrop.network import check_cube, load
-        from deepcrop.network.inference import camera_stages_only, put_on
-        from deepcrop.network.weights import shipped
+        from deepcrop.network import check_cube, check_near_infrared, load
+        from deepcrop.network.inference import put_on, stages_of_definition
+        from deepcrop.network.weights import check_pixels, shipped
 
         file = self.weights or shipped()
         network, about = load(file)
-        network = camera_stages_only(network)
+        check_pixels(cube.box, about["inputs"])
+        network = stages_of_definition(network, self.definition)
         put_on(network, self.device, self.precision)
         groups = [
             group
             for sensor, group in (("optical", "optical"), ("radar", "sar"))
             if sensor in network.config.sensors and (self.radar is not False or sensor != "radar")
         ]
+        check_near_infrared(cube.data, about["inputs"], network.config.sensors)
         left_out = None
         if "sar" in groups:
             try:
@@ -121,6 +127,7 @@ class NetworkMethod:
         settings = {
             "weights": {"file": file.name, "sha256": digest, "title": title},
             "sensors": list(images),
+            "definition": self.definition,
             **({} if left_out is None else {"radar_left_out": f"its radiometry is {left_out}"}),
             # Only what rounds sums differently from the default is part of the settings.
             **({} if self.precision == "float32" else {"precision": self.precision}),
@@ -197,7 +204,9 @@ def network_tile(
     if selected is not None:
         valid = {name: there & selected for name, there in valid.items()}
     seen = np.any([there.any(axis=0) for there in valid.values()], axis=0)
-    found = network_layers(dates, network.config.stages, seen)
+    # The layers have the same names by every definition.
+    names = tuple(name.removeprefix("curve_") for name in network.config.stages)
+    found = network_layers(dates, names, seen)
     found |= pixel_layers(found, valid, days, year, selected, reads=tuple(valid))
     return found, [valid[name].sum(axis=(1, 2)) for name in images]
 

@@ -69,6 +69,7 @@ def resolve_options(
     radar: bool | None = None,
     device: str | None = None,
     precision: str | None = None,
+    definition: str | None = None,
     mask: str | Path | None = None,
     parcels: str | Path | None = None,
     layer: str | None = None,
@@ -82,7 +83,7 @@ def resolve_options(
         ``"curve"``, ``"deepcrop"`` or ``"both"``.
     index, smoother, fractions, season_rule, seasons, measures, year_start
         Of the curve (`CurveMethod`).
-    weights, radar, device, precision
+    weights, radar, device, precision, definition
         Of the network (`NetworkMethod`).
     mask, parcels, layer, fields
         See `MapOptions`.
@@ -111,6 +112,7 @@ def resolve_options(
         "radar": radar,
         "device": device,
         "precision": precision,
+        "definition": definition,
     }
     of_curve, of_network = (
         {name: value for name, value in given.items() if value is not None}

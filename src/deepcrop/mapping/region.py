@@ -69,6 +69,7 @@ def map_region(
     radar: bool | None = None,
     device: str | None = None,
     precision: str | None = None,
+    definition: str | None = None,
     mask: str | Path | None = None,
     parcels_path: str | Path | None = None,
     layer: str | None = None,
@@ -113,7 +114,8 @@ def map_region(
         Curve: whether to write base, amplitude, integrals and rates of each season.
     method : str
         ``"curve"`` (with ``index`` and ``smoother``), ``"deepcrop"``, the network (with
-        ``weights``, ``radar``, ``device`` and ``precision``), or ``"both"``, with their difference.
+        ``weights``, ``radar``, ``device``, ``precision`` and ``definition``), or ``"both"``, with
+        their difference.
     weights : path, optional
         File of weights; by default those that come with the package.
     radar : bool, optional
@@ -123,6 +125,10 @@ def map_region(
         Device that the network runs on: ``"cpu"`` (default) or ``"cuda"``.
     precision : str, optional
         Number format of the network: ``"float32"`` (default), ``"bfloat16"`` or ``"float16"``.
+    definition : str, optional
+        What a date of the network means: ``"camera"`` (default), greenness as a near-ground camera
+        sees it, or ``"ndvi"``, the NDVI curve of a clear sky, to compare with the curve and with
+        other products.
     mask : path, optional
         Raster; only pixels where it has data that is not 0 are mapped.
     parcels_path : path, optional
@@ -176,6 +182,7 @@ def map_region(
         radar=radar,
         device=device,
         precision=precision,
+        definition=definition,
         mask=mask,
         parcels=parcels_path,
         layer=layer,

@@ -16,7 +16,15 @@ from deepcrop.network.model import DeepCrop
 from deepcrop.network.paper import PaperDeepCrop
 from deepcrop.network.sensor_branch import Batch, SensorFeatures
 from deepcrop.network.targets import Labels
-from deepcrop.network.weights import INPUTS, Network, build, check_cube, load, save
+from deepcrop.network.weights import (
+    INPUTS,
+    Network,
+    build,
+    check_cube,
+    check_near_infrared,
+    load,
+    save,
+)
 from deepcrop.stages import Dates
 
 __all__ = [
@@ -32,6 +40,7 @@ __all__ = [
     "SensorFeatures",
     "build",
     "check_cube",
+    "check_near_infrared",
     "load",
     "save",
 ]

@@ -23,6 +23,10 @@ CURVE = tuple(f"curve_{name}" for name in CALENDAR)
 """Dates by another date definition than the camera's: those of the NDVI curve with clear images all
 the time. Places without cameras are trained and tested on them."""
 
+DEFINITIONS = {"camera": CALENDAR, "ndvi": CURVE}
+"""What a date means, and the stages of a network that have it: greenness as a near-ground camera
+sees it, or NDVI of the clear sky."""
+
 SENSORS = ("optical", "radar")
 
 _MOST_UNITS = 100_000

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from deepcrop import grid
 from deepcrop.errors import DeepCropError
-from deepcrop.network.config import CURVE
+from deepcrop.network.config import DEFINITIONS
 from deepcrop.network.devices import check_device
 from deepcrop.network.sensor_branch import Batch
 from deepcrop.network.weights import Network, build
@@ -63,11 +63,26 @@ def put_on(network: Network, device: str, precision: str) -> None:
         torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def camera_stages_only(network: Network) -> Network:
-    """Return the network without the stages of the NDVI-curve definition, which no map shows."""
+def stages_of_definition(network: Network, definition: str) -> Network:
+    """Return the network with the stages of one definition of dates alone (`DEFINITIONS`).
+
+    Raises
+    ------
+    DeepCropError
+        If the definition is unknown, or the network was not trained on it.
+    """
+    if definition not in DEFINITIONS:
+        raise DeepCropError(
+            f"Definition {definition!r} is unknown; expected {' or '.join(DEFINITIONS)}."
+        )
     config = network.config
-    keep = [k for k, name in enumerate(config.stages) if name not in CURVE]
-    if config.variant != "default" or not keep or len(keep) == len(config.stages):
+    keep = [k for k, name in enumerate(config.stages) if name in DEFINITIONS[definition]]
+    if not keep:
+        raise DeepCropError(
+            f"These weights were not trained on dates by the definition '{definition}'; choose "
+            "another definition or other weights."
+        )
+    if len(keep) == len(config.stages):
         return network
     state, events = network.state_dict(), (config.slots, len(config.stages))
     for layer, shape in (("bins", (config.bins, *events)), ("none", events)):

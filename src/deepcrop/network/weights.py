@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from deepcrop._version import __version__
 from deepcrop.errors import MALFORMED, CubeError, DeepCropError
+from deepcrop.grid import grid_of
 from deepcrop.network.config import Config
 from deepcrop.network.model import DeepCrop
 from deepcrop.network.paper import PaperDeepCrop
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import xarray as xr
+    from odc.geo.geobox import GeoBox
 
 Network = DeepCrop | PaperDeepCrop
 
@@ -181,14 +183,39 @@ def _description(path: Path, stored: Mapping[str, str]) -> tuple[Config, dict[st
         ) from None
 
 
-def check_cube(cube: xr.DataTree, inputs: Mapping[str, Any], sensors: tuple[str, ...]) -> None:
-    """Raise `CubeError` for a cube whose radar has another radiometry than the training data.
+def check_near_infrared(
+    cube: xr.DataTree, inputs: Mapping[str, Any], sensors: tuple[str, ...]
+) -> None:
+    """Raise `CubeError` for a cube whose near infrared is another band than the training data's.
+
+    Cubes and weights that do not state the band have B08.
 
     Raises
     ------
     CubeError
-        With the radiometry of the cube and the accepted ones.
+        With both bands.
     """
+    if "optical" not in sensors or "optical" not in cube.children:
+        return
+    found, expected = (about.get("nir", "B08") for about in (cube["optical"].attrs, inputs))
+    if found != expected:
+        raise CubeError(
+            f"The near infrared of this cube is {found}; these weights expect {expected}. Fetch "
+            "that band, or use other weights."
+        )
+
+
+def check_cube(cube: xr.DataTree, inputs: Mapping[str, Any], sensors: tuple[str, ...]) -> None:
+    """Raise `CubeError` for a cube whose pixels or radar differ from those of the training data.
+
+    Raises
+    ------
+    CubeError
+        With the pixel size or the radiometry of the cube and the accepted ones.
+    """
+    for group in ("optical", "sar"):
+        if group in cube.children:
+            check_pixels(grid_of(cube[group].to_dataset()), inputs)
     if "radar" not in sensors or "sar" not in cube.children:
         return
     found, accepted = cube["sar"].attrs.get("radiometry"), list(inputs["radiometry"])
@@ -197,6 +224,34 @@ def check_cube(cube: xr.DataTree, inputs: Mapping[str, Any], sensors: tuple[str,
             f"The radar of this cube is {found!r}; these weights expect "
             f"{' or '.join(map(repr, accepted))}. Fetch it in that form, leave the radar out, or "
             "use other weights."
+        )
+
+
+def check_pixels(box: GeoBox, inputs: Mapping[str, Any]) -> None:
+    """Raise `CubeError` for a grid whose pixels have another size than those of the training data.
+
+    A network learns what a field looks like among its neighbours, which is another thing at 30 m.
+
+    Parameters
+    ----------
+    box : GeoBox
+        Grid of a cube.
+    inputs : mapping
+        What the weights expect, as `INPUTS`: "pixel" is the accepted size, or a list of sizes.
+
+    Raises
+    ------
+    CubeError
+        With the size of the pixels and the accepted ones.
+    """
+    stated = inputs.get("pixel", INPUTS["pixel"])
+    accepted = [stated] if isinstance(stated, str) else list(stated)
+    found = f"{float(box.resolution.x):g} m"
+    if found not in accepted:
+        raise CubeError(
+            f"The pixels of this cube are {found}; these weights were trained on pixels of "
+            f"{' or '.join(map(str, accepted))}. Map it by the curve (--method curve), or fetch "
+            "images of that size."
         )
 
 

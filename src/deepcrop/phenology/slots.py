@@ -84,8 +84,8 @@ def start_of_year(year_start: str | None, latitude: ArrayLike) -> str:
         if south.any():
             logger.warning(
                 "Summer crops south of the equator grow across 1 January: their seasons fall into "
-                "one year or the next by chance. A year that starts on %s (--year-start) keeps "
-                "them whole; %s says that the calendar year is meant.",
+                "one year or the next by chance. The year start %s keeps them whole; %s says that "
+                "the calendar year is meant (--year-start; in Python year_start).",
                 SOUTHERN_YEAR_START,
                 YEAR_START,
             )

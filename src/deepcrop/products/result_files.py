@@ -150,6 +150,7 @@ class _Source(_Strict):
     smoother: dict[str, Any] = {}
     weights: dict[str, Any] = {}
     sensors: list[str] = []
+    definition: Literal["camera", "ndvi"] = "camera"
 
 
 class _Summary(_Strict):

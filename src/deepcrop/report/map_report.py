@@ -328,8 +328,13 @@ def _differences(result: Result) -> Section:
         "Differences between the methods",
         [
             "Date of Deep-CroP minus date of the greenness curve, for pixels with both dates. The "
-            "difference does not tell which method is right: the network was trained on dates of "
-            "camera greenness, which differ from dates of NDVI."
+            "difference does not tell which method is right"
+            + (
+                "."
+                if result.summary["source"].get("definition") == "ndvi"
+                else ": the network was trained on dates of camera greenness, which differ from "
+                "dates of NDVI."
+            )
         ],
         [
             Picture(
@@ -486,6 +491,7 @@ def _methods(result: Result) -> Section:
         "Methods and settings",
         [
             *(_METHOD_TEXTS[method] for method in result.methods),
+            *_definition(result),
             f"Day numbers count from 1 January {result.year}, from {first} to {last}, so that the "
             "start of a winter crop and the end of a late crop both belong to the year in which "
             "the middle of the season lies.",
@@ -493,6 +499,21 @@ def _methods(result: Result) -> Section:
         (),
         [Table("Settings", ("setting", "value"), settings, text_columns=2)],
     )
+
+
+def _definition(result: Result) -> list[str]:
+    """Say what the dates of the network mean."""
+    if "deepcrop" not in result.methods:
+        return []
+    if result.summary["source"].get("definition") == "ndvi":
+        return [
+            "The dates of the network are those of an NDVI curve of clear images (definition: "
+            "ndvi), as the greenness curve's."
+        ]
+    return [
+        "The dates of the network are those of the greenness that a near-ground camera sees "
+        "(definition: camera)."
+    ]
 
 
 _GROUPS = ("cube", "optical", "sar", "landcover")

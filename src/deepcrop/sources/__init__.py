@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from deepcrop.sources.archive import Archive
 
-ARCHIVES = ("pc", "cdse", "earth-search", "earth-search-v0", "ee")
+ARCHIVES = ("pc", "cdse", "earth-search", "earth-search-v0", "hls", "ee")
 """Satellite archives by name: Planetary Computer, the Copernicus Data Space, Earth Search
-(collection 1 and the older one) and Google Earth Engine."""
+(collection 1 and the older one), HLS of Planetary Computer and Google Earth Engine."""
+
+
+def is_own(name: str) -> bool:
+    """Whether the name of an archive is that of a YAML file which describes it."""
+    return name.endswith((".yaml", ".yml"))
+
+
+def describe_archive(name: str) -> Any:
+    """Describe an archive for the record of a request: its name, or all that its file says."""
+    if not is_own(name):
+        return name
+    from deepcrop.sources.stac.own_archive import read_description
+
+    return {"file": name.replace("\\", "/").rpartition("/")[2]} | read_description(name).model_dump(
+        mode="json"
+    )
+
+
+def pixel_size(name: str) -> float:
+    """Return the size of an archive's pixels, metres, which is that of the grids to fetch.
+
+    Examples
+    --------
+    >>> pixel_size("pc"), pixel_size("hls")
+    (10.0, 30.0)
+    """
+    if is_own(name):
+        from deepcrop.sources.stac.own_archive import read_description
+
+        return float(read_description(name).pixel)
+    return 30.0 if name == "hls" else 10.0
 
 
 def open_archive(
@@ -20,38 +52,52 @@ def open_archive(
     orbits: str | int = "best",
     max_cloud: float = 90.0,
     keep: tuple[int, ...] | None = None,
+    nir: str = "B08",
 ) -> Archive:
     """Open the archive of this name.
 
     Parameters
     ----------
     name : str
-        One of `ARCHIVES`.
+        One of `ARCHIVES`, or the path of a YAML file (``docs/fetch.md``).
     orbits : str or int
         Relative orbits of the radar: ``"best"`` (covers most of the area), ``"all"`` or a number.
     max_cloud : float
         Maximum cloud cover of an optical product, percent.
     keep : tuple of int, optional
         Scene classes of Sentinel-2 to keep; by default the archive's own mask.
+    nir : str
+        Band of Sentinel-2 read as near infrared: ``"B08"`` (10 m), or ``"B07"`` (20 m), which
+        the paper's Table 1 names.
 
     Raises
     ------
     ArchiveError
-        If there is no such archive, or it cannot be used.
+        If there is no such archive or band, or it cannot be used.
     """
     # Imported here: the command line imports this package for `--help`, which must not load numpy.
+    from deepcrop.cube.contract import NIR_BANDS
     from deepcrop.sources import earthengine
     from deepcrop.sources.archive import ArchiveError
     from deepcrop.sources.stac import known_archives
+    from deepcrop.sources.stac.own_archive import own_archive
 
     archives: dict[str, Callable[..., Archive]] = {
         "pc": known_archives.planetary_computer,
         "cdse": known_archives.copernicus,
         "earth-search": known_archives.earth_search,
         "earth-search-v0": known_archives.earth_search_legacy,
+        "hls": known_archives.hls,
         "ee": earthengine.EarthEngine,
     }
+    if is_own(name):
+        archives[name] = partial(own_archive, name)
     if name not in archives:
-        raise ArchiveError(f"Archive {name!r} is unknown; expected one of {', '.join(ARCHIVES)}.")
+        raise ArchiveError(
+            f"Archive {name!r} is unknown; expected one of {', '.join(ARCHIVES)}, or a YAML file "
+            "that describes your own."
+        )
+    if nir not in NIR_BANDS:
+        raise ArchiveError(f"Near infrared {nir!r}; expected {' or '.join(NIR_BANDS)}.")
     mask = {} if keep is None else {"keep": keep}
-    return archives[name](orbits=orbits, max_cloud=max_cloud, **mask)
+    return archives[name](orbits=orbits, max_cloud=max_cloud, nir=nir, **mask)

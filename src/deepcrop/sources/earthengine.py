@@ -31,7 +31,7 @@ from shapely.errors import GEOSException
 
 from deepcrop import grid
 from deepcrop._version import __version__
-from deepcrop.cube.contract import CLEAR_CLASSES
+from deepcrop.cube.contract import CLEAR_CLASSES, NIR_BANDS, nir_attrs
 from deepcrop.cube.passes import number_passes
 from deepcrop.errors import MALFORMED
 from deepcrop.sources.archive import SENSORS, ArchiveError, Scene, SceneError
@@ -55,7 +55,8 @@ DEEPCROP_EARTH_ENGINE sets another address."""
 
 T = TypeVar("T")
 
-_OPTICAL = {"B2": "blue", "B3": "green", "B4": "red", "B8": "nir"}
+_VISIBLE = {"B2": "blue", "B3": "green", "B4": "red"}
+_NIR = {"B08": "B8", "B07": "B7"}
 _RADAR = {"VV": "vv", "VH": "vh"}
 _SCORE = "cs"
 _SCALE = np.float32(1e-4)
@@ -91,6 +92,8 @@ class EarthEngine:
         higher values also remove thin cloud, haze and the edges of shadows.
     keep : tuple of int, optional
         Scene classes of Sentinel-2 to keep, in place of Cloud Score+.
+    nir : str
+        Band of Sentinel-2 that is read as near infrared (`deepcrop.cube.contract.NIR_BANDS`).
     address : str, optional
         Address of the service, in place of `ADDRESS`. Google's own services get the credentials of
         ``earthengine authenticate``, else the application default; other services get none.
@@ -106,6 +109,7 @@ class EarthEngine:
     max_cloud: float = 90.0
     clear: float = 0.60
     keep: tuple[int, ...] | None = None
+    nir: str = NIR_BANDS[0]
     address: str | None = None
     name: str = field(default="ee", init=False)
 
@@ -116,6 +120,11 @@ class EarthEngine:
             raise ArchiveError(f"Cloud Score+ of {self.clear}; expected more than 0, up to 1.")
         address = self.address or os.environ.get("DEEPCROP_EARTH_ENGINE") or ADDRESS
         _connect(address.rstrip("/"), self.project)
+
+    @property
+    def _optical(self) -> dict[str, str]:
+        """Names of the cube's bands by those of Earth Engine."""
+        return _VISIBLE | {_NIR[self.nir]: "nir"}
 
     def search(
         self,
@@ -165,7 +174,7 @@ class EarthEngine:
         Where products overlap, the one that was processed last counts.
         """
         if scene.sensor == "optical":
-            read, names = self._read_optical, _OPTICAL.values()
+            read, names = self._read_optical, self._optical.values()
         else:
             read, names = _read_radar, _RADAR.values()
         pixels: dict[str, NDArray[Any]] = {name: np.full(box.shape, np.nan, "f4") for name in names}
@@ -191,9 +200,9 @@ class EarthEngine:
         self, asset: str, box: GeoBox
     ) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
         """Read reflectance and scene classes of a product, and where it has data."""
-        raw = _pixels(asset, (*_OPTICAL, "SCL"), box)
+        raw = _pixels(asset, (*self._optical, "SCL"), box)
         # A product that has a class but no number in any band leaves the pixel to the next one.
-        there = (raw["SCL"] > 0) & np.logical_or.reduce([raw[band] > 0 for band in _OPTICAL])
+        there = (raw["SCL"] > 0) & np.logical_or.reduce([raw[band] > 0 for band in self._optical])
         if self.keep is not None:
             clear = np.isin(raw["SCL"], self.keep)
         elif there.any():
@@ -203,7 +212,7 @@ class EarthEngine:
             clear = there
         values = {
             name: np.where(clear & (raw[band] > 0), raw[band] * _SCALE, np.float32(np.nan))
-            for band, name in _OPTICAL.items()
+            for band, name in self._optical.items()
         }
         return values | {"scl": raw["SCL"].astype(np.uint8)}, there
 
@@ -235,14 +244,18 @@ class EarthEngine:
                 "collection": SENTINEL_1,
                 "radiometry": "sigma0",
             } | shared
-        return {
-            "source": "Sentinel-2 L2A, Google Earth Engine",
-            "collection": SENTINEL_2,
-            "offset": _OFFSET,
-            "mask": f"Cloud Score+ ({CLOUD_SCORE}, {_SCORE}) of at least {self.clear:g} kept"
-            if self.keep is None
-            else f"scene classes {self.keep} kept",
-        } | shared
+        return (
+            {
+                "source": "Sentinel-2 L2A, Google Earth Engine",
+                "collection": SENTINEL_2,
+                "offset": _OFFSET,
+                "mask": f"Cloud Score+ ({CLOUD_SCORE}, {_SCORE}) of at least {self.clear:g} kept"
+                if self.keep is None
+                else f"scene classes {self.keep} kept",
+            }
+            | nir_attrs(self.nir)
+            | shared
+        )
 
 
 # Connection --------------------------------------------------------------------------------------
@@ -599,7 +612,7 @@ def _scene_error(text: str) -> SceneError:
         classes = ",".join(map(str, CLEAR_CLASSES))
         text += (
             " Cloud Score+ may not exist yet for this image: mask by scene classes instead "
-            f"(--keep {classes})."
+            f"(--keep {classes}; in Python keep=({classes}))."
         )
     return SceneError(text)
 

@@ -150,6 +150,9 @@ class Scaling:
 OverviewReader = Callable[[], tuple[NDArray[np.uint16], NDArray[np.uint8]]]
 """Function that reads the blue band and the scene classes of a product at a coarse resolution."""
 
+ScalingRule = Callable[[Mapping[str, Any], OverviewReader], Scaling]
+"""Function that chooses how the numbers of a product are scaled, from its item or its pixels."""
+
 
 def scaling_by_baseline(item: Mapping[str, Any], _read_overviews: OverviewReader) -> Scaling:
     """Choose the offset by ``s2:processing_baseline``, for archives that keep ESA's numbers.
@@ -200,9 +203,10 @@ def scaling_by_product_name(item: Mapping[str, Any], _read_overviews: OverviewRe
 
 
 def scaling_by_raster_bands(item: Mapping[str, Any], _read_overviews: OverviewReader) -> Scaling:
-    """Take scale and offset from ``raster:bands`` of each band's asset.
+    """Take scale and offset from each band's asset, as the raster extension of STAC states them.
 
-    The assets of ``item`` must have the names of the cube's bands.
+    They are in ``raster:bands`` (STAC 1.0), or in ``raster:scale`` and ``raster:offset`` (1.1). The
+    assets of ``item`` must have the names of the cube's bands.
 
     Raises
     ------
@@ -212,8 +216,12 @@ def scaling_by_raster_bands(item: Mapping[str, Any], _read_overviews: OverviewRe
     bands = {}
     for band in OPTICAL_BANDS:
         try:
-            raster = item["assets"][band]["raster:bands"][0]
-            factor, offset = float(raster["scale"]), float(raster["offset"])
+            asset = item["assets"][band]
+            raster = asset.get("raster:bands", [{}])[0]
+            factor, offset = (
+                float(raster[name] if name in raster else asset[f"raster:{name}"])
+                for name in ("scale", "offset")
+            )
         except MALFORMED:
             raise SceneError(
                 f"{item['id']}: asset '{band}' states no scale and offset in raster:bands, so what "
@@ -262,6 +270,19 @@ def scaling_by_flag(item: Mapping[str, Any], read_overviews: OverviewReader) -> 
     if subtracted:
         return _uniform(0.0, f"already applied by the archive ({how})")
     return _uniform(OFFSET, f"-1000 applied ({how})")
+
+
+def scaling_of(factor: float, offset: float, decision: str) -> ScalingRule:
+    """Make the rule of an archive that scales all of its products alike.
+
+    Examples
+    --------
+    >>> rule = scaling_of(0.0001, 0.0, "none to apply (HLS)")
+    >>> rule({}, None).bands["red"]
+    (0.0001, 0.0)
+    """
+    bands = dict.fromkeys(OPTICAL_BANDS, (factor, offset))
+    return lambda _item, _read_overviews: Scaling(bands, decision)
 
 
 def offset_is_subtracted(blue: NDArray[np.uint16], classes: NDArray[np.uint8]) -> bool | None:

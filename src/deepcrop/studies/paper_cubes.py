@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from deepcrop.cube.contract import nir_of
 from deepcrop.cube.io import open_cube
 from deepcrop.errors import DeepCropError
 from deepcrop.fetch.estimate import read_seconds
@@ -63,6 +64,7 @@ def site_request(experiment: PaperExperiment, years: Sequence[CameraYear]) -> Fe
         end=last.item(),
         archive=experiment.archive,
         sensors=experiment.sensors,
+        nir=experiment.nir,
         may_lack=("sar",) if "sar" in experiment.sensors else (),
     )
 
@@ -119,7 +121,13 @@ def _check_covers(path: Path, request: FetchRequest) -> None:
 
     A cube that was made by other means is taken as it is.
     """
-    held = open_cube(path).attrs.get("request")
+    cube = open_cube(path)
+    if (nir := nir_of(cube)) != request.nir:
+        raise DeepCropError(
+            f"The near infrared of {path} is {nir}; expected {request.nir}. Choose another --data, "
+            "or move it away, and the same command fetches it anew."
+        )
+    held = cube.attrs.get("request")
     if held is None:
         return
     wanted = request.to_json()

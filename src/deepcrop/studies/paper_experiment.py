@@ -23,7 +23,7 @@ from deepcrop.cameras import spatial_split
 from deepcrop.cameras.site_years import CameraYear, write_table
 from deepcrop.cameras.spatial_split import TEST_PLACES, TEST_SITES, Split, split, trainable
 from deepcrop.errors import DeepCropError
-from deepcrop.evaluation import scores, weights_report
+from deepcrop.evaluation import sample_figures, scores, weights_report
 from deepcrop.evaluation import tables as score_tables
 from deepcrop.evaluation.scores import MethodResult, Predictions
 from deepcrop.evaluation.weights_report import method_title, network_predictions
@@ -44,8 +44,10 @@ from deepcrop.training.materials import FIRST_YEAR, Mapped, held_out, place_of
 from deepcrop.training.samples import Sample, SampleSet, Subset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from matplotlib.figure import Figure
 
     from deepcrop.studies.paper_settings import PaperExperiment
 
@@ -80,7 +82,7 @@ def train_method(
     seed: int,
     out: Path,
     start: Path | None = None,
-    radiometry: Sequence[str] = (),
+    inputs: Mapping[str, Any] = INPUTS,
 ) -> Path:
     """Train one method; an interrupted training continues.
 
@@ -99,8 +101,8 @@ def train_method(
         Folder for the log, the checkpoint and the weights.
     start : Path, optional
         Weights of the same configuration to start from; by default random ones.
-    radiometry : sequence of str
-        Of the samples' radar, where their provenance states it: what the weights then expect.
+    inputs : mapping
+        Input that the weights expect (`expected_inputs`).
 
     Returns
     -------
@@ -133,8 +135,14 @@ def train_method(
         replace(phase.training, seed=seed),
         out,
         {"method": name, "cameras": cameras},
-        INPUTS | ({"radiometry": list(radiometry)} if radiometry else {}),
+        inputs,
     )
+
+
+def expected_inputs(sample_set: SampleSet) -> dict[str, Any]:
+    """Describe the input of weights that are trained on samples, as far as these state it."""
+    found = sample_set.provenance
+    return INPUTS | {key: found[key] for key in ("radiometry", "nir") if found.get(key)}
 
 
 def _load_start(start: Path, config: Config) -> Network:
@@ -382,7 +390,7 @@ def _run(job: Job, sample_set: SampleSet) -> None:
     train, valid, test = (Subset(sample_set, part) for part in (job.train, job.valid, job.test))
     weights = train_method(
         job.method, CONFIGS[job.method], train, valid, job.seed, job.folder, job.start,
-        sample_set.provenance.get("radiometry", ()),
+        expected_inputs(sample_set),
     )  # fmt: skip
     predictions = network_predictions(load(weights)[0], test)
     arrays = {k: v for k in _ARRAYS if (v := getattr(predictions, k)) is not None}
@@ -430,7 +438,7 @@ def _finished(job: Job, sample_set: SampleSet) -> bool:
     if different := [key for key in expected if found.get(key) != expected[key]]:
         raise DeepCropError(
             f"{path} was made with other settings ({', '.join(different)} differ). Delete it, or "
-            "choose another --out."
+            "choose another folder."
         )
     return True
 
@@ -491,10 +499,27 @@ def write_report(
         (radar[0], radar[1]) if len(radar) == 2 else None,
         {year.name: year for year in parts.test},
     )
+    figures |= _sample_figures(default_set, parts)
     head = _head(experiment, sets, years)
     return weights_report.write_report(
         experiment.out, tables, figures, head, results[0].reference.simulated
     )
+
+
+def _sample_figures(sample_set: SampleSet, parts: Split) -> dict[str, tuple[str, Figure]]:
+    """Draw the map of the sites, and the patches of the first sample of each test site."""
+    uses = {
+        "tested": _with_sample(sample_set, parts.test),
+        "trained on": _with_sample(sample_set, parts.train),
+        "near a test site, left out": _with_sample(sample_set, parts.left_out),
+    }
+    drawn = {"sites": ("Sites (Fig. 2)", sample_figures.draw_site_map(uses, "tested"))}
+    for k, fact in enumerate(sample_set.facts):
+        name = f"patches_{fact['site']}"
+        if fact["site"] in TEST_SITES and name not in drawn:
+            figure = sample_figures.draw_patches(sample_set[k])
+            drawn[name] = (f"Patches at {fact['site']} (Fig. 5)", figure)
+    return drawn
 
 
 def _head(

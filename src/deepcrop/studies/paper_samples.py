@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepcrop.cube.contract import is_simulated
+from deepcrop.cube.contract import NIR_BANDS, is_simulated, nir_attrs
 from deepcrop.cube.io import open_cube
 from deepcrop.errors import DeepCropError
 from deepcrop.fetch import camera_sites
@@ -75,7 +75,7 @@ def camera_network(experiment: PaperExperiment) -> list[CameraYear]:
         years = [year for year in years if year.year in experiment.target_years]
     if not years:
         raise DeepCropError(
-            "No camera of the chosen --sites has a series in the chosen --years; choose others."
+            "No camera of the chosen sites has a series in the chosen years; choose others."
         )
     return years
 
@@ -176,12 +176,14 @@ def load_sample_set(
     if not path.exists():
         samples.save(_cut_samples(experiment, years, place), path)
     saved = samples.load(path)
-    expected = {"view_distance": distance, "archive": experiment.archive}
-    same_settings = all(saved.provenance.get(key) == value for key, value in expected.items())
+    # Samples that do not state the near infrared have the usual one.
+    expected = {"view_distance": distance, "archive": experiment.archive, "nir": experiment.nir}
+    saved_settings = {"nir": NIR_BANDS[0]} | saved.provenance
+    same_settings = all(saved_settings.get(key) == value for key, value in expected.items())
     if not same_settings or not has_labels_of(saved, years):
         raise DeepCropError(
             f"{path} was made with other settings, cameras or labels. Delete the folder, or choose "
-            "another --out."
+            "another one."
         )
     return saved
 
@@ -230,6 +232,7 @@ def _cut_samples(experiment: PaperExperiment, years: Sequence[CameraYear], place
         "archive": experiment.archive,
         "radiometry": sorted(radiometry),
         "view_distance": PLACES[place],
+        **nir_attrs(experiment.nir),
         # Of these the direction is unknown: their patches lie on the mast at any distance.
         "on_mast": sorted({one.site for one in cut if PLACES[place] and not one.moved}),
     }

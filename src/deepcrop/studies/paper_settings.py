@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from deepcrop.cube.contract import NIR_BANDS
 from deepcrop.errors import DeepCropError
 from deepcrop.network import CONFIGS
 from deepcrop.sources.archive import SENSORS
@@ -55,6 +56,8 @@ class PaperExperiment:
         What to fetch: ``optical``, with or without ``sar``.
     threads : int
         Scenes read at once.
+    nir : str
+        Band of Sentinel-2 that is read as near infrared: B08, or B07 as in the paper's Table 1.
 
     Raises
     ------
@@ -75,6 +78,7 @@ class PaperExperiment:
     years: tuple[int, ...] | None = None
     sensors: tuple[str, ...] = SENSORS
     threads: int = 4
+    nir: str = NIR_BANDS[0]
 
     def __post_init__(self) -> None:
         if self.archive not in ARCHIVES:
@@ -86,6 +90,11 @@ class PaperExperiment:
             raise DeepCropError(
                 f"Sensors {', '.join(self.sensors) or 'none'}; expected optical, or optical,sar: "
                 "the NDVI curve needs optical images."
+            )
+        if self.nir != NIR_BANDS[0] and self.archive == "simulated":
+            raise DeepCropError(
+                f"Near infrared {self.nir}: simulated pixels have {NIR_BANDS[0]} only; name an "
+                "archive, pc or ee."
             )
         if self.sites == "paper" and self.archive == "simulated":
             raise DeepCropError(

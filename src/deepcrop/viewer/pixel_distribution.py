@@ -82,6 +82,8 @@ class PixelNetwork:
         Target year.
     sensors : sequence of str
         Groups of the cube that the network reads.
+    definition : str
+        What a date means, one of `deepcrop.network.config.DEFINITIONS`.
 
     Raises
     ------
@@ -89,9 +91,12 @@ class PixelNetwork:
         If PyTorch or the weights are missing, or the radar of the cube does not fit the weights.
     """
 
-    def __init__(self, cube: xr.DataTree, year: int, sensors: Iterable[str]):
-        from deepcrop.network import DeepCrop, check_cube, load
-        from deepcrop.network.weights import shipped
+    def __init__(
+        self, cube: xr.DataTree, year: int, sensors: Iterable[str], definition: str = "camera"
+    ):
+        from deepcrop.network import DeepCrop, check_cube, check_near_infrared, load
+        from deepcrop.network.config import DEFINITIONS
+        from deepcrop.network.weights import check_pixels, shipped
 
         file = shipped()
         with file.open("rb") as stream:
@@ -99,13 +104,17 @@ class PixelNetwork:
         network, about = load(file)
         assert isinstance(network, DeepCrop)  # the paper's architecture has no distributions
         self._network = network
+        self._stages = DEFINITIONS[definition]
         self.title = str(about["card"].get("title", file.name))
         self._images = {
             name: images_of(cube, name, _BANDS[name], year)
             for name in sensors
             if name in cube.children
         }
+        for name in self._images:
+            check_pixels(grid.grid_of(cube[name].to_dataset()), about["inputs"])
         if "sar" in self._images:
+            check_near_infrared(cube, about["inputs"], self._network.config.sensors)
             check_cube(cube, about["inputs"], self._network.config.sensors)
         if not any(images.days.size for images in self._images.values()):
             raise DeepCropError(f"The cube has no observation of {year} for the network.")
@@ -150,8 +159,8 @@ class PixelNetwork:
             shares = network.distributions(logits)[0, ..., :-1]
         distributions = []
         for slot in range(shares.shape[0]):
-            for stage in CALENDAR:
-                k = network.config.stages.index(stage)
+            for stage, known_as in zip(CALENDAR, self._stages, strict=True):
+                k = network.config.stages.index(known_as)
                 day, low, high, probability = (float(output[0, slot, k]) for output in dates)
                 bins = shares[slot, k].numpy()
                 distributions.append(

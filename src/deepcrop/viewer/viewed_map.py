@@ -273,8 +273,10 @@ class ViewedMap:
     def _load_network(self) -> PixelNetwork:
         if self.cube is None:
             raise DeepCropError("Start the viewer with --cube to see the network's distributions.")
-        groups = self.result.summary.get("source", {}).get("sensors", ("optical", "sar"))
-        return PixelNetwork(self.cube, self.result.year, groups)
+        source = self.result.summary.get("source", {})
+        groups = source.get("sensors", ("optical", "sar"))
+        definition = source.get("definition", "camera")
+        return PixelNetwork(self.cube, self.result.year, groups, definition)
 
     def _smoother(self) -> Smoother:
         """Return the smoother of the map, or the default one if the map has no curve."""

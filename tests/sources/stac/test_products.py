@@ -17,6 +17,7 @@ from deepcrop.sources.stac.products import (
     outline,
     passes,
     product_of,
+    sentinel2_assets,
     usable_products,
 )
 
@@ -68,6 +69,10 @@ def test_real_items(real_data, name, sensor, time, orbit, assets):
     assert found.time == np.datetime64(time, "ns")
     assert found.relative_orbit == orbit
     assert found.cloud_cover == item["properties"].get("eo:cloud_cover")
+    if sensor == "optical":  # the paper's other near infrared
+        b07 = product_of(item, sensor, box_in(item), sentinel2_assets("B07")).item["assets"]["nir"]
+        assert b07["name"] in ("B07", "rededge3")
+        assert "B07" in b07["href"]
     kept = found.item["assets"]
     first, second = assets.split()
     ours = ("nir", "scl") if sensor == "optical" else ("vv", "vh")

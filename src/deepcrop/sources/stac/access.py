@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 KEY, SECRET = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"
 """Environment variables with the keys of an S3 storage, as GDAL and Amazon's tools name them."""
 
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
+
 S3_LIFETIME = timedelta(hours=2)
 """Time for which a signed address is valid, from the full hour at which it is dated."""
 
@@ -45,6 +48,10 @@ class Access(Protocol):
     @property
     def advice(self) -> str:
         """What to do if the server refuses a file, as a sentence."""
+        ...
+
+    def headers(self, address: str) -> dict[str, str]:
+        """Headers that a request of an address needs."""
         ...
 
     def check(self) -> None:
@@ -101,6 +108,10 @@ class OpenAccess:
     gdal: Mapping[str, Any] = field(default_factory=dict)
     advice: str = "Check whether the archive asks for a key."
 
+    def headers(self, _address: str) -> dict[str, str]:
+        """Return none."""
+        return {}
+
     def check(self) -> None:
         """Nothing is needed."""
 
@@ -124,6 +135,10 @@ class PlanetaryTokens:
     gdal: Mapping[str, Any] = field(default_factory=dict)
     advice: str = "Check whether the archive asks for a key."
     _lock: threading.Lock = field(repr=False, compare=False, default_factory=threading.Lock)
+
+    def headers(self, _address: str) -> dict[str, str]:
+        """Return none: the token is part of the address."""
+        return {}
 
     def check(self) -> None:
         """Nothing is needed: the service gives tokens to everybody, if it does."""
@@ -200,6 +215,10 @@ class S3Keys:
             f"expired, or of another S3 service. {self.source}"
         )
 
+    def headers(self, _address: str) -> dict[str, str]:
+        """Return none: the signature is part of the address."""
+        return {}
+
     def check(self) -> None:
         """Check that both keys are set.
 
@@ -242,6 +261,69 @@ class S3Keys:
 
     def forget(self, _address: str) -> bool:
         """Return False: the same keys would be refused again."""
+        return False
+
+
+@dataclass(frozen=True)
+class BearerToken:
+    """Files and an API for holders of a token, which is sent in the header ``Authorization``.
+
+    Attributes
+    ----------
+    variable : str
+        Environment variable with the token.
+    hosts : tuple of str
+        Hosts that get the token; files elsewhere are read without it.
+    archive : str
+        Name of the archive, for messages.
+    """
+
+    variable: str
+    hosts: tuple[str, ...]
+    archive: str
+    gdal: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def advice(self) -> str:
+        """A token that is refused has expired, or is not sent to this host."""
+        return (
+            f"{self.archive} sends the token in {self.variable} to {', '.join(self.hosts)} only: "
+            "renew it, or add the host to token_hosts."
+        )
+
+    def headers(self, address: str) -> dict[str, str]:
+        """Return the token for the hosts that may have it."""
+        self.check()
+        if urlsplit(address).netloc not in self.hosts:
+            return {}
+        return {"Authorization": f"Bearer {os.environ[self.variable].strip()}"}
+
+    def check(self) -> None:
+        """Check that there is a token.
+
+        Raises
+        ------
+        ArchiveError
+            If it is missing, or has characters that no token has.
+        """
+        token = os.environ.get(self.variable, "").strip()
+        if not token:
+            raise ArchiveError(
+                f"{self.archive} names a token in {self.variable}, which is not set. Set it to the "
+                "token of your account."
+            )
+        if not _TOKEN.fullmatch(token):
+            raise ArchiveError(
+                f"The token in {self.variable} has characters that no token has (letters, digits "
+                "and -._~+/= are allowed)."
+            )
+
+    def address(self, href: str, _tries: int, _pause: float) -> str:
+        """Return the address as it is."""
+        return web_address(href)
+
+    def forget(self, _address: str) -> bool:
+        """Return False: the same token would be refused again."""
         return False
 
 

@@ -12,27 +12,32 @@ offset, or to sigma0 with its own incidence angles, before products are mosaicke
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
 
-from deepcrop.cube.contract import CLEAR_CLASSES, OPTICAL_BANDS, RADIOMETRIES, SAR_BANDS
-from deepcrop.errors import MALFORMED
+from deepcrop.cube.contract import (
+    CLEAR_CLASSES,
+    NIR_BANDS,
+    OPTICAL_BANDS,
+    RADIOMETRIES,
+    SAR_BANDS,
+    nir_attrs,
+)
+from deepcrop.grid import RESOLUTION
 from deepcrop.sources.archive import SENSORS, ArchiveError, Scene, SceneError
-from deepcrop.sources.http import HttpClient, NotFound, Refused
+from deepcrop.sources.http import HttpClient, Refused
 from deepcrop.sources.sentinel1 import (
-    AnnotationError,
     IncidenceAngles,
-    angles_from_annotation,
-    angles_from_footprint,
     sigma0,
 )
-from deepcrop.sources.sentinel2 import OverviewReader, Scaling
+from deepcrop.sources.sentinel2 import Scaling, ScalingRule
 from deepcrop.sources.stac.access import Access, OpenAccess
 from deepcrop.sources.stac.cog_reader import CogReader, transferred_bytes
 from deepcrop.sources.stac.pixels import (
+    Mask,
     has_other_crs,
     label,
     load_numbers,
@@ -45,25 +50,24 @@ from deepcrop.sources.stac.products import (
     best_orbit,
     newest,
     on_grid,
-    outline,
     passes,
+    sentinel2_assets,
     usable_products,
 )
-from deepcrop.sources.stac.search import search_items, search_names
+from deepcrop.sources.stac.radar import radar_preparer
+from deepcrop.sources.stac.search import search_items
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import date
     from pathlib import Path
 
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
-_CLASS_PIXELS = ("uint8", 0)  # type and no-data value
-_BAND_PIXELS = ("uint16", 0)
 _SAMPLE_SIDE = 512  # pixels: a whole product is read at this size to check its offset
 _BLOCK = {"GTiff": 512, "JP2OpenJPEG": 1024}  # side of a block in the files, pixels
-_BYTES = {"scl": 0.015, "vv": 4.0, "vh": 4.0}  # per 10 m pixel in real products, compressed
+_BYTES = {"scl": 0.015, "fmask": 0.11, "vv": 4.0, "vh": 4.0}  # per pixel in real products
 _BAND_BYTES = 1.6
 _REQUESTS = 2  # for a file: one for its header, one for the blocks that touch the area
 
@@ -83,7 +87,7 @@ class StacArchive:
     collections : dict of str to tuple of str
         Collections of each sensor that the archive has.
     scaling : callable
-        Chooses the offset of a Sentinel-2 product.
+        Chooses scale and offset of an optical product.
     access : Access
         How files are read: by everybody, with tokens, or with keys.
     orbits : str or int
@@ -92,8 +96,21 @@ class StacArchive:
     max_cloud : float
         Maximum cloud cover of a Sentinel-2 product, percent. A product that does not state it is
         kept, unless the server leaves it out.
-    keep : tuple of int
-        Scene classes that are not masked.
+    keep : tuple of int or None
+        Scene classes that are not masked; None for the archive's own mask.
+    nir : str
+        Band of Sentinel-2 that is read as near infrared (`deepcrop.cube.contract.NIR_BANDS`).
+    assets : dict of str to tuple of str, optional
+        Assets of an optical product that are read, and the names that they may have in an item; by
+        default those of Sentinel-2.
+    pixels : tuple of str and int
+        Type of the numbers of optical bands, and the number that means "no data".
+    mask : Mask
+        Which optical pixels are clear.
+    resolution : float
+        Size of the optical pixels, metres; grids have the same.
+    credit : str
+        Whom a publication must name; ``{years}`` stands for the years of the scenes.
     format : str
         GDAL's name of the format that the archive serves; nothing else is opened.
     without_radar : str
@@ -108,11 +125,17 @@ class StacArchive:
     title: str
     address: str
     collections: dict[str, tuple[str, ...]]
-    scaling: Callable[[Mapping[str, Any], OverviewReader], Scaling]
+    scaling: ScalingRule
     access: Access = field(default_factory=OpenAccess)
     orbits: str | int = "best"
     max_cloud: float = 100.0
-    keep: tuple[int, ...] = CLEAR_CLASSES
+    keep: tuple[int, ...] | None = None
+    nir: str = NIR_BANDS[0]
+    assets: Mapping[str, Sequence[str]] | None = None
+    pixels: tuple[str, int] = ("uint16", 0)
+    mask: Mask = field(default_factory=lambda: Mask(classes=CLEAR_CLASSES))
+    resolution: float = RESOLUTION
+    credit: str = "contains modified Copernicus Sentinel data {years}"
     format: str = "GTiff"
     without_radar: str = (
         "Planetary Computer (pc) and Google Earth Engine (ee) have it: fetch from one of them, or "
@@ -124,6 +147,18 @@ class StacArchive:
 
     def __post_init__(self) -> None:
         self.address = self.address.rstrip("/")
+        if self.keep is not None and self.mask.asset != "scl":
+            raise ArchiveError(
+                f"{self.title} ({self.name}) has no scene classes of Sentinel-2 to keep; its mask "
+                f"is: {self.mask}. Leave --keep out."
+            )
+        if self.assets is not None and self.nir != NIR_BANDS[0]:
+            raise ArchiveError(
+                f"{self.title} ({self.name}) has one near infrared, and no {self.nir} to choose. "
+                "Leave --nir out."
+            )
+        if self.keep is not None:
+            self.mask = replace(self.mask, classes=self.keep)
         self._cogs = CogReader(self.access, self.tries, self.pause, self.format)
 
     # Search ---------------------------------------------------------------------------------------
@@ -166,8 +201,10 @@ class StacArchive:
             max_cloud=self.max_cloud if optical else 100.0,
             tries=self.tries,
             pause=self.pause,
+            headers=self.access.headers(self.address),
         )
-        found = usable_products(items, sensor, box, self.title)
+        assets = (self.assets or sentinel2_assets(self.nir)) if optical else None
+        found = usable_products(items, sensor, box, self.title, assets)
         products = [p for p in found if (p.cloud_cover or 0) <= self.max_cloud]
         groups = passes(newest(products))
         if not optical and self.orbits != "all":
@@ -192,7 +229,8 @@ class StacArchive:
         known = ProductNotes(saved)
         missing = [product for product in products if product.item["id"] not in known.notes]
         with HttpClient(tries=self.tries, pause=self.pause) as client:
-            prepare = self._prepare_optical if optical else self._radar_preparer(missing, client)
+            radar = None if optical else radar_preparer(self.address, missing, self._cogs, client)
+            prepare = radar or self._prepare_optical
 
             def work(product: Product) -> None:
                 note, final = prepare(product)
@@ -239,46 +277,10 @@ class StacArchive:
         )
         return blue, classes
 
-    def _radar_preparer(
-        self, products: Sequence[Product], client: HttpClient
-    ) -> Callable[[Product], tuple[dict[str, Any], bool]]:
-        """Search the ground-range products behind all terrain-corrected ones at once.
-
-        Returns
-        -------
-        callable
-            Collects what reading a Sentinel-1 product needs: its incidence angles; and whether this
-            is final: what an archive refuses today it may give tomorrow.
-        """
-        names = [_source_name(product) for product in products]
-        sources: dict[Any, dict[str, Any]] = {}
-        if names:
-            found = search_names(self.address, "sentinel-1-grd", names, self.tries, self.pause)
-            sources = {item.get("id"): item for item in found if isinstance(item, dict)}
-
-        def prepare(product: Product) -> tuple[dict[str, Any], bool]:
-            source = _source_name(product)
-            final = True
-            try:
-                annotation = sources[source]["assets"]["schema-product-vv"]["href"]
-                angles = angles_from_annotation(self._cogs.text(annotation, client))
-                decision = f"annotation of {source}"
-            except (NotFound, Refused, *MALFORMED) as error:  # AnnotationError is a ValueError
-                angles = angles_from_footprint(outline(product.item), product.ascending)
-                reason = "the archive has none"
-                if isinstance(error, Refused):
-                    reason, final = "the archive refuses it", False
-                elif isinstance(error, AnnotationError):
-                    reason = str(error)
-                decision = f"approximate, from the footprint; annotation of {source}: {reason}"
-            return {"angles": angles.to_json(), "decision": decision}, final
-
-        return prepare
-
     # Read -----------------------------------------------------------------------------------------
 
     def read(self, scene: Scene, box: GeoBox) -> dict[str, NDArray[Any]]:
-        """Read the pixels of a scene on ``box`` as `Archive.read` does; optical with ``scl``.
+        """Read the pixels of a scene on ``box`` as `Archive.read` does; Sentinel-2 with ``scl``.
 
         Where products overlap, the first product with data counts: those of the grid's own UTM
         zone before others, and newer ones before older ones.
@@ -301,25 +303,27 @@ class StacArchive:
         self, products: Sequence[Mapping[str, Any]], box: GeoBox
     ) -> dict[str, NDArray[Any]]:
         bands = {name: np.full(box.shape, np.nan, np.float32) for name in OPTICAL_BANDS}
-        scl = np.zeros(box.shape, np.uint8)
+        mask, nodata = self.mask, self.mask.nodata
+        quality = np.full(box.shape, nodata, np.uint8)
         for product in products:
             item = product["item"]
-            classes = load_numbers(self._cogs, item, "scl", box, _CLASS_PIXELS, "nearest")
-            new = (scl == 0) & (classes != 0)
-            if np.isin(classes[new], self.keep).any():  # else there is nothing else to read
+            found = load_numbers(self._cogs, item, mask.asset, box, ("uint8", nodata), "nearest")
+            new = (quality == nodata) & (found != nodata)
+            if mask.clear(found[new]).any():  # else there is nothing else to read
                 scaling = Scaling(product["scaling"], product["decision"])
                 numbers = {
-                    name: load_numbers(self._cogs, item, name, box, _BAND_PIXELS, "bilinear")
+                    name: load_numbers(self._cogs, item, name, box, self.pixels, "bilinear")
                     for name in bands
                 }
-                new &= np.logical_and.reduce([values != 0 for values in numbers.values()])
+                empty = self.pixels[1]
+                new &= np.logical_and.reduce([values != empty for values in numbers.values()])
                 for name, values in numbers.items():
                     bands[name][new] = scaling.reflectance(name, values[new])
-            scl[new] = classes[new]
-        masked = ~np.isin(scl, self.keep)
+            quality[new] = found[new]
+        masked = ~mask.clear(quality)
         for values in bands.values():
             values[masked] = np.nan
-        return {**bands, "scl": scl}
+        return bands | ({"scl": quality} if mask.asset == "scl" else {})
 
     def _read_radar(
         self, products: Sequence[Mapping[str, Any]], box: GeoBox
@@ -346,8 +350,9 @@ class StacArchive:
 
         Files are read in blocks, so half a block is added to each side of the area. If the archive
         states the size of a file, the part of its footprint that is read counts; else 1.6 bytes per
-        10 m pixel (4 for radar), as in real products.
+        pixel (4 for radar), as in real products.
         """
+        pixel = float(box.resolution.x) ** 2
         around = box.pad(_BLOCK[self.format] // 2).extent
         total = 0.0
         for product in scene.source["products"]:
@@ -357,7 +362,7 @@ class StacArchive:
                 if "file:size" in asset:
                     total += asset["file:size"] * area / footprint.area
                 else:
-                    total += _BYTES.get(band, _BAND_BYTES) * area / 100
+                    total += _BYTES.get(band, _BAND_BYTES) * area / pixel
         return round(total)
 
     def measure(self, scene: Scene, box: GeoBox) -> int:
@@ -404,19 +409,20 @@ class StacArchive:
         return _REQUESTS * len(files) + skipped + annotations
 
     def attrs(self, sensor: str, scenes: Sequence[Scene]) -> dict[str, Any]:
-        """Make the attributes of a group; ``attribution`` is the text that Copernicus requires."""
+        """Make the attributes of a group; ``attribution`` is what a publication must say."""
         years = sorted({str(scene.time)[:4] for scene in scenes})
         attrs = {
             "source": self.title,
             "collection": ", ".join(self.collections[sensor]),
-            "attribution": f"contains modified Copernicus Sentinel data {', '.join(years)}",
+            "attribution": self.credit.format(years=", ".join(years)),
         }
         if sensor == "optical":
-            return attrs | {
+            attrs |= {
                 "processing_baseline": _joined(s.notes["processing_baseline"] for s in scenes),
                 "offset": _joined(scene.notes["offset"] for scene in scenes),
-                "mask": f"scene classes {', '.join(map(str, self.keep))} kept",
+                "mask": str(self.mask),
             }
+            return attrs | nir_attrs(self.nir)
         rough = sum("approximate" in scene.notes["incidence"] for scene in scenes)
         return attrs | {
             "processing_baseline": "not stated by the archive",
@@ -424,11 +430,6 @@ class StacArchive:
             "incidence": "annotation of the source products"
             + (f", approximate for {rough} of {len(scenes)} scenes" if rough else ""),
         }
-
-
-def _source_name(product: Product) -> str:
-    """Name of the ground-range product that a terrain-corrected one is made from."""
-    return str(product.item["id"]).removesuffix("_rtc")
 
 
 def _scene(sensor: str, products: Sequence[Product], sources: list[dict[str, Any]]) -> Scene:

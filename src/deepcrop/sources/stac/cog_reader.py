@@ -116,6 +116,9 @@ class CogReader:
             except SceneError as error:
                 raise SceneError(f"{name}: {error}") from None
             again = f"#{next(self._count)}" if attempt else self._mark
+            if headers := self.access.headers(address):
+                lines = (f"{name}: {value}" for name, value in headers.items())
+                options["GDAL_HTTP_HEADERS"] = "\r\n".join(lines)
             try:
                 with rasterio.Env(**options):
                     path = f"/vsicurl/{address}{again}"
@@ -170,6 +173,7 @@ class CogReader:
     def _failure(self, address: str, name: str) -> ArchiveError | SceneError:
         """Find out from the server why a file could not be read."""
         headers = {"User-Agent": USER_AGENT, "Range": "bytes=0-31", "Accept-Encoding": "identity"}
+        headers |= self.access.headers(address)
         try:
             with httpx.stream(
                 "GET", address, headers=headers, timeout=30, follow_redirects=True

@@ -11,9 +11,11 @@ from deepcrop.sources.sentinel2 import (
     scaling_by_flag,
     scaling_by_product_name,
     scaling_by_raster_bands,
+    scaling_of,
 )
 from deepcrop.sources.stac.access import PlanetaryTokens, S3Keys
 from deepcrop.sources.stac.archive import StacArchive
+from deepcrop.sources.stac.pixels import Mask
 
 PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
 """STAC API of Planetary Computer; the environment variable DEEPCROP_PC sets another."""
@@ -91,6 +93,47 @@ def earth_search_legacy(address: str | None = None, **options: Any) -> StacArchi
         name="earth-search-v0",
         collections={"optical": ("sentinel-2-l2a",)},
         scaling=scaling_by_flag,
+    )
+
+
+def hls(address: str | None = None, **options: Any) -> StacArchive:
+    """Open HLS v2.0 of Planetary Computer: Landsat 8 and 9, and Sentinel-2 made alike, at 30 m.
+
+    Blue, green, red and the narrow near infrared (B05 of Landsat, B8A of Sentinel-2) are nadir
+    reflectance in units of 0.0001. Fmask gives the mask: cloud, next to cloud or shadow, shadow,
+    and snow. The collections begin in 2020.
+
+    Parameters
+    ----------
+    address : str, optional
+        Root of the STAC API, as `planetary_computer`.
+    **options
+        ``max_cloud``, ``tries`` and ``pause`` of `StacArchive`.
+    """
+    return StacArchive(
+        "hls",
+        "HLS v2.0 of Planetary Computer",
+        address or os.environ.get("DEEPCROP_PC") or PLANETARY_COMPUTER,
+        {"optical": ("hls2-l30", "hls2-s30")},
+        scaling_of(0.0001, 0.0, "none to apply (HLS)"),
+        access=PlanetaryTokens(),
+        # B05 of Sentinel-2 is red edge: B8A, which Landsat has not, is looked for first.
+        assets={
+            "blue": ("B02",),
+            "green": ("B03",),
+            "red": ("B04",),
+            "nir": ("B8A", "B05"),
+            "fmask": ("Fmask",),
+        },
+        pixels=("int16", -9999),
+        mask=Mask("fmask", nodata=255, bits=(1, 2, 3, 4)),
+        resolution=30.0,
+        credit=(
+            "HLS v2.0, NASA LP DAAC (doi 10.5067/HLS/HLSL30.002, 10.5067/HLS/HLSS30.002); "
+            "contains modified Copernicus Sentinel data {years}"
+        ),
+        without_radar="HLS is optical: fetch it with --sensors optical.",
+        **options,
     )
 
 

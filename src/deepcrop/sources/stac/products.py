@@ -15,7 +15,7 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError, ProjError
 from shapely.errors import GEOSException
 
-from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS
+from deepcrop.cube.contract import SAR_BANDS
 from deepcrop.cube.passes import number_passes
 from deepcrop.errors import MALFORMED, DeepCropError
 from deepcrop.sources.archive import ArchiveError, SceneError
@@ -28,21 +28,19 @@ if TYPE_CHECKING:
 
     from odc.geo.geobox import GeoBox
 
-BANDS = {"optical": (*OPTICAL_BANDS, "scl"), "sar": SAR_BANDS}
-"""Bands that are read of a product of each sensor."""
-
-# Names of the assets in the archives: Planetary Computer and version 0 of Earth Search use ESA's
-# band numbers, version 1 of Earth Search uses colours, the Copernicus Data Space has each band at
-# several resolutions.
-_ASSETS = {
+# Planetary Computer and version 0 of Earth Search use ESA's band numbers, version 1 of Earth Search
+# uses colours, the Copernicus Data Space has each band at several resolutions.
+_SENTINEL2_ASSETS = {
     "blue": ("B02", "blue", "B02_10m"),
     "green": ("B03", "green", "B03_10m"),
     "red": ("B04", "red", "B04_10m"),
-    "nir": ("B08", "nir", "B08_10m"),
     "scl": ("SCL", "scl", "SCL_20m"),
-    "vv": ("vv",),
-    "vh": ("vh",),
 }
+_NIR_ASSETS = {"B08": ("B08", "nir", "B08_10m"), "B07": ("B07", "rededge3", "B07_20m")}
+
+SENTINEL1_ASSETS = {name: (name,) for name in SAR_BANDS}
+"""Assets of Sentinel-1 products that are read."""
+
 _MAX_EDGE = 0.1  # degrees: longer edges of a footprint are divided
 _MIN_COVER = 0.9  # share of an older version's footprint that a newer version must cover
 
@@ -81,10 +79,44 @@ class Product:
     footprint: Geometry
 
 
+def sentinel2_assets(nir: str = "B08") -> Mapping[str, tuple[str, ...]]:
+    """List the assets of Sentinel-2 products that are read, with the names that archives give them.
+
+    Parameters
+    ----------
+    nir : str
+        Band that is read as near infrared: ``B08`` or ``B07``.
+
+    Examples
+    --------
+    >>> sentinel2_assets()["nir"]
+    ('B08', 'nir', 'B08_10m')
+    """
+    return _SENTINEL2_ASSETS | {"nir": _NIR_ASSETS[nir]}
+
+
 def usable_products(
-    items: Iterable[Mapping[str, Any]], sensor: str, box: GeoBox, archive: str
+    items: Iterable[Mapping[str, Any]],
+    sensor: str,
+    box: GeoBox,
+    archive: str,
+    assets: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Product]:
     """Make products from the items of a search; an item that cannot be used is left out and named.
+
+    Parameters
+    ----------
+    items : iterable of dict
+        STAC items.
+    sensor : str
+        ``optical`` or ``sar``.
+    box : GeoBox
+        The grid.
+    archive : str
+        Name of the archive, for messages.
+    assets : mapping, optional
+        Assets that are read, and the names that they may have in an item; by default those of
+        Sentinel-2 or Sentinel-1.
 
     Raises
     ------
@@ -94,7 +126,7 @@ def usable_products(
     products, problems, number = [], [], 0
     for number, item in enumerate(items, 1):  # noqa: B007
         try:
-            product = product_of(item, sensor, box)
+            product = product_of(item, sensor, box, assets)
         except SceneError as error:
             problems.append(f"{archive}: {error}")
             leave_out(problems[-1])
@@ -105,7 +137,12 @@ def usable_products(
     return products
 
 
-def product_of(item: Mapping[str, Any], sensor: str, box: GeoBox) -> Product | None:
+def product_of(
+    item: Mapping[str, Any],
+    sensor: str,
+    box: GeoBox,
+    assets: Mapping[str, Sequence[str]] | None = None,
+) -> Product | None:
     """Make a product from an item; None if it does not touch the grid, or is of another kind.
 
     Sentinel-1 products must be of the IW mode, with VV and VH.
@@ -116,19 +153,22 @@ def product_of(item: Mapping[str, Any], sensor: str, box: GeoBox) -> Product | N
         If the item is not of the form that the archive promises.
     """
     try:
-        return _product_of(item, sensor, box)
+        usual = sentinel2_assets() if sensor == "optical" else SENTINEL1_ASSETS
+        return _product_of(item, sensor, box, usual if assets is None else assets)
     except (*MALFORMED, DeepCropError, GEOSException, CRSError, ProjError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise SceneError(f"{name_of(item)} is left out, because {why[:200]}.") from None
 
 
-def _product_of(item: Mapping[str, Any], sensor: str, box: GeoBox) -> Product | None:
+def _product_of(
+    item: Mapping[str, Any], sensor: str, box: GeoBox, wanted: Mapping[str, Sequence[str]]
+) -> Product | None:
     properties, known_assets = item["properties"], item["assets"]
     if not (isinstance(item["id"], str) and item["id"].strip()):
         raise ValueError(f"its id is {str(item['id'])[:40]!r}, expected a name")
     assets = {}
-    for band in BANDS[sensor]:
-        name = next((name for name in _ASSETS[band] if name in known_assets), None)
+    for band, names in wanted.items():
+        name = next((name for name in names if name in known_assets), None)
         if name is None:
             return None
         assets[band] = known_assets[name] | {"name": name}
@@ -248,7 +288,7 @@ def _minimal(item: Mapping[str, Any], assets: Mapping[str, Any]) -> dict[str, An
         slim["proj:code"] = str(code) if ":" in str(code) else f"EPSG:{code}"
         CRS.from_user_input(slim["proj:code"])  # raises if it is unknown
     slim |= _placement(properties)
-    fields = ("name", "href", "type", "roles", "raster:bands")
+    fields = ("name", "href", "type", "roles", "raster:bands", "raster:scale", "raster:offset")
     slim_assets = {}
     for band, asset in assets.items():
         slim_assets[band] = {key: asset[key] for key in fields if key in asset} | _placement(asset)

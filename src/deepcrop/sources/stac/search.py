@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 import numpy as np
 import pystac
@@ -29,7 +30,7 @@ from deepcrop.sources.http import LARGEST_ANSWER, LONGEST_PAUSE, USER_AGENT, red
 from deepcrop.storage.documents import parse_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import date
 
     import requests
@@ -56,6 +57,7 @@ def search_items(
     max_cloud: float = 100.0,
     tries: int = 5,
     pause: float = 1.0,
+    headers: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """List the items whose bounding box touches that of a grid.
 
@@ -75,6 +77,8 @@ def search_items(
     tries, pause : int, float
         Number of attempts if the server is busy or the connection breaks, and seconds before the
         second attempt, which double with each attempt.
+    headers : mapping, optional
+        Headers of the requests, such as a token; they are sent to the host of ``address`` only.
 
     Returns
     -------
@@ -92,7 +96,7 @@ def search_items(
         for bounds in bounds_in_degrees(box):
             yield {"bbox": bounds, "datetime": f"{start}/{end}", **cloud}
 
-    return _search(address, collections, searches, tries, pause)
+    return _search(address, collections, searches, tries, pause, headers or {})
 
 
 def search_names(
@@ -104,7 +108,7 @@ def search_names(
         for first in range(0, len(names), _PAGE):
             yield {"ids": list(names[first : first + _PAGE])}
 
-    return _search(address, [collection], searches, tries, pause)
+    return _search(address, [collection], searches, tries, pause, {})
 
 
 def _search(
@@ -113,12 +117,13 @@ def _search(
     searches: Callable[[Client], Iterator[dict[str, Any]]],
     tries: int,
     pause: float,
+    headers: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """Run searches of collections, and list all items that are found, each once."""
     name = ", ".join(collections)
     items: dict[Any, dict[str, Any]] = {}
     try:
-        client = Client.open(address, stac_io=_RetryingIO(tries, pause))
+        client = Client.open(address, stac_io=_RetryingIO(address, tries, pause, headers))
         for conditions in searches(client):
             search = client.search(collections=list(collections), limit=_PAGE, **conditions)
             listed: set[Any] = set()
@@ -196,7 +201,7 @@ def _no_connection(error: BaseException | None) -> str | None:
 class _RetryingIO(StacApiIO):
     """Requests to the API, repeated if the server is busy or the connection breaks."""
 
-    def __init__(self, tries: int, pause: float) -> None:
+    def __init__(self, address: str, tries: int, pause: float, headers: Mapping[str, str]) -> None:
         busy = _Retry(
             total=tries,
             connect=0,
@@ -207,7 +212,8 @@ class _RetryingIO(StacApiIO):
             allowed_methods=None,  # a search is a POST request, which may be repeated
             raise_on_status=False,
         )
-        super().__init__(max_retries=busy, headers={"User-Agent": USER_AGENT})
+        super().__init__(max_retries=busy, headers={"User-Agent": USER_AGENT, **headers})
+        self._only_host = urlsplit(address).netloc if headers else None
         self.session.hooks["response"].append(_limit_size)
         self._retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(tries),
@@ -227,6 +233,11 @@ class _RetryingIO(StacApiIO):
         if not href.startswith(("http://", "https://")) or (method or "GET") not in ("GET", "POST"):
             raise ArchiveError(
                 f"A link of the archive is no page of a search: {method} {href[:80]}"
+            )
+        if self._only_host not in (None, urlsplit(href).netloc):
+            raise ArchiveError(
+                f"A page of the search lies on another host, {redact_url(href)}, which does not "
+                "get the token of the archive."
             )
         return self._retrying(super().request, href, method, *args, **kwargs)
 

@@ -1,0 +1,73 @@
+"""Find the incidence angles of Sentinel-1 products in the annotations of their source products."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from deepcrop.errors import MALFORMED
+from deepcrop.sources.http import HttpClient, NotFound, Refused
+from deepcrop.sources.sentinel1 import (
+    AnnotationError,
+    angles_from_annotation,
+    angles_from_footprint,
+)
+from deepcrop.sources.stac.products import Product, outline
+from deepcrop.sources.stac.search import search_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from deepcrop.sources.stac.cog_reader import CogReader
+
+
+def radar_preparer(
+    address: str, products: Sequence[Product], cogs: CogReader, client: HttpClient
+) -> Callable[[Product], tuple[dict[str, Any], bool]]:
+    """Search the ground-range products behind all terrain-corrected ones at once.
+
+    Parameters
+    ----------
+    address : str
+        Root of the STAC API.
+    products : sequence of Product
+        Terrain-corrected products.
+    cogs : CogReader
+        Reader of the archive's files.
+    client : HttpClient
+        Client for the annotations.
+
+    Returns
+    -------
+    callable
+        Collects what reading a Sentinel-1 product needs: its incidence angles; and whether this
+        is final: what an archive refuses today it may give tomorrow.
+    """
+    names = [_source_name(product) for product in products]
+    sources: dict[Any, dict[str, Any]] = {}
+    if names:
+        found = search_names(address, "sentinel-1-grd", names, client.tries, client.pause)
+        sources = {item.get("id"): item for item in found if isinstance(item, dict)}
+
+    def prepare(product: Product) -> tuple[dict[str, Any], bool]:
+        source = _source_name(product)
+        final = True
+        try:
+            annotation = sources[source]["assets"]["schema-product-vv"]["href"]
+            angles = angles_from_annotation(cogs.text(annotation, client))
+            decision = f"annotation of {source}"
+        except (NotFound, Refused, *MALFORMED) as error:  # AnnotationError is a ValueError
+            angles = angles_from_footprint(outline(product.item), product.ascending)
+            reason = "the archive has none"
+            if isinstance(error, Refused):
+                reason, final = "the archive refuses it", False
+            elif isinstance(error, AnnotationError):
+                reason = str(error)
+            decision = f"approximate, from the footprint; annotation of {source}: {reason}"
+        return {"angles": angles.to_json(), "decision": decision}, final
+
+    return prepare
+
+
+def _source_name(product: Product) -> str:
+    """Name of the ground-range product that a terrain-corrected one is made from."""
+    return str(product.item["id"]).removesuffix("_rtc")
