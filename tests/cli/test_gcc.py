@@ -24,8 +24,13 @@ def camera(tmp_path):
 
 def test_a_summary_file_for_each_region(camera, tmp_path):
     images, masks = camera
-    done = run("gcc", images, *masks, *PLACE, "--out", tmp_path / "cameras")
+    plot = ("--plot", tmp_path / "figures")
+    done = run("gcc", images, *masks, *PLACE, "--out", tmp_path / "cameras", *plot)
     assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in plot[1].iterdir()) == [
+        "field_AG_1000.png",
+        "field_AG_2000.png",
+    ]
     assert done.stdout.count("2 of 3 images count") == 2
     for number in (1000, 2000):
         series = read_series(tmp_path / "cameras" / f"field_AG_{number}_3day.csv")

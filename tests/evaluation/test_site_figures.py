@@ -4,34 +4,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.helpers.camera_samples import camera_sample
 from tests.helpers.figure_checks import assert_all_inside, words
 
 from deepcrop.evaluation import site_figures
 from deepcrop.evaluation.scores import MethodResult, Predictions, reference_dates
-from deepcrop.training.samples import Patch, Sample
 
-CAMERA = np.array([[110.0, 120, 170, 220, 230], [np.nan] * 5])
 STAGES = [0, 1, 3, 4]
-
-
-def sample(site, year, radar=12, simulated=True):
-    days = np.arange(-10, 380, 10, dtype=np.float32)
-    ndvi = np.interp(days, [100, 130, 210, 240], [0.2, 0.8, 0.8, 0.2])
-    optical = np.full((days.size, 4, 18, 18), 0.1, np.float32)
-    optical[:, 3] = (0.1 * (1 + ndvi) / (1 - ndvi))[:, None, None]
-    echo = np.full((radar, 2, 18, 18), -10.0, np.float32)
-    echo[:, 1] = -17
-    radar_days = np.linspace(0, 360, radar).astype(np.float32)
-    patch = Patch(optical, days, echo, radar_days, np.full(radar, 5, np.int16))
-    return Sample(
-        f"{site}_AG_1000_{year}{'_0' if simulated else ''}", site, site, "maize", year, 41.0, -96.0,
-        0.0, simulated, patch, CAMERA, CAMERA - 3, CAMERA + 3, np.zeros((2, 5), bool),
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def chosen():
-    return [sample("mead", 2018), sample("mead", 2019), sample("usof", 2018)]
+    return [camera_sample("mead", 2018), camera_sample("mead", 2019), camera_sample("usof", 2018)]
 
 
 def result(name, chosen, *late):
@@ -71,7 +55,7 @@ def test_profiles_show_pixel_radar_and_dates(chosen):
 
 
 def test_profiles_with_the_camera_and_without_radar():
-    one = sample("mead", 2018, radar=0, simulated=False)
+    one = camera_sample("mead", 2018, radar=0, simulated=False)
     series = SimpleNamespace(date=np.array(["2018-01-01"], "datetime64[D]"))
     labels = SimpleNamespace(
         camera=series, curve_days=np.arange(300.0), curve=np.linspace(0.3, 0.4, 300)

@@ -187,7 +187,7 @@ def test_what_is_done_is_not_done_again_and_more_can_be_added(experiment):
     for name in ("table2_sites", "table3_cafcookwestltar01", "table4_mead3", "differences_usof6",
                  "table5_ablations", "sensors", "by_crop", "by_images"):  # fmt: skip
         assert (settings.out / "tables" / f"{name}.md").exists()
-    for name in ("errors", "scatter", "images"):
+    for name in ("errors", "scatter", "images", "sites", "patches_mead2"):
         assert f"figures/{name}.png" in text
         assert (settings.out / "figures" / f"{name}.png").exists()
 

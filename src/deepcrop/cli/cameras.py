@@ -30,6 +30,10 @@ def gcc(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the summary files.")],
     period: Annotated[int, typer.Option(help="Days of each value: 1 or 3.")] = 3,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Folder for a figure of each region: image, outline, GCC  [none]"),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace existing summary files.")
     ] = False,
@@ -74,6 +78,12 @@ def gcc(
                 f"{run.series}: {count} of {len(run.images)} images count; each with its colour "
                 f"and the reason in {run.table.name}"
             )
+            if plot is not None:
+                from deepcrop.cameras.roi_figure import roi_figure
+                from deepcrop.figures.style import save
+
+                plot.mkdir(parents=True, exist_ok=True)
+                save(roi_figure(run, path), plot / f"{region.name}.png")
 
 
 def labels(

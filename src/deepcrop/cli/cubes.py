@@ -149,6 +149,13 @@ def fetch(
         str | None,
         typer.Option(help="Scene classes of Sentinel-2 to keep  [4,5,6,7; ee: Cloud Score+]"),
     ] = None,
+    cloud_buffer: Annotated[
+        float, typer.Option(help="Metres around cloud and shadow that are masked, too.")
+    ] = 0.0,
+    cloud_probability: Annotated[
+        float | None,
+        typer.Option(help="Mask above this probability of cloud, %: earth-search, ee  [ee: 40]"),
+    ] = None,
     nir: Annotated[
         str, typer.Option(help="Band read as near infrared: B08, or B07 of the paper's Table 1.")
     ] = "B08",
@@ -197,6 +204,8 @@ def fetch(
         keep=None if keep is None else _classes(keep),
         nir=nir,
         crops=crops,
+        cloud_buffer=cloud_buffer,
+        cloud_probability=cloud_probability,
     )
     size = pixel_size(archive)
     with phenocam.connect(_cache()) as network:

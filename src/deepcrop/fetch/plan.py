@@ -68,6 +68,10 @@ class FetchRequest:
     may_lack : tuple of str
         Sensors that the cube may be without, if the archive has no scene or refuses access. The
         attribute ``missing_sensors`` of the cube then says why.
+    cloud_buffer : float
+        Distance from cloud and shadow up to which pixels are masked, too, metres.
+    cloud_probability : float or None
+        Greatest probability of cloud of a pixel that is kept, percent; None for the archive's rule.
     """
 
     box: GeoBox
@@ -81,11 +85,17 @@ class FetchRequest:
     nir: str = contract.NIR_BANDS[0]
     crops: str | None = None
     may_lack: tuple[str, ...] = ()
+    cloud_buffer: float = 0.0
+    cloud_probability: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Describe the request in types that JSON has."""
         options = {k: v for k, v in asdict(self).items() if k not in ("box", "may_lack")}
         # Only where it is not the usual one, so that the request of an older cube is the same.
+        if not self.cloud_buffer:
+            del options["cloud_buffer"]
+        if self.cloud_probability is None:
+            del options["cloud_probability"]
         if self.nir == contract.NIR_BANDS[0]:
             del options["nir"]
         if self.may_lack:
@@ -140,6 +150,8 @@ def open_requested_archive(request: FetchRequest) -> Archive:
         max_cloud=request.max_cloud,
         keep=request.keep,
         nir=request.nir,
+        cloud_buffer=request.cloud_buffer,
+        cloud_probability=request.cloud_probability,
     )
 
 

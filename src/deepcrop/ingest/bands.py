@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from deepcrop.cube.possible import percent, too_many
-from deepcrop.errors import SpecError
+from deepcrop.errors import DeepCropError, SpecError
 from deepcrop.grid import assign_grid
 from deepcrop.grid.resampling import method_for, place
 from deepcrop.indices import to_db, to_power
@@ -63,7 +63,10 @@ class Band:
         result = np.full((times.size, tile.shape[0] * tile.shape[1]), np.nan, np.float32)
         for source in self.sources:
             method = "nearest" if kind == "class" else method_for(source.box, tile)
-            placement = place(source.box, tile, method)
+            try:
+                placement = place(source.box, tile, method)
+            except DeepCropError as error:
+                raise SpecError(f"{source.key}: {source.path}: {error}") from None
             if placement is None:
                 continue
             rows, cols = placement.rows, placement.cols

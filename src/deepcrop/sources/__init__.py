@@ -15,6 +15,10 @@ ARCHIVES = ("pc", "cdse", "earth-search", "earth-search-v0", "hls", "ee")
 (collection 1 and the older one), HLS of Planetary Computer and Google Earth Engine."""
 
 
+LARGEST_BUFFER = 1000.0
+"""Widest buffer around clouds, metres."""
+
+
 def is_own(name: str) -> bool:
     """Whether the name of an archive is that of a YAML file which describes it."""
     return name.endswith((".yaml", ".yml"))
@@ -53,6 +57,8 @@ def open_archive(
     max_cloud: float = 90.0,
     keep: tuple[int, ...] | None = None,
     nir: str = "B08",
+    cloud_buffer: float = 0.0,
+    cloud_probability: float | None = None,
 ) -> Archive:
     """Open the archive of this name.
 
@@ -69,11 +75,16 @@ def open_archive(
     nir : str
         Band of Sentinel-2 read as near infrared: ``"B08"`` (10 m), or ``"B07"`` (20 m), which
         the paper's Table 1 names.
+    cloud_buffer : float
+        Distance from cloud and shadow up to which pixels are masked, too, metres.
+    cloud_probability : float, optional
+        Greatest probability of cloud of a pixel that is kept, percent; by default the archive's
+        own rule.
 
     Raises
     ------
     ArchiveError
-        If there is no such archive or band, or it cannot be used.
+        If there is no such archive, band or mask, or it cannot be used.
     """
     # Imported here: the command line imports this package for `--help`, which must not load numpy.
     from deepcrop.cube.contract import NIR_BANDS
@@ -99,5 +110,23 @@ def open_archive(
         )
     if nir not in NIR_BANDS:
         raise ArchiveError(f"Near infrared {nir!r}; expected {' or '.join(NIR_BANDS)}.")
-    mask = {} if keep is None else {"keep": keep}
+    if not 0 <= cloud_buffer <= LARGEST_BUFFER:
+        raise ArchiveError(
+            f"A buffer of {cloud_buffer:g} m around clouds; expected 0 to {LARGEST_BUFFER:g} m."
+        )
+    if cloud_probability is not None and not 0 <= cloud_probability < 100:
+        raise ArchiveError(
+            f"A probability of cloud of {cloud_probability:g} %; expected 0 to less than 100."
+        )
+    mask: dict[str, Any] = {} if keep is None else {"keep": keep}
+    if name == "ee":
+        if cloud_buffer or (keep is not None and cloud_probability is not None):
+            raise ArchiveError(
+                "Earth Engine (ee) masks by Cloud Score+ (--cloud-probability) or by scene classes "
+                "(--keep), and without a buffer: leave --cloud-buffer out, and give one of the two."
+            )
+        if cloud_probability is not None:
+            mask["clear"] = 1 - cloud_probability / 100
+    else:
+        mask |= {"cloud_buffer": cloud_buffer, "cloud_probability": cloud_probability}
     return archives[name](orbits=orbits, max_cloud=max_cloud, nir=nir, **mask)

@@ -23,7 +23,7 @@ from deepcrop.cameras import spatial_split
 from deepcrop.cameras.site_years import CameraYear, write_table
 from deepcrop.cameras.spatial_split import TEST_PLACES, TEST_SITES, Split, split, trainable
 from deepcrop.errors import DeepCropError
-from deepcrop.evaluation import scores, weights_report
+from deepcrop.evaluation import sample_figures, scores, weights_report
 from deepcrop.evaluation import tables as score_tables
 from deepcrop.evaluation.scores import MethodResult, Predictions
 from deepcrop.evaluation.weights_report import method_title, network_predictions
@@ -46,6 +46,8 @@ from deepcrop.training.samples import Sample, SampleSet, Subset
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from matplotlib.figure import Figure
 
     from deepcrop.studies.paper_settings import PaperExperiment
 
@@ -497,10 +499,27 @@ def write_report(
         (radar[0], radar[1]) if len(radar) == 2 else None,
         {year.name: year for year in parts.test},
     )
+    figures |= _sample_figures(default_set, parts)
     head = _head(experiment, sets, years)
     return weights_report.write_report(
         experiment.out, tables, figures, head, results[0].reference.simulated
     )
+
+
+def _sample_figures(sample_set: SampleSet, parts: Split) -> dict[str, tuple[str, Figure]]:
+    """Draw the map of the sites, and the patches of the first sample of each test site."""
+    uses = {
+        "tested": _with_sample(sample_set, parts.test),
+        "trained on": _with_sample(sample_set, parts.train),
+        "near a test site, left out": _with_sample(sample_set, parts.left_out),
+    }
+    drawn = {"sites": ("Sites (Fig. 2)", sample_figures.draw_site_map(uses, "tested"))}
+    for k, fact in enumerate(sample_set.facts):
+        name = f"patches_{fact['site']}"
+        if fact["site"] in TEST_SITES and name not in drawn:
+            figure = sample_figures.draw_patches(sample_set[k])
+            drawn[name] = (f"Patches at {fact['site']} (Fig. 5)", figure)
+    return drawn
 
 
 def _head(

@@ -21,27 +21,18 @@ import rasterio
 from deepcrop.cube.contract import (
     CLEAR_CLASSES,
     NIR_BANDS,
-    OPTICAL_BANDS,
     RADIOMETRIES,
-    SAR_BANDS,
     nir_attrs,
 )
 from deepcrop.grid import RESOLUTION
 from deepcrop.sources.archive import SENSORS, ArchiveError, Scene, SceneError
 from deepcrop.sources.http import HttpClient, Refused
-from deepcrop.sources.sentinel1 import (
-    IncidenceAngles,
-    sigma0,
-)
-from deepcrop.sources.sentinel2 import Scaling, ScalingRule
 from deepcrop.sources.stac.access import Access, OpenAccess
 from deepcrop.sources.stac.cog_reader import CogReader, transferred_bytes
+from deepcrop.sources.stac.optical import CLOUD, Mask, read_optical
 from deepcrop.sources.stac.pixels import (
-    Mask,
     has_other_crs,
     label,
-    load_numbers,
-    load_power,
     placement_of,
 )
 from deepcrop.sources.stac.product_notes import ProductNotes
@@ -54,7 +45,7 @@ from deepcrop.sources.stac.products import (
     sentinel2_assets,
     usable_products,
 )
-from deepcrop.sources.stac.radar import radar_preparer
+from deepcrop.sources.stac.radar import radar_preparer, read_radar
 from deepcrop.sources.stac.search import search_items
 
 if TYPE_CHECKING:
@@ -65,9 +56,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
+    from deepcrop.sources.sentinel2 import ScalingRule
+
 _SAMPLE_SIDE = 512  # pixels: a whole product is read at this size to check its offset
 _BLOCK = {"GTiff": 512, "JP2OpenJPEG": 1024}  # side of a block in the files, pixels
-_BYTES = {"scl": 0.015, "fmask": 0.11, "vv": 4.0, "vh": 4.0}  # per pixel in real products
+_CLOUDS = (3, 8, 9, 10)  # scene classes: shadow, cloud of medium and high probability, cirrus
+# Bytes of a pixel in real products, compressed.
+_BYTES = {"scl": 0.015, "cloud": 0.02, "fmask": 0.11, "vv": 4.0, "vh": 4.0}
 _BAND_BYTES = 1.6
 _REQUESTS = 2  # for a file: one for its header, one for the blocks that touch the area
 
@@ -107,6 +102,12 @@ class StacArchive:
         Type of the numbers of optical bands, and the number that means "no data".
     mask : Mask
         Which optical pixels are clear.
+    cloud_buffer : float
+        Distance from cloud and shadow up to which pixels are masked, too, metres.
+    cloud_probability : float, optional
+        Greatest probability of cloud of a pixel that is kept, percent; if the archive has it.
+    probability : str
+        Name of the asset with the probability of cloud; empty if there is none.
     resolution : float
         Size of the optical pixels, metres; grids have the same.
     credit : str
@@ -133,7 +134,10 @@ class StacArchive:
     nir: str = NIR_BANDS[0]
     assets: Mapping[str, Sequence[str]] | None = None
     pixels: tuple[str, int] = ("uint16", 0)
-    mask: Mask = field(default_factory=lambda: Mask(classes=CLEAR_CLASSES))
+    mask: Mask = field(default_factory=lambda: Mask(classes=CLEAR_CLASSES, clouds=_CLOUDS))
+    cloud_buffer: float = 0.0
+    cloud_probability: float | None = None
+    probability: str = ""
     resolution: float = RESOLUTION
     credit: str = "contains modified Copernicus Sentinel data {years}"
     format: str = "GTiff"
@@ -159,6 +163,12 @@ class StacArchive:
             )
         if self.keep is not None:
             self.mask = replace(self.mask, classes=self.keep)
+        if self.cloud_probability is not None and not self.probability:
+            raise ArchiveError(
+                f"{self.title} ({self.name}) has no probability of cloud; earth-search and ee have "
+                "it. Leave --cloud-probability out, or widen the mask with --cloud-buffer."
+            )
+        self.mask = replace(self.mask, buffer=self.cloud_buffer, probability=self.cloud_probability)
         self._cogs = CogReader(self.access, self.tries, self.pause, self.format)
 
     # Search ---------------------------------------------------------------------------------------
@@ -203,7 +213,9 @@ class StacArchive:
             pause=self.pause,
             headers=self.access.headers(self.address),
         )
-        assets = (self.assets or sentinel2_assets(self.nir)) if optical else None
+        assets = dict(self.assets or sentinel2_assets(self.nir)) if optical else None
+        if assets is not None and self.cloud_probability is not None:
+            assets[CLOUD] = (self.probability,)
         found = usable_products(items, sensor, box, self.title, assets)
         products = [p for p in found if (p.cloud_cover or 0) <= self.max_cloud]
         groups = passes(newest(products))
@@ -296,52 +308,10 @@ class StacArchive:
         for product in products:
             if "problem" in product:
                 raise SceneError(product["problem"])
-        read = self._read_optical if scene.sensor == "optical" else self._read_radar
-        return read(sorted(products, key=lambda product: has_other_crs(product, box)), box)
-
-    def _read_optical(
-        self, products: Sequence[Mapping[str, Any]], box: GeoBox
-    ) -> dict[str, NDArray[Any]]:
-        bands = {name: np.full(box.shape, np.nan, np.float32) for name in OPTICAL_BANDS}
-        mask, nodata = self.mask, self.mask.nodata
-        quality = np.full(box.shape, nodata, np.uint8)
-        for product in products:
-            item = product["item"]
-            found = load_numbers(self._cogs, item, mask.asset, box, ("uint8", nodata), "nearest")
-            new = (quality == nodata) & (found != nodata)
-            if mask.clear(found[new]).any():  # else there is nothing else to read
-                scaling = Scaling(product["scaling"], product["decision"])
-                numbers = {
-                    name: load_numbers(self._cogs, item, name, box, self.pixels, "bilinear")
-                    for name in bands
-                }
-                empty = self.pixels[1]
-                new &= np.logical_and.reduce([values != empty for values in numbers.values()])
-                for name, values in numbers.items():
-                    bands[name][new] = scaling.reflectance(name, values[new])
-            quality[new] = found[new]
-        masked = ~mask.clear(quality)
-        for values in bands.values():
-            values[masked] = np.nan
-        return bands | ({"scl": quality} if mask.asset == "scl" else {})
-
-    def _read_radar(
-        self, products: Sequence[Mapping[str, Any]], box: GeoBox
-    ) -> dict[str, NDArray[Any]]:
-        bands = {name: np.full(box.shape, np.nan, np.float32) for name in SAR_BANDS}
-        taken = np.zeros(box.shape, bool)
-        for product in products:
-            power = {name: load_power(self._cogs, product["item"], name, box) for name in bands}
-            new = ~taken
-            for values in power.values():
-                new &= np.isfinite(values)
-            if not new.any():
-                continue
-            angles = IncidenceAngles.from_json(product["angles"]).on_grid(box)[new]
-            for name, values in power.items():
-                bands[name][new] = sigma0(values[new], angles)
-            taken |= new
-        return bands
+        ordered = sorted(products, key=lambda product: has_other_crs(product, box))
+        if scene.sensor == "optical":
+            return read_optical(self._cogs, ordered, box, self.pixels, self.mask)
+        return read_radar(self._cogs, ordered, box)
 
     # Size, requests and attributes ----------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from deepcrop.sources.sentinel2 import (
 )
 from deepcrop.sources.stac.access import PlanetaryTokens, S3Keys
 from deepcrop.sources.stac.archive import StacArchive
-from deepcrop.sources.stac.pixels import Mask
+from deepcrop.sources.stac.optical import Mask
 
 PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
 """STAC API of Planetary Computer; the environment variable DEEPCROP_PC sets another."""
@@ -78,6 +78,7 @@ def earth_search(address: str | None = None, **options: Any) -> StacArchive:
         address or os.environ.get("DEEPCROP_EARTH_SEARCH") or EARTH_SEARCH,
         {"optical": ("sentinel-2-c1-l2a",)},
         scaling_by_raster_bands,
+        probability="cloud",
         **options,
     )
 
@@ -93,6 +94,7 @@ def earth_search_legacy(address: str | None = None, **options: Any) -> StacArchi
         name="earth-search-v0",
         collections={"optical": ("sentinel-2-l2a",)},
         scaling=scaling_by_flag,
+        probability="",
     )
 
 
@@ -126,7 +128,7 @@ def hls(address: str | None = None, **options: Any) -> StacArchive:
             "fmask": ("Fmask",),
         },
         pixels=("int16", -9999),
-        mask=Mask("fmask", nodata=255, bits=(1, 2, 3, 4)),
+        mask=Mask("fmask", nodata=255, bits=(1, 2, 3, 4), clouds=(1, 3)),
         resolution=30.0,
         credit=(
             "HLS v2.0, NASA LP DAAC (doi 10.5067/HLS/HLSL30.002, 10.5067/HLS/HLSS30.002); "

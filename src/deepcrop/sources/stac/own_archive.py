@@ -17,7 +17,7 @@ from deepcrop.errors import DeepCropError
 from deepcrop.sources.sentinel2 import ScalingRule, scaling_by_raster_bands, scaling_of
 from deepcrop.sources.stac.access import Access, BearerToken, OpenAccess
 from deepcrop.sources.stac.archive import StacArchive
-from deepcrop.sources.stac.pixels import Mask
+from deepcrop.sources.stac.optical import CLOUD, Mask
 from deepcrop.storage.documents import parse_yaml
 
 _FORMATS = {"GeoTIFF": "GTiff", "JPEG2000": "JP2OpenJPEG"}
@@ -32,7 +32,7 @@ class _Section(BaseModel):
 
 
 class Assets(_Section):
-    """Names of the assets: four bands, and either Sentinel-2's scene classes or another mask."""
+    """Names of the assets: four bands, a mask (``scl`` or ``mask``), and probability of cloud."""
 
     blue: Name
     green: Name
@@ -40,6 +40,7 @@ class Assets(_Section):
     nir: Name
     scl: Name | None = None
     mask: Name | None = None
+    cloud: Name | None = None
 
 
 class Description(_Section):
@@ -136,7 +137,7 @@ def own_archive(path: str | Path, **options: Any) -> StacArchive:
         scaling = scaling_of(stated.scale, offset, f"{steps} ({name})")
     classes = stated.clear or (CLEAR_CLASSES if stated.assets.scl is not None else ())
     mask_asset = "scl" if stated.assets.scl is not None else "mask"
-    named = {key: (value,) for key, value in stated.assets if value is not None}
+    named = {key: (value,) for key, value in stated.assets if value is not None and key != CLOUD}
     return StacArchive(
         name,
         host,
@@ -147,6 +148,7 @@ def own_archive(path: str | Path, **options: Any) -> StacArchive:
         assets=named,
         pixels=(stated.type, stated.nodata),
         mask=Mask(mask_asset, stated.mask_nodata, classes, stated.masked_bits),
+        probability=stated.assets.cloud or "",
         resolution=float(stated.pixel),
         credit=stated.credit or f"images of {host}",
         format=_FORMATS[stated.format],

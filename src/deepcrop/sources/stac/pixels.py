@@ -9,7 +9,6 @@ not be averaged with measurements.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,42 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deepcrop.sources.stac.cog_reader import CogReader
-
-
-@dataclass(frozen=True)
-class Mask:
-    """Which pixels of an optical product are clear, by classes or by bits of a quality asset.
-
-    Attributes
-    ----------
-    asset : str
-        Name of the asset among those that are read; ``scl`` is stored in the cube.
-    nodata : int
-        Number that means "no data".
-    classes : tuple of int
-        Classes of clear pixels.
-    bits : tuple of int
-        Bits that no clear pixel has set, from 0; if there are any, they decide, and not classes.
-    """
-
-    asset: str = "scl"
-    nodata: int = 0
-    classes: tuple[int, ...] = ()
-    bits: tuple[int, ...] = ()
-
-    def clear(self, numbers: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Find the clear pixels."""
-        clear = np.isin(numbers, self.classes)
-        if self.bits:
-            clear = numbers & np.uint8(sum(1 << bit for bit in self.bits)) == 0
-        clear &= numbers != self.nodata
-        return clear
-
-    def __str__(self) -> str:
-        if self.bits:
-            return f"bits {', '.join(map(str, self.bits))} of {self.asset} masked"
-        kind = "scene classes" if self.asset == "scl" else f"classes of {self.asset}"
-        return f"{kind} {', '.join(map(str, self.classes))} kept"
 
 
 def load_numbers(

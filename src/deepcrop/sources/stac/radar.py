@@ -1,21 +1,30 @@
-"""Find the incidence angles of Sentinel-1 products in the annotations of their source products."""
+"""Read Sentinel-1 products, with the incidence angles of the products that they are made from."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from deepcrop.cube.contract import SAR_BANDS
 from deepcrop.errors import MALFORMED
 from deepcrop.sources.http import HttpClient, NotFound, Refused
 from deepcrop.sources.sentinel1 import (
     AnnotationError,
+    IncidenceAngles,
     angles_from_annotation,
     angles_from_footprint,
+    sigma0,
 )
+from deepcrop.sources.stac.pixels import load_power
 from deepcrop.sources.stac.products import Product, outline
 from deepcrop.sources.stac.search import search_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
     from deepcrop.sources.stac.cog_reader import CogReader
 
@@ -71,3 +80,23 @@ def radar_preparer(
 def _source_name(product: Product) -> str:
     """Name of the ground-range product that a terrain-corrected one is made from."""
     return str(product.item["id"]).removesuffix("_rtc")
+
+
+def read_radar(
+    cogs: CogReader, products: Sequence[Mapping[str, Any]], box: GeoBox
+) -> dict[str, NDArray[Any]]:
+    """Read sigma0 of the products of a pass; where they overlap, the first with data counts."""
+    bands = {name: np.full(box.shape, np.nan, np.float32) for name in SAR_BANDS}
+    taken = np.zeros(box.shape, bool)
+    for product in products:
+        power = {name: load_power(cogs, product["item"], name, box) for name in bands}
+        new = ~taken
+        for values in power.values():
+            new &= np.isfinite(values)
+        if not new.any():
+            continue
+        angles = IncidenceAngles.from_json(product["angles"]).on_grid(box)[new]
+        for name, values in power.items():
+            bands[name][new] = sigma0(values[new], angles)
+        taken |= new
+    return bands
