@@ -16,6 +16,7 @@ from deepcrop.cube.chunks import checksums_of
 from deepcrop.cube.io import open_cube, save_cube
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.mapping import region as map_region_module
+from deepcrop.storage.staging import Staging
 
 
 @pytest.fixture
@@ -201,6 +202,38 @@ def test_a_tile_of_a_half_made_map_that_was_damaged_is_made_again(
     resumed(half_made, tmp_path)
     assert ("damaged since the last run" in caplog.text) == bool(again)
     assert len(made) == 1 + again
+
+
+@pytest.mark.parametrize(
+    ("item", "about", "again"),
+    [
+        ("layout", None, 4),
+        ("tile 0 0", None, 2),
+        pytest.param("tile 0 0", "tile 0 16", 2, marks=pytest.mark.slow),  # of another tile
+    ],
+)
+def test_a_line_of_the_journal_that_lacks_something_costs_its_tile(
+    half_made, tmp_path, monkeypatch, item, about, again
+):
+    """As the journal of an older version, whose lines are undamaged."""
+    shutil.copytree(half_made / "maps.part", tmp_path / "maps.part")
+    done = journal_of(tmp_path / "maps.part")
+    done[item] = done.get(about)
+    Staging(tmp_path / "maps.part", done).forget(set())
+    made, real = [], map_region_module.make_tiles
+    monkeypatch.setattr(
+        map_region_module,
+        "make_tiles",
+        lambda job, work, cores, done: made.extend(cores) or real(job, work, cores, done),
+    )
+    resumed(half_made, tmp_path)
+    assert len(made) == again
+
+
+def journal_of(part):
+    """Finished items of a journal, and what it says of each."""
+    lines = [json.loads(line) for line in (part / "journal.jsonl").read_text().splitlines()]
+    return {line["done"]: line.get("about") for line in lines if "done" in line}
 
 
 @pytest.mark.slow

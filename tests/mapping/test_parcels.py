@@ -118,7 +118,7 @@ def test_fields_of_the_cube_are_outlined(cube, tmp_path):
         )
     # What was written can be read as parcels again.
     again = parcels.read_parcels(result.path / "fields.parquet", open_result(result.path).grid)
-    assert again.columns["field"] == [7, 9]
+    assert again.columns["field"].to_pylist() == [7, 9]
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+import xarray as xr
 from affine import Affine
 from pyproj import Transformer
 from tests.helpers.cubes import season_cube
@@ -19,6 +20,7 @@ from deepcrop.errors import DeepCropError
 from deepcrop.mapping.masks import files_of, read_mask
 from deepcrop.mapping.options import resolve_options
 from deepcrop.mapping.parcels import read_parcels
+from deepcrop.products.fields import field_shapes, write_fields
 from deepcrop.storage.files import fingerprint
 
 pytest.importorskip("pyogrio")
@@ -145,7 +147,9 @@ def test_a_mask_that_names_other_files_is_known_by_them_too(tmp_path):
     )
     np.testing.assert_array_equal(selected(mask), CROP)
     first = [fingerprint(file) for file in files_of(mask)]
-    os.utime(source, ns=(1, 1))
+    stat = source.stat()
+    raster(source, np.where(CROP, 2, 0), dtype="uint8")
+    os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert [fingerprint(file) for file in files_of(mask)] != first
     assert files_of(source) == [source]
 
@@ -157,6 +161,45 @@ def test_a_mask_without_a_place_is_refused(tmp_path):
 
 
 # Layers -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"transform": Affine(10, 10, 500000, 10, 10, 5600200)}, "gives its pixels no area"),
+        ({"crs": 'LOCAL_CS["x",UNIT["metre",1]]'}, "cannot be converted to EPSG:32631 of the map"),
+    ],
+)
+def test_a_mask_that_cannot_be_placed_is_refused(tmp_path, changes, words):
+    path = raster(tmp_path / "mask.tif", np.ones((20, 30)), **changes)
+    with pytest.raises(DeepCropError, match=rf"mask\.tif.*{words}"):
+        selected(path)
+
+
+@pytest.mark.parametrize("turn", [30, 90, -135])
+def test_a_rotated_mask(tmp_path, turn):
+    """Each pixel of the map takes the pixel of the mask in which its centre lies."""
+    values = np.random.default_rng(0).random((40, 40)) > 0.5
+    affine = Affine.translation(500150, 5600100) * Affine.rotation(turn) * Affine.scale(10, -10)
+    affine *= Affine.translation(-20, -20)
+    path = raster(tmp_path / "mask.tif", values, transform=affine)
+    col, row = ~affine * np.meshgrid(500005 + 10 * np.arange(30), 5600195 - 10 * np.arange(20))
+    row, col = (np.floor(place + 1e-6).astype(int) for place in (row, col))
+    inside = (row >= 0) & (row < 40) & (col >= 0) & (col < 40)
+    expected = inside & values[row.clip(0, 39), col.clip(0, 39)]
+    np.testing.assert_array_equal(selected(path), expected)
+
+
+def test_a_mask_of_millimetres_takes_no_memory(tmp_path):
+    path = tmp_path / "mask.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", height=200_000, width=300_000, count=1, dtype="uint8",
+        crs="EPSG:32631", transform=Affine(0.001, 0, 500000, 0, -0.001, 5600200), nodata=0,
+        sparse_ok=True, tiled=True, compress="deflate", blockxsize=4096, blockysize=4096,
+    ):  # fmt: skip
+        pass
+    with pytest.raises(DeepCropError, match=r"mask\.tif: 190001 x 290001 of its .* coarser pixels"):
+        selected(path)
 
 
 def test_the_layer_of_the_parcels(cube, tmp_path):
@@ -177,7 +220,7 @@ def test_the_layer_of_the_parcels(cube, tmp_path):
 def test_the_only_layer_with_polygons_is_found(tmp_path):
     points = [shapely.Point(500050, 5600150, 3)]
     file = geopackage(tmp_path / "f.gpkg", wells=points, empty=[], farms=[NORTH])
-    assert read_parcels(file, BOX).columns["farm"] == ["farms 0"]
+    assert read_parcels(file, BOX).columns["farm"].to_pylist() == ["farms 0"]
     file = geopackage(tmp_path / "g.gpkg", wells=points, springs=points)
     with pytest.raises(DeepCropError, match="none of its layers may hold parcels"):
         read_parcels(file, BOX)
@@ -271,9 +314,59 @@ def test_curves_become_polygons(tmp_path):
     assert counts(parcels) == [(np.hypot(*centre) < 50).sum()]
 
 
+def test_numbers_of_parcels_stay_whole_numbers(tmp_path):
+    """Long numbers, of which one is missing: as floats they would lose their last digits."""
+    features = [
+        {"type": "Feature", "properties": {"id": number, "area": 1.5, "name": name},
+         "geometry": shapely.geometry.mapping(NORTH)}
+        for number, name in ((2**60 + 1, "Müller"), (None, None), (7, "b"))
+    ]  # fmt: skip
+    crs = {"type": "name", "properties": {"name": "EPSG:32631"}}
+    content = {"type": "FeatureCollection", "crs": crs, "features": features}
+    (tmp_path / "f.geojson").write_text(json.dumps(content))
+    found = read_parcels(tmp_path / "f.geojson", BOX)
+    assert found.columns["id"].to_pylist() == [2**60 + 1, None, 7]
+    assert found.columns["name"].to_pylist() == ["Müller", None, "b"]
+
+
+def test_columns_of_every_type_are_written(tmp_path):
+    import pyarrow as pa
+
+    columns = {
+        "large": pa.array([2**64 - 1, None], pa.uint64()),
+        "map": pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int32())),
+        "bytes": pa.array([b"\xff\0", None]),
+        "list": pa.array([[1, 2], None]),
+    }
+    table = {"field": [1, 2]}
+    write_fields(tmp_path, table, np.array([NORTH, SOUTH]), BOX, "a map", False, columns)
+    again = pq.read_table(tmp_path / "fields.parquet")
+    for name, values in columns.items():
+        assert again[name].to_pylist() == values.to_pylist()
+    assert str(2**64 - 1) in (tmp_path / "fields.csv").read_text()
+
+
+def test_outlines_of_fields_with_large_numbers():
+    field = np.zeros((20, 30), np.uint32)
+    field[:10, :10], field[15:, 20:] = 7, 3_000_000_000
+    data = grid.assign_grid(xr.Dataset({"field_id": (("y", "x"), field)}), BOX)
+    north, south = field_shapes(data["field_id"], [7, 3_000_000_000])
+    assert north.equals(NORTH)
+    assert south.equals(SOUTH)
+    assert field_shapes(data["field_id"], []).size == 0
+
+
+def test_a_shape_without_a_place_on_the_earth_is_counted(tmp_path, caplog):
+    wide = shapely.box(500000, 5600100, 1e300, 5600200)
+    geoparquet(tmp_path / "f.parquet", np.array([wide, SOUTH], object), {"crs": "EPSG:32631"})
+    assert counts(read_parcels(tmp_path / "f.parquet", BOX)) == [50]
+    assert "1 of 2 shapes are no polygons within the map" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("column", "words"),
     [
+        ({"crs": 'LOCAL_CS["x",UNIT["metre",1]]'}, "cannot be converted to EPSG:32631 of the map"),
         ({"crs": None}, "does not state its reference system"),
         ({"encoding": "polygon"}, "is encoded as 'polygon'; write it as WKB"),
     ],

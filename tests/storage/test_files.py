@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from deepcrop.errors import DeepCropError
+from deepcrop.storage import files
 from deepcrop.storage.files import content_hash, csv_text, fingerprint, write_csv
 
 HEADER = ("site", "day", "why")
@@ -53,8 +54,20 @@ def test_a_table_that_fails_leaves_the_old_one(tmp_path):
 def test_a_fingerprint_changes_with_each_writing(tmp_path):
     path = tmp_path / "cube.nc"
     path.write_text("one")
+    os.utime(path, ns=(1, 1))
     first = fingerprint(path)
+    path.write_text("two")
+    os.utime(path, ns=(1, 1))  # as a copy that keeps the time
+    assert fingerprint(path) != first
+    path.write_text("one")
     assert fingerprint(path) == first
+
+
+def test_a_fingerprint_of_a_large_file_takes_its_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_SMALL", 2)
+    path = tmp_path / "cube.nc"
+    path.write_text("one")
+    first = fingerprint(path)
     os.utime(path, ns=(1, 1))
     assert fingerprint(path) != first
 

@@ -127,6 +127,20 @@ def test_a_line_written_after_a_missing_newline_counts(interrupted):
     assert run(interrupted) == ["d"]
 
 
+def test_a_line_of_another_journal_does_not_count_and_one_that_occurs_twice_does(interrupted):
+    other = interrupted.with_name("other")
+    with pytest.raises(Broken):
+        run(other, settings=SETTINGS | {"year": 2019}, stop_at="d")
+    journal = part_path(interrupted) / "journal.jsonl"
+    lines = journal.read_bytes().splitlines()
+    foreign = (part_path(other) / "journal.jsonl").read_bytes().splitlines()
+    journal.write_bytes(b"\n".join([*lines, lines[-1], foreign[-1], *foreign]))
+    with pytest.raises(Broken):
+        run(interrupted, stop_at="d")
+    assert run(interrupted) == ["d"]
+    assert (part_path(other) / "c").exists()
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\n", b"[1]\n", b'{"done": "a"}\n'])
 def test_an_unreadable_journal_starts_afresh(interrupted, content):
     (part_path(interrupted) / "journal.jsonl").write_bytes(content)

@@ -188,9 +188,11 @@ def forget_damaged(stage: Staging, store: Path, blocks: Iterable[Block]) -> None
         stage.forget({item for item, *_ in made} | {LAYOUT} if LAYOUT in damaged else damaged)
 
 
-def _damage(store: Path, nodes: list[str], blocks: list[Block]) -> set[str]:
+def _damage(store: Path, nodes: list[str] | None, blocks: list[Block]) -> set[str]:
     """Items of which a chunk is missing or damaged, `LAYOUT` for coordinates and descriptions."""
     damaged: set[str] = set()
+    if not nodes:  # a journal of an older version does not list them
+        return {LAYOUT}
     for name in nodes:
         if _metadata(store / name).get("node_type") == "group":
             continue

@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pyproj import Transformer
 
+from deepcrop.errors import DeepCropError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
 _MAX_SAMPLES = 10
 """Points along one side of a pixel at which finer sources are averaged."""
+
+_MAX_WINDOW = 10**8
+"""Number of pixels of a source that are read at once: those of 0.26 m in a tile of 256."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +85,13 @@ def method_for(source: GeoBox, box: GeoBox) -> str:
 
 @lru_cache(maxsize=8)
 def place(source: GeoBox, tile: GeoBox, method: str) -> Placement | None:
-    """Find the source pixels of a tile; None where the two do not meet."""
+    """Find the source pixels of a tile; None where the two do not meet.
+
+    Raises
+    ------
+    DeepCropError
+        If they are too many to be read at once.
+    """
     if method == "average":
         # A lattice in each pixel, as dense as the source; its points stand for equal areas.
         n = math.ceil(float(tile.resolution.x) / min(_pixel_size(source, str(tile.crs))) - 1e-3)
@@ -109,6 +120,13 @@ def place(source: GeoBox, tile: GeoBox, method: str) -> Placement | None:
         return None
     rows = slice(int(v[inside].min()), int(v[inside].max()) + 1)
     cols = slice(int(u[inside].min()), int(u[inside].max()) + 1)
+    down, across = rows.stop - rows.start, cols.stop - cols.start
+    if down * across > _MAX_WINDOW:
+        raise DeepCropError(
+            f"{down} x {across} of its pixels lie in {tile.shape[0]} x {tile.shape[1]} pixels of "
+            f"the grid; at most {_MAX_WINDOW:.0e} are read at once. Give it coarser pixels "
+            "(gdalwarp -tr 1 1)."
+        )
 
     def number(v: NDArray[Any], u: NDArray[Any]) -> NDArray[np.int32]:
         inside = (v >= rows.start) & (v < rows.stop) & (u >= cols.start) & (u < cols.stop)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import rasterio
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import ProjError
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
 from deepcrop import grid
 from deepcrop.cube.contract import CHUNK
 from deepcrop.errors import DeepCropError
-from deepcrop.grid.resampling import place
+from deepcrop.grid.resampling import place, transformer
 from deepcrop.products.cog import windows
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def read_mask(path: Path, box: GeoBox) -> Iterator[tuple[tuple[slice, slice], ND
         with rasterio.open(path) as raster:
             _check_mask(path, raster)
             source = GeoBox(raster.shape, raster.transform, str(raster.crs.to_wkt()))
+            _check_place(path, source, box)
             others = False
             for rows, cols in windows(box):
                 there = np.zeros((rows.stop - rows.start, cols.stop - cols.start), bool)
@@ -66,7 +68,10 @@ def _read_tile(
     path: Path, raster: rasterio.DatasetReader, source: GeoBox, tile: GeoBox, others: bool
 ) -> tuple[NDArray[np.bool_], bool]:
     """Find the pixels of a tile to map; see `_check_fills` for ``others``."""
-    placement = place(source, tile, "nearest")
+    try:
+        placement = place(source, tile, "nearest")
+    except DeepCropError as error:
+        raise DeepCropError(f"Mask {path}: {error}") from None
     if placement is None:
         return np.zeros(tile.shape, bool), others
     window = Window.from_slices(placement.rows, placement.cols)
@@ -76,6 +81,22 @@ def _read_tile(
         others = _check_fills(path, values[known], others)
     wanted = placement.apply((known & (values != 0)).astype(np.float32)[None])
     return wanted.reshape(tile.shape) > 0, others
+
+
+def _check_place(path: Path, source: GeoBox, box: GeoBox) -> None:
+    """Reject a mask whose pixels have no area, or whose system is not one of the earth."""
+    if source.affine.is_degenerate:
+        raise DeepCropError(
+            f"Mask {path}: its geotransform {tuple(source.affine)[:6]} gives its pixels no area; "
+            "georeference it (gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM)."
+        )
+    try:
+        transformer(str(box.crs), str(source.crs))
+    except ProjError:
+        raise DeepCropError(
+            f"Mask {path}: its reference system '{source.crs}' cannot be converted to {box.crs} of "
+            "the map; reproject the mask (gdalwarp -t_srs)."
+        ) from None
 
 
 def _check_mask(path: Path, raster: rasterio.DatasetReader) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 from rasterio.enums import MergeAlg
 from rasterio.features import rasterize
 
@@ -22,6 +23,7 @@ from deepcrop.products.cog import crs_name
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pyarrow as pa
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
@@ -38,12 +40,12 @@ class Parcels:
     ----------
     shapes : ndarray of shapely geometries (parcels,)
         Polygons in the reference system of the map.
-    columns : dict of str to list
+    columns : dict of str to arrow arrays
         What their file says of each.
     """
 
     shapes: NDArray[np.object_]
-    columns: dict[str, list[Any]]
+    columns: dict[str, pa.ChunkedArray]
 
     def inside(self, box: GeoBox, rows: slice, cols: slice) -> NDArray[np.bool_]:
         """Find the pixels of a window whose centre lies in a parcel."""
@@ -149,9 +151,10 @@ def read_parcels(path: Path, box: GeoBox, layer: str | None = None) -> Parcels:
         raise DeepCropError(f"Parcels {path} do not exist.")
     try:
         if path.suffix.lower() in (".parquet", ".geoparquet"):
-            crs, geometry, columns = _read_parquet(path, layer)
+            crs, geometry, table = _read_parquet(path, layer)
         else:
-            crs, geometry, columns = _read_vector(path, layer)
+            crs, geometry, table = _read_vector(path, layer)
+        table.validate(full=True)  # text that is no UTF-8
     except DeepCropError:
         raise
     except Exception as error:  # readers raise what they like
@@ -161,7 +164,13 @@ def read_parcels(path: Path, box: GeoBox, layer: str | None = None) -> Parcels:
             f"{path} does not state its reference system, so it is unknown where its parcels lie; "
             "export it with one (ogr2ogr -a_srs EPSG:CODE)."
         )
-    to_grid = Transformer.from_crs(crs, crs_name(box), always_xy=True)
+    try:
+        to_grid = Transformer.from_crs(crs, crs_name(box), always_xy=True)
+    except ProjError:
+        raise DeepCropError(
+            f"{path}: its reference system '{crs}' cannot be converted to {crs_name(box)} of the "
+            "map; export it in another (ogr2ogr -t_srs)."
+        ) from None
     geometry = shapely.transform(geometry, lambda xy: np.stack(to_grid.transform(*xy.T), 1))
     shapes, repaired = _clean(geometry)
     here = ~shapely.is_missing(shapes)
@@ -181,10 +190,8 @@ def read_parcels(path: Path, box: GeoBox, layer: str | None = None) -> Parcels:
             "%s: the outline of %d of %d polygons crosses itself; they were repaired. Look at "
             "them in fields.parquet.", path, int((repaired & here).sum()), int(here.sum())
         )  # fmt: skip
-    return Parcels(
-        shapes[here],
-        {name: [v for v, is_ in zip(values, here, strict=True) if is_] for name, values in columns},
-    )
+    table = table.filter(here)
+    return Parcels(shapes[here], {name: table[name] for name in table.column_names})
 
 
 def _clean(geometry: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -193,7 +200,7 @@ def _clean(geometry: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     shapes = geometry.copy()
     shapes[~np.isin(kinds, (3, 6))] = None  # 3, 6: polygons, one or many
     repaired = np.zeros(len(shapes), bool)
-    finite = np.isfinite(shapely.bounds(geometry)).all(axis=-1)
+    finite = _has_place(shapely.bounds(geometry))
     # Few need more than that: collections, and parts that have no place in the map's system.
     for k in np.flatnonzero((kinds == 7) | (np.isin(kinds, (3, 6)) & ~finite)):
         shapes[k] = _polygons_within(geometry[k])
@@ -203,27 +210,40 @@ def _clean(geometry: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     return shapes, repaired
 
 
+def _has_place(bounds: Any) -> Any:
+    """Whether bounds lie on the earth, whose circumference is 4e7 m; others cannot be drawn."""
+    return (np.abs(bounds) < 1e9).all(axis=-1)
+
+
 def _polygons_within(shape: Any) -> Any:
     """Collect the polygons of a shape of any kind; None if it has none."""
     parts = [
         part
         for some in shapely.get_parts(shape)
         for part in shapely.get_parts(some)
-        if part.geom_type == "Polygon" and np.isfinite(part.bounds).all() and not part.is_empty
+        if part.geom_type == "Polygon" and not part.is_empty and _has_place(part.bounds)
     ]
     return shapely.MultiPolygon(parts) if parts else None
 
 
-def _read_vector(
-    path: Path, layer: str | None
-) -> tuple[Any, NDArray[Any], list[tuple[str, list[Any]]]]:
-    from pyogrio.raw import read
+def _read_vector(path: Path, layer: str | None) -> tuple[Any, NDArray[Any], pa.Table]:
+    import pyarrow as pa
+    from pyogrio.raw import read, read_arrow
 
-    about, _, geometry, values = read(path, layer=_choose_layer(path, layer))
-    columns = [(str(n), v.tolist()) for n, v in zip(about["fields"], values, strict=True)]
+    layer = _choose_layer(path, layer)
+    about, _, geometry, values = read(path, layer=layer)
     if geometry is None:
         raise DeepCropError(f"{path} is a table without geometry; expected polygons.")
-    return about["crs"], shapely.from_wkb(geometry), columns
+    columns = dict(zip(map(str, about["fields"]), values, strict=True))
+    # Integers with gaps come as floats, which do not hold long numbers of parcels.
+    kinds = zip(columns, about["ogr_types"], strict=True)
+    whole = [n for n, kind in kinds if kind.startswith("OFTInteger") and columns[n].dtype == float]
+    table = pa.table({name: pa.array(v, from_pandas=True) for name, v in columns.items()})
+    if whole:
+        _, exact = read_arrow(path, layer=layer, columns=whole, read_geometry=False)
+        for name in whole:
+            table = table.set_column(table.column_names.index(name), name, exact[name])
+    return about["crs"], shapely.from_wkb(geometry), table
 
 
 def _choose_layer(path: Path, layer: str | None) -> str:
@@ -257,9 +277,7 @@ _MAY_BE_POLYGONS = ("Polygon", "Surface", "Unknown", "GeometryCollection")
 """Parts of the types of layers that may hold polygons; a table has none."""
 
 
-def _read_parquet(
-    path: Path, layer: str | None
-) -> tuple[Any, NDArray[Any], list[tuple[str, list[Any]]]]:
+def _read_parquet(path: Path, layer: str | None) -> tuple[Any, NDArray[Any], pa.Table]:
     import pyarrow.parquet as pq
 
     if layer is not None:
@@ -278,4 +296,4 @@ def _read_parquet(
     geometry = shapely.from_wkb(table[name].to_numpy(zero_copy_only=False))
     others = [n for n in table.column_names if n not in about["columns"]]
     known = None if crs is None else CRS.from_user_input(crs)
-    return known, geometry, [(n, table[n].to_pylist()) for n in others]
+    return known, geometry, table.select(others)

@@ -228,6 +228,7 @@ def write_map(
         if stage.complete:
             return MapResult(out, json.loads((stage.path / "summary.json").read_text()))
         work = stage.path / WORK_STORE
+        _forget_odd_lines(stage, cube.box)
         forget_damaged(stage, work, _blocks(plans, cube.box))
         if LAYOUT not in stage.done:
             lay_out(work, plans, year, cube.box)
@@ -311,6 +312,19 @@ def _make_tiles(
             + f"\nAll others are kept in {stage.path}: mend the cause, and the same command makes "
             "only what is missing."
         )
+
+
+def _forget_odd_lines(stage: Staging, box: GeoBox) -> None:
+    """Take tiles back whose line in the journal lacks something, as of an older version."""
+    odd = set()
+    for core in _cores(box):
+        line = stage.done.get(_item(core), {})
+        place = {"rows": [core[0].start, core[0].stop], "cols": [core[1].start, core[1].stop]}
+        whole = isinstance(line, dict) and {"pixels", "left_out", "valid"} <= set(line)
+        if not whole or line != line | place:
+            odd.add(_item(core))
+    if odd & set(stage.done):
+        stage.forget(odd)
 
 
 def _item(core: tuple[slice, slice]) -> str:

@@ -180,10 +180,11 @@ class PixelSelection:
         every = None if self.parcels is None else np.arange(1, len(self.parcels.shapes) + 1)
         pixels = self._pixels_of_fields(work)
         table = field_table(maps, pixels, self.box, info.year, crops, every, info.content)
+        attributes = {}
         if self.parcels is not None:
             shapes = self.parcels.shapes
-            table |= {f"parcel_{name}": values for name, values in self.parcels.columns.items()}
+            attributes = {f"parcel_{name}": v for name, v in self.parcels.columns.items()}
         elif self.field_ids is not None:
             shapes = field_shapes(self.field_ids, table["field"])
         about = f"{info.title}: crop season dates {info.target}"
-        write_fields(out, table, shapes, self.box, about, info.simulated)
+        write_fields(out, table, shapes, self.box, about, info.simulated, attributes)

@@ -16,6 +16,8 @@ from deepcrop._version import __version__
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.mapping.dask_cluster import ClusterOptions
 from deepcrop.mapping.inputs import InputCube
+from deepcrop.mapping.masks import files_of
+from deepcrop.mapping.network import NetworkMethod
 from deepcrop.mapping.options import resolve_options
 from deepcrop.mapping.region import write_map
 from deepcrop.products import histograms
@@ -129,9 +131,7 @@ def write_years(
         "made": fingerprint(cube_path),
         "years": list(years),
         "options": repr(options),
-        "inputs": [
-            fingerprint(path) for path in (options.mask, options.parcels) if path is not None
-        ],
+        "inputs": [fingerprint(path) for path in _files_of(options)],
         **({} if pictures else {"pictures": False}),
     }
     with staging(out, settings, overwrite) as stage:
@@ -141,6 +141,13 @@ def write_years(
             _write_stack(stage, years)
         summary = json.loads((stage.path / STACK / "summary.json").read_text())
     return YearsResult(out, summary)
+
+
+def _files_of(options: MapOptions) -> list[Path]:
+    """List the files besides the cube that the maps depend on."""
+    files = [] if options.mask is None else files_of(options.mask)
+    weights = [m.weights for m in options.methods if isinstance(m, NetworkMethod)]
+    return [*files, *(path for path in (options.parcels, *weights) if path is not None)]
 
 
 def check_years(cube: InputCube, years: tuple[int, ...]) -> None:

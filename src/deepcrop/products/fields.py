@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    import pyarrow as pa
     import xarray as xr
     from odc.geo.geobox import GeoBox
 
@@ -151,14 +152,16 @@ def _columns(
 def field_shapes(numbers: xr.DataArray, fields: list[int]) -> NDArray[np.object_]:
     """Outline of fields along the edges of their pixels, in the reference system of the map.
 
-    Reads the whole grid, four bytes a pixel.
+    Reads the whole grid, four bytes a pixel. ``fields`` are numbers that rise.
     """
     box = grid.grid_of(numbers)
-    values = numbers.values.astype(np.int32)
-    parts: dict[int, list[Any]] = {field: [] for field in fields}
-    for shape, number in shapes(values, np.isin(values, fields), transform=box.affine):
-        parts[int(number)].append(shapely.geometry.shape(shape))
-    return np.array([shapely.union_all(parts[field]) for field in fields], object)
+    # Positions in the list, since rasterio takes no numbers larger than int32.
+    values = numbers.values
+    place = np.searchsorted(fields, values).clip(max=max(len(fields) - 1, 0)).astype(np.int32)
+    parts: list[list[Any]] = [[] for _ in fields]
+    for shape, k in shapes(place, np.isin(values, fields), transform=box.affine):
+        parts[int(k)].append(shapely.geometry.shape(shape))
+    return np.array([shapely.union_all(part) for part in parts], object)
 
 
 def write_fields(
@@ -168,6 +171,7 @@ def write_fields(
     box: GeoBox,
     about: str,
     simulated: bool,
+    attributes: Mapping[str, pa.Array] | None = None,
 ) -> None:
     """Write ``fields.csv``, and with the outlines ``fields.parquet`` (GeoParquet 1.1).
 
@@ -184,13 +188,17 @@ def write_fields(
         Name of the map.
     simulated : bool
         Whether the observations were simulated; the files then say so.
+    attributes : mapping of str to arrow arrays, optional
+        Further columns, kept in their types.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = zip(*table.values(), strict=True)
-    write_csv(out / "fields.csv", list(table), rows, simulated=simulated)
-    columns = {name: pa.array(values) for name, values in table.items()}
+    attributes = attributes or {}
+    further = [values.to_pylist() for values in attributes.values()]
+    rows = zip(*table.values(), *further, strict=True)
+    write_csv(out / "fields.csv", [*table, *attributes], rows, simulated=simulated)
+    columns = {name: pa.array(values) for name, values in table.items()} | dict(attributes)
     columns["geometry"] = pa.array(shapely.to_wkb(geometry).tolist(), pa.binary())
     column = {
         "encoding": "WKB",

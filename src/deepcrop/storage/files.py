@@ -89,6 +89,9 @@ def rename_new(source: Path, target: Path) -> None:
         source.rename(target)
 
 
+_SMALL = 2**26
+"""Size up to which a single file is known by its content, bytes."""
+
 _SIDECARS = (".aux.xml", ".msk", ".ovr", "-wal")  # appended to the whole name
 _SIBLINGS = {".shp": (".dbf", ".shx", ".prj", ".cpg"), ".tif": (".tfw", ".prj")}
 
@@ -97,7 +100,8 @@ def fingerprint(path: Path) -> str:
     """Describe one writing of a file, with its sidecars, or of a Zarr store, with all its chunks.
 
     Part of the settings of a run, so that a run never goes on with another version of its input.
-    Of each file it takes name, size and time of change, and no content.
+    Of each file it takes name, size and time of change, and no content; of a single small file the
+    content instead, since copying can keep the time.
     """
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
@@ -109,7 +113,10 @@ def fingerprint(path: Path) -> str:
     for file in files:
         stat = file.stat()
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-        described.append(f"{name} {stat.st_mtime_ns} {stat.st_size}\n".encode())
+        version = str(stat.st_mtime_ns)
+        if not path.is_dir() and stat.st_size <= _SMALL:
+            version = content_hash([file.read_bytes()])
+        described.append(f"{name} {version} {stat.st_size}\n".encode())
     return f"{len(files)} files, {content_hash(described)[:32]}"
 
 

@@ -180,19 +180,30 @@ def _entry(item: str, about: Any) -> dict[str, Any]:
 
 def _write_journal(part: Path, entries: list[dict[str, Any]]) -> None:
     """Write a whole journal; one that is there is replaced in one step."""
+    settings, *items = entries
+    lines = [_line(settings), *(_line(item, _checksum(settings)) for item in items)]
     new = part / _NEW_JOURNAL
-    new.write_text("\n".join(map(_line, entries)))
+    new.write_text("\n".join(lines))
     new.replace(part / JOURNAL)
 
 
 def _append(part: Path, entry: dict[str, Any]) -> None:
-    with (part / JOURNAL).open("a") as journal:  # newline first: the last line may be cut
-        journal.write("\n" + _line(entry))
+    with (part / JOURNAL).open("r+") as journal:
+        settings = json.loads(journal.readline())
+        journal.seek(0, os.SEEK_END)
+        journal.write("\n" + _line(entry, settings["crc32"]))  # newline first: a line may be cut
 
 
-def _line(entry: dict[str, Any]) -> str:
-    """Write an entry with a checksum, so that a damaged line is known as such."""
-    return json.dumps(entry | {"crc32": zlib.crc32(json.dumps(entry).encode())})
+def _line(entry: dict[str, Any], settings: int = 0) -> str:
+    """Write an entry with a checksum, so that a damaged line is known as such.
+
+    The checksum goes on from that of the settings, so that a line of another journal is known, too.
+    """
+    return json.dumps(entry | {"crc32": _checksum(entry, settings)})
+
+
+def _checksum(entry: dict[str, Any], settings: int = 0) -> int:
+    return zlib.crc32(json.dumps(entry).encode(), settings)
 
 
 def _read_lines(part: Path) -> list[dict[str, Any]]:
@@ -202,7 +213,7 @@ def _read_lines(part: Path) -> list[dict[str, Any]]:
         try:
             entry = json.loads(line)
             checksum = entry.pop("crc32")
-            if zlib.crc32(json.dumps(entry).encode()) != checksum:
+            if _checksum(entry, _checksum(entries[0]) if entries else 0) != checksum:
                 return entries
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return entries
