@@ -125,7 +125,7 @@ def _check_written(path: Path, checksums: list[tuple[slice, slice, int]]) -> Non
     try:
         with rasterio.open(path) as dataset:
             right = all(
-                zlib.crc32(dataset.read(1, window=Window.from_slices(rows, cols))) == checksum
+                zlib.crc32(dataset.read(1, window=Window.from_slices(rows, cols)).data) == checksum
                 for rows, cols, checksum in checksums
             )
     except RasterioError:
