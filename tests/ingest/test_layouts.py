@@ -315,6 +315,21 @@ def test_bits_that_cannot_be(tmp_path, bits, words):
         flagged(tmp_path, np.zeros(3, np.uint8), drop_bits=bits)
 
 
+def test_buffer_around_what_a_mask_drops(tmp_path, monkeypatch):
+    """Alike in all tiles: a cloud in one acts on the next."""
+    monkeypatch.setattr("deepcrop.ingest.run.TILE", 4, raising=True)
+    cloud = np.zeros((SIDE, SIDE), np.uint8)
+    row, col = 4, 3  # beside the edges of tiles
+    cloud[row, col] = 9
+    clear = np.array(flagged(tmp_path, cloud, drop=[9], buffer=15)).reshape(SIDE, SIDE)
+    rows, cols = np.indices(clear.shape)
+    np.testing.assert_array_equal(clear, np.hypot(rows - row, cols - col) * 10 > 15)
+    with pytest.raises(SpecError, match=r"masks\.0\.buffer: .*write 'drop' instead"):
+        flagged(tmp_path, cloud, keep=[0], buffer=15)
+    with pytest.raises(SpecError, match=r"masks\.0\.buffer"):
+        flagged(tmp_path, cloud, drop=[9], buffer=2000)
+
+
 def test_bits_of_real_hls(tmp_path, real_data):
     """HLS around a camera in Missouri: Fmask's bits 1 to 3 are cloud, next to cloud, shadow."""
     folder = real_data / "hls_camera" / "goodwaterbau_2023_hls30"

@@ -16,6 +16,7 @@ import xarray as xr
 from deepcrop.cube.possible import percent, too_many
 from deepcrop.errors import DeepCropError, SpecError
 from deepcrop.grid import assign_grid
+from deepcrop.grid.buffers import grow, widen
 from deepcrop.grid.resampling import method_for, place
 from deepcrop.indices import to_db, to_power
 from deepcrop.ingest.bits import holds_any
@@ -166,12 +167,18 @@ class Group:
             return
         clear = np.ones((self.looks.size, *tile.shape), bool)
         for band, mask in self.masks:
-            classes = band.read(self.looks, tile)
+            wide, inner = widen(tile, mask.buffer)
+            classes = band.read(self.looks, wide)
             if mask.keep is not None:
                 clear &= np.isin(classes, mask.keep)
             drop = [1] if mask.drop_bits is not None else mask.drop
             if drop is not None:
-                clear &= ~np.isin(classes, drop) & ~np.isnan(classes)
+                dropped = np.isin(classes, drop)
+                if mask.buffer:
+                    radius = mask.buffer / float(tile.resolution.x)
+                    dropped = np.stack([grow(look, radius) for look in dropped])
+                clear &= ~dropped[:, *inner] & ~np.isnan(classes[:, *inner])
+            classes = classes[:, *inner]
             if isinstance(mask, OpticalMask) and mask.store_as is not None:
                 # The class of a clear look, if there is one: its reflectance is taken too.
                 best = self._merge(np.where(clear, classes, np.float32(np.nan)))

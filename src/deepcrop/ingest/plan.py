@@ -256,6 +256,9 @@ def _series_group(
         _check_same_times(times, np.intersect1d(times, _times(mask_band)), key, first)
         masks.append((mask_band, mask))
     attrs = {"source": series.source}
+    buffers = [(i, mask.buffer) for i, (_, mask) in enumerate(masks) if mask.buffer]
+    if buffers:
+        attrs["mask"] = ", ".join(f"up to {m:g} m from what masks.{i} drops" for i, m in buffers)
     orbits = to_sigma0 = None
     if isinstance(series, Optical):
         attrs["offset"] = series.offset_decision

@@ -22,6 +22,8 @@ from pydantic_core import PydanticCustomError
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
+from deepcrop.grid.buffers import LARGEST_BUFFER
+
 ALL_BANDS = "*"
 """Key of ``files`` that stands for every band, if one glob is given for all of them."""
 
@@ -214,9 +216,16 @@ class Mask(_Section):
         None, min_length=1
     )
     nodata: NoData = ()
+    buffer: Annotated[float, Field(ge=0, le=LARGEST_BUFFER)] = 0.0
 
     @model_validator(mode="after")
     def _keep_or_drop(self) -> Mask:
+        if self.buffer and self.keep is not None:
+            raise _mistake(
+                "buffer",
+                "a buffer lies around what 'drop' or 'drop_bits' names, cloud and shadow, and not "
+                "around all that 'keep' does not name; write 'drop' instead",
+            )
         if sum(given is not None for given in (self.keep, self.drop, self.drop_bits)) != 1:
             raise _mistake(
                 "",

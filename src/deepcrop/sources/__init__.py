@@ -15,10 +15,6 @@ ARCHIVES = ("pc", "cdse", "earth-search", "earth-search-v0", "hls", "ee")
 (collection 1 and the older one), HLS of Planetary Computer and Google Earth Engine."""
 
 
-LARGEST_BUFFER = 1000.0
-"""Widest buffer around clouds, metres."""
-
-
 def is_own(name: str) -> bool:
     """Whether the name of an archive is that of a YAML file which describes it."""
     return name.endswith((".yaml", ".yml"))
@@ -88,6 +84,7 @@ def open_archive(
     """
     # Imported here: the command line imports this package for `--help`, which must not load numpy.
     from deepcrop.cube.contract import NIR_BANDS
+    from deepcrop.grid.buffers import LARGEST_BUFFER
     from deepcrop.sources import earthengine
     from deepcrop.sources.archive import ArchiveError
     from deepcrop.sources.stac import known_archives

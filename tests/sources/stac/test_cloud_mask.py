@@ -10,9 +10,10 @@ from tests.archive.server import Server
 
 from deepcrop.fetch.plan import FetchRequest
 from deepcrop.grid import crop, make_grid
+from deepcrop.grid.buffers import grow
 from deepcrop.sources import open_archive
 from deepcrop.sources.archive import ArchiveError
-from deepcrop.sources.stac.optical import Mask, grow
+from deepcrop.sources.stac.optical import Mask
 
 SUMMER = date(2021, 6, 1), date(2021, 7, 31)
 BOX = make_grid((450_000, 4_605_000, 450_360, 4_605_270), "EPSG:32615", 30.0)

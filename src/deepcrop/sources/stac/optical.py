@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deepcrop.cube.contract import OPTICAL_BANDS
+from deepcrop.grid.buffers import grow, widen
 from deepcrop.sources.sentinel2 import Scaling
 from deepcrop.sources.stac.pixels import load_numbers
 
@@ -91,28 +91,6 @@ class Mask:
         return text
 
 
-def grow(cells: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
-    """Add to cells all that are at most ``radius`` pixels away, from centre to centre.
-
-    Examples
-    --------
-    >>> grow(np.array([[True, False, False, False]]), 1.5)[0].tolist()
-    [True, True, False, False]
-    """
-    rows, cols = cells.shape
-    reach = math.floor(radius + 1e-9)
-    # Number of cells to the left of each column, so that a difference tells whether a run has any.
-    counts = np.zeros((rows, cols + 2 * reach + 1), np.int32)
-    np.cumsum(np.pad(cells, ((0, 0), (reach, reach))), axis=1, out=counts[:, 1:])
-    grown = np.zeros_like(cells)
-    for step in range(-min(reach, rows - 1), min(reach, rows - 1) + 1):
-        half = math.floor(math.sqrt(max(radius**2 - step**2, 0.0)) + 1e-9)
-        left, right = reach - half, reach + half + 1
-        near = counts[:, right : right + cols] > counts[:, left : left + cols]
-        grown[max(step, 0) : rows + min(step, 0)] |= near[max(-step, 0) : rows + min(-step, 0)]
-    return grown
-
-
 def _has_bits(numbers: NDArray[np.uint8], bits: Sequence[int]) -> NDArray[np.bool_]:
     found: NDArray[np.bool_] = numbers & np.uint8(sum(1 << bit for bit in bits)) != 0
     return found
@@ -150,9 +128,7 @@ def read_optical(
     size, nodata = float(box.resolution.x), mask.nodata
     # The mask is read beyond the edges, so that a cloud there acts on pixels inside, whatever the
     # tile: a map must not show where its tiles meet.
-    margin = math.ceil(mask.buffer / size)
-    wide = box.pad(margin) if margin else box
-    inner = (slice(margin, margin + box.shape[0]), slice(margin, margin + box.shape[1]))
+    wide, inner = widen(box, mask.buffer)
     quality = np.full(wide.shape, nodata, np.uint8)
     cloud = np.zeros(box.shape, np.uint8)
     for product in products:
@@ -174,7 +150,7 @@ def read_optical(
                 cloud[inside] = percent[inside]
         quality[new] = found[new]
     masked = ~mask.clear(quality[inner])
-    if margin:
+    if mask.buffer:
         masked |= mask.near_cloud(quality, size)[inner]
     if mask.probability is not None:
         masked |= cloud > mask.probability
