@@ -8,6 +8,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.helpers.cubes import make_cube
+from tests.helpers.full_disk import largest_file
 
 from deepcrop import grid
 from deepcrop.cube import contract
@@ -518,6 +519,12 @@ def test_after_an_interrupted_save_nothing_passes_for_a_cube_and_saving_works(
 
 
 # open_cube on what is no cube
+
+
+def test_a_netcdf_on_a_full_disk_is_an_error_of_the_system(tmp_path):
+    with largest_file(20_000), pytest.raises(OSError, match=r"nc cannot be written .*disk full"):
+        save_cube(make_cube(), tmp_path / "cube.nc")
+    assert not (tmp_path / "cube.nc").exists()
 
 
 def text_file(path):

@@ -89,6 +89,13 @@ def test_search_lists_every_pass_once_over_all_pages(bed, server, cube):
     assert Scene.from_json(scenes[0].to_json()) == scenes[0]
 
 
+def test_probability_of_cloud_is_what_cloud_score_leaves(bed, monkeypatch):
+    monkeypatch.setenv("DEEPCROP_EARTH_ENGINE", bed.url)
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test-project")
+    assert open_archive("ee").clear == open_archive("ee", cloud_probability=40).clear == 0.6
+    assert open_archive("ee", cloud_probability=25).clear == 0.75
+
+
 def test_radar_is_of_mode_iw_with_both_polarisations_and_slices_are_one_scene(bed, server, cube):
     scenes = connect(bed, orbits="all").search(box_of(cube), *SPRING, "sar")
     np.testing.assert_array_equal([s.time for s in scenes], group(cube, "sar")["time"])

@@ -54,10 +54,10 @@ unclassified."""
 CHUNK = 256
 """Side of a chunk on disk, pixels; also the natural tile."""
 _LONG_NAMES = {
-    "blue": "surface reflectance, blue (B02)",
-    "green": "surface reflectance, green (B03)",
-    "red": "surface reflectance, red (B04)",
-    "nir": "surface reflectance, near infrared (B08)",
+    "blue": "surface reflectance, blue",
+    "green": "surface reflectance, green",
+    "red": "surface reflectance, red",
+    "nir": "surface reflectance, near infrared",
     "rededge3": "surface reflectance, red edge (B07)",
     "scl": "scene classification (Sentinel-2 SCL)",
     "vv": "backscatter sigma0, VV",

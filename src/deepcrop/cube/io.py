@@ -183,7 +183,11 @@ def _to_netcdf(cube: xr.DataTree, path: Path) -> None:
             if "time" in data.coords:
                 encoding[node.path]["time"] = _time_encoding(data["time"].values)
         nodes[node.path] = data
-    xr.DataTree.from_dict(nodes).to_netcdf(path, engine="netcdf4", encoding=encoding)
+    tree = xr.DataTree.from_dict(nodes)
+    try:
+        tree.to_netcdf(path, engine="netcdf4", encoding=encoding)
+    except RuntimeError as error:  # HDF5's, of a full disk
+        raise OSError(f"{path} cannot be written ({error}); is the disk full?") from error
 
 
 def _netcdf_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:

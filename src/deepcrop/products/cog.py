@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import rasterio
 import rasterio.shutil
 from pyproj import CRS
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS as RasterioCRS
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from deepcrop.cube.contract import CHUNK
@@ -55,7 +59,13 @@ def write_cog(
         Of the whole file.
     blocks : iterator of (window, ndarray)
         Values of the windows, of the layer's type.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written, or does not hold the values afterwards.
     """
+    checksums = []
     plain = path.with_name(f".{path.stem}.plain.tif")
     profile = {
         "driver": "GTiff",
@@ -81,22 +91,47 @@ def write_cog(
                 dataset.update_tags(**tags)
                 for (rows, cols), values in blocks:
                     dataset.write(values, 1, window=Window.from_slices(rows, cols))
+                    checksums.append((rows, cols, zlib.crc32(np.ascontiguousarray(values).data)))
             # Days are labels more than quantities at the coarse levels: no averaging across
             # fields. Level 1 of deflate takes a quarter of the time of 6 for 5 % more bytes.
-            rasterio.shutil.copy(
-                plain,
-                path,
-                driver="COG",
-                compress="deflate",
-                level=1,
-                predictor="standard",
-                blocksize=512,
-                overview_resampling="nearest",
-                statistics="yes",
-                bigtiff="if_safer",
-            )
+            try:
+                rasterio.shutil.copy(
+                    plain,
+                    path,
+                    driver="COG",
+                    compress="deflate",
+                    level=1,
+                    predictor="standard",
+                    blocksize=512,
+                    overview_resampling="nearest",
+                    statistics="yes",
+                    bigtiff="if_safer",
+                )
+            except CPLE_BaseError as error:  # rasterio does not make its own error of all of GDAL's
+                raise OSError(f"{path.name} cannot be written: {error}") from error
+            _check_written(path, checksums)
     finally:
         plain.unlink(missing_ok=True)
+
+
+def _check_written(path: Path, checksums: list[tuple[slice, slice, int]]) -> None:
+    """Read a file again, since GDAL says nothing when the last write on a full disk fails.
+
+    Raises
+    ------
+    OSError
+        If it does not hold the values that were written.
+    """
+    try:
+        with rasterio.open(path) as dataset:
+            right = all(
+                zlib.crc32(dataset.read(1, window=Window.from_slices(rows, cols))) == checksum
+                for rows, cols, checksum in checksums
+            )
+    except RasterioError:
+        right = False
+    if not right:
+        raise OSError(f"{path.name} does not hold what was written into it; is the disk full?")
 
 
 def crs_name(box: GeoBox) -> str:

@@ -1,0 +1,55 @@
+"""Layers on a full disk: an error, never a file that lacks something."""
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from tests.helpers.full_disk import largest_file
+
+from deepcrop import grid
+from deepcrop.products import cog
+from deepcrop.products.cog import windows, write_cog
+from deepcrop.products.layers import describe
+
+BOX = grid.make_grid((500000, 5600000, 506000, 5606000), "EPSG:32631")
+LAYER = next(layer for layer in describe("curve", 2018) if layer.name == "sos50")
+VALUES = np.random.default_rng(0).integers(-30000, 30000, BOX.shape).astype(LAYER.dtype)
+
+
+def write(path):
+    blocks = (((rows, cols), VALUES[rows, cols]) for rows, cols in windows(BOX))
+    write_cog(path, LAYER, BOX, {}, blocks)
+
+
+@pytest.mark.parametrize("kib", [100, 800, 1060, 1100, 1140])
+def test_a_disk_that_fills_up_at_any_moment_is_an_error(tmp_path, kib):
+    """The file needs 890 KiB, and 1180 KiB while its overviews are made."""
+    with largest_file(kib * 1024), pytest.raises(OSError, match=r"^Write failed|^x\.tif cannot be"):
+        write(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize("harm", ["values", "cut"])
+def test_a_file_that_lacks_something_is_an_error(tmp_path, monkeypatch, harm):
+    """As GDAL left it without a word where the last write on a full disk failed."""
+    real = rasterio.shutil.copy
+
+    def copy(plain, path, **options):
+        if harm == "values":
+            with rasterio.open(plain, "r+") as dataset:
+                dataset.write(np.zeros((9, 9), LAYER.dtype), 1, window=((580, 589), (580, 589)))
+        real(plain, path, **options)
+        if harm == "cut":
+            path.write_bytes(path.read_bytes()[:-1000])
+
+    monkeypatch.setattr(cog.rasterio.shutil, "copy", copy)
+    with pytest.raises(OSError, match=r"x\.tif does not hold what was written into it"):
+        write(tmp_path / "x.tif")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tif"]
+
+
+def test_the_values_are_those_of_the_blocks(tmp_path):
+    write(tmp_path / "x.tif")
+    with rasterio.open(tmp_path / "x.tif") as dataset:
+        np.testing.assert_array_equal(dataset.read(1), VALUES)
+        assert dataset.transform == Affine(10, 0, 500000, 0, -10, 5606000)
+        assert dataset.overviews(1) == [2]
