@@ -24,7 +24,10 @@ def write(path):
 @pytest.mark.parametrize("kib", [100, 800, 1060, 1100, 1140])
 def test_a_disk_that_fills_up_at_any_moment_is_an_error(tmp_path, kib):
     """The file needs 890 KiB, and 1180 KiB while its overviews are made."""
-    with largest_file(kib * 1024), pytest.raises(OSError, match=r"^Write failed|^x\.tif cannot be"):
+    with (
+        largest_file(kib * 1024),
+        pytest.raises(OSError, match=r"^x\.tif cannot be written"),
+    ):
         write(tmp_path / "x.tif")
 
 
@@ -42,7 +45,7 @@ def test_a_file_that_lacks_something_is_an_error(tmp_path, monkeypatch, harm):
             path.write_bytes(path.read_bytes()[:-1000])
 
     monkeypatch.setattr(cog.rasterio.shutil, "copy", copy)
-    with pytest.raises(OSError, match=r"x\.tif does not hold what was written into it"):
+    with pytest.raises(OSError, match=r"^x\.tif (does not hold what|cannot be written)"):
         write(tmp_path / "x.tif")
     assert [path.name for path in tmp_path.iterdir()] == ["x.tif"]
 

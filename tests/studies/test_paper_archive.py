@@ -39,12 +39,12 @@ SCRIPT = """
 from functools import partial
 import deepcrop.report.page as page
 from deepcrop.evaluation import weights_report
-from deepcrop.sources.stac import archive
+from deepcrop.sources.stac import known_archives
 from deepcrop.studies import paper_experiment
 from deepcrop.training.experiment import Phase
 from deepcrop.training.fit import Training
 page.DPI, weights_report.MAX_PROFILES = 30, 1
-archive.planetary_computer = partial(archive.planetary_computer, pause=0.01)
+known_archives.planetary_computer = partial(known_archives.planetary_computer, pause=0.01)
 short = Phase("cameras", Training(steps=2, eval_interval=1), cameras=1)
 paper_experiment.recipe = lambda config, start=None: short
 from deepcrop.cli import main
@@ -92,7 +92,7 @@ def served(tmp_path_factory, real_data):
                 here = bed
             else:
                 scenes.mkdir()
-                here = Bed(server, scenes, cube, bed.tokens, bed.apis, bed.sas, bed.storage)
+                here = Bed(server, scenes, cube, bed.tokens, bed.apis, bed.sas, bed.storage, bed.s3)
                 for flavour in flavours:
                     group = "sar" if flavour == "pc-rtc" else "optical"
                     here.publish(flavour, range(cube[group].sizes["time"]))

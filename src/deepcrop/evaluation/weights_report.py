@@ -151,7 +151,7 @@ def paper_tables(curves: dict[str, MethodResult], networks: dict[str, MethodResu
         return [networks[name] for name in names if name in networks]
 
     ablations = present("cnn-only", "transformer-only", "default", "paper-cnn",
-                        "paper-transformer", "paper")  # fmt: skip
+                        "paper-transformer", "paper-each-layer", "paper")  # fmt: skip
     # The paper reports its ablations at this site.
     site = TEST_SITES[0]
     tables.append(
