@@ -23,8 +23,8 @@ def gcc(
             "SITE_VEG_NUMBER_roi.csv; may be repeated."
         ),
     ],
-    latitude: Annotated[float, typer.Option(help="Of the camera, degrees north.")],
-    longitude: Annotated[float, typer.Option(help="Of the camera, degrees east.")],
+    latitude: Annotated[float, typer.Option(help="Latitude of the camera, degrees north.")],
+    longitude: Annotated[float, typer.Option(help="Longitude of the camera, degrees east.")],
     utc_offset: Annotated[
         float, typer.Option(help="Hours from UTC to the camera's standard time, -6 in Nebraska.")
     ],
@@ -38,10 +38,11 @@ def gcc(
         bool, typer.Option("--overwrite", help="Replace existing summary files.")
     ] = False,
 ) -> None:
-    """Compute GCC from camera images, a summary file for each region of interest.
+    """Compute GCC, green / (red + green + blue), of camera images.
 
-    Images too dark, too bright or with the sun below 10 degrees do not count, by the rules of the
-    PhenoCam network; a table names each with the reason. `deepcrop labels` reads the summary files.
+    It writes a summary file for each region of interest, which `deepcrop labels` reads. Images too
+    dark, too bright or with the sun below 10 degrees are left out, by the rules of the PhenoCam
+    network; a table lists them with the reason.
 
     Example: deepcrop gcc images --mask mead2_AG_1000_01.tif --latitude 41.16 --longitude=-96.47
     --utc-offset=-6 --out cameras

@@ -56,7 +56,10 @@ def map_(
     ] = None,
     fractions: Annotated[
         str | None,
-        typer.Option(help="Curve: shares of the amplitude to date, e.g. 0.15,0.5,0.9  [0.2,0.5]"),
+        typer.Option(
+            help="Curve: fractions of the amplitude at which dates are read, e.g. 0.15,0.5,0.9  "
+            "[0.2,0.5]"
+        ),
     ] = None,
     season_rule: Annotated[
         str | None,
@@ -119,7 +122,7 @@ def map_(
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Map the season dates of a year.
+    """Map the season dates of one or several years.
 
     Example: deepcrop map region.zarr --year 2018 --method both --out maps
 

@@ -121,8 +121,10 @@ def reproduce(
         str | None,
         typer.Option(help="Networks to train, separated by commas  [default and its ablations]"),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Trainings of each network.", min=1)] = 5,
-    repeats: Annotated[int, typer.Option(help="Simulations of each site-year.", min=1)] = 1,
+    seeds: Annotated[int, typer.Option(help="Number of trainings of each network.", min=1)] = 5,
+    repeats: Annotated[
+        int, typer.Option(help="Number of simulations of each site-year.", min=1)
+    ] = 1,
     folds: Annotated[
         int | None,
         typer.Option(help="Also leave each of N groups of site clusters out in turn  [none]"),
@@ -164,8 +166,8 @@ def reproduce(
 ) -> None:
     """Run the paper's experiment: train on cameras, test on five others, make the tables.
 
-    Started again, it goes on where it stopped; with other methods or more seeds it adds to what is
-    there.
+    An interrupted run resumes where it stopped when the same command is given again. More methods
+    or seeds are added to what is there.
 
     Example: deepcrop reproduce --archive simulated --data DATA --out reproduced --seeds 5
     """

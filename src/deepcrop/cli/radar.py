@@ -43,9 +43,9 @@ def safe(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Calibrate and geocode Sentinel-1 GRD products on disk; the radar of a cube.
+    """Calibrate and geocode Sentinel-1 GRD products on disk for the radar of a cube.
 
-    Orbit, thermal noise, border noise, sigma0, terrain-corrected geocoding, multi-look, dB.
+    Steps: orbit, thermal noise, border noise, sigma0, terrain-corrected geocoding, multi-look, dB.
 
     Example: deepcrop safe S1*.SAFE --area=-121.56,38.34,-121.54,38.36 --dem dem.tif --geoid=-30
     --out radar.zarr
