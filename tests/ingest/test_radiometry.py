@@ -137,6 +137,12 @@ def test_gamma0_is_not_taken_for_sigma0(tmp_path, name, about, source):
     assert run(tmp_path, changes | {"source": "RTC, converted to sigma0"})["vv"].size
 
 
+def test_the_name_of_a_correction_alone_is_warned_of(tmp_path, caplog):
+    changes = products(tmp_path, "s1/S1A_IW_{}_{}.tif") | {"radiometry": "sigma0", "source": "rtc"}
+    assert run(tmp_path, changes)["vv"].size
+    assert "Most such products hold gamma0" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("name", "about"),
     [

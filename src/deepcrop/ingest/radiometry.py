@@ -6,6 +6,7 @@ gamma0 · cos θ, with the incidence angle θ (`deepcrop.sources.sentinel1`).
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from deepcrop.ingest.raw_files import Source
     from deepcrop.ingest.spec import Sar
+
+logger = logging.getLogger(__name__)
 
 # As words of their own: in sentinel-1-rtc, OPERA_L2_RTC-S1, RTC30, gamma0_vv, terrain_flattened.
 _GAMMA0 = re.compile(
@@ -48,6 +51,13 @@ def check_sigma0(series: Sar, sources: Sequence[Source]) -> None:
     if series.radiometry != "sigma0" or _SIGMA0.search(series.source):
         return
     texts = [("'source'", series.source)]
+    if series.source.strip().lower() == "rtc":
+        # The bare word names a correction, which is also made of sigma0, and no product.
+        logger.warning(
+            "sar.radiometry is 'sigma0', and 'source' says only 'rtc'. Most such products hold "
+            "gamma0, which is 0.6 to 1.6 dB brighter: check it, and name the product in 'source'."
+        )
+        texts = []
     for source in sources:
         # The product and its collection; folders farther up may be called anything.
         texts += [(f"the name of {source.path}", "/".join(source.path.parts[-3:]))]
