@@ -174,16 +174,16 @@ def resumed(half_made, folder):
 
 
 @pytest.mark.parametrize(
-    ("file", "again"),
+    ("file", "again", "lost"),
     [
-        ("curve/sos50/c/0/0", 1),
-        ("curve/x/c/0", 3),
-        ("curve/sos50/zarr.json", 3),
-        ("curve/zarr.json", 3),
-        ("curve/eos50/c/1/1", 0),
+        ("curve/sos50/c/0/0", 1, False),
+        ("curve/zarr.json", 3, True),
+        pytest.param("curve/sos50/c/0/0", 1, True, marks=pytest.mark.slow),
+        pytest.param("curve/x/c/0", 3, True, marks=pytest.mark.slow),
+        pytest.param("curve/sos50/zarr.json", 3, False, marks=pytest.mark.slow),
+        pytest.param("curve/eos50/c/1/1", 0, True, marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("lost", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_tile_of_a_half_made_map_that_was_damaged_is_made_again(
     half_made, tmp_path, monkeypatch, caplog, file, again, lost
 ):

@@ -43,5 +43,5 @@ def test_a_method_without_a_date_has_a_dash():
 
 def test_a_map_by_one_method_is_rejected(tmp_path):
     (tmp_path / "curve").mkdir()
-    with pytest.raises(DeepCropError, match=r"no folder 'deepcrop'.*--method both"):
+    with pytest.raises(DeepCropError, match=r"no folder 'deepcrop'.*a map by both methods"):
         score_methods(tmp_path, tmp_path / "region.zarr")

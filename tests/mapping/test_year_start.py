@@ -79,7 +79,7 @@ def test_a_calendar_year_splits_them_with_a_warning(folder, caplog):
     with caplog.at_level(logging.WARNING):
         split = dc.map_seasons(cube, 2019)
     assert set(np.unique(split.n_cycles)) == {1, 2}  # a season more or less by the column
-    assert "starts on 07-01 (--year-start)" in caplog.text
+    assert "year start 07-01 keeps them whole" in caplog.text
     caplog.clear()
     dc.map_seasons(cube, 2019, year_start="01-01")
     dc.map_seasons(cube, 2019, year_start="auto")

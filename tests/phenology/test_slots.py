@@ -212,7 +212,7 @@ def test_the_start_of_the_year_follows_from_the_hemisphere(caplog):
     assert start_of_year(None, 40.0) == "01-01"
     assert not caplog.text
     assert start_of_year(None, [40.0, -30.0]) == "01-01"
-    assert "starts on 07-01 (--year-start)" in caplog.text
+    assert "year start 07-01 keeps them whole" in caplog.text
     with pytest.raises(DeepCropError, match="both sides of the equator"):
         start_of_year("auto", [40.0, -30.0])
     for wrong in ("02-29", "2018-07-01", "7-1", ""):
