@@ -10,7 +10,7 @@ RUN = $(VENV)/bin/python -m
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST = $(RUN) pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo demo-view check test test-slow test-all test-large audit fuzz docs clean
+.PHONY: demo demo-view check kernels test test-slow test-all test-large audit fuzz docs clean
 
 # The environment, made when absent or when what it is made from has changed. Python's own pip may
 # be too old for dependency groups; constraints.txt pins the one that is used.
@@ -35,6 +35,9 @@ check: $(VENV)/.installed  ## lint, format, types, order of imports, spelling
 	$(RUN) mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/codespell
+
+kernels: $(VENV)/.installed  ## compile the kernels once, before the workers of a test run need them
+	$(RUN) tests.helpers.kernels
 
 test: $(VENV)/.installed  ## the tests of every day, files side by side on all cores
 	$(PYTEST)
