@@ -18,7 +18,7 @@ def main() -> None:
     for smoother in PRESETS["sentinel2"][0]:
         season_dates(np.zeros((1, 40)), 10.0 * np.arange(40), smoother=smoother)
     with tempfile.TemporaryDirectory() as folder:
-        region = Region(rows=16, cols=16, optical_scenes=3, sar_scenes=2, cameras=1)
+        region = Region(rows=20, cols=20, optical_scenes=3, sar_scenes=2, cameras=1)
         simulate(region, Path(folder) / "region.zarr")
 
 
