@@ -37,7 +37,7 @@ SIDES = (("sos50", "rising"), ("eos50", "falling"))
 
 @dataclass
 class Pair:
-    """A date of ours and PhenoCam's; days, infinite without a date of PhenoCam."""
+    """Our date beside that of PhenoCam; days, infinite without a date of PhenoCam."""
 
     stage: str
     error: float  # ours less PhenoCam's

@@ -102,7 +102,7 @@ def choose_paper_sites(
     files : dict of RoiList to Path
         Series by region of interest, those of other sites too.
     left_out : dict of str to str
-        Why there is no series, by name of the region.
+        The reason why there is no series, for each region.
     """
     regions = paper_candidates(phenocam.roi_lists(veg_type="AG"))
     files, left_out = complete_series(phenocam, regions, folder)
@@ -118,7 +118,7 @@ def complete_series(
     -------
     files : dict of RoiList to Path
     left_out : dict of str to str
-        Why there is no series, by name of the region.
+        The reason why there is no series, for each region.
     """
     files: dict[RoiList, Path] = {}
     left_out: dict[str, str] = {}

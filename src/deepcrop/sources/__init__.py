@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from deepcrop.sources.archive import Archive
 
 ARCHIVES = ("pc", "cdse", "earth-search", "earth-search-v0", "hls", "ee")
-"""Satellite archives by name: Planetary Computer, the Copernicus Data Space, Earth Search
+"""The known satellite archives: Planetary Computer, the Copernicus Data Space, Earth Search
 (collection 1 and the older one), HLS of Planetary Computer and Google Earth Engine."""
 
 
