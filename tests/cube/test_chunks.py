@@ -165,6 +165,18 @@ def half_made(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def made(monkeypatch):
+    """The tiles that are made, in the order in which they are begun."""
+    tiles, real = [], map_region_module.make_tiles
+    monkeypatch.setattr(
+        map_region_module,
+        "make_tiles",
+        lambda job, work, cores, done: tiles.extend(cores) or real(job, work, cores, done),
+    )
+    return tiles
+
+
 def resumed(half_made, folder):
     """Resume a copy of the half-made map; compare it with the whole one."""
     with small_tiles(16):
@@ -185,7 +197,7 @@ def resumed(half_made, folder):
     ],
 )
 def test_a_tile_of_a_half_made_map_that_was_damaged_is_made_again(
-    half_made, tmp_path, monkeypatch, caplog, file, again, lost
+    half_made, made, tmp_path, caplog, file, again, lost
 ):
     shutil.copytree(half_made / "maps.part", tmp_path / "maps.part")
     victim = tmp_path / "maps.part/work.zarr" / file
@@ -193,12 +205,6 @@ def test_a_tile_of_a_half_made_map_that_was_damaged_is_made_again(
         victim.unlink(missing_ok=not again)
     elif victim.exists():
         victim.write_bytes(victim.read_bytes()[:-2] + b"xx")
-    made, real = [], map_region_module.make_tiles
-    monkeypatch.setattr(
-        map_region_module,
-        "make_tiles",
-        lambda job, work, cores, done: made.extend(cores) or real(job, work, cores, done),
-    )
     resumed(half_made, tmp_path)
     assert ("damaged since the last run" in caplog.text) == bool(again)
     assert len(made) == 1 + again
@@ -213,19 +219,13 @@ def test_a_tile_of_a_half_made_map_that_was_damaged_is_made_again(
     ],
 )
 def test_a_line_of_the_journal_that_lacks_something_costs_its_tile(
-    half_made, tmp_path, monkeypatch, item, about, again
+    half_made, made, tmp_path, item, about, again
 ):
     """As the journal of an older version, whose lines are undamaged."""
     shutil.copytree(half_made / "maps.part", tmp_path / "maps.part")
     done = journal_of(tmp_path / "maps.part")
     done[item] = done.get(about)
     Staging(tmp_path / "maps.part", done).forget(set())
-    made, real = [], map_region_module.make_tiles
-    monkeypatch.setattr(
-        map_region_module,
-        "make_tiles",
-        lambda job, work, cores, done: made.extend(cores) or real(job, work, cores, done),
-    )
     resumed(half_made, tmp_path)
     assert len(made) == again
 
