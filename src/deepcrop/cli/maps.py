@@ -111,6 +111,13 @@ def map_(
             "the curve, to compare with other products)  [camera]"
         ),
     ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            help="Last day of which observations are read, e.g. 2018-06-15: a map in season, with "
+            "forecasts (docs/in_season.md)  [all observations]"
+        ),
+    ] = None,
     cluster: Annotated[
         str | None, typer.Option(help="Scheduler of a Dask cluster, tcp://HOST:PORT  [none]")
     ] = None,
@@ -151,6 +158,7 @@ def map_(
         parcels=parcels,
         layer=layer,
         fields=fields,
+        until=until,
     )
     cluster_options = ClusterOptions(cluster, workers)
     if (year is None) == (years is None):
