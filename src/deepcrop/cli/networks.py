@@ -141,13 +141,13 @@ def reproduce(
         str | None,
         typer.Option(
             help="PhenoCam sites: names with commas, or a file of names  [simulated: all in DATA; "
-            "pc, ee: paper, the paper's 60]"
+            "archives: paper, the paper's 60]"
         ),
     ] = None,
     years: Annotated[
         str | None,
         typer.Option(
-            help="Target years: 2018, 2017-2020  [simulated: all; pc, ee: the paper's, 2017-2020]"
+            help="Target years: 2018, 2017-2020  [simulated: all; archives: the paper's, 2017-2020]"
         ),
     ] = None,
     sensors: Annotated[
