@@ -30,6 +30,9 @@ NASA = "https://cmr.earthdata.nasa.gov/stac/LPCLOUD"
 NASA_FILES = "data.lpdaac.earthdatacloud.nasa.gov"
 """Host of its files, which gets the token."""
 
+NASA_TOKEN = "EARTHDATA_TOKEN"
+"""Environment variable with the token, as NASA's own tools name it."""
+
 COPERNICUS = "https://stac.dataspace.copernicus.eu/v1"
 """STAC API of the Copernicus Data Space; the environment variable DEEPCROP_CDSE sets another."""
 
@@ -149,7 +152,7 @@ def hls_nasa(address: str | None = None, **options: Any) -> StacArchive:
         "HLS v2.0 of NASA",
         address or own or NASA,
         ("HLSL30_2.0", "HLSS30_2.0"),
-        BearerToken("EARTHDATA_TOKEN", hosts, "HLS of NASA (hls-nasa; urs.earthdata.nasa.gov)"),
+        BearerToken(NASA_TOKEN, hosts, "HLS of NASA (hls-nasa; urs.earthdata.nasa.gov)"),
         **options,
     )
 
