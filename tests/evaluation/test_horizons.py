@@ -113,7 +113,15 @@ def test_scores_are_of_the_bins_of_their_horizon():
     table = by_stage([before, at, after])[1]
     assert [row[0] for row in table.rows] == ["-15", "+0", "+15"]
     assert "| +15 | a | 3 | 100.0 |" in table.to_markdown()
-    assert at_peak([at]).rows[0][1] == 3
+
+
+def test_at_the_peak_methods_are_compared_on_the_dates_that_one_of_them_knows():
+    nan = np.nan
+    network = made([[4], [nan], [6]], name="network")
+    calendar = made([[10], [90], [nan]], name="calendar")
+    table = at_peak([network, calendar], "network")
+    common = {row[0]: row[-2:] for row in table.rows}
+    assert common == {"network": (5, 100), "calendar": (10, 50)}
 
 
 def test_limits_are_of_site_years_not_of_their_simulations():

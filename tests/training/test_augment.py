@@ -7,10 +7,10 @@ from tests.helpers.training_examples import example
 from deepcrop.training.augment import (
     CLOUDY,
     Augmentation,
+    WithCuts,
     _change_atmosphere,
     _coarsen,
     _mean_power,
-    WithCuts,
     augment,
 )
 from deepcrop.training.examples import Example

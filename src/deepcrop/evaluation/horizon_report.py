@@ -11,7 +11,7 @@ from deepcrop.cameras.spatial_split import training_clusters
 from deepcrop.errors import DeepCropError
 from deepcrop.evaluation import horizon_baselines, horizons, scores
 from deepcrop.evaluation import horizon_tables as tables
-from deepcrop.evaluation.horizon_tables import CURVE, WITH, WITHOUT
+from deepcrop.evaluation.horizon_tables import CURVE, ONE_SENSOR, WITH, WITHOUT
 from deepcrop.evaluation.horizons import CutOffs, CutSamples, Forecasts
 from deepcrop.evaluation.tables import data_kind
 from deepcrop.evaluation.weights_report import check_inputs, network_predictions
@@ -89,10 +89,9 @@ def evaluate_horizons(weights: Path, sample_path: Path, out: Path) -> Path:
         for method in by_horizon
         for score in horizons.score_horizons(method, horizons.HORIZONS)
     ]
-    peak_scores = [horizons.score_bin(method, "eos50", "at the peak") for method in from_peak]
     pages: list[Table] = tables.by_stage(found)
-    pages.append(tables.at_peak(peak_scores))
-    if network.config.sensors == ("optical", "radar"):
+    pages.append(tables.at_peak(from_peak, dated.name))
+    if dated.both_sensors:
         pair = dated.network(short, True), dated.network(short, False)
         pages.append(tables.radar(*pair, NEVER))
     head = (
@@ -100,7 +99,7 @@ def evaluate_horizons(weights: Path, sample_path: Path, out: Path) -> Path:
         f"{len(sample_set)}: {len(np.unique(reference.site_year))} site-years at "
         f"{len(np.unique(reference.site))} sites of {len(np.unique(reference.cluster))} clusters "
         "that the weights were not trained on. "
-        f"{dated.calendar_note(around)} {tables.coverage_verdict(found, WITH)}"
+        f"{dated.calendar_note(around)} {tables.coverage_verdict(found, dated.name)}"
     )
     figure = tables.draw(found, data_kind(reference.simulated), reference.simulated)
     return write(out, pages, figure, head, data_kind(reference.simulated))
@@ -122,6 +121,8 @@ class _Dater:
         known: ReferenceDates,
     ):
         self.net, self.chosen = network, Subset(sample_set, chosen)
+        self.both_sensors = network.config.sensors == ("optical", "radar")
+        self.name = WITH if self.both_sensors else ONE_SENSOR
         self.reference = reference
         self.calendar, self.of_site = horizon_baselines.crop_calendar(reference, known)
         self.last_year = horizon_baselines.last_year(reference, known)
@@ -135,7 +136,7 @@ class _Dater:
     def all_methods(self, cuts: CutOffs) -> list[Forecasts]:
         """Date all events by all methods."""
         found = [self.curve(cuts), self.network(cuts, True)]
-        if self.net.config.sensors == ("optical", "radar"):
+        if self.both_sensors:
             found.append(self.network(cuts, False))
         for name, days in (
             (horizon_baselines.CROP_CALENDAR, self.calendar),
@@ -154,7 +155,7 @@ class _Dater:
         """Date by the network, with or without the radar images."""
         images = CutSamples(self.chosen, cuts)
         dates = network_predictions(self.net, images if radar else WithoutRadar(images))
-        name = WITH if radar else WITHOUT
+        name = self.name if radar else WITHOUT
         return self._forecasts(name, cuts, dates, horizons.last_valid_day(images, radar))
 
     def _forecasts(self, name: str, cuts: CutOffs, dates: Dates[Any], last: Any) -> Forecasts:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcrop.evaluation.horizon_baselines import CROP_CALENDAR, LAST_YEAR
-from deepcrop.evaluation.horizons import ALLOWED, CLOSE, COVERAGE, advance, day_found
+from deepcrop.evaluation.horizons import (
+    ALLOWED,
+    CLOSE,
+    COVERAGE,
+    advance,
+    day_found,
+    score_bin,
+)
+from deepcrop.evaluation.scores import summarize_errors
 from deepcrop.figures.page import INK, Page
 from deepcrop.figures.style import COMPARED_COLOURS, GRID, METHOD_COLOURS, OTHER_CLASS
 from deepcrop.report.tables import Table
@@ -24,7 +32,8 @@ if TYPE_CHECKING:
     from deepcrop.report.tables import Cell
 
 CURVE, WITH, WITHOUT = "NDVI curve, calibrated", "network with radar", "network without radar"
-"""Names of the methods that read satellite images."""
+ONE_SENSOR = "network"
+"""Names of the methods that read satellite images; the last reads one sensor only."""
 
 COLOURS = {
     CURVE: METHOD_COLOURS["curve"],
@@ -34,6 +43,9 @@ COLOURS = {
     LAST_YEAR: OTHER_CLASS,
 }
 """Lines of the figure by method."""
+
+LARGEST_ERROR = 60.0
+"""Days at the top of the figure's errors; the curve takes other seasons for the main one."""
 
 LEAST_DATES = 5
 """Error and coverage of fewer site-years than this are not drawn."""
@@ -70,13 +82,24 @@ def by_stage(scores: Sequence[HorizonScore], name: str = "horizons") -> list[Tab
     return tables
 
 
-def at_peak(scores: Sequence[HorizonScore]) -> Table:
-    """Make the table of EOS50, forecast at the peak."""
+def at_peak(methods: Sequence[Forecasts], first: str) -> Table:
+    """Make the table of EOS50, forecast at the peak.
+
+    Methods know different dates, and the easier ones first. They are therefore also compared on the
+    dates that the method ``first`` knows.
+    """
+    (compared,) = (found for found in methods if found.method == first)
+    known = np.isfinite(compared.error)
+    rows: list[tuple[Cell, ...]] = []
+    for found in methods:
+        common = summarize_errors(found.error[known])
+        cells = _cells(score_bin(found, "eos50", "at the peak"))
+        rows.append((found.method, *cells, common.mae, 100 * common.detected))
     return Table(
         "EOS50 with observations up to the camera's peak",
-        ("method", *_COLUMNS),
-        [(score.method, *_cells(score)) for score in scores],
-        _NOTE,
+        ("method", *_COLUMNS, "MAE in common", "known in common, %"),
+        rows,
+        f"{_NOTE} In common: of the dates that the {first} knows.",
         name="eos50_at_peak",
     )
 
@@ -120,7 +143,8 @@ def draw(scores: Sequence[HorizonScore], data: str, simulated: bool) -> Figure:
     rows = ("known, %", "mean absolute error, days", "inside the 90 % interval, %")
     page = Page(
         0.4 + 4 * (width + room), 3 * (height + room) + 0.55, 0, "Dates in season, by horizon",
-        f"Observations up to a number of days after the event (negative: before it); {data}.",
+        f"Observations up to a number of days after the event (negative: before it); {data}. "
+        "Errors are of the dates that are known; those above the frame are in the tables.",
         simulated,
     )  # fmt: skip
     axes: dict[tuple[int, int], Axes] = {}
@@ -136,7 +160,7 @@ def draw(scores: Sequence[HorizonScore], data: str, simulated: bool) -> Figure:
             for number, method in enumerate(methods):
                 here = [s for s in scores if (s.stage, s.method) == (stage, method)]
                 _draw_line(chart, row, here, method, number)
-            chart.set_ylim(0, None if row == 1 else 102)
+            chart.set_ylim(0, LARGEST_ERROR if row == 1 else 102)
             if row == 0:
                 chart.set_title(stage.upper(), fontsize=8.5, color=INK, pad=3)
             if row == 2:
