@@ -106,7 +106,9 @@ def test_scores_are_of_the_bins_of_their_horizon():
     assert [score.horizon for score in (before, at, after)] == ["-15", "+0", "+15"]
     assert (before.known, before.mae, at.mae, after.bias) == (2 / 3, 15, 6, 1)
     assert (before.coverage, at.coverage, after.coverage) == (0, 1 / 3, 1)  # within 5 days
-    assert (after.least, after.most) == tuple(np.array(stats.binom.interval(0.95, 3, 0.9)) / 3)
+    for score, count in ((before, 2), (after, 3)):
+        limits = np.array(stats.binom.interval(0.95, count, 0.9)) / count
+        assert (score.least, score.most) == pytest.approx(tuple(limits))
     assert after.calibrated
     assert not before.calibrated
     assert at.calibrated  # a third of three dates is not to be told from 90 %
@@ -129,6 +131,9 @@ def test_limits_are_of_site_years_not_of_their_simulations():
     twice = horizons.join([found, found])
     assert score_bin(twice, "sos50", "").units == 20
     assert score_bin(twice, "sos50", "").least == score_bin(found, "sos50", "").least
+    for count in (1, 29, 446, 5000):
+        limits = np.array(stats.binom.interval(0.95, count, 0.9)) / count
+        assert horizons.coverage_limits(count) == pytest.approx(tuple(limits))
 
 
 def test_a_date_is_found_from_the_day_on_which_it_stays_close():

@@ -12,7 +12,6 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
 
 from deepcrop import grid
 from deepcrop.evaluation.scores import mean_of_finite, summarize_errors
@@ -372,7 +371,12 @@ def coverage_limits(count: int) -> tuple[float, float]:
     """
     if not count:
         return np.nan, np.nan
-    low, high = stats.binom.interval(0.95, count, COVERAGE)
+    inside = np.arange(count + 1)
+    # By logarithms, since the coefficients of hundreds of site-years overflow.
+    factorial = np.concatenate([[0.0], np.log(np.arange(1, count + 1)).cumsum()])
+    chance = factorial[-1] - factorial - factorial[::-1]
+    chance += inside * np.log(COVERAGE) + (count - inside) * np.log1p(-COVERAGE)
+    low, high = np.searchsorted(np.exp(chance).cumsum(), (0.025, 0.975))
     return float(low) / count, float(high) / count
 
 
