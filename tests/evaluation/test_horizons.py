@@ -194,6 +194,7 @@ def sample_file(tmp_path, *sites):
     return tmp_path / "set.npz"
 
 
+@pytest.mark.slow
 def test_a_small_evaluation(tmp_path, few):
     card = {"cameras": {"sites": {"trained": (41.0, -96.0)}}}
     far = {"cameras": {"sites": {"trained": (10.0, 10.0)}}}

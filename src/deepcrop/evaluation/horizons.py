@@ -213,7 +213,9 @@ class Forecasts:
 def join(parts: Sequence[Forecasts]) -> Forecasts:
     """Join the dates of one method."""
     names = [f.name for f in fields(Forecasts)[1:]]
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in names
+    }
     return replace(parts[0], **arrays)
 
 

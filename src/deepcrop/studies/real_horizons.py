@@ -176,7 +176,7 @@ def _fine_tuned(
     for tested in np.unique(site):
         here = np.flatnonzero(site == tested)
         weights = out / "fine_tuned" / str(tested) / "weights.safetensors"
-        found = real_cameras.network_predictions(weights, [images[k] for k in here])
+        found = real_cameras.network_predictions(weights, [images[int(k)] for k in here])
         for array, values in zip(arrays, found, strict=True):
             array[here] = values
     return Dates(*arrays)
