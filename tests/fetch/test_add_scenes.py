@@ -1,4 +1,4 @@
-"""A cube that grows with its archive: a loopback archive, which gets more scenes from test to test."""
+"""A cube that grows with its archive: a loopback archive that gets more scenes later."""
 
 import json
 import shutil
