@@ -3,7 +3,8 @@
 import json
 import shutil
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
+from functools import partial
 
 import numpy as np
 import pytest
@@ -21,6 +22,10 @@ from deepcrop.fetch.add_scenes import add_scenes, lacking, merge_outcomes, read_
 from deepcrop.fetch.manifest import Outcome, read_manifest
 from deepcrop.fetch.plan import FetchRequest
 from deepcrop.fetch.run import fetch
+from deepcrop.fetch.update import parse_every, update
+from deepcrop.mapping.options import resolve_options
+from deepcrop.mapping.region import map_region
+from deepcrop.products.results import find_issues
 from deepcrop.simulation import Region, simulate
 from deepcrop.sources import open_archive
 from deepcrop.sources.archive import Scene
@@ -155,6 +160,49 @@ def test_cubes_that_cannot_be_updated_are_named(cube, tmp_path):
     (cube / "zarr.json").write_text(json.dumps(about))
     with pytest.raises(DeepCropError, match="not that of its optical images"):
         add_scenes(cube)
+
+
+# The next issue of a map -------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_each_update_maps_an_issue_as_a_whole_map_would_be(growing, cube, tmp_path):
+    maps, curve = tmp_path / "maps", resolve_options("curve")
+    day = growing[0].times[3].astype("datetime64[D]").item()
+    run = partial(update, cube, maps, 2018, curve, pictures=False)
+    first = run(until=day)
+    assert first.issue.path == maps / str(day)
+    assert first.issue.summary["until"] == str(day)
+    assert first.issue.summary["source"]["cube_state"] == state_of(cube)
+    assert first.issue.summary["scenes"]["optical"] == 4
+    second = run()
+    assert sorted(find_issues(maps)) == [day, date(2018, 7, 31)]
+    whole = map_region(cube, 2018, tmp_path / "whole", pictures=False, until="2018-07-31")
+    for name in ("sos50.tif", "sos50_status.tif", "summary.json"):
+        assert (second.issue.path / name).read_bytes() == (whole.path / name).read_bytes()
+    # Nothing new: neither cube nor issue is written, whatever day it is.
+    before = files_of(tmp_path)
+    done = run()
+    assert not done.added.changed
+    assert done.issue is None
+    assert done.latest == date(2018, 7, 31)
+    assert run(until=date(2018, 8, 2), every=timedelta(days=3)).added is None
+    assert files_of(tmp_path) == before
+    with pytest.raises(DeepCropError, match="with method curve, and now method is both"):
+        update(cube, maps, 2018, resolve_options("both"))
+    with pytest.raises(DeepCropError, match="year 2018, and now year is 2019"):
+        update(cube, maps, 2019, curve)
+
+
+def test_updates_that_make_no_sense(tmp_path):
+    with pytest.raises(DeepCropError, match="--year"):
+        update(tmp_path / "cube.zarr", tmp_path)
+    with pytest.raises(DeepCropError, match="give the folder, --maps"):
+        update(tmp_path / "cube.zarr", every=timedelta(days=5))
+    for text in ("weekly", "0d", "5", "-1d"):
+        with pytest.raises(DeepCropError, match="for example 5d"):
+            parse_every(text)
+    assert parse_every("5d") == timedelta(days=5)
 
 
 # Which scenes are lacking ------------------------------------------------------------------------
