@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,12 +10,15 @@ import rasterio
 import xarray as xr
 from tests.helpers.cubes import season_cube
 from tests.helpers.small_maps import small_tiles
-from tests.helpers.weights_files import tiny, write_weights
 
+from deepcrop import grid
 from deepcrop.cube.io import save_cube
 from deepcrop.mapping.dask_cluster import ClusterOptions
-from deepcrop.mapping.options import resolve_options
+from deepcrop.mapping.inputs import InputCube
+from deepcrop.mapping.options import TileJob, resolve_options
 from deepcrop.mapping.region import write_map
+from deepcrop.mapping.reuse import untouched_tiles
+from deepcrop.mapping.work_store import lay_out
 
 ROWS, COLS = 32, 64
 BEFORE, AFTER = "2018-07-01", "2018-08-01"
@@ -58,29 +62,46 @@ def assert_same(one, other):
 
 
 def test_tiles_without_new_data_are_those_of_the_issue_before(cube, tmp_path):
-    with small_tiles(16):
-        first = issue(cube, tmp_path / "first", BEFORE)
-        second = issue(cube, tmp_path / "second", AFTER, first)
-        whole = issue(cube, tmp_path / "whole", AFTER)
-        tiles = {(row, col) for row in (0, 16) for col in (0, 16, 48)}
-        assert taken_over(second)[0] == tiles
-        assert_same(second, whole)
-        # An earlier day, an older form or other settings: all tiles are mapped.
-        assert not taken_over(issue(cube, tmp_path / "back", BEFORE, second))[0]
-        other = issue(cube, tmp_path / "other", AFTER, first, smoother="savgol")
-        assert not taken_over(other)[0]
-        shutil.copytree(first, tmp_path / "old")
-        (tmp_path / "old" / "manifest.jsonl").write_text("{}\n")
-        assert not taken_over(issue(cube, tmp_path / "anew", AFTER, tmp_path / "old"))[0]
-
-
-def test_the_network_maps_again_what_has_new_data_in_its_halo(cube, tmp_path):
-    weights = write_weights(tmp_path / "tiny.safetensors", tiny())
-    options = {"method": "both", "weights": weights}
+    options = {"seasons": 1, "fractions": (0.5,)}  # few layers are quick to write
     with small_tiles(16):
         first = issue(cube, tmp_path / "first", BEFORE, **options)
         second = issue(cube, tmp_path / "second", AFTER, first, **options)
         whole = issue(cube, tmp_path / "whole", AFTER, **options)
-    # Columns 38 to 47 lie within 9 pixels of tiles 16 to 31 and 48 to 63.
-    assert taken_over(second)[0] == {(0, 0), (16, 0)}
-    assert_same(second, whole)
+        tiles = {(row, col) for row in (0, 16) for col in (0, 16, 48)}
+        assert taken_over(second)[0] == tiles
+        assert_same(second, whole)
+        # Other settings, another state of the cube, an earlier day, a damaged issue: no tile is
+        # taken over.
+        opened = InputCube.open(cube)
+        job = TileJob.of(opened, 2018, resolve_options(until=AFTER, **options).methods)
+        plans = job.plans(opened)
+        record = json.loads((second / "deepcrop.json").read_text())
+        core = [(slice(0, 16), slice(first, first + 16)) for first in (0, 16, 32, 48)]
+
+        work = tmp_path / "work.zarr"
+        lay_out(work, plans, 2018, opened.box)
+
+        def found(previous, **settings):
+            settings = record | settings
+            tiles = untouched_tiles(previous, opened, cube, 2018, plans, settings, core, work)
+            return len(list(tiles))
+
+        assert found(first) == 3
+        # Columns 38 to 47 lie within the patches of tiles 16 to 31 and 48 to 63.
+        plans = {"curve": replace(plans["curve"], halo=grid.PATCH_HALO)}
+        assert found(first) == 1
+        assert found(first, index="evi") == 0
+        assert found(tmp_path / "nowhere") == 0
+        for name, old, new in (
+            ("summary.json", "cube_state", "cube_status"),
+            ("manifest.jsonl", '"curve optical": [', '"curve optical": [1, '),
+        ):
+            odd = shutil.copytree(first, tmp_path / f"odd {name}")
+            text = (odd / name).read_text()
+            assert old in text
+            (odd / name).write_text(text.replace(old, new))
+            assert found(odd) == 0
+        later = shutil.copytree(first, tmp_path / "later")
+        text = (later / "summary.json").read_text()
+        (later / "summary.json").write_text(text.replace(BEFORE, "2018-09-01"))
+        assert found(later) == 0

@@ -94,6 +94,8 @@ def untouched_tiles(
     if added is None or _settings(record) != _settings(settings):
         _log.info("All tiles are mapped: %s says nothing of their images or settings.", previous)
         return
+    if any(plan.content.until < until.item() for plan in plans.values() if plan.content.until):
+        return  # an issue of a later day has read more
     new = {
         (method, group): _new_images(images.data["time"].values, until, added.get(group, set()))
         for method, plan in plans.items()
