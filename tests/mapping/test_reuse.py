@@ -61,6 +61,7 @@ def assert_same(one, other):
     assert ours == theirs
 
 
+@pytest.mark.slow
 def test_tiles_without_new_data_are_those_of_the_issue_before(cube, tmp_path):
     options = {"seasons": 1, "fractions": (0.5,)}  # few layers are quick to write
     with small_tiles(16):
