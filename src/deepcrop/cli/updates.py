@@ -65,7 +65,7 @@ def update(
     Where there is nothing new, nothing is written. An interrupted run resumes where it stopped when
     the same command is given again.
 
-    Example: deepcrop update solano.zarr --year 2026 --maps maps --method deepcrop --every 5d
+    Example: deepcrop update solano.zarr --year 2018 --maps issues --every 5d
     """
     from deepcrop.fetch import update as updating
     from deepcrop.mapping.options import parse_until, resolve_options

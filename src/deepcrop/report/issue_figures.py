@@ -125,7 +125,9 @@ def _dates(
         fill = colour if one.observed else "white"
         axes.plot(x, one.day, "o", ms=5, mfc=fill, mec=colour, mew=1.2)
     bounds = [value for _, one in known for value in (one.low, one.day, one.high)]
-    low, high = np.nanmin(bounds) - 5, np.nanmax(bounds) + 5
+    middle = (np.nanmin(bounds) + np.nanmax(bounds)) / 2
+    reach = max((np.nanmax(bounds) - np.nanmin(bounds)) / 2 + 5, 25)  # days; labels need room
+    low, high = middle - reach, middle + reach
     axes.set_ylim(low, high)
     axes.axline((low, low), slope=1, color=GREY, lw=1, zorder=0)  # the day of the issue itself
     axes.set_yticks(*date_ticks(low, high, year, most=6))
@@ -133,7 +135,7 @@ def _dates(
 
 def _shares(axes: Axes, days: Sequence[float], found: Sequence[IssueNumbers], year: int) -> None:
     """Draw the shares of each status as stacked bars."""
-    gap = min(np.diff(days), default=10.0)
+    gap = min([*np.diff(days), 14.0])
     bottom = np.zeros(len(days))
     for words in ("observed", "forecast", "not yet known", "no event"):
         height = np.array([one.shares.get(words, 0.0) for one in found])
