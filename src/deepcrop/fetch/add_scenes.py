@@ -53,7 +53,6 @@ from deepcrop.fetch.read import read_units
 from deepcrop.fetch.rewrite import Change, updated_blocks, write_updated
 from deepcrop.sources import describe_archive, is_own
 from deepcrop.sources.archive import SENSORS, Archive, ArchiveError, Scene
-from deepcrop.storage.files import remove_half_written
 from deepcrop.storage.staging import Staging, leftover, settle, staging
 
 if TYPE_CHECKING:
@@ -133,7 +132,6 @@ def add_scenes(
     """
     if path.is_dir() and path.suffix != ".nc":
         settle(path)
-        remove_half_written(path)
         for half_written in path.glob("*.partial"):
             half_written.unlink()
     held = read_fetched(path, archive)

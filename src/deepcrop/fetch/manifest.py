@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,8 @@ def write_manifest(outcomes: Iterable[Outcome], path: Path, left_out: Sequence[s
                 "; ".join(f"{key}: {value}" for key, value in scene.notes.items()),
             ]
         )
+    for half_written in path.parent.glob(f".{glob.escape(path.stem)}.*.part{path.suffix}"):
+        half_written.unlink()  # of a process that was killed; no other one writes this file
     rows += [["", "", "", "", "left out", reason, "", ""] for reason in left_out]
     write_csv(path, _HEADING.split(","), rows, line_end="\r\n")
 

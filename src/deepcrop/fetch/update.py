@@ -24,7 +24,7 @@ from deepcrop.mapping.network import NetworkMethod
 from deepcrop.mapping.region import MapResult, write_map
 from deepcrop.mapping.reuse import STATE
 from deepcrop.products.results import find_issues
-from deepcrop.storage.staging import RECORD
+from deepcrop.storage.staging import RECORD, discard_leftover, locked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,6 +103,24 @@ def update(
         return Updated(add_scenes(cube, until, archive, threads))
     if year is None or options is None:
         raise DeepCropError("Maps need a target year (--year).")
+    if not maps.absolute().parent.is_dir():
+        raise DeepCropError(f"Folder {maps.absolute().parent} does not exist; make it first.")
+    with locked(maps):
+        return _update_maps(cube, maps, year, options, until, every, archive, threads, pictures)
+
+
+def _update_maps(
+    cube: Path,
+    maps: Path,
+    year: int,
+    options: MapOptions,
+    until: date | None,
+    every: timedelta | None,
+    archive: str | None,
+    threads: int,
+    pictures: bool,
+) -> Updated:
+    """Update a cube and its issues, which no other run may be doing."""
     issues = find_issues(maps)
     latest = max(issues, default=None)
     if latest is not None:
@@ -116,6 +134,10 @@ def update(
     if day in issues and _state_of_issue(target) == state_of(cube):
         return Updated(added, latest=latest)
     maps.mkdir(exist_ok=True)
+    for part in maps.glob("[0-9]*-[0-9]*-[0-9]*.part"):
+        # An issue that was begun before the cube got further images is not finished any more.
+        if part.name != f"{day}.part":
+            discard_leftover(part.with_suffix(""))
     options = replace(
         options, methods=tuple(replace(method, until=day) for method in options.methods)
     )

@@ -192,6 +192,12 @@ def settle(target: Path) -> None:
             (target / JOURNAL).unlink()
 
 
+def discard_leftover(target: Path) -> None:
+    """Remove what an interrupted run left of ``target``, unless another run is writing it."""
+    with contextlib.suppress(DeepCropError), locked(part_path(target)):
+        _discard(part_path(target), resume=False)
+
+
 def leftover(target: Path, settings: Mapping[str, Any]) -> bool:
     """Whether an interrupted run with these settings can be resumed."""
     record = json.loads(json.dumps({"software": f"deepcrop {__version__}", **settings}))
