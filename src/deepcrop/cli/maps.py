@@ -352,10 +352,19 @@ def score(
 
 
 def view(
-    result: Annotated[Path, typer.Argument(help="Directory made by 'deepcrop map'.")],
+    result: Annotated[
+        Path,
+        typer.Argument(
+            help="Directory made by 'deepcrop map', or a folder of maps with --until: 2018-06-15/ …"
+        ),
+    ],
     cube: Annotated[
         Path | None,
         typer.Option(help="The mapped cube, for its images and time series  [none]"),
+    ] = None,
+    basemap: Annotated[
+        Path | None,
+        typer.Option(help="PMTiles file of map tiles to show behind the map  [none]"),
     ] = None,
     port: Annotated[int, typer.Option(help="Port on this computer.", min=1, max=65535)] = 8765,
 ) -> None:
@@ -369,7 +378,11 @@ def view(
         raise DeepCropError(
             f"The viewer needs 'pip install deepcrop[viewer]' ({error})."
         ) from error
-    serve(result, cube, port, lambda address: typer.echo(f"{address}  (Ctrl-C ends the viewer)"))
+
+    def ready(address: str) -> None:
+        typer.echo(f"{address}  (Ctrl-C ends the viewer)")
+
+    serve(result, cube, port, ready, basemap)
 
 
 def report(
