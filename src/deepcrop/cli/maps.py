@@ -111,6 +111,13 @@ def map_(
             "the curve, to compare with other products)  [camera]"
         ),
     ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            help="Last day of which observations are read, e.g. 2018-06-15: a map in season, with "
+            "forecasts (docs/in_season.md)  [all observations]"
+        ),
+    ] = None,
     cluster: Annotated[
         str | None, typer.Option(help="Scheduler of a Dask cluster, tcp://HOST:PORT  [none]")
     ] = None,
@@ -151,6 +158,7 @@ def map_(
         parcels=parcels,
         layer=layer,
         fields=fields,
+        until=until,
     )
     cluster_options = ClusterOptions(cluster, workers)
     if (year is None) == (years is None):
@@ -231,6 +239,10 @@ def _warn_of_precision(options: MapOptions) -> None:
         typer.echo(words, err=True)
 
 
+_IN_SEASON = ("observed", "forecast", "not_yet_known", "no_event")
+"""Shares of the pixels that are printed of a map in season."""
+
+
 def _report(result: MapResult) -> None:
     """Print what was mapped."""
     from rich.table import Table
@@ -240,21 +252,27 @@ def _report(result: MapResult) -> None:
 
     summary = result.summary
     year = TargetYear(summary["year"], summary["year_start"])
-    table = Table(title=f"{summary['title']}: main season of {year}")
+    until = summary["until"]
+    as_known = "" if until is None else f", as known on {until}"
+    table = Table(title=f"{summary['title']}: main season of {year}{as_known}")
+    shares = {"detected_share": "detected"}
+    if until is not None:
+        shares = {code: code.replace("_", " ") for code in _IN_SEASON}
     wide = f"{WIDE_INTERVAL} days or more"
-    for heading in ("method", "stage", "detected", "median", "90 % interval, median", wide):
+    headings = ("method", "stage", *shares.values(), "median", "90 % interval, median", wide)
+    for heading in headings:
         table.add_column(heading, justify="left" if heading in ("method", "stage") else "right")
     for method in summary["methods"]:
         for stage, layer in summary["maps"][method]["layers"].items():
             if "_season" in stage:
                 continue
-            share, date = layer["detected_share"], layer["median_date"]
+            found, date = layer | layer.get("status_share", {}), layer["median_date"]
             # Dates that are found nearly everywhere are worth little where they may be months off.
             width, far = layer.get("median_width"), layer.get("wide_share")
             table.add_row(
                 method,
                 stage.upper(),
-                f"{100 * share:.1f} %",
+                *(f"{100 * found[share]:.1f} %" for share in shares),
                 date or "-",
                 "-" if width is None else f"{width:.0f} days",
                 "-" if far is None else f"{100 * far:.1f} %",

@@ -20,6 +20,7 @@ from deepcrop.figures.style import (
     GREY,
     INSET,
     MAP,
+    STRIPED,
     THIN,
     date_colours,
     date_range,
@@ -28,10 +29,12 @@ from deepcrop.figures.style import (
     layer_colours,
     percent,
     show,
+    stripe,
 )
 from deepcrop.stages import season_name, stage_title
 
 if TYPE_CHECKING:
+    import datetime
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
@@ -53,6 +56,8 @@ def stage_map(
     season: int = 1,
     left_out: float = 0.0,
     limits: tuple[int, int] | None = None,
+    until: datetime.date | None = None,
+    forecast: NDArray[np.bool_] | None = None,
 ) -> Figure:
     """Draw the dates of one stage, with a scale bar and a histogram as legend.
 
@@ -77,19 +82,29 @@ def stage_map(
     limits : tuple of int, optional
         First and last day of the colours; by default those of `date_range`. Equal limits make
         equal colours equal dates in several maps.
+    until : date, optional
+        Last day of which observations were read, of a map in season.
+    forecast : ndarray of bool, 2-D, optional
+        Dates that are forecasts: they are striped.
     """
     values = known_days(days)
     heading = stage_title(stage)
     heading = f"{heading[0].upper()}{heading[1:]} ({stage.upper()}), {year}"
     if season > 1:
         heading += f", {season_name(season)}"
+    if until is not None:
+        heading += f", as known on {until.day} {until:%B %Y}"
     dated = values[np.isfinite(values)]
     page = MapPage(values.shape, heading, title, simulated, 1.25 if dated.size else 0.0)
     cmap = date_colours(stage)
     missing = 1 - dated.size / values.size
-    key = f"no date ({percent(max(missing - left_out, 0))})"
+    key = "no date" if until is None else "not yet known, or no event"
+    key += f" ({percent(max(missing - left_out, 0))})"
     key += f", not mapped ({percent(left_out)})" if left_out else ""
-    page.keys([(GREY, key)] if missing else [])
+    keys = [(GREY, key)] if missing else []
+    if forecast is not None and forecast.any():
+        keys.append((STRIPED, f"striped: forecast ({percent(forecast.mean())})"))
+    page.keys(keys)
     page.scale(resolution)
     if not dated.size:
         show(page.map, values, cmap, Normalize(0, 1))
@@ -107,6 +122,8 @@ def stage_map(
     first, last = limits or date_range(dated, year)
     norm = Normalize(first, last)
     show(page.map, values, cmap, norm)
+    if forecast is not None:
+        stripe(page.map, forecast)
     box = page.legend
     if page.wide:
         left, width = box.left + INSET, box.width - 2 * INSET

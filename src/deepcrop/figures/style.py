@@ -88,6 +88,20 @@ CLASS_COLOURS = (
 
 OTHER_CLASS = "#bbbbbb"
 
+STATUS_COLOURS = {
+    "no event": "#999999",
+    "observed": "#117733",
+    "forecast": "#ddaa33",
+    "not yet known": "#e6e6e6",
+}
+"""What a date of a map in season is."""
+
+STRIPED = "#f7f7f7"
+"""Stands for the white stripes over forecasts in the key of a map."""
+
+REASON_COLOURS = ("#e6e6e6", *CLASS_COLOURS)
+"""Why dates are missing, from "found" on."""
+
 COLORMAPS = {
     "sos": "viridis",
     "peak": "plasma",
@@ -202,6 +216,15 @@ def value_strip(
 def show(axes: Axes, values: NDArray[Any], cmap: Colormap, norm: Normalize) -> None:
     """Draw a map; NaN has the colour for missing values."""
     axes.imshow(np.ma.masked_invalid(values), cmap=cmap, norm=norm, interpolation="nearest")
+
+
+def stripe(axes: Axes, where: NDArray[np.bool_]) -> None:
+    """Cover part of a map with white stripes, which show on every colour."""
+    rows, cols = np.indices(where.shape)
+    width = max(max(where.shape) // 150, 1)
+    white = np.ones((*where.shape, 4), np.float32)
+    white[..., 3] = np.where(where & ((rows + cols) // width % 3 == 0), 0.85, 0)
+    axes.imshow(white, interpolation="nearest")
 
 
 def known_days(days: ArrayLike) -> NDArray[np.float64]:

@@ -12,15 +12,26 @@ from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.indices import INDICES
 from deepcrop.mapping.inputs import Images, InputCube, Layers, Plan, images_of, period
 from deepcrop.mapping.quality import encode_bound, encode_measure, length_of, pixel_layers
+from deepcrop.mapping.status import last_seen, status_of
 from deepcrop.phenology import PRESETS, SeasonRule, Seasons, season_dates, stage_names
-from deepcrop.phenology.date_kernels import TOO_LONG
+from deepcrop.phenology.date_kernels import NO_SUCH, NOT_AFTER, TOO_LONG
 from deepcrop.phenology.slots import REACH, SlotChoice, choose_slots, start_of_year
 from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother, choose
 from deepcrop.products import layers
-from deepcrop.products.layers import MEASURES, NO_PERCENT, USUAL, Content, layer_name
-from deepcrop.stages import SLOTS
+from deepcrop.products.layers import (
+    MEASURES,
+    NO_PERCENT,
+    NO_STATUS,
+    OBSERVED,
+    USUAL,
+    Content,
+    layer_name,
+)
+from deepcrop.stages import SLOTS, Dates
 
 if TYPE_CHECKING:
+    import datetime
+
     from numpy.typing import NDArray
 
 FRACTIONS = (0.2, 0.5)
@@ -51,6 +62,8 @@ class CurveMethod:
     year_start : str or None
         Month and day on which the target year starts (`deepcrop.stages.TargetYear`), or ``"auto"``:
         1 July south of the equator. None: 1 January, with a warning in the south.
+    until : date or None
+        Last day of which observations are read; each date then has a status and a reason.
 
     Raises
     ------
@@ -65,6 +78,7 @@ class CurveMethod:
     measures: bool = False
     season_rule: tuple[tuple[str, float], ...] = ()
     year_start: str | None = None
+    until: datetime.date | None = None
 
     name: ClassVar[str] = "curve"
 
@@ -140,16 +154,17 @@ class CurveMethod:
         start = start_of_year(self.year_start, latitude)
         target = stages.TargetYear(year, start)
         content = Content(
-            stage_names(self.fractions), self.seasons, self.measures, self.index, start
+            stage_names(self.fractions), self.seasons, self.measures, self.index, start, self.until
         )
-        images = {"optical": images_of(cube.data, "optical", bands, year, REACH, start)}
+        optical = images_of(cube.data, "optical", bands, year, REACH, start, self.until)
+        images = {"optical": optical}
         if not images["optical"].days.size:
             raise CubeError(
                 f"{cube.path} has no optical observation around {target}: "
-                f"{period(cube.data, ['optical'])}. Choose another year."
+                f"{period(cube.data, ['optical'], self.until)}. Choose another year."
             )
         if "sar" in cube.data.children:
-            radar = images_of(cube.data, "sar", ("vv",), year, year_start=start)
+            radar = images_of(cube.data, "sar", ("vv",), year, year_start=start, until=self.until)
             if radar.days.size:
                 images["sar"] = radar
 
@@ -172,6 +187,7 @@ class CurveMethod:
             **({} if self.seasons == SLOTS else {"seasons": self.seasons}),
             **({"measures": True} if self.measures else {}),
             **({} if start == stages.YEAR_START else {"year_start": start}),
+            **({} if self.until is None else {"until": str(self.until)}),
         }
         return Plan(images, settings, (0, 0), run, counted=("sar",), content=content)
 
@@ -221,8 +237,12 @@ def curve_tile(
         series, optical.days, smoother=smoother, rule=rule, fractions=_dated(content)
     )
     found = {}
-    for name, values in slot_layers(seasons, year, latitude, content).items():
+    last = None
+    if content.until is not None:
+        last = last_seen({"optical": np.isfinite(series.T)}, {"optical": optical.days})
+    for name, values in slot_layers(seasons, year, latitude, content, last).items():
         if selected is not None:
+            # Percent, counts and codes have the same number for "nothing known".
             empty = NO_PERCENT if values.dtype == np.uint8 else stages.NO_DAY
             every = np.full(rows * cols, empty, values.dtype)
             every[pixels] = values
@@ -244,11 +264,18 @@ def _dated(content: Content) -> tuple[float, ...]:
     return tuple(share / 100 for share in sorted({*shares, 50}))
 
 
-def slot_layers(seasons: Seasons, year: int, latitude: float, content: Content = USUAL) -> Layers:
+def slot_layers(
+    seasons: Seasons,
+    year: int,
+    latitude: float,
+    content: Content = USUAL,
+    last: NDArray[np.floating] | None = None,
+) -> Layers:
     """Put the seasons of a target year into its slots.
 
     Int16 day numbers per pixel: dates, the ends of their 90 % intervals, lengths in days; Int16
-    measures; and how many seasons belong to the year.
+    measures; and how many seasons belong to the year. In season, with the day on which each pixel
+    was seen last, also the status of each date and the reason why it is missing.
     """
     start = content.year_start
     choice = choose_slots(seasons, year, latitude, year_start=start, slots=content.seasons)
@@ -258,6 +285,14 @@ def slot_layers(seasons: Seasons, year: int, latitude: float, content: Content =
         choice.gather(dates[:, :, order]) for dates in (seasons.dates, seasons.low, seasons.high)
     )
     found: Layers = {}
+    if last is not None:
+        status, reason = _in_season(
+            Dates(day, low, high), choice.gather(seasons.reason[:, :, order], empty=NO_SUCH), last
+        )
+        # The curve sees only what was observed: what may lie ahead has no date.
+        day, low, high = (
+            np.where(status == OBSERVED, values, np.nan) for values in (day, low, high)
+        )
     for slot in range(content.seasons):
         for k, stage in enumerate(content.stages):
             whole = stages.encode(day[:, slot, k], limits)
@@ -266,6 +301,9 @@ def slot_layers(seasons: Seasons, year: int, latitude: float, content: Content =
                 found[layer_name(stage, slot + 1, part)] = encode_bound(
                     bound[:, slot, k], whole, limits
                 )
+            if last is not None:
+                found[layer_name(stage, slot + 1, "status")] = status[:, slot, k]
+                found[layer_name(stage, slot + 1, "reason")] = reason[:, slot, k]
         found[layer_name("length", slot + 1)] = length_of(found, slot + 1, content.stages)
     if content.measures:
         for measure, (_, _, scale) in MEASURES.items():
@@ -275,6 +313,19 @@ def slot_layers(seasons: Seasons, year: int, latitude: float, content: Content =
     found["n_cycles"] = choice.count
     found["qflag"] = _reasons(seasons, choice, np.isfinite(day[:, 0]), found, content)
     return found
+
+
+def _in_season(
+    dates: Dates[NDArray[np.float32]],
+    reason: NDArray[np.uint8],
+    last: NDArray[np.floating],
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Status of each date (pixels, slots, stages), and why those that are not observed are not."""
+    status = status_of(dates, last)
+    # The interval of such a date reaches beyond the last observation.
+    ahead = np.isfinite(dates.day) & (status != OBSERVED)
+    reason = np.where(ahead, np.uint8(NOT_AFTER), reason)
+    return status, np.where(status == NO_STATUS, np.uint8(NO_STATUS), reason)
 
 
 def _reasons(

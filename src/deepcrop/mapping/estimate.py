@@ -11,7 +11,7 @@ from deepcrop.cube import contract
 from deepcrop.mapping.dask_cluster import ClusterOptions
 from deepcrop.mapping.inputs import InputCube, content_of
 from deepcrop.mapping.network import NetworkMethod
-from deepcrop.mapping.options import MapOptions, TileJob
+from deepcrop.mapping.options import MapOptions, TileJob, with_until
 from deepcrop.mapping.selection import PixelSelection
 from deepcrop.mapping.tiles import compute_tile, plans_of, read_tile
 from deepcrop.products import layers
@@ -103,7 +103,7 @@ def estimate(
     if cluster_options.used:
         cluster_options.check()
     cube = InputCube.open(cube_path)
-    job = TileJob.of(cube, year, options.methods)
+    job = TileJob.of(cube, year, with_until(options.methods, cube, year))
     plans = plans_of(job)
     selection = PixelSelection(cube, options)
     selected, selected_tiles = selection.count()

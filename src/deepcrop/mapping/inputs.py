@@ -13,9 +13,10 @@ from deepcrop.cube.chunks import read_block
 from deepcrop.cube.contract import grid_of
 from deepcrop.cube.io import open_cube
 from deepcrop.cube.possible import POSSIBLE, drop_impossible
-from deepcrop.products.layers import USUAL, Content
+from deepcrop.products.layers import METHODS, USUAL, Content
 
 if TYPE_CHECKING:
+    import datetime
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
@@ -106,7 +107,7 @@ class Plan:
 
 def content_of(plans: Mapping[str, Plan]) -> Content:
     """Return what a map holds: what its curve makes, as only the curve has a choice."""
-    return plans["curve"].content if "curve" in plans else USUAL
+    return next(plans[name].content for name in METHODS if name in plans)
 
 
 def only_possible(group: str, data: xr.Dataset) -> xr.Dataset:
@@ -132,20 +133,24 @@ def images_of(
     year: int,
     reach: int = 0,
     year_start: str = stages.YEAR_START,
+    until: datetime.date | None = None,
 ) -> Images:
-    """Images of the days that can be stored, and ``reach`` days around them."""
+    """Images of the days that can be stored, and ``reach`` days around them, up to ``until``."""
     data = cube[group].to_dataset()[list(bands)]
     days = stages.to_days(data["time"].values, year)
     first, last = stages.TargetYear(year, year_start).range
     used = (days >= first - reach) & (days <= last + reach)
+    if until is not None:
+        used &= days <= stages.to_days(np.datetime64(until, "D"), year)
     return Images(data.isel(time=np.flatnonzero(used)), days[used])
 
 
-def period(cube: xr.DataTree, groups: list[str]) -> str:
-    """Say from when to when the scenes of some groups are."""
+def period(cube: xr.DataTree, groups: list[str], until: datetime.date | None = None) -> str:
+    """Say from when to when the scenes of some groups are, and up to when they are read."""
     times = np.concatenate([cube[name].to_dataset()["time"].values for name in groups])
     first, last = times.min().astype("datetime64[D]"), times.max().astype("datetime64[D]")
-    return f"its scenes run from {first} to {last}"
+    words = f"its scenes run from {first} to {last}"
+    return words if until is None else f"{words}, of which those up to {until} are read"
 
 
 def padded(data: xr.Dataset, tile: grid.Tile) -> NDArray[np.float32]:

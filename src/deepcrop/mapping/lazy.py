@@ -18,10 +18,11 @@ from deepcrop.cube import contract
 from deepcrop.cube.contract import grid_of, is_simulated
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping.inputs import Images, InputCube, Plan, only_possible
-from deepcrop.mapping.options import resolve_options
+from deepcrop.mapping.options import resolve_options, with_until
 from deepcrop.products import layers
 
 if TYPE_CHECKING:
+    import datetime
     from collections.abc import Hashable, Mapping, Sequence
     from pathlib import Path
 
@@ -45,6 +46,7 @@ def map_seasons(
     radar: bool | None = None,
     definition: str | None = None,
     year_start: str | None = None,
+    until: str | datetime.date | None = None,
 ) -> xr.Dataset:
     """Season dates of every pixel of a cube in a target year.
 
@@ -58,7 +60,7 @@ def map_seasons(
     year : int
         Target year.
     method, index, smoother, fractions, season_rule, seasons, measures, weights, radar, definition,
-    year_start
+    year_start, until
         As of :func:`deepcrop.map_region`.
 
     Returns
@@ -68,7 +70,8 @@ def map_seasons(
         ``sos20``, ``sos50``, ``eos50``, ``eos20`` of the main season, ``sos20_season2``, … of the
         second, and what the method says beside them. Dates are float32, whole days since 1 January
         of ``year``, NaN where there is none (`deepcrop.stages.to_dates` makes them calendar
-        dates); percent and measures are float32, NaN where nothing is known; counts are unsigned
+        dates); percent, measures, status and reasons (`deepcrop.products.layers.STATUS`,
+        `deepcrop.phenology.REASONS`) are float32, NaN where nothing is known; counts are unsigned
         integers, ``n_cycles`` float32 with NaN where nothing was seen.
 
     Raises
@@ -104,6 +107,7 @@ def map_seasons(
         weights=weights,
         radar=radar,
         definition=definition,
+        until=until,
     )
     if len(options.methods) > 1:
         raise DeepCropError(
@@ -111,7 +115,8 @@ def map_seasons(
             "with map_region."
         )
     box = grid_of(cube)
-    plan = options.methods[0].plan(InputCube(cube, "The cube", box), year)
+    opened = InputCube(cube, "The cube", box)
+    plan = with_until(options.methods, opened, year)[0].plan(opened, year)
     shape = (box.shape[0], box.shape[1])
     described = layers.describe(method, year, plan.content)
     lazy = any(images.data.chunks for images in plan.images.values())

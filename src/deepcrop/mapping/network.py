@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -23,10 +23,20 @@ from deepcrop.mapping.inputs import (
     period,
 )
 from deepcrop.mapping.quality import encode_bound, length_of, pixel_layers
-from deepcrop.products.layers import NO_PERCENT, layer_name
+from deepcrop.mapping.status import last_seen, status_of
+from deepcrop.products.layers import (
+    FORECAST,
+    NO_PERCENT,
+    NO_STATUS,
+    OBSERVED,
+    USUAL,
+    Content,
+    layer_name,
+)
 from deepcrop.stages import CALENDAR
 
 if TYPE_CHECKING:  # PyTorch is there only for those who use the network
+    import datetime
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -56,6 +66,8 @@ class NetworkMethod:
     definition : str
         What a date means, one of `deepcrop.network.config.DEFINITIONS`: ``"camera"``, or
         ``"ndvi"``, which compares with the curve and with other products.
+    until : date or None
+        Last day of which observations are read; each date then has a status.
     """
 
     weights: Path | None = None
@@ -63,6 +75,7 @@ class NetworkMethod:
     device: str = "cpu"
     precision: str = "float32"
     definition: str = "camera"
+    until: datetime.date | None = None
 
     name: ClassVar[str] = "deepcrop"
 
@@ -106,7 +119,7 @@ class NetworkMethod:
                 left_out = cube.data["sar"].attrs.get("radiometry")
                 groups.remove("sar")
         present = {
-            name: images_of(cube.data, name, _BANDS[name], year)
+            name: images_of(cube.data, name, _BANDS[name], year, until=self.until)
             for name in groups
             if name in cube.data.children
         }
@@ -119,7 +132,7 @@ class NetworkMethod:
         if not images:
             raise CubeError(
                 f"{cube.path} has no observation around {year}: "
-                f"{period(cube.data, list(present))}. Choose another year."
+                f"{period(cube.data, list(present), self.until)}. Choose another year."
             )
         with file.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -132,14 +145,16 @@ class NetworkMethod:
             # Only what rounds sums differently from the default is part of the settings.
             **({} if self.precision == "float32" else {"precision": self.precision}),
             **({} if self.device == "cpu" else {"device": self.device}),
+            **({} if self.until is None else {"until": str(self.until)}),
         }
+        content = replace(USUAL, until=self.until)
 
         def run(
             images: dict[str, Images], tile: grid.Tile, selected: NDArray[np.bool_] | None = None
         ) -> tuple[Layers, list[NDArray[np.int64]]]:
-            return network_tile(network, images, tile, year, selected, self.precision)
+            return network_tile(network, images, tile, year, selected, self.precision, content)
 
-        return Plan(images, settings, grid.PATCH_HALO, run)
+        return Plan(images, settings, grid.PATCH_HALO, run, content=content)
 
 
 def network_tile(
@@ -149,6 +164,7 @@ def network_tile(
     year: int,
     selected: NDArray[np.bool_] | None = None,
     precision: str = "float32",
+    content: Content = USUAL,
 ) -> tuple[Layers, list[NDArray[np.int64]]]:
     """Layers of one tile by the network.
 
@@ -168,6 +184,8 @@ def network_tile(
         Pixels to find dates of; by default all.
     precision : str
         As of `NetworkMethod`.
+    content : Content
+        What layers to make.
 
     Returns
     -------
@@ -206,13 +224,17 @@ def network_tile(
     seen = np.any([there.any(axis=0) for there in valid.values()], axis=0)
     # The layers have the same names by every definition.
     names = tuple(name.removeprefix("curve_") for name in network.config.stages)
-    found = network_layers(dates, names, seen)
-    found |= pixel_layers(found, valid, days, year, selected, reads=tuple(valid))
+    last = None if content.until is None else last_seen(valid, days)
+    found = network_layers(dates, names, seen, last)
+    found |= pixel_layers(found, valid, days, year, selected, tuple(valid), content)
     return found, [valid[name].sum(axis=(1, 2)) for name in images]
 
 
 def network_layers(
-    dates: Dates[NDArray[np.float32]], names: tuple[str, ...], seen: NDArray[np.bool_]
+    dates: Dates[NDArray[np.float32]],
+    names: tuple[str, ...],
+    seen: NDArray[np.bool_],
+    last: NDArray[np.floating] | None = None,
 ) -> Layers:
     """Put a network's answers into layers: Int16 days, UInt8 percent; and count its seasons.
 
@@ -226,10 +248,14 @@ def network_layers(
         Its stages; those that are no product are left out, those it does not know are empty.
     seen : ndarray of bool (y, x)
         Pixels with any observation; the others are empty.
+    last : ndarray (y, x), optional
+        In season: the day on which each pixel was seen last. Each date then has a status, and one
+        that is not yet known is left out, but for its probability.
     """
     assert dates.probability is not None  # the network gives one for every event
     found: Layers = {}
     cycles = np.zeros((stages.SLOTS, *seen.shape), bool)
+    status = np.empty(0) if last is None else status_of(dates, last)
     for slot in range(stages.SLOTS):
         for stage in CALENDAR:
             low, high, day = (np.full(seen.shape, np.nan, np.float32) for _ in range(3))
@@ -240,11 +266,16 @@ def network_layers(
                 low[seen], high[seen] = dates.low[at], dates.high[at]
                 percent[seen] = np.rint(100 * dates.probability[at])
             whole = stages.encode(day)
-            found[layer_name(stage, slot + 1)] = whole
+            cycles[slot] |= whole != stages.NO_DAY
+            if last is not None:
+                code = np.full(seen.shape, NO_STATUS, np.uint8)
+                if stage in names and slot < dates.day.shape[2]:
+                    code[:] = status[:, :, slot, names.index(stage)]
+                whole[(code != OBSERVED) & (code != FORECAST)] = stages.NO_DAY
+                found[layer_name(stage, slot + 1, "status")] = code
             for part, bound in (("low", low), ("high", high)):
                 found[layer_name(stage, slot + 1, part)] = encode_bound(bound, whole)
             found[layer_name(stage, slot + 1, "probability")] = percent
-            cycles[slot] |= whole != stages.NO_DAY
         found[layer_name("length", slot + 1)] = length_of(found, slot + 1)
     found["n_cycles"] = cycles.sum(axis=0).astype(np.uint8)
     return found

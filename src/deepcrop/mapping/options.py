@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import datetime
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from deepcrop import grid
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping.curve import CurveMethod
 from deepcrop.mapping.network import NetworkMethod
+from deepcrop.phenology.slots import start_of_year
 from deepcrop.products.layers import METHODS
-from deepcrop.stages import SLOTS, YEAR_START
+from deepcrop.stages import SLOTS, YEAR_START, TargetYear
 from deepcrop.storage.files import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from deepcrop.mapping.inputs import InputCube, Plan
+
+logger = logging.getLogger(__name__)
+
+_MONTH = np.timedelta64(31, "D")
 
 Method = CurveMethod | NetworkMethod
 """How dates are found: each has a ``name`` and makes a ``plan`` for a cube and a year."""
@@ -74,6 +84,7 @@ def resolve_options(
     parcels: str | Path | None = None,
     layer: str | None = None,
     fields: bool = False,
+    until: str | datetime.date | None = None,
 ) -> MapOptions:
     """Resolve what a user gave into one record; None stands for "not given".
 
@@ -87,12 +98,14 @@ def resolve_options(
         Of the network (`NetworkMethod`).
     mask, parcels, layer, fields
         See `MapOptions`.
+    until
+        Of both methods: the last day of which observations are read.
 
     Raises
     ------
     DeepCropError
-        If the method is unknown, an option is unknown or belongs to the other method, or parcels
-        and fields are both asked for.
+        If the method is unknown, an option is unknown or belongs to the other method, ``until`` is
+        no date, or parcels and fields are both asked for.
     """
     if method not in (*METHODS, BOTH):
         raise DeepCropError(
@@ -146,10 +159,11 @@ def resolve_options(
     if layer is not None and parcels is None:
         raise DeepCropError("layer is one of the file of parcels; give that file as well.")
     methods: list[Method] = []
+    last_day = parse_until(until)
     if method in ("curve", BOTH):
-        methods.append(CurveMethod(**of_curve))
+        methods.append(CurveMethod(**of_curve, until=last_day))
     if method in ("deepcrop", BOTH):
-        methods.append(NetworkMethod(**of_network))
+        methods.append(NetworkMethod(**of_network, until=last_day))
     return MapOptions(
         tuple(methods),
         None if mask is None else Path(mask),
@@ -157,6 +171,66 @@ def resolve_options(
         layer,
         fields,
     )
+
+
+def parse_until(until: str | datetime.date | None) -> datetime.date | None:
+    """Read the day up to which observations are read.
+
+    Raises
+    ------
+    DeepCropError
+        If it is no date.
+    """
+    if isinstance(until, datetime.datetime):
+        return until.date()
+    if until is None or isinstance(until, datetime.date):
+        return until
+    try:
+        return datetime.date.fromisoformat(until)
+    except (TypeError, ValueError):
+        raise DeepCropError(
+            f"until is {until!r}; expected a date as year-month-day, for example 2018-06-15."
+        ) from None
+
+
+def with_until(methods: tuple[Method, ...], cube: InputCube, year: int) -> tuple[Method, ...]:
+    """Give the methods the last scene's date where the cube ends within the target year.
+
+    Dates after it are forecasts, and a map without ``until`` would show them as if observed. A cube
+    that ends in the last month of the year counts as whole.
+    """
+    if any(method.until is not None for method in methods):
+        return methods
+    last = max(
+        data["time"].values.max().astype("datetime64[D]")
+        for data in (
+            cube.data[group].to_dataset()
+            for group in ("optical", "sar")
+            if group in cube.data.children
+        )
+        if data.sizes["time"]
+    )
+    first_day, last_day = _target(methods[0], cube, year).dates
+    # Without any observation of the year there is nothing to date: the plan of the method says so.
+    if not first_day <= last <= last_day - _MONTH:
+        return methods
+    logger.warning(
+        "The scenes of %s end on %s, before the target year does: dates after it are forecasts, "
+        "which the layers of status tell from observed ones (as with until %s).",
+        cube.path,
+        last,
+        last,
+    )
+    until = last.astype(datetime.date)
+    return tuple(replace(method, until=until) for method in methods)
+
+
+def _target(method: Any, cube: InputCube, year: int) -> TargetYear:
+    """Target year of a method; only the curve's may start on another day than 1 January."""
+    start = getattr(method, "year_start", None)
+    if start is not None:
+        start = start_of_year(start, grid.centre_latitude(cube.box))
+    return TargetYear(year, start or YEAR_START)
 
 
 @dataclass(frozen=True)

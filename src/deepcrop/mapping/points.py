@@ -24,6 +24,8 @@ from deepcrop.cube.contract import is_simulated
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping.curve import CurveMethod
 from deepcrop.mapping.inputs import InputCube
+from deepcrop.mapping.options import with_until
+from deepcrop.mapping.status import UNKNOWN_WIDTH
 from deepcrop.phenology import extract
 from deepcrop.phenology.date_kernels import FOUND, REASONS
 from deepcrop.products import layers
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from deepcrop.products.results import Result
 
 COLUMNS = (
-    "method", "season", "stage", "date", "low", "high", "probability", "reason", "flags",
+    "method", "season", "stage", "date", "low", "high", "probability", "status", "reason", "flags",
 )  # fmt: skip
 """What is added to the columns of the points."""
 
@@ -117,8 +119,9 @@ def points_table(region: str | Path, points: str | Path, year: int | None = None
     DataFrame
         The columns of the points and `COLUMNS`: of each point a row for each method and stage of
         the main season, and of each further season that has a date. ``low`` and ``high`` are the
-        ends of the 90 % interval, ``probability`` is in percent (network), ``reason`` says why a
-        date is missing. A point outside the map has one row, which says so. ``attrs`` holds
+        ends of the 90 % interval, ``probability`` is in percent (network), ``status`` says of a map
+        in season whether a date is observed, forecast or not yet known, ``reason`` why it is
+        missing. A point outside the map has one row, which says so. ``attrs`` holds
         ``simulated``, and ``outside``, the number of points outside the map.
 
     Raises
@@ -272,7 +275,7 @@ def _cells(
 def _of_map(result: Result, method: str, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> _Found:
     """Read what a map says of some pixels by one method."""
     values = {}
-    for kind in ("day", "bound", "percent"):
+    for kind in ("day", "bound", "percent", "status", "reason"):
         for layer in result.find(method=method, kind=kind):
             key = (str(layer.stage), layer.season or 1, layer.part or "")
             values[key] = _pixels(layer.path, rows, cols)
@@ -293,11 +296,12 @@ def _pixels(path: Path, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> NDArr
 
 def _of_cube(cube: InputCube, year: int, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> _Found:
     """Compute what a map by the curve would say of some pixels, and why dates are missing."""
-    plan = CurveMethod().plan(cube, year)
+    (method,) = with_until((CurveMethod(),), cube, year)
+    plan = method.plan(cube, year)
     described = [
         layer
         for layer in layers.describe("curve", year, plan.content)
-        if layer.kind in ("day", "bound", "flags")
+        if layer.kind in ("day", "bound", "status", "reason", "flags")
     ]
     values = {layer.name: np.zeros(rows.size, layer.dtype) for layer in described}
     dated = [(str(layer.stage), layer.season or 1) for layer in described if layer.kind == "day"]
@@ -341,7 +345,7 @@ def _rows(
     place = np.cumsum(inside) - 1  # of a point among those inside
     for k, cells in enumerate(points.rows):
         if not inside[k]:
-            yield [*cells, *([None] * 7), OUTSIDE, None]
+            yield [*cells, *([None] * 8), OUTSIDE, None]
             continue
         for method, dates in found.items():
             for row in _dates(dates, int(place[k]), year):
@@ -367,8 +371,10 @@ def _dates(found: _Found, k: int, year: int) -> Iterator[tuple[Any, ...]]:
             chance = None if percent is None else int(percent[k])
             missing = day == stages.NO_DAY
             known = None if chance == layers.NO_PERCENT else chance
+            code = found.values.get((stage, season, "status"))
+            status = None if code is None else layers.STATUS.get(int(code[k]))
             reason = _reason(found, stage, season, k, flags, chance) if missing else None
-            yield season, stage, _date(day, year), low, high, known, reason, words
+            yield season, stage, _date(day, year), low, high, known, status, reason, words
 
 
 def _date(day: int, year: int) -> str | None:
@@ -381,12 +387,15 @@ def _reason(found: _Found, stage: str, season: int, k: int, flags: int, chance: 
     for bit in (layers.LEFT_OUT, layers.UNSEEN):
         if flags & bit:
             return layers.FLAGS[bit]
-    if (stage, season) in found.reasons:
-        code = int(found.reasons[stage, season][k])
+    codes = found.values.get((stage, season, "reason"), found.reasons.get((stage, season)))
+    if codes is not None:
+        code = int(codes[k])
         # The curve has a date, and only the map cannot hold it.
         return layers.FLAGS[layers.BEYOND] if code == FOUND else REASONS[code]
     if chance is not None:
         known = chance != layers.NO_PERCENT
+        if known and chance > 50:
+            return f"not yet known: an interval of {UNKNOWN_WIDTH} days or more"
         return "probability below 50 %" if known else "not given by these weights"
     if flags & layers.NO_SEASON:
         for bit in (layers.TOO_LONG, layers.BEYOND):

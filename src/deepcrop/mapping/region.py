@@ -19,7 +19,7 @@ from deepcrop.cube.packing import plain
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping.dask_cluster import ClusterOptions, cluster, make_tiles_on
 from deepcrop.mapping.inputs import InputCube, Plan, content_of
-from deepcrop.mapping.options import MapOptions, TileJob, resolve_options
+from deepcrop.mapping.options import MapOptions, TileJob, resolve_options, with_until
 from deepcrop.mapping.selection import PixelSelection
 from deepcrop.mapping.tiles import TRIES, make_tiles, plans_of
 from deepcrop.mapping.work_store import (
@@ -38,6 +38,7 @@ from deepcrop.storage.progress import progress_bar
 from deepcrop.storage.staging import JOURNAL, Staging, staging
 
 if TYPE_CHECKING:
+    import datetime
     from collections.abc import Mapping, Sequence
 
     import xarray as xr
@@ -78,6 +79,7 @@ def map_region(
     workers: int | None = None,
     pictures: bool = True,
     year_start: str | None = None,
+    until: str | datetime.date | None = None,
 ) -> MapResult:
     """Map the season dates of a target year.
 
@@ -149,6 +151,11 @@ def map_region(
         crops of the southern hemisphere whole, and 2018 is then 1 July 2017 to 30 June 2018
         (`deepcrop.stages.TargetYear`). ``"auto"``: that south of the equator, 1 January north of
         it. By default 1 January, with a warning in the south.
+    until : str or date, optional
+        Last day of which observations are read, ``"2018-06-15"``: a map in season, in which each
+        date has a layer of status: observed, forecast or not yet known
+        (`deepcrop.mapping.status.status_of`). Where the scenes end a month or more before the
+        target year does, it is the day of the last one, with a warning.
 
     Returns
     -------
@@ -187,6 +194,7 @@ def map_region(
         parcels=parcels_path,
         layer=layer,
         fields=fields,
+        until=until,
     )
     if not isinstance(cube_path, str | Path):
         raise DeepCropError(
@@ -212,7 +220,7 @@ def write_map(
     if out.resolve() == cube_path.resolve() or out.resolve() in cube_path.resolve().parents:
         raise DeepCropError(f"{out} is or holds the cube itself; choose another name for the maps.")
     cube = InputCube.open(cube_path)
-    job = TileJob.of(cube, year, options.methods)
+    job = TileJob.of(cube, year, with_until(options.methods, cube, year))
     plans = plans_of(job)
     selection = PixelSelection(cube, options)
     settings = {

@@ -22,7 +22,7 @@ from deepcrop.mapping.options import resolve_options
 from deepcrop.mapping.region import write_map
 from deepcrop.products import histograms
 from deepcrop.products.cog import windows, write_cog
-from deepcrop.products.layers import Layer
+from deepcrop.products.layers import OBSERVED, Layer
 from deepcrop.products.qgis import write_style
 from deepcrop.products.results import Result, ResultLayer, open_result
 from deepcrop.stages import NO_DAY, check_year, stage_title, to_dates, to_days
@@ -122,6 +122,10 @@ def write_years(
         raise DeepCropError(
             f"{len(years)} years: expected the first and the last of {MIN_YEARS} or more; a single "
             "year has no mean."
+        )
+    if any(method.until is not None for method in options.methods):
+        raise DeepCropError(
+            "until is the last day of one season; leave it out, or map a single year."
         )
     if out.resolve() == cube_path.resolve() or out.resolve() in cube_path.resolve().parents:
         raise DeepCropError(f"{out} is or holds the cube itself; choose another name for the maps.")
@@ -250,15 +254,22 @@ def _stack_stage(
             opened.enter_context(rasterio.open(result.layers[layer.key].path))
             for result in maps.values()
         ]
-        counted = _write(folder, mean, method, maps, files, lambda days: _whole(_mean(days)))
+        statuses = {
+            k: opened.enter_context(rasterio.open(result.layers[f"{layer.key}_status"].path))
+            for k, result in enumerate(maps.values())
+            if result.until is not None
+        }
+        counted = _write(
+            folder, mean, method, maps, files, statuses, lambda days: _whole(_mean(days))
+        )
         _write(
-            folder, number, method, maps, files,
+            folder, number, method, maps, files, statuses,
             lambda days: np.isfinite(days).sum(axis=0).astype(np.uint8),
         )  # fmt: skip
         medians = {}
         for k, (year, anomaly) in enumerate(anomalies.items()):
             apart = _write(
-                folder, anomaly, method, maps, files,
+                folder, anomaly, method, maps, files, statuses,
                 lambda days, k=k: _whole(days[k] - _mean(days)),
             )  # fmt: skip
             first = histograms.first_value(anomaly)
@@ -288,9 +299,18 @@ def _whole(days: NDArray[np.floating]) -> NDArray[np.int16]:
 
 
 def _write(
-    folder: Path, layer: Layer, method: str, maps: dict[int, Result], files: list[Any], compute: Any
+    folder: Path,
+    layer: Layer,
+    method: str,
+    maps: dict[int, Result],
+    files: list[Any],
+    statuses: dict[int, Any],
+    compute: Any,
 ) -> NDArray[np.int64]:
-    """Write one layer window by window, and its style; return its pixels per value."""
+    """Write one layer window by window, and its style; return its pixels per value.
+
+    ``files`` holds the dates of each year, ``statuses`` the layers of status by their position.
+    """
     result = next(iter(maps.values()))
     counted: NDArray[np.int64] | None = None
 
@@ -299,7 +319,11 @@ def _write(
         for rows, cols in windows(result.grid):
             window = Window.from_slices(rows, cols)
             stored = np.stack([file.read(1, window=window) for file in files])
-            values = compute(np.where(stored == NO_DAY, np.nan, stored).astype(np.float32))
+            known = stored != NO_DAY
+            # What a year that is not over only forecasts is no part of a mean.
+            for k, status in statuses.items():
+                known[k] &= status.read(1, window=window) == OBSERVED
+            values = compute(np.where(known, stored, np.nan).astype(np.float32))
             one = np.zeros(values.shape, np.intp)
             counted = histograms.add(counted, histograms.count(layer, values, one, 1))
             yield (rows, cols), values

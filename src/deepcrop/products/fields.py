@@ -16,7 +16,7 @@ from deepcrop import grid
 from deepcrop._version import __version__
 from deepcrop.products.cog import crs_name, windows
 from deepcrop.products.histograms import crop_names, weighted_quantile
-from deepcrop.products.layers import USUAL, Content, Layer, describe
+from deepcrop.products.layers import FORECAST, OBSERVED, STATUS, USUAL, Content, Layer, describe
 from deepcrop.stages import to_dates
 from deepcrop.storage.files import write_csv
 
@@ -68,14 +68,15 @@ def field_table(
     dict of str to list
         ``field`` (its number), ``pixels``, maybe ``crop``; for each date ``X_median`` (day number),
         ``X_date``, ``X_spread`` (days between its quartiles) and ``X_share`` (of the pixels that
-        have the date), for a difference or a measure median, spread and share. Of a map by several
-        methods names begin with the method.
+        have the date), for a difference or a measure median, spread and share. Of a map in season
+        also ``X_observed`` and ``X_forecast``: shares of the pixels. Of a map by several methods
+        names begin with the method.
     """
     jobs = [
         ("" if len(maps) == 1 else f"{method}_", data[layer.name], layer)
         for method, data in maps.items()
         for layer in describe(method, year, content)
-        if layer.kind in ("day", "difference", "measure")
+        if layer.kind in ("day", "status", "difference", "measure")
     ]
     if crop_type is not None:
         jobs.append(("", crop_type, _CROPS))
@@ -100,7 +101,10 @@ def field_table(
             ]
             continue
         table.setdefault("pixels", [int(counts.sum()) for _, counts in each])
-        table |= _columns(prefix + layer.name, layer, each, year)
+        if layer.kind == "status":
+            table |= _status_columns(prefix + layer.name.removesuffix("_status"), each)
+        else:
+            table |= _columns(prefix + layer.name, layer, each, year)
     return table
 
 
@@ -147,6 +151,19 @@ def _columns(
     if layer.kind == "day":
         columns[f"{name}_date"] = [None if m is None else str(to_dates(m, year)) for m in median]
     return columns | {f"{name}_spread": spread, f"{name}_share": share}
+
+
+def _status_columns(
+    name: str, each: list[tuple[NDArray[Any], NDArray[Any]]]
+) -> dict[str, list[Any]]:
+    """Shares of the pixels of each field whose date is observed, and forecast."""
+    return {
+        f"{name}_{STATUS[code]}": [
+            round(int(counts[values == code].sum()) / int(counts.sum()), 4) if counts.size else None
+            for values, counts in each
+        ]
+        for code in (OBSERVED, FORECAST)
+    }
 
 
 def field_shapes(numbers: xr.DataArray, fields: list[int]) -> NDArray[np.object_]:

@@ -253,6 +253,16 @@ def summarise_percent(histogram: NDArray[np.int64]) -> dict[str, Any]:
     return {"known": number, "mean": mean, "median": quantile(known, 0.5, 0)}
 
 
+def summarise_codes(histogram: NDArray[np.int64], words: Mapping[int, str]) -> dict[str, float]:
+    """Share of the known pixels that have each code; 0 where nothing is known."""
+    known = histogram[:-1]
+    total = max(int(known.sum()), 1)
+    return {
+        text.replace(" ", "_"): round(int(known[code]) / total, 6) if code < known.size else 0.0
+        for code, text in words.items()
+    }
+
+
 def summarise_flags(histogram: NDArray[np.int64], bits: Mapping[int, str]) -> dict[str, float]:
     """Share of the mapped pixels that have each bit set; of `LEFT_OUT`, of all pixels."""
     values, known = np.arange(histogram.size - 1), histogram[:-1]

@@ -19,6 +19,7 @@ from deepcrop.stages import (
 )
 
 if TYPE_CHECKING:
+    import datetime
     from collections.abc import Iterable, Iterator
 
 SEASONS = tuple(range(1, SLOTS + 1))
@@ -33,8 +34,25 @@ PARTS = {
     "low": "5 % quantile of the date",
     "high": "95 % quantile of the date",
     "probability": "probability of the event",
+    "status": "observed, forecast or not yet known",
+    "reason": "why the date is missing",
 }
-"""What is said of each date beside the date itself; the curve knows no probability."""
+"""What is said of each date beside the date itself.
+
+The curve knows no probability and the network no reason; maps of whole years have neither status
+nor reason.
+"""
+
+STATUS = {0: "no event", 1: "observed", 2: "forecast", 3: "not yet known"}
+"""What a date of a map in season is: values of its layers of status.
+
+0: the event is not expected, 1: it lies before the last observation of the pixel with a probability
+of 95 %, 2: it is expected later, or may have been, 3: nothing can be said yet.
+"""
+NO_EVENT, OBSERVED, FORECAST, NOT_YET_KNOWN = STATUS
+
+NO_STATUS = 255
+"""Stands for "nothing known" in layers of status and reason: left out, or never seen."""
 
 METHODS = ("curve", "deepcrop")
 """Names of the methods that make maps."""
@@ -82,6 +100,23 @@ _CYCLES = {
 }
 
 
+def codes_of(layer: Layer) -> dict[int, tuple[str, str]]:
+    """Words and colour (``#RRGGBB``) of each value of a layer of status or reason; of others {}."""
+    # Imported here: processes that only map need no colours, and kernels take long to import.
+    from deepcrop.figures.style import REASON_COLOURS, STATUS_COLOURS
+
+    if layer.kind == "status":
+        return {value: (words, STATUS_COLOURS[words]) for value, words in STATUS.items()}
+    if layer.kind == "reason":
+        from deepcrop.phenology import REASONS
+
+        return {
+            value: (words, REASON_COLOURS[value % len(REASON_COLOURS)])
+            for value, words in enumerate(REASONS)
+        }
+    return {}
+
+
 @dataclass(frozen=True)
 class Content:
     """What a map by the curve holds; one by the network always holds the default.
@@ -98,6 +133,8 @@ class Content:
         Greenness that the measures are of, one of `deepcrop.indices.INDICES`.
     year_start : str
         Month and day on which the target year starts.
+    until : date or None
+        Last day of which observations were read, of a map in season: each date then has a status.
     """
 
     stages: tuple[str, ...] = CALENDAR
@@ -105,6 +142,7 @@ class Content:
     measures: bool = False
     index: str = "ndvi"
     year_start: str = YEAR_START
+    until: datetime.date | None = None
 
     @property
     def thresholds(self) -> tuple[str, ...]:
@@ -139,7 +177,7 @@ class Layer:
         Stands for "nothing known".
     kind : str
         "day" (a date), "bound" (an end of its interval), "length", "measure", "difference",
-        "percent", "count", "flags" or "class".
+        "percent", "status", "reason", "count", "flags" or "class".
     stage : str or None
         Of a season; counts have none.
     season : int or None
@@ -185,7 +223,7 @@ def describe(method: str, year: int, content: Content = USUAL) -> list[Layer]:
     ``content`` is what the map holds by the curve.
     """
     if method != "curve":
-        content = USUAL
+        content = replace(USUAL, until=content.until)
     target = TargetYear(year, content.year_start)
     described: list[Layer] = []
     for season in range(1, content.seasons + 1):
@@ -210,17 +248,25 @@ def _dates(method: str, year: TargetYear, season: int, content: Content) -> Iter
     for stage in content.stages:
         title = f"{stage_title(stage)}, season {season}"
         yield Layer(layer_name(stage, season), title, days, int16, NO_DAY, "day", stage, season)
-        for part, words in PARTS.items():
-            if part == "probability" and method == "curve":
-                continue
-            name, of_part = layer_name(stage, season, part), f"{title}: {words}"
+        for part in _parts(method, content):
+            name, of_part = layer_name(stage, season, part), f"{title}: {PARTS[part]}"
             if part == "probability":
                 yield Layer(name, of_part, "%", uint8, NO_PERCENT, "percent", stage, season, part)
+            elif part in ("status", "reason"):
+                yield Layer(name, of_part, "1", uint8, NO_STATUS, part, stage, season, part)
             else:
                 yield Layer(name, of_part, days, int16, NO_DAY, "bound", stage, season, part)
     title = f"length of season {season}, from {content.stages[0]} to {content.stages[-1]}"
     name = layer_name("length", season)
     yield Layer(name, title, "days", int16, NO_DAY, "length", None, season)
+
+
+def _parts(method: str, content: Content) -> list[str]:
+    """Name the parts that each date of a map has."""
+    lacks = {"probability"} if method == "curve" else {"reason"}
+    if content.until is None:
+        lacks |= {"status", "reason"}
+    return [part for part in PARTS if part not in lacks]
 
 
 def _measures(season: int, content: Content) -> Iterator[Layer]:

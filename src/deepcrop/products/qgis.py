@@ -15,7 +15,7 @@ from matplotlib.colors import Colormap, to_hex
 from deepcrop.figures import count_classes, date_range, date_ticks
 from deepcrop.figures.style import date_colours, layer_colours
 from deepcrop.products.histograms import first_value, quantile
-from deepcrop.products.layers import FLAGS, Layer
+from deepcrop.products.layers import FLAGS, Layer, codes_of
 from deepcrop.stages import to_dates
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def write_style(
         renderer = _ramp(ends, labels, layer_colours("difference"))
     elif layer.kind == "class" and crops is not None:
         renderer = _classes(present, crops)
+    elif codes := codes_of(layer):
+        renderer = _palette([(value, *said) for value, said in codes.items() if value in present])
     elif layer.kind == "flags":
         renderer = _flags(present)
     elif layer.kind == "measure":

@@ -33,6 +33,13 @@ _METHODS = {
     DIFFERENCE: "Difference, network less curve",
     None: "Crop types",
 }
+_SUBGROUPS = {
+    "probability": "Probabilities",
+    "status": "Observed or forecast",
+    "reason": "Reasons for missing dates",
+}
+"""Names of the groups of what is said of dates, other than their intervals."""
+
 _VERSION = "3.22.0"
 """Oldest QGIS that the project was opened with."""
 
@@ -121,7 +128,7 @@ def _subgroup(layer: Layer) -> tuple[str, ...]:
         return ("Observations and quality",)
     season = season_name(layer.season).capitalize()
     if layer.part:
-        return (season, "Probabilities" if layer.part == "probability" else "90 % intervals")
+        return (season, _SUBGROUPS.get(layer.part, "90 % intervals"))
     return (season, "Measures") if layer.kind == "measure" else (season,)
 
 

@@ -6,10 +6,10 @@ report and notebooks rely on, or is an error that names the file, the key and wh
 
 from __future__ import annotations
 
+import datetime
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 from odc.geo import CRS
 from pydantic import (
     AfterValidator,
@@ -30,7 +30,10 @@ from deepcrop.storage.documents import parse_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-KINDS = ("day", "bound", "length", "measure", "difference", "percent", "count", "flags", "class")
+KINDS = (
+    "day", "bound", "length", "measure", "difference", "percent", "status", "reason", "count",
+    "flags", "class",
+)  # fmt: skip
 """Kinds of layers, as `ResultLayer.kind` explains them."""
 
 _STAGE = "^((sos|eos)[1-9][0-9]?|peak)$"
@@ -39,7 +42,7 @@ _DEEPEST = 30  # levels of nested JSON
 
 
 def _is_date(text: str) -> str:
-    np.datetime64(text, "D")  # a ValueError if it is none
+    datetime.date.fromisoformat(text)  # a ValueError if it is none
     return text
 
 
@@ -107,6 +110,7 @@ class _Dates(_Strict):
     median_date: Date | None
     p05_date: Date | None
     p95_date: Date | None
+    status_share: dict[str, Share] = {}
 
 
 class _Crop(_Strict):
@@ -157,6 +161,7 @@ class _Summary(_Strict):
     title: str
     year: Annotated[int, Field(ge=1900, le=2200)]
     year_start: Annotated[str, AfterValidator(_is_start)] = YEAR_START
+    until: Date | None = None
     methods: list[Method]
     software: str
     observations: _Observations
@@ -206,6 +211,8 @@ class LayerEntry(_Strict):
         """Check that a date says of which season it is, and a bound also which end it is."""
         if self.kind in ("day", "bound") and None in (self.method, self.stage, self.season):
             raise ValueError("a date needs a method, a stage and a season")
+        if self.kind in ("percent", "status", "reason") and None in (self.stage, self.season):
+            raise ValueError("what is said of a date needs its stage and season")
         if self.kind == "measure" and None in (self.method, self.season):
             raise ValueError("a measure needs a method and a season")
         if (self.kind == "bound") != (self.part in ("low", "high")):

@@ -8,6 +8,7 @@ names, so that the key of a layer is its path without ``.tif``.
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,14 +57,16 @@ class ResultLayer:
     kind : str
         ``"day"`` (a date), ``"bound"`` (an end of its 90 % interval), ``"length"`` and
         ``"difference"`` (days), ``"measure"`` (of a season: amplitude, integral, …),
-        ``"percent"``, ``"count"``, ``"flags"`` (bits) or ``"class"``.
+        ``"percent"``, ``"status"`` and ``"reason"`` (of a date of a map in season), ``"count"``,
+        ``"flags"`` (bits) or ``"class"``.
     stage : str or None
         ``"sos20"``, ``"sos50"``, ``"peak"``, ``"eos50"``, ``"eos20"``, or of other fractions;
         None: of no stage.
     season : int or None
         1 for the main season, 2 for the next; None: of the pixel.
     part : str or None
-        ``"low"``, ``"high"`` or ``"probability"`` of a date; None: the layer itself.
+        ``"low"``, ``"high"``, ``"probability"``, ``"status"`` or ``"reason"`` of a date; None: the
+        layer itself.
     title, unit : str
     dtype : dtype
     nodata : int or None
@@ -71,7 +74,7 @@ class ResultLayer:
     flags : dict of int to str
         Meaning of each bit of a layer of flags, by its value.
     classes : tuple of ResultClass
-        Of a layer of classes.
+        Of a layer of classes, of status and of reasons.
     scale : float
         A number of the file times this is the value in ``unit``; 1 but for measures.
     """
@@ -129,6 +132,12 @@ class Result:
     def target(self) -> TargetYear:
         """Target year with its first day."""
         return TargetYear(self.year, self.summary.get("year_start", YEAR_START))
+
+    @property
+    def until(self) -> datetime.date | None:
+        """Last day of which observations were read, of a map in season; None: of a whole year."""
+        until = self.summary.get("until")
+        return None if until is None else datetime.date.fromisoformat(until)
 
     def find(
         self,

@@ -16,7 +16,7 @@ from shapely.geometry.polygon import orient
 
 from deepcrop._version import __version__
 from deepcrop.products.cog import crs_name
-from deepcrop.products.layers import FLAGS, Layer
+from deepcrop.products.layers import FLAGS, Layer, codes_of
 from deepcrop.stages import YEAR_START, TargetYear
 from deepcrop.storage.files import write_json
 
@@ -116,6 +116,12 @@ def layer_asset(
     }
     if crops is not None and (classes := _classes(crops)):  # the schema wants one at least
         described["classification:classes"] = classes
+    if codes := codes_of(layer):
+        described["classification:classes"] = [
+            {"value": value, "name": re.sub("[^0-9A-Za-z_-]", "_", words), "title": words}
+            | {"color_hint": colour.removeprefix("#").upper()}
+            for value, (words, colour) in codes.items()
+        ]
     if layer.kind == "flags":
         described["deepcrop:flags"] = {str(bit): words for bit, words in FLAGS.items()}
         described["classification:bitfields"] = [

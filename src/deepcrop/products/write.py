@@ -24,8 +24,10 @@ from deepcrop.products.layers import (
     CROP_TYPE,
     DIFFERENCE,
     FLAGS,
+    FORECAST,
     METHODS,
     SEASONS,
+    STATUS,
     USUAL,
     WIDE_INTERVAL,
     Content,
@@ -197,8 +199,10 @@ def write_products(
         key = name.removesuffix(".json").replace(".", "_")
         assets[key] = pystac.Asset(f"./{name}", title, media_type=kind, roles=["metadata"])
     assets["qgis_project"] = pystac.Asset(f"./{PROJECT}", "QGIS project", roles=["metadata"])
+    until = info.content.until
     properties = {
         "deepcrop:simulated": info.simulated,
+        **({} if until is None else {"deepcrop:until": str(until)}),
         "deepcrop:observations": summary["observations"],
         "deepcrop:scenes": dict(info.scenes),
         "deepcrop:source": dict(info.source),
@@ -258,6 +262,7 @@ def _write_layer(
         "year": info.year,
         "year_start": info.content.year_start,
         "day_range": job.layer.limits and " ".join(map(str, job.layer.limits)),
+        "until": info.content.until,
         "method": job.method,
         "stage": job.layer.stage,
         "season": job.layer.season,
@@ -333,6 +338,10 @@ def _write_picture(
     resolution = float(box.resolution.x) * box.shape[1] / shape[1]
     title = f"{info.title} · method {job.method}"
     if layer.kind == "day" and layer.stage is not None and layer.season is not None:
+        forecast = None
+        if info.content.until is not None:
+            with rasterio.open(out / f"{job.key}_status.tif") as dataset:
+                forecast = dataset.read(1, out_shape=shape) == FORECAST
         figure = figures.stage_map(
             values,
             year=info.year,
@@ -343,6 +352,8 @@ def _write_picture(
             title=title,
             left_out=info.left_out / (box.shape[0] * box.shape[1]),
             limits=date_limits(histogram, histograms.first_value(layer), info.year),
+            until=info.content.until,
+            forecast=forecast,
         )
     else:
         figure = figures.count_map(
@@ -407,6 +418,7 @@ def _summary(
         "year": info.year,
         "year_start": info.content.year_start,
         "day_range": list(info.target.range),
+        "until": info.content.until and str(info.content.until),
         "methods": methods,
         "simulated": info.simulated,
         "software": f"deepcrop {__version__}",
@@ -445,17 +457,24 @@ def _numbers(method: str, counts: Counts, groups: Groups, info: MapInfo) -> dict
         }
     days = of("day")
 
-    def dated(histogram: NDArray[np.int64]) -> dict[str, Any]:
-        return histograms.summarise_days(histogram, info.target.range[0], info.year)
+    def dated(name: str, counted: Mapping[str, NDArray[np.int64]]) -> dict[str, Any]:
+        numbers = histograms.summarise_days(counted[name], info.target.range[0], info.year)
+        if info.content.until is not None:
+            status = histograms.summarise_codes(counted[f"{name}_status"], STATUS)
+            numbers["status_share"] = status
+        return numbers
 
-    per_layer = {d.name: histograms.by_crop(groups, counts[method, d.name]) for d in days}
-    crops = {
-        name: {
-            "pixels": int(per_layer[days[0].name][name].sum()),
-            "layers": {layer: dated(per_layer[layer][name]) for layer in per_layer},
-        }
-        for name in per_layer[days[0].name]
+    per_layer = {
+        layer.name: histograms.by_crop(groups, counts[method, layer.name])
+        for layer in of("day", "status")
     }
+    crops = {}
+    for crop in per_layer[days[0].name]:
+        counted = {name: by_crop[crop] for name, by_crop in per_layer.items()}
+        crops[crop] = {
+            "pixels": int(counted[days[0].name].sum()),
+            "layers": {layer.name: dated(layer.name, counted) for layer in days},
+        }
     percent = {
         layer.name: histograms.summarise_percent(whole[layer.name]) for layer in of("percent")
     }
@@ -464,7 +483,7 @@ def _numbers(method: str, counts: Counts, groups: Groups, info: MapInfo) -> dict
         for layer in of("measure")
     }
     return {
-        "layers": {layer.name: dated(whole[layer.name]) for layer in days},
+        "layers": {layer.name: dated(layer.name, whole) for layer in days},
         "lengths": {
             layer.name: histograms.summarise_numbers(
                 whole[layer.name], histograms.first_value(layer)

@@ -38,8 +38,10 @@ from deepcrop.figures.style import (
     layer_colours,
     percent,
     show,
+    stripe,
     value_strip,
 )
+from deepcrop.products.layers import FORECAST
 from deepcrop.stages import STAGES, season_name
 
 if TYPE_CHECKING:
@@ -170,10 +172,11 @@ def _caption(page: Page, panel: _Panel, number: int | None, name: str, right: st
     page.text(panel.left + panel.room, y, right, size=7.5, ha="right")
 
 
-def _draw(page: Page, panel: _Panel, values: NDArray[Any], cmap: Colormap, norm: Normalize) -> None:
+def _draw(page: Page, panel: _Panel, values: NDArray[Any], cmap: Colormap, norm: Normalize) -> Axes:
     axes = page.axes(panel.left, panel.bottom, panel.width, panel.height)
     show(axes, values, cmap, norm)
     axes.set_aspect("auto")
+    return axes
 
 
 def _bar(page: Page, panel: _Panel) -> Axes:
@@ -280,7 +283,11 @@ def stage_maps(result: Result, method: str, season: int = 1) -> Figure:
             continue
         days, cmap = read(layer, result), date_colours(stage)
         first, last = _common_range(result, stage, season)
-        _draw(page, panel, days, cmap, Normalize(first, last))
+        axes = _draw(page, panel, days, cmap, Normalize(first, last))
+        status = _layer(result, method, "status", stage, season)
+        if status is not None:
+            stripe(axes, read(status, result) == FORECAST)
+            axes.set_aspect("auto")
         date_strip(_bar(page, panel), days[np.isfinite(days)], first, last, result.year, cmap, True)
         numbers = result.summary_of(method)["layers"][_name(layer)]
         words = f"{percent(numbers['detected_share'])} dated"
@@ -288,7 +295,8 @@ def stage_maps(result: Result, method: str, season: int = 1) -> Figure:
             median = date_label(np.datetime64(numbers["median_date"]), result.year)
             words = f"median {median}, {words}"
         _caption(page, panel, k, stage.upper(), words)
-    _missing(page, "no date")
+    in_season = result.until is not None
+    _missing(page, "not yet known, or no event; striped: forecast" if in_season else "no date")
     return page.figure
 
 

@@ -110,9 +110,16 @@ def _sections(result: Result) -> Iterator[Section]:
 
 def _lead(result: Result) -> str:
     names = " and ".join(METHODS[method] for method in result.methods)
-    return (
+    words = (
         f"Start and end of the crop season of each pixel of {result.grid.resolution.x:g} m, "
         f"by {names}."
+    )
+    if result.until is None:
+        return words
+    until = date_label(np.datetime64(result.until), result.year)
+    return (
+        f"{words} The season as known on {until}: nothing later was read. Dates that are not "
+        "observed yet are forecasts, and are striped in the maps."
     )
 
 
@@ -120,6 +127,8 @@ def _facts(result: Result) -> Iterator[tuple[str, str]]:
     rows, cols = result.grid.shape
     side = float(result.grid.resolution.x)
     yield "Target year", str(result.target)
+    if result.until is not None:
+        yield "As known on", str(result.until)
     yield "Area", f"{rows * cols * side**2 / 1e6:,.1f} km²".replace(",", "\u2009")
     scenes = result.summary["scenes"]
     for name, words, seen in (
@@ -269,6 +278,7 @@ def _dated(result: Result, method: str, season: int) -> Iterator[int]:
 
 def _stage_table(result: Result, season: int) -> Table:
     rows = []
+    codes = () if result.until is None else ("observed", "forecast", "not_yet_known")
     for method in result.methods:
         numbers = result.summary_of(method)["layers"]
         for layer in result.find(method=method, kind="day", season=season):
@@ -280,6 +290,7 @@ def _stage_table(result: Result, season: int) -> Table:
                     METHODS[method],
                     stage.upper(),
                     percent(date["detected_share"]),
+                    *(percent(date["status_share"][code]) for code in codes),
                     *dates,
                     "–" if date.get("median_width") is None else f"{date['median_width']:.0f} d",
                     "–" if date.get("wide_share") is None else percent(date["wide_share"]),
@@ -291,6 +302,7 @@ def _stage_table(result: Result, season: int) -> Table:
             "method",
             "stage",
             "dated",
+            *(code.replace("_", " ") for code in codes),
             "5 %",
             "median",
             "95 %",
@@ -302,7 +314,13 @@ def _stage_table(result: Result, season: int) -> Table:
         "5 % and 95 %: quantiles of the dates over pixels. They describe the variation between "
         "fields. The uncertainty of a date is its 90 % interval: the median of its width, and the "
         f"share of the dates whose interval is {WIDE_INTERVAL} days or wider, which are worth "
-        "little.",
+        "little."
+        + (
+            " Observed: the interval ends before the last observation of the pixel. Forecast: the "
+            "event is expected later, or may have been. Not yet known: nothing can be said."
+            if codes
+            else ""
+        ),
         text_columns=2,
     )
 
