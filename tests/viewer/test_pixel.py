@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def client(viewed_map):
-    return TestClient(server.create_app(viewed_map), base_url="http://127.0.0.1")
+    return TestClient(server.create_app(server.Shown((viewed_map,))), base_url="http://127.0.0.1")
 
 
 def where(view, row, col):
@@ -161,7 +161,7 @@ def test_distributions_are_what_the_map_was_read_off(viewed_map, cell):
 
 def test_the_network_may_be_absent(viewed_map, viewed, client, monkeypatch):
     view = ViewedMap(viewed / "maps", viewed / "region.zarr")
-    alone = TestClient(server.create_app(view), base_url="http://127.0.0.1")
+    alone = TestClient(server.create_app(server.Shown((view,))), base_url="http://127.0.0.1")
     monkeypatch.delitem(sys.modules, "deepcrop.network", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     answer = alone.get(f"/api/distribution?{where(view, 3, 3)}")
