@@ -134,7 +134,9 @@ def test_an_area_with_forecasts_is_a_forecast(client):
 def test_equal_colours_are_equal_dates_in_all_issues(tmp_path, monkeypatch):
     make_issues(tmp_path, monkeypatch, methods=("curve",))
     first, last = open_issues(tmp_path, None)[0]
-    ranges = [issue.legend(key)["range"] for issue, key in ((first, "curve/eos50"), (last, "eos50"))]
+    ranges = [
+        issue.legend(key)["range"] for issue, key in ((first, "curve/eos50"), (last, "eos50"))
+    ]
     assert ranges[0] == ranges[1]
     assert ranges[0][0] <= DAYS["eos50"] - 4  # of the network, which the last issue lacks
 

@@ -222,7 +222,9 @@ def live(small, folder):
     listening = socket.socket()
     listening.bind((server.HOST, 0))
     listening.listen()  # whoever comes early waits
-    running = uvicorn.Server(uvicorn.Config(server.create_app(server.Shown((small,))), log_level="critical"))
+    running = uvicorn.Server(
+        uvicorn.Config(server.create_app(server.Shown((small,))), log_level="critical")
+    )
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
     thread.start()
     yield listening.getsockname()[1]
@@ -369,7 +371,10 @@ def address(small, monkeypatch):
     """A running viewer that waits a third of a second for a request."""
     monkeypatch.setattr(server, "REQUEST_SECONDS", 0.3)
     config = uvicorn.Config(
-        server.create_app(server.Shown((small,))), http=server.TimedProtocol, log_level="critical", lifespan="off"
+        server.create_app(server.Shown((small,))),
+        http=server.TimedProtocol,
+        log_level="critical",
+        lifespan="off",
     )
     running = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:

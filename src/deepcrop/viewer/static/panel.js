@@ -82,14 +82,14 @@ export class Panel {
     const facts = [
       `row ${row}, column ${col}`,
       `${lat.toFixed(5)}, ${(((lon + 540) % 360) - 180).toFixed(5)}`,
-      field && !this.result.fields && `field ${field}`,
+      field && `field ${field}`,
       camera && `in view of ${camera}`,
     ].filter(Boolean);
     const name = crop ? crop.text[0].toUpperCase() + crop.text.slice(1) : "Pixel";
     this.element.innerHTML = `
       <div class="head"><h2>${escaped(name)}</h2>
         ${this.result.simulated ? '<strong class="simulated">Simulated data</strong>' : ""}
-        ${this.result.fields ? `<button type="button" class="field">${field ? `Field ${field}` : "Field"}</button>` : ""}
+        ${this.result.fields ? `<button type="button" class="field" title="All pixels of this field">Field</button>` : ""}
         <a class="button" download href="${path("api/pixel.csv")}?lon=${lon}&lat=${lat}">CSV</a>
         <button type="button" class="close" aria-label="Close the pixel">✕</button></div>
       <p class="facts">${facts.map(escaped).join(" · ")}</p>

@@ -7,7 +7,7 @@ export const NOT_YET_KNOWN = 3;
 /** The mark of a date as SVG: filled if observed, hollow if forecast. */
 export const dot = (stage, forecast) => `<i class="dot ${stage}${forecast ? " open" : ""}"></i>`;
 
-/** A date of a table as HTML, from its parts; a forecast says so, and is never without its interval. */
+/** A date of a table as HTML, from its parts; a forecast says so. */
 export function dateCell({ day, low, high, status }, text) {
   const range = low === null || high === null || low === undefined || high === undefined ? "" : ` <small>${text(low)} – ${text(high)}</small>`;
   if (day === undefined) return "";
