@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tests.archive import cropland as crop_bed
 from tests.archive import earthengine as ee_bed
+from tests.archive import ground_range
 from tests.archive import phenocam as camera_bed
 from tests.archive import stac as stac_bed
 from tests.archive.server import Response, Server, json_response
@@ -263,6 +264,15 @@ def test_no_credentials():
     assert found["Planetary Computer key"].detail.startswith("none; needed only if")
     assert found["Copernicus Data Space keys"].state == "missing"
     assert "s3keysmanager.dataspace.copernicus.eu" in found["Copernicus Data Space keys"].advice
+
+
+def test_the_geoid_for_radar_of_the_copernicus_data_space(tmp_path):
+    found = doctor.copernicus_radar()
+    if found.state == "ok":
+        pytest.skip("PROJ of this machine has the grid")
+    assert "projsync --file us_nga_egm08_25.tif" in found.advice
+    with ground_range.geoid(tmp_path):
+        assert doctor.copernicus_radar().state == "ok"
 
 
 def test_credentials_are_found_and_not_shown(tmp_path, monkeypatch):

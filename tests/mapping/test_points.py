@@ -78,10 +78,10 @@ def test_probabilities_are_those_of_the_network(tmp_path):
     network = list(_dates(_of_map(result, "deepcrop", np.array([9]), np.array([0])), 0, 2018))
     curve = list(_dates(_of_map(result, "curve", np.array([0]), np.array([0])), 0, 2018))
     day = np.datetime64("2018-01-01") + DAYS["sos20"] - 4
-    assert network[0] == (1, "sos20", str(day), str(day - 6), str(day + 6), 90, None, None)
+    assert network[0] == (1, "sos20", str(day), str(day - 6), str(day + 6), 90, None, None, None)
     assert len(network) == len(curve) == len(DAYS)  # nothing of a second season without dates
-    assert curve[0][2:6] == (None, None, None, None)
-    assert curve[0][6] == "no season"
+    assert curve[0][2:7] == (None,) * 5
+    assert curve[0][7] == "no season"
 
 
 def test_the_file_marks_simulated_data(of_map, tmp_path):

@@ -11,7 +11,7 @@ import xarray as xr
 from shapely.affinity import translate
 from shapely.geometry import MultiPolygon, Polygon, mapping
 from shapely.geometry import box as rectangle
-from tests.archive import earthengine, region
+from tests.archive import earthengine, ground_range, region
 from tests.archive.server import Server
 from tests.archive.stac import Bed, Tokens, forget_tokens, serve_region
 
@@ -101,8 +101,13 @@ def archives(simulated, tmp_path_factory) -> Iterator[dict[str, Fetched]]:
     """The same scenes, fetched from each archive."""
     ee = pytest.importorskip("ee")
     cube, out = simulated["iowa"], tmp_path_factory.mktemp("archives")
-    flavours = ("pc-05.10", "pc-rtc", "cdse-05.10", "es-c1", "es-legacy")
-    with Server() as old, Server() as new, pytest.MonkeyPatch.context() as monkeypatch:
+    flavours = ("pc-05.10", "pc-rtc", "cdse-05.10", "cdse-grd", "es-c1", "es-legacy")
+    with (
+        Server() as old,
+        Server() as new,
+        pytest.MonkeyPatch.context() as monkeypatch,
+        ground_range.geoid(out),
+    ):
         monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test-project")
         monkeypatch.setenv("DEEPCROP_EARTH_ENGINE", earthengine.serve(new, cube).url)
         # A server has one flavour of the Planetary Computer, for blobs have true addresses.
@@ -110,7 +115,7 @@ def archives(simulated, tmp_path_factory) -> Iterator[dict[str, Fetched]]:
         found = {"pc, baseline 03.01": fetch_optical(cube, out / "old.zarr")}
         point_to(monkeypatch, serve_region(new, out / "files", cube, flavours))
         for archive in ("pc", "cdse", "earth-search", "earth-search-v0", "ee"):
-            sensors = ("optical", "sar") if archive in ("pc", "ee") else ("optical",)
+            sensors = ("optical", "sar") if archive in ("pc", "cdse", "ee") else ("optical",)
             request = FetchRequest(
                 grid_of(cube), *PERIOD, archive=archive, sensors=sensors, keep=CLEAR_CLASSES
             )
@@ -151,6 +156,21 @@ def test_gamma0_of_planetary_computer_is_sigma0_of_earth_engine(simulated, archi
         assert np.isfinite(truth[name]).mean() > 0.9
         np.testing.assert_allclose(pc[name], ee[name], rtol=0, atol=0.03, err_msg=name)
         np.testing.assert_allclose(ee[name], truth[name], rtol=0, atol=0.03, err_msg=name)
+
+
+def test_radar_of_the_copernicus_data_space_is_that_of_planetary_computer(archives):
+    """From ground-range images in radar geometry, which are resampled; see `ground_range`."""
+    pc, cdse = (open_cube(archives[name].path)["sar"].to_dataset() for name in ("pc", "cdse"))
+    assert not archives["cdse"].failures
+    assert cdse.attrs["radiometry"] == "sigma0"
+    assert (pc["time"].values == cdse["time"].values).all()
+    assert (pc["relative_orbit"].values == cdse["relative_orbit"].values).all()
+    for name in SAR_BANDS:
+        difference = (cdse[name] - pc[name]).values
+        assert np.isfinite(difference).mean() > 0.9
+        assert np.nanmedian(np.abs(difference)) < 0.08, name
+        assert np.nanpercentile(np.abs(difference), 99) < 0.5, name
+        assert abs(np.nanmean(difference)) < 0.05, name
 
 
 @pytest.mark.parametrize("archive", ["pc", "ee"])

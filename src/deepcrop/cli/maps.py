@@ -239,8 +239,8 @@ def _warn_of_precision(options: MapOptions) -> None:
         typer.echo(words, err=True)
 
 
-_IN_SEASON = ("observed", "forecast", "not_yet_known", "no_event")
-"""Shares of the pixels that are printed of a map in season."""
+_IN_SEASON = ("observed", "forecast", "not_yet_known")
+"""Shares of the pixels that are printed of a map in season; of the rest no event is expected."""
 
 
 def _report(result: MapResult) -> None:

@@ -115,7 +115,7 @@ def reproduce(
     ],
     out: Annotated[Path, typer.Option(help="Folder for samples, weights, tables and figures.")],
     archive: Annotated[
-        str, typer.Option(help="Source of the pixels: simulated, pc or ee.")
+        str, typer.Option(help="Source of the pixels: simulated, pc, cdse or ee.")
     ] = "simulated",
     methods: Annotated[
         str | None,

@@ -273,6 +273,7 @@ def network_layers(
                     code[:] = status[:, :, slot, names.index(stage)]
                 whole[(code != OBSERVED) & (code != FORECAST)] = stages.NO_DAY
                 found[layer_name(stage, slot + 1, "status")] = code
+            found[layer_name(stage, slot + 1)] = whole
             for part, bound in (("low", low), ("high", high)):
                 found[layer_name(stage, slot + 1, part)] = encode_bound(bound, whole)
             found[layer_name(stage, slot + 1, "probability")] = percent

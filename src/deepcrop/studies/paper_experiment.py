@@ -224,7 +224,7 @@ def estimate_fetch(experiment: PaperExperiment) -> str:
     if experiment.archive == "simulated":
         raise DeepCropError(
             "A dry run estimates what an archive has to send, and simulated pixels need none; name "
-            "an archive, pc or ee."
+            "an archive, pc, cdse or ee."
         )
     experiment.out.mkdir(parents=True, exist_ok=True)
     years = usable(camera_network(experiment))

@@ -228,12 +228,21 @@ def test_records_that_are_not_as_expected(server, web, change, words):
         ({"count": 2, "next": "?limit=1000", "results": [CAMERA]}, "names itself as the next"),
         ({"detail": "moved"}, "without 'results'"),
         ({"count": 1, "next": None, "results": ["a"]}, "without 'Sitename'"),
+        ({"count": 3, "next": None, "results": "abc"}, "'results' is 'abc'"),
     ],
 )
 def test_lists_that_are_not_as_expected(server, web, page, words):
     server.route("GET", "/api/cameras/", lambda request: json_response(page))
     with pytest.raises(ArchiveError, match=words):
         PhenoCam(web, server.url + "/api").cameras()
+
+
+def test_of_many_unusable_records_some_are_named(server, web, caplog):
+    page = {"count": 301, "next": None, "results": [CAMERA, *(["x"] * 300)]}
+    server.route("GET", "/api/cameras/", lambda request: json_response(page))
+    assert len(PhenoCam(web, server.url + "/api").cameras()) == 1
+    assert len(caplog.records) == 21
+    assert "280 further entries are left out" in caplog.text
 
 
 def test_acknowledgement(network, tmp_path):

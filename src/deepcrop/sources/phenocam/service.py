@@ -328,7 +328,7 @@ class PhenoCam:
             page = self.client.json(url)
             if isinstance(page, list):
                 page = {"count": len(page), "next": None, "results": page}
-            results = _get(page, "results", list, url)
+            results = _get(page, "results", _list, url)
             found += len(results)
             yield from ((record, url) for record in results)
             following = page.get("next")
@@ -371,6 +371,10 @@ def _check_site_name(site: str) -> str:
 # Records ----------------------------------------------------------------------------------------
 
 
+_NAMED = 20
+"""Entries left out of a list that are named one by one."""
+
+
 def _usable(
     make: Callable[[dict[str, Any], str], T], records: Iterable[tuple[dict[str, Any], str]]
 ) -> list[T]:
@@ -388,9 +392,12 @@ def _usable(
             made.append(make(record, where))
         except ArchiveError as error:
             problems.append(error)
-            _log.warning("%s This entry is left out.", error)
+            if len(problems) <= _NAMED:
+                _log.warning("%s This entry is left out.", error)
     if problems and not made:
         raise problems[0]
+    if len(problems) > _NAMED:
+        _log.warning("%d further entries are left out.", len(problems) - _NAMED)
     return made
 
 
@@ -469,6 +476,12 @@ def _odd(where: str, key: str, value: Any) -> ArchiveError:
     return ArchiveError(
         f"{redact_url(where)}: '{key}' is {reprlib.repr(value)}, which cannot be converted."
     )
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):  # list() would take a text apart, character by character
+        raise TypeError
+    return value
 
 
 def _plain_text(value: Any) -> str:

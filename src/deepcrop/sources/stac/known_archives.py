@@ -140,12 +140,13 @@ def hls(address: str | None = None, **options: Any) -> StacArchive:
 
 
 def copernicus(address: str | None = None, **options: Any) -> StacArchive:
-    """Open the Copernicus Data Space: Sentinel-2 L2A, as ESA delivers it (JPEG 2000).
+    """Open the Copernicus Data Space: Sentinel-2 L2A (JPEG 2000) and Sentinel-1 GRD, as of ESA.
 
     Its files need S3 keys of the user's account, in ``AWS_ACCESS_KEY_ID`` and
     ``AWS_SECRET_ACCESS_KEY``. The catalogue states an offset of -0.1 for every product, whatever
     its baseline; the offset is chosen by the baseline instead. Sentinel-1 is there as ground-range
-    images in radar geometry only, which would have to be calibrated and terrain-corrected.
+    images in radar geometry, which are calibrated and placed on the ground with the archive's
+    Copernicus DEM (`deepcrop.sources.stac.ground_range`).
 
     Parameters
     ----------
@@ -160,14 +161,10 @@ def copernicus(address: str | None = None, **options: Any) -> StacArchive:
         "cdse",
         "Copernicus Data Space",
         address or os.environ.get("DEEPCROP_CDSE") or COPERNICUS,
-        {"optical": ("sentinel-2-l2a",)},
+        {"optical": ("sentinel-2-l2a",), "sar": ("sentinel-1-grd",)},
         scaling_by_product_name,
         access=S3Keys(storage.rstrip("/"), "The Copernicus Data Space", COPERNICUS_KEYS),
         format="JP2OpenJPEG",
-        without_radar=(
-            "It has Sentinel-1 as ground-range images (GRD) without terrain correction: download "
-            "products and convert them with a DEM (docs/safe.md), or fetch from Planetary Computer "
-            "(pc) or Google Earth Engine (ee)."
-        ),
+        dem="cop-dem-glo-30-dged-cog",
         **options,
     )
