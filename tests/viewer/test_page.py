@@ -529,6 +529,8 @@ def test_forecasts_are_hatched_and_what_is_not_known_is_dotted(season, look):
     expect(row.locator(".dot.open")).to_have_count(1)
     first = page.locator("#panel table").first.locator("tr", has_text="SOS50")
     expect(first.locator("td").first).not_to_contain_text("forecast")
+    page.keyboard.press("Escape")  # the map has its whole width again
+    expect(page.locator("#panel")).to_be_hidden()
     page.mouse.click(right, middle)
     expect(row.locator("td").first).to_have_text("not yet known")
     # The slider keeps layer and pixel.

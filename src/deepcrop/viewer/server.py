@@ -222,8 +222,11 @@ def _map_app(viewed: ViewedMap) -> FastAPI:
         return _csv(viewed, f"row{row}_col{col}", viewed.csv(row, col))
 
     @app.get("/api/place")
-    def place(text: str) -> dict[str, float]:
-        longitude, latitude = parse_place(text, viewed.result.grid)
+    def place(text: str) -> dict[str, Any]:
+        try:
+            longitude, latitude = parse_place(text, viewed.result.grid)
+        except DeepCropError as error:  # what a user typed is a valid request
+            return {"why": str(error)}
         return {"lon": longitude, "lat": latitude}
 
     @app.get("/api/area")

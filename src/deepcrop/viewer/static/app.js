@@ -448,7 +448,8 @@ function click(place, byKey = false) {
 /** Go to the place that was typed, and open its pixel. */
 async function find(text) {
   try {
-    const { lon, lat } = await json(path(`api/place?text=${encodeURIComponent(text)}`));
+    const { lon, lat, why } = await json(path(`api/place?text=${encodeURIComponent(text)}`));
+    if (why) throw new Error(why);
     const { map } = sides.left;
     map.jumpTo({ center: [lon, lat], zoom: Math.max(map.getZoom(), 14) });
     await pick([lon, lat]);
