@@ -548,8 +548,8 @@ def test_forecasts_are_hatched_and_what_is_not_known_is_dotted(season, look):
     )
     picture = Image.open(download.value.path())
     box = page.locator("#view").bounding_box()
-    assert picture.size == (round(box["width"]), round(box["height"]) + 46)
-    head = picture.crop((0, 0, picture.width, 46))
+    assert picture.size == (round(box["width"]), round(box["height"]) + 62)
+    head = picture.crop((0, 0, picture.width, 62))
     assert shares(head, ((165, 15, 21),))[0] > 0.03  # the mark of simulated data
     assert min(shares(picture, (full, pale, (109, 118, 111)), 12)) > 0.005
 

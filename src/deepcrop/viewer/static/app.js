@@ -433,9 +433,15 @@ async function openArea(wanted, byKey = false) {
     mark(area.outline);
     showPanel(wanted.at, byKey);
   } catch (error) {
-    if (error.name !== "AbortError") notify(error.message);
+    refuse(error);
   }
   updateLink();
+}
+
+/** Say why a place or an area cannot be opened. */
+function refuse(error) {
+  if (error.name === "AbortError") return;
+  notify(/outside the grid|no place in/.test(error.message) ? "This place is outside the map." : error.message);
 }
 
 /** Open what a click at a place asks for. */
@@ -473,8 +479,7 @@ async function pick(place, byKey = false) {
     mark([[pixel.outline]]);
     showPanel(state.pixel, byKey);
   } catch (error) {
-    if (error.name === "AbortError") return;
-    notify(/outside the grid|no place/.test(error.message) ? "This place is outside the map." : error.message);
+    refuse(error);
   }
   updateLink();
 }

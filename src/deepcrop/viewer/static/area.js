@@ -6,7 +6,7 @@ import { axisOf, escaped, HEADS, knownUntil, marksOf, METHODS, NAMES } from "./p
 import { json, path } from "./server.js";
 import { dateCell, dot } from "./status.js";
 
-const percent = (share) => (share > 0 && share < 0.005 ? "<1 %" : `${Math.round(100 * share)} %`);
+const percent = (share) => (share > 0 && share < 0.005 ? "<1\u00a0%" : `${Math.round(100 * share)}\u00a0%`);
 const RANGES = { ndvi: [0, 0.9], evi: [0, 0.7], evi2: [0, 0.7], gcc: [0.32, 0.42] };
 
 const queryOf = ({ at, polygon }) => (polygon ? `polygon=${polygon.map((corner) => corner.map((v) => v.toFixed(7)).join(",")).join(";")}` : `at=${at.join(",")}`);

@@ -2,7 +2,7 @@
 
 import { dateText, dayOf } from "./days.js";
 
-const HEAD = 46; // pixels above the map
+const HEAD = 62; // pixels above the map
 const FONT = 'system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
 const INK = "#1c2420";
 const SOFT = "#5b665f";
@@ -58,14 +58,25 @@ function drawHead(pen, result, width) {
     pen.fillText("SIMULATED DATA", right - length + 8, HEAD / 2 + 1);
     right -= length + 12;
   }
-  const known = result.until ? ` · as known on ${dateText(dayOf(result.until), true)}` : "";
-  pen.fillStyle = INK;
-  pen.font = `600 15px ${FONT}`;
-  pen.fillText(`${result.title} · ${result.year_label}${known}`, 14, HEAD / 2 - 8, right - 14);
-  pen.fillStyle = SOFT;
-  pen.font = `11px ${FONT}`;
+  const known = result.until ? `As known on ${dateText(dayOf(result.until), true)}` : "Whole year";
   const sources = Object.values(result.sources);
-  pen.fillText([...(sources.length ? [`From ${sources.join("; ")}.`] : []), result.software].join(" "), 14, HEAD / 2 + 11, right - 14);
+  const about = [result.software, ...(sources.length ? [`from ${sources.join("; ")}`] : [])].join(", ");
+  [
+    [`${result.title} · ${result.year_label}`, `600 15px ${FONT}`, INK],
+    [known, `600 12px ${FONT}`, INK],
+    [about, `11px ${FONT}`, SOFT],
+  ].forEach(([text, font, colour], k) => {
+    Object.assign(pen, { font, fillStyle: colour });
+    pen.fillText(shortened(pen, text, right - 14), 14, 14 + 18 * k);
+  });
+}
+
+/** A text, cut to a width. */
+function shortened(pen, text, width) {
+  let length = text.length;
+  const cut = () => (length < text.length ? `${text.slice(0, length)}…` : text);
+  while (length > 1 && pen.measureText(cut()).width > width) length -= 1;
+  return cut();
 }
 
 /** Draw a map right of `from`. Its canvas is read in the same task that draws it, before it is cleared. */
