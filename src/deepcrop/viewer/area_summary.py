@@ -187,6 +187,6 @@ def area_csv(summary: dict[str, Any], read: dict[str, Any], year: int, simulated
             for part in ("median", "low", "high"):
                 if (value := series[part][k]) is not None:
                     name = f"{series['name']} {_WORDS[part]}"
-                    when = (f"{day:g}", str(dates[k]))
-                    rows.append((name, "", *when, f"{value:.5g}", series["unit"], note))
+                    number = f"{value:.5g}"
+                    rows.append((name, "", f"{day:g}", str(dates[k]), number, series["unit"], note))
     return write_csv(rows, simulated)

@@ -72,7 +72,7 @@ export class AreaPanel {
       const state = !status ? undefined : item.day === null ? most : forecast ? "forecast" : "observed";
       const words = status ? Object.entries(status).filter(([, part]) => part > 0).map(([word, part]) => `${word} ${percent(part)}`).join(", ") : percent(share);
       const spread = q25 === null ? "" : `${shortDate(q25)} – ${shortDate(q75)}`;
-      return `<tr><th scope="row" title="${escaped(this.result.stages[stage])}">${dot(stage, forecast)}${stage === "peak" ? "Peak" : stage.toUpperCase()}</th>
+      return `<tr><th scope="row" title="${escaped(this.result.stages[stage])}">${dot(stage, [state])}${stage === "peak" ? "Peak" : stage.toUpperCase()}</th>
         <td>${dateCell({ ...item, status: state }, shortDate)}</td><td>${spread}</td><td class="words">${escaped(words)}</td></tr>`;
     });
     return `<table class="area"><caption>${title}, ${HEADS[method].toLowerCase()}</caption><thead><tr><td></td><th scope="col">Date</th><th scope="col">Spread</th><th scope="col">${inSeason ? "Pixels" : "With a date"}</th></tr></thead><tbody>${rows.join("")}</tbody></table>`;

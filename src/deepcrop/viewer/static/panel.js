@@ -120,7 +120,7 @@ export class Panel {
     };
     const heads = methods.map((m) => `<th scope="col">${HEADS[m]}</th>${m === "deepcrop" ? '<th scope="col">Probability</th>' : ""}`);
     const rows = stages.map(
-      (stage) => `<tr><th scope="row" title="${escaped(this.result.stages[stage])}">${dot(stage, mine.some((item) => item.stage === stage && item.status === "forecast"))}${stage === "peak" ? "Peak" : stage.toUpperCase()}</th>${methods.map((m) => cells(stage, m)).join("")}</tr>`,
+      (stage) => `<tr><th scope="row" title="${escaped(this.result.stages[stage])}">${dot(stage, mine.filter((item) => item.stage === stage).map((item) => item.status))}${stage === "peak" ? "Peak" : stage.toUpperCase()}</th>${methods.map((m) => cells(stage, m)).join("")}</tr>`,
     );
     return `<table><caption>${title} <small>with 90 % intervals</small></caption><thead><tr><td></td>${heads.join("")}</tr></thead><tbody>${rows.join("")}</tbody></table>`;
   }

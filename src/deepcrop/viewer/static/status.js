@@ -4,8 +4,12 @@ export const OBSERVED = 1;
 export const FORECAST = 2;
 export const NOT_YET_KNOWN = 3;
 
-/** The mark of a date as SVG: filled if observed, hollow if forecast. */
-export const dot = (stage, forecast) => `<i class="dot ${stage}${forecast ? " open" : ""}"></i>`;
+/** The mark of a date, from its status by each method: filled if observed, hollow if any is a forecast, grey if nothing is known. */
+export function dot(stage, states) {
+  const said = states.filter(Boolean);
+  const look = said.includes("forecast") ? " open" : said.length && !said.includes("observed") ? " unknown" : "";
+  return `<i class="dot ${stage}${look}"></i>`;
+}
 
 /** A date of a table as HTML, from its parts; a forecast says so. */
 export function dateCell({ day, low, high, status }, text) {
