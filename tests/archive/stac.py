@@ -47,7 +47,7 @@ import planetary_computer.sas
 import planetary_computer.settings
 from shapely.geometry import box as rectangle
 from shapely.geometry import shape
-from tests.archive import copernicus, items, region
+from tests.archive import copernicus, ground_range, items, region
 from tests.archive.server import Request, Response, Server, file_response, json_response
 
 from deepcrop import grid
@@ -90,9 +90,10 @@ OPTICAL_FLAVOURS = {
     "es-v0": Flavour("es-v0", items.es_v0, "04.00"),
     "es-v0-03.01": Flavour("es-v0", items.es_v0, "03.01"),
 }
-FLAVOURS = (*OPTICAL_FLAVOURS, "pc-rtc")
+FLAVOURS = (*OPTICAL_FLAVOURS, "pc-rtc", "cdse-grd")
 """What a region can be served as. In an ``es-legacy-lies-...`` the item contradicts its pixels;
-``pc-rtc`` is the radar, with the ground-range items it is derived from."""
+``pc-rtc`` is the radar, with the ground-range items it is derived from; ``cdse-grd`` is the radar
+as ground-range images, with the DEM that they need."""
 
 # Collection: storage account, container.
 _BLOBS = {
@@ -529,6 +530,12 @@ class Bed:
         if flavour == "pc-rtc":
             region.write_radar(self.cube, self.folder, self.tile)
             return [item for k in scenes for item in self._publish_radar(k)]
+        if flavour == "cdse-grd":
+            geometry = ground_range.geometry_of(self.cube)
+            item, path = ground_range.dem_tile(self.folder, geometry.box)
+            self._serve_files(item, {"data": path})
+            self.apis["cdse"].add(item)
+            return [self._publish_ground_range(geometry, k) for k in scenes]
         made = OPTICAL_FLAVOURS[flavour]
         region.write_optical(self.cube, self.folder, self.tile, made.offset)
         return [self._publish_optical(made, k, zone) for k in scenes]
@@ -584,6 +591,27 @@ class Bed:
         self.apis["pc"].add(rtc)
         self.apis["pc"].add(grd)
         return [rtc, grd]
+
+    def _publish_ground_range(self, geometry: ground_range.Geometry, k: int) -> items.Item:
+        group = self.cube["sar"].to_dataset()
+        orbit = int(group["relative_orbit"].values[k])
+        flown = region.pass_at(group["time"].values[k], orbit, "S1")
+        swath = region.swath_over(grid.grid_of(group), orbit)
+        product = items.RadarProduct(flown, swath, self.tile)
+        item = ground_range.sentinel1(product, self.cdse)
+        for key in ("vv", "vh"):
+            path = self.folder / f"grd_{key}_{k:03d}.tiff"
+            ground_range.write_image(path, geometry, group[key].values[k])
+            self._serve_files(item, {key: path})
+            safe, _, file = item["assets"][key]["href"].rpartition("/measurement/")
+            for n, (name, text) in enumerate(ground_range.tables(geometry, product).items()):
+                table = self.folder / f"grd_{key}_{k:03d}_{n}.xml"
+                table.write_text(text)
+                href = f"{safe}/{name.format(file.removesuffix('.tiff'))}"
+                beside = {"assets": {"table": {"href": href, "type": "application/xml"}}}
+                self._serve_files(beside, {"table": table})
+        self.apis["cdse"].add(item)
+        return item
 
     def _serve_files(self, item: items.Item, files: dict[str, Path]) -> None:
         """Answer at the addresses of an item's assets; blobs ask for a token."""
@@ -676,6 +704,6 @@ def serve_region(
     _serve_tokens(server, f"{prefix}/pc/api/sas/v1", tokens)
     folder.mkdir(parents=True, exist_ok=True)
     for flavour in flavours:
-        group = "sar" if flavour == "pc-rtc" else "optical"
+        group = "sar" if flavour in ("pc-rtc", "cdse-grd") else "optical"
         bed.publish(flavour, range(cube[group].sizes["time"]))
     return bed

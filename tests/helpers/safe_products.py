@@ -24,11 +24,13 @@ class Flight:
 
     radius: float = 7_070_000.0
     speed: float = 7_500.0
+    longitude: float = -2.5
+    latitude: float = 51.0
 
     @property
     def axes(self):
-        """Where the satellite is at `START`, and where it flies: north, over 2.5° west."""
-        lon, lat = np.radians([-2.5, 51.0])
+        """Where the satellite is at `START`, and where it flies: north."""
+        lon, lat = np.radians([self.longitude, self.latitude])
         up = [np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)]
         north = [-np.sin(lat) * np.cos(lon), -np.sin(lat) * np.sin(lon), np.cos(lat)]
         return np.array(up), np.array(north)

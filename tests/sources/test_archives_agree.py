@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -11,17 +12,21 @@ import xarray as xr
 from shapely.affinity import translate
 from shapely.geometry import MultiPolygon, Polygon, mapping
 from shapely.geometry import box as rectangle
-from tests.archive import earthengine, region
+from tests.archive import earthengine, ground_range, region
 from tests.archive.server import Server
 from tests.archive.stac import Bed, Tokens, forget_tokens, serve_region
+from tests.helpers.site_years import accepted, labels, season
 
 from deepcrop import grid
+from deepcrop.cameras.site_years import site_years
 from deepcrop.cube.contract import CLEAR_CLASSES, OPTICAL_BANDS, SAR_BANDS, nir_of
 from deepcrop.cube.io import open_cube
 from deepcrop.fetch.plan import FetchRequest
 from deepcrop.fetch.run import Fetched, fetch
 from deepcrop.grid import areas
 from deepcrop.simulation import Region, simulate
+from deepcrop.studies import paper_cubes
+from deepcrop.studies.paper_settings import PaperExperiment
 
 pytestmark = pytest.mark.slow  # reads a region from every archive
 
@@ -101,8 +106,13 @@ def archives(simulated, tmp_path_factory) -> Iterator[dict[str, Fetched]]:
     """The same scenes, fetched from each archive."""
     ee = pytest.importorskip("ee")
     cube, out = simulated["iowa"], tmp_path_factory.mktemp("archives")
-    flavours = ("pc-05.10", "pc-rtc", "cdse-05.10", "es-c1", "es-legacy")
-    with Server() as old, Server() as new, pytest.MonkeyPatch.context() as monkeypatch:
+    flavours = ("pc-05.10", "pc-rtc", "cdse-05.10", "cdse-grd", "es-c1", "es-legacy")
+    with (
+        Server() as old,
+        Server() as new,
+        pytest.MonkeyPatch.context() as monkeypatch,
+        ground_range.geoid(out),
+    ):
         monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test-project")
         monkeypatch.setenv("DEEPCROP_EARTH_ENGINE", earthengine.serve(new, cube).url)
         # A server has one flavour of the Planetary Computer, for blobs have true addresses.
@@ -110,7 +120,7 @@ def archives(simulated, tmp_path_factory) -> Iterator[dict[str, Fetched]]:
         found = {"pc, baseline 03.01": fetch_optical(cube, out / "old.zarr")}
         point_to(monkeypatch, serve_region(new, out / "files", cube, flavours))
         for archive in ("pc", "cdse", "earth-search", "earth-search-v0", "ee"):
-            sensors = ("optical", "sar") if archive in ("pc", "ee") else ("optical",)
+            sensors = ("optical", "sar") if archive in ("pc", "cdse", "ee") else ("optical",)
             request = FetchRequest(
                 grid_of(cube), *PERIOD, archive=archive, sensors=sensors, keep=CLEAR_CLASSES
             )
@@ -153,6 +163,21 @@ def test_gamma0_of_planetary_computer_is_sigma0_of_earth_engine(simulated, archi
         np.testing.assert_allclose(ee[name], truth[name], rtol=0, atol=0.03, err_msg=name)
 
 
+def test_radar_of_the_copernicus_data_space_is_that_of_planetary_computer(archives):
+    """From ground-range images in radar geometry, which are resampled; see `ground_range`."""
+    pc, cdse = (open_cube(archives[name].path)["sar"].to_dataset() for name in ("pc", "cdse"))
+    assert not archives["cdse"].failures
+    assert cdse.attrs["radiometry"] == "sigma0"
+    assert (pc["time"].values == cdse["time"].values).all()
+    assert (pc["relative_orbit"].values == cdse["relative_orbit"].values).all()
+    for name in SAR_BANDS:
+        difference = (cdse[name] - pc[name]).values
+        assert np.isfinite(difference).mean() > 0.9
+        assert np.nanmedian(np.abs(difference)) < 0.08, name
+        assert np.nanpercentile(np.abs(difference), 99) < 0.5, name
+        assert abs(np.nanmean(difference)) < 0.05, name
+
+
 @pytest.mark.parametrize("archive", ["pc", "ee"])
 def test_b07_as_near_infrared(simulated, server, tmp_path, monkeypatch, archive):
     """The archives serve the green band under the name of B07, which tells it from B08."""
@@ -172,6 +197,29 @@ def test_b07_as_near_infrared(simulated, server, tmp_path, monkeypatch, archive)
     np.testing.assert_allclose(found["nir"], truth["green"], rtol=0, atol=1.01 * DN)
     np.testing.assert_allclose(found["red"], truth["red"], rtol=0, atol=1.01 * DN)
     assert found.attrs["nir"] == nir_of(open_cube(result.path)) == "B07"
+
+
+def test_cubes_around_cameras_from_earth_engine(simulated, server, tmp_path, monkeypatch):
+    """As `deepcrop reproduce --archive ee` fetches them; Google's sign-in is not tested."""
+    ee = pytest.importorskip("ee")
+    cube = simulated["iowa"]
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test-project")
+    monkeypatch.setenv("DEEPCROP_EARTH_ENGINE", earthengine.serve(server, cube).url)
+    middle = grid_of(cube).geographic_extent.centroid.coords[0]
+    (year,) = site_years([labels(tmp_path, "here", accepted(2018, season(1, 120)))])
+    year = replace(year, longitude=middle[0], latitude=middle[1])
+    experiment = PaperExperiment("ee", tmp_path, tmp_path / "out", years=(2018,))
+    (tmp_path / "phenocam").mkdir()
+    estimate, _ = paper_cubes.dry_run(experiment, [year])
+    assert (estimate.optical, estimate.radar, estimate.note) == (5, 3, "")
+    assert estimate.gigabytes > 0
+    assert paper_cubes.fetch_cubes(experiment, [year]) == {}
+    made = open_cube(tmp_path / "phenocam" / "here.zarr")
+    assert set(made.children) >= {"optical", "sar"}
+    assert made["sar"].attrs["radiometry"] == "sigma0"
+    assert "Cloud Score+" in made["optical"].attrs["mask"]
+    assert made["optical"].sizes["time"] == 5
+    ee.data.reset()
 
 
 # What goes wrong in archives --------------------------------------------------------------------

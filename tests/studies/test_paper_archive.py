@@ -8,6 +8,7 @@ pauses are short.
 import csv
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,9 +26,12 @@ from tests.archive.stac import Bed, Tokens, forget_tokens, serve_region
 from deepcrop.cameras.site_years import read_network
 from deepcrop.cube.contract import grid_of
 from deepcrop.cube.io import open_cube
+from deepcrop.studies.paper_experiment import usable
+from deepcrop.studies.paper_samples import camera_network, load_sample_set, prepare_real_pixels
+from deepcrop.studies.paper_settings import PaperExperiment
 from deepcrop.training import simulated_cameras
 
-pytestmark = pytest.mark.slow  # three runs of the whole experiment
+pytestmark = pytest.mark.slow  # two runs of the experiment, one of them whole
 
 ROOT = Path(__file__).parents[2]
 SITES = ("mead2", "silverton", "bouldincorn")  # to test, and to train: one of them held out
@@ -117,7 +121,7 @@ def thin(cube):
     inside = optical["time"].dt.year.values == YEAR
     kept = np.union1d(np.flatnonzero(clear & inside)[::2], np.arange(0, len(clear), 15))
     cube["optical"] = xr.DataTree(optical.isel(time=kept))
-    cube["sar"] = xr.DataTree(cube["sar"].to_dataset().isel(time=slice(None, None, 8)))
+    cube["sar"] = xr.DataTree(cube["sar"].to_dataset().isel(time=slice(None, None, 16)))
     return cube
 
 
@@ -223,30 +227,48 @@ def test_the_dry_run_foresees_the_volume(whole):
     assert foreseen == pytest.approx(counted, rel=0.2)
 
 
-def test_killed_and_resumed_to_the_same_bytes(whole, served, tmp_path):
+def test_killed_and_resumed_to_the_same_bytes(whole, served, tmp_path, monkeypatch):
+    """Cameras and one cube are there already; the run is killed while it fetches the next.
+
+    That an interrupted download of cameras is finished is in ``test_paper_cameras.py``.
+    """
     folder, *_ = whole
+    there = (
+        "cameras.json", "cdl.json", "series", "ACKNOWLEDGEMENT.txt", "mead2.zarr",
+        "mead2.scenes.csv",
+    )  # fmt: skip
+    (tmp_path / "data/phenocam").mkdir(parents=True)
+    for name in there:
+        source, target = folder / "data/phenocam" / name, tmp_path / "data/phenocam" / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
     forget_tokens()
-    for pattern, count in (("_3day.csv", 2), (r"_B03_10m\.tif", 12)):
-        faults(served)
-        before = len(served.server.asked(pattern))
-        with subprocess.Popen(
-            command(tmp_path), env=served.environment, cwd=ROOT,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        ) as process:  # fmt: skip
-            while len(served.server.asked(pattern)) < before + count:
-                assert process.poll() is None
-                time.sleep(0.01)
-            process.send_signal(signal.SIGKILL)
+    faults(served)
     begin = len(served.server.log)
+    with subprocess.Popen(
+        command(tmp_path), env=served.environment, cwd=ROOT,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        while len(served.server.log) < begin + 60 or not served.server.asked(r"_B03_10m\.tif"):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert not (tmp_path / "data/phenocam/silverton.zarr").exists()
     run(served, tmp_path)
     again = served.server.log[begin:]
-    assert not [r for r in again if r.path.endswith("mead2_AG_1000_3day.csv")]
+    assert not [r for r in again if "phenocam" in r.path or "cdl" in r.path.lower()]
     made, whole_run = contents(tmp_path), contents(folder)
     assert set(made) == set(whole_run)
     assert [name for name in made if made[name] != whole_run[name]] == []
     # Tomorrow's run reuses all of it: no request at all.
+    for name, value in served.environment.items():
+        monkeypatch.setenv(name, value)
+    settings = PaperExperiment(
+        "pc", tmp_path / "data", tmp_path / "out", sites=",".join((*SITES, EMPTY)), years=(YEAR,)
+    )
     begin = len(served.server.log)
-    run(served, tmp_path)
+    years = usable(camera_network(settings))
+    assert prepare_real_pixels(settings, years, ["field"])
+    assert {fact["site"] for fact in load_sample_set(settings, years, "field").facts} == set(SITES)
     assert served.server.log[begin:] == []
 
 

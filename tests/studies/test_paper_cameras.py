@@ -152,7 +152,7 @@ def test_crops_that_the_service_does_not_give_today_are_asked_for_again(tmp_path
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"archive": "earth-search"}, "expected one of simulated, pc, ee"),
+        ({"archive": "earth-search"}, "expected one of simulated, pc, cdse, ee"),
         ({"sensors": ("sar",)}, "the NDVI curve needs optical images"),
         ({"archive": "simulated", "sites": "paper"}, "name sites, or none"),
     ],

@@ -1,10 +1,15 @@
-"""The paper's experiment with small networks, on simulated pixels."""
+"""The paper's experiment with small networks and short trainings, on pixels made by hand.
+
+The whole path on real formats is in ``test_paper_archive.py``; nothing here fetches.
+"""
 
 import csv
 import hashlib
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,20 +19,21 @@ from tests.helpers.cubes import make_cube
 from tests.helpers.network_batches import small
 from tests.helpers.site_years import accepted, labels, season
 
-from deepcrop.cameras.site_years import read_network, site_years
+from deepcrop.cameras.site_years import site_years
 from deepcrop.cameras.spatial_split import TEST_SITES
 from deepcrop.cube.contract import grid_of
-from deepcrop.cube.io import open_cube, save_cube
+from deepcrop.cube.io import save_cube
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.evaluation import weights_report
 from deepcrop.evaluation.weights_report import evaluate, method_title, network_predictions
 from deepcrop.network import CONFIGS, build, save
 from deepcrop.simulation import REVISION
 from deepcrop.sources.archive import ArchiveError
+from deepcrop.sources.stac import known_archives
 from deepcrop.stages import STAGES
-from deepcrop.studies import paper_cameras, paper_cubes, paper_experiment, paper_samples
+from deepcrop.studies import paper_cubes, paper_experiment
 from deepcrop.studies.paper_experiment import train_method
-from deepcrop.studies.paper_samples import load_sample_set, prepare_real_pixels
+from deepcrop.studies.paper_samples import load_sample_set
 from deepcrop.studies.paper_settings import PaperExperiment
 from deepcrop.training import samples
 from deepcrop.training.experiment import Phase
@@ -50,11 +56,25 @@ PROVENANCE = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _small_pictures(monkeypatch):
-    """Large ones take the time; tests of the figures look at them."""
-    monkeypatch.setattr("deepcrop.report.page.DPI", 30)
-    monkeypatch.setattr(weights_report, "MAX_PROFILES", 1)
+RECIPE = paper_experiment.recipe
+TINY = {"width": 16, "heads": 2, "feedforward": 16, "layers": 1}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short():
+    """Trainings of one step, tiny networks, small pictures: tests of each look at the large ones.
+
+    Returns the recipe, so that a test can take it away.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("deepcrop.report.page.DPI", 30)
+        patch.setattr(weights_report, "MAX_PROFILES", 1)
+        short = Phase("cameras", Training(steps=1, eval_interval=1), cameras=1)
+        patch.setattr(paper_experiment, "recipe", lambda config, start=None: short)
+        for name in ("radar-only", "optical-only", "transformer-only"):
+            patch.setitem(CONFIGS, name, small(name, **TINY, trunk=()))
+        patch.setitem(CONFIGS, "paper-transformer", small("paper-transformer"))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -112,28 +132,32 @@ def made(years):
     )
 
 
-@pytest.fixture
-def experiment(years, made, tmp_path, monkeypatch):
-    """The settings, and a list of trainings: method, seed, sites of training and validation."""
-    trainings = []
+@pytest.fixture(scope="module")
+def finished(years, made, tmp_path_factory):
+    """The experiment run twice into one folder, the second time with another method.
 
-    def fake(name, config, train, valid, seed, out, start, inputs):
-        parts = [{(one.site, one.cluster) for one in part} for part in (train, valid)]
-        trainings.append((name, seed, *parts))
-        out.mkdir(parents=True)
-        torch.manual_seed(seed)
-        save(build(replace(config, trunk=())), out / "weights.safetensors")
-        (out / "checkpoint.pt").write_text("large")
-        return out / "weights.safetensors"
-
-    monkeypatch.setattr(paper_experiment, "train_method", fake)
-    monkeypatch.setattr(paper_experiment, "camera_network", lambda experiment: years)
-    out = tmp_path / "out"
+    Returns the settings of the first run, its table of methods, the report of the second run, and
+    when the predictions of the first were written.
+    """
+    folder = tmp_path_factory.mktemp("experiment")
+    out = folder / "out"
     out.mkdir()
     samples.save(made, out / "samples_field.npz")
-    return PaperExperiment(
-        "simulated", tmp_path, out, ("radar-only",), seeds=2, repeats=2
-    ), trainings
+    settings = PaperExperiment(
+        "simulated", folder, out, ("radar-only",), seeds=2, repeats=2, folds=4
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paper_experiment, "camera_network", lambda experiment: years)
+        paper_experiment.reproduce(settings)
+        before = read(out / "tables" / "methods.csv")
+        written = {path: path.stat().st_mtime_ns for path in predictions(out)}
+        more = replace(settings, methods=("transformer-only",), seeds=1, folds=None)
+        report = paper_experiment.reproduce(more)
+    return settings, before, report, written
+
+
+def predictions(out):
+    return sorted(out.rglob("predictions.npz"))
 
 
 def read(path):
@@ -141,16 +165,14 @@ def read(path):
         return list(csv.DictReader(file))
 
 
-def test_what_is_done_is_not_done_again_and_more_can_be_added(experiment):
-    settings, trainings = experiment
-    report = paper_experiment.reproduce(settings)
-    assert [(name, seed) for name, seed, *_ in trainings] == [("radar-only", 1), ("radar-only", 2)]
-    names = sorted(str(path.relative_to(settings.out)) for path in settings.out.rglob("*.npz"))
-    assert names == [
-        "runs/radar-only/seed1/predictions.npz",
-        "runs/radar-only/seed2/predictions.npz",
-        "samples_field.npz",
+def test_what_is_done_is_not_done_again_and_more_can_be_added(finished):
+    settings, before, report, written = finished
+    assert all(path.stat().st_mtime_ns == time for path, time in written.items())
+    runs = [
+        str(path.relative_to(settings.out / "runs").parent)
+        for path in predictions(settings.out / "runs")
     ]
+    assert runs == ["radar-only/seed1", "radar-only/seed2", "transformer-only/seed1"]
     assert not list(settings.out.rglob("checkpoint.pt"))
     assert len(read(settings.out / "site_years.csv")) == 10
     text = report.read_text()
@@ -159,15 +181,9 @@ def test_what_is_done_is_not_done_again_and_more_can_be_added(experiment):
         "4 site-years of 4 sites train and decide when to stop; 5 site-years of 5 sites test; "
         "1 site-years of 1 sites near a test site are left out" in text
     )
-    before = (settings.out / "tables" / "methods.csv").read_text()
-
-    paper_experiment.reproduce(settings)
-    assert len(trainings) == 2
-    assert (settings.out / "tables" / "methods.csv").read_text() == before
-
-    paper_experiment.reproduce(replace(settings, methods=("transformer-only",), seeds=1))
-    assert [(name, seed) for name, seed, *_ in trainings[2:]] == [("transformer-only", 1)]
-    rows = {row["method"]: row for row in read(settings.out / "tables" / "methods.csv")}
+    after = read(settings.out / "tables" / "methods.csv")
+    assert after[: len(before)] == before
+    rows = {row["method"]: row for row in after}
     assert list(rows) == [
         "NDVI curve",
         "NDVI curve, calibrated",
@@ -192,31 +208,13 @@ def test_what_is_done_is_not_done_again_and_more_can_be_added(experiment):
         assert (settings.out / "figures" / f"{name}.png").exists()
 
 
-def test_no_test_site_nor_neighbour_is_trained_on_or_decides_when_to_stop(experiment):
-    settings, trainings = experiment
-    paper_experiment.reproduce(replace(settings, seeds=1))
-    ((_, _, train, valid),) = trainings
-    assert train | valid == {(site, PLACES[site]) for site in ("one", "two", "three", "four")}
-    assert valid
-    assert {cluster for _, cluster in train}.isdisjoint(cluster for _, cluster in valid)
-
-
-def test_folds_date_every_sample_once_by_a_network_trained_without_its_cluster(experiment, made):
-    settings, trainings = experiment
-    paper_experiment.reproduce(replace(settings, seeds=1, folds=4))
-    assert len(trainings) == 1 + 4
-    every = {(fact["site"], fact["cluster"]) for fact in made.facts}
+def test_folds_date_every_sample_once(finished, made):
+    settings, *_ = finished
     asked = []
-    for fold, (_, _, train, valid) in enumerate(trainings[1:]):
+    for fold in range(4):
         path = settings.out / "folds" / "4" / "radar-only" / f"fold{fold}" / "predictions.npz"
         with np.load(path) as file:
-            names = json.loads(str(file["about"]))["test"]
-        asked += names
-        of = {f["name"]: (f["site"], f["cluster"]) for f in made.facts}
-        test = {of[name] for name in names}
-        assert train | valid | test == every
-        for one, other in ((train, valid), (train, test), (valid, test)):
-            assert {cluster for _, cluster in one}.isdisjoint(cluster for _, cluster in other)
+            asked += json.loads(str(file["about"]))["test"]
     assert sorted(asked) == sorted(fact["name"] for fact in made.facts)
     rows = read(settings.out / "tables" / "clusters.csv")
     whole = [r for r in rows if r["group"] == "all" and r["season"] == "1" and r["stage"] == "all"]
@@ -226,36 +224,64 @@ def test_folds_date_every_sample_once_by_a_network_trained_without_its_cluster(e
     assert "cluster mead2" in {row["group"] for row in rows}
 
 
-def test_two_folds_with_samples_are_too_few(experiment, years, made):
-    settings = replace(experiment[0], folds=8)
+def places(sample_set, numbers):
+    return {(sample_set.facts[k]["site"], sample_set.facts[k]["cluster"]) for k in numbers}
+
+
+def test_no_test_site_nor_neighbour_is_trained_on_or_decides_when_to_stop(finished, made, years):
+    settings, *_ = finished
+    (job,) = paper_experiment._jobs(settings, "radar-only", [1], made, years)
+    train, valid = (places(made, part) for part in (job.train, job.valid))
+    assert train | valid == {(site, PLACES[site]) for site in ("one", "two", "three", "four")}
+    assert valid
+    assert {cluster for _, cluster in train}.isdisjoint(cluster for _, cluster in valid)
+    assert {site for site, _ in places(made, job.test)} == set(TEST_SITES)
+
+
+def test_folds_are_dated_by_networks_trained_without_their_clusters(finished, made, years):
+    settings, *_ = finished
+    jobs = paper_experiment._fold_jobs(settings, made, years)
+    assert len(jobs) == 4
+    every = places(made, range(len(made)))
+    for job in jobs:
+        train, valid, test = (places(made, part) for part in (job.train, job.valid, job.test))
+        assert train | valid | test == every
+        for one, other in ((train, valid), (train, test), (valid, test)):
+            assert {cluster for _, cluster in one}.isdisjoint(cluster for _, cluster in other)
+
+
+def test_two_folds_with_samples_are_too_few(finished, years, made):
+    settings = replace(finished[0], folds=8)
     one_cluster = samples.collect(Subset(made, [0, 1]), PROVENANCE)
     with pytest.raises(DeepCropError, match="Only 1 of 8 folds have a sample; at least 3"):
         paper_experiment._fold_jobs(settings, one_cluster, years)
 
 
-def test_an_interruption_loses_one_training_at_most(experiment, monkeypatch):
-    settings, trainings = experiment
-    real = paper_experiment.train_method
+def test_an_interruption_loses_one_training_at_most(years, made, tmp_path, monkeypatch):
+    settings = PaperExperiment("simulated", tmp_path, tmp_path, ("radar-only",), seeds=2, repeats=2)
+    jobs = paper_experiment._jobs(settings, "radar-only", [1, 2], made, years)
+    train = paper_experiment.train_method
 
-    def killed(name, config, train, valid, seed, *more):
+    def interrupted(name, config, train_samples, valid, seed, *more):
         if seed == 2:
-            raise KeyboardInterrupt
-        return real(name, config, train, valid, seed, *more)
+            raise KeyboardInterrupt  # Ctrl-C while the second network trains
+        return train(name, config, train_samples, valid, seed, *more)
 
-    monkeypatch.setattr(paper_experiment, "train_method", killed)
-    with pytest.raises(KeyboardInterrupt):
-        paper_experiment.reproduce(settings)
-    monkeypatch.setattr(paper_experiment, "train_method", real)
-    paper_experiment.reproduce(settings)
-    assert [seed for _, seed, *_ in trainings] == [1, 2]
+    with monkeypatch.context() as patch:
+        patch.setattr(paper_experiment, "train_method", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            paper_experiment._run_missing(jobs, {"field": made})
+    (first,) = predictions(tmp_path)
+    written = first.stat().st_mtime_ns
+    paper_experiment._run_missing(jobs, {"field": made})
+    assert len(predictions(tmp_path)) == 2
+    assert first.stat().st_mtime_ns == written
 
 
-def test_results_of_other_settings_are_refused(experiment, years, monkeypatch):
-    settings, _ = experiment
-    settings = replace(settings, seeds=1)
-    paper_experiment.reproduce(settings)
+def test_results_of_other_settings_are_refused(finished, made, years, tmp_path, monkeypatch):
+    settings, *_ = finished
     with pytest.raises(DeepCropError, match=r"_field\.npz was simulated with other settings"):
-        paper_experiment.reproduce(replace(settings, repeats=1))
+        load_sample_set(replace(settings, repeats=1), years, "field")
     moved = [replace(years[0], day=years[0].day + 1), *years[1:]]
     with pytest.raises(DeepCropError, match="cameras or labels"):
         load_sample_set(settings, moved, "field")
@@ -263,29 +289,33 @@ def test_results_of_other_settings_are_refused(experiment, years, monkeypatch):
         load_sample_set(settings, years[1:], "field")
     with pytest.raises(DeepCropError, match="cameras or labels"):
         load_sample_set(replace(settings, archive="pc"), years, "field")
+    jobs = paper_experiment._jobs(settings, "radar-only", [1, 2], made, years)
     other = Phase("cameras", Training(steps=3), cameras=1)
-    monkeypatch.setattr(paper_experiment, "recipe", lambda config, start: other)
-    with pytest.raises(DeepCropError, match=r"predictions\.npz .*\(training differ\)"):
-        paper_experiment.reproduce(settings)
-    path = settings.out / "runs" / "radar-only" / "seed1" / "predictions.npz"
-    path.write_bytes(path.read_bytes()[:100])
+    with monkeypatch.context() as patch:
+        patch.setattr(paper_experiment, "recipe", lambda config, start: other)
+        with pytest.raises(DeepCropError, match=r"predictions\.npz .*\(training differ\)"):
+            paper_experiment._run_missing(jobs, {"field": made})
+    cut = tmp_path / "predictions.npz"
+    cut.write_bytes((jobs[0].folder / "predictions.npz").read_bytes()[:100])
     with pytest.raises(DeepCropError, match="cannot be read"):
-        paper_experiment.reproduce(settings)
+        paper_experiment._run_missing([replace(jobs[0], folder=tmp_path)], {"field": made})
 
 
-def test_each_method_starts_from_its_own_weights(experiment):
-    settings, _ = experiment
-    tiles = settings.out / "tiles"
-    for name in ("radar-only", "optical-only"):
+def test_each_method_starts_from_its_own_weights(years, made, tmp_path):
+    tiles = tmp_path / "tiles"
+    names = ("radar-only", "optical-only")
+    for name in names:
         (tiles / name).mkdir(parents=True)
         save(build(CONFIGS[name]), tiles / name / "w.safetensors")
-    settings = replace(
-        settings, methods=("radar-only", "optical-only"), start=tiles / "{method}" / "w.safetensors"
-    )
-    paper_experiment.reproduce(settings)
-    for name in settings.methods:
+    settings = PaperExperiment(
+        "simulated", tmp_path, tmp_path / "out", names, seeds=1, repeats=2,
+        start=tiles / "{method}" / "w.safetensors",
+    )  # fmt: skip
+    for name in names:
+        jobs = paper_experiment._jobs(settings, name, [1], made, years)
+        paper_experiment._run_missing(jobs, {"field": made})
         wanted = hashlib.sha256((tiles / name / "w.safetensors").read_bytes()).hexdigest()
-        with np.load(settings.out / "runs" / name / "seed1" / "predictions.npz") as file:
+        with np.load(jobs[0].folder / "predictions.npz") as file:
             assert json.loads(str(file["about"]))["start"] == wanted
     (tiles / "optical-only" / "w.safetensors").write_bytes(
         (tiles / "radar-only" / "w.safetensors").read_bytes()
@@ -297,7 +327,7 @@ def test_each_method_starts_from_its_own_weights(experiment):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"archive": "moon"}, "'moon' cannot be used here; expected one of simulated, pc, ee"),
+        ({"archive": "moon"}, "'moon' cannot be used here; expected one of simulated, pc"),
         ({"methods": ("default", "magic")}, "Methods magic are unknown"),
         ({"methods": ()}, "At least one method"),
         ({"seeds": 0}, "one seed"),
@@ -425,38 +455,108 @@ def test_weights_for_another_radar(made, weights, tmp_path):
 # --- real pixels ----------------------------------------------------------------------------------
 
 
-def test_real_pixels_come_from_cubes_that_are_fetched_once(years, tmp_path, monkeypatch):
+def place_in(cube):
+    """Latitude and longitude of the middle of a cube."""
+    box = grid_of(cube)
+    to_degrees = Transformer.from_crs(str(box.crs), "EPSG:4326", always_xy=True)
+    lon, lat = to_degrees.transform(box.coords["x"].values[20], box.coords["y"].values[20])
+    return {"latitude": lat, "longitude": lon}
+
+
+MISSING = ("mead2", "near", "three")
+
+
+@pytest.fixture(scope="module")
+def archive(years, tmp_path_factory):
+    """Settings of the experiment on real pixels, and site-years; `MISSING` have no cube.
+
+    One stands outside of its cube, and one cube is simulated.
+    """
+    folder = tmp_path_factory.mktemp("archive")
     cube = make_cube(rows=40, cols=40, optical_scenes=60, sar_scenes=12)
-    some = [replace(year, **place_in(cube)) for year in years[:3]]
-    some[1] = replace(some[1], latitude=some[1].latitude + 1)  # stands outside its cube
-    asked = []
+    cube["sar"].attrs["radiometry"] = "sigma0 from gamma0, approximate"
+    there = [replace(year, **place_in(cube)) for year in years]
+    there = [
+        replace(year, latitude=year.latitude + (1 if year.site == "one" else 0)) for year in there
+    ]
+    first = folder / "phenocam" / "usof6.zarr"
+    first.parent.mkdir()
+    save_cube(cube, first)
+    for year in years:
+        if year.site not in (*MISSING, "usof6"):
+            shutil.copytree(first, first.with_name(f"{year.site}.zarr"))
+    cube["optical"].attrs |= {"simulated": 1}
+    save_cube(cube, first.with_name("two.zarr"), overwrite=True)
+    (folder / "out").mkdir()
+    (folder / "out" / "sites.csv").write_text("site,cube\nthree,nobody knows it\n")
+    methods = ("transformer-only", "paper-transformer")
+    settings = PaperExperiment("pc", folder, folder / "out", methods, seeds=1, folds=4)
+    return settings, there
 
-    def fetch(wanted, target, title, threads):
-        asked.append((target.stem, str(wanted.start), str(wanted.end), wanted.archive))
-        if target.stem == some[2].site:
-            raise DeepCropError("nobody knows it")
-        save_cube(cube, target)
 
-    monkeypatch.setattr(paper_cubes, "fetch", fetch)
-    monkeypatch.setattr(paper_samples, "_found_cameras", lambda experiment: {"orientation": {}})
-    monkeypatch.setattr(paper_cameras, "_cdl_of", lambda *_: {"crop": "corn"})
-    (tmp_path / "phenocam").mkdir()
-    settings = PaperExperiment("pc", tmp_path, tmp_path)
-    prepare_real_pixels(settings, some, ["mast"])
-    made = load_sample_set(settings, some, "mast")
-    assert [fact["site"] for fact in made.facts] == [some[0].site]
-    assert not made.simulated
-    assert made.provenance["radiometry"] == ["sigma0"]
-    assert asked[0] == (some[0].site, "2017-07-04", "2019-07-03", "pc")
-    left = {row["site_year"]: row["why"] for row in read(tmp_path / "left_out_mast.csv")}
-    assert "outside the grid" in left[some[1].name]
-    assert "does not exist: nobody knows it" in left[some[2].name]
-    prepare_real_pixels(settings, some, ["mast"])  # nothing more, once the samples are cut
-    assert len(asked) == 3
-    (tmp_path / "samples_mast.npz").unlink()
-    shutil.rmtree(tmp_path / "phenocam" / f"{some[1].site}.zarr")
-    prepare_real_pixels(settings, some, ["mast"])
-    assert [name for name, *_ in asked[3:]] == [some[1].site, some[2].site]
+@pytest.fixture(scope="module")
+def cut(archive):
+    """Samples of the cubes that are there, at both places."""
+    settings, there = archive
+    return {place: load_sample_set(settings, there, place) for place in ("field", "mast")}
+
+
+def test_samples_of_real_pixels_and_the_reasons_why_others_are_missing(archive, cut):
+    settings, there = archive
+    for place, sample_set in cut.items():
+        left = {
+            row["site_year"].removesuffix("_AG_1000_2018"): row["why"]
+            for row in read(settings.out / f"left_out_{place}.csv")
+        }
+        assert set(left) == {*MISSING, "one", "two"}
+        assert "mead2.zarr does not exist: it was not fetched" in left["mead2"]
+        assert "does not exist: nobody knows it" in left["three"]
+        assert "outside the grid" in left["one"]
+        assert left["two"].endswith(".zarr is simulated; move it away")
+        assert {fact["site"] for fact in sample_set.facts} == {year.site for year in there} - set(
+            left
+        )
+        assert not sample_set.simulated
+        assert sample_set.provenance["sources"] == ["random numbers"]
+        # Weights that are trained on them expect this radar.
+        expected = paper_experiment.expected_inputs(sample_set)
+        assert expected["radiometry"] == ["sigma0 from gamma0, approximate"]
+
+
+def test_sites_at_which_the_archive_failed_are_named_once_samples_are_cut(archive, cut, caplog):
+    settings, there = archive
+    path = settings.out / "sites.csv"
+    before = path.read_text()
+    path.write_text("site,cube\nthree,the archive failed: no answer\nmead2,no optical scene\n")
+    head = paper_experiment._head(settings, cut, there)
+    assert "Left out because the archive failed: three; a run with another --out" in head
+    path.write_text(before)
+
+
+def test_folds_without_a_sample_are_left_out_and_counted(archive, cut):
+    settings, there = archive
+    jobs = paper_experiment._fold_jobs(settings, cut["field"], there)
+    assert len(jobs) == 3
+    head = paper_experiment._head(settings, cut, there)
+    assert "Archive: pc; random numbers." in head
+    assert "1 of 4 folds have no sample and are left out." in head
+    assert "5 more have no sample: left_out_field.csv" in head
+    assert (
+        "1 site-years of 1 sites train and decide when to stop; 4 site-years of 4 sites test; "
+        "0 site-years of 0 sites near a test site are left out" in head
+    )
+
+
+def test_too_few_real_pixels(archive, cut):
+    settings, there = archive
+    with pytest.raises(DeepCropError, match="Cameras of at least two clusters are needed"):
+        paper_experiment._jobs(settings, "transformer-only", [1], cut["field"], there)
+    # Of two training clusters and of no test site.
+    names = iter([f"{site}_AG_1000_2018" for site in ("three", "one", "four", "x", "y")])
+    facts = [fact | {"name": next(names)} for fact in cut["field"].facts]
+    others = replace(cut["field"], facts=facts)
+    with pytest.raises(DeepCropError, match=r"No site-year of the test sites .* has a sample; the"):
+        paper_experiment._jobs(settings, "transformer-only", [1], others, there)
 
 
 def test_a_cube_of_fewer_years_is_named_and_an_archive_that_is_down_ends_the_run(
@@ -469,127 +569,22 @@ def test_a_cube_of_fewer_years_is_named_and_an_archive_that_is_down_ends_the_run
     held = paper_cubes.site_request(settings, some[:1]).to_json()
     cube.attrs["request"] = held | {"start": "2018-01-01"}
     save_cube(cube, tmp_path / "phenocam" / f"{some[0].site}.zarr")
-    errors = [ArchiveError("down"), ArchiveError("still down")]
-
-    def fetch(*_, **__):
-        raise errors.pop(0)
-
-    monkeypatch.setattr(paper_cubes, "fetch", fetch)
+    monkeypatch.setenv("DEEPCROP_PC", "http://127.0.0.1:9")  # nothing answers there
+    short = partial(known_archives.planetary_computer, tries=1)
+    monkeypatch.setattr(known_archives, "planetary_computer", short)
     notes = paper_cubes.fetch_cubes(settings, some[:2])
     assert "was fetched for 2018-01-01 to 2019-07-03" in notes[some[0].site]
-    assert notes[some[1].site] == "down"
-    errors.append(ArchiveError("down for good"))
-    with pytest.raises(ArchiveError, match="down for good"):
+    assert notes[some[1].site].startswith("the archive failed: http://127.0.0.1:9")
+    with pytest.raises(ArchiveError, match=r"127\.0\.0\.1:9"):
         paper_cubes.fetch_cubes(settings, some[1:])
-
-
-def place_in(cube):
-    """Latitude and longitude of the middle of a cube."""
-    box = grid_of(cube)
-    to_degrees = Transformer.from_crs(str(box.crs), "EPSG:4326", always_xy=True)
-    lon, lat = to_degrees.transform(box.coords["x"].values[20], box.coords["y"].values[20])
-    return {"latitude": lat, "longitude": lon}
-
-
-@pytest.fixture
-def archive(years, tmp_path, monkeypatch):
-    """Settings of the experiment on real pixels, those of a whole fold missing; small networks."""
-    cube = make_cube(rows=40, cols=40, optical_scenes=60, sar_scenes=12)
-    # A season that the curve can date: noise alone has none.
-    red, nir = (cube["optical"][name].values for name in ("red", "nir"))
-    day = cube["optical"]["time"].dt.dayofyear.values[:, None, None]
-    ndvi = 0.2 + 0.6 * np.exp(-(((day - 200) / 40) ** 2))
-    red[:] = 0.05 + 0.01 * red
-    nir[:] = red * (1 + ndvi) / (1 - ndvi)
-    cube["sar"].attrs["radiometry"] = "sigma0 from gamma0, approximate"
-    there = [replace(year, **place_in(cube)) for year in years]
-    first = tmp_path / "phenocam" / f"{years[0].site}.zarr"
-    first.parent.mkdir()
-    save_cube(cube, first)
-    for year in years[1:]:
-        if year.site not in ("mead2", "near", "three"):
-            shutil.copytree(first, first.with_name(f"{year.site}.zarr"))
-    little = {"width": 16, "heads": 2, "feedforward": 16, "layers": 1}
-    monkeypatch.setitem(CONFIGS, "transformer-only", small("transformer-only", **little))
-    monkeypatch.setitem(CONFIGS, "paper-transformer", small("paper-transformer"))
-    monkeypatch.setattr(
-        paper_experiment,
-        "recipe",
-        lambda config, start: Phase("cameras", Training(steps=1, eval_interval=1), cameras=1),
-    )
-    monkeypatch.setattr(paper_experiment, "prepare_real_pixels", lambda settings, years, _: years)
-    monkeypatch.setattr(paper_experiment, "camera_network", lambda experiment: there)
-    methods = ("transformer-only", "paper-transformer")
-    return PaperExperiment("pc", tmp_path, tmp_path / "out", methods, seeds=1, folds=4), there
-
-
-def test_the_experiment_on_real_pixels_of_which_some_are_missing(archive, caplog):
-    settings, _ = archive
-    report = paper_experiment.reproduce(settings)
-    text = report.read_text()
-    assert "SIMULATED" not in (settings.out / "report.html").read_text()
-    assert "Archive: pc; random numbers. 3 site" in text
-    assert (
-        "3 site-years of 3 sites train and decide when to stop; 4 site-years of 4 sites test; "
-        "0 site-years of 0 sites near a test site are left out" in text
-    )
-    assert "3 more have no sample: left_out_field.csv. 1 of 4 folds have no sample" in text
-    assert "1 of 4 folds have no sample and are left out." in caplog.messages
-    for place in ("field", "mast"):
-        left = read(settings.out / f"left_out_{place}.csv")
-        missing = {row["site_year"].removesuffix("_AG_1000_2018") for row in left}
-        assert missing == {"mead2", "near", "three"}
-    rows = read(settings.out / "tables" / "clusters.csv")
-    whole = {row["method"]: row["site-years"] for row in rows if row["group"] == "all"}
-    assert whole["Deep-CroP, transformer only"] == "7"
-    assert {"cluster mead2", "cluster three"}.isdisjoint(row["group"] for row in rows)
-    for method in settings.methods:
-        about = weights_report.load(
-            settings.out / "runs" / method / "seed1" / "weights.safetensors"
-        )
-        assert about[1]["inputs"]["radiometry"] == ["sigma0 from gamma0, approximate"]
-
-
-def test_a_simulated_cube_is_no_sample_of_an_archive(archive):
-    settings, years = archive
-    path = settings.data / "phenocam" / f"{years[0].site}.zarr"
-    cube = open_cube(path).load()
-    cube["optical"].attrs |= {"simulated": 1}
-    save_cube(cube, path, overwrite=True)
-    settings.out.mkdir()
-    made = load_sample_set(settings, years, "field")
-    assert years[0].site not in {fact["site"] for fact in made.facts}
-    assert made.provenance["sources"] == ["random numbers"]
-    left = read(settings.out / "left_out_field.csv")
-    assert left[0]["site_year"] == years[0].name
-    assert left[0]["why"].endswith(".zarr is simulated; move it away")
-
-
-@pytest.mark.parametrize(
-    ("kept", "words"),
-    [
-        ((*TEST_SITES, "one", "two"), "Cameras of at least two clusters are needed"),
-        (("one", "four"), r"No site-year of the test sites .* has a sample; the tables left_out"),
-    ],
-)
-def test_too_few_real_pixels(archive, kept, words):
-    settings, years = archive
-    for year in years:
-        if year.site not in kept:
-            shutil.rmtree(settings.data / "phenocam" / f"{year.site}.zarr", ignore_errors=True)
-    with pytest.raises(DeepCropError, match=words):
-        paper_experiment.reproduce(settings)
 
 
 # --- a real training ------------------------------------------------------------------------------
 
 
 def test_a_training_is_reproducible_and_its_card_names_the_sites(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        paper_experiment,
-        "recipe",
-        lambda config, start: Phase("cameras", Training(steps=2, eval_interval=1), cameras=1),
-    )
+    two_steps = Phase("cameras", Training(steps=2, eval_interval=1), cameras=1)
+    monkeypatch.setattr(paper_experiment, "recipe", lambda config, start: two_steps)
     config = small("transformer-only")
     one, two = (
         train_method("x", config, Subset(made, [0, 1, 2]), Subset(made, [3]), 1, tmp_path / name)
@@ -605,42 +600,32 @@ def test_a_training_is_reproducible_and_its_card_names_the_sites(made, tmp_path,
     assert weights_report.load(one)[1]["inputs"]["radiometry"] == ["sigma0"]
 
 
-def test_the_published_network_has_its_own_recipe(made, tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr(
-        paper_experiment,
-        "fit",
-        lambda network, sources, held_out, training, *more: calls.append(
-            (sources[0].batch, training.learning_rate, training.steps, training.seed,
-             training.bfloat16)
-        ),
-    )  # fmt: skip
-    for name in ("paper-transformer", "transformer-only"):
-        train_method(name, small(name), Subset(made, [0]), Subset(made, [1]), 7, tmp_path)
-    assert calls == [(50, 1e-4, 3000, 7, True), (24, 3e-3, 600, 7, False)]
-    started = paper_experiment.recipe(CONFIGS["default"], tmp_path / "start.safetensors").training
+def test_the_published_network_has_its_own_recipe():
+    def stated(phase):
+        training = phase.training
+        return phase.batch, training.learning_rate, training.steps, training.bfloat16
+
+    assert stated(RECIPE(CONFIGS["paper-transformer"])) == (50, 1e-4, 3000, True)
+    assert stated(RECIPE(CONFIGS["transformer-only"])) == (24, 3e-3, 600, False)
+    started = RECIPE(CONFIGS["default"], Path("start.safetensors")).training
     assert (started.learning_rate, started.steps, started.eval_interval) == (1e-3, 300, 50)
 
 
-@pytest.mark.slow
-def test_the_experiment_over_real_cameras(real_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        paper_experiment,
-        "recipe",
-        lambda config, start: Phase("cameras", Training(steps=2, eval_interval=1), cameras=1),
-    )
-    wanted = (*TEST_SITES, "silverton", "arsltarmdcr", "harvardfarmsouth")
-    series = [
-        path
-        for path in sorted((real_data / "phenocam/series").glob("*.csv"))
-        if path.name.startswith(wanted)
-    ]
-    every = read_network(series, real_data / "phenocam/sites.csv")
-    first = {year.site: year for year in every if year.accepted and year.year >= 2018}
-    monkeypatch.setattr(paper_experiment, "camera_network", lambda experiment: list(first.values()))
-    settings = PaperExperiment("simulated", real_data, tmp_path, ("transformer-only",), seeds=1)
+def test_the_experiment_over_real_cameras(real_data, tmp_path):
+    series = tmp_path / "data" / "phenocam" / "series"
+    series.mkdir(parents=True)
+    wanted = ("cafcookwestltar01", "mead2", "silverton", "arsltarmdcr", "harvardfarmsouth")
+    for path in sorted((real_data / "phenocam/series").glob("*.csv")):
+        if path.name.startswith(wanted):
+            shutil.copy(path, series)
+    for name in ("sites.csv", "crop_type_by_site_year.csv"):
+        shutil.copy(real_data / "phenocam" / name, series.parent)
+    settings = PaperExperiment(
+        "simulated", tmp_path / "data", tmp_path / "out", ("transformer-only",), seeds=1,
+        years=(2019,),
+    )  # fmt: skip
     report = paper_experiment.reproduce(settings)
-    rows = {row["method"]: row for row in read(tmp_path / "tables" / "methods.csv")}
+    rows = {row["method"]: row for row in read(settings.out / "tables" / "methods.csv")}
     assert float(rows["NDVI curve"]["detected, %"]) > 80
     assert float(rows["NDVI curve, calibrated"]["SOS50"]) < 30
     assert "Deep-CroP, transformer only" in rows

@@ -34,6 +34,7 @@ from deepcrop.sources.archive import SENSORS
 from deepcrop.sources.http import USER_AGENT, redact_url
 from deepcrop.sources.phenocam import service as phenocam
 from deepcrop.sources.stac import access, known_archives
+from deepcrop.sources.stac.ground_range import GEOID_ADVICE, GEOID_GRID, has_geoid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,7 +51,7 @@ EXTRAS = {
     "earthengine": "Google Earth Engine as an archive",
     "network": "the Deep-CroP network",
     "viewer": "the map viewer in a browser",
-    "safe": "Sentinel-1 from GRD products on disk",
+    "safe": "Sentinel-1 from GRD products: on disk, and of the Copernicus Data Space",
 }
 """Extras of the package, and what each of them is for."""
 
@@ -141,6 +142,7 @@ def examine(folder: Path = Path(), timeout: float = 10.0) -> list[Finding]:
         *machine(folder),
         *ask_services(services(), timeout),
         *credentials(),
+        copernicus_radar(),
         *network(),
     ]
 
@@ -360,6 +362,12 @@ def services() -> list[Service]:
             "DEEPCROP_EARTH_SEARCH",
         ),
         Service(
+            "HLS of NASA",
+            address("DEEPCROP_NASA", known_archives.NASA),
+            '"stac_version"',
+            "DEEPCROP_NASA",
+        ),
+        Service(
             "CropScape",
             f"{host}/axis2/services/CDLService/GetCDLValue?{_CROPSCAPE_QUERY}",
             "GetCDLValueResponse",
@@ -454,6 +462,15 @@ def credentials() -> list[Finding]:
             else "none; needed only if its tokens are refused without one",
         ),
         _copernicus_keys(),
+        Finding("NASA Earthdata token", OK, "set; not tried")
+        if os.environ.get(known_archives.NASA_TOKEN, "").strip()
+        else Finding(
+            "NASA Earthdata token",
+            MISSING,
+            "none",
+            "If you want HLS of NASA (hls-nasa): register at https://urs.earthdata.nasa.gov, make "
+            f"a token there (free), and set {known_archives.NASA_TOKEN} to it.",
+        ),
     ]
 
 
@@ -469,6 +486,16 @@ def _copernicus_keys() -> Finding:
         return Finding(subject, FAILED, detail, known_archives.COPERNICUS_KEYS)
     advice = f"If you want Copernicus Data Space (cdse): {known_archives.COPERNICUS_KEYS}"
     return Finding(subject, MISSING, "none", advice)
+
+
+def copernicus_radar() -> Finding:
+    """Check for the geoid that radar of the Copernicus Data Space needs, beside the extra safe."""
+    subject = "Copernicus Data Space radar"
+    if not has_geoid("EPSG:32631"):
+        return Finding(
+            subject, MISSING, f"PROJ lacks {GEOID_GRID}", f"If you want it: {GEOID_ADVICE}"
+        )
+    return Finding(subject, OK, f"PROJ has {GEOID_GRID}")
 
 
 def _google_account(authenticated: bool, default: bool) -> Finding:

@@ -17,7 +17,7 @@ METHODS = (
 )  # fmt: skip
 """Networks that are trained unless others are named; the published ones take far longer."""
 
-ARCHIVES = ("simulated", "pc", "ee")
+ARCHIVES = ("simulated", "pc", "cdse", "ee")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class PaperExperiment:
         if self.nir != NIR_BANDS[0] and self.archive == "simulated":
             raise DeepCropError(
                 f"Near infrared {self.nir}: simulated pixels have {NIR_BANDS[0]} only; name an "
-                "archive, pc or ee."
+                "archive, pc, cdse or ee."
             )
         if self.sites == "paper" and self.archive == "simulated":
             raise DeepCropError(

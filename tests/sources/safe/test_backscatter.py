@@ -314,7 +314,7 @@ def test_heights_above_a_geoid_are_converted_or_refused(product, tmp_path):
 
 def test_without_the_extra_it_says_what_to_install(product, dem, monkeypatch):
     monkeypatch.setitem(sys.modules, "sarsen", None)
-    with pytest.raises(DeepCropError, match=r"pip install deepcrop\[safe\]"):
+    with pytest.raises(DeepCropError, match=r"pip install .deepcrop\[safe\]"):
         sigma0(product, "vv", BOX, dem, geoid=0)
 
 

@@ -52,6 +52,26 @@ def test_only_so_far_from_the_edge():
     assert isinstance(found, Border)
 
 
+def test_of_a_window_only_edges_near_it_are_read(monkeypatch):
+    """An archive sends what is read: a window in the middle of an image needs no edge of it."""
+    monkeypatch.setattr(border, "REACH", 30)
+    power = np.full((200, 300), 2.0)
+    power[:, :7] = power[-3:] = -1
+    read = []
+
+    def windows(rows, cols):
+        read.append((rows, cols))
+        return power[rows, cols]
+
+    middle = find_border(windows, power.shape, slice(100, 120), slice(100, 140))
+    assert read == []
+    assert not middle.outside(np.arange(100, 120), np.arange(100, 140)).any()
+    corner = find_border(windows, power.shape, slice(180, 200), slice(0, 20))
+    assert [window for window in read if window[0].start < 100 and window[1].start > 20] == []
+    expected = ~(power[180:200, :20] > 0)
+    assert (corner.outside(np.arange(180, 200), np.arange(20)) == expected).all()
+
+
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.parametrize("old", [True, False])
 def test_the_border_of_an_old_product_is_no_data(tmp_path, old):

@@ -6,17 +6,18 @@ from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
-from tests.archive import region
+from tests.archive import ground_range, region
 from tests.archive.server import Server
 from tests.archive.stac import serve_region
 
 from deepcrop import grid
-from deepcrop.cube.contract import OPTICAL_BANDS
+from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS
 from deepcrop.cube.io import open_cube
 from deepcrop.simulation import Region, simulate
 from deepcrop.sources.archive import ArchiveError, Scene, SceneError
 from deepcrop.sources.http import Refused
 from deepcrop.sources.stac.access import presign
+from deepcrop.sources.stac.ground_range import has_geoid
 from deepcrop.sources.stac.known_archives import copernicus
 
 YEAR = date(2018, 1, 1), date(2018, 12, 31)
@@ -133,6 +134,60 @@ def test_only_the_storage_gets_a_signature(bed, box):
     assert not bed.server.asked("steal")
 
 
-def test_radar_is_refused_with_the_reason(bed, box):
-    with pytest.raises(ArchiveError, match=r"\(cdse\).*without terrain correction.*safe\.md"):
+# --- radar ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def geoid(tmp_path):
+    """PROJ with a grid of the geoid."""
+    with ground_range.geoid(tmp_path):
+        yield
+
+
+@pytest.mark.slow  # loads the libraries of the extra "safe"
+def test_radar_is_calibrated_and_placed_on_the_ground(simulated, bed, box, geoid):
+    bed.publish("cdse-grd", [0])
+    truth = simulated[0]["sar"].to_dataset()
+    archive = copernicus(**FAST)
+    (scene,) = archive.search(box, *YEAR, "sar")
+    assert scene.time == truth["time"].values[0]
+    assert scene.relative_orbit == truth["relative_orbit"].values[0]
+    assert archive.requests(scene) == 2 * 2 + 6
+    begin = len(bed.server.log)
+    bands = archive.read(Scene.from_json(scene.to_json()), box)
+    for name in SAR_BANDS:
+        error = np.abs(bands[name] - truth[name].values[0])
+        assert np.isfinite(bands[name]).mean() > 0.95
+        assert np.nanmedian(error) < 0.1, name
+    assert len(bed.server.asked(r"\.xml")) == 6
+    archive.read(scene, box)  # another tile: tables and heights are there
+    assert len(bed.server.asked(r"\.xml")) == 6
+    assert len([r for r in bed.server.log[begin:] if "CopDEM" in r.path and r.query]) <= 3
+    attrs = archive.attrs("sar", [scene])
+    assert attrs["radiometry"] == "sigma0"
+    assert "EGM2008" in attrs["dem"]
+    assert "X-Amz" not in str(scene.to_json())
+
+
+@pytest.mark.skipif(has_geoid("EPSG:32631"), reason="PROJ of this machine has the grid")
+def test_radar_without_the_grid_of_the_geoid_is_refused_before_the_search(bed, box):
+    begin = len(bed.server.log)
+    with pytest.raises(ArchiveError, match=r"PROJ lacks its grid us_nga_egm08_25\.tif.*projsync"):
         copernicus(**FAST).search(box, *YEAR, "sar")
+    assert len(bed.server.log) == begin
+
+
+@pytest.mark.slow
+def test_radar_that_lacks_a_table_or_heights_is_named(bed, box, geoid):
+    bed.publish("cdse-grd", [0])
+    (scene,) = copernicus(**FAST).search(box, *YEAR, "sar")
+    bed.server.fail("noise-", "404")
+    with pytest.raises(SceneError, match=r"noise-s1.*-vv-.*no such file"):
+        copernicus(**FAST).read(scene, box)
+    asset = scene.source["products"][0]["item"]["assets"]["vv"]
+    asset["href"] = "s3://eodata/x/y.tiff"
+    with pytest.raises(SceneError, match="no measurement of a product in SAFE format"):
+        copernicus(**FAST).read(scene, box)
+    bed.apis["cdse"].items.pop(ground_range.DEM)
+    with pytest.raises(ArchiveError, match=r"has no heights of the area"):
+        copernicus(**FAST).read(scene, box)

@@ -58,7 +58,7 @@ from deepcrop.sources.safe.product import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
@@ -67,6 +67,10 @@ BLOCK = 512
 """Side of the blocks of the grid that are processed at once, pixels: limits the memory."""
 
 _ECEF = "EPSG:4978"
+
+
+class OutsideError(SceneError):
+    """A product does not reach the grid."""
 
 
 def sigma0(
@@ -111,7 +115,7 @@ def sigma0(
         If the DEM cannot be used or does not cover the grid, or the ``safe`` extra is missing.
     """
     name = polarization.lower()
-    return _backscatter(open_product(safe), (name,), box, dem, orbit, geoid)[0][name]
+    return backscatter(open_product(safe), (name,), box, dem, orbit, geoid)[0][name]
 
 
 def read_product(
@@ -189,7 +193,7 @@ def _dataset(
     for k, (slices, files) in enumerate(zip(passes, orbits, strict=True)):
         processing: dict[str, list[str]] = {"orbit_file": [], "noise_removal": []}
         for product, file in zip(slices, files, strict=True):
-            values, steps = _backscatter(product, SAR_BANDS, box, dem, file, geoid)
+            values, steps = backscatter(product, SAR_BANDS, box, dem, file, geoid)
             for band, target in arrays.items():
                 np.copyto(target[k], values[band], where=np.isnan(target[k]))
             for key, text in steps.items():
@@ -220,15 +224,19 @@ def _dataset(
     return assign_grid(data, box)
 
 
-def _backscatter(
+def backscatter(
     product: Product,
     polarizations: Sequence[str],
     box: GeoBox,
     dem: Path,
-    orbit: Path | None,
-    geoid: float | None,
+    orbit: Path | None = None,
+    geoid: float | None = None,
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
-    """Compute polarizations of a product on a grid, dB, and describe the processing."""
+    """Compute polarizations of an open product on a grid, dB, and describe the processing.
+
+    Parameters, missing values and errors are those of `sigma0`; a product that does not reach the
+    grid raises `OutsideError`.
+    """
     for name in polarizations:
         if name not in product.polarizations:
             raise SceneError(
@@ -241,11 +249,10 @@ def _backscatter(
     reached = heights = False
     with ExitStack() as stack:
         terrain = stack.enter_context(_open_terrain(dem, box, geoid))
-        border = _border(product, polarizations, geometry.shape)
         images = {
-            name: stack.enter_context(_open_image(product, name, geometry.shape, border))
-            for name in out
+            name: stack.enter_context(_open_image(product, name, geometry.shape)) for name in out
         }
+        edge = _edge_image(product, images, geometry.shape, stack)
         for tile in tiles((box.shape[0], box.shape[1]), BLOCK):
             ecef, known = terrain.corners(box, *tile.core)
             heights |= bool(known.any())
@@ -254,10 +261,11 @@ def _backscatter(
             if window is None:
                 continue
             reached = True
+            border = None if edge is None else find_border(edge.power, geometry.shape, *window)
             for name, image in images.items():
                 out[name][tile.core] = _decibel(
                     multilook(
-                        image.power(*window),
+                        image.power(*window, border),
                         line - window[0].start,
                         pixel - window[1].start,
                         samples,
@@ -268,7 +276,7 @@ def _backscatter(
             f"{dem} has no heights within the grid ({_describe(box)}), only no-data values."
         )
     if not reached:
-        raise SceneError(
+        raise OutsideError(
             f"{product.path} does not reach the grid ({_describe(box)}); leave it out."
         )
     steps = {
@@ -400,43 +408,41 @@ def _window(
 class _Image:
     """An open measurement, and the tables that calibrate it."""
 
-    source: rasterio.DatasetReader
+    read: Callable[[slice, slice], NDArray[np.uint16]]
     calibration: RangeVectors
     noise: Noise | None
     note: str
-    border: Border | None = None
 
-    def power(self, rows: slice, cols: slice) -> NDArray[np.float64]:
-        """Read the calibrated power of a window, linear, noise removed; NaN where DN is 0."""
-        with scene_errors(Path(self.source.name)):
-            number = self.source.read(1, window=Window.from_slices(rows, cols)).astype(np.float64)
+    def power(self, rows: slice, cols: slice, border: Border | None = None) -> NDArray[np.float64]:
+        """Read the calibrated power of a window, linear, noise removed.
+
+        NaN where DN is 0, and in the border.
+        """
+        number = self.read(rows, cols).astype(np.float64)
         lines, pixels = np.arange(rows.start, rows.stop), np.arange(cols.start, cols.stop)
         power: NDArray[np.float64] = number**2
         if self.noise is not None:
             power -= self.noise.at(lines, pixels)
         power /= self.calibration.at(lines, pixels) ** 2
         power[number == 0] = np.nan
-        if self.border is not None:
-            power[self.border.outside(lines, pixels)] = np.nan
+        if border is not None:
+            power[border.outside(lines, pixels)] = np.nan
         return power
 
 
-def _border(
-    product: Product, polarizations: Sequence[str], shape: tuple[int, int]
-) -> Border | None:
-    """Find the border noise of a product, by VV if it has it; None if there is none to find."""
-    name = "vv" if "vv" in product.polarizations else polarizations[0]
-    with _open_image(product, name, shape) as image:
-        # Since IPF 2.90, when azimuth noise came too, the processor sets the border to 0.
-        if image.noise is None or image.noise.along_azimuth:
-            return None
-        return find_border(image.power, shape)
+def _edge_image(
+    product: Product, images: Mapping[str, _Image], shape: tuple[int, int], stack: ExitStack
+) -> _Image | None:
+    """Choose the image that shows the border noise: VV if there is; None if there is no noise."""
+    image = images.get("vv") or next(iter(images.values()))
+    if "vv" in product.polarizations and "vv" not in images:
+        image = stack.enter_context(_open_image(product, "vv", shape))
+    # Since IPF 2.90, when azimuth noise came too, the processor sets the border to 0.
+    return None if image.noise is None or image.noise.along_azimuth else image
 
 
 @contextmanager
-def _open_image(
-    product: Product, polarization: str, shape: tuple[int, int], border: Border | None = None
-) -> Iterator[_Image]:
+def _open_image(product: Product, polarization: str, shape: tuple[int, int]) -> Iterator[_Image]:
     removed = noise_removed(product, polarization)
     noise = None if removed else read_noise(product, polarization)
     if noise is None:
@@ -446,6 +452,10 @@ def _open_image(
     else:
         note = "range noise vectors (IPF before 2.90); border: DN 0 and border noise masked"
     calibration = read_calibration(product, polarization)
+    if product.windows is not None:
+        read_window = product.windows[polarization]
+        yield _Image(lambda rows, cols: read_window(rows, cols, shape), calibration, noise, note)
+        return
     measurement = find_file(product, "measurement/*.tif*", polarization)
     with ExitStack() as stack:
         with scene_errors(measurement):
@@ -455,7 +465,13 @@ def _open_image(
                 f"{measurement} has {source.height} x {source.width} pixels; its annotation says "
                 f"{shape[0]} x {shape[1]}. Get the product again."
             )
-        yield _Image(source, calibration, noise, note, border)
+
+        def read(rows: slice, cols: slice) -> NDArray[np.uint16]:
+            with scene_errors(measurement):
+                pixels: NDArray[np.uint16] = source.read(1, window=Window.from_slices(rows, cols))
+                return pixels
+
+        yield _Image(read, calibration, noise, note)
 
 
 def multilook(

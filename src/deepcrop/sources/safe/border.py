@@ -54,8 +54,10 @@ class Border:
         )
 
 
-def find_border(power: Power, shape: tuple[int, int]) -> Border:
-    """Find the border of an image.
+def find_border(
+    power: Power, shape: tuple[int, int], rows: slice | None = None, cols: slice | None = None
+) -> Border:
+    """Find the border of an image, or as much of it as lies in a window.
 
     Parameters
     ----------
@@ -64,23 +66,39 @@ def find_border(power: Power, shape: tuple[int, int]) -> Border:
         where there is no data.
     shape : tuple of int
         Lines and pixels of the image.
+    rows, cols : slice, optional
+        The window, by default the whole image. Only edges near it are read.
     """
     lines, pixels = shape
+    rows, cols = rows or slice(0, lines), cols or slice(0, pixels)
     deep, wide = (min(REACH + WINDOW, size) for size in shape)
+
+    def search(
+        strip: Callable[[slice], NDArray[np.float64]], count: int, along: slice, near: bool
+    ) -> NDArray[np.intp]:
+        """Width of the border of each of ``count`` rows; 0 where it does not matter."""
+        widths = np.zeros(count, np.intp)
+        for start in range(along.start, along.stop if near else along.start, _BLOCK):
+            block = slice(start, min(start + _BLOCK, along.stop))
+            widths[block] = border_widths(strip(block))
+        return widths
+
     return Border(
-        _search(lambda block: power(block, slice(0, wide)), lines),
+        search(lambda block: power(block, slice(0, wide)), lines, rows, cols.start < REACH),
         pixels
         - 1
-        - _search(lambda block: power(block, slice(pixels - wide, pixels))[:, ::-1], lines),
-        _search(lambda block: power(slice(0, deep), block).T, pixels),
-        lines - 1 - _search(lambda block: power(slice(lines - deep, lines), block)[::-1].T, pixels),
-    )
-
-
-def _search(strip: Callable[[slice], NDArray[np.float64]], count: int) -> NDArray[np.intp]:
-    """Width of the border of each of ``count`` rows, whose pixels ``strip`` reads inward."""
-    blocks = [slice(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK)]
-    return np.concatenate([border_widths(strip(block)) for block in blocks])
+        - search(
+            lambda block: power(block, slice(pixels - wide, pixels))[:, ::-1],
+            lines, rows, cols.stop > pixels - REACH,
+        ),
+        search(lambda block: power(slice(0, deep), block).T, pixels, cols, rows.start < REACH),
+        lines
+        - 1
+        - search(
+            lambda block: power(slice(lines - deep, lines), block)[::-1].T,
+            pixels, cols, rows.stop > lines - REACH,
+        ),
+    )  # fmt: skip
 
 
 def border_widths(power: NDArray[np.float64]) -> NDArray[np.intp]:

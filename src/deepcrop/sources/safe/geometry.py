@@ -76,7 +76,7 @@ def read_geometry(product: Product, polarization: str, orbit: Path | None = None
     SceneError
         If the annotation is missing or damaged, or the orbit file does not fit the product.
     """
-    _require_libraries()
+    require_libraries()
     from sarsen.orbit import OrbitPolyfitInterpolator
     from xarray_sentinel import sentinel1
 
@@ -209,7 +209,7 @@ def locate(
         Positions, which may lie outside the image; NaN for points that the radar cannot see: on the
         left of the track, or outside the times of the ground range polynomials.
     """
-    _require_libraries()
+    require_libraries()
     from sarsen.geocoding import backward_geocode
     from xarray_sentinel import slant_range_time_to_ground_range
 
@@ -233,13 +233,20 @@ def locate(
     return np.where(np.isfinite(pixel), line, np.nan), pixel
 
 
-def _require_libraries() -> None:
+def require_libraries() -> None:
+    """Check that the libraries of the extra ``safe`` are installed.
+
+    Raises
+    ------
+    DeepCropError
+        If not.
+    """
     try:
         import sarsen  # noqa: F401
         import xarray_sentinel  # noqa: F401
     except ImportError as error:
         raise DeepCropError(
-            f"Sentinel-1 SAFE products need 'pip install deepcrop[safe]' ({error})."
+            f"Sentinel-1 ground-range products need 'pip install \"deepcrop[safe]\"' ({error})."
         ) from error
 
 

@@ -21,10 +21,12 @@ from deepcrop.errors import MALFORMED
 from deepcrop.sources.archive import SceneError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
+    ReadWindow = Callable[[slice, slice, tuple[int, int]], NDArray[np.uint16]]
+    """Reads the lines and pixels of an image of this shape."""
 
 _MOST_VECTORS = 1000  # of a table; real ones have about 30
 
@@ -45,6 +47,8 @@ class Product:
         Relative orbit at the start.
     polarizations : tuple of str
         In lower case, for example ``("vv", "vh")``.
+    windows : mapping, optional
+        How windows of the measurement of each polarization are read, where it is not in the folder.
     """
 
     path: Path
@@ -53,6 +57,7 @@ class Product:
     stop: np.datetime64
     relative_orbit: int
     polarizations: tuple[str, ...]
+    windows: Mapping[str, ReadWindow] | None = None
 
 
 @dataclass(frozen=True)

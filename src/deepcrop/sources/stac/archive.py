@@ -29,6 +29,7 @@ from deepcrop.sources.archive import SENSORS, ArchiveError, Scene, SceneError
 from deepcrop.sources.http import HttpClient, Refused
 from deepcrop.sources.stac.access import Access, OpenAccess
 from deepcrop.sources.stac.cog_reader import CogReader, transferred_bytes
+from deepcrop.sources.stac.ground_range import GroundRange
 from deepcrop.sources.stac.optical import CLOUD, Mask, read_optical
 from deepcrop.sources.stac.pixels import (
     has_other_crs,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 _SAMPLE_SIDE = 512  # pixels: a whole product is read at this size to check its offset
 _BLOCK = {"GTiff": 512, "JP2OpenJPEG": 1024}  # side of a block in the files, pixels
 _CLOUDS = (3, 8, 9, 10)  # scene classes: shadow, cloud of medium and high probability, cirrus
+_TABLES = 6  # of a ground-range product: annotation, calibration and noise of two polarizations
 # Bytes of a pixel in real products, compressed.
 _BYTES = {"scl": 0.015, "cloud": 0.02, "fmask": 0.11, "vv": 4.0, "vh": 4.0}
 _BAND_BYTES = 1.6
@@ -114,6 +116,9 @@ class StacArchive:
         Whom a publication must name; ``{years}`` stands for the years of the scenes.
     format : str
         GDAL's name of the format that the archive serves; nothing else is opened.
+    dem : str
+        Collection of the DEM, where the archive's radar is ground-range images (GRD), which are
+        calibrated and terrain-corrected with it; empty where it is terrain-corrected (RTC).
     without_radar : str
         What to do about radar if the archive has none, as a sentence.
     tries : int
@@ -141,6 +146,7 @@ class StacArchive:
     resolution: float = RESOLUTION
     credit: str = "contains modified Copernicus Sentinel data {years}"
     format: str = "GTiff"
+    dem: str = ""
     without_radar: str = (
         "Planetary Computer (pc) and Google Earth Engine (ee) have it: fetch from one of them, or "
         "fetch only optical images."
@@ -148,6 +154,7 @@ class StacArchive:
     tries: int = 5
     pause: float = 1.0
     _cogs: CogReader = field(init=False, repr=False)
+    _ground_range: GroundRange | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         self.address = self.address.rstrip("/")
@@ -170,6 +177,9 @@ class StacArchive:
             )
         self.mask = replace(self.mask, buffer=self.cloud_buffer, probability=self.cloud_probability)
         self._cogs = CogReader(self.access, self.tries, self.pause, self.format)
+        if self.dem:
+            images = CogReader(self.access, self.tries, self.pause, "GTiff")
+            self._ground_range = GroundRange(self.address, images, self.dem)
 
     # Search ---------------------------------------------------------------------------------------
 
@@ -199,9 +209,11 @@ class StacArchive:
             If the offset that the archive states for a product disagrees with its pixels.
         """
         self._check_sensor(sensor)
+        optical = sensor == "optical"
         if readable:
             self.access.check()
-        optical = sensor == "optical"
+            if self._ground_range is not None and not optical:
+                self._ground_range.check(box)
         items = search_items(
             self.address,
             self.collections[sensor],
@@ -238,6 +250,10 @@ class StacArchive:
         self, products: Sequence[Product], optical: bool, saved: Path | None
     ) -> dict[str, dict[str, Any]]:
         """Find out what reading each product needs, by its name; keep it in ``saved``."""
+        if self._ground_range is not None and not optical:
+            # Their tables are large, and are fetched when the scene is read.
+            note = {"decision": f"calibrated and terrain-corrected from GRD with {self.dem}"}
+            return {str(product.item["id"]): note for product in products}
         known = ProductNotes(saved)
         missing = [product for product in products if product.item["id"] not in known.notes]
         with HttpClient(tries=self.tries, pause=self.pause) as client:
@@ -311,6 +327,8 @@ class StacArchive:
         ordered = sorted(products, key=lambda product: has_other_crs(product, box))
         if scene.sensor == "optical":
             return read_optical(self._cogs, ordered, box, self.pixels, self.mask)
+        if self._ground_range is not None:
+            return self._ground_range.read(ordered, box)
         return read_radar(self._cogs, ordered, box)
 
     # Size, requests and attributes ----------------------------------------------------------------
@@ -323,7 +341,7 @@ class StacArchive:
         pixel (4 for radar), as in real products.
         """
         pixel = float(box.resolution.x) ** 2
-        around = box.pad(_BLOCK[self.format] // 2).extent
+        around = box.pad(_BLOCK[self._format_of(scene.sensor)] // 2).extent
         total = 0.0
         for product in scene.source["products"]:
             footprint = on_grid(product["item"]["geometry"], box)
@@ -338,15 +356,15 @@ class StacArchive:
     def measure(self, scene: Scene, box: GeoBox) -> int:
         """Find out the bytes that `read` transfers if pixels are clear, from the files' headers.
 
-        The header of a JPEG 2000 file does not say where its blocks are; for these the size is
-        estimated.
+        The header of a JPEG 2000 file does not say where its blocks are, and that of a ground-range
+        image not which of them lie over the area; for these the size is estimated.
 
         Raises
         ------
         SceneError, ArchiveError
             As `read`.
         """
-        if self.format != "GTiff":
+        if self.format != "GTiff" or (self._ground_range is not None and scene.sensor == "sar"):
             return self.size(scene, box)
 
         def measure(path: str) -> int:
@@ -365,17 +383,19 @@ class StacArchive:
     def requests(self, scene: Scene) -> int:
         """Estimate the number of requests that a scene takes.
 
-        For each file its header and its blocks; for a radar product its annotation. A JPEG 2000
+        For each file its header and its blocks; for a radar product its annotation, or all tables
+        of a ground-range product. A JPEG 2000
         file has no index of its blocks: one request for each that lies before those of the area,
         which is half of them on average.
         """
         files = [a for p in scene.source["products"] for a in p["item"]["assets"].values()]
         skipped = 0
-        if self.format == "JP2OpenJPEG":
+        if self._format_of(scene.sensor) == "JP2OpenJPEG":
             side = _BLOCK[self.format]
             shapes = [asset.get("proj:shape", (side, side)) for asset in files]
             skipped = sum(-(-rows // side) * -(-cols // side) // 2 for rows, cols in shapes)
-        annotations = len(scene.products) if scene.sensor == "sar" else 0
+        tables = 1 if self._ground_range is None else _TABLES
+        annotations = tables * len(scene.products) if scene.sensor == "sar" else 0
         return _REQUESTS * len(files) + skipped + annotations
 
     def attrs(self, sensor: str, scenes: Sequence[Scene]) -> dict[str, Any]:
@@ -393,6 +413,15 @@ class StacArchive:
                 "mask": str(self.mask),
             }
             return attrs | nir_attrs(self.nir)
+        if self._ground_range is not None:
+            return attrs | {
+                "processing_baseline": "not stated by the archive",
+                "radiometry": RADIOMETRIES[0],
+                "dem": f"{self.dem}, heights above the geoid EGM2008",
+                "orbit": "state vectors of the products' annotations",
+                "noise_removal": "thermal noise vectors; border of products before IPF 2.90 masked",
+                "multilook": "mean power over the pixel's footprint",
+            }
         rough = sum("approximate" in scene.notes["incidence"] for scene in scenes)
         return attrs | {
             "processing_baseline": "not stated by the archive",
@@ -401,12 +430,17 @@ class StacArchive:
             + (f", approximate for {rough} of {len(scenes)} scenes" if rough else ""),
         }
 
+    def _format_of(self, sensor: str) -> str:
+        """GDAL's name of the format of a sensor's files."""
+        return "GTiff" if sensor == "sar" else self.format
+
 
 def _scene(sensor: str, products: Sequence[Product], sources: list[dict[str, Any]]) -> Scene:
     clouds = [p.cloud_cover for p in products if p.cloud_cover is not None]
-    notes = {
-        "offset" if sensor == "optical" else "incidence": _joined(s["decision"] for s in sources)
-    }
+    about = (
+        "offset" if sensor == "optical" else "incidence" if "angles" in sources[0] else "processing"
+    )
+    notes = {about: _joined(s["decision"] for s in sources)}
     if sensor == "optical":
         baselines = (p.version[0] for p in products)
         notes["processing_baseline"] = _joined(f"{b:05.2f}" if b else "unknown" for b in baselines)
