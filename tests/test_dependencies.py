@@ -16,9 +16,12 @@ PACKAGE = ROOT / "src" / "deepcrop"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 WHOLE = {
-    "network": ("network", "training", "studies", "evaluation/weights_report.py"),
+    "network": (
+        "network", "training", "studies", "evaluation/weights_report.py",
+        "evaluation/horizon_report.py",
+    ),
     "viewer": ("viewer",),
-}
+}  # fmt: skip
 """Packages and modules that cannot be imported without an extra."""
 
 WITHIN = {

@@ -35,6 +35,8 @@ BANDS = {
 }
 """Bands that the items name; a file is behind those that are given."""
 
+COLLECTIONS = {"L30": "hls2-l30", "S30": "hls2-s30"}
+NASA_COLLECTIONS = {"L30": "HLSL30_2.0", "S30": "HLSS30_2.0"}
 PLATFORMS = {"L30": "landsat-9", "S30": "sentinel-2a"}
 
 
@@ -44,13 +46,19 @@ class Hls:
     With ``storage``, another address of the files, they are for everybody.
     """
 
-    def __init__(self, server: Server, folder: Path, storage: str = STORAGE) -> None:
+    def __init__(
+        self,
+        server: Server,
+        folder: Path,
+        storage: str = STORAGE,
+        collections: Mapping[str, str] = COLLECTIONS,
+    ) -> None:
         self.server, self.folder, self.tokens = server, folder, Tokens()
-        self.storage = storage
+        self.storage, self.collections = storage, collections
         self.api = Api(
             server, "/pc/api/stac/v1", "microsoft-pc", "Microsoft Planetary Computer", "token"
         )
-        self.api.items = {"hls2-l30": [], "hls2-s30": []}
+        self.api.items = {name: [] for name in collections.values()}
         self.api.serve()
         _serve_tokens(server, "/pc/api/sas/v1", self.tokens)
         folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +110,7 @@ class Hls:
         }
         extensions = _schema("eo/v1.0.0", "projection/v1.0.0", "view/v1.0.0", "scientific/v1.0.0")
         ring = [list(place) for place in zip(lon, lat, strict=True)]
-        item = _feature(name, f"hls2-{kind.lower()}", ring, properties, assets, [], extensions)
+        item = _feature(name, self.collections[kind], ring, properties, assets, [], extensions)
         item["geometry"] = {"type": "MultiPolygon", "coordinates": [[ring]]}
         for band, numbers in bands.items():
             self._serve_file(assets[band]["href"], numbers, box, south)

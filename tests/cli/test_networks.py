@@ -43,6 +43,14 @@ def test_what_only_the_real_archives_know_is_refused_without_them(name, value, t
     assert f"{option}: only with --real" in str(shown.exception)
 
 
+def test_horizons_have_no_options_of_full_seasons(tmp_path):
+    line = ["evaluate", "--samples", "a.npz", "--out", str(tmp_path), "--horizons"]
+    shown = CliRunner().invoke(cli.app, [*line, "--all-sites"])
+    assert "--all-sites: not with --horizons" in str(shown.exception)
+    shown = CliRunner().invoke(cli.app, line)
+    assert "a.npz: No such file or directory; expected samples" in str(shown.exception)
+
+
 def test_real_archives_are_passed_on(tmp_path, monkeypatch):
     from deepcrop.studies import real_satellites
 

@@ -8,6 +8,7 @@ from tests.helpers.camera_samples import camera_sample
 from tests.helpers.figure_checks import assert_all_inside, words
 
 from deepcrop.evaluation.sample_figures import draw_patches, draw_site_map
+from deepcrop.grid import areas
 
 
 def year(site, latitude, longitude):
@@ -21,13 +22,16 @@ def test_each_site_is_drawn_once_at_its_place():
         "trained on": [year("north", 45.0, -93.0), year("east", 40.0, -75.0)],
         "left out": [mead, year("near", 41.2, -96.4)],
     }
-    figure = draw_site_map(uses, "tested")
+    figure = draw_site_map(uses, "tested", {"TA2": areas.area_of("ta2").box})
     axes = figure.axes[1]
     marks = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
     assert marks["tested (1)"] == [[-96.47, 41.16]]
     assert marks["trained on (2)"] == [[-93, 45], [-75, 40]]
     assert marks["left out (1)"] == [[-96.4, 41.2]]
-    assert [text.get_text() for text in axes.texts] == ["mead2"]
+    assert [text.get_text() for text in axes.texts] == ["TA2", "mead2"]
+    (outline,) = axes.patches
+    assert outline.get_xy() == pytest.approx((-90.22, 35.87), abs=0.02)
+    assert (outline.get_width(), outline.get_height()) == pytest.approx((0.44, 0.1), abs=0.02)
     assert "4 PhenoCam sites" in words(figure)
     assert_all_inside(figure)
 

@@ -26,7 +26,7 @@ from deepcrop.fetch.doctor import Finding, Service
 def clean(monkeypatch, tmp_path):
     """No credentials, keys, proxies or certificates of whoever runs the tests."""
     for name in list(os.environ):
-        credentials = ("GOOGLE_", "CLOUDSDK_", "PC_SDK_", "AWS_")
+        credentials = ("GOOGLE_", "CLOUDSDK_", "PC_SDK_", "AWS_", "EARTHDATA_")
         if name.lower().endswith("_proxy") or name.startswith(credentials):
             monkeypatch.delenv(name)
     for names in doctor._CERTIFICATES.values():
@@ -144,12 +144,13 @@ def test_all_archives_of_the_test_bed_answer(cube, tmp_path, monkeypatch):
         monkeypatch.setenv("DEEPCROP_PC", bed.pc)
         monkeypatch.setenv("DEEPCROP_CDSE", bed.cdse)
         monkeypatch.setenv("DEEPCROP_EARTH_SEARCH", bed.es + "/")
+        monkeypatch.setenv("DEEPCROP_NASA", bed.es_v0)
         monkeypatch.setenv("DEEPCROP_CROPSCAPE", server.url + "/cropscape")
         monkeypatch.setenv("DEEPCROP_PHENOCAM", camera_bed.serve(server, tmp_path))
         monkeypatch.setenv("DEEPCROP_EARTH_ENGINE", server.url)
         server.route("GET", r"/\$discovery/rest", lambda _: json_response(ee_bed.discovery("")))
         found = by_name(doctor.ask_services(doctor.services(), timeout=5))
-    assert len(found) == 8
+    assert len(found) == 9
     assert {finding.state for finding in found.values()} == {"ok"}, found
     token = next(iter(bed.tokens.issued))
     assert token not in str(found)
@@ -283,6 +284,8 @@ def test_credentials_are_found_and_not_shown(tmp_path, monkeypatch):
     half = by_name(doctor.credentials())["Copernicus Data Space keys"]
     assert (half.state, half.detail) == ("failed", "AWS_SECRET_ACCESS_KEY is not set, the other is")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRET")
+    assert "urs.earthdata" in by_name(doctor.credentials())["NASA Earthdata token"].advice
+    monkeypatch.setenv("EARTHDATA_TOKEN", "SECRET")
     found = by_name(doctor.credentials())
     assert {finding.state for finding in found.values()} == {"ok"}
     assert "authenticate" in found["Earth Engine credentials"].detail
@@ -332,7 +335,7 @@ def test_certificates(tmp_path, monkeypatch):
 
 def test_everything_at_once(tmp_path, monkeypatch):
     refused = f"http://127.0.0.1:{closed_port()}"
-    for name in ("PHENOCAM", "PC", "CDSE", "EARTH_SEARCH", "CROPSCAPE", "EARTH_ENGINE"):
+    for name in ("PHENOCAM", "PC", "CDSE", "EARTH_SEARCH", "NASA", "CROPSCAPE", "EARTH_ENGINE"):
         monkeypatch.setenv(f"DEEPCROP_{name}", refused)
     monkeypatch.setenv("PC_SDK_SAS_URL", refused)
     found = by_name(doctor.examine(tmp_path, timeout=2))

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -14,14 +15,18 @@ from shapely.geometry import box as rectangle
 from tests.archive import earthengine, ground_range, region
 from tests.archive.server import Server
 from tests.archive.stac import Bed, Tokens, forget_tokens, serve_region
+from tests.helpers.site_years import accepted, labels, season
 
 from deepcrop import grid
+from deepcrop.cameras.site_years import site_years
 from deepcrop.cube.contract import CLEAR_CLASSES, OPTICAL_BANDS, SAR_BANDS, nir_of
 from deepcrop.cube.io import open_cube
 from deepcrop.fetch.plan import FetchRequest
 from deepcrop.fetch.run import Fetched, fetch
 from deepcrop.grid import areas
 from deepcrop.simulation import Region, simulate
+from deepcrop.studies import paper_cubes
+from deepcrop.studies.paper_settings import PaperExperiment
 
 pytestmark = pytest.mark.slow  # reads a region from every archive
 
@@ -192,6 +197,29 @@ def test_b07_as_near_infrared(simulated, server, tmp_path, monkeypatch, archive)
     np.testing.assert_allclose(found["nir"], truth["green"], rtol=0, atol=1.01 * DN)
     np.testing.assert_allclose(found["red"], truth["red"], rtol=0, atol=1.01 * DN)
     assert found.attrs["nir"] == nir_of(open_cube(result.path)) == "B07"
+
+
+def test_cubes_around_cameras_from_earth_engine(simulated, server, tmp_path, monkeypatch):
+    """As `deepcrop reproduce --archive ee` fetches them; Google's sign-in is not tested."""
+    ee = pytest.importorskip("ee")
+    cube = simulated["iowa"]
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test-project")
+    monkeypatch.setenv("DEEPCROP_EARTH_ENGINE", earthengine.serve(server, cube).url)
+    middle = grid_of(cube).geographic_extent.centroid.coords[0]
+    (year,) = site_years([labels(tmp_path, "here", accepted(2018, season(1, 120)))])
+    year = replace(year, longitude=middle[0], latitude=middle[1])
+    experiment = PaperExperiment("ee", tmp_path, tmp_path / "out", years=(2018,))
+    (tmp_path / "phenocam").mkdir()
+    estimate, _ = paper_cubes.dry_run(experiment, [year])
+    assert (estimate.optical, estimate.radar, estimate.note) == (5, 3, "")
+    assert estimate.gigabytes > 0
+    assert paper_cubes.fetch_cubes(experiment, [year]) == {}
+    made = open_cube(tmp_path / "phenocam" / "here.zarr")
+    assert set(made.children) >= {"optical", "sar"}
+    assert made["sar"].attrs["radiometry"] == "sigma0"
+    assert "Cloud Score+" in made["optical"].attrs["mask"]
+    assert made["optical"].sizes["time"] == 5
+    ee.data.reset()
 
 
 # What goes wrong in archives --------------------------------------------------------------------

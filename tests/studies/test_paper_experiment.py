@@ -523,6 +523,16 @@ def test_samples_of_real_pixels_and_the_reasons_why_others_are_missing(archive, 
         assert expected["radiometry"] == ["sigma0 from gamma0, approximate"]
 
 
+def test_sites_at_which_the_archive_failed_are_named_once_samples_are_cut(archive, cut, caplog):
+    settings, there = archive
+    path = settings.out / "sites.csv"
+    before = path.read_text()
+    path.write_text("site,cube\nthree,the archive failed: no answer\nmead2,no optical scene\n")
+    head = paper_experiment._head(settings, cut, there)
+    assert "Left out because the archive failed: three; a run with another --out" in head
+    path.write_text(before)
+
+
 def test_folds_without_a_sample_are_left_out_and_counted(archive, cut):
     settings, there = archive
     jobs = paper_experiment._fold_jobs(settings, cut["field"], there)
@@ -564,7 +574,7 @@ def test_a_cube_of_fewer_years_is_named_and_an_archive_that_is_down_ends_the_run
     monkeypatch.setattr(known_archives, "planetary_computer", short)
     notes = paper_cubes.fetch_cubes(settings, some[:2])
     assert "was fetched for 2018-01-01 to 2019-07-03" in notes[some[0].site]
-    assert "127.0.0.1:9" in notes[some[1].site]
+    assert notes[some[1].site].startswith("the archive failed: http://127.0.0.1:9")
     with pytest.raises(ArchiveError, match=r"127\.0\.0\.1:9"):
         paper_cubes.fetch_cubes(settings, some[1:])
 

@@ -5,7 +5,9 @@ import pytest
 from tests.helpers.training_examples import example
 
 from deepcrop.training.augment import (
+    CLOUDY,
     Augmentation,
+    WithCuts,
     _change_atmosphere,
     _coarsen,
     _mean_power,
@@ -227,3 +229,38 @@ def test_beyond_a_single_field_nothing_is_seen_and_nothing_judged():
         np.testing.assert_array_equal(unjudged, hidden[9:-8, 9:-8].ravel())
         assert not unjudged.all()
         assert np.isfinite(before.day[:, 0, 0]).all()
+
+
+def test_observations_end_in_season_and_radar_may_run_on():
+    ends, clouded = [], 0
+    for seed in range(60):
+        before, after = made(seed, replace(STILL, cut_probability=1), dates=200, radar_dates=200)
+        last, last_radar = (
+            days.max(initial=-181) for days in (after.optical_days, after.radar_days)
+        )
+        assert len(after.radar) == len(after.radar_days) == len(after.orbits)
+        kept = before.optical_days <= last
+        np.testing.assert_array_equal(after.optical_days, before.optical_days[kept])
+        np.testing.assert_array_equal(after.day, before.day)  # dates to come stay labels
+        events = before.day[np.isfinite(before.day)]
+        ends.append((last_radar - events.min()) / (events.max() - events.min() + 150))
+        assert -80 < last_radar - events.min() < np.ptp(events) + 76
+        clouded += last_radar - last > 15  # a step of radar is 3 days, of optical images 10 at most
+        assert last_radar - last < CLOUDY + 15
+    assert 10 < clouded < 35  # three in four of a half
+    assert np.ptp(ends) > 0.8
+    uncut = made(1, Augmentation(cut_probability=0))[1]
+    assert same(uncut, made(1, Augmentation())[1])
+
+
+def test_held_out_examples_are_whole_and_cut_always_alike():
+    whole = [example(np.random.default_rng(seed)) for seed in range(4)]
+    both = WithCuts(whole)
+    assert len(both) == 8
+    assert all(both[k] is whole[k] for k in range(4))
+    for k, one in enumerate(whole):
+        assert same(both[4 + k], WithCuts(whole)[4 + k])
+        assert len(both[4 + k].optical_days) <= len(one.optical_days)
+    assert any(len(both[4 + k].radar_days) < len(whole[k].radar_days) for k in range(4))
+    with pytest.raises(IndexError):
+        both[8]

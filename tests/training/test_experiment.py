@@ -344,3 +344,25 @@ def test_shares_and_batches_are_numbers_that_can_be_used(tmp_path):
         path.write_text(f"network: default\nphases: [{{name: a, training: {{}}, {setting}}}]\n")
         with pytest.raises(DeepCropError, match=words):
             read_experiment(path)
+
+
+def test_an_experiment_can_start_from_shipped_weights(tmp_path, monkeypatch):
+    started, held = [], []
+
+    def fit(network, sources, held_out, *more, **names):
+        started.append(network)
+        held.append(held_out)
+
+    monkeypatch.setattr(run_experiment, "fit", fit)
+    monkeypatch.setattr(
+        run_experiment, "material", lambda *given: Material([], [Source("cameras", [0, 1])], "")
+    )
+    train(read_experiment("in-season"), None, tmp_path, tmp_path)
+    (network,) = started
+    shipped_network = load(shipped())[0]
+    for name, tensor in shipped_network.state_dict().items():
+        assert torch.equal(network.state_dict()[name], tensor)
+    assert len(held[0][0].examples) == 4  # each whole, and each cut in season
+    other = replace(read_experiment("in-season"), network="optical-only")
+    with pytest.raises(DeepCropError, match="another network than the experiment's"):
+        train(other, None, tmp_path / "other", tmp_path)

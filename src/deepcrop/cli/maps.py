@@ -259,7 +259,8 @@ def _report(result: MapResult) -> None:
     if until is not None:
         shares = {code: code.replace("_", " ") for code in _IN_SEASON}
     wide = f"{WIDE_INTERVAL} days or more"
-    headings = ("method", "stage", *shares.values(), "median", "90 % interval, median", wide)
+    headings = ["method", "stage", *shares.values(), "median", "90 % interval, median"]
+    headings += [wide] if until is None else []  # the width of a screen
     for heading in headings:
         table.add_column(heading, justify="left" if heading in ("method", "stage") else "right")
     for method in summary["methods"]:
@@ -275,7 +276,7 @@ def _report(result: MapResult) -> None:
                 *(f"{100 * found[share]:.1f} %" for share in shares),
                 date or "-",
                 "-" if width is None else f"{width:.0f} days",
-                "-" if far is None else f"{100 * far:.1f} %",
+                *(["-" if far is None else f"{100 * far:.1f} %"] if until is None else []),
             )
     plain_console().print(table)
     scenes = ", ".join(f"{name} {number}" for name, number in summary["scenes"].items())

@@ -74,6 +74,12 @@ def evaluate(
         Path | None,
         typer.Option(help="With --real: weights trained without radar, for comparison."),
     ] = None,
+    horizons: Annotated[
+        bool,
+        typer.Option(
+            "--horizons", help="Score dates in season, by days before and after the event."
+        ),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="With --real: replace an existing --out.")
     ] = False,
@@ -91,8 +97,15 @@ def evaluate(
     only_real = {"--data": data, "--without-radar": without_radar, "--overwrite": overwrite}
     if not real and (given := [name for name, value in only_real.items() if value]):
         raise DeepCropError(f"{', '.join(given)}: only with --real. Leave it away, or add --real.")
+    only_full = {"--all-sites": all_sites, "--without-radar": without_radar,
+                 "--overwrite": overwrite}  # fmt: skip
+    if horizons and (given := [name for name, value in only_full.items() if value]):
+        raise DeepCropError(f"{', '.join(given)}: not with --horizons. Leave it away.")
     import deepcrop.network  # noqa: F401  (first: says what to install where PyTorch is missing)
 
+    if horizons:
+        _evaluate_horizons(weights, samples, data, out)
+        return
     if data is not None and real:
         from deepcrop.studies import real_satellites as real_archives
 
@@ -104,6 +117,22 @@ def evaluate(
     from deepcrop.network.weights import shipped
 
     _print(run(weights or shipped(), samples, out, all_sites))
+
+
+def _evaluate_horizons(
+    weights: Path | None, samples: Path | None, data: Path | None, out: Path
+) -> None:
+    from deepcrop.network.weights import shipped
+
+    if samples is not None:
+        from deepcrop.evaluation.horizon_report import evaluate_horizons
+
+        typer.echo(f"tables and figure: {evaluate_horizons(weights or shipped(), samples, out)}")
+    elif data is not None:
+        from deepcrop.studies import real_horizons
+
+        real_horizons.report(data, weights, out)
+        typer.echo(f"tables and figures: {out}/")
 
 
 # `reproduce` ------------------------------------------------------------------------------------
@@ -141,13 +170,13 @@ def reproduce(
         str | None,
         typer.Option(
             help="PhenoCam sites: names with commas, or a file of names  [simulated: all in DATA; "
-            "pc, ee: paper, the paper's 60]"
+            "archives: paper, the paper's 60]"
         ),
     ] = None,
     years: Annotated[
         str | None,
         typer.Option(
-            help="Target years: 2018, 2017-2020  [simulated: all; pc, ee: the paper's, 2017-2020]"
+            help="Target years: 2018, 2017-2020  [simulated: all; archives: the paper's, 2017-2020]"
         ),
     ] = None,
     sensors: Annotated[

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
     from deepcrop.cameras.site_years import CameraYear
     from deepcrop.training.samples import Sample
@@ -33,8 +34,10 @@ _DATES = 8  # of each sensor
 _USE_COLOURS = (METHOD_COLOURS["curve"], METHOD_COLOURS["deepcrop"], GREY)
 
 
-def draw_site_map(uses: Mapping[str, Sequence[CameraYear]], tested: str) -> Figure:
-    """Draw the sites at their longitude and latitude, by what they are used for (Fig. 2).
+def draw_site_map(
+    uses: Mapping[str, Sequence[CameraYear]], tested: str, areas: Mapping[str, GeoBox] | None = None
+) -> Figure:
+    """Draw sites at their longitude and latitude, by what they are used for (Figs. 1 and 2).
 
     Parameters
     ----------
@@ -42,12 +45,16 @@ def draw_site_map(uses: Mapping[str, Sequence[CameraYear]], tested: str) -> Figu
         Site-years by their use, at most three; a site counts for the first use that it has.
     tested : str
         The use whose sites are named.
+    areas : mapping of str to GeoBox, optional
+        Areas to outline, by their names.
     """
+    outlines = {name: box.geographic_extent.boundingbox for name, box in (areas or {}).items()}
     places: dict[str, tuple[float, float, str]] = {}
     for use, years in uses.items():
         for year in years:
             places.setdefault(year.site, (year.longitude, year.latitude, use))
-    lon, lat = (np.array([place[k] for place in places.values()]) for k in (0, 1))
+    corners = [corner for b in outlines.values() for corner in (b[:2], b[2:])]
+    lon, lat = (np.array([place[k] for place in (*places.values(), *corners)]) for k in (0, 1))
     pad = 0.05 * max(float(np.ptp(lon)), float(np.ptp(lat)), 1.0)
     west, east = float(lon.min()) - pad, float(lon.max()) + pad
     south, north = float(lat.min()) - pad, float(lat.max()) + pad
@@ -69,6 +76,14 @@ def draw_site_map(uses: Mapping[str, Sequence[CameraYear]], tested: str) -> Figu
             color=colour, mec=INK, mew=0.4, zorder=9 - order, label=f"{use} ({len(chosen)})",
         )  # fmt: skip
         handles.append(marks)
+    for name, (left, bottom, right, top) in outlines.items():
+        axes.add_patch(
+            Rectangle((left, bottom), right - left, top - bottom, ec=WARNING, fc="none", lw=1.2)
+        )
+        axes.annotate(
+            name, ((left + right) / 2, bottom), (0, -9), textcoords="offset points", fontsize=7,
+            ha="center", color=WARNING,
+        )  # fmt: skip
     for site, (x, y, use) in places.items():
         if use == tested:
             right = x > (west + east) / 2

@@ -293,7 +293,7 @@ def evaluate(weights: Path, sample_path: Path, out: Path, all_sites: bool = Fals
             "score all sites (all_sites, --all-sites) to use what it has."
         )
     _check_independent(weights, about, [facts[k] for k in test], facts)
-    _check_inputs(weights, about, network, sample_path, sample_set)
+    check_inputs(weights, about, network, sample_path, sample_set)
     # Offsets of the curve come from other clusters than those of the test sites. Where all sites
     # are scored there is no other cluster, and the curve is scored without its offset.
     test_clusters = {fact["cluster"] for fact in facts if fact["site"] in TEST_SITES}
@@ -342,7 +342,7 @@ def _check_independent(
         )
 
 
-def _check_inputs(
+def check_inputs(
     weights: Path,
     about: Mapping[str, Any],
     network: Network,

@@ -362,6 +362,12 @@ def services() -> list[Service]:
             "DEEPCROP_EARTH_SEARCH",
         ),
         Service(
+            "HLS of NASA",
+            address("DEEPCROP_NASA", known_archives.NASA),
+            '"stac_version"',
+            "DEEPCROP_NASA",
+        ),
+        Service(
             "CropScape",
             f"{host}/axis2/services/CDLService/GetCDLValue?{_CROPSCAPE_QUERY}",
             "GetCDLValueResponse",
@@ -456,6 +462,15 @@ def credentials() -> list[Finding]:
             else "none; needed only if its tokens are refused without one",
         ),
         _copernicus_keys(),
+        Finding("NASA Earthdata token", OK, "set; not tried")
+        if os.environ.get(known_archives.NASA_TOKEN, "").strip()
+        else Finding(
+            "NASA Earthdata token",
+            MISSING,
+            "none",
+            "If you want HLS of NASA (hls-nasa): register at https://urs.earthdata.nasa.gov, make "
+            f"a token there (free), and set {known_archives.NASA_TOKEN} to it.",
+        ),
     ]
 
 

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
     from deepcrop.sources.archive import Archive
 
-ARCHIVES = ("pc", "cdse", "earth-search", "earth-search-v0", "hls", "ee")
+ARCHIVES = ("pc", "cdse", "earth-search", "earth-search-v0", "hls", "hls-nasa", "ee")
 """The known satellite archives: Planetary Computer, the Copernicus Data Space, Earth Search
-(collection 1 and the older one), HLS of Planetary Computer and Google Earth Engine."""
+(collection 1 and the older one), HLS of Planetary Computer and of NASA, and Google Earth Engine."""
 
 
 def is_own(name: str) -> bool:
@@ -43,7 +43,7 @@ def pixel_size(name: str) -> float:
         from deepcrop.sources.stac.own_archive import read_description
 
         return float(read_description(name).pixel)
-    return 30.0 if name == "hls" else 10.0
+    return 30.0 if name in ("hls", "hls-nasa") else 10.0
 
 
 def open_archive(
@@ -96,6 +96,7 @@ def open_archive(
         "earth-search": known_archives.earth_search,
         "earth-search-v0": known_archives.earth_search_legacy,
         "hls": known_archives.hls,
+        "hls-nasa": known_archives.hls_nasa,
         "ee": earthengine.EarthEngine,
     }
     if is_own(name):

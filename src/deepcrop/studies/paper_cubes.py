@@ -22,7 +22,7 @@ from deepcrop.sources.archive import Archive, ArchiveError, Scene, SceneError
 from deepcrop.stages import DAY_MAX, DAY_MIN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from deepcrop.cameras.site_years import CameraYear
@@ -33,6 +33,9 @@ _LOGGER = logging.getLogger(__name__)
 REPROCESSED = 5.0
 """Processing baseline of Sentinel-2's reprocessed archive (Collection 1). Scenes in an older one
 are named, because some of them have known artefacts, in the blue band (B02) above all."""
+
+_FAILED = "the archive failed: "
+"""Begin of the note on a site that another run may have a cube of."""
 
 _MEASURED = 6  # scenes of a sensor, about, whose size is measured
 
@@ -104,7 +107,7 @@ def fetch_cubes(experiment: PaperExperiment, years: Sequence[CameraYear]) -> dic
             failures += 1
             if failures >= _FAILURES:
                 raise
-            notes[site] = str(error)
+            notes[site] = f"{_FAILED}{error}"
         except DeepCropError as error:
             notes[site] = str(error)
         else:
@@ -114,6 +117,17 @@ def fetch_cubes(experiment: PaperExperiment, years: Sequence[CameraYear]) -> dic
         if site in notes:
             _LOGGER.warning("%s: %s", site, notes[site])
     return notes
+
+
+def failed_sites(notes: Mapping[str, str]) -> list[str]:
+    """Select the sites without a cube because the archive failed, from the notes of `fetch_cubes`.
+
+    Examples
+    --------
+    >>> failed_sites({"one": "the archive failed: no answer", "two": "no optical scene"})
+    ['one']
+    """
+    return sorted(site for site, note in notes.items() if note.startswith(_FAILED))
 
 
 def _check_covers(path: Path, request: FetchRequest) -> None:

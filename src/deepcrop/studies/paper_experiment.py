@@ -27,6 +27,7 @@ from deepcrop.evaluation import sample_figures, scores, weights_report
 from deepcrop.evaluation import tables as score_tables
 from deepcrop.evaluation.scores import MethodResult, Predictions
 from deepcrop.evaluation.weights_report import method_title, network_predictions
+from deepcrop.grid import areas
 from deepcrop.network import CONFIGS, INPUTS, Config, Network, build, load
 from deepcrop.storage.files import atomic_file
 from deepcrop.studies import paper_cubes
@@ -513,7 +514,12 @@ def _sample_figures(sample_set: SampleSet, parts: Split) -> dict[str, tuple[str,
         "trained on": _with_sample(sample_set, parts.train),
         "near a test site, left out": _with_sample(sample_set, parts.left_out),
     }
-    drawn = {"sites": ("Sites (Fig. 2)", sample_figures.draw_site_map(uses, "tested"))}
+    # TA1 by its counties: its printed coordinates lie outside of them, and too near to tell apart.
+    study_areas = {
+        name: areas.area_of(area).box for name, area in (("TA1", "ta1-counties"), ("TA2", "ta2"))
+    }
+    site_map = sample_figures.draw_site_map(uses, "tested", study_areas)
+    drawn = {"sites": ("Sites and study areas (Figs. 1a and 2)", site_map)}
     for k, fact in enumerate(sample_set.facts):
         name = f"patches_{fact['site']}"
         if fact["site"] in TEST_SITES and name not in drawn:

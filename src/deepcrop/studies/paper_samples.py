@@ -91,13 +91,20 @@ def prepare_real_pixels(
 ) -> list[CameraYear]:
     """Fetch the cubes and crop types that are missing; return the site-years with their crops.
 
-    Once the samples of all ``places`` are cut, no cube is fetched any more.
+    Once the samples of all ``places`` are cut, no cube is fetched any more: networks may have been
+    trained on them.
 
     ``sites.csv`` says for each site where its patches lie, and what of its cube is missing and why.
     """
     folder = experiment.data / "phenocam"
     if all(sample_file(experiment, place).exists() for place in places):
         notes = _cube_notes(experiment)
+        if failed := paper_cubes.failed_sites(notes):
+            _LOGGER.warning(
+                "The samples were cut without %s, whose cubes the archive failed to give. To try "
+                "again, name another --out: the cubes in %s are used again.",
+                ", ".join(failed), experiment.data,
+            )  # fmt: skip
     else:
         notes = paper_cubes.fetch_cubes(experiment, years)
     unknown = paper_cameras.without_direction(_found_cameras(experiment), years)
@@ -139,6 +146,11 @@ def real_pixels_note(
             without.append(site)
     if without:
         text += f" Without radar: {', '.join(without)} (sites.csv)."
+    if failed := paper_cubes.failed_sites(_cube_notes(experiment)):
+        text += (
+            f" Left out because the archive failed: {', '.join(failed)}; a run with another --out "
+            "tries them again."
+        )
     if old := paper_cubes.old_scenes(experiment, paper_cubes.by_site(years)):
         text += (
             f" {len(old)} scenes are in a processing baseline before "

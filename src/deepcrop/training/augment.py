@@ -6,6 +6,7 @@ drawn, and simulated and real examples are augmented alike.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 _YEAR = 365
 _PEAKS = [2, 7]  # of `examples.EVENTS`
+
+CUT_BEFORE, CUT_AFTER = 75.0, 75.0
+"""Days before the first date of an example and after its last that observations can be cut."""
+
+CLOUDY = 60.0
+"""Maximum number of days that the optical scenes end before the radar's."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,10 @@ class Augmentation:
     short_period_probability : float
         Probability that the observations start before the target year and end around its end or
         later, at random days, instead of covering `stages.DAY_MIN` to `stages.DAY_MAX`.
+    cut_probability : float
+        Probability that the observations end in season, on a random day from `CUT_BEFORE` days
+        before the first date to `CUT_AFTER` days after the last. In half of these examples the
+        optical scenes end up to `CLOUDY` days earlier, while the radar runs on under cloud.
     time_shift_std : float
         Standard deviation of the shift of all days, days.
     time_stretch_std : float
@@ -79,6 +90,7 @@ class Augmentation:
     optical_gap_probability: float = 0.3
     drop_radar_probability: float = 0.5
     short_period_probability: float = 0.6
+    cut_probability: float = 0.0
     time_shift_std: float = 12.0
     time_stretch_std: float = 0.06
     unmasked_cloud_share: float = 0.06
@@ -163,6 +175,11 @@ def _drop_scenes(rng: np.random.Generator, example: Example, settings: Augmentat
         first, last = rng.uniform(DAY_MIN, -60), rng.uniform(_YEAR - 35, DAY_MAX)
         keep &= (optical >= first) & (optical <= last)
         keep_radar &= (radar >= first) & (radar <= last)
+    # Without cut-off days no random number is drawn: older recipes give the same weights as before.
+    if settings.cut_probability and rng.random() < settings.cut_probability:
+        last_optical, last_radar = draw_cut(rng, example)
+        keep &= optical <= last_optical
+        keep_radar &= radar <= last_radar
     if rng.random() < settings.drop_optical_probability:
         keep &= rng.random(len(optical)) < np.exp(rng.uniform(np.log(0.1), 0))
     if rng.random() < settings.optical_gap_probability:
@@ -177,6 +194,41 @@ def _drop_scenes(rng: np.random.Generator, example: Example, settings: Augmentat
         _at_most(rng, keep, settings.max_scenes),
         _at_most(rng, keep_radar, settings.max_scenes),
     )
+
+
+def draw_cut(rng: np.random.Generator, example: Example) -> tuple[float, float]:
+    """Draw the last day of the optical scenes, and of the radar's."""
+    known = example.day[np.isfinite(example.day)]
+    first, last = (known.min(), known.max()) if len(known) else (0.0, float(_YEAR))
+    end = float(rng.uniform(first - CUT_BEFORE, last + CUT_AFTER))
+    cloudy = float(rng.uniform(0, CLOUDY)) if rng.random() < 0.5 else 0.0
+    return end - cloudy, end
+
+
+class WithCuts(Sequence["Example"]):
+    """Each example whole, then each one cut on a day that is always the same.
+
+    Held-out examples, which are not augmented, so decide on seasons that are over and on others.
+    """
+
+    def __init__(self, examples: Sequence[Example]):
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return 2 * len(self.examples)
+
+    def __getitem__(self, k):  # type: ignore[no-untyped-def]
+        """Return example number ``k``."""
+        if k < len(self.examples):
+            return self.examples[k]
+        number = k - len(self.examples)
+        example = self.examples[number]  # raises IndexError if out of range
+        last_optical, last_radar = draw_cut(np.random.default_rng([0, number]), example)
+        return _select(
+            example,
+            np.flatnonzero(example.optical_days <= last_optical),
+            np.flatnonzero(example.radar_days <= last_radar),
+        )
 
 
 def _at_most(rng: np.random.Generator, keep: NDArray[np.bool_], count: int) -> NDArray[np.intp]:

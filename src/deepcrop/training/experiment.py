@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -78,6 +78,8 @@ class Experiment:
         How often each camera's site-year is simulated.
     places : tuple of str
         Real excerpts (keys of `deepcrop.training.real_excerpts.SOURCES`).
+    start : str
+        Shipped weights that the first phase starts from, "default" or "evi"; empty: random weights.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -88,6 +90,7 @@ class Experiment:
     simulated_tiles: int = 2400
     repeats: int = 2
     places: tuple[str, ...] = ()
+    start: Literal["", "default", "evi"] = ""
 
 
 def recipe_names() -> list[str]:

@@ -11,9 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 from deepcrop.errors import DeepCropError
 from deepcrop.network.config import CONFIGS
 from deepcrop.network.devices import check_device
-from deepcrop.network.weights import build, load
+from deepcrop.network.weights import build, load, shipped
 from deepcrop.storage.files import remove_half_written
 from deepcrop.storage.staging import locked
+from deepcrop.training.augment import WithCuts
 from deepcrop.training.experiment import Experiment
 from deepcrop.training.fit import fit
 from deepcrop.training.materials import Material, material
@@ -67,7 +68,7 @@ def _train(
 ) -> Path:
     """Train as `train` says, in a folder where no other run writes."""
     materials: dict[str, Material] = {}
-    weights: Path | None = None
+    weights: Path | None = shipped(experiment.start) if experiment.start else None
     for number, phase in enumerate(experiment.phases, 1):
         folder = out / f"{number}_{phase.name}"
         start, weights = weights, folder / "weights.safetensors"
@@ -86,6 +87,11 @@ def _train(
         else:
             # The card of the phase before says what the network was trained on until now.
             network, about = load(start, device)
+            if network.config != CONFIGS[experiment.network]:
+                raise DeepCropError(
+                    f"{start} holds another network than the experiment's, {experiment.network!r}; "
+                    "start from weights of that network."
+                )
             card = about["card"]
         title = f"{experiment.network}, after the phase {phase.name!r} of its experiment"
         card |= {"title": title, "experiment": asdict(experiment), "phase": phase.name}
@@ -96,6 +102,8 @@ def _train(
             for source in materials[kind].sources
         ]
         held_out = [source for kind in shares for source in materials[kind].held_out]
+        if (changes := phase.training.augmentation) is not None and changes.cut_probability:
+            held_out = [replace(source, examples=WithCuts(source.examples)) for source in held_out]
         fit(network, sources, held_out, phase.training, folder, card, workers=workers - 1)
     assert weights is not None  # `read_experiment` rejects an experiment without phases
     return weights
@@ -108,7 +116,7 @@ def check_same_experiment(weights: Path, experiment: Experiment, phases: int) ->
     """
     card = load(weights)[1]["card"]
     used = {kind for phase in experiment.phases[:phases] for kind in phase.shares()}
-    keys = ["network", "seed", *(_COUNT_OF[kind] for kind in sorted(used))]
+    keys = ["network", "seed", "start", *(_COUNT_OF[kind] for kind in sorted(used))]
     try:
         # A setting that is newer than the weights has its default, as when they were trained.
         found = TypeAdapter(Experiment).validate_python(card.get("experiment", {}))

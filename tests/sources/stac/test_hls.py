@@ -4,7 +4,7 @@ from datetime import date
 
 import numpy as np
 import pytest
-from tests.archive.hls import Hls
+from tests.archive.hls import NASA_COLLECTIONS, Hls
 from tests.archive.server import Server
 from tests.archive.stac import forget_tokens
 
@@ -13,9 +13,9 @@ from deepcrop.errors import DeepCropError
 from deepcrop.fetch.plan import FetchRequest
 from deepcrop.fetch.run import fetch
 from deepcrop.grid import areas, crop, grid_of, make_grid
-from deepcrop.sources import open_archive
+from deepcrop.sources import open_archive, pixel_size
 from deepcrop.sources.archive import ArchiveError
-from deepcrop.sources.stac.known_archives import hls
+from deepcrop.sources.stac.known_archives import hls, hls_nasa
 
 SUMMER = date(2021, 6, 1), date(2021, 7, 31)
 FAST = {"tries": 2, "pause": 0.01}
@@ -117,3 +117,31 @@ def test_what_does_not_fit_is_refused(tmp_path):
         open_archive("hls", keep=(4, 5))
     with pytest.raises(ArchiveError, match=r"\(hls\) has no Sentinel-1.*--sensors optical"):
         hls(**FAST).search(ten, *SUMMER, "sar")
+
+
+def test_hls_of_nasa_is_read_with_a_token(tmp_path, monkeypatch):
+    box = make_grid((450_000, 4_605_000, 450_240, 4_605_180), "EPSG:32615", 30.0)
+    with Server() as server:
+        storage = f"{server.url}/lp-prod-protected"
+        bed = Hls(server, tmp_path / "files", storage, NASA_COLLECTIONS)
+        for kind, day in (("L30", 5), ("S30", 7)):
+            item = bed.publish(kind, f"2018-06-{day:02d}T17:01:09", box, bands_of(kind, box))
+            for name in [key for key in item["properties"] if key.startswith("proj:")]:
+                del item["properties"][name]  # NASA's items do not have them
+        monkeypatch.setenv("DEEPCROP_NASA", bed.api.url)
+        monkeypatch.delenv("EARTHDATA_TOKEN", raising=False)
+        summer = date(2018, 6, 1), date(2018, 7, 31)
+        with pytest.raises(ArchiveError, match=r"hls-nasa.*EARTHDATA_TOKEN, which is not set"):
+            hls_nasa(**FAST).search(box, *summer, "optical")
+        monkeypatch.setenv("EARTHDATA_TOKEN", "abc.DEF-1")
+        archive = hls_nasa(**FAST)
+        scenes = archive.search(box, *summer, "optical")
+        assert [str(scene.time)[:10] for scene in scenes] == ["2018-06-05", "2018-06-07"]
+        for scene in scenes:
+            np.testing.assert_allclose(
+                archive.read(scene, box)["nir"][0, 0], NUMBERS["nir"] * 1e-4, atol=1e-7
+            )
+        files = server.asked(r"\.tif$")
+        assert {request.headers.get("authorization") for request in files} == {"Bearer abc.DEF-1"}
+        assert "abc.DEF-1" not in str([scene.to_json() for scene in scenes])
+    assert pixel_size("hls-nasa") == 30.0

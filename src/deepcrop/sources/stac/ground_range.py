@@ -31,6 +31,7 @@ from rasterio.warp import Resampling, reproject
 from rasterio.windows import Window
 
 from deepcrop.cube.contract import SAR_BANDS
+from deepcrop.errors import DeepCropError
 from deepcrop.sources.archive import ArchiveError, SceneError
 from deepcrop.sources.http import HttpClient, NotFound
 from deepcrop.sources.safe.backscatter import OutsideError, backscatter
@@ -100,12 +101,13 @@ class GroundRange:
 
         Raises
         ------
-        DeepCropError
-            If libraries are missing.
         ArchiveError
-            If PROJ does not have the grid of the geoid.
+            If libraries are missing, or PROJ does not have the grid of the geoid.
         """
-        require_libraries()
+        try:
+            require_libraries()
+        except DeepCropError as error:  # it concerns all scenes, so it is no matter of one
+            raise ArchiveError(str(error)) from None
         if not has_geoid(str(box.crs)):
             raise ArchiveError(
                 "Sentinel-1 ground-range images are placed on the ground with a DEM whose heights "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from deepcrop.sources.sentinel2 import (
     scaling_by_baseline,
@@ -13,7 +14,7 @@ from deepcrop.sources.sentinel2 import (
     scaling_by_raster_bands,
     scaling_of,
 )
-from deepcrop.sources.stac.access import PlanetaryTokens, S3Keys
+from deepcrop.sources.stac.access import Access, BearerToken, PlanetaryTokens, S3Keys
 from deepcrop.sources.stac.archive import StacArchive
 from deepcrop.sources.stac.optical import Mask
 
@@ -22,6 +23,15 @@ PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
 
 EARTH_SEARCH = "https://earth-search.aws.element84.com/v1"
 """STAC API of Earth Search; the environment variable DEEPCROP_EARTH_SEARCH sets another."""
+
+NASA = "https://cmr.earthdata.nasa.gov/stac/LPCLOUD"
+"""STAC API of NASA's LP DAAC; the environment variable DEEPCROP_NASA sets another."""
+
+NASA_FILES = "data.lpdaac.earthdatacloud.nasa.gov"
+"""Host of its files, which gets the token."""
+
+NASA_TOKEN = "EARTHDATA_TOKEN"
+"""Environment variable with the token, as NASA's own tools name it."""
 
 COPERNICUS = "https://stac.dataspace.copernicus.eu/v1"
 """STAC API of the Copernicus Data Space; the environment variable DEEPCROP_CDSE sets another."""
@@ -112,13 +122,57 @@ def hls(address: str | None = None, **options: Any) -> StacArchive:
     **options
         ``max_cloud``, ``tries`` and ``pause`` of `StacArchive`.
     """
-    return StacArchive(
+    return _hls(
         "hls",
         "HLS v2.0 of Planetary Computer",
         address or os.environ.get("DEEPCROP_PC") or PLANETARY_COMPUTER,
-        {"optical": ("hls2-l30", "hls2-s30")},
+        ("hls2-l30", "hls2-s30"),
+        PlanetaryTokens(),
+        **options,
+    )
+
+
+def hls_nasa(address: str | None = None, **options: Any) -> StacArchive:
+    """Open HLS v2.0 of NASA, its own archive (LP DAAC); as `hls`, but from 2013 on.
+
+    Files need a token of NASA's Earthdata Login, in ``EARTHDATA_TOKEN``.
+
+    Parameters
+    ----------
+    address : str, optional
+        Root of the STAC API; by default that in ``DEEPCROP_NASA``, whose host then gets the token,
+        too, else `NASA`.
+    **options
+        ``max_cloud``, ``tries`` and ``pause`` of `StacArchive`.
+    """
+    own = os.environ.get("DEEPCROP_NASA")
+    hosts = (NASA_FILES, *([urlsplit(own).netloc] if own else []))
+    return _hls(
+        "hls-nasa",
+        "HLS v2.0 of NASA",
+        address or own or NASA,
+        ("HLSL30_2.0", "HLSS30_2.0"),
+        BearerToken(NASA_TOKEN, hosts, "HLS of NASA (hls-nasa; urs.earthdata.nasa.gov)"),
+        **options,
+    )
+
+
+def _hls(
+    name: str,
+    title: str,
+    address: str,
+    collections: tuple[str, ...],
+    access: Access,
+    **options: Any,
+) -> StacArchive:
+    """Open an archive of HLS v2.0, in whose files all archives agree."""
+    return StacArchive(
+        name,
+        title,
+        address,
+        {"optical": collections},
         scaling_of(0.0001, 0.0, "none to apply (HLS)"),
-        access=PlanetaryTokens(),
+        access=access,
         # B05 of Sentinel-2 is red edge: B8A, which Landsat has not, is looked for first.
         assets={
             "blue": ("B02",),
