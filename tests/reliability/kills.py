@@ -51,16 +51,18 @@ from deepcrop.training.materials import Material
 COMMANDS = ("simulate", "fetch", "update", "ingest", "train", "map", "map --overwrite", "report")
 IN_PLACE = ("map --overwrite", "update")
 """Commands that change what is there."""
-SMALL = Region(rows=24, cols=24, optical_scenes=6, sar_scenes=4, cameras=1)
+SMALL = Region(rows=18, cols=30, optical_scenes=6, sar_scenes=4, cameras=1)
+PARTS = 8
+"""Parts of the audit of a command, so that several cores share it."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small_tiles():
-    """Tiles of 16 pixels, so that small regions have several."""
+    """Tiles of 24 pixels, so that small regions have two."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contract, "CHUNK", 16)
-        patch.setattr(ingest_run, "TILE", 16)
-        patch.setattr(fetch_plan, "TILE", 16)
+        patch.setattr(contract, "CHUNK", 24)
+        patch.setattr(ingest_run, "TILE", 24)
+        patch.setattr(fetch_plan, "TILE", 24)
         yield
 
 
@@ -96,12 +98,12 @@ def _simulate(folder):
 
 def _ingest(folder):
     rng = np.random.default_rng(1)
-    profile = {"driver": "GTiff", "height": 20, "width": 20, "count": 4, "dtype": "uint16",
+    profile = {"driver": "GTiff", "height": 20, "width": 30, "count": 4, "dtype": "uint16",
                "crs": "EPSG:32631", "nodata": 0,
                "transform": rasterio.Affine(10, 0, 500000, 0, -10, 5600000)}  # fmt: skip
     for day in ("20180501", "20180506", "20180511"):
         with rasterio.open(folder / f"S2_{day}.tif", "w", **profile) as file:
-            file.write(rng.integers(200, 4000, (4, 20, 20), dtype="uint16"))
+            file.write(rng.integers(200, 4000, (4, 20, 30), dtype="uint16"))
     specification = {
         "name": "three scenes",
         "optical": {
@@ -208,20 +210,27 @@ def contents(path):
     return found
 
 
-def sample(name, total, full):
-    """Operations to be killed at: all, or a few, the last ones among them."""
-    if full:
-        return range(1, total + 1)
-    if name == "update":  # in the cube, and in the map
-        return [total // 3, 2 * total // 3]
-    return [total // 2] if name in ("simulate", "train", "fetch") else [total - 4]
+def kills_of(name, total, part):
+    """Kill at a few operations, the last ones among them; in a part of the audit, at its share."""
+    if part is None:
+        few = [total // 2] if name in ("simulate", "train", "fetch") else [total - 4]
+        if name == "update":  # in the cube, and in the map
+            few = [total // 3, 2 * total // 3]
+        return [partial(killed_at, count) for count in few]
+    return [partial(killed_at, count) for count in range(1 + part, total + 1, PARTS)]
 
 
-@pytest.mark.parametrize("full", [False, True], ids=["sample", "full"])
 @pytest.mark.parametrize(
-    ("name", "command"), [(n, n) for n in COMMANDS], indirect=["command"], ids=COMMANDS
+    ("name", "command", "part"),
+    [(name, name, part) for name in COMMANDS for part in (None, *range(PARTS))],
+    indirect=["command"],
+    ids=[
+        f"{name}-{'sample' if part is None else f'full-{part}'}"
+        for name in COMMANDS
+        for part in (None, *range(PARTS))
+    ],
 )
-def test_killed_at_file_operations(name, command, tmp_path, full):
+def test_killed_at_file_operations(name, command, tmp_path, part):
     overwrite = name in IN_PLACE
     out = tmp_path / "result"
 
@@ -244,14 +253,14 @@ def test_killed_at_file_operations(name, command, tmp_path, full):
     begin()
     total = operations_of(run)
     expected = contents(out)
-    kills = [partial(killed_at, count) for count in sample(name, total, full)]
-    if full:
+    kills = kills_of(name, total, part)
+    if part is not None:
         started = time.monotonic()
         begin()
         in_child(run)
         whole = time.monotonic() - started
-        rng = random.Random(1)
-        kills += [partial(killed_after, rng.uniform(0, whole)) for _ in range(40)]
+        rng = random.Random(part)
+        kills += [partial(killed_after, rng.uniform(0, whole)) for _ in range(40 // PARTS)]
     for kill in kills:
         begin()
         killed = kill(run)
