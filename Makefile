@@ -52,7 +52,7 @@ test-large: $(VENV)/.installed  ## a region of 4000 x 1000 pixels; takes many mi
 	$(RUN) pytest -m large
 
 audit: $(VENV)/.installed  ## kill every command at every file operation; takes an hour
-	$(PYTEST) -o addopts=--import-mode=importlib -k full tests/reliability/kills.py
+	$(RUN) pytest -n auto --dist load -o addopts=--import-mode=importlib -k full tests/reliability/kills.py
 
 fuzz: $(VENV)/.installed  ## 20 000 hostile inputs for all readers; takes about an hour
 	$(RUN) tests.fuzz

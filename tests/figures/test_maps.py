@@ -1,3 +1,4 @@
+import datetime
 import itertools
 
 import numpy as np
@@ -130,6 +131,19 @@ def test_stage_map_tells_what_was_left_out():
 
 def test_stage_map_without_missing_pixels_has_no_key():
     assert not any("no date" in word for word in words(stage_map(blocks()[:, :-4])))
+
+
+def test_forecasts_are_striped():
+    days = blocks()
+    forecast = days == 130
+    figure = stage_map(days, until=datetime.date(2018, 4, 30), forecast=forecast)
+    assert "A · as known on 30 April 2018" in words(figure)
+    assert "not yet known, or no event (10 %)" in words(figure)
+    assert "striped: forecast (40 %)" in words(figure)
+    stripes = np.asarray(figure.axes[1].images[1].get_array())[..., 3] > 0
+    assert not stripes[~forecast].any()
+    assert 0.2 < stripes[forecast].mean() < 0.5  # the colour of the date shows between them
+    assert_all_inside(figure)
 
 
 def test_stage_map_scale_bar():

@@ -424,7 +424,7 @@ def _viewer(folder: Path) -> Iterator[Any]:
     from tests.fuzz.raw_files import write_result
 
     from deepcrop.errors import DeepCropError
-    from deepcrop.viewer.server import create_app
+    from deepcrop.viewer.server import Shown, create_app
     from deepcrop.viewer.viewed_map import ViewedMap
 
     maps = write_result(folder)
@@ -434,15 +434,18 @@ def _viewer(folder: Path) -> Iterator[Any]:
     time = viewed.images.describe()["dates"][0]["time"] if viewed.images else ""
     tile = tms.get("WebMercatorQuad").tile(lon, lat, 14)
     place = f"14/{tile.x}/{tile.y}"
+    polygon = ";".join(f"{x},{y}" for x, y in ((left, bottom), (right, bottom), (lon, top)))
     valid = (
         "/", "/api/result", "/api/legend/sos20", f"/tiles/sos50/{place}",
         f"/images/true/{time}/{place}", f"/api/pixel?lon={lon}&lat={lat}",
         f"/api/series?lon={lon}&lat={lat}", f"/api/pixel.csv?lon={lon}&lat={lat}",
-        "/files/summary.json", "/static/index.html",
+        "/files/summary.json", "/static/index.html", "/api/shown", "/basemap",
+        f"/api/place?text={lat},{lon}", f"/api/area?polygon={polygon}",
+        f"/api/area/series?polygon={polygon}", f"/api/area.csv?polygon={polygon}",
     )  # fmt: skip
     odd = [str(value) for value in ODD_VALUES if isinstance(value, str | float)]
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(viewed), log_level="critical", lifespan="off")
+    config = uvicorn.Config(create_app(Shown((viewed,))), log_level="critical", lifespan="off")
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[method-assign]
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

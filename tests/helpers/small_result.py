@@ -4,7 +4,15 @@ import numpy as np
 import rasterio
 
 from deepcrop import grid
-from deepcrop.products.layers import layer_name
+from deepcrop.figures.style import STATUS_COLOURS
+from deepcrop.products.layers import (
+    FORECAST,
+    NO_EVENT,
+    NOT_YET_KNOWN,
+    OBSERVED,
+    STATUS,
+    layer_name,
+)
 from deepcrop.products.results import Result, ResultClass, ResultLayer
 from deepcrop.stages import NO_DAY, STAGES, to_dates
 
@@ -14,9 +22,14 @@ DAYS = {"sos20": 110, "sos50": 120, "eos50": 250, "eos20": 260}
 days earlier; it dates the first row too, which the curve does not."""
 
 
-def small_result(folder, methods=("curve", "deepcrop"), simulated=True, crops=True):
-    """Two fields, maize on the left and soybean on the right, a row without dates of the curve."""
-    box = grid.make_grid((500000, 4600000, 500000 + 10 * COLS, 4600000 + 10 * ROWS), "EPSG:32615")
+def small_result(
+    folder, methods=("curve", "deepcrop"), simulated=True, crops=True, until=None, left=500000
+):
+    """Two fields, maize on the left and soybean on the right, a row without dates of the curve.
+
+    With `until`, starts are observed; ends are forecast on the left, and on the right not known.
+    """
+    box = grid.make_grid((left, 4600000, left + 10 * COLS, 4600000 + 10 * ROWS), "EPSG:32615")
     layers = {}
 
     def add(name, values, method, kind, nodata, stage=None, season=None, part=None, **more):
@@ -44,6 +57,20 @@ def small_result(folder, methods=("curve", "deepcrop"), simulated=True, crops=Tr
                     days[:] = DAYS[stage] + later - 4 * (method == "deepcrop")
                     days[0] = NO_DAY if method == "curve" else days[0]
                 name = layer_name(stage, season)
+                if until:
+                    status = np.full((ROWS, COLS), OBSERVED if season == 1 else NO_EVENT, np.uint8)
+                    if season == 1 and stage.startswith("eos"):
+                        status[:] = np.where(later == 0, FORECAST, NOT_YET_KNOWN)
+                        days[:, later > 0] = NO_DAY
+                    status[days == NO_DAY] = np.where(
+                        status[days == NO_DAY] == NO_EVENT, NO_EVENT, NOT_YET_KNOWN
+                    )
+                    classes = tuple(
+                        ResultClass(code, words, STATUS_COLOURS[words])
+                        for code, words in STATUS.items()
+                    )
+                    add(f"{name}_status", status, method, "status", 255, stage, season, "status",
+                        classes=classes)  # fmt: skip
                 add(name, days, method, "day", NO_DAY, stage, season)
                 statistics[name] = _statistics(days)
                 if method == "deepcrop":
@@ -85,6 +112,7 @@ def small_result(folder, methods=("curve", "deepcrop"), simulated=True, crops=Tr
         "scenes": {"optical": 3, "optical_usable": 2},
         "observations": {"start": "2018-01-03T10:00:00Z", "end": "2018-12-30T10:00:00Z"},
         "maps": maps,
+        **({"until": until} if until else {}),
         "source": {"cube": "fields.zarr", "optical": {"source": "made up"}, "smoother": {"x": 1}},
     }
     return Result(

@@ -10,7 +10,7 @@ import os
 import random
 import shutil
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import date
 from functools import partial
@@ -33,8 +33,10 @@ from deepcrop.errors import DeepCropError
 from deepcrop.fetch import plan as fetch_plan
 from deepcrop.fetch.plan import FetchRequest
 from deepcrop.fetch.run import fetch
+from deepcrop.fetch.update import update
 from deepcrop.ingest import ingest
 from deepcrop.ingest import run as ingest_run
+from deepcrop.mapping.options import resolve_options
 from deepcrop.mapping.region import map_region
 from deepcrop.phenology import season_dates
 from deepcrop.report import report
@@ -46,17 +48,21 @@ from deepcrop.training.fit import Source
 from deepcrop.training.materials import Material
 
 # The kernels of the simulation cannot run in a child once the parent has loaded those of the curve.
-COMMANDS = ("simulate", "fetch", "ingest", "train", "map", "map --overwrite", "report")
-SMALL = Region(rows=24, cols=24, optical_scenes=6, sar_scenes=4, cameras=1)
+COMMANDS = ("simulate", "fetch", "update", "ingest", "train", "map", "map --overwrite", "report")
+IN_PLACE = ("map --overwrite", "update")
+"""Commands that change what is there."""
+SMALL = Region(rows=18, cols=30, optical_scenes=6, sar_scenes=4, cameras=1)
+PARTS = 8
+"""Parts of the audit of a command, so that several cores share it."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small_tiles():
-    """Tiles of 16 pixels, so that small regions have several."""
+    """Tiles of 24 pixels, so that small regions have two."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contract, "CHUNK", 16)
-        patch.setattr(ingest_run, "TILE", 16)
-        patch.setattr(fetch_plan, "TILE", 16)
+        patch.setattr(contract, "CHUNK", 24)
+        patch.setattr(ingest_run, "TILE", 24)
+        patch.setattr(fetch_plan, "TILE", 24)
         yield
 
 
@@ -69,6 +75,7 @@ def command(request, tmp_path_factory):
         "simulate": _simulate,
         "ingest": _ingest,
         "fetch": _fetch,
+        "update": _update,
         "train": _train,
         "report": _report,
     }[request.param](tmp_path_factory.mktemp("input"))
@@ -91,12 +98,12 @@ def _simulate(folder):
 
 def _ingest(folder):
     rng = np.random.default_rng(1)
-    profile = {"driver": "GTiff", "height": 20, "width": 20, "count": 4, "dtype": "uint16",
+    profile = {"driver": "GTiff", "height": 20, "width": 30, "count": 4, "dtype": "uint16",
                "crs": "EPSG:32631", "nodata": 0,
                "transform": rasterio.Affine(10, 0, 500000, 0, -10, 5600000)}  # fmt: skip
     for day in ("20180501", "20180506", "20180511"):
         with rasterio.open(folder / f"S2_{day}.tif", "w", **profile) as file:
-            file.write(rng.integers(200, 4000, (4, 20, 20), dtype="uint16"))
+            file.write(rng.integers(200, 4000, (4, 20, 30), dtype="uint16"))
     specification = {
         "name": "three scenes",
         "optical": {
@@ -116,18 +123,48 @@ def _ingest(folder):
 
 def _fetch(folder):
     many = replace(SMALL, optical_scenes=42, sar_scenes=28)
-    in_child(lambda: simulate(many, folder / "region.zarr"))
+    with _archive(folder, many, ("pc-05.10", "pc-rtc")) as (_, box):
+        yield partial(fetch, FetchRequest(box, date(2018, 4, 20), date(2018, 5, 15)))
+
+
+def _update(folder):
+    """Add two late scenes to a cube with an issue of a map, and map the next issue."""
+    curve = resolve_options("curve", seasons=1, fractions=(0.5,))
+
+    def update_maps(out, until):
+        update(out / "cube.zarr", out / "maps", 2018, curve, until=until, pictures=False)
+
+    season = replace(SMALL, optical_scenes=4, start="2018-05-01", end="2018-07-20")
+    with _archive(folder, season, ()) as (bed, box):
+        _load_kernels()
+        bed.publish("pc-05.10", [0, 2])
+        request = FetchRequest(box, date(2018, 4, 1), date(2018, 8, 31), sensors=("optical",))
+        early = folder / "early"
+        early.mkdir()
+        in_child(lambda: fetch(request, early / "cube.zarr"))
+        in_child(lambda: update_maps(early, date(2018, 6, 30)))
+        bed.publish("pc-05.10", [1, 3])
+
+        def run(out, overwrite=True):
+            update_maps(out, None) if out.exists() else shutil.copytree(early, out)
+
+        yield run
+
+
+@contextmanager
+def _archive(folder, simulated, flavours):
+    """A loopback archive of a simulated region, and the grid of the region."""
+    in_child(lambda: simulate(simulated, folder / "region.zarr"))
     cube = region.coarsen_mask(open_cube(folder / "region.zarr"))
     with Server() as server, pytest.MonkeyPatch.context() as patch:
-        bed = serve_region(server, folder / "files", cube)
+        bed = serve_region(server, folder / "files", cube, flavours)
         forget_tokens()
         for name, value in (bed.environment() | {"DEEPCROP_PC": bed.pc}).items():
             patch.setenv(name, value)
         patch.setattr(
             fetch_plan, "open_archive", lambda *a, **k: replace(open_archive(*a, **k), pause=0.001)
         )
-        request = FetchRequest(grid_of(cube), date(2018, 4, 20), date(2018, 5, 15))
-        yield partial(fetch, request)
+        yield bed, grid_of(cube)
 
 
 def _train(folder):
@@ -159,9 +196,12 @@ def contents(path):
     found = {}
     for file in sorted(path.rglob("*")):
         name, data = file.relative_to(path).as_posix(), file.read_bytes() if file.is_file() else b""
-        if name == "manifest.jsonl":
+        if name.endswith("manifest.jsonl"):
             lines = [json.loads(line) for line in data.splitlines()]
             data = [{**line, "seconds": 0, "process": ""} for line in lines]
+        elif name.startswith("maps/") and name.endswith("deepcrop.json"):
+            # When the files of the cube were written, and where: of a cube that is changed.
+            data = {k: v for k, v in json.loads(data).items() if k not in ("made", "map")}
         elif name.endswith("log.csv"):
             data = [line.rpartition(b",")[0] for line in data.splitlines()]
         elif name.endswith("checkpoint.pt"):
@@ -170,19 +210,28 @@ def contents(path):
     return found
 
 
-def sample(name, total, full):
-    """Operations to be killed at: all, or a few, the last ones among them."""
-    if full:
-        return range(1, total + 1)
-    return [total // 2] if name in ("simulate", "train", "fetch") else [total - 4]
+def kills_of(name, total, part):
+    """Kill at a few operations, the last ones among them; in a part of the audit, at its share."""
+    if part is None:
+        few = [total // 2] if name in ("simulate", "train", "fetch") else [total - 4]
+        if name == "update":  # in the cube, and in the map
+            few = [total // 3, 2 * total // 3]
+        return [partial(killed_at, count) for count in few]
+    return [partial(killed_at, count) for count in range(1 + part, total + 1, PARTS)]
 
 
-@pytest.mark.parametrize("full", [False, True], ids=["sample", "full"])
 @pytest.mark.parametrize(
-    ("name", "command"), [(n, n) for n in COMMANDS], indirect=["command"], ids=COMMANDS
+    ("name", "command", "part"),
+    [(name, name, part) for name in COMMANDS for part in (None, *range(PARTS))],
+    indirect=["command"],
+    ids=[
+        f"{name}-{'sample' if part is None else f'full-{part}'}"
+        for name in COMMANDS
+        for part in (None, *range(PARTS))
+    ],
 )
-def test_killed_at_file_operations(name, command, tmp_path, full):
-    overwrite = name.endswith("--overwrite")
+def test_killed_at_file_operations(name, command, tmp_path, part):
+    overwrite = name in IN_PLACE
     out = tmp_path / "result"
 
     def run(out=out):
@@ -204,14 +253,14 @@ def test_killed_at_file_operations(name, command, tmp_path, full):
     begin()
     total = operations_of(run)
     expected = contents(out)
-    kills = [partial(killed_at, count) for count in sample(name, total, full)]
-    if full:
+    kills = kills_of(name, total, part)
+    if part is not None:
         started = time.monotonic()
         begin()
         in_child(run)
         whole = time.monotonic() - started
-        rng = random.Random(1)
-        kills += [partial(killed_after, rng.uniform(0, whole)) for _ in range(40)]
+        rng = random.Random(part)
+        kills += [partial(killed_after, rng.uniform(0, whole)) for _ in range(40 // PARTS)]
     for kill in kills:
         begin()
         killed = kill(run)

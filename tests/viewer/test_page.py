@@ -5,8 +5,10 @@ import io
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from datetime import date, timedelta
 from pathlib import Path
 from time import monotonic
@@ -14,11 +16,16 @@ from time import monotonic
 import numpy as np
 import pytest
 import rasterio
+import uvicorn
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
+from tests.helpers.pmtiles_file import pmtiles
+from tests.helpers.small_result import DAYS, small_result
 
 from deepcrop import indices, stages
 from deepcrop.figures.style import STAGE_COLOURS
+from deepcrop.viewer import server, viewed_map
+from deepcrop.viewer.issues import open_issues
 
 CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = [
@@ -43,6 +50,7 @@ ARGUMENTS = [
 ]
 GROUND = (213, 217, 210)  # the region where no value is drawn
 ZOOM = 16
+ISSUES = ("2018-04-15", "2018-06-15", "2018-07-15")
 PATIENCE = 120  # seconds: a busy machine draws a page without a GPU slowly
 expect.set_options(timeout=1000 * PATIENCE)
 
@@ -78,10 +86,34 @@ def chromium():
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def season(tmp_path_factory):
+    """Address of three issues of a small map, with a red basemap."""
+    folder = tmp_path_factory.mktemp("season")
+    made = {}
+    for day in ISSUES:
+        made[folder / day] = small_result(folder / day, until=day)
+        (folder / day / "item.json").write_text("{}")
+    (folder / "base.pmtiles").write_bytes(pmtiles())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(viewed_map, "open_result", lambda path: made[path])
+        issues, _ = open_issues(folder, None)
+    app = server.create_app(server.Shown(tuple(issues), (), folder / "base.pmtiles"))
+    running = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
+    with socket.create_server((server.HOST, 0)) as listening:
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        yield f"http://{server.HOST}:{listening.getsockname()[1]}/"
+        running.should_exit = True
+        thread.join(PATIENCE)
+
+
 @pytest.fixture
-def look(chromium, command):
+def look(chromium, request):
     """Open pages; at the end none of them has complained or asked another host for anything."""
     complaints, asked, contexts = [], [], []
+    # The real command is started only for the tests of its map.
+    command = request.getfixturevalue("season" if "season" in request.fixturenames else "command")
 
     def open_page(hash_="", width=800, height=440, **options):
         context = chromium.new_context(viewport={"width": width, "height": height}, **options)
@@ -259,6 +291,18 @@ def test_a_camera_is_a_button_that_opens_its_greenness(viewed_map, look):
     page.locator("circle.seen-camera").first.wait_for()
     days = viewed_map.cameras[0].days
     assert page.locator("circle.seen-camera").count() > 0.8 * days.size
+    # The page of its field.
+    page.locator("#panel button.field").click()
+    number = viewed_map.cameras[0].field
+    expect(page.locator("#panel h2")).to_have_text(f"Field {number}")
+    pixels = int((viewed_map.cube["landcover"]["field_id"].values == number).sum())
+    expect(page.locator("#panel .facts").first).to_contain_text(f"{pixels:,} pixels")
+    page.locator("path.bar.seen-ndvi").first.wait_for(state="attached")
+    page.wait_for_url(re.compile("field="))
+    page.locator("#click-field").check()
+    page.locator("#map-left .camera").last.press("Enter")  # a camera opens its pixel all the same
+    expect(page.locator("#panel .charts")).to_be_visible()
+    expect(page.locator("#panel button.field")).to_be_visible()
 
 
 def test_swipe_between_two_layers(viewed_map, look):
@@ -439,3 +483,106 @@ def test_on_a_phone(viewed_map, look):
     assert chart["x"] >= 0
     assert chart["x"] + chart["width"] <= 375
     assert page.evaluate("() => document.documentElement.scrollWidth") == 375
+
+
+def shares(picture, colours, tolerance=6):
+    """Share of the pixels of a picture that have each colour."""
+    pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3).astype(int)
+    return [float((np.abs(pixels - one).max(axis=1) <= tolerance).mean()) for one in colours]
+
+
+def test_forecasts_are_hatched_and_what_is_not_known_is_dotted(season, look):
+    page = look("#left=deepcrop-day@eos50/1&issue=2018-06-15")
+    expect(page.locator("#known")).to_have_text("As known on 15 Jun 2018")
+    expect(page.locator("#credit")).to_have_text("© Made up")
+    states = page.locator("#legend-left .states li")
+    expect(states).to_have_text(["forecast 50 %", "not yet known 50 %"])
+    box = page.locator("#map-left").bounding_box()
+    left, right = box["x"] + 0.3 * box["width"], box["x"] + 0.7 * box["width"]
+    middle = box["y"] + 0.4 * box["height"]
+
+    def drawn(x):
+        clip = {"x": x - 24, "y": middle - 24, "width": 48, "height": 48}
+        return Image.open(io.BytesIO(page.screenshot(clip=clip)))
+
+    palette = page.evaluate("async () => (await (await fetch('api/result')).json()).palettes.eos")
+    low, high = page.evaluate(
+        "async () => (await (await fetch('api/legend/deepcrop/eos50')).json()).range"
+    )
+    k = 6 * int(255 * (DAYS["eos50"] - 4 - low) / (high - low) + 0.5)
+    full = np.array([int(palette[k + i : k + i + 2], 16) for i in (0, 2, 4)])
+    pale = 255 - (255 - full) * 0.3
+    end = monotonic() + PATIENCE
+    while min(shares(drawn(left), (full, pale), 30)) < 0.2:  # half each, but for blurred edges
+        assert monotonic() < end
+    dots, ground = shares(drawn(right), ((109, 118, 111), GROUND), 12)
+    assert 0.01 < dots < 0.2
+    assert ground == 0  # the basemap is below
+    page.mouse.move(left, middle)
+    when = date(2018, 1, 1) + timedelta(DAYS["eos50"] - 4)
+    expect(page.locator("#readout")).to_have_text(f"{when.day} {when:%b %Y} (forecast)")
+    page.mouse.move(right, middle)
+    expect(page.locator("#readout")).to_have_text("not yet known")
+    page.mouse.click(left, middle)
+    row = page.locator("#panel table").first.locator("tr", has_text="EOS50")
+    expect(row.locator("td").first).to_contain_text("forecast")
+    expect(row.locator(".dot.open")).to_have_count(1)
+    first = page.locator("#panel table").first.locator("tr", has_text="SOS50")
+    expect(first.locator("td").first).not_to_contain_text("forecast")
+    page.keyboard.press("Escape")  # the map has its whole width again
+    expect(page.locator("#panel")).to_be_hidden()
+    page.mouse.click(right, middle)
+    expect(row.locator("td").first).to_have_text("not yet known")
+    # The slider keeps layer and pixel.
+    page.locator("#issue").fill("2")
+    expect(page.locator("#issue-text")).to_have_text("15 Jul 2018 (3 of 3)")
+    page.wait_for_url(re.compile("left=deepcrop-day@eos50/1.*pixel=.*issue=2018-07-15"))
+    expect(row.locator("td").first).to_have_text("not yet known")
+    page.locator("#issue-back").click()
+    expect(page.locator("#known")).to_have_text("As known on 15 Jun 2018")
+    with page.expect_download() as download:
+        page.locator("#picture").click()
+    assert download.value.suggested_filename == (
+        "SIMULATED_deepcrop_two_fields_EOS50_main_season_2018_date_network_as_known_on_"
+        "2018-06-15.png"
+    )
+    picture = Image.open(download.value.path())
+    box = page.locator("#view").bounding_box()
+    assert picture.size == (round(box["width"]), round(box["height"]) + 62)
+    head = picture.crop((0, 0, picture.width, 62))
+    assert shares(head, ((165, 15, 21),))[0] > 0.03  # the mark of simulated data
+    assert min(shares(picture, (full, pale, (109, 118, 111)), 12)) > 0.005
+
+
+def test_places_are_found_and_areas_drawn(season, look):
+    page = look("#issue=2018-06-15&left=curve-day@sos50/1")
+    for text, words in (("0, 0", "is outside the map"), ("field 7", "'field 7' is no place")):
+        page.locator("#place").fill(text)
+        page.locator("#place").press("Enter")
+        expect(page.locator("#toast")).to_contain_text(words)
+    page.locator("#place").fill("500095 4600125")
+    page.locator("#place").press("Enter")
+    expect(page.locator("#panel .facts").first).to_contain_text("row 11, column 9")
+    box = page.locator("#map-left").bounding_box()
+    corners = [
+        (box["x"] + x * box["width"], box["y"] + y * box["height"])
+        for x, y in ((0.4, 0.3), (0.6, 0.3), (0.6, 0.6), (0.4, 0.6))
+    ]
+    page.locator("#draw").click()
+    for corner in corners:
+        page.mouse.click(*corner)
+    page.keyboard.press("Escape")  # stops
+    expect(page.locator("#draw")).to_have_text("Draw an area")
+    expect(page.locator("#panel h2")).to_have_text("Maize")
+    page.locator("#draw").click()
+    for corner in corners:
+        page.mouse.click(*corner)
+    expect(page.locator("#draw")).to_have_text("Finish the area")
+    page.mouse.click(*corners[0])
+    expect(page.locator("#panel h2")).to_have_text("Drawn area")
+    expect(page.locator("#panel .facts").first).to_contain_text("pixels")
+    cells = page.locator("#panel table").first.locator("tr", has_text="EOS50").locator("td")
+    expect(cells.last).to_contain_text("forecast")
+    again = look(page.url[page.url.index("#") :])
+    expect(again.locator("#panel h2")).to_have_text("Drawn area")
+    assert again.url == page.url

@@ -1,6 +1,7 @@
 """What the viewer knows of a pixel: its series, its camera, the network's distributions."""
 
 import csv
+import datetime
 import io
 import sys
 
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def client(viewed_map):
-    return TestClient(server.create_app(viewed_map), base_url="http://127.0.0.1")
+    return TestClient(server.create_app(server.Shown((viewed_map,))), base_url="http://127.0.0.1")
 
 
 def where(view, row, col):
@@ -161,7 +162,7 @@ def test_distributions_are_what_the_map_was_read_off(viewed_map, cell):
 
 def test_the_network_may_be_absent(viewed_map, viewed, client, monkeypatch):
     view = ViewedMap(viewed / "maps", viewed / "region.zarr")
-    alone = TestClient(server.create_app(view), base_url="http://127.0.0.1")
+    alone = TestClient(server.create_app(server.Shown((view,))), base_url="http://127.0.0.1")
     monkeypatch.delitem(sys.modules, "deepcrop.network", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     answer = alone.get(f"/api/distribution?{where(view, 3, 3)}")
@@ -226,3 +227,83 @@ def test_pictures_are_put_together_from_chunks():
     part = images._render("true", 0, slice(250, 262), slice(505, 520))
     np.testing.assert_array_equal(part, whole[250:262, 505:520])
     assert whole[..., 3].all()
+
+
+# A field
+
+
+def test_a_field_is_summarised_over_its_pixels(viewed_map, client):
+    numbers = viewed_map.cube["landcover"]["field_id"].values
+    number = int(np.bincount(numbers[numbers > 0]).argmax())
+    row, col = np.argwhere(numbers == number)[0]
+    place = viewed_map.pixel(int(row), int(col))
+    query = f"at={place['lon']},{place['lat']}"
+    area = client.get(f"/api/area?{query}").json()
+    inside = numbers == number
+    assert (area["name"], area["pixels"]) == (f"field {number}", inside.sum())
+    assert area["hectares"] == pytest.approx(inside.sum() / 100)
+    with rasterio.open(viewed_map.result.path / "deepcrop/sos50.tif") as file:
+        days = file.read(1)[inside]
+    days = days[days != stages.NO_DAY]
+    date = next(
+        one
+        for one in area["dates"]
+        if (one["method"], one["stage"], one["season"]) == ("deepcrop", "sos50", 1)
+    )
+    assert date["share"] == pytest.approx(days.size / inside.sum(), abs=1e-4)
+    expected = np.quantile(days, (0.5, 0.25, 0.75))
+    assert [date["day"], date["q25"], date["q75"]] == pytest.approx(expected, abs=0.05)
+    assert date["low"] <= date["day"] <= date["high"]
+    assert "status" not in date  # a whole year has nothing to forecast
+    read = client.get(f"/api/area/series?{query}").json()
+    optical = viewed_map.cube["optical"].to_dataset()
+    values = indices.ndvi_of(optical["nir"].values[:, inside], optical["red"].values[:, inside])
+    ndvi = next(one for one in read["series"] if one["name"] == "ndvi")
+    assert read["pixels"] == min(inside.sum(), 256)
+    if read["pixels"] == inside.sum():
+        clear = np.isfinite(values)
+        assert ndvi["clear"] == clear.sum(axis=1).tolist()
+        seen = clear.any(axis=1)
+        median = np.nanmedian(values[seen], axis=1)
+        np.testing.assert_allclose(np.array(ndvi["median"], float)[seen], median, atol=1e-5)
+    answer = client.get(f"/api/area.csv?{query}")
+    assert (
+        f'filename="SIMULATED_deepcrop_2018_field_{number}.csv"'
+        in (answer.headers["content-disposition"])
+    )
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert {row["data"] for row in rows} == {"simulated"}
+    written = [row for row in rows if row["variable"] == "map deepcrop sos50 median"]
+    assert float(written[0]["day"]) == date["day"]
+    assert (
+        sum(row["variable"] == "ndvi median" for row in rows)
+        == np.isfinite(np.array(ndvi["median"], float)).sum()
+    )
+
+
+def test_without_a_field_or_a_place_the_answer_says_so(client):
+    for query in ("", "at=5", "at=a,b", "at=nan,nan", "at=1,2,3"):
+        answer = client.get(f"/api/area?{query}")
+        assert answer.status_code == 404
+        assert "expected longitude,latitude" in answer.json()["detail"] or "no place" in answer.text
+    assert "no place in" in client.get("/api/area?at=0,0").json()["detail"]
+
+
+def test_an_issue_knows_only_what_was_observed_until_then(viewed_map, client, monkeypatch):
+    until = datetime.date(2018, 6, 15)
+    last = stages.to_days(np.datetime64(until), 2018)
+    monkeypatch.setattr(viewed_map, "until", until)
+    camera = viewed_map.cameras[0]
+    numbers = viewed_map.cube["landcover"]["field_id"].values
+    row, col = (int(at) for at in np.argwhere(numbers == camera.field)[0])  # in its view
+    place = viewed_map.pixel(row, col)
+    query = f"{place['lon']},{place['lat']}"
+    tracks = client.get(f"/api/series?{where(viewed_map, row, col)}").json()
+    assert {track["name"] for track in tracks} >= {"ndvi", "vv", "camera_gcc"}
+    for track in tracks:
+        assert max(track["days"]) <= last
+    for track in client.get(f"/api/area/series?at={query}").json()["series"]:
+        assert last - 40 < max(track["days"]) <= last
+    assert client.get("/api/result").json()["images"]["dates"][-1]["time"][:10] <= str(until)
+    network = viewed_map._load_network()
+    assert all(images.days.max() <= last for images in network._images.values())

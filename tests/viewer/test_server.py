@@ -49,7 +49,7 @@ def small(folder):
 
 @pytest.fixture(scope="module")
 def client(small):
-    return TestClient(server.create_app(small), base_url="http://127.0.0.1")
+    return TestClient(server.create_app(server.Shown((small,))), base_url="http://127.0.0.1")
 
 
 def place(view, row, col):
@@ -84,7 +84,7 @@ def test_the_page_learns_what_there_is(client):
     assert list(variables["difference-difference"]["views"]) == stages[:4]
     for variable in ("crop_type", "curve/qflag", "deepcrop/n_obs_optical"):
         assert variables[variable]["views"] == {
-            "": {"key": variable, "title": variables[variable]["label"]}
+            "": {"key": variable, "title": variables[variable]["label"], "status": None}
         }
     west, south, east, north = about["bounds"]
     assert west < about["outline"][7][0] < east
@@ -195,7 +195,7 @@ def test_missing_files_are_told_at_once_and_later(tmp_path, monkeypatch):
     (tmp_path / "maps/curve/sos20.tif").unlink()
     monkeypatch.setattr(viewed_map, "open_result", lambda path: result)
     client = TestClient(
-        server.create_app(viewed_map.ViewedMap(tmp_path / "maps", None)),
+        server.create_app(server.Shown((viewed_map.ViewedMap(tmp_path / "maps", None),))),
         base_url="http://127.0.0.1",
     )
     about = client.get("/api/result").json()
@@ -222,7 +222,9 @@ def live(small, folder):
     listening = socket.socket()
     listening.bind((server.HOST, 0))
     listening.listen()  # whoever comes early waits
-    running = uvicorn.Server(uvicorn.Config(server.create_app(small), log_level="critical"))
+    running = uvicorn.Server(
+        uvicorn.Config(server.create_app(server.Shown((small,))), log_level="critical")
+    )
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
     thread.start()
     yield listening.getsockname()[1]
@@ -338,7 +340,7 @@ def test_a_measured_map_by_the_curve_alone(tmp_path, monkeypatch):
     result = small_result(tmp_path / "maps", ("curve",), simulated=False, crops=False)
     monkeypatch.setattr(viewed_map, "open_result", lambda path: result)
     view = viewed_map.ViewedMap(tmp_path / "maps", None)
-    client = TestClient(server.create_app(view), base_url="http://127.0.0.1")
+    client = TestClient(server.create_app(server.Shown((view,))), base_url="http://127.0.0.1")
     about = client.get("/api/result").json()
     assert about["methods"] == {"curve": "curve"}
     assert not about["simulated"]
@@ -369,7 +371,10 @@ def address(small, monkeypatch):
     """A running viewer that waits a third of a second for a request."""
     monkeypatch.setattr(server, "REQUEST_SECONDS", 0.3)
     config = uvicorn.Config(
-        server.create_app(small), http=server.TimedProtocol, log_level="critical", lifespan="off"
+        server.create_app(server.Shown((small,))),
+        http=server.TimedProtocol,
+        log_level="critical",
+        lifespan="off",
     )
     running = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -448,7 +453,7 @@ def test_a_map_over_the_date_line_is_one_piece(tmp_path, crs):
     assert 0.004 < east - west < 0.005
     assert west < -180 or east > 180
     assert np.ptp([lon for lon, _ in about["outline"]]) == pytest.approx(east - west)
-    client = TestClient(server.create_app(view), base_url="http://127.0.0.1")
+    client = TestClient(server.create_app(server.Shown((view,))), base_url="http://127.0.0.1")
     with rasterio.open(tmp_path / "maps" / "sos50.tif") as file:
         layer = file.read(1)
     for row, col in ((5, 3), (12, 26)):

@@ -259,7 +259,8 @@ def _report(result: MapResult) -> None:
     if until is not None:
         shares = {code: code.replace("_", " ") for code in _IN_SEASON}
     wide = f"{WIDE_INTERVAL} days or more"
-    headings = ("method", "stage", *shares.values(), "median", "90 % interval, median", wide)
+    headings = ["method", "stage", *shares.values(), "median", "90 % interval, median"]
+    headings += [wide] if until is None else []  # the width of a screen
     for heading in headings:
         table.add_column(heading, justify="left" if heading in ("method", "stage") else "right")
     for method in summary["methods"]:
@@ -275,7 +276,7 @@ def _report(result: MapResult) -> None:
                 *(f"{100 * found[share]:.1f} %" for share in shares),
                 date or "-",
                 "-" if width is None else f"{width:.0f} days",
-                "-" if far is None else f"{100 * far:.1f} %",
+                *(["-" if far is None else f"{100 * far:.1f} %"] if until is None else []),
             )
     plain_console().print(table)
     scenes = ", ".join(f"{name} {number}" for name, number in summary["scenes"].items())
@@ -370,10 +371,19 @@ def score(
 
 
 def view(
-    result: Annotated[Path, typer.Argument(help="Directory made by 'deepcrop map'.")],
+    result: Annotated[
+        Path,
+        typer.Argument(
+            help="Directory made by 'deepcrop map', or a folder of maps with --until: 2018-06-15/ …"
+        ),
+    ],
     cube: Annotated[
         Path | None,
         typer.Option(help="The mapped cube, for its images and time series  [none]"),
+    ] = None,
+    basemap: Annotated[
+        Path | None,
+        typer.Option(help="PMTiles file of map tiles to show behind the map  [none]"),
     ] = None,
     port: Annotated[int, typer.Option(help="Port on this computer.", min=1, max=65535)] = 8765,
 ) -> None:
@@ -387,11 +397,20 @@ def view(
         raise DeepCropError(
             f"The viewer needs 'pip install deepcrop[viewer]' ({error})."
         ) from error
-    serve(result, cube, port, lambda address: typer.echo(f"{address}  (Ctrl-C ends the viewer)"))
+
+    def ready(address: str) -> None:
+        typer.echo(f"{address}  (Ctrl-C ends the viewer)")
+
+    serve(result, cube, port, ready, basemap)
 
 
 def report(
-    result: Annotated[Path, typer.Argument(help="Directory made by 'deepcrop map'.")],
+    result: Annotated[
+        Path,
+        typer.Argument(
+            help="Directory made by 'deepcrop map', or a folder of issues of 'deepcrop update'."
+        ),
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder to write  [RESULT/report]")] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing report.")
@@ -399,7 +418,8 @@ def report(
 ) -> None:
     """Write a finished map as one HTML page, with its figures as PNG and SVG.
 
-    The page is self-contained and works offline.
+    The page is self-contained and works offline. That of a folder of issues shows how the forecast
+    moved from issue to issue.
 
     Example: deepcrop report maps
     """

@@ -93,7 +93,7 @@ def stage_map(
     if season > 1:
         heading += f", {season_name(season)}"
     if until is not None:
-        heading += f", as known on {until.day} {until:%B %Y}"
+        title += f" · as known on {until.day} {until:%B %Y}"
     dated = values[np.isfinite(values)]
     page = MapPage(values.shape, heading, title, simulated, 1.25 if dated.size else 0.0)
     cmap = date_colours(stage)

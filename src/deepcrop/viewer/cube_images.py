@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -23,6 +23,8 @@ from deepcrop.indices import ndvi_of
 from deepcrop.viewer.map_tiles import MAX_ZOOM, TILE_SIZE
 
 if TYPE_CHECKING:
+    import datetime
+
     import xarray as xr
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
@@ -67,14 +69,22 @@ class CubeImages:
         self._min_zoom = max(0, math.ceil(math.log2(side / widest)))
         self._chunk = lru_cache(maxsize=_CACHED_CHUNKS)(self._render_chunk)
 
-    def describe(self) -> dict[str, Any]:
-        """List the renderings, the dates with their share of clear pixels, and the lowest zoom."""
-        clear = _clear_shares(self._optical)
+    def describe(self, until: datetime.date | None = None) -> dict[str, Any]:
+        """List the renderings, the dates with their share of clear pixels, and the lowest zoom.
+
+        Dates after ``until``, of a map in season, are left out.
+        """
         dates = [
             {"time": time, "clear": round(share, 2)}
-            for time, share in zip(self._times, clear.tolist(), strict=True)
+            for time, share in zip(self._times, self._clear, strict=True)
+            if until is None or time[:10] <= str(until)
         ]
         return {"renderings": RENDERINGS, "dates": dates, "minzoom": self._min_zoom}
+
+    @cached_property
+    def _clear(self) -> list[float]:
+        shares: list[float] = _clear_shares(self._optical).tolist()
+        return shares
 
     def tile(self, rendering: str, time: str, x: int, y: int, z: int) -> bytes:
         """Render a tile as PNG; masked pixels are transparent.

@@ -17,6 +17,7 @@ from rio_tiler.io import Reader
 
 from deepcrop.errors import DeepCropError
 from deepcrop.figures.style import date_range
+from deepcrop.products.layers import STATUS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,17 +63,26 @@ def read_tile(view: View, x: int, y: int, z: int) -> NDArray[np.int32]:
             layers.append(
                 reader.tile(x, y, z, tilesize=TILE_SIZE, resampling_method="nearest").array[0]
             )
-    return _view_values(layers)
+    return _view_values(view, layers)
 
 
 def read_pixel(layer: ResultLayer, row: int, col: int) -> int | None:
     """Read one pixel of a layer; None where there is no data."""
-    with _open(layer) as file:
-        value = file.read(1, window=Window(col, row, 1, 1), masked=True)[0, 0]
+    value = read_window(layer, slice(row, row + 1), slice(col, col + 1))[0, 0]
     return None if value is np.ma.masked else int(value)
 
 
-def make_legend(view: View, same: list[View], year: int) -> dict[str, Any]:
+def read_window(layer: ResultLayer, rows: slice, cols: slice) -> np.ma.MaskedArray:
+    """Read a window of a layer; pixels without data are masked."""
+    window = Window(cols.start, rows.start, cols.stop - cols.start, rows.stop - rows.start)
+    with _open(layer) as file:
+        values: np.ma.MaskedArray = file.read(1, window=window, masked=True)
+    return values
+
+
+def make_legend(
+    view: View, limits: tuple[int, int] | None, status: View | None = None
+) -> dict[str, Any]:
     """Return the range of the colours, a histogram of the values, and the share without data.
 
     Large maps are counted on an overview.
@@ -80,11 +90,11 @@ def make_legend(view: View, same: list[View], year: int) -> dict[str, Any]:
     Parameters
     ----------
     view : View
-    same : list of View
-        Views that share the range of colours, so that equal colours mean equal values: `view`
-        itself, and the same date by other methods.
-    year : int
-        Target year.
+    limits : tuple of int or None
+        First and last value with a colour of their own, from `colour_range`; None for classes and
+        flags.
+    status : View, optional
+        Says which of the values are forecasts.
     """
     values = _sample(view)
     known = values[values != NO_VALUE]
@@ -95,30 +105,65 @@ def make_legend(view: View, same: list[View], year: int) -> dict[str, Any]:
         "unit": view.unit,
         "missing": float(np.mean(values == NO_VALUE)),
         "scale": view.layers[0].scale,
+        "status": _shares(_sample(status)) if status else None,
     }
     layer = view.layers[0]
-    if view.kind == "class":
-        codes, counts = np.unique(known, return_counts=True)
-        names = {entry.value: entry.name.replace("_", " ") for entry in layer.classes}
-        commonest = sorted(zip(counts.tolist(), codes.tolist(), strict=True), reverse=True)
-        legend["classes"] = [
-            {"value": code, "name": names.get(code, f"code {code}"), "share": count / values.size}
-            for count, code in commonest
-        ]
+    if limits is not None:
+        low, high = limits
+        legend["range"] = [low, high]
+        bins = min(_BINS, high - low)
+        counted = np.histogram(np.clip(known, low, high), bins, (low, high))[0]
+        legend["histogram"] = counted.tolist()
     elif view.kind == "flags":
         legend["flags"] = [
             {"bit": bit, "name": name, "share": float(np.mean((known & bit) != 0))}
             for bit, name in layer.flags.items()
         ]
     else:
-        others = [_sample(other) for other in same if other.key != view.key]
-        pooled = np.concatenate([known, *(other[other != NO_VALUE] for other in others)])
-        low, high = _range(view.kind, pooled, year)
-        legend["range"] = [low, high]
-        bins = min(_BINS, high - low)
-        counted = np.histogram(np.clip(known, low, high), bins, (low, high))[0]
-        legend["histogram"] = counted.tolist()
+        codes, counts = np.unique(known, return_counts=True)
+        colours = {entry.value: entry.colour for entry in layer.classes}
+        commonest = sorted(zip(counts.tolist(), codes.tolist(), strict=True), reverse=True)
+        if view.kind != "class":  # a status keeps its place
+            commonest.sort(key=lambda entry: entry[1])
+        legend["classes"] = [
+            {"value": code, "name": class_name(layer, code), "share": count / values.size}
+            # Crops get the page's colours, the commonest first: a cube may have hundreds.
+            | ({"colour": colours[code]} if view.kind != "class" and colours.get(code) else {})
+            for count, code in commonest
+        ]
     return legend
+
+
+def class_name(layer: ResultLayer, code: int) -> str:
+    """Return the name of a value of a layer of classes, as words."""
+    names = {entry.value: entry.name for entry in layer.classes}
+    return names[code].replace("_", " ") if code in names else f"code {code}"
+
+
+def _shares(status: NDArray[np.int32]) -> dict[str, float]:
+    """Return the share of the pixels that each status has, by its name."""
+    return {name: float(np.mean(status == code)) for code, name in STATUS.items()}
+
+
+def colour_range(views: list[View], year: int) -> tuple[int, int] | None:
+    """Return the first and last value with a colour of their own, the same for several views.
+
+    Parameters
+    ----------
+    views : list of View
+        Views of one kind in which equal colours mean equal values: a date by several methods, and
+        in several issues of a map.
+    year : int
+        Target year.
+    """
+    kind = views[0].kind
+    if kind in ("class", "status", "reason", "flags"):
+        return None
+    # The more views there are, the coarser is the overview of each: memory stays the same.
+    longest = max(round(_LEGEND_PIXELS / len(views) ** 0.5), 64)
+    samples = [_sample(view, longest) for view in views]
+    values = np.concatenate([sample[sample != NO_VALUE] for sample in samples])
+    return _range(kind, values, year)
 
 
 def _range(kind: str, values: NDArray[np.int32], year: int) -> tuple[int, int]:
@@ -140,15 +185,15 @@ def _range(kind: str, values: NDArray[np.int32], year: int) -> tuple[int, int]:
     return int(values.min()), max(int(values.max()), int(values.min()) + 1)
 
 
-def _sample(view: View) -> NDArray[np.int32]:
+def _sample(view: View, longest: int = _LEGEND_PIXELS) -> NDArray[np.int32]:
     """Read the values of a view from the overviews of its files."""
     layers = []
     for layer in view.layers:
         with _open(layer) as file:
-            shrink = max(1.0, max(file.shape) / _LEGEND_PIXELS)
+            shrink = max(1.0, max(file.shape) / longest)
             shape = tuple(max(round(side / shrink), 1) for side in file.shape)
             layers.append(file.read(1, out_shape=shape, masked=True))
-    return _view_values(layers)
+    return _view_values(view, layers)
 
 
 def _open(layer: ResultLayer) -> rasterio.DatasetReader:
@@ -162,7 +207,11 @@ def _open(layer: ResultLayer) -> rasterio.DatasetReader:
         ) from None
 
 
-def _view_values(layers: list[np.ma.MaskedArray]) -> NDArray[np.int32]:
-    """Return the values of a view: of its one layer, or of the second less the first."""
+def _view_values(view: View, layers: list[np.ma.MaskedArray]) -> NDArray[np.int32]:
+    """Return the values of a view: of its one layer, or of its two layers together."""
     first, *others = (values.astype(np.int32) for values in layers)
-    return np.ma.filled(others[0] - first if others else first, NO_VALUE)
+    if others and view.kind == "status":  # the date that is known less: a forecast, if one is
+        first = np.ma.maximum(first, others[0])
+    elif others:  # the width of an interval
+        first = others[0] - first
+    return np.ma.filled(first, NO_VALUE)

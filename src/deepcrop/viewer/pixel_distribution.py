@@ -20,6 +20,7 @@ from deepcrop.mapping.inputs import images_of, orbits_of, padded
 from deepcrop.stages import CALENDAR
 
 if TYPE_CHECKING:
+    import datetime
     from collections.abc import Iterable, Iterator
 
     import xarray as xr
@@ -84,6 +85,8 @@ class PixelNetwork:
         Groups of the cube that the network reads.
     definition : str
         What a date means, one of `deepcrop.network.config.DEFINITIONS`.
+    until : date, optional
+        Last day of which observations are read.
 
     Raises
     ------
@@ -92,7 +95,12 @@ class PixelNetwork:
     """
 
     def __init__(
-        self, cube: xr.DataTree, year: int, sensors: Iterable[str], definition: str = "camera"
+        self,
+        cube: xr.DataTree,
+        year: int,
+        sensors: Iterable[str],
+        definition: str = "camera",
+        until: datetime.date | None = None,
     ):
         from deepcrop.network import DeepCrop, check_cube, check_near_infrared, load
         from deepcrop.network.config import DEFINITIONS
@@ -107,7 +115,7 @@ class PixelNetwork:
         self._stages = DEFINITIONS[definition]
         self.title = str(about["card"].get("title", file.name))
         self._images = {
-            name: images_of(cube, name, _BANDS[name], year)
+            name: images_of(cube, name, _BANDS[name], year, until=until)
             for name in sensors
             if name in cube.children
         }

@@ -19,6 +19,7 @@ from deepcrop.sources.phenocam.summary_files import read_series
 from deepcrop.storage.files import csv_text
 
 if TYPE_CHECKING:
+    import datetime
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
@@ -111,6 +112,7 @@ def series_of_pixel(
     smoother: Smoother,
     index: str = "ndvi",
     year_start: str = stages.YEAR_START,
+    until: datetime.date | None = None,
 ) -> list[PixelSeries]:
     """Read the observations of one pixel, and smooth NDVI, GCC and the index of the map.
 
@@ -131,12 +133,14 @@ def series_of_pixel(
         Greenness that the map was made from, one of `deepcrop.indices.INDICES`.
     year_start : str
         Month and day on which the target year starts.
+    until : date, optional
+        Last day of which observations are read.
     """
     series = []
     if "optical" in cube.children:
         bands = OPTICAL_BANDS
         classes = ("scl",) if "scl" in cube["optical"] else ()
-        images = images_of(cube, "optical", (*bands, *classes), year, REACH, year_start)
+        images = images_of(cube, "optical", (*bands, *classes), year, REACH, year_start, until)
         pixel = images.data.isel(y=row, x=col)
         bands_of_pixel = {name: pixel[name].values for name in images.data.data_vars}
         for name in dict.fromkeys(("ndvi", "gcc", index)):
@@ -150,7 +154,7 @@ def series_of_pixel(
                 curve, days = smooth(values[None], images.days, smoother=smoother)
                 series.append(PixelSeries(f"{name}_curve", "1", days, curve[0]))
     if "sar" in cube.children:
-        images = images_of(cube, "sar", SAR_BANDS, year, REACH, year_start)
+        images = images_of(cube, "sar", SAR_BANDS, year, REACH, year_start, until)
         pixel = images.data.isel(y=row, x=col)
         notes = ()
         if "relative_orbit" in pixel.coords:
@@ -248,9 +252,13 @@ def camera_viewing(
     return min(viewing, key=lambda entry: entry[:2])[2] if viewing else None
 
 
-def camera_series(camera: Camera, year: stages.TargetYear) -> PixelSeries:
+def camera_series(
+    camera: Camera, year: stages.TargetYear, until: datetime.date | None = None
+) -> PixelSeries:
     """Return the greenness of a camera, on the days that a map of the year reads."""
     read = near_year(camera.days, year)
+    if until is not None:
+        read &= camera.days <= stages.to_days(np.datetime64(until, "D"), year.year)
     return PixelSeries("camera_gcc", "1", camera.days[read], camera.gcc[read])
 
 

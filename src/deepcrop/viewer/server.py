@@ -1,4 +1,4 @@
-"""Serve the page, tiles of values, images of the cube, and the data of single pixels.
+"""Serve the page, tiles of values, images of the cube, and the data of pixels and fields.
 
 Layers, renderings and dates are looked up by name. Paths in requests lead only to the files of the
 page and of the result directory; paths that lead out of these are answered with 404.
@@ -11,6 +11,7 @@ import re
 import socket
 import warnings
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -26,12 +27,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from deepcrop.errors import DeepCropError
 from deepcrop.viewer import map_tiles
+from deepcrop.viewer.basemap import read_basemap
+from deepcrop.viewer.issues import open_issues
 from deepcrop.viewer.pixel_distribution import prediction_json
 from deepcrop.viewer.pixel_series import series_json
-from deepcrop.viewer.viewed_map import ViewedMap
+from deepcrop.viewer.places import parse_place
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from deepcrop.viewer.viewed_map import ViewedMap
 
 HOST = "127.0.0.1"
 """Only requests from this machine are answered."""
@@ -96,17 +101,34 @@ def _tile_number(text: str) -> int:
     return int(text)
 
 
-def create_app(viewed: ViewedMap) -> FastAPI:
-    """Create the web application for a map."""
-    # FastAPI's documentation pages are off: they load scripts from other hosts.
-    app = FastAPI(title="Deep-CroP", docs_url=None, redoc_url=None, openapi_url=None)
+@dataclass(frozen=True)
+class Shown:
+    """What the viewer shows.
+
+    Attributes
+    ----------
+    issues : tuple of ViewedMap
+        A map, or its issues, the earliest first; the page begins with the last.
+    unfinished : tuple of str
+        Issues that are not finished.
+    basemap : Path or None
+        File of map tiles behind the map.
+    """
+
+    issues: tuple[ViewedMap, ...]
+    unfinished: tuple[str, ...] = ()
+    basemap: Path | None = None
+
+
+def create_app(shown: Shown) -> FastAPI:
+    """Create the web application for a map, or for its issues.
+
+    The latest issue is served at the root, and each at ``/issues/DATE/`` with the same paths below.
+    """
+    app = _application()
     # Reject other host names: a foreign page could resolve its own name to this machine.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
-    add_exception_handlers(app, DEFAULT_STATUS_CODES)  # a tile outside the map gets 404
-
-    @app.exception_handler(DeepCropError)
-    def missing(_: Request, error: DeepCropError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, status_code=404)
+    basemap = read_basemap(shown.basemap) if shown.basemap else None
 
     @app.middleware("http")
     async def add_headers(
@@ -120,6 +142,42 @@ def create_app(viewed: ViewedMap) -> FastAPI:
     @app.get("/")
     def page() -> FileResponse:
         return FileResponse(_STATIC / "index.html")
+
+    @app.get("/api/shown")
+    def all_issues() -> dict[str, Any]:
+        days = [str(issue.until) for issue in shown.issues] if len(shown.issues) > 1 else []
+        return {"issues": days, "unfinished": shown.unfinished, "basemap": basemap}
+
+    @app.get("/basemap")
+    def basemap_file() -> FileResponse:
+        if shown.basemap is None or not shown.basemap.is_file():
+            raise DeepCropError("There is no basemap: start the viewer with --basemap.")
+        return FileResponse(shown.basemap, media_type="application/octet-stream")
+
+    app.mount("/static", StaticFiles(directory=_STATIC))
+    if len(shown.issues) > 1:
+        for issue in shown.issues:
+            app.mount(f"/issues/{issue.until}", _map_app(issue))
+    app.mount("/", _map_app(shown.issues[-1]))
+    return app
+
+
+def _application() -> FastAPI:
+    """Create an application that answers an error of the user with 404 and its message."""
+    # FastAPI's documentation pages are off: they load scripts from other hosts.
+    app = FastAPI(title="Deep-CroP", docs_url=None, redoc_url=None, openapi_url=None)
+    add_exception_handlers(app, DEFAULT_STATUS_CODES)  # a tile outside the map gets 404
+
+    @app.exception_handler(DeepCropError)
+    def missing(_: Request, error: DeepCropError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, status_code=404)
+
+    return app
+
+
+def _map_app(viewed: ViewedMap) -> FastAPI:
+    """Create the application of one map: its layers, images, pixels, areas and files."""
+    app = _application()
 
     @app.get("/api/result")
     def result() -> dict[str, Any]:
@@ -161,37 +219,71 @@ def create_app(viewed: ViewedMap) -> FastAPI:
     @app.get("/api/pixel.csv")
     def download(lon: float, lat: float) -> Response:
         row, col = viewed.cell(lon, lat)
-        prefix = "SIMULATED_" if viewed.simulated else ""
-        name = f"{prefix}deepcrop_{viewed.result.year}_row{row}_col{col}.csv"
-        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return Response(viewed.csv(row, col), 200, headers, "text/csv; charset=utf-8")
+        return _csv(viewed, f"row{row}_col{col}", viewed.csv(row, col))
 
-    app.mount("/static", StaticFiles(directory=_STATIC))
+    @app.get("/api/place")
+    def place(text: str) -> dict[str, Any]:
+        try:
+            longitude, latitude = parse_place(text, viewed.result.grid)
+        except DeepCropError as error:  # what a user typed is a valid request
+            return {"why": str(error)}
+        return {"lon": longitude, "lat": latitude}
+
+    @app.get("/api/area")
+    def area(at: str | None = None, polygon: str | None = None) -> dict[str, Any]:
+        return viewed.describe_area(viewed.area(at, polygon))
+
+    @app.get("/api/area/series")
+    def area_series(at: str | None = None, polygon: str | None = None) -> dict[str, Any]:
+        return viewed.area_series(viewed.area(at, polygon))
+
+    @app.get("/api/area.csv")
+    def area_download(at: str | None = None, polygon: str | None = None) -> Response:
+        found = viewed.area(at, polygon)
+        return _csv(viewed, found.name.replace(" ", "_"), viewed.area_csv(found))
+
     app.mount("/files", StaticFiles(directory=viewed.result.path, follow_symlink=False))
     return app
 
 
-def serve(path: Path, cube_path: Path | None, port: int, ready: Callable[[str], None]) -> None:
+def _csv(viewed: ViewedMap, name: str, content: str) -> Response:
+    """Answer with a CSV file whose name says what it is of, and whether that is simulated."""
+    prefix = "SIMULATED_" if viewed.simulated else ""
+    until = f"_until_{viewed.until}" if viewed.until else ""
+    file = f"{prefix}deepcrop_{viewed.result.year}{until}_{name}.csv"
+    headers = {"Content-Disposition": f'attachment; filename="{file}"'}
+    return Response(content, 200, headers, "text/csv; charset=utf-8")
+
+
+def serve(
+    path: Path,
+    cube_path: Path | None,
+    port: int,
+    ready: Callable[[str], None],
+    basemap: Path | None = None,
+) -> None:
     """Serve a map until interrupted.
 
     Parameters
     ----------
     path : Path
-        Directory made by ``deepcrop map``.
+        Directory made by ``deepcrop map``, or a folder of the issues of a map.
     cube_path : Path or None
         Cube that was mapped; without it the page has no images and no time series.
     port : int
         Port of this machine; 0 for any free one.
     ready : callable
         Called with the address as soon as the port is open.
+    basemap : Path, optional
+        PMTiles file that is shown behind the map.
 
     Raises
     ------
     DeepCropError
-        If the port is in use, or the map or the cube cannot be read.
+        If the port is in use, or the map, the cube or the basemap cannot be read.
     """
-    viewed = ViewedMap(path, cube_path)
-    app = create_app(viewed)
+    issues, unfinished = open_issues(path, cube_path)
+    app = create_app(Shown(tuple(issues), tuple(unfinished), basemap))
     # rasterio 1.4 warns while it warps in memory; its own filter is not safe with threads
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
     with socket.socket() as listening:
@@ -203,7 +295,7 @@ def serve(path: Path, cube_path: Path | None, port: int, ready: Callable[[str], 
             raise DeepCropError(
                 f"Port {port} cannot be opened ({error.strerror}); choose another with --port."
             ) from error
-        Thread(target=_warm_up, args=(viewed,), daemon=True).start()
+        Thread(target=_warm_up, args=(issues[-1],), daemon=True).start()
         ready(f"http://{HOST}:{listening.getsockname()[1]}/")
         config = uvicorn.Config(
             app,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from deepcrop.phenology.smoothers import DEFAULT_SMOOTHER, Smoother, choose
 from deepcrop.products.results import Result, ResultLayer, open_result
 from deepcrop.stages import stage_title
 from deepcrop.viewer import map_tiles, pixel_series
+from deepcrop.viewer.area_summary import area_csv, area_series, summarise
+from deepcrop.viewer.areas import Area, Fields, drawn_area, outline
 from deepcrop.viewer.cube_images import CubeImages
 from deepcrop.viewer.pixel_distribution import PixelNetwork, PixelPrediction, prediction_rows
 from deepcrop.viewer.views import METHODS, View, variables_of, views_of
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import xarray as xr
+    from odc.geo.geobox import GeoBox
 
 
 class ViewedMap:
@@ -40,33 +44,44 @@ class ViewedMap:
         Directory made by ``deepcrop map``.
     cube_path : Path or None
         Cube that was mapped.
+    first : ViewedMap, optional
+        Another issue of the same map, whose cube is used, and with which colours are shared.
 
     Raises
     ------
     DeepCropError
-        If the directory is not a finished map, or all its layers are missing.
+        If the directory is not a finished map, or all its layers are missing, or it has another
+        grid or target year than ``first``.
     CubeError
         If the cube cannot be read, or has another grid than the map.
     """
 
-    def __init__(self, path: Path, cube_path: Path | None):
+    def __init__(self, path: Path, cube_path: Path | None, first: ViewedMap | None = None):
         self.result: Result = open_result(path)
         self.views, self.missing = views_of(self.result)
         if not self.views:
             raise DeepCropError(f"{path} has none of its layers; map the region again.")
+        until = self.result.summary.get("until")
+        self.until = None if until is None else datetime.date.fromisoformat(until)
         self.cube: xr.DataTree | None = None
         self.images: CubeImages | None = None
         self.cameras: list[pixel_series.Camera] = []
         self.simulated = self.result.simulated
-        if cube_path is not None:
+        self.issues: list[ViewedMap] = [self]
+        self._ranges: dict[tuple[str, str], tuple[int, int] | None] = {}
+        if first is not None:
+            _check_same_map(self.result, first.result)
+            self.cube, self.images, self.cameras = first.cube, first.images, first.cameras
+            self.simulated |= first.simulated
+            self.issues, self._ranges = first.issues, first._ranges
+            self.issues.append(self)
+        elif cube_path is not None:
             self.cube = open_cube(cube_path)
             of_cube, of_map = grid_of(self.cube), self.result.grid
             if of_cube != of_map:
                 raise CubeError(
-                    f"{cube_path} is {of_cube.shape[1]} x {of_cube.shape[0]} pixels in "
-                    f"{of_cube.crs} at {tuple(of_cube.boundingbox.bbox)}, the map "
-                    f"{of_map.shape[1]} x {of_map.shape[0]} in {of_map.crs} at "
-                    f"{tuple(of_map.boundingbox.bbox)}: give the cube that was mapped."
+                    f"{cube_path} is {_grid_text(of_cube)}, the map {_grid_text(of_map)}: give the "
+                    "cube that was mapped."
                 )
             self.simulated |= is_simulated(self.cube)
             self.cameras = pixel_series.find_cameras(self.cube, cube_path, self.result.year)
@@ -77,6 +92,7 @@ class ViewedMap:
         )
         left, bottom, right, top = self.result.grid.boundingbox.bbox
         self._middle = self._to_degrees.transform((left + right) / 2, (bottom + top) / 2)[0]
+        self.fields = Fields(path, self.result.grid, self._field_numbers())
         # Legends and weights do not change while the viewer runs.
         self.legend = lru_cache(maxsize=None)(self._legend)
         self._network = lru_cache(maxsize=1)(self._load_network)
@@ -94,6 +110,7 @@ class ViewedMap:
             "year": result.year,
             "year_label": str(result.target),
             "middle": result.target.first + result.target.length // 2,
+            "until": self.until and str(self.until),
             "simulated": self.simulated,
             "software": f"deepcrop {__version__}",
             "methods": {name: METHODS[name] for name in result.methods},
@@ -116,7 +133,8 @@ class ViewedMap:
                 "other": style.OTHER_CLASS,
             },
             "cube": self.cube is not None,
-            "images": self.images and self.images.describe(),
+            "fields": self.fields.known,
+            "images": self.images and self.images.describe(self.until),
             "cameras": [
                 {
                     "name": camera.name,
@@ -143,13 +161,71 @@ class ViewedMap:
     def _legend(self, key: str) -> dict[str, Any]:
         """Return the legend of a view (`map_tiles.make_legend`) with the name of its palette."""
         view = self.view(key)
-        same = [
-            other
-            for other in self.views.values()
-            if (other.kind, other.stage, other.season) == (view.kind, view.stage, view.season)
-        ]
         palette = view.kind if view.kind != "day" else str(view.stage).rstrip("0123456789")
-        return map_tiles.make_legend(view, same, self.result.year) | {"palette": palette}
+        status = self.views[view.status] if view.status else None
+        legend = map_tiles.make_legend(view, self._range(view), status)
+        return legend | {"palette": palette}
+
+    def _range(self, view: View) -> tuple[int, int] | None:
+        """Return the range of colours of a view, which it has by all methods and in all issues."""
+        wanted = (view.kind, view.key.rpartition("/")[2])
+        if wanted not in self._ranges:
+            same = [
+                other
+                for issue in self.issues
+                for other in issue.views.values()
+                if (other.kind, other.key.rpartition("/")[2]) == wanted
+            ]
+            self._ranges[wanted] = map_tiles.colour_range(same, self.result.year)
+        return self._ranges[wanted]
+
+    # An area ---------------------------------------------------------------------------------
+
+    def area(self, at: str | None, polygon: str | None) -> Area:
+        """Return the field at a place (``"longitude,latitude"``), or the area of a polygon.
+
+        Raises
+        ------
+        DeepCropError
+            If neither is given, or there is no such area on the map.
+        """
+        if polygon is not None:
+            return drawn_area(polygon, self.result.grid)
+        try:
+            longitude, latitude = map(float, (at or "").split(","))
+        except ValueError:
+            raise DeepCropError(
+                f"'{(at or '')[:40]}' is no place; expected longitude,latitude in degrees."
+            ) from None
+        return self.fields.at(*self.cell(longitude, latitude))
+
+    def describe_area(self, area: Area) -> dict[str, Any]:
+        """Summarise an area (`area_summary.summarise`), with its outline in degrees."""
+        polygons = [
+            [self._in_degrees(ring) for ring in polygon]
+            for polygon in outline(area, self.result.grid)
+        ]
+        summary = summarise(self.result, area)
+        side = float(self.result.grid.resolution.x)
+        hectares = round(summary["pixels"] * side**2 / 1e4, 2)
+        return summary | {"hectares": hectares, "outline": polygons}
+
+    def area_series(self, area: Area) -> dict[str, Any]:
+        """Return the series of an area (`area_summary.area_series`); none without a cube."""
+        if self.cube is None:
+            return {"pixels": 0, "series": []}
+        return area_series(self.cube, self.result, area, self.until)
+
+    def area_csv(self, area: Area) -> str:
+        """Return all data of an area as CSV, one value a row."""
+        read = self.area_series(area)
+        return area_csv(summarise(self.result, area), read, self.result.year, self.simulated)
+
+    def _in_degrees(self, ring: list[tuple[float, float]]) -> list[list[float]]:
+        lon, lat = self._to_degrees.transform(*np.array(ring).T)
+        pair = np.stack([self._without_jump(lon), lat], axis=-1)
+        found: list[list[float]] = np.round(pair, 7).tolist()
+        return found
 
     # A pixel ------------------------------------------------------------------------------------
 
@@ -166,9 +242,9 @@ class ViewedMap:
     def pixel(self, row: int, col: int) -> dict[str, Any]:
         """Return the place of a pixel and its values in all layers.
 
-        ``dates`` has one entry for each stage, season and method: ``day``, with ``low``, ``high``
-        and ``probability`` if the method has them. The method of a simulated region's true dates is
-        ``"truth"``. ``others`` are the layers without a stage.
+        ``dates`` has one entry for each stage, season and method: ``day``, with ``low``, ``high``,
+        ``probability``, ``status`` and ``reason`` if the map has them. The method of a simulated
+        region's true dates is ``"truth"``. ``others`` are the layers without a stage.
         """
         box = self.result.grid
         side, affine = float(box.resolution.x), box.affine
@@ -184,10 +260,17 @@ class ViewedMap:
             if layer.stage is None:
                 others.append({"key": layer.key, "title": layer.title, "value": value})
                 others[-1] |= {"method": layer.method, "text": _value_text(layer, value)}
-            elif layer.kind in ("day", "bound", "percent"):
+            elif layer.part is not None or layer.kind == "day":
                 key = (layer.season, layer.stage, layer.method)
                 names = {"season": layer.season, "stage": layer.stage, "method": layer.method}
-                dates.setdefault(key, names)[layer.part or "day"] = value
+                coded = layer.kind in ("status", "reason")
+                dates.setdefault(key, names)[layer.part or "day"] = (
+                    None
+                    if value is None
+                    else map_tiles.class_name(layer, value)
+                    if coded
+                    else value
+                )
         return {
             "row": row,
             "col": col,
@@ -207,7 +290,7 @@ class ViewedMap:
         truth = self.cube["truth"].to_dataset()
         if int(truth.attrs["year"]) != self.result.year:
             return []
-        found = []
+        found: list[dict[str, Any]] = []
         for stage in (name for name in stages.CALENDAR if name in truth):
             for k, day in enumerate(truth[stage][:, row, col].values.tolist()):
                 known = None if day == stages.NO_DAY else int(day)
@@ -227,10 +310,13 @@ class ViewedMap:
             self._smoother(),
             index,
             self.result.target.start,
+            self.until,
         )
         side = float(self.result.grid.resolution.x)
         camera = pixel_series.camera_viewing(self.cameras, row, col, self._field(row, col), side)
-        return series + ([pixel_series.camera_series(camera, self.result.target)] if camera else [])
+        if camera is not None:
+            series.append(pixel_series.camera_series(camera, self.result.target, self.until))
+        return series
 
     def predict(self, row: int, col: int) -> PixelPrediction:
         """Predict the distributions of a pixel with the network.
@@ -260,6 +346,9 @@ class ViewedMap:
                     when = "" if day is None else str(stages.to_dates(day, self.result.year))
                     text = "" if day is None else str(day)
                     rows.append((f"{name} {bound}", date["season"], text, when, "", "", ""))
+            for name_of, words in (("status", date.get("status")), ("reason", date.get("reason"))):
+                if words is not None:
+                    rows.append((f"{name} {name_of}", date["season"], "", "", "", "", words))
             if "probability" in date:
                 share = date["probability"]
                 value = "" if share is None else str(share)
@@ -276,7 +365,7 @@ class ViewedMap:
         source = self.result.summary.get("source", {})
         groups = source.get("sensors", ("optical", "sar"))
         definition = source.get("definition", "camera")
-        return PixelNetwork(self.cube, self.result.year, groups, definition)
+        return PixelNetwork(self.cube, self.result.year, groups, definition, self.until)
 
     def _smoother(self) -> Smoother:
         """Return the smoother of the map, or the default one if the map has no curve."""
@@ -285,11 +374,15 @@ class ViewedMap:
         )
         return choose(used, "sentinel2", None)[0]  # a name that is unknown is an error
 
-    def _field(self, row: int, col: int) -> int:
+    def _field_numbers(self) -> xr.DataArray | None:
         if self.cube is None or "landcover" not in self.cube.children:
-            return 0
-        landcover = self.cube["landcover"].to_dataset()
-        return int(landcover["field_id"][row, col]) if "field_id" in landcover else 0
+            return None
+        return self.cube["landcover"].to_dataset().get("field_id")
+
+    def _field(self, row: int, col: int) -> int:
+        """Return the number that the cube gives the field of a pixel; 0 without one."""
+        numbers = self._field_numbers()
+        return 0 if numbers is None else int(numbers[row, col])
 
     def _outline(
         self, left: float, bottom: float, right: float, top: float, points: int
@@ -313,6 +406,24 @@ class ViewedMap:
         return longitude + 360 * np.round((self._middle - longitude) / 360)
 
 
+def _check_same_map(issue: Result, first: Result) -> None:
+    """Raise `DeepCropError` unless two issues are of one grid and target year."""
+    if issue.year != first.year:
+        raise DeepCropError(
+            f"{first.path} is a map of {first.year}, {issue.path} of {issue.year}: the issues in a "
+            "folder must be of one target year. Keep those of each year in a folder of its own."
+        )
+    if issue.grid != first.grid:
+        raise DeepCropError(
+            f"{first.path} is {_grid_text(first.grid)}, {issue.path} {_grid_text(issue.grid)}: the "
+            "issues in a folder must be maps of one cube."
+        )
+
+
+def _grid_text(box: GeoBox) -> str:
+    return f"{box.shape[1]} x {box.shape[0]} pixels in {box.crs} at {tuple(box.boundingbox.bbox)}"
+
+
 def _hex_colours(name: str) -> str:
     """Return 256 colours of a colour map, six hexadecimal digits each."""
     return "".join(to_hex(colour)[1:] for colour in matplotlib.colormaps[name](np.arange(256)))
@@ -323,8 +434,7 @@ def _value_text(layer: ResultLayer, value: int | None) -> str:
     if value is None:
         return "unknown"
     if layer.kind == "class":
-        names = {entry.value: entry.name.replace("_", " ") for entry in layer.classes}
-        return names.get(value, f"code {value}")
+        return map_tiles.class_name(layer, value)
     if layer.kind == "flags":
         return ", ".join(text for bit, text in layer.flags.items() if value & bit) or "none"
     if layer.kind == "measure":

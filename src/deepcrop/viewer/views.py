@@ -6,7 +6,7 @@ seasons. A *view* is a variable of one stage and season: the content of one set 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from deepcrop.stages import season_name
@@ -21,6 +21,8 @@ _VARIABLES = {
     "day": "date",
     "width": "interval width",
     "percent": "probability",
+    "status": "observed or forecast",
+    "reason": "reason for no date",
     "difference": "difference",
     "length": "length of season",
     "measure": "measure",
@@ -39,7 +41,7 @@ class View:
     key : str
         Key of the layer; for the width of an interval the key of the date and ``_width``.
     variable : str
-        Key of the variable.
+        Key of the variable; empty if the list of the page has none.
     label : str
         Name of the variable in the list of the page.
     title : str
@@ -51,7 +53,10 @@ class View:
     stage : str or None
     season : int or None
     layers : tuple of ResultLayer
-        Layers whose files are read: one, or the two ends of an interval.
+        Layers whose files are read: one, the two ends of an interval, or the status of a date by
+        both methods.
+    status : str or None
+        Key of the view that says which of the values are forecasts, of a map in season.
     """
 
     key: str
@@ -63,6 +68,7 @@ class View:
     stage: str | None
     season: int | None
     layers: tuple[ResultLayer, ...]
+    status: str | None = None
 
 
 def views_of(result: Result) -> tuple[dict[str, View], list[str]]:
@@ -82,7 +88,39 @@ def views_of(result: Result) -> tuple[dict[str, View], list[str]]:
     ]
     order = {view.variable: k for k, view in enumerate(sorted(views, key=_rank))}
     views.sort(key=lambda view: order[view.variable])
-    return {view.key: view for view in views}, missing
+    return _with_status({view.key: view for view in views}), missing
+
+
+def _with_status(views: dict[str, View]) -> dict[str, View]:
+    """Give the views of a map in season the view of their status; of other maps nothing."""
+    status = {
+        (view.layers[0].method, view.stage, view.season): view
+        for view in views.values()
+        if view.kind == "status"
+    }
+    # The end of a season is known last, so that it says whether the length is a forecast.
+    ends = {(method, season): view for (method, _, season), view in status.items()}
+    found = dict(views)
+    for view in views.values():
+        method = view.layers[0].method
+        if view.kind in ("day", "width"):
+            of = status.get((method, view.stage, view.season))
+        elif view.kind == "length":
+            of = ends.get((method, view.season))
+        elif view.kind == "difference" and (pair := _both(status, view)):
+            layers = tuple(one.layers[0] for one in pair)
+            of = replace(pair[0], key=f"{view.key}_status", variable="", layers=layers)
+            found[of.key] = of
+        else:
+            continue
+        found[view.key] = replace(view, status=of.key if of else None)
+    return found
+
+
+def _both(status: dict[tuple[Any, ...], View], view: View) -> tuple[View, ...]:
+    """Return the status of a date by both methods; nothing if one of them has none."""
+    pair = [status.get((method, view.stage, view.season)) for method in ("deepcrop", "curve")]
+    return tuple(one for one in pair if one) if None not in pair else ()
 
 
 def variables_of(views: dict[str, View]) -> list[dict[str, Any]]:
@@ -92,6 +130,8 @@ def variables_of(views: dict[str, View]) -> list[dict[str, Any]]:
     """
     variables: dict[str, dict[str, Any]] = {}
     for view in views.values():
+        if not view.variable:
+            continue
         variable = variables.setdefault(
             view.variable,
             {
@@ -103,7 +143,11 @@ def variables_of(views: dict[str, View]) -> list[dict[str, Any]]:
             },
         )
         stage_season = f"{view.stage or ''}/{view.season}" if view.season else ""
-        variable["views"][stage_season] = {"key": view.key, "title": view.title}
+        variable["views"][stage_season] = {
+            "key": view.key,
+            "title": view.title,
+            "status": view.status,
+        }
     return list(variables.values())
 
 

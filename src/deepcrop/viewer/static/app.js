@@ -1,10 +1,14 @@
 // The page: its state, its controls, and how the maps follow them.
 
 import { dateText, dayOf, isoOf, setYear } from "./days.js";
+import { AreaPanel } from "./area.js";
+import { Drawing } from "./drawing.js";
 import { draw, valueText } from "./legend.js";
-import { Side, tie } from "./map.js";
+import { prepare, Side, tie } from "./map.js";
 import { painter, setUp } from "./paint.js";
 import { Panel } from "./panel.js";
+import { savePicture } from "./picture.js";
+import { json, path, setBase } from "./server.js";
 import { read, write } from "./state.js";
 
 const by = (id) => document.getElementById(id);
@@ -12,19 +16,16 @@ const SIDES = ["left", "right"];
 const PASSED = { sos: "greened up", pea: "peaked", eos: "senesced" };
 const FRAME = 60; // milliseconds a frame
 
+let shown; // issues, basemap
 let result;
 let state;
 let panel;
+let areaPanel;
+let drawing;
 const sides = {};
-const legends = {}; // key of a view -> promise of its legend
+const legends = {}; // path of a legend -> promise of it
+const results = {}; // issue -> promise of its description
 const current = {}; // side -> its legend on the screen
-
-async function json(url) {
-  const answer = await fetch(url);
-  const content = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(content.detail ?? answer.statusText);
-  return content;
-}
 
 let fading;
 function notify(text) {
@@ -66,8 +67,7 @@ function rightChoice() {
   return nearestChoice({ variable: other.id, at: state.at }, other);
 }
 
-function createChoice(side) {
-  const box = by(`choose-${side}`);
+function fillVariables(side) {
   const group = (name, label) => {
     const options = result.variables.filter((variable) => variable.group === name).map((variable) => new Option(variable.label, variable.id));
     if (!options.length) return [];
@@ -76,14 +76,19 @@ function createChoice(side) {
     element.append(...options);
     return [element];
   };
+  by(`variable-${side}`).replaceChildren(...group("seasons", "By season"), ...group("pixels", "By pixel"));
+}
+
+function createChoice(side) {
+  const box = by(`choose-${side}`);
   const select = document.createElement("select");
   select.id = `variable-${side}`;
   select.setAttribute("aria-label", "Variable");
-  select.append(...group("seasons", "By season"), ...group("pixels", "By pixel"));
   select.addEventListener("change", () => choose(side, { variable: select.value, at: staged(state[side]) ? state[side].at : state.at }));
   const stages = segments(`stage-${side}`, "Stage", (stage) => choose(side, { ...state[side], at: `${stage}/${state[side].at.split("/")[1]}` }));
   const seasons = segments(`season-${side}`, "Season", (season) => choose(side, { ...state[side], at: `${state[side].at.split("/")[0]}/${season}` }));
   box.append(select, stages, seasons);
+  fillVariables(side);
 }
 
 function segments(id, label, chosen) {
@@ -138,9 +143,9 @@ function choose(side, choice) {
 // Drawing ------------------------------------------------------------------------------------------
 
 const legendOf = (choice) => {
-  const { key } = viewOf(choice);
-  return (legends[key] ??= json(`api/legend/${key}`).catch((error) => {
-    delete legends[key];
+  const url = path(`api/legend/${viewOf(choice).key}`);
+  return (legends[url] ??= json(url).catch((error) => {
+    delete legends[url];
     throw error;
   }));
 };
@@ -150,7 +155,8 @@ const dayFor = (legend) => (legend.kind === "day" ? dayOf(state.day) : null);
 function paintSide(side) {
   const legend = current[side];
   const day = dayFor(legend);
-  sides[side].show(legend.key, painter(legend, day));
+  const { key, status } = viewOf(state[side]);
+  sides[side].show({ tiles: path(`tiles/${key}`), status: status && path(`tiles/${status}`), colourOf: painter(legend, day) });
   sides[side].setOpacity(state.opacity / 100);
   draw(by(`legend-${side}`), legend, day);
 }
@@ -189,12 +195,12 @@ async function rightSide() {
   if (!sides.right) {
     const { map } = sides.left;
     const camera = { center: map.getCenter(), zoom: map.getZoom() };
-    sides.right = new Side(by("map-right"), "right", result, camera, notify);
+    sides.right = new Side(by("map-right"), "right", result, camera, shown.basemap, notify);
     listen(sides.right);
     tie(map, sides.right.map);
   }
   await sides.right.ready;
-  sides.right.setPixel(panel.pixel?.outline);
+  sides.right.setMark(marked);
 }
 
 function setSplit() {
@@ -220,7 +226,8 @@ function showDay() {
   const day = Math.min(high, Math.max(low, dayOf(state.day)));
   Object.assign(by("day"), { min: low, max: high, value: day });
   by("day").setAttribute("aria-valuetext", dateText(day, true));
-  by("day-text").textContent = `${passed} by ${dateText(day, true)}`;
+  const forecast = result.until && day > dayOf(result.until) ? ", or forecast to have," : "";
+  by("day-text").textContent = `${passed}${forecast} by ${dateText(day, true)}`;
   return undefined;
 }
 
@@ -319,6 +326,7 @@ function applyLink(linked) {
     date: dates.some((image) => image.time === linked.date) ? linked.date : clearest(dates),
   };
   state.at = staged(state.left) ? state.left.at : "sos50/1";
+  state.issue = shown.issues.length ? result.until : null;
 }
 
 /** The clearest image; of equally clear ones the nearest to the middle of the year. */
@@ -329,15 +337,132 @@ function clearest(dates) {
 
 async function followLink() {
   const linked = read(location.hash);
-  const { pixel } = state;
+  const { pixel, field, area } = state;
+  if (shown.issues.includes(linked.issue) && linked.issue !== result.until) await loadIssue(linked.issue);
   applyLink(linked);
+  showIssue();
   if (linked.map) sides.left.map.jumpTo({ zoom: linked.map[0], center: [linked.map[2], linked.map[1]] });
   await update();
-  if (state.pixel && String(state.pixel) !== String(pixel)) await pick(state.pixel);
-  if (!state.pixel && panel.pixel) closePanel();
+  if (String([state.pixel, state.field, state.area]) === String([pixel, field, area])) return;
+  if (!(await openLinked()) && marked) closePanel();
 }
 
-// The pixel ----------------------------------------------------------------------------------------
+/** Open the pixel or the area of the link; whether there is one. */
+async function openLinked() {
+  if (state.area) await openArea({ polygon: state.area });
+  else if (state.field) await openArea({ at: state.field });
+  else if (state.pixel) await pick(state.pixel);
+  else return false;
+  return true;
+}
+
+// The issues of a map --------------------------------------------------------------------------------
+
+let changes = 0;
+
+/** Describe an issue, and let the page's requests go to it. Null is a map without issues. */
+async function loadIssue(issue) {
+  const base = issue ? `issues/${issue}/` : "";
+  changes += 1;
+  const number = changes;
+  const found = await (results[base] ??= json(`${base}api/result`).catch((error) => {
+    delete results[base];
+    throw error;
+  }));
+  if (number !== changes) return false; // the slider has moved on
+  setBase(base);
+  result = found;
+  setUp(result);
+  for (const part of [panel, areaPanel, ...Object.values(sides)]) if (part) part.result = result;
+  return true;
+}
+
+/** Show the map as it was known on a day: the same view, from the observations until then. */
+async function changeIssue(issue) {
+  try {
+    if (!(await loadIssue(issue))) return;
+  } catch (error) {
+    notify(error.message);
+    return;
+  }
+  showTitle();
+  SIDES.forEach(fillVariables);
+  applyLink(state);
+  await update();
+  await openLinked();
+}
+
+function showIssue() {
+  by("issues").hidden = !shown.issues.length;
+  by("known").hidden = !result.until;
+  const day = result.until && dateText(dayOf(result.until), true);
+  by("known").textContent = `As known on ${day}`;
+  if (!shown.issues.length) return;
+  const at = shown.issues.indexOf(result.until);
+  Object.assign(by("issue"), { min: 0, max: shown.issues.length - 1, value: at });
+  by("issue").setAttribute("aria-valuetext", day);
+  by("issue-text").textContent = `${day} (${at + 1} of ${shown.issues.length})`;
+  by("issue-back").disabled = at === 0;
+  by("issue-on").disabled = at === shown.issues.length - 1;
+}
+
+// A pixel or an area --------------------------------------------------------------------------------
+
+let marked = null; // polygons of what the panel shows
+
+function mark(polygons) {
+  marked = polygons;
+  for (const side of Object.values(sides)) side.setMark(polygons);
+}
+
+/** Show in the panel what was opened; on a phone move the map so that the panel does not cover `place`. */
+function showPanel(place, byKey) {
+  by("show-panel").disabled = false;
+  openSheet("panel");
+  if (byKey) by("panel").focus();
+  const covered = getComputedStyle(by("show-panel").parentElement).display !== "none"; // on a phone the panel covers the lower part of the map
+  if (covered && place) sides.left.map.easeTo({ center: place, offset: [0, -0.3 * by("view").clientHeight] });
+}
+
+/** Open a field, {at: [lon, lat]}, or a drawn area, {polygon: corners}. */
+async function openArea(wanted, byKey = false) {
+  try {
+    const area = await areaPanel.open(wanted);
+    panel.leave();
+    Object.assign(state, { pixel: null, field: wanted.at ?? null, area: wanted.polygon ?? null });
+    mark(area.outline);
+    showPanel(wanted.at, byKey);
+  } catch (error) {
+    refuse(error);
+  }
+  updateLink();
+}
+
+/** Say why a place or an area cannot be opened. */
+function refuse(error) {
+  if (error.name === "AbortError") return;
+  notify(/outside the grid|no place in/.test(error.message) ? "This place is outside the map." : error.message);
+}
+
+/** Open what a click at a place asks for. */
+function click(place, byKey = false) {
+  if (drawing.on) drawing.add(place);
+  else if (by("click-field").checked) openArea({ at: place }, byKey);
+  else pick(place, byKey);
+}
+
+/** Go to the place that was typed, and open its pixel. */
+async function find(text) {
+  try {
+    const { lon, lat, why } = await json(path(`api/place?text=${encodeURIComponent(text)}`));
+    if (why) throw new Error(why);
+    const { map } = sides.left;
+    map.jumpTo({ center: [lon, lat], zoom: Math.max(map.getZoom(), 14) });
+    await pick([lon, lat]);
+  } catch (error) {
+    notify(error.message);
+  }
+}
 
 async function pick(place, byKey = false) {
   const [west, south, east, north] = result.bounds;
@@ -348,26 +473,23 @@ async function pick(place, byKey = false) {
     return;
   }
   try {
+    areaPanel.leave();
     const pixel = await panel.open(place);
-    state.pixel = [pixel.lon, pixel.lat];
-    for (const side of Object.values(sides)) side.setPixel(pixel.outline);
-    by("show-panel").disabled = false;
-    openSheet("panel");
-    if (byKey) by("panel").focus();
-    const covered = getComputedStyle(by("show-panel").parentElement).display !== "none"; // on a phone the panel covers the lower part of the map
-    if (covered) sides.left.map.easeTo({ center: state.pixel, offset: [0, -0.3 * by("view").clientHeight] });
+    Object.assign(state, { pixel: [pixel.lon, pixel.lat], field: null, area: null });
+    mark([[pixel.outline]]);
+    showPanel(state.pixel, byKey);
   } catch (error) {
-    if (error.name === "AbortError") return;
-    notify(/outside the grid|no place/.test(error.message) ? "This place is outside the map." : error.message);
+    refuse(error);
   }
   updateLink();
 }
 
 function closePanel() {
   if (by("panel").contains(document.activeElement)) sides.left.map.getCanvas().focus();
+  areaPanel.leave();
   panel.close();
-  state.pixel = null;
-  for (const side of Object.values(sides)) side.setPixel(null);
+  Object.assign(state, { pixel: null, field: null, area: null });
+  mark(null);
   by("show-panel").disabled = true;
   openSheet(null);
   updateLink();
@@ -384,18 +506,18 @@ function openSheet(name) {
 function listen(side) {
   const { map } = side;
   const readout = by("readout");
-  map.on("click", ({ lngLat }) => pick([lngLat.lng, lngLat.lat]));
+  map.on("click", ({ lngLat }) => click([lngLat.lng, lngLat.lat]));
   map.on("pick", ({ lngLat }) => pick([lngLat.lng, lngLat.lat]));
   map.on("mousemove", ({ lngLat }) => {
-    const value = side.at(lngLat);
+    const [value, status] = side.at(lngLat);
     readout.hidden = value === undefined;
-    if (value !== undefined) readout.textContent = valueText(current[side.side], value);
+    if (value !== undefined) readout.textContent = valueText(current[side.side], value, status);
   });
   map.on("mouseout", () => (readout.hidden = true));
   map.getCanvas().addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
     const { lng, lat } = map.getCenter();
-    pick([lng, lat], true);
+    click([lng, lat], true);
   });
 }
 
@@ -459,6 +581,18 @@ function listenToControls() {
       () => notify("Copy the address of the page: it contains the whole view."),
     );
   });
+  by("issue").addEventListener("input", (event) => changeIssue(shown.issues[+event.target.value]));
+  for (const [id, step] of [["issue-back", -1], ["issue-on", 1]]) {
+    by(id).addEventListener("click", () => changeIssue(shown.issues[+by("issue").value + step]));
+  }
+  by("find").addEventListener("submit", (event) => {
+    event.preventDefault();
+    find(by("place").value);
+  });
+  by("draw").addEventListener("click", () => drawing.toggle());
+  by("picture").addEventListener("click", () =>
+    savePicture({ result, state, sides, mapped: by("view") }).catch((error) => notify(`The picture cannot be saved: ${error.message}`)),
+  );
   by("help-open").addEventListener("click", () => by("help").showModal());
   by("show-controls").addEventListener("click", () => openSheet(by("controls").classList.contains("open") ? null : "controls"));
   by("show-panel").addEventListener("click", () => openSheet(by("panel").classList.contains("open") ? null : "panel"));
@@ -473,9 +607,10 @@ function moveSplit(share) {
 }
 
 function shortcut(event) {
-  const typing = /^(SELECT|TEXTAREA)$/.test(event.target.tagName) || event.ctrlKey || event.metaKey || event.altKey;
+  const typing = /^(SELECT|TEXTAREA)$/.test(event.target.tagName) || event.target.type === "search" || event.ctrlKey || event.metaKey || event.altKey;
   if (typing || by("help").open) return;
-  if (event.key === "Escape" && panel.pixel) closePanel();
+  if (event.key === "Escape" && drawing.on) drawing.stop();
+  else if (event.key === "Escape" && marked) closePanel();
   else if (event.key === "s") by("swipe").click();
   else if (event.key === "d" && !by("by-day").disabled) by("day-on").click();
   else if (event.key === "b" && result.images) {
@@ -488,32 +623,44 @@ function showTitle() {
   document.title = `${result.title} ${result.year_label} · Deep-CroP`;
   by("title").textContent = `${result.title} · ${result.year_label}`;
   by("simulated").hidden = !result.simulated;
-  by("date").append(
+  showIssue();
+  by("date").replaceChildren(
     ...(result.images?.dates ?? []).map(({ time, clear }) => {
       const day = dayOf(time.slice(0, 10));
       return new Option(`${dateText(day, true)} · ${Math.round(100 * clear)} % clear`, time);
     }),
   );
   by("cameras").hidden = !result.cameras.length;
-  by("missing").hidden = !result.missing.length;
-  by("missing").textContent = `Files are missing from this result: ${result.missing.join(", ")}.`;
+  const missing = [
+    result.missing.length ? `Files are missing from this result: ${result.missing.join(", ")}.` : "",
+    shown.unfinished.length ? `Issues that are not finished are left out: ${shown.unfinished.join(", ")}.` : "",
+  ].filter(Boolean);
+  by("missing").hidden = !missing.length;
+  by("missing").textContent = missing.join(" ");
+  by("click-opens").hidden = !result.fields;
+  by("credit").hidden = !shown.basemap?.attribution;
+  by("credit").textContent = shown.basemap?.attribution ?? "";
   const sources = Object.values(result.sources);
   by("about").textContent = [...(sources.length ? [`From ${sources.join("; ")}.`] : []), `${result.software}.`].join(" ");
 }
 
 async function start() {
-  result = await json("api/result");
+  shown = await json("api/shown");
+  const linked = read(location.hash);
+  const latest = shown.issues[shown.issues.length - 1] ?? null;
+  await loadIssue(shown.issues.includes(linked.issue) ? linked.issue : latest);
   setYear(result.year);
-  setUp(result);
   showTitle();
   createChoice("left");
   createChoice("right");
-  const linked = read(location.hash);
   applyLink(linked);
   const camera = linked.map && { zoom: linked.map[0], center: [linked.map[2], linked.map[1]] };
-  sides.left = new Side(by("map-left"), "left", result, camera, notify);
+  await prepare(shown.basemap);
+  sides.left = new Side(by("map-left"), "left", result, camera, shown.basemap, notify);
   sides.left.addControls();
-  panel = new Panel(by("panel"), result, closePanel);
+  panel = new Panel(by("panel"), result, closePanel, (place) => openArea({ at: place }));
+  areaPanel = new AreaPanel(by("panel"), result, closePanel);
+  drawing = new Drawing(by("draw"), sides, (polygon) => openArea({ polygon }), notify);
   listen(sides.left);
   listenToControls();
   await sides.left.ready;
@@ -522,7 +669,7 @@ async function start() {
     updateLink();
   });
   await update();
-  if (state.pixel) await pick(state.pixel);
+  await openLinked();
   document.body.dataset.ready = "yes";
 }
 

@@ -33,7 +33,10 @@ export class TimeAxis {
   }
 
   frame(height, label, body) {
-    const { width } = this;
+    const { width, until } = this;
+    const known = until === null || until === undefined ? "" : fixed(this.x(until));
+    // What lies after the last day of which observations were read, is not observed.
+    const later = known && `<rect class="later" x="${known}" y="4" width="${fixed(Math.max(0, width - RIGHT - known))}" height="${height - AXIS - 4}"/><path class="until" d="M${known} 4V${height - AXIS}"/>`;
     const months = monthTicks(this.low, this.high, width > 520 ? 10 : 7)
       .map(([day, text]) => {
         const at = fixed(this.x(day));
@@ -41,12 +44,12 @@ export class TimeAxis {
       })
       .join("");
     return `<svg class="chart" role="img" aria-label="${escaped(label)}" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">
-      ${months}${body}<path class="cursor" d="M0 4V${height - AXIS}" visibility="hidden"/></svg>`;
+      ${later}${months}${body}<path class="cursor" d="M0 4V${height - AXIS}" visibility="hidden"/></svg>`;
   }
 }
 
-/** Points and lines over time. `marks` are vertical lines [day, class], `masked` ticks at the foot. */
-export function seriesChart(axis, { label, height, range, points = [], lines = [], masked = [], marks = [] }) {
+/** Points and lines over time. `marks` are dates {day, name, stage, status, low, high}, `masked` ticks at the foot, `bars` ranges of a point. */
+export function seriesChart(axis, { label, height, range, points = [], lines = [], bars = [], masked = [], marks = [] }) {
   const foot = height - AXIS;
   const [low, high] = range;
   const y = (value) => foot - 6 - ((value - low) / (high - low)) * (foot - 12);
@@ -56,7 +59,10 @@ export function seriesChart(axis, { label, height, range, points = [], lines = [
       return `<path class="grid" d="M${LEFT} ${at}H${axis.width - RIGHT}"/><text x="${LEFT - 5}" y="${+at + 3.5}" text-anchor="end">${String(tick).replace("-", "−")}</text>`;
     })
     .join("");
-  const markLines = marks.map(([day, name]) => `<path class="mark ${name}" d="M${fixed(axis.x(day))} 4V${foot}"/>`).join("");
+  const markLines = marks.map((mark) => markOf(axis, mark, foot)).join("");
+  const ranges = bars.map(({ days, low: from, high: to, name }) =>
+    from.map((v, k) => (v === null || days[k] < axis.low || days[k] > axis.high ? "" : `<path class="bar ${name}" d="M${fixed(axis.x(days[k]))} ${fixed(y(v))}V${fixed(y(to[k]))}"/>`)).join(""),
+  );
   const drawn = lines.map(({ days, values, name }) => {
     const path = values.map((v, k) => (v === null ? "" : `${k && values[k - 1] !== null ? "L" : "M"}${fixed(axis.x(days[k]))} ${fixed(y(v))}`));
     return `<path class="line ${name}" d="${path.join("")}"/>`;
@@ -67,7 +73,17 @@ export function seriesChart(axis, { label, height, range, points = [], lines = [
       .join(""),
   );
   const rug = masked.map(([day, name]) => `<path class="${name}" d="M${fixed(axis.x(day))} ${foot - 6}v6"/>`).join("");
-  return axis.frame(height, label, `${scale}<g clip-path="inset(0)">${markLines}${rug}${drawn.join("")}${dots.join("")}</g>`);
+  return axis.frame(height, label, `${scale}<g clip-path="inset(0)">${markLines}${rug}${ranges.join("")}${drawn.join("")}${dots.join("")}</g>`);
+}
+
+/** A date as a vertical line; in a map in season with a head, filled if observed, hollow and with its interval if forecast. */
+function markOf(axis, { day, name, stage, status, low, high }, foot) {
+  const at = fixed(axis.x(day));
+  const forecast = status === "forecast";
+  const line = `<path class="mark ${name}${forecast ? " forecast" : ""}" d="M${at} 4V${foot}"/>`;
+  if (!status) return line;
+  const reach = forecast && typeof low === "number" ? `<path class="reach ${stage}" d="M${fixed(axis.x(Math.max(low, axis.low)))} 8H${fixed(axis.x(Math.min(high, axis.high)))}"/>` : "";
+  return `${line}${reach}<circle class="head ${stage}${forecast ? " open" : ""}" cx="${at}" cy="8" r="3.5"/>`;
 }
 
 /** A row for each stage: its distribution scaled to its peak, with 90 % interval and median. */
@@ -89,8 +105,8 @@ export function distributionChart(axis, { edges, distributions }, names, label) 
       open = visible;
     });
     if (open) path += `V${base}`;
-    const name = `${item.stage} season${item.season}`;
-    const found = item.day === null ? "" : `<path class="interval ${name}" d="M${fixed(axis.x(Math.max(item.low, axis.low)))} ${base + 3}H${fixed(axis.x(Math.min(item.high, axis.high)))}"/>
+    const name = `${item.stage} season${item.season}${item.status === "forecast" ? " forecast" : ""}`;
+    const found = item.day === null || item.status === "not yet known" ? "" : `<path class="interval ${name}" d="M${fixed(axis.x(Math.max(item.low, axis.low)))} ${base + 3}H${fixed(axis.x(Math.min(item.high, axis.high)))}"/>
       <path class="median ${name}" d="M${fixed(axis.x(item.day))} ${base - 24}V${base + 5}"/>`;
     return `<path class="spread ${name}" d="${path}"/>${found}`;
   });

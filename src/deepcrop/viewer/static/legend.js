@@ -2,15 +2,18 @@
 
 import { dateText, monthTicks } from "./days.js";
 import { classColours, flagColours, shade } from "./paint.js";
+import { FORECAST, NOT_YET_KNOWN } from "./status.js";
 
 const percent = (share) => (share > 0 && share < 0.01 ? "<1 %" : share < 1 && share > 0.99 ? ">99 %" : `${Math.round(100 * share)} %`);
 const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
 
-/** A value of a view as text. */
-export function valueText(legend, value) {
+/** A value of a view as text, with what it is in a map in season. */
+export function valueText(legend, value, status) {
+  if (status === FORECAST && value !== null) return `${valueText(legend, value)} (forecast)`;
+  if (status === NOT_YET_KNOWN && value === null) return "not yet known";
   if (value === null) return legend.kind === "day" ? "no date" : "no data";
   if (legend.kind === "day") return dateText(value, true);
-  if (legend.kind === "class") return legend.classes.find((item) => item.value === value)?.name ?? `code ${value}`;
+  if (legend.classes) return legend.classes.find((item) => item.value === value)?.name ?? `code ${value}`;
   if (legend.kind === "flags") {
     return legend.flags.filter((flag) => value & flag.bit).map((flag) => flag.name).join(", ") || "none";
   }
@@ -29,10 +32,21 @@ function ticksOf(legend, width) {
   return ticks.map((value) => [value, (value === low ? open[0] : value === high ? open[1] : "") + valueText(legend, value)]);
 }
 
+const SWATCHES = { observed: "", forecast: "hatched", "not yet known": "dotted", "no event": "empty" };
+
+/** How a map in season shows what a date is, and the share of the pixels. */
+function statusKey({ status, palette }) {
+  const left = 1 - Object.values(status).reduce((sum, share) => sum + share, 0);
+  const rows = Object.entries(SWATCHES).filter(([name]) => status[name] > 0);
+  const items = rows.map(([name, look]) => `<li><i class="${look}" style="background-color:${look === "" || look === "hatched" ? shade(palette, 0.5) : "transparent"}"></i>${name} <span>${percent(status[name])}</span></li>`);
+  if (left > 0.0005) items.push(`<li><i class="empty"></i>no data <span>${percent(left)}</span></li>`);
+  return `<ul class="states">${items.join("")}</ul>`;
+}
+
 /** Draw a legend into an element. `day` is the day of the date filter, or null. */
 export function draw(element, legend, day) {
   const missing = legend.kind === "day" ? "no date" : "no data";
-  const gap = legend.missing > 0 ? `<p class="gap">${missing}: ${percent(legend.missing)}</p>` : "";
+  const gap = legend.status ? statusKey(legend) : legend.missing > 0 ? `<p class="gap">${missing}: ${percent(legend.missing)}</p>` : "";
   if (legend.classes || legend.flags) {
     const all = legend.classes ? classColours(legend) : flagColours(legend).filter((flag) => flag.share > 0);
     const named = all.filter((item) => !item.isOther);

@@ -1,23 +1,28 @@
-// The map, or two maps one above the other: MapLibre without basemap, glyphs or sprites.
+// The map, or two maps one above the other: MapLibre without glyphs or sprites.
 
 import * as maplibregl from "./vendor/maplibre-gl/maplibre-gl.mjs";
+import { load, source, styleLayers } from "./basemap.js";
 import { address, paint, valueAt, valuesOf } from "./paint.js";
 
 const MAX_ZOOM = 16; // closer, the tiles of this zoom are enlarged
 const EMPTY = { type: "FeatureCollection", features: [] };
 
-/** The view of each side: {key, colourOf}. */
+/** The view of each side: {tiles, status, colourOf}; `tiles` and `status` are paths of tiles, `status` null unless the map is in season. */
 const viewOf = { left: null, right: null };
 let painted = 0;
 
 maplibregl.addProtocol("values", async ({ url }, abort) => {
   const [side, z, x, y] = url.slice("values://".length).split("?")[0].split("/");
-  const { key, colourOf } = viewOf[side];
-  const values = await valuesOf(address(key, z, x, y), abort.signal);
-  return { data: await paint(values, colourOf) };
+  const { tiles, status, colourOf } = viewOf[side];
+  const [values, of] = await Promise.all([tiles, status].map((one) => one && valuesOf(address(one, z, x, y), abort.signal)));
+  return { data: await paint(values, colourOf, of) };
 });
 
-const ringOf = (ring) => ({ type: "Feature", properties: {}, geometry: { type: "Polygon", coordinates: [ring] } });
+/** What has to be loaded before the first map. */
+export const prepare = (basemap) => basemap && load(maplibregl);
+
+const feature = (type, coordinates) => ({ type: "Feature", properties: {}, geometry: { type, coordinates } });
+const ringOf = (ring) => feature("Polygon", [ring]);
 
 /** Whether bounds go on beyond 180 or -180 degrees. */
 const crossesDateLine = ([west, , east]) => west < -180 || east > 180;
@@ -26,8 +31,8 @@ const crossesDateLine = ([west, , east]) => west < -180 || east > 180;
 const sourceBounds = (bounds) => (crossesDateLine(bounds) ? {} : { bounds });
 
 export class Side {
-  /** One map. `side` is "left" or "right"; `notify` shows error messages. */
-  constructor(container, side, result, camera, notify) {
+  /** One map. `side` is "left" or "right"; `basemap` its description or null; `notify` shows error messages. */
+  constructor(container, side, result, camera, basemap, notify) {
     this.side = side;
     this.result = result;
     this.map = new maplibregl.Map({
@@ -37,13 +42,19 @@ export class Side {
         sources: {
           outline: { type: "geojson", data: ringOf(result.outline) },
           pixel: { type: "geojson", data: EMPTY },
+          drawing: { type: "geojson", data: EMPTY },
+          ...(basemap ? { basemap: source(basemap) } : {}),
         },
         layers: [
           { id: "paper", type: "background", paint: { "background-color": "#e9ebe7" } },
-          { id: "ground", type: "fill", source: "outline", paint: { "fill-color": "#d5d9d2" } },
+          ...(basemap ? styleLayers(basemap) : []),
+          { id: "ground", type: "fill", source: "outline", paint: { "fill-color": "#d5d9d2", "fill-opacity": basemap ? 0 : 1 } },
           { id: "outline", type: "line", source: "outline", paint: { "line-color": "#7b857d", "line-width": 1 } },
           { id: "pixel-edge", type: "line", source: "pixel", paint: { "line-color": "#fff", "line-width": 5 } },
           { id: "pixel", type: "line", source: "pixel", paint: { "line-color": "#111", "line-width": 2 } },
+          { id: "drawing-edge", type: "line", source: "drawing", paint: { "line-color": "#fff", "line-width": 5 } },
+          { id: "drawing", type: "line", source: "drawing", paint: { "line-color": "#0b62c4", "line-width": 2 } },
+          { id: "corners", type: "circle", source: "drawing", paint: { "circle-radius": 4, "circle-color": "#0b62c4", "circle-stroke-color": "#fff", "circle-stroke-width": 1.5 } },
         ],
       },
       attributionControl: false,
@@ -70,8 +81,8 @@ export class Side {
   }
 
   /** Show a view in its colours. */
-  show(key, colourOf) {
-    viewOf[this.side] = { key, colourOf };
+  show(view) {
+    viewOf[this.side] = view;
     painted += 1;
     const url = [`values://${this.side}/{z}/{x}/{y}?${painted}`];
     const source = this.map.getSource("values");
@@ -113,14 +124,22 @@ export class Side {
     );
   }
 
-  setPixel(ring) {
-    if (this.map.getSource("pixel")) this.map.getSource("pixel").setData(ring ? ringOf(ring) : EMPTY);
+  /** Mark a pixel by its outline, or an area by its polygons; null removes the mark. */
+  setMark(polygons) {
+    this.map.getSource("pixel")?.setData(polygons ? feature("MultiPolygon", polygons) : EMPTY);
   }
 
-  /** Value at a place; null: no data; undefined: outside the map, or not loaded yet. */
+  /** Show the corners of a polygon while it is drawn. */
+  setDrawing(corners) {
+    const parts = [feature("MultiPoint", corners), ...(corners.length > 1 ? [feature("LineString", corners)] : [])];
+    this.map.getSource("drawing")?.setData(corners.length ? { type: "FeatureCollection", features: parts } : EMPTY);
+  }
+
+  /** Value at a place with its status; null: no data; undefined: outside the map, or not loaded yet. */
   at({ lng, lat }) {
-    const { key } = viewOf[this.side] ?? {};
-    return key && valueAt(key, lng, lat, Math.min(MAX_ZOOM, Math.ceil(this.map.getZoom()) + 1));
+    const { tiles, status } = viewOf[this.side] ?? {};
+    const zoom = Math.min(MAX_ZOOM, Math.ceil(this.map.getZoom()) + 1);
+    return [tiles, status].map((one) => one && valueAt(one, lng, lat, zoom));
   }
 
   #mark({ name, lon, lat, azimuth }) {

@@ -1,5 +1,7 @@
 // Tiles of values from the server are coloured here, so that the date filter sends no requests.
 
+import { FORECAST, NOT_YET_KNOWN } from "./status.js";
+
 const SIDE = 512;
 const CACHED = 80; // maximum number of tiles in memory, 1 MiB each
 
@@ -8,6 +10,8 @@ let palettes = {};
 let classes = []; // colours of the commonest classes or flags
 let other = ""; // colour of all other classes
 
+const stageColours = new CSSStyleSheet(); // which stages there are depends on the map
+
 /** Take the palette from the server, for this module and as properties for style.css. */
 export function setUp(result) {
   ({ no_value: noValue, palettes } = result);
@@ -15,9 +19,8 @@ export function setUp(result) {
   for (const [name, colour] of Object.entries(result.colours.series)) {
     document.documentElement.style.setProperty(`--series-${name}`, colour);
   }
-  const sheet = new CSSStyleSheet(); // which stages there are depends on the map
-  sheet.replaceSync(Object.entries(result.colours.stages).map(([name, colour]) => `.${name} { --stage: ${colour}; }`).join("\n"));
-  document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
+  stageColours.replaceSync(Object.entries(result.colours.stages).map(([name, colour]) => `.${name} { --stage: ${colour}; }`).join("\n"));
+  document.adoptedStyleSheets = [stageColours];
 }
 
 // Tiles of values ----------------------------------------------------------------------------------
@@ -25,7 +28,8 @@ export function setUp(result) {
 const tiles = new Map(); // address -> promise of values
 const loaded = new Map(); // address -> values of tiles that have arrived
 
-export const address = (key, z, x, y) => `tiles/${key}/${z}/${x}/${y}`;
+/** Address of a tile; `tiles` is the path of all tiles of a view. */
+export const address = (tiles, z, x, y) => `${tiles}/${z}/${x}/${y}`;
 
 /** Values of a tile. */
 export function valuesOf(url, signal) {
@@ -51,13 +55,13 @@ export function valuesOf(url, signal) {
 }
 
 /** Value of a view at a place from the loaded tiles; undefined if none is loaded. */
-export function valueAt(key, lon, lat, zoom) {
+export function valueAt(view, lon, lat, zoom) {
   const across = ((((lon + 180) / 360) % 1) + 1) % 1; // a map over the date line goes on beyond 180
   const sine = Math.sin((lat * Math.PI) / 180);
   const down = 0.5 - Math.log((1 + sine) / (1 - sine)) / (4 * Math.PI);
   for (let z = zoom; z >= 0; z -= 1) {
     const [x, y] = [across * 2 ** z, down * 2 ** z];
-    const values = loaded.get(address(key, z, Math.floor(x), Math.floor(y)));
+    const values = loaded.get(address(view, z, Math.floor(x), Math.floor(y)));
     if (values) {
       const value = values[Math.floor((y % 1) * SIDE) * SIDE + Math.floor((x % 1) * SIDE)];
       return value === noValue ? null : value;
@@ -75,7 +79,8 @@ export function shade(palette, share) {
 }
 
 /** Classes of a legend with their colours; beyond the colours there are, all have the same. */
-const coloured = (items) => items.map((item, k) => ({ ...item, colour: classes[k] ?? other, isOther: k >= classes.length }));
+const coloured = (items) =>
+  items.map((item, k) => ({ ...item, colour: item.colour ?? classes[k] ?? other, isOther: !item.colour && k >= classes.length }));
 
 export const classColours = (legend) => coloured(legend.classes);
 export const flagColours = (legend) => coloured(legend.flags);
@@ -87,7 +92,7 @@ const packed = (colour) => {
 
 /** A function from a value to its colour. Dates after `day` are transparent (null: no filter). */
 export function painter(legend, day) {
-  if (legend.kind === "class") {
+  if (legend.classes) {
     const colours = new Map(classColours(legend).map(({ value, colour }) => [value, packed(colour)]));
     return (value) => colours.get(value) ?? packed(other);
   }
@@ -103,12 +108,24 @@ export function painter(legend, day) {
   return (value) => (value > last ? 0 : table[Math.min(high, Math.max(low, value)) - low]);
 }
 
-/** Colour a tile. */
-export function paint(values, colourOf) {
+const DOT = packed("#6d766f"); // pixels whose date is not yet known
+
+/** A colour mixed with white. */
+function pale(colour) {
+  const mix = (shift) => Math.round(255 - (255 - ((colour >>> shift) & 255)) * 0.3) << shift;
+  return ((255 << 24) | mix(16) | mix(8) | mix(0)) >>> 0;
+}
+
+/** Colour a tile. With `status`, the tile of what each date is, forecasts are hatched and pixels whose date is not yet known dotted. */
+export function paint(values, colourOf, status) {
   const picture = new ImageData(SIDE, SIDE);
   const pixels = new Uint32Array(picture.data.buffer);
   for (let k = 0; k < pixels.length; k += 1) {
     if (values[k] !== noValue) pixels[k] = colourOf(values[k]);
+    if (!status) continue;
+    const [x, y] = [k % SIDE, Math.floor(k / SIDE)];
+    if (status[k] === FORECAST && pixels[k] && (x + y) % 8 < 4) pixels[k] = pale(pixels[k]);
+    else if (status[k] === NOT_YET_KNOWN && x % 8 < 2 && y % 8 < 2) pixels[k] = DOT;
   }
   return createImageBitmap(picture);
 }

@@ -1,24 +1,40 @@
 // The panel of the clicked pixel: dates by each method, time series, distributions, download.
 
 import { distributionChart, seriesChart, TimeAxis } from "./chart.js";
-import { dateText, isoOf, shortDate } from "./days.js";
+import { dateText, dayOf, isoOf, shortDate } from "./days.js";
+import { json, path } from "./server.js";
+import { dateCell, dot } from "./status.js";
 
-const METHODS = ["deepcrop", "curve", "truth"];
-const HEADS = { deepcrop: "Network", curve: "Curve", truth: "Truth" };
-const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
-const NAMES = { ndvi: "NDVI", evi: "EVI", evi2: "EVI2", gcc: "GCC", camera_gcc: "camera", vv: "VV", vh: "VH" };
+export const METHODS = ["deepcrop", "curve", "truth"];
+export const HEADS = { deepcrop: "Network", curve: "Curve", truth: "Truth" };
+export const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
+export const NAMES = { ndvi: "NDVI", evi: "EVI", evi2: "EVI2", gcc: "GCC", camera_gcc: "camera", vv: "VV", vh: "VH" };
 const DIGITS = { ndvi: 2, evi: 2, evi2: 2, gcc: 3, camera_gcc: 3, vv: 1, vh: 1 };
 
-async function get(what, [lon, lat], signal) {
-  const answer = await fetch(`api/${what}?lon=${lon}&lat=${lat}`, { signal });
-  const content = await answer.json();
-  if (!answer.ok) throw new Error(content.detail ?? answer.statusText);
-  return content;
+const get = (what, [lon, lat], signal) => json(path(`api/${what}?lon=${lon}&lat=${lat}`), signal);
+
+/** "2018-06-15" as words of a hint. */
+export const knownUntil = (until) => `Grey: after ${dateText(dayOf(until), true)}, the last day of which observations were read. Hollow marks with a bar: forecasts with their 90 % interval.`;
+
+/** Dates of the main season as marks of a chart. */
+export const marksOf = (dates) =>
+  dates
+    .filter((item) => item.method !== "truth" && item.season === 1 && item.day !== null && item.day !== undefined)
+    .map((item) => ({ ...item, name: `${item.stage} ${item.method}` }));
+
+/** The time axis of the charts: all observations, and in a map in season its forecasts. */
+export function axisOf(days, marks, until, width) {
+  const later = until ? [dayOf(until), ...marks.flatMap(({ day, high }) => [day, high ?? day])] : [];
+  const shown = [...days, ...later];
+  const axis = new TimeAxis(Math.max(-200, Math.min(...shown)) - 4, Math.min(560, Math.max(...shown)) + 4, Math.max(260, width));
+  axis.until = until ? dayOf(until) : null;
+  return axis;
 }
 
 export class Panel {
-  constructor(element, result, closed) {
-    Object.assign(this, { element, result, closed });
+  /** `closed` is called by the button that closes the panel, `openField` by the one of its field. */
+  constructor(element, result, closed, openField) {
+    Object.assign(this, { element, result, closed, openField });
     element.addEventListener("pointermove", (event) => this.#point(event));
     element.addEventListener("pointerleave", () => this.#cursor(null));
     element.addEventListener("keydown", (event) => this.#step(event));
@@ -49,10 +65,15 @@ export class Panel {
   }
 
   close() {
-    this.coming?.abort();
-    this.pixel = null;
+    this.leave();
     this.element.hidden = true;
     this.element.replaceChildren();
+  }
+
+  /** Give the place to another panel. */
+  leave() {
+    this.coming?.abort();
+    this.pixel = null;
   }
 
   #frame() {
@@ -68,7 +89,8 @@ export class Panel {
     this.element.innerHTML = `
       <div class="head"><h2>${escaped(name)}</h2>
         ${this.result.simulated ? '<strong class="simulated">Simulated data</strong>' : ""}
-        <a class="button" download href="api/pixel.csv?lon=${lon}&lat=${lat}">CSV</a>
+        ${this.result.fields ? `<button type="button" class="field" title="All pixels of this field">Field</button>` : ""}
+        <a class="button" download href="${path("api/pixel.csv")}?lon=${lon}&lat=${lat}">CSV</a>
         <button type="button" class="close" aria-label="Close the pixel">✕</button></div>
       <p class="facts">${facts.map(escaped).join(" · ")}</p>
       ${[...new Set(this.pixel.dates.map((item) => item.season))].sort().map((season) => this.#dates(season)).join("")}
@@ -76,6 +98,7 @@ export class Panel {
       <p class="facts reading" aria-live="polite"></p>
       ${this.#others()}`;
     this.element.querySelector(".close").addEventListener("click", () => this.closed());
+    this.element.querySelector(".field")?.addEventListener("click", () => this.openField([lon, lat]));
     this.#charts();
   }
 
@@ -85,20 +108,19 @@ export class Panel {
     if (!methods.length) return "";
     const title = { 1: "Main season", 2: "Second season" }[season] ?? `Season ${season}`;
     if (season > 1 && mine.every((item) => (item.day ?? null) === null)) {
+      if (mine.some((item) => item.status === "not yet known")) return season === 2 ? '<p class="facts">Second season: not yet known.</p>' : "";
       return season === 2 ? `<p class="facts">No second season in ${this.result.year_label}.</p>` : "";
     }
     const stages = Object.keys(this.result.stages).filter((stage) => mine.some((item) => item.stage === stage));
     const cells = (stage, method) => {
       const item = mine.find((found) => found.stage === stage && found.method === method) ?? {};
-      const [day, low, high, share] = ["day", "low", "high", "probability"].map((part) => item[part] ?? null);
-      const range = low === null || high === null ? "" : ` <small>${shortDate(low)} – ${shortDate(high)}</small>`;
-      const date = item.day === undefined ? "" : day === null ? "none" : shortDate(day) + range;
+      const share = item.probability ?? null;
       const likely = method === "deepcrop" ? `<td>${share === null ? "" : `${share} %`}</td>` : "";
-      return `<td>${date}</td>${likely}`;
+      return `<td>${dateCell(item, shortDate)}</td>${likely}`;
     };
     const heads = methods.map((m) => `<th scope="col">${HEADS[m]}</th>${m === "deepcrop" ? '<th scope="col">Probability</th>' : ""}`);
     const rows = stages.map(
-      (stage) => `<tr><th scope="row" title="${escaped(this.result.stages[stage])}"><i class="dot ${stage}"></i>${stage === "peak" ? "Peak" : stage.toUpperCase()}</th>${methods.map((m) => cells(stage, m)).join("")}</tr>`,
+      (stage) => `<tr><th scope="row" title="${escaped(this.result.stages[stage])}">${dot(stage, mine.filter((item) => item.stage === stage).map((item) => item.status))}${stage === "peak" ? "Peak" : stage.toUpperCase()}</th>${methods.map((m) => cells(stage, m)).join("")}</tr>`,
     );
     return `<table><caption>${title} <small>with 90 % intervals</small></caption><thead><tr><td></td>${heads.join("")}</tr></thead><tbody>${rows.join("")}</tbody></table>`;
   }
@@ -130,15 +152,13 @@ export class Panel {
     }
     const of = (name) => this.tracks.find((track) => track.name === name);
     const observed = ["ndvi", "vv", "camera_gcc"].map(of).filter(Boolean);
+    const { until } = this.result;
+    const marks = marksOf(this.pixel.dates);
     const days = observed.flatMap((track) => track.days);
-    const low = Math.max(-200, Math.min(...days)) - 4;
-    const high = Math.min(560, Math.max(...days)) + 4;
-    const axis = new TimeAxis(low, high, Math.max(260, place.clientWidth));
+    const axis = axisOf(days, marks, until, place.clientWidth);
     this.axis = axis;
-    const marks = this.pixel.dates
-      .filter((item) => item.method !== "truth" && item.season === 1 && item.day !== null && item.day !== undefined)
-      .map((item) => [item.day, `${item.stage} ${item.method}`]);
     const parts = marks.length ? ['<p class="hint">Vertical lines: dates of the main season (solid: network, dashed: curve).</p>'] : [];
+    if (until) parts.push(`<p class="hint">${knownUntil(until)}</p>`);
     const greenness = (name, height, fallback) => {
       const track = of(name);
       if (!track) return;
@@ -206,7 +226,9 @@ export class Panel {
     const likely = this.prediction.distributions.filter((item) => item.probability >= (item.season === 1 ? 0.05 : 0.5));
     if (!likely.length) return [...parts, '<p class="hint">The network predicts no season here.</p>'];
     const stages = [...new Set(this.prediction.distributions.map((item) => item.stage))];
-    const prediction = { ...this.prediction, distributions: likely };
+    // As the map says: a date that is not yet known has no median here either.
+    const statusOf = ({ stage, season }) => this.pixel.dates.find((item) => item.method === "deepcrop" && item.stage === stage && item.season === season)?.status;
+    const prediction = { ...this.prediction, distributions: likely.map((item) => ({ ...item, status: statusOf(item) })) };
     const predicted = stages.filter((stage) => likely.some((item) => item.stage === stage));
     const second = likely.some((item) => item.season === 2);
     const keys = `<small><span class="key">tick: median; bar: 90 % interval; each row scaled to its peak</span>${second ? '<span class="key">dashed: second season</span>' : ""}</small>`;

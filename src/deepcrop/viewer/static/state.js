@@ -1,7 +1,7 @@
 // The state of the page as a link, and back.
 //
 // map=zoom/lat/lon  left=VARIABLE[@stage/season]  right=...  split=0.5  opacity=80  day=2018-04-30
-// back=RENDERING@TIME  pixel=lon,lat
+// back=RENDERING@TIME  pixel=lon,lat  field=lon,lat  area=lon,lat;lon,lat;...  issue=2018-06-15
 
 const number = (text) => (text !== null && text !== "" && Number.isFinite(+text) ? +text : null);
 
@@ -10,6 +10,13 @@ function choiceOf(text) {
   const [variable, at] = text.split("@");
   return { variable, at: at ?? "" };
 }
+
+function cornersOf(text) {
+  const corners = (text ?? "").split(";").map((corner) => corner.split(",").map(number));
+  return corners.length > 2 && corners.every((corner) => corner.length === 2 && !corner.includes(null)) ? corners : null;
+}
+
+const placed = (place) => place.map((v) => v.toFixed(6)).join(",");
 
 const written = (choice) => choice.variable + (choice.at ? `@${choice.at}` : "");
 
@@ -32,6 +39,9 @@ export function read(hash) {
     rendering: back[0] || null,
     date: back[1] || null,
     pixel: numbers("pixel", ",", 2),
+    field: numbers("field", ",", 2),
+    area: cornersOf(link.get("area")),
+    issue: link.get("issue"),
   };
 }
 
@@ -48,6 +58,9 @@ export function write(state) {
   if (state.opacity !== 100) add("opacity", state.opacity);
   if (state.day !== null) add("day", state.day);
   if (state.rendering !== "none") add("back", state.rendering + (state.date ? `@${state.date}` : ""));
-  if (state.pixel) add("pixel", state.pixel.map((v) => v.toFixed(6)).join(","));
+  if (state.pixel) add("pixel", placed(state.pixel));
+  if (state.field) add("field", placed(state.field));
+  if (state.area) add("area", state.area.map(placed).join(";"));
+  if (state.issue) add("issue", state.issue);
   return `#${parts.join("&")}`;
 }
