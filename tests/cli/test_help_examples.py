@@ -31,6 +31,7 @@ ORDER = (
     "gcc",
     "labels",
     "fetch",
+    "update",
     "doctor",
     "train",
 )
@@ -113,7 +114,7 @@ def test_examples_work_as_printed(folder, short_training, monkeypatch, capsys):
         "cameras/mead2_AG_1000_3day.csv",
         "labels.csv",
     )
-    made += ("solano.zarr", "runs/tiny/1_cameras/weights.safetensors")
+    made += ("solano.zarr", "issues", "runs/tiny/1_cameras/weights.safetensors")
     assert [one for one in made if not (folder / one).exists()] == []
 
 

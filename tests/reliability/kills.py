@@ -10,7 +10,7 @@ import os
 import random
 import shutil
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import date
 from functools import partial
@@ -33,8 +33,10 @@ from deepcrop.errors import DeepCropError
 from deepcrop.fetch import plan as fetch_plan
 from deepcrop.fetch.plan import FetchRequest
 from deepcrop.fetch.run import fetch
+from deepcrop.fetch.update import update
 from deepcrop.ingest import ingest
 from deepcrop.ingest import run as ingest_run
+from deepcrop.mapping.options import resolve_options
 from deepcrop.mapping.region import map_region
 from deepcrop.phenology import season_dates
 from deepcrop.report import report
@@ -46,7 +48,9 @@ from deepcrop.training.fit import Source
 from deepcrop.training.materials import Material
 
 # The kernels of the simulation cannot run in a child once the parent has loaded those of the curve.
-COMMANDS = ("simulate", "fetch", "ingest", "train", "map", "map --overwrite", "report")
+COMMANDS = ("simulate", "fetch", "update", "ingest", "train", "map", "map --overwrite", "report")
+IN_PLACE = ("map --overwrite", "update")
+"""Commands that change what is there."""
 SMALL = Region(rows=18, cols=30, optical_scenes=6, sar_scenes=4, cameras=1)
 PARTS = 8
 """Parts of the audit of a command, so that several cores share it."""
@@ -71,6 +75,7 @@ def command(request, tmp_path_factory):
         "simulate": _simulate,
         "ingest": _ingest,
         "fetch": _fetch,
+        "update": _update,
         "train": _train,
         "report": _report,
     }[request.param](tmp_path_factory.mktemp("input"))
@@ -118,18 +123,48 @@ def _ingest(folder):
 
 def _fetch(folder):
     many = replace(SMALL, optical_scenes=42, sar_scenes=28)
-    in_child(lambda: simulate(many, folder / "region.zarr"))
+    with _archive(folder, many, ("pc-05.10", "pc-rtc")) as (_, box):
+        yield partial(fetch, FetchRequest(box, date(2018, 4, 20), date(2018, 5, 15)))
+
+
+def _update(folder):
+    """Add two late scenes to a cube with an issue of a map, and map the next issue."""
+    curve = resolve_options("curve", seasons=1, fractions=(0.5,))
+
+    def update_maps(out, until):
+        update(out / "cube.zarr", out / "maps", 2018, curve, until=until, pictures=False)
+
+    season = replace(SMALL, optical_scenes=4, start="2018-05-01", end="2018-07-20")
+    with _archive(folder, season, ()) as (bed, box):
+        _load_kernels()
+        bed.publish("pc-05.10", [0, 2])
+        request = FetchRequest(box, date(2018, 4, 1), date(2018, 8, 31), sensors=("optical",))
+        early = folder / "early"
+        early.mkdir()
+        in_child(lambda: fetch(request, early / "cube.zarr"))
+        in_child(lambda: update_maps(early, date(2018, 6, 30)))
+        bed.publish("pc-05.10", [1, 3])
+
+        def run(out, overwrite=True):
+            update_maps(out, None) if out.exists() else shutil.copytree(early, out)
+
+        yield run
+
+
+@contextmanager
+def _archive(folder, simulated, flavours):
+    """A loopback archive of a simulated region, and the grid of the region."""
+    in_child(lambda: simulate(simulated, folder / "region.zarr"))
     cube = region.coarsen_mask(open_cube(folder / "region.zarr"))
     with Server() as server, pytest.MonkeyPatch.context() as patch:
-        bed = serve_region(server, folder / "files", cube)
+        bed = serve_region(server, folder / "files", cube, flavours)
         forget_tokens()
         for name, value in (bed.environment() | {"DEEPCROP_PC": bed.pc}).items():
             patch.setenv(name, value)
         patch.setattr(
             fetch_plan, "open_archive", lambda *a, **k: replace(open_archive(*a, **k), pause=0.001)
         )
-        request = FetchRequest(grid_of(cube), date(2018, 4, 20), date(2018, 5, 15))
-        yield partial(fetch, request)
+        yield bed, grid_of(cube)
 
 
 def _train(folder):
@@ -161,9 +196,12 @@ def contents(path):
     found = {}
     for file in sorted(path.rglob("*")):
         name, data = file.relative_to(path).as_posix(), file.read_bytes() if file.is_file() else b""
-        if name == "manifest.jsonl":
+        if name.endswith("manifest.jsonl"):
             lines = [json.loads(line) for line in data.splitlines()]
             data = [{**line, "seconds": 0, "process": ""} for line in lines]
+        elif name.startswith("maps/") and name.endswith("deepcrop.json"):
+            # When the files of the cube were written, and where: of a cube that is changed.
+            data = {k: v for k, v in json.loads(data).items() if k not in ("made", "map")}
         elif name.endswith("log.csv"):
             data = [line.rpartition(b",")[0] for line in data.splitlines()]
         elif name.endswith("checkpoint.pt"):
@@ -176,6 +214,8 @@ def kills_of(name, total, part):
     """Kill at a few operations, the last ones among them; in a part of the audit, at its share."""
     if part is None:
         few = [total // 2] if name in ("simulate", "train", "fetch") else [total - 4]
+        if name == "update":  # in the cube, and in the map
+            few = [total // 3, 2 * total // 3]
         return [partial(killed_at, count) for count in few]
     return [partial(killed_at, count) for count in range(1 + part, total + 1, PARTS)]
 
@@ -191,7 +231,7 @@ def kills_of(name, total, part):
     ],
 )
 def test_killed_at_file_operations(name, command, tmp_path, part):
-    overwrite = name.endswith("--overwrite")
+    overwrite = name in IN_PLACE
     out = tmp_path / "result"
 
     def run(out=out):

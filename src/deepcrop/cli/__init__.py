@@ -12,7 +12,7 @@ from typing import Annotated, TextIO
 import typer
 
 from deepcrop._version import __version__
-from deepcrop.cli import cameras, cubes, demonstration, maps, networks, radar
+from deepcrop.cli import cameras, cubes, demonstration, maps, networks, radar, updates
 from deepcrop.errors import DeepCropError
 
 app = typer.Typer(
@@ -48,6 +48,7 @@ for _command in (
     cameras.gcc,
     cameras.labels,
     cubes.fetch,
+    updates.update,
     radar.safe,
     cubes.doctor,
     maps.report,

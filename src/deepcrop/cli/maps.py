@@ -405,7 +405,12 @@ def view(
 
 
 def report(
-    result: Annotated[Path, typer.Argument(help="Directory made by 'deepcrop map'.")],
+    result: Annotated[
+        Path,
+        typer.Argument(
+            help="Directory made by 'deepcrop map', or a folder of issues of 'deepcrop update'."
+        ),
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder to write  [RESULT/report]")] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing report.")
@@ -413,7 +418,8 @@ def report(
 ) -> None:
     """Write a finished map as one HTML page, with its figures as PNG and SVG.
 
-    The page is self-contained and works offline.
+    The page is self-contained and works offline. That of a folder of issues shows how the forecast
+    moved from issue to issue.
 
     Example: deepcrop report maps
     """

@@ -276,6 +276,15 @@ def _time_encoding(times: NDArray[Any]) -> dict[str, str]:
     return {"units": f"{unit} since 1970-01-01", "dtype": "int64"}
 
 
+def write_packed(
+    path: Path, name: str, variable: str, values: NDArray[Any], rows: slice, cols: slice
+) -> None:
+    """Write a rectangle of one variable of a group as it is stored, packed already."""
+    target = zarr.open_array(path / name / variable, mode="r+")
+    # A chunk without data is written too: its absence then means that it was lost.
+    target.with_config({"write_empty_chunks": True})[(..., rows, cols)] = values
+
+
 def write_block(
     path: Path, name: str, arrays: Mapping[str, NDArray[Any]], rows: slice, cols: slice
 ) -> None:

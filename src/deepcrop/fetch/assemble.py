@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from deepcrop.sources.archive import Archive, Scene
     from deepcrop.storage.staging import Staging
 
+SCENES = "scenes"
+"""Root attribute of a fetched cube: what became of each scene of each sensor, as the manifest."""
+
 _BANDS = {"optical": OPTICAL_BANDS, "sar": SAR_BANDS}
 
 
@@ -84,7 +87,7 @@ def scene_outcomes(
 
 def _kept(outcomes: list[Outcome]) -> list[int]:
     """List the numbers of the scenes that the cube gets."""
-    return [k for k, outcome in enumerate(outcomes) if outcome.state in ("fetched", "partly")]
+    return [k for k, outcome in enumerate(outcomes) if outcome.in_cube]
 
 
 def missing_sensors(request: FetchRequest, outcomes: dict[str, list[Outcome]]) -> dict[str, str]:
@@ -115,7 +118,6 @@ def write_cube(
     archive: Archive,
     request: FetchRequest,
     title: str,
-    scenes: dict[str, list[Scene]],
     outcomes: dict[str, list[Outcome]],
 ) -> None:
     """Write the groups of the cube, all times of a tile at once.
@@ -130,13 +132,11 @@ def write_cube(
         attrs: dict[str, Any] = {"title": title} if title else {}
         if missing := missing_sensors(request, outcomes):
             attrs["missing_sensors"] = missing
-        create_store(stage.path, attrs | {"request": request.to_json()})
-        for sensor, chosen in kept.items():
-            data = _empty_group(stage.path, archive, sensor, chosen, scenes[sensor], box)
-            lost = [o.scene.name for o in outcomes[sensor] if o.state in ("partly", "failed")]
-            if lost:
-                data.attrs["failed_scenes"] = lost
-            cube_io.create_group(stage.path, sensor, grid.assign_grid(data, box))
+        attrs |= {"request": request.to_json(), SCENES: record_of(outcomes)}
+        create_store(stage.path, attrs)
+        for sensor in kept:
+            names = band_names(stage.path, sensor)
+            create_sensor_group(stage.path, archive, sensor, outcomes[sensor], names, box)
         finish_layout(stage, stage.path)
     work = [(sensor, tile) for sensor in kept for tile in work_tiles(box)]
     with progress_bar() as bar:
@@ -147,27 +147,40 @@ def write_cube(
                 stage.finish(item)
 
 
-def _empty_group(
-    path: Path, archive: Archive, sensor: str, chosen: list[int], found: list[Scene], box: GeoBox
-) -> xr.Dataset:
-    """Make a group with coordinates and attributes; its arrays take no memory."""
-    names = _band_names(path, sensor)
-    used = [found[k] for k in chosen]
+def record_of(outcomes: dict[str, list[Outcome]]) -> dict[str, list[dict[str, Any]]]:
+    """Describe what became of each scene for the attribute `SCENES` of the cube."""
+    return {sensor: [o.to_json() for o in of_sensor] for sensor, of_sensor in outcomes.items()}
+
+
+def create_sensor_group(
+    path: Path,
+    archive: Archive,
+    sensor: str,
+    outcomes: list[Outcome],
+    names: list[str],
+    box: GeoBox,
+) -> None:
+    """Create the group of a sensor: coordinates and attributes, its arrays still empty."""
+    used = [outcome.scene for outcome in outcomes if outcome.in_cube]
     shape = (len(used), *box.shape)
     data = {}
     for name in names:
         kind = np.uint8 if name == "scl" else np.float32
-        empty = np.broadcast_to(kind(0), shape)
+        empty = np.broadcast_to(kind(0), shape)  # takes no memory
         data[name] = (("time", "y", "x"), empty, describe(name))
     coords: dict[str, Any] = {"time": np.array([scene.time for scene in used])}
     if all(scene.relative_orbit is not None for scene in used):
         orbits = np.array([scene.relative_orbit for scene in used], np.int16)
         coords["relative_orbit"] = ("time", orbits)
     attrs = archive.attrs(sensor, used) | {"archive": archive.name}
-    return xr.Dataset(data, coords, attrs)
+    lost = [outcome.scene.name for outcome in outcomes if outcome.state in ("partly", "failed")]
+    if lost:
+        attrs["failed_scenes"] = lost
+    group = grid.assign_grid(xr.Dataset(data, coords, attrs), box)
+    cube_io.create_group(path, sensor, group)
 
 
-def _band_names(path: Path, sensor: str) -> list[str]:
+def band_names(path: Path, sensor: str) -> list[str]:
     """List the bands in the units: those of the contract, and scene classes if there are any."""
     first = next(iter(sorted((path / UNITS_FOLDER).glob(f"{sensor}-*.npz"))))
     with np.load(first) as kept:
@@ -178,7 +191,7 @@ def _write_tile(path: Path, sensor: str, tile: grid.Tile, chosen: list[int]) -> 
     """Write a tile band by band, chunk by chunk; one row of chunks is in memory at a time."""
     rows, cols = tile.core
     files = [path / UNITS_FOLDER / Unit(sensor, k, tile).file for k in chosen]
-    for name in _band_names(path, sensor):
+    for name in band_names(path, sensor):
         packed = name != "scl"
         kind, fill = (np.int16, PACKED_FILL) if packed else (np.uint8, 0)
         for chunk in grid.tiles(tile.shape, contract.CHUNK):

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import csv
+import glob
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deepcrop.cube.io import open_cube
 from deepcrop.errors import DeepCropError
+from deepcrop.sources.archive import Scene
 from deepcrop.storage.files import write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
-
-    from deepcrop.sources.archive import Scene
 
 
 _HEADING = "sensor,time,relative_orbit,cloud_cover,state,reason,products,notes"
@@ -38,6 +38,22 @@ class Outcome:
     state: str = "fetched"
     reason: str = ""
 
+    @property
+    def in_cube(self) -> bool:
+        """Whether the cube has an image of the scene."""
+        return self.state in ("fetched", "partly")
+
+    def to_json(self) -> dict[str, Any]:
+        """Describe the outcome in types that JSON has, without what only reading needs."""
+        scene = {key: v for key, v in self.scene.to_json().items() if key != "source"}
+        return scene | {"state": self.state, "reason": self.reason}
+
+    @classmethod
+    def from_json(cls, text: dict[str, Any]) -> Outcome:
+        """Make the outcome that `to_json` described; its scene cannot be read."""
+        scene = {key: value for key, value in text.items() if key not in ("state", "reason")}
+        return cls(Scene.from_json(scene), text["state"], text["reason"])
+
 
 def write_manifest(outcomes: Iterable[Outcome], path: Path, left_out: Sequence[str] = ()) -> None:
     """Write one line per scene: what it is, how it was processed, and what became of it.
@@ -59,6 +75,8 @@ def write_manifest(outcomes: Iterable[Outcome], path: Path, left_out: Sequence[s
                 "; ".join(f"{key}: {value}" for key, value in scene.notes.items()),
             ]
         )
+    for half_written in path.parent.glob(f".{glob.escape(path.stem)}.*.part{path.suffix}"):
+        half_written.unlink()  # of a process that was killed; no other one writes this file
     rows += [["", "", "", "", "left out", reason, "", ""] for reason in left_out]
     write_csv(path, _HEADING.split(","), rows, line_end="\r\n")
 

@@ -10,6 +10,9 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
 from deepcrop import grid
 from deepcrop.cube import contract
 from deepcrop.errors import DeepCropError
@@ -19,7 +22,7 @@ from deepcrop.sources.left_out import collect_left_out
 from deepcrop.storage.files import atomic_file, content_hash
 
 if TYPE_CHECKING:
-    from odc.geo.geobox import GeoBox
+    from collections.abc import Callable
 
     from deepcrop.storage.staging import Staging
 
@@ -111,6 +114,24 @@ class FetchRequest:
             "transform": list(self.box.affine[:6]),
         }
 
+    @classmethod
+    def from_json(cls, text: dict[str, Any]) -> FetchRequest:
+        """Make the request that `to_json` described; of the user's own archive it has the name."""
+        given = {k: v for k, v in text.items() if k not in ("crs", "shape", "transform")}
+        archive, keep = given["archive"], given["keep"]
+        return cls(
+            **given
+            | {
+                "box": GeoBox(text["shape"], Affine(*text["transform"]), text["crs"]),
+                "start": date.fromisoformat(given["start"]),
+                "end": date.fromisoformat(given["end"]),
+                "archive": archive if isinstance(archive, str) else archive["file"],
+                "sensors": tuple(given["sensors"]),
+                "keep": None if keep is None else tuple(keep),
+                "may_lack": tuple(given.get("may_lack", ())),
+            }
+        )
+
 
 def open_requested_archive(request: FetchRequest) -> Archive:
     """Check a request and open its archive.
@@ -155,11 +176,17 @@ def open_requested_archive(request: FetchRequest) -> Archive:
     )
 
 
-def plan_scenes(stage: Staging, archive: Archive, request: FetchRequest) -> dict[str, list[Scene]]:
+def plan_scenes(
+    stage: Staging,
+    archive: Archive,
+    request: FetchRequest,
+    search: Callable[[], dict[str, list[Scene]]] | None = None,
+) -> dict[str, list[Scene]]:
     """List the scenes to fetch: those of an interrupted run, or those in the archive now.
 
     The first run writes the list to `PLAN_FILE`, so that a later run fetches the same scenes, even
-    if the archive has received new ones in the meantime.
+    if the archive has received new ones in the meantime. ``search`` lists the scenes; by default
+    it is `search_scenes`.
     """
     path = stage.path / PLAN_FILE
     if path.is_file() and stage.done.get("plan") == content_hash([path.read_bytes()]):
@@ -171,13 +198,13 @@ def plan_scenes(stage: Staging, archive: Archive, request: FetchRequest) -> dict
         shutil.rmtree(stage.path / UNITS_FOLDER)
     left_out = collect_left_out()
     (stage.path / UNITS_FOLDER).mkdir()
-    scenes = search_scenes(archive, request, saved=stage.path)
+    scenes = search() if search else search_scenes(archive, request, saved=stage.path)
     with atomic_file(path) as part:
         text = {name: [scene.to_json() for scene in found] for name, found in scenes.items()}
         part.write_text(json.dumps(text))
     stage.finish(LEFT_OUT, left_out)
     stage.finish("plan", content_hash([path.read_bytes()]))
-    _check_disk(stage, request.box, scenes)
+    check_disk(stage.path, disk_bytes(request.box, scenes))
     return scenes
 
 
@@ -265,10 +292,11 @@ def disk_bytes(box: GeoBox, scenes: dict[str, list[Scene]]) -> int:
     return 2 * rows * cols * sum(values[sensor] * len(found) for sensor, found in scenes.items())
 
 
-def _check_disk(stage: Staging, box: GeoBox, scenes: dict[str, list[Scene]]) -> None:
-    needed, free = disk_bytes(box, scenes), shutil.disk_usage(stage.path).free
+def check_disk(folder: Path, needed: int) -> None:
+    """Raise `DeepCropError` if the disk of a folder under construction has too little space."""
+    free = shutil.disk_usage(folder).free
     if needed > free:
         raise DeepCropError(
-            f"{stage.path.parent.absolute()} has {free / 1e9:.1f} GB free, and up to "
+            f"{folder.parent.absolute()} has {free / 1e9:.1f} GB free, and up to "
             f"{needed / 1e9:.1f} GB are needed. Write to another disk, or fetch a smaller area."
         )

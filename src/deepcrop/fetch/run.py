@@ -109,7 +109,7 @@ def fetch(
             except DeepCropError:
                 stage.forget({UNITS})  # so that the next run tries the failed ones again
                 raise
-            write_cube(stage, archive, request, title, scenes, outcomes)
+            write_cube(stage, archive, request, title, outcomes)
             with warnings.catch_warnings():
                 warnings.simplefilter(
                     "ignore", ZarrUserWarning

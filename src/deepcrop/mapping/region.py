@@ -13,13 +13,21 @@ import numpy as np
 
 from deepcrop import grid
 from deepcrop.cube import contract
-from deepcrop.cube.chunks import LAYOUT, Block, checksums_of, finish_layout, forget_damaged
+from deepcrop.cube.chunks import (
+    LAYOUT,
+    Block,
+    checksums_of,
+    finish_layout,
+    forget_damaged,
+    state_of,
+)
 from deepcrop.cube.contract import is_simulated
 from deepcrop.cube.packing import plain
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping.dask_cluster import ClusterOptions, cluster, make_tiles_on
 from deepcrop.mapping.inputs import InputCube, Plan, content_of
 from deepcrop.mapping.options import MapOptions, TileJob, resolve_options, with_until
+from deepcrop.mapping.reuse import STATE, untouched_tiles
 from deepcrop.mapping.selection import PixelSelection
 from deepcrop.mapping.tiles import TRIES, make_tiles, plans_of
 from deepcrop.mapping.work_store import (
@@ -30,7 +38,7 @@ from deepcrop.mapping.work_store import (
     open_group,
 )
 from deepcrop.products import write as product_writer
-from deepcrop.products.layers import layer_groups
+from deepcrop.products.layers import Content, layer_groups
 from deepcrop.products.write import MapInfo
 from deepcrop.stages import check_year
 from deepcrop.storage.files import fingerprint
@@ -215,8 +223,13 @@ def write_map(
     cluster_options: ClusterOptions,
     overwrite: bool = False,
     pictures: bool = True,
+    previous: Path | None = None,
 ) -> MapResult:
-    """Map a cube as `map_region` does, from options that are resolved already."""
+    """Map a cube as `map_region` does, from options that are resolved already.
+
+    Tiles that no image touches which ``previous``, an earlier issue of the map, did not read are
+    taken over from there.
+    """
     if out.resolve() == cube_path.resolve() or out.resolve() in cube_path.resolve().parents:
         raise DeepCropError(f"{out} is or holds the cube itself; choose another name for the maps.")
     cube = InputCube.open(cube_path)
@@ -242,6 +255,12 @@ def write_map(
             lay_out(work, plans, year, cube.box)
             selection.lay_out(work)
             finish_layout(stage, work)
+        missing = [core for core in _cores(cube.box) if _item(core) not in stage.done]
+        if previous is not None and missing:
+            for core, line in untouched_tiles(
+                previous, cube, cube_path, year, plans, settings, missing, work
+            ):
+                stage.finish(_item(core), line)
         _make_tiles(stage, job, work, cube.box, cluster_options)
         _remove_half_written(stage.path)
         lines = [stage.done[_item(core)] for core in _cores(cube.box)]
@@ -390,9 +409,17 @@ def _info(
         source={
             "cube": path.name,
             "checksums": checksums_of(path),
+            **_state(path, content_of(plans)),
             **attrs,
             **_settings(plans),
             **selection,
         },
         left_out=left_out,
     )
+
+
+def _state(path: Path, content: Content) -> dict[str, str]:
+    """Name the state of the cube of a map in season, so that a later issue can go on from it."""
+    if content.until is None or not path.is_dir() or checksums_of(path) == "none":
+        return {}
+    return {STATE: state_of(path)}

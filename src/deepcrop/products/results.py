@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,22 @@ def open_result(path: str | Path) -> Result:
     )
     _check_numbers(result)
     return result
+
+
+def find_issues(folder: Path) -> dict[date, Path]:
+    """Find the issues of a map in a folder: finished maps, each in a folder named after its day.
+
+    ``deepcrop update`` makes them: ``maps/2026-06-15``, ``maps/2026-07-15``.
+    """
+    found = {}
+    for path in sorted(folder.glob("[0-9]*-[0-9]*-[0-9]*")):
+        try:
+            day = date.fromisoformat(path.name)
+        except ValueError:
+            continue
+        if (path / "summary.json").is_file():
+            found[day] = path
+    return found
 
 
 def _check_numbers(result: Result) -> None:

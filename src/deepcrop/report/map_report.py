@@ -13,10 +13,11 @@ from pyproj import Transformer
 
 from deepcrop.figures.style import date_label, percent
 from deepcrop.products.layers import LEFT_OUT, WIDE_INTERVAL
-from deepcrop.products.results import Result, ResultLayer, open_result
+from deepcrop.products.results import Result, ResultLayer, find_issues, open_result
 from deepcrop.report import map_figures as figures
+from deepcrop.report.issues_report import report_issues
 from deepcrop.report.map_figures import METHODS
-from deepcrop.report.page import Picture, Section, write_page
+from deepcrop.report.page import SIMULATED, Picture, Section, write_page
 from deepcrop.report.tables import Table
 from deepcrop.sources.phenocam.summary_files import CITATION as PHENOCAM
 from deepcrop.stages import STAGES, season_name
@@ -49,11 +50,6 @@ _METHOD_TEXTS = {
 _MAX_FLAGS = 12
 """Values of flags in the table; the others are added up."""
 
-_SIMULATED = (
-    "The observations of these maps were simulated. Nothing on this page is a measurement of a "
-    "real field."
-)
-
 
 def report(path: str | Path, out: str | Path | None = None, overwrite: bool = False) -> Path:
     """Write the report of a finished map.
@@ -61,7 +57,8 @@ def report(path: str | Path, out: str | Path | None = None, overwrite: bool = Fa
     Parameters
     ----------
     path : str or Path
-        Directory made by ``deepcrop map``.
+        Directory made by ``deepcrop map``, or a folder of issues of a map (``deepcrop update``),
+        whose report shows how the forecast moved from issue to issue.
     out : str or Path, optional
         Folder to create; by default ``report`` in the directory of the map.
     overwrite : bool
@@ -77,6 +74,8 @@ def report(path: str | Path, out: str | Path | None = None, overwrite: bool = Fa
     DeepCropError
         If ``path`` is not a finished map, or ``out`` exists and ``overwrite`` is false.
     """
+    if find_issues(Path(path)):
+        return report_issues(Path(path), None if out is None else Path(out), overwrite)
     result = open_result(path)
     folder = result.path / "report" if out is None else Path(out)
     settings = {"content": "report", "map": str(result.path.resolve())}
@@ -85,7 +84,7 @@ def report(path: str | Path, out: str | Path | None = None, overwrite: bool = Fa
             stage.path,
             f"Season dates {result.target}: {result.title}",
             _lead(result),
-            _SIMULATED if result.simulated else "",
+            SIMULATED if result.simulated else "",
             _facts(result),
             list(_sections(result)),
         )

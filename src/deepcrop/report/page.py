@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 FIGURES = "figures"
 """Folder of the figures, beside the page."""
 
+SIMULATED = (
+    "The observations of these maps were simulated. Nothing on this page is a measurement of a "
+    "real field."
+)
+"""What the page of a map of simulated observations says."""
+
 
 @dataclass(frozen=True)
 class Picture:

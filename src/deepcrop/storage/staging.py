@@ -70,10 +70,13 @@ class Staging:
     done : dict
         Finished items, those of an interrupted run with the same settings included, and what was
         recorded of each.
+    abandoned : bool
+        Whether there turned out to be nothing to make (`abandon`).
     """
 
     path: Path
     done: dict[str, Any] = field(default_factory=dict)
+    abandoned: bool = False
 
     @property
     def complete(self) -> bool:
@@ -84,6 +87,10 @@ class Staging:
         """Record that ``item`` is completely written, and ``about`` it what JSON can hold."""
         _append(self.path, _entry(item, about))
         self.done[item] = about
+
+    def abandon(self) -> None:
+        """Make nothing: what was written is removed at the end, and the target stays as it is."""
+        self.abandoned = True
 
     def forget(self, items: set[str]) -> None:
         """Take items back that turned out to be missing or damaged, so that they are made again."""
@@ -148,6 +155,9 @@ def staging(
         stage = Staging(part, done)
         try:
             yield stage
+            if stage.abandoned:
+                _discard(part, resume=False)
+                return
             if not stage.complete:
                 stage.finish(_COMPLETE)
             _give_name(part, target, record, overwrite, scratch)
@@ -163,6 +173,29 @@ def staging(
                     "the same command goes on."
                 )
             raise
+
+
+def settle(target: Path) -> None:
+    """Complete or undo what a process stopped while it gave ``target`` its name.
+
+    For those who read ``target`` before they write it anew: `staging` does so by itself.
+
+    Raises
+    ------
+    DeepCropError
+        If another run is writing ``target``.
+    """
+    _check_folder(target)
+    with locked(part_path(target)):
+        _recover(target)
+        if _complete(target):
+            (target / JOURNAL).unlink()
+
+
+def discard_leftover(target: Path) -> None:
+    """Remove what an interrupted run left of ``target``, unless another run is writing it."""
+    with contextlib.suppress(DeepCropError), locked(part_path(target)):
+        _discard(part_path(target), resume=False)
 
 
 def leftover(target: Path, settings: Mapping[str, Any]) -> bool:
