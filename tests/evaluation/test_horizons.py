@@ -11,16 +11,15 @@ from tests.helpers.weights_files import tiny, write_weights
 
 from deepcrop.errors import DeepCropError
 from deepcrop.evaluation import horizon_report, horizons
+from deepcrop.evaluation.date_found import advance, day_found
 from deepcrop.evaluation.horizon_baselines import crop_calendar, last_year
 from deepcrop.evaluation.horizon_report import evaluate_horizons
 from deepcrop.evaluation.horizon_tables import WITH, WITHOUT, at_peak, by_stage, radar
 from deepcrop.evaluation.horizons import (
     CutOffs,
     CutSamples,
-    advance,
     around_events,
     cut_example,
-    day_found,
     forecasts,
     last_valid_day,
     reported,

@@ -7,15 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepcrop.evaluation.date_found import CLOSE, advance, day_found
 from deepcrop.evaluation.horizon_baselines import CROP_CALENDAR, LAST_YEAR
-from deepcrop.evaluation.horizons import (
-    ALLOWED,
-    CLOSE,
-    COVERAGE,
-    advance,
-    day_found,
-    score_bin,
-)
+from deepcrop.evaluation.horizons import ALLOWED, COVERAGE, score_bin
 from deepcrop.evaluation.scores import summarize_errors
 from deepcrop.figures.page import INK, Page
 from deepcrop.figures.style import COMPARED_COLOURS, GRID, METHOD_COLOURS, OTHER_CLASS
