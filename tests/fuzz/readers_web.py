@@ -422,6 +422,7 @@ def _viewer(folder: Path) -> Iterator[Any]:
     import uvicorn
     from morecantile import tms
     from tests.fuzz.raw_files import write_result
+    from tests.helpers.pmtiles_file import pmtiles
 
     from deepcrop.errors import DeepCropError
     from deepcrop.viewer.server import Shown, create_app
@@ -445,7 +446,10 @@ def _viewer(folder: Path) -> Iterator[Any]:
     )  # fmt: skip
     odd = [str(value) for value in ODD_VALUES if isinstance(value, str | float)]
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(Shown((viewed,))), log_level="critical", lifespan="off")
+    basemap = folder / "base.pmtiles"
+    basemap.write_bytes(pmtiles())
+    app = create_app(Shown((viewed,), basemap=basemap))
+    config = uvicorn.Config(app, log_level="critical", lifespan="off")
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[method-assign]
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

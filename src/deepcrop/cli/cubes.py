@@ -238,7 +238,7 @@ def fetch(
             _report(result)
         missing = missing_scenes(out)
         missing += _fetch_cameras(place.box, network, out.with_suffix(".cameras"))
-    _complain(missing, "The same command fetches cameras again; scenes only with --overwrite.")
+    _complain(missing, "The same command fetches cameras again; 'deepcrop update' scenes.")
 
 
 def doctor(

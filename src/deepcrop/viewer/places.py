@@ -60,7 +60,7 @@ def parse_place(text: str, box: GeoBox) -> tuple[float, float]:
     --------
     >>> from deepcrop.grid import make_grid
     >>> box = make_grid((500000, 4600000, 501000, 4601000), "EPSG:32615")
-    >>> parse_place("41°33'10\"N 92°59'50\\"W", box)
+    >>> parse_place("41°33'10\"N 92°59'50\"W", box)
     (-92.997222, 41.552778)
     """
     found = _read(text.strip(), box)
