@@ -369,7 +369,7 @@ def coverage_limits(count: int) -> tuple[float, float]:
     Examples
     --------
     >>> [round(share, 2) for share in coverage_limits(99)]
-    [0.84, 0.95]
+    [0.84, 0.96]
     """
     if not count:
         return np.nan, np.nan
