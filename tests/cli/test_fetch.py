@@ -70,7 +70,7 @@ def deepcrop(monkeypatch, capsys, tmp_path):
         ([AREA, "--crops", "usda"], ["'usda'", "cropscape, pc"]),
         (
             [AREA, "--archive", "nasa"],
-            ["'nasa'", "pc, cdse, earth-search, earth-search-v0, hls, ee"],
+            ["'nasa'", "pc, cdse, earth-search, earth-search-v0, hls, hls-nasa, ee"],
         ),
         ([AREA, "--sensors", "thermal"], ["thermal", "optical and sar"]),
         ([AREA, "--sensors", ""], ["optical and sar"]),

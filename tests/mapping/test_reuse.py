@@ -92,6 +92,7 @@ def test_tiles_without_new_data_are_those_of_the_issue_before(cube, tmp_path):
         plans = {"curve": replace(plans["curve"], halo=grid.PATCH_HALO)}
         assert found(first) == 1
         assert found(first, index="evi") == 0
+        assert found(first, software="deepcrop 0.0.1") == 0
         assert found(tmp_path / "nowhere") == 0
         for name, old, new in (
             ("summary.json", "cube_state", "cube_status"),
@@ -102,6 +103,9 @@ def test_tiles_without_new_data_are_those_of_the_issue_before(cube, tmp_path):
             assert old in text
             (odd / name).write_text(text.replace(old, new))
             assert found(odd) == 0
+        odd = shutil.copytree(first, tmp_path / "odd tif")
+        (odd / "sos50.tif").write_bytes(b"damaged")
+        assert found(odd) == 0
         later = shutil.copytree(first, tmp_path / "later")
         text = (later / "summary.json").read_text()
         (later / "summary.json").write_text(text.replace(BEFORE, "2018-09-01"))

@@ -583,6 +583,8 @@ def test_places_are_found_and_areas_drawn(season, look):
     expect(page.locator("#panel .facts").first).to_contain_text("pixels")
     cells = page.locator("#panel table").first.locator("tr", has_text="EOS50").locator("td")
     expect(cells.last).to_contain_text("forecast")
-    again = look(page.url[page.url.index("#") :])
-    expect(again.locator("#panel h2")).to_have_text("Drawn area")
-    assert again.url == page.url
+    page.wait_for_url(re.compile("area="))
+    link = page.url
+    page.reload()
+    expect(page.locator("#panel h2")).to_have_text("Drawn area")
+    assert page.url == link

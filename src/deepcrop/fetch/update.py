@@ -174,14 +174,30 @@ def _last_day(cube: Path) -> date:
 
 def _state_of_issue(issue: Path) -> str | None:
     """State of the cube that an issue was made from."""
-    summary = json.loads((issue / "summary.json").read_text())
-    state: str | None = summary["source"].get(STATE)
+    state: str | None = _read(issue / "summary.json").get("source", {}).get(STATE)
     return state
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a description of an issue.
+
+    Raises
+    ------
+    DeepCropError
+        If it is missing or damaged.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DeepCropError(
+            f"{path} cannot be read ({error}). Remove this issue; the next update maps it again."
+        ) from error
+    return found if isinstance(found, dict) else {}
 
 
 def _check_alike(issue: Path, year: int, options: MapOptions) -> None:
     """Raise `DeepCropError` if an issue was made for another year, or by other options."""
-    record = json.loads((issue / RECORD).read_text())
+    record = _read(issue / RECORD)
     wanted: dict[str, Any] = {"year": year, "method": options.name}
     for method in options.methods:
         if isinstance(method, CurveMethod):

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
+from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
 from deepcrop import grid
+from deepcrop._version import __version__
 from deepcrop.cube import contract
 from deepcrop.cube import io as cube_io
 from deepcrop.cube.chunks import state_of
@@ -91,7 +93,8 @@ def untouched_tiles(
         until = np.datetime64(summary["until"], "D")
     except (OSError, *MALFORMED):  # an issue of another version is no help, and no obstacle
         added = None
-    if added is None or _settings(record) != _settings(settings):
+    same = {"software": f"deepcrop {__version__}", **settings}
+    if added is None or _settings(record) != _settings(same):
         _log.info("All tiles are mapped: %s says nothing of their images or settings.", previous)
         return
     if any(plan.content.until < until.item() for plan in plans.values() if plan.content.until):
@@ -104,14 +107,17 @@ def untouched_tiles(
     touched = {key: _data_in(plans[key[0]], key[1], images, cube) for key, images in new.items()}
     content = content_of(plans)
     one = len(plans) == 1
+    paths = {
+        (group, layer.name): previous / ("." if one else group) / f"{layer.name}.tif"
+        for group in layer_groups(plans)
+        for layer in describe(group, year, content)
+    }
     with ExitStack() as opened:
-        files = {
-            (group, layer.name): opened.enter_context(
-                rasterio.open(previous / ("." if one else group) / f"{layer.name}.tif")
-            )
-            for group in layer_groups(plans)
-            for layer in describe(group, year, content)
-        }
+        try:
+            files = {key: opened.enter_context(rasterio.open(p)) for key, p in paths.items()}
+        except RasterioIOError as error:
+            _log.warning("All tiles are mapped: %s.", error)
+            return
         for core in cores:
             line = known.get(((core[0].start, core[0].stop), (core[1].start, core[1].stop)))
             if line is None or any(
@@ -123,18 +129,20 @@ def untouched_tiles(
             valid = _valid(line["valid"], new)
             if valid is None:
                 continue
+            window = Window.from_slices(*core)
+            try:
+                values = {key: file.read(1, window=window) for key, file in files.items()}
+            except RasterioIOError as error:
+                _log.warning("%s is damaged (%s); its tiles are mapped again.", previous, error)
+                return
             for group in layer_groups(plans):
-                layers = {
-                    name: file.read(1, window=Window.from_slices(*core))
-                    for (of_group, name), file in files.items()
-                    if of_group == group
-                }
+                layers = {name: read for (of, name), read in values.items() if of == group}
                 cube_io.write_block(work, group, layers, *core)
             yield core, line | {"valid": valid, "taken_over": previous.name}
 
 
 def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
-    found = {key: value for key, value in record.items() if key not in (*_OF_ISSUE, "software")}
+    found = {key: value for key, value in record.items() if key not in _OF_ISSUE}
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]
 
 

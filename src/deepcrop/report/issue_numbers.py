@@ -66,7 +66,8 @@ def of_pixels(
         codes = status[chosen]
         seen = max(int((np.isfinite(codes) & (codes != NO_STATUS)).sum()), 1)
         shares = {words: float((codes == code).sum() / seen) for code, words in STATUS.items()}
-        found.append(IssueNumbers(*(_median(v[chosen]) for v in (day, low, high)), shares))
+        medians = [_median(values[chosen]) for values in (day, low, high)]
+        found.append(IssueNumbers(medians[0], medians[1], medians[2], shares))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -69,7 +69,7 @@ def report_issues(path: Path, out: Path | None = None, overwrite: bool = False) 
     return folder / "report.html"
 
 
-def _rows(results: Sequence[Result], method: str) -> Iterator[list[object]]:
+def _rows(results: Sequence[Result], method: str) -> Iterator[list[Any]]:
     """Numbers of all pixels, from the summaries: a row for each stage and issue."""
     for stage in order(results[-1]):
         for result in results:

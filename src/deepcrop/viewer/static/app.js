@@ -2,12 +2,14 @@
 
 import { dateText, dayOf, isoOf, setYear } from "./days.js";
 import { AreaPanel } from "./area.js";
+import { listenToDivider } from "./divider.js";
 import { Drawing } from "./drawing.js";
 import { draw, valueText } from "./legend.js";
 import { prepare, Side, tie } from "./map.js";
 import { painter, setUp } from "./paint.js";
 import { Panel } from "./panel.js";
 import { savePicture } from "./picture.js";
+import { segments, setSegments } from "./segments.js";
 import { json, path, setBase } from "./server.js";
 import { read, write } from "./state.js";
 
@@ -89,37 +91,6 @@ function createChoice(side) {
   const seasons = segments(`season-${side}`, "Season", (season) => choose(side, { ...state[side], at: `${state[side].at.split("/")[0]}/${season}` }));
   box.append(select, stages, seasons);
   fillVariables(side);
-}
-
-function segments(id, label, chosen) {
-  const box = document.createElement("div");
-  box.className = "segments";
-  box.id = id;
-  box.setAttribute("role", "radiogroup");
-  box.setAttribute("aria-label", label);
-  box.addEventListener("change", (event) => chosen(event.target.value));
-  return box;
-}
-
-/** Set the radio buttons [value, text, title] of a box, and check one of them. */
-function setSegments(box, options, value) {
-  const wanted = JSON.stringify(options);
-  if (box.dataset.options !== wanted) {
-    box.dataset.options = wanted;
-    box.replaceChildren(
-      ...options.map(([option, text, title]) => {
-        const label = document.createElement("label");
-        label.title = title ?? "";
-        const input = document.createElement("input");
-        Object.assign(input, { type: "radio", name: box.id, value: option });
-        const span = document.createElement("span");
-        span.textContent = text;
-        label.append(input, span);
-        return label;
-      }),
-    );
-  }
-  for (const input of box.querySelectorAll("input")) input.checked = input.value === value;
 }
 
 function showChoice(side) {
@@ -558,22 +529,7 @@ function listenToControls() {
       update();
     });
   }
-  const divider = by("divider");
-  const drag = (event) => {
-    const box = by("view").getBoundingClientRect();
-    moveSplit((event.clientX - box.left) / box.width);
-  };
-  divider.addEventListener("pointerdown", (event) => {
-    divider.setPointerCapture(event.pointerId);
-    divider.addEventListener("pointermove", drag);
-  });
-  for (const end of ["pointerup", "pointercancel"]) divider.addEventListener(end, () => divider.removeEventListener("pointermove", drag));
-  divider.addEventListener("keydown", (event) => {
-    const to = { ArrowLeft: state.split - 0.05, ArrowRight: state.split + 0.05, Home: 0, End: 1 }[event.key];
-    if (to === undefined) return;
-    event.preventDefault();
-    moveSplit(to);
-  });
+  listenToDivider(by("divider"), by("view"), () => state.split, moveSplit);
   by("copy").addEventListener("click", async () => {
     history.replaceState(null, "", write(state));
     await navigator.clipboard.writeText(location.href).then(
