@@ -62,10 +62,13 @@ def evaluate(
         Path | None, typer.Option(help="Samples, .npz, such as 'deepcrop reproduce' makes.")
     ] = None,
     all_sites: Annotated[
-        bool, typer.Option("--all-sites", help="Score all samples, not the test sites alone.")
+        bool,
+        typer.Option(
+            "--all-sites", help="Score the samples of all sites, not only of the test sites."
+        ),
     ] = False,
     real: Annotated[
-        bool, typer.Option("--real", help="Score on real satellites instead; needs --data.")
+        bool, typer.Option("--real", help="Score on real satellite images instead; needs --data.")
     ] = False,
     data: Annotated[
         Path | None, typer.Option(help="With --real: folder of real data (docs/real.md).")
@@ -77,14 +80,15 @@ def evaluate(
     horizons: Annotated[
         bool,
         typer.Option(
-            "--horizons", help="Score dates in season, by days before and after the event."
+            "--horizons",
+            help="Score dates in season, by days before and after the event (docs/in_season.md).",
         ),
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="With --real: replace an existing --out.")
     ] = False,
 ) -> None:
-    """Score weights against cameras, or on real satellites.
+    """Score weights against camera dates, or on real satellite images.
 
     Example: deepcrop evaluate --samples reproduced/samples_field.npz --out scores
     """
@@ -96,11 +100,11 @@ def evaluate(
         raise DeepCropError("--all-sites is for --samples; --real scores all that it has.")
     only_real = {"--data": data, "--without-radar": without_radar, "--overwrite": overwrite}
     if not real and (given := [name for name, value in only_real.items() if value]):
-        raise DeepCropError(f"{', '.join(given)}: only with --real. Leave it away, or add --real.")
+        raise DeepCropError(f"{', '.join(given)}: only with --real. Leave it out, or add --real.")
     only_full = {"--all-sites": all_sites, "--without-radar": without_radar,
                  "--overwrite": overwrite}  # fmt: skip
     if horizons and (given := [name for name, value in only_full.items() if value]):
-        raise DeepCropError(f"{', '.join(given)}: not with --horizons. Leave it away.")
+        raise DeepCropError(f"{', '.join(given)}: not with --horizons. Leave it out.")
     import deepcrop.network  # noqa: F401  (first: says what to install where PyTorch is missing)
 
     if horizons:

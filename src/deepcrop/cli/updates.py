@@ -1,4 +1,4 @@
-"""Command that follows the satellites: update."""
+"""Command that adds new scenes to a cube and maps them: update."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ def update(
     region: Annotated[Path, typer.Argument(help="Cube made by 'deepcrop fetch'.")],
     maps: Annotated[
         Path | None,
-        typer.Option(help="Folder of the issues of the map; each is a folder named after its day."),
+        typer.Option(help="Folder of the issues: maps in season, each named after its day."),
     ] = None,
     year: Annotated[int | None, typer.Option(help="Target year of the maps.")] = None,
     until: Annotated[
-        str | None, typer.Option(help="Last day of scenes and of the issue, 2026-07-15  [today]")
+        str | None,
+        typer.Option(help="Last day of the scenes, and name of the issue, 2026-07-15  [today]"),
     ] = None,
     every: Annotated[
         str | None,
-        typer.Option(help="Do nothing where the newest issue is younger, for example 5d."),
+        typer.Option(help="Do nothing while the newest issue is younger, for example 5d."),
     ] = None,
     method: Annotated[
         str, typer.Option(help="Method: curve, deepcrop (the network), both.")
@@ -60,10 +61,10 @@ def update(
     ] = None,
     threads: Annotated[int, typer.Option(help="Number of scenes read in parallel.", min=1)] = 4,
 ) -> None:
-    """Add the archive's new scenes to a cube, and map again what they touch.
+    """Add new scenes of the archive to a cube, and map the tiles in which they have data.
 
-    Where there is nothing new, nothing is written. An interrupted run resumes where it stopped when
-    the same command is given again.
+    Nothing is written if the archive has nothing new. An interrupted run resumes where it stopped
+    when the same command is given again.
 
     Example: deepcrop update solano.zarr --year 2018 --maps issues --every 5d
     """
@@ -110,8 +111,8 @@ def _report(done: Updated, region: Path, every: str | None) -> None:
         manifest = done.issue.path / "manifest.jsonl"
         tiles = len(manifest.read_text().splitlines())
         typer.echo(
-            f"issue {done.issue.path}: {tiles - done.taken_over} of {tiles} tiles mapped, the "
-            "others are those of the issue before"
+            f"issue {done.issue.path}: {tiles - done.taken_over} of {tiles} tiles mapped, "
+            f"{done.taken_over} taken over from the issue before"
         )
     elif done.latest is not None:
         typer.echo(f"the newest issue is {done.latest}")

@@ -15,7 +15,7 @@ CROP_CALENDAR, LAST_YEAR = "crop calendar", "last year's date"
 """Names of the baselines in tables."""
 
 UNKNOWN = ("", "unknown")
-"""Crops that say nothing."""
+"""Entries that name no crop."""
 
 
 def crop_calendar(

@@ -72,7 +72,8 @@ def evaluate_horizons(weights: Path, sample_path: Path, out: Path) -> Path:
     chosen = [k for k, fact in enumerate(sample_set.facts) if fact["cluster"] not in used]
     if not chosen:
         raise DeepCropError(
-            f"{weights} was trained at or near all sites of {sample_path}; give samples of others."
+            f"{weights} was trained at or near all sites of {sample_path}; give samples of other "
+            "sites."
         )
     others = [k for k in range(len(sample_set)) if k not in set(chosen)]
     known = scores.reference_dates(sample_set)

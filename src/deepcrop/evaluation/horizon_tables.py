@@ -79,8 +79,8 @@ def by_stage(scores: Sequence[HorizonScore], name: str = "horizons") -> list[Tab
 def at_peak(methods: Sequence[Forecasts], first: str) -> Table:
     """Make the table of EOS50, forecast at the peak.
 
-    Methods know different dates, and the easier ones first. They are therefore also compared on the
-    dates that the method ``first`` knows.
+    The methods know different dates, and easy dates sooner than hard ones. So they are also
+    compared on the dates that the method ``first`` knows.
     """
     (compared,) = (found for found in methods if found.method == first)
     known = np.isfinite(compared.error)
@@ -124,7 +124,7 @@ def radar(first: Forecasts, second: Forecasts, never: float) -> Table:
         rows,
         f"Days after the event; not found until the last cut-off day counts as {never:.0f}. "
         f"Does radar bring it forward? {'Yes' if sure else 'No'}: with radar {gain.days:+.1f} days "
-        f"(95 % interval {gain.low:+.1f} to {gain.high:+.1f}, sites drawn again); sooner in "
+        f"(95 % interval {gain.low:+.1f} to {gain.high:+.1f}, bootstrap over sites); sooner in "
         f"{100 * gain.sooner:.0f} %, later in {100 * gain.later:.0f} % of the samples.",
         name="radar_sos50",
     )
@@ -185,5 +185,5 @@ def coverage_verdict(scores: Sequence[HorizonScore], method: str) -> str:
     right = sum(score.calibrated for score in bins)
     return (
         f"{method}: coverage in {right} of {len(bins)} bins between {100 * ALLOWED[0]:.0f} and "
-        f"{100 * ALLOWED[1]:.0f} % or not to be told from {100 * COVERAGE:.0f} %."
+        f"{100 * ALLOWED[1]:.0f} % or not significantly different from {100 * COVERAGE:.0f} %."
     )

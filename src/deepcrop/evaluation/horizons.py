@@ -319,7 +319,7 @@ class HorizonScore:
 
     @property
     def calibrated(self) -> bool:
-        """Whether the coverage is within `ALLOWED`, or not to be told from 90 %."""
+        """Whether the coverage is within `ALLOWED`, or not significantly different from 90 %."""
         low, high = min(self.least, ALLOWED[0]), max(self.most, ALLOWED[1])
         return bool(low <= self.coverage <= high)
 

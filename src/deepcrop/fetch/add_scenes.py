@@ -138,7 +138,7 @@ def add_scenes(
     last = min(held.request.end, until or datetime.now(UTC).date())
     if last < held.request.start:
         raise DeepCropError(
-            f"--until {last}: {path} was fetched from {held.request.start} on. Give a later day."
+            f"--until {last}: {path} begins on {held.request.start}. Give a later day."
         )
     state = state_of(path)
     settings = {
@@ -174,8 +174,8 @@ def read_fetched(path: Path, archive: str | None = None) -> FetchedCube:
     cube = open_cube(path)
     if not path.is_dir() or not {"request", SCENES} <= set(cube.attrs):
         raise DeepCropError(
-            f"{path} does not say from which archive its scenes are; expected a Zarr store made by "
-            "'deepcrop fetch' of this version. Fetch it again to update it from then on."
+            f"{path} does not record its archive and scenes; expected a Zarr store made by "
+            "'deepcrop fetch' of this version. Fetch the cube again; the new one can be updated."
         )
     if checksums_of(path) == "none":
         raise DeepCropError(f"{path} has no checksums of its chunks; fetch it again.")
@@ -197,7 +197,7 @@ def read_fetched(path: Path, archive: str | None = None) -> FetchedCube:
             there = cube[sensor].to_dataset()["time"].values
         if not np.array_equal(times, there):
             raise DeepCropError(
-                f"The record of scenes of {path} is not that of its {sensor} images; fetch the "
+                f"The record of scenes of {path} does not match its {sensor} images; fetch the "
                 "cube again."
             )
     if archive is not None or is_own(request.archive):
@@ -337,7 +337,7 @@ def _add(
         if any(_same_pass(scene, held.outcomes.get(name, [])) is None
                for name, found in scenes.items() for scene in found):  # fmt: skip
             raise
-        _log.warning("Scenes that failed before were tried again: %s", error)
+        _log.warning("Scenes that failed before were read again, without success: %s", error)
         stage.abandon()
         return Added(path)
     new = scene_outcomes(stage.path, request, scenes, failed)

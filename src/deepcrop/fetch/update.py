@@ -1,4 +1,4 @@
-"""Follow the satellites: bring a cube up to date, and map what is new as the next issue of a map.
+"""Add new scenes to a cube, and make the next issue of its map in season.
 
 Each issue is a whole map in a folder named after its last day, side by side with the others:
 ``maps/2026-07-15``. The last day is recorded in the cube together with its new images, so that an
@@ -68,8 +68,8 @@ def update(
 ) -> Updated:
     """Add what the archive has received since to a cube, and map the next issue.
 
-    Killed at any moment, it goes on where it stopped when the same call is repeated. Where there is
-    nothing new, nothing is written.
+    Killed at any moment, it resumes where it stopped when the same call is repeated. No file is
+    written where the archive has nothing new and the newest issue is of the cube's images.
 
     Parameters
     ----------
@@ -82,9 +82,11 @@ def update(
     options : MapOptions, optional
         How to map.
     until : date, optional
-        Last day of the scenes and of the issue; by default that of today (UTC).
+        Last day of the scenes, and name of the issue. By default scenes are looked for up to today
+        (UTC), and the issue is named after the day of the last update that added images, or, before
+        the first one, after the cube's last scene.
     every : timedelta, optional
-        Do nothing where the newest issue is younger.
+        Do nothing while the newest issue is younger.
     archive, threads
         As of `deepcrop.fetch.add_scenes.add_scenes`.
     pictures : bool
@@ -99,10 +101,12 @@ def update(
     """
     if maps is None:
         if every is not None:
-            raise DeepCropError("--every counts from the newest issue; give the folder, --maps.")
+            raise DeepCropError(
+                "--every counts from the newest issue: give the folder of issues, --maps."
+            )
         return Updated(add_scenes(cube, until, archive, threads))
     if year is None or options is None:
-        raise DeepCropError("Maps need a target year (--year).")
+        raise DeepCropError("--maps needs a target year: give --year.")
     if not maps.absolute().parent.is_dir():
         raise DeepCropError(f"Folder {maps.absolute().parent} does not exist; make it first.")
     with locked(maps):

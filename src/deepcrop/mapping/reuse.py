@@ -1,8 +1,8 @@
-"""Take over the tiles of an earlier issue of a map that no new image touches.
+"""Take over from an earlier issue of a map the tiles in which no new image has data.
 
-A tile reads its pixels and their halo, and an image without data there changes nothing. So where
-the cube has only got further images since the earlier issue, and none of them has data in a tile,
-the tile is the same: layers and all. (An interval of the curve may differ by a day in a few pixels
+A tile reads its pixels and their halo, and an image without data there changes nothing. So if the
+cube has only got further images since the earlier issue, and none of them has data in a tile, all
+layers of the tile are the same. (An interval of the curve may differ by a day in a few pixels
 of 100 000: the grid of days on which it is computed is longer, and sums are rounded differently.)
 """
 
@@ -42,7 +42,7 @@ STATE = "cube_state"
 """Entry of the source of a map in season: the state of the cube's pixels it was made from."""
 
 _OF_ISSUE = ("made", "map", "until", "pictures", "files")
-"""Settings of a map that differ between issues, and by which no pixel of a tile does."""
+"""Settings of a map that may differ between issues: they change no pixel of a tile."""
 
 _log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def untouched_tiles(
         added = None
     same = {"software": f"deepcrop {__version__}", **settings}
     if added is None or _settings(record) != _settings(same):
-        _log.info("All tiles are mapped: %s says nothing of their images or settings.", previous)
+        _log.info("All tiles are mapped: %s has other images, settings or software.", previous)
         return
     if any(plan.content.until < until.item() for plan in plans.values() if plan.content.until):
         return  # an issue of a later day has read more

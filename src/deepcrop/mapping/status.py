@@ -1,7 +1,7 @@
 """Dates in season: whether each is observed, forecast or not yet known.
 
-A map of a season that is not over reads the observations up to a day (``until``), and says of each
-date whether it lies before the last observation of its pixel.
+A map of a season that is not over reads the observations up to a day (``until``). The status of
+each date says whether the event lies before the last observation of its pixel.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNKNOWN_WIDTH = 90
 """Days of a 90 % interval from which on an event that is not observed counts as not yet known."""
 
 UNLIKELY = 0.05
-"""Probability below which an event is taken not to come: the other end of a 90 % interval."""
+"""Probability below which an event counts as one that does not come."""
 
 
 def status_of(
@@ -32,9 +32,9 @@ def status_of(
     """Say of each date whether it is observed, forecast or not yet known.
 
     An event is *observed* if the 95 % quantile of its date is not after the last observation, so
-    that it lies in the past with a probability of 95 %. It is *forecast* if it is more likely than
-    not, later than that or not surely earlier, and its interval is narrower than `UNKNOWN_WIDTH`.
-    Without probabilities, as by the curve, which sees only what was observed, nothing is forecast.
+    that it lies before it with a probability of 95 %. It is *forecast* if it is not observed, has a
+    date (which needs a probability of at least one half), and its 90 % interval is narrower than
+    `UNKNOWN_WIDTH`. The curve gives no probabilities, and forecasts nothing.
 
     Parameters
     ----------

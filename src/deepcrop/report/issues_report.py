@@ -1,4 +1,4 @@
-"""Write the report of the issues of a map: how its forecast moved from issue to issue."""
+"""Write the report of the issues of a map: how its dates change from issue to issue."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def report_issues(path: Path, out: Path | None = None, overwrite: bool = False) 
     for result in results:
         if result.until is None:
             raise DeepCropError(
-                f"{result.path} is a map of a whole year, and no issue of a map in season "
-                "(deepcrop map --until, deepcrop update). Move it out of the folder."
+                f"{result.path} is a map of a whole year; expected a map in season (deepcrop map "
+                "--until, deepcrop update). Move it out of the folder."
             )
         if (result.grid, result.year, result.methods) != (last.grid, last.year, last.methods):
             raise DeepCropError(
@@ -51,7 +51,7 @@ def report_issues(path: Path, out: Path | None = None, overwrite: bool = False) 
         write_page(
             stage.path,
             f"Season dates {last.target} from issue to issue: {last.title}",
-            "Start and end of the crop season as each issue of the map knew them.",
+            "Start and end of the crop season, as known on the day of each issue.",
             SIMULATED if last.simulated else "",
             [
                 ("Target year", str(last.target)),
@@ -91,7 +91,7 @@ def _film(results: Sequence[Result]) -> Section:
     pictures = [
         Picture(
             f"film_{method}_{stage}",
-            f"{stage.upper()} as each issue knew it, {METHODS[method]}",
+            f"{stage.upper()} as known on the day of each issue, {METHODS[method]}",
             f"At most {figures.FRAMES} issues; equal colours are equal dates. Striped pixels are "
             "forecast.",
             figures.film(results, method, stage),
@@ -99,7 +99,7 @@ def _film(results: Sequence[Result]) -> Section:
         for method in results[-1].methods
         for stage in central(results[-1])
     ]
-    words = "A date is observed once it lies before the last clear image of its pixel."
+    words = "A date is observed once its 90 % interval ends before the last valid observation."
     return Section("film", "The maps", [words], pictures)
 
 
@@ -109,7 +109,7 @@ def _region(results: Sequence[Result], method: str) -> Section:
     caption = (
         "Left: the median date over the pixels that have one, with the median of their 90 % "
         "intervals; an open circle means that most are forecast. The grey line is the day of the "
-        "issue: what lies above it was still to come. Right: shares of the pixels."
+        "issue: events above it were still to come. Right: shares of the pixels."
     )
     picture = Picture(
         f"forecast_{method}",

@@ -29,7 +29,7 @@ _SERIES_PIXELS = 256
 """Maximum number of pixels of an area whose series are read."""
 
 _SERIES_CHUNKS = 4
-"""Maximum number of chunks of the cube that they lie in; a chunk is read with all its dates."""
+"""Maximum number of chunks of the cube that are read for them, each with all its dates."""
 
 _SERIES_LOCK = Lock()
 """Held while the series of an area are read, so that one area at a time takes memory."""
@@ -171,7 +171,7 @@ def area_csv(summary: dict[str, Any], read: dict[str, Any], year: int, simulated
     rows: list[tuple[Any, ...]] = []
     for date in summary["dates"]:
         name = f"map {date['method']} {date['stage']}"
-        kind = "a forecast in part or all" if date.get("forecast") else ""
+        kind = "some or all pixels are forecasts" if date.get("forecast") else ""
         for part in ("day", "q25", "q75", "low", "high"):
             if (day := date.get(part)) is not None:
                 words = "median" if part == "day" else part

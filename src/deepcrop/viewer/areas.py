@@ -91,8 +91,8 @@ class Fields:
         found = self._parcel(row, col) if self._parcels else self._numbered(row, col)
         if found is None:
             raise DeepCropError(
-                "There is no field here: neither the map has parcels nor the cube a number of a "
-                "field at this place. Draw an area instead."
+                "There is no field here: the map has no parcel and the cube no field_id at this "
+                "place. Draw an area instead."
             )
         return found
 
@@ -200,7 +200,7 @@ def _area(name: str, shape: Any, box: GeoBox) -> Area:
     inside = Parcels(np.array([shape], object), {}).inside(box, rows, cols)
     if not inside.any():
         raise DeepCropError(
-            "This area holds the centre of no pixel of the map; draw a larger one, within the map."
+            "No pixel of the map has its centre in this area; draw a larger one, within the map."
         )
     return Area(name, rows, cols, inside)
 

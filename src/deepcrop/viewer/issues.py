@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MOST_ISSUES = 400
-"""Maximum number of issues that are shown together, one of each day of a year and more."""
+"""Maximum number of issues that are shown together: one a day for more than a year."""
 
 
 def open_issues(path: Path, cube_path: Path | None) -> tuple[list[ViewedMap], list[str]]:
@@ -44,8 +44,8 @@ def open_issues(path: Path, cube_path: Path | None) -> tuple[list[ViewedMap], li
     finished = [folder for folder in folders if (folder / "item.json").is_file()]
     if not finished:
         raise DeepCropError(
-            f"{path} holds no finished issue of a map: {folders[0].name} has no item.json. Give "
-            "the command 'deepcrop map' with --until again, which resumes it."
+            f"{path} holds no finished issue of a map: {folders[0].name} has no item.json. Repeat "
+            "its command 'deepcrop map --until' or 'deepcrop update', which resumes it."
         )
     if len(finished) > MOST_ISSUES:
         raise DeepCropError(

@@ -94,10 +94,10 @@ def _tile_number(text: str) -> int:
     Raises
     ------
     DeepCropError
-        If it is no number of a tile.
+        If it is none.
     """
     if not re.fullmatch("[0-9]{1,8}", text):
-        raise DeepCropError(f"'{text[:20]}' is no number of a tile.")
+        raise DeepCropError(f"'{text[:20]}' is not a tile number.")
     return int(text)
 
 
