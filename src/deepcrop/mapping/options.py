@@ -197,7 +197,7 @@ def with_until(methods: tuple[Method, ...], cube: InputCube, year: int) -> tuple
     """Give the methods the last scene's date where the cube ends within the target year.
 
     Dates after it are forecasts, and a map without ``until`` would show them as if observed. A cube
-    that ends in the last month of the year counts as whole.
+    that ends in the last month of the year counts as complete.
     """
     if any(method.until is not None for method in methods):
         return methods
@@ -215,8 +215,8 @@ def with_until(methods: tuple[Method, ...], cube: InputCube, year: int) -> tuple
     if not first_day <= last <= last_day - _MONTH:
         return methods
     logger.warning(
-        "The scenes of %s end on %s, before the target year does: dates after it are forecasts, "
-        "which the layers of status tell from observed ones (as with until %s).",
+        "The scenes of %s end on %s, before the target year does. The map is made as with until "
+        "%s: its status layers say which dates are observed.",
         cube.path,
         last,
         last,
