@@ -189,8 +189,10 @@ def test_items_are_valid_and_name_their_scene(serve, cube, flavour):
                 made = pystac.Item.from_dict(item)
                 assert made.collection_id == collection
                 assert made.bbox == list(shapely_bounds(item))
-    if flavour == "pc-rtc":
-        items = bed.apis["pc"].items["sentinel-1-rtc"]
+    radar = {"pc-rtc": ("pc", "sentinel-1-rtc"), "cdse-grd": ("cdse", "sentinel-1-grd")}
+    if flavour in radar:
+        archive, collection = radar[flavour]
+        items = bed.apis[archive].items[collection]
         times = [item["properties"]["start_datetime"] for item in items]
         expected = cube["sar"]["time"].values
     else:
