@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 import zarr
 from tests.helpers.cubes import make_cube, season_cube
-from tests.helpers.maps import map_without_pictures, read
+from tests.helpers.maps import map_few_layers, read
 from tests.helpers.small_maps import small_tiles
 
 from deepcrop.cube.chunks import checksums_of
@@ -72,7 +72,7 @@ def test_a_damaged_chunk_ends_a_map_with_its_place(tmp_path, monkeypatch, damage
         where = "/optical/nir cannot be read in rows 16 to 19, columns 16 to 29: the file is dam"
         monkeypatch.setattr("deepcrop.cube.io.check", lambda *given: None)  # it reads a sample
         with pytest.raises(DeepCropError, match=where):
-            map_without_pictures(path, 2018, tmp_path / "maps")
+            map_few_layers(path, 2018, tmp_path / "maps")
 
 
 @pytest.mark.parametrize("name", ["optical/nir/c/0/0/0", "optical/time/c/0", "optical/x/zarr.json"])
@@ -95,9 +95,9 @@ def test_cubes_of_others_carry_no_checksums_and_are_mapped(store, tmp_path):
             data.to_zarr(other, group=group, mode="a", consolidated=False, zarr_format=3)
     assert checksums_of(other) == "none"
     assert len([c for c in chunks(other) if c.startswith("optical/nir/")]) >= 1
-    result = map_without_pictures(other, 2018, tmp_path / "maps")
+    result = map_few_layers(other, 2018, tmp_path / "maps")
     assert result.summary["source"]["checksums"] == "none"
-    result = map_without_pictures(store, 2018, tmp_path / "maps2")
+    result = map_few_layers(store, 2018, tmp_path / "maps2")
     assert result.summary["source"]["checksums"] == "crc32c"
 
 
@@ -131,7 +131,7 @@ def map_until(count, cube, out):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(map_region_module.Staging, "finish", finish)
         with pytest.raises(Stopped):
-            map_without_pictures(cube, 2018, out)
+            map_few_layers(cube, 2018, out)
 
 
 @pytest.mark.slow
@@ -145,10 +145,10 @@ def test_a_cube_that_changed_in_between_is_mapped_anew(tmp_path, caplog):
         nir = zarr.open_array(path / "optical/nir", mode="r+")
         nir[:] = np.roll(nir[:], 6, axis=0)  # a month later
         assert (path / "zarr.json").stat().st_mtime_ns == before
-        result = map_without_pictures(path, 2018, tmp_path / "maps")
-        fresh = map_without_pictures(path, 2018, tmp_path / "fresh")
+        result = map_few_layers(path, 2018, tmp_path / "maps")
+        fresh = map_few_layers(path, 2018, tmp_path / "fresh")
     assert "begun with other settings" in caplog.text
-    for layer in ("sos20", "sos50", "eos50", "qflag"):
+    for layer in ("sos50", "eos50", "qflag"):
         np.testing.assert_array_equal(
             read(result.path / f"{layer}.tif"), read(fresh.path / f"{layer}.tif")
         )
@@ -160,7 +160,7 @@ def half_made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("half")
     with small_tiles(16):
         save_cube(season_cube(), folder / "cube.zarr")
-        map_without_pictures(folder / "cube.zarr", 2018, folder / "whole")
+        map_few_layers(folder / "cube.zarr", 2018, folder / "whole")
         map_until(3, folder / "cube.zarr", folder / "maps")
     return folder
 
@@ -180,7 +180,7 @@ def made(monkeypatch):
 def resumed(half_made, folder):
     """Resume a copy of the half-made map; compare it with the whole one."""
     with small_tiles(16):
-        result = map_without_pictures(half_made / "cube.zarr", 2018, folder / "maps")
+        result = map_few_layers(half_made / "cube.zarr", 2018, folder / "maps")
     for name in ("sos50.tif", "eos50.tif", "qflag.tif", "summary.json"):
         assert (result.path / name).read_bytes() == (half_made / "whole" / name).read_bytes()
 

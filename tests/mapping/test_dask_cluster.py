@@ -15,7 +15,7 @@ import time
 import psutil
 import pytest
 from tests.helpers.cubes import season_cube
-from tests.helpers.maps import map_without_pictures
+from tests.helpers.maps import map_few_layers, map_without_pictures
 from tests.helpers.small_maps import saved_cube, small_tiles
 
 from deepcrop.cube import contract
@@ -57,7 +57,7 @@ def files(result):
 
 @pytest.fixture(scope="module")
 def alone(cube, tmp_path_factory):
-    return map_without_pictures(cube, 2018, tmp_path_factory.mktemp("alone") / "maps")
+    return map_few_layers(cube, 2018, tmp_path_factory.mktemp("alone") / "maps")
 
 
 def made_tiles(folder):
@@ -96,9 +96,7 @@ def test_workers_give_the_same_bytes_and_one_that_is_killed_costs_only_its_tiles
         workers = client.run(os.getpid)
         victim = next(iter(workers.values()))
         thread = when_begun(tmp_path / "maps.part", lambda: os.kill(victim, signal.SIGKILL))
-        result = map_without_pictures(
-            cube, 2018, tmp_path / "maps", address=local.scheduler_address
-        )
+        result = map_few_layers(cube, 2018, tmp_path / "maps", address=local.scheduler_address)
         thread.join()
         assert victim not in client.run(os.getpid).values()
     assert files(result) == files(alone)
@@ -152,11 +150,11 @@ def test_a_tile_that_fails_on_a_worker_is_tried_again_then_named(
     monkeypatch.setattr(map_tiles, "compute_tile", fail)
     words = r"1 of 12 tiles failed 3 times each:\n  rows 8 to 15, columns 0 to 7: .*odd\nAll others"
     with pytest.raises(DeepCropError, match=words):
-        map_without_pictures(cube, 2018, tmp_path / "maps", address=here)
+        map_few_layers(cube, 2018, tmp_path / "maps", address=here)
     assert (tries.count(once), tries.count(always), len(set(tries))) == (3, 3, 12)
     del tries[:]
     monkeypatch.setattr(map_tiles, "compute_tile", lambda *a: tries.append(place(a)) or real(*a))
-    result = map_without_pictures(cube, 2018, tmp_path / "maps", address=here)
+    result = map_few_layers(cube, 2018, tmp_path / "maps", address=here)
     assert tries == [always]
     assert files(result) == files(alone)
 
@@ -171,7 +169,7 @@ def test_a_full_disk_and_a_local_error_are_no_lost_scheduler(cube, here, tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr(map_tiles, "write_tile", write)
         with pytest.raises(OSError, match="No space left"):
-            map_without_pictures(cube, 2018, tmp_path / "maps", address=here)
+            map_few_layers(cube, 2018, tmp_path / "maps", address=here)
         assert len(full) == len(set(full))  # no tile twice
 
     def finish(stage, item, about=None):
@@ -181,7 +179,7 @@ def test_a_full_disk_and_a_local_error_are_no_lost_scheduler(cube, here, tmp_pat
 
     monkeypatch.setattr(Staging, "finish", finish)
     with pytest.raises(PermissionError, match="Permission denied"):
-        map_without_pictures(cube, 2018, tmp_path / "maps", address=here)
+        map_few_layers(cube, 2018, tmp_path / "maps", address=here)
 
 
 def test_a_scheduler_without_workers_is_named(caplog):
@@ -216,6 +214,7 @@ def test_ctrl_c_keeps_what_is_done(cube, alone, tmp_path, workers):
     """A terminal interrupts every process of the command, workers too."""
     (tmp_path / "slow.py").write_text(SLOW)
     command = [sys.executable, "slow.py", "map", cube, "--year", "2018", "--out", "maps", *workers]
+    command += ["--fractions", "0.5", "--seasons", "1"]  # as `map_few_layers`
     # A test run in the background ignores Ctrl-C, and what it starts would inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     running = subprocess.Popen(
@@ -230,7 +229,7 @@ def test_ctrl_c_keeps_what_is_done(cube, alone, tmp_path, workers):
     assert "Traceback" not in said, said
     made = made_tiles(tmp_path / "maps.part")
     assert 1 <= len(made) < 12
-    result = map_without_pictures(cube, 2018, tmp_path / "maps")
+    result = map_few_layers(cube, 2018, tmp_path / "maps")
     assert files(result) == files(alone)
     assert set(made) < set((result.path / MANIFEST).read_text().splitlines())
 
@@ -250,9 +249,9 @@ def test_ctrl_c_while_a_tile_is_let_go_is_not_lost(cube, alone, tmp_path, monkey
 
     monkeypatch.setattr(Future, "release", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        map_without_pictures(cube, 2018, tmp_path / "maps", workers=1)
+        map_few_layers(cube, 2018, tmp_path / "maps", workers=1)
     assert len(pressed) == 1
-    result = map_without_pictures(cube, 2018, tmp_path / "maps")
+    result = map_few_layers(cube, 2018, tmp_path / "maps")
     assert files(result) == files(alone)
 
 
@@ -308,7 +307,7 @@ def test_a_lost_scheduler_loses_nothing(cube, alone, tmp_path):
         thread = when_begun(tmp_path / "maps.part", processes[0].kill)
         try:
             with pytest.raises(DeepCropError, match=r"scheduler is lost.*the same command"):
-                map_without_pictures(cube, 2018, tmp_path / "maps", address=address)
+                map_few_layers(cube, 2018, tmp_path / "maps", address=address)
         finally:
             thread.join()
             for process in processes:
@@ -316,7 +315,7 @@ def test_a_lost_scheduler_loses_nothing(cube, alone, tmp_path):
     assert not (tmp_path / "maps").exists()
     made = made_tiles(tmp_path / "maps.part")
     assert 1 <= len(made) < 12
-    result = map_without_pictures(cube, 2018, tmp_path / "maps")
+    result = map_few_layers(cube, 2018, tmp_path / "maps")
     assert files(result) == files(alone)
     assert set(made) < set((result.path / MANIFEST).read_text().splitlines())
 
@@ -338,12 +337,12 @@ def test_workers_that_never_come_back_end_the_command(cube, alone, tmp_path, mon
     thread = when_begun(tmp_path / "maps.part", kill_workers)
     try:
         with pytest.raises(DeepCropError, match=r"worker processes are lost.*is kept"):
-            map_without_pictures(cube, 2018, tmp_path / "maps", workers=2)
+            map_few_layers(cube, 2018, tmp_path / "maps", workers=2)
     finally:
         ended.set()
         thread.join()
     assert 1 <= len(made_tiles(tmp_path / "maps.part")) < 12
-    result = map_without_pictures(cube, 2018, tmp_path / "maps")
+    result = map_few_layers(cube, 2018, tmp_path / "maps")
     assert files(result) == files(alone)
 
 
@@ -389,6 +388,6 @@ def test_workers_that_cannot_start_are_said(monkeypatch):
 @pytest.mark.slow
 def test_nobody_at_the_address(cube, tmp_path):
     with pytest.raises(DeepCropError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:1 "):
-        map_without_pictures(cube, 2018, tmp_path / "maps", address="tcp://127.0.0.1:1")
+        map_few_layers(cube, 2018, tmp_path / "maps", address="tcp://127.0.0.1:1")
     with pytest.raises(DeepCropError, match="workers is 0; expected 1 or more"):
-        map_without_pictures(cube, 2018, tmp_path / "maps", workers=0)
+        map_few_layers(cube, 2018, tmp_path / "maps", workers=0)

@@ -7,7 +7,7 @@ import pytest
 import shapely
 import xarray as xr
 from tests.helpers.cubes import season_cube
-from tests.helpers.maps import map_without_pictures, read
+from tests.helpers.maps import map_few_layers, map_without_pictures, read
 from tests.helpers.parcel_files import NORTH, SOUTH, field_rows, geojson, raster
 from tests.helpers.small_maps import small_tiles
 
@@ -16,7 +16,6 @@ from deepcrop.cube.contract import build
 from deepcrop.cube.io import save_cube
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping import parcels
-from deepcrop.mapping.region import map_region
 from deepcrop.mapping.work_store import MANIFEST
 from deepcrop.products import fields as product_fields
 from deepcrop.products import layers
@@ -74,8 +73,8 @@ def test_pictures_are_told_how_much_is_left_out(cube, tmp_path, monkeypatch):
         lambda job, box, out, info, *rest: told.append(info.left_out),
     )
     farms = geojson(tmp_path / "farms.geojson")
-    map_region(cube, 2018, tmp_path / "maps", parcels_path=farms)
-    map_region(cube, 2018, tmp_path / "whole")
+    map_few_layers(cube, 2018, tmp_path / "maps", parcels_path=farms, pictures=True)
+    map_few_layers(cube, 2018, tmp_path / "whole", pictures=True)
     assert set(told[: len(told) // 2]) == {450}
     assert set(told[len(told) // 2 :]) == {0}
 

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from tests.helpers.maps import map_without_pictures, read
+from tests.helpers.maps import map_few_layers, read
 from tests.helpers.small_maps import saved_cube, small_tiles
 
 from deepcrop.cube import contract
@@ -48,7 +48,7 @@ def failing(monkeypatch, step, times, core=(slice(0, 16), slice(16, 30))):
 @pytest.mark.slow
 def test_a_tile_that_fails_is_tried_again(cube, tmp_path, monkeypatch, step):
     tries = failing(monkeypatch, step, times=2)
-    result = map_without_pictures(cube, 2018, tmp_path / "maps")
+    result = map_few_layers(cube, 2018, tmp_path / "maps")
     assert len(tries) == 3
     assert (read(result.path / "sos50.tif")[1:] != NO_DAY).all()
     assert len((result.path / MANIFEST).read_text().splitlines()) == 4
@@ -68,12 +68,12 @@ def test_a_full_disk_ends_the_run_at_once(cube, tmp_path, monkeypatch, code):
         patch.setattr(map_tiles, "write_tile", full)
         patch.setattr(map_tiles, "compute_tile", lambda *a: made.append(a[2]) or real(*a))
         with pytest.raises(OSError, match=os.strerror(code)) as caught:
-            map_without_pictures(cube, 2018, tmp_path / "maps")
+            map_few_layers(cube, 2018, tmp_path / "maps")
     assert len(tries) == 1
     assert len(made) <= 3  # what was under way
     (note,) = caught.value.__notes__
     assert re.search(r"kept in .*maps\.part: .*make room.*the same command goes on", note)
-    map_without_pictures(cube, 2018, tmp_path / "maps")
+    map_few_layers(cube, 2018, tmp_path / "maps")
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["at first", "tried again"])
@@ -91,7 +91,7 @@ def test_ctrl_c_within_compiled_code_is_no_failure(cube, tmp_path, monkeypatch, 
 
     monkeypatch.setattr(map_tiles, "compute_tile", pressed)
     with pytest.raises(KeyboardInterrupt):
-        map_without_pictures(cube, 2018, tmp_path / "maps")
+        map_few_layers(cube, 2018, tmp_path / "maps")
     assert len(tries) == (5 if again else 1)  # four tiles; the first is tried again at last
 
 
@@ -103,19 +103,19 @@ def test_a_tile_that_goes_on_failing_is_named_and_the_others_are_kept(cube, tmp_
         r"is gone\nAll others are kept in .*maps\.part"
     )
     with pytest.raises(DeepCropError, match=words):
-        map_without_pictures(cube, 2018, tmp_path / "maps")
+        map_few_layers(cube, 2018, tmp_path / "maps")
     assert len(tries) == 3
     assert not (tmp_path / "maps").exists()
     monkeypatch.undo()
     monkeypatch.setattr(contract, "CHUNK", 16)
     made, real = [], map_tiles.compute_tile
     monkeypatch.setattr(map_tiles, "compute_tile", lambda *a: made.append(a[2]) or real(*a))
-    map_without_pictures(cube, 2018, tmp_path / "maps")
+    map_few_layers(cube, 2018, tmp_path / "maps")
     assert made == [(slice(0, 16), slice(16, 30))]
 
 
 def test_the_manifest_has_a_line_for_each_tile(cube, tmp_path):
-    result = map_without_pictures(cube, 2018, tmp_path / "maps")
+    result = map_few_layers(cube, 2018, tmp_path / "maps")
     text = (result.path / MANIFEST).read_text().splitlines()
     lines = [json.loads(line) for line in text]
     assert [(line["rows"][0], line["cols"][0]) for line in lines] == [
@@ -136,7 +136,7 @@ def test_a_chunk_that_is_lost_reads_as_no_date(cube, tmp_path, monkeypatch):
         return real(maps, out, *args)
 
     monkeypatch.setattr(product_writer, "write_products", lose)
-    result = map_without_pictures(cube, 2018, tmp_path / "maps")
+    result = map_few_layers(cube, 2018, tmp_path / "maps")
     days = read(result.path / "sos50.tif")
     assert (days[:, :16] == NO_DAY).all()
     assert (days[1:, 16:] != NO_DAY).all()

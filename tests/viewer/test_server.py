@@ -20,13 +20,13 @@ from fastapi.testclient import TestClient
 from morecantile import tms
 from pyproj import Transformer
 from tests.helpers.cubes import make_cube, season_cube
+from tests.helpers.maps import map_few_layers
 from tests.helpers.small_result import COLS, DAYS, ROWS, small_result
 
 from deepcrop.cube.contract import build
 from deepcrop.cube.io import save_cube
 from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.grid import assign_grid, make_grid
-from deepcrop.mapping.region import map_region
 from deepcrop.viewer import map_tiles, server, viewed_map
 
 MERCATOR = tms.get("WebMercatorQuad")
@@ -446,7 +446,7 @@ def test_a_map_over_the_date_line_is_one_piece(tmp_path, crs):
         for name, group in season_cube().children.items()
     }
     save_cube(build(groups["optical"], None, groups["landcover"]), tmp_path / "cube.zarr")
-    map_region(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
+    map_few_layers(tmp_path / "cube.zarr", 2018, tmp_path / "maps")
     view = viewed_map.ViewedMap(tmp_path / "maps", tmp_path / "cube.zarr")
     about = view.describe()
     west, _, east, _ = about["bounds"]
