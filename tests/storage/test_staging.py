@@ -11,7 +11,7 @@ from deepcrop._version import __version__
 from deepcrop.errors import DeepCropError
 from deepcrop.storage.files import atomic_file
 from deepcrop.storage.progress import progress_bar
-from deepcrop.storage.staging import RECORD, part_path, staging
+from deepcrop.storage.staging import RECORD, part_path, refuse_early, staging
 
 SETTINGS = {"year": 2018, "bands": ("vv", "vh")}
 
@@ -398,6 +398,17 @@ with staging(pathlib.Path({str(target)!r}), {SETTINGS!r}) as stage:
 
 def test_an_interrupted_run_keeps_no_lock_file(interrupted):
     assert contents(interrupted.parent) == ["maps.part"]
+
+
+def test_an_early_refusal_removes_the_lock_file_of_a_killed_process(target):
+    """It died after its last step but one: all that is left of its run is that file."""
+    with staging(target, {}) as stage:
+        stage.finish("all")
+    lock = target.with_name(target.name + ".part.lock")
+    lock.touch()
+    with pytest.raises(DeepCropError, match="exists"):
+        refuse_early(target, overwrite=False)
+    assert not lock.exists()
 
 
 def test_progress_is_shown_on_stderr(capsys):

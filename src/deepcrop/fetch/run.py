@@ -31,7 +31,7 @@ from deepcrop.fetch.plan import (
 )
 from deepcrop.fetch.read import UNITS, read_units
 from deepcrop.sources.archive import SENSORS
-from deepcrop.storage.staging import check_target, staging
+from deepcrop.storage.staging import refuse_early, staging
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,7 +92,7 @@ def fetch(
     """
     if out.suffix == ".nc":
         raise DeepCropError(f"{out}: fetch writes a Zarr store; give a name such as region.zarr.")
-    check_target(out, overwrite)
+    refuse_early(out, overwrite)
     archive = open_requested_archive(request)
     manifest = manifest_path(out)
     settings = {"content": "fetched cube", "request": request.to_json(), "tile": TILE}

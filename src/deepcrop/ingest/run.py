@@ -34,7 +34,7 @@ from deepcrop.ingest.raw_files import SourceFiles, expand
 from deepcrop.ingest.spec import flag_meaning
 from deepcrop.ingest.spec_file import load_spec
 from deepcrop.storage.progress import progress_bar
-from deepcrop.storage.staging import Staging, check_target, staging
+from deepcrop.storage.staging import Staging, refuse_early, staging
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +77,7 @@ def ingest(spec_path: Path, out: Path, overwrite: bool = False) -> None:
     """
     if out.suffix == ".nc":
         raise DeepCropError(f"{out}: ingest writes a Zarr store; give a name such as region.zarr.")
-    check_target(out, overwrite)
+    refuse_early(out, overwrite)
     try:
         spec = load_spec(spec_path)
         folder = spec_path.parent / expand("folder", spec.folder)

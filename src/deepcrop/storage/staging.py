@@ -145,7 +145,7 @@ def staging(
             yield stage
             (target / JOURNAL).unlink()
             return
-        check_target(target, overwrite)
+        _check_target(target, overwrite)
         done = _resume(part, record) if resume else None
         if done is None:
             _discard(part, resume)
@@ -297,7 +297,7 @@ def _give_name(
         content = json.dumps({**record, "files": files}, indent=2) + "\n"
         (part / RECORD).write_text(content)
     try:
-        check_target(target, overwrite)
+        _check_target(target, overwrite)
         if os.path.lexists(target):
             _replace(part, target)
         else:
@@ -418,7 +418,18 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def check_target(target: Path, overwrite: bool) -> None:
+def refuse_early(target: Path, overwrite: bool) -> None:
+    """Raise `DeepCropError` where `staging` would, before long preparations.
+
+    It takes the lock for a moment, and so removes the lock file of a process that was killed after
+    its last step.
+    """
+    _check_folder(target)
+    with locked(part_path(target)):
+        _check_target(target, overwrite)
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
     """Raise `DeepCropError` unless the directory ``target`` may be made."""
     _check_folder(target)
     if not os.path.lexists(target) or _complete(target):  # the latter is for `staging` to finish
