@@ -51,10 +51,10 @@ test-all: $(VENV)/.installed  ## both in one run: all tests but those of a large
 test-large: $(VENV)/.installed  ## a region of 4000 x 1000 pixels; takes many minutes
 	$(RUN) pytest -m large
 
-audit: $(VENV)/.installed  ## kill every command at every file operation; takes an hour
+audit: $(VENV)/.installed  ## kill every command at every file operation; takes two hours
 	$(RUN) pytest -n auto --dist load -o addopts=--import-mode=importlib -k full tests/reliability/kills.py
 
-fuzz: $(VENV)/.installed  ## 20 000 hostile inputs for all readers; takes about an hour
+fuzz: $(VENV)/.installed  ## 20 000 hostile inputs for all readers; takes a quarter of an hour
 	$(RUN) tests.fuzz
 
 docs: $(VENV)/.installed  ## the documentation, in site/
