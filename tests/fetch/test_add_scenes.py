@@ -149,7 +149,7 @@ def test_cubes_that_cannot_be_updated_are_named(cube, tmp_path):
     saved = open_cube(cube)
     del saved.attrs["scenes"]
     save_cube(saved, tmp_path / "other.zarr")
-    with pytest.raises(DeepCropError, match="from which archive"):
+    with pytest.raises(DeepCropError, match="does not record its archive"):
         add_scenes(tmp_path / "other.zarr")
     with pytest.raises(DeepCropError, match="from 2018-05-01 on"):
         add_scenes(cube, until=date(2018, 4, 1))
@@ -198,7 +198,7 @@ def test_each_update_maps_an_issue_as_a_whole_map_would_be(growing, cube, tmp_pa
 def test_updates_that_make_no_sense(tmp_path):
     with pytest.raises(DeepCropError, match="--year"):
         update(tmp_path / "cube.zarr", tmp_path)
-    with pytest.raises(DeepCropError, match="give the folder, --maps"):
+    with pytest.raises(DeepCropError, match="give the folder of issues, --maps"):
         update(tmp_path / "cube.zarr", every=timedelta(days=5))
     for text in ("weekly", "0d", "5", "-1d"):
         with pytest.raises(DeepCropError, match="for example 5d"):

@@ -60,7 +60,7 @@ def test_a_drawn_area_holds_the_pixels_whose_centre_lies_in_it():
         (corners((10, 10), (10, 10), (10, 10)), "crosses itself"),
         (corners((900, 0), (990, 0), (990, 90)), "outside the map"),
         ("10,50;11,50;11,51", "outside the map|cannot be drawn"),
-        (corners((11, 11), (13, 11), (13, 13)), "the centre of no pixel"),
+        (corners((11, 11), (13, 11), (13, 13)), "has its centre in this area"),
     ],
 )
 def test_absurd_polygons(text, words):
