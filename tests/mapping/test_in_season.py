@@ -212,6 +212,22 @@ def test_report_says_until_when(mapped):
         assert words in text
 
 
+@pytest.mark.parametrize(
+    "change", [{"wide_share": "many"}, {"status_share": {"observed": 2}}, None]
+)
+def test_a_damaged_summary_is_named(mapped, tmp_path, change):
+    (tmp_path / "item.json").write_bytes((mapped.path / "item.json").read_bytes())
+    summary = json.loads((mapped.path / "summary.json").read_text())
+    numbers = summary["maps"]["curve"]["layers"]["sos50"]
+    if change is None:
+        del numbers["status_share"]
+    else:
+        numbers |= change
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(DeepCropError, match=r"summary\.json"):
+        open_result(tmp_path)
+
+
 # A map by the network -----------------------------------------------------------------------------
 
 

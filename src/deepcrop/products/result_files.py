@@ -104,13 +104,21 @@ class _Grid(_Strict):
     bounds: tuple[Number, Number, Number, Number]
 
 
+class _StatusShare(_Strict):
+    observed: Share
+    forecast: Share
+    not_yet_known: Share
+
+
 class _Dates(_Strict):
     detected: Annotated[int, Field(ge=0)]
     detected_share: Share
     median_date: Date | None
     p05_date: Date | None
     p95_date: Date | None
-    status_share: dict[str, Share] = {}
+    median_width: Number | None = None
+    wide_share: Share | None = None
+    status_share: _StatusShare | None = None
 
 
 class _Crop(_Strict):

@@ -224,7 +224,9 @@ def _check_numbers(result: Result) -> None:
             for name in (
                 layer.key.rsplit("/", 1)[-1] for layer in result.find(method=method, kind=kind)
             )
-            if numbers is None or name not in numbers.get(part, {})
+            if numbers is None
+            or name not in numbers.get(part, {})
+            or (part == "layers" and result.until and "status_share" not in numbers[part][name])
         ]
         dated = {str(layer.stage)[:3] for layer in result.find(method=method, kind="day", season=1)}
         if not {"sos", "eos"} <= dated:
