@@ -110,7 +110,7 @@ def test_scores_are_of_the_bins_of_their_horizon():
         assert (score.least, score.most) == pytest.approx(tuple(limits))
     assert after.calibrated
     assert not before.calibrated
-    assert at.calibrated  # a third of three dates is not to be told from 90 %
+    assert at.calibrated  # one of three dates is not significantly different from 90 %
     table = by_stage([before, at, after])[1]
     assert [row[0] for row in table.rows] == ["-15", "+0", "+15"]
     assert "| +15 | a | 3 | 100.0 |" in table.to_markdown()

@@ -18,6 +18,7 @@ from deepcrop.evaluation.scores import mean_of_finite, summarize_errors
 from deepcrop.mapping.status import status_of
 from deepcrop.products.layers import FORECAST, OBSERVED
 from deepcrop.stages import CALENDAR, STAGES, Dates
+from deepcrop.training.examples import select_scenes
 from deepcrop.training.samples import Sample
 
 if TYPE_CHECKING:
@@ -110,15 +111,7 @@ def at_peak(reference: NDArray[np.float64], peak: NDArray[np.float64], stage: st
 
 def cut_example(example: Example, day: float) -> Example:
     """Leave out all images after a day."""
-    optical, radar = example.optical_days <= day, example.radar_days <= day
-    return replace(
-        example,
-        optical=example.optical[optical],
-        optical_days=example.optical_days[optical],
-        radar=example.radar[radar],
-        radar_days=example.radar_days[radar],
-        orbits=example.orbits[radar],
-    )
+    return select_scenes(example, example.optical_days <= day, example.radar_days <= day)
 
 
 def cut_sample(sample: Sample, day: float) -> Sample:

@@ -85,7 +85,7 @@ def _median(values: NDArray[np.float64]) -> float:
 
 
 def crop_pixels(result: Result) -> dict[str, NDArray[np.bool_]]:
-    """Pixels of the largest crops, by name; empty where no crops are known."""
+    """Find the pixels of each of the largest crops; none where no crops are known."""
     layers = result.find(kind="class")
     if not layers:
         return {}

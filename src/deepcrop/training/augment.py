@@ -15,6 +15,7 @@ from pydantic import ConfigDict
 
 from deepcrop import grid, stages
 from deepcrop.stages import DAY_MAX, DAY_MIN
+from deepcrop.training.examples import select_scenes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,7 +190,7 @@ def _drop_scenes(rng: np.random.Generator, example: Example, settings: Augmentat
         keep &= np.abs(optical - about) > rng.uniform(15, 50)
     if rng.random() < settings.drop_radar_probability:
         keep_radar &= rng.random(len(radar)) < rng.uniform(0.3, 1)
-    return _select(
+    return select_scenes(
         example,
         _at_most(rng, keep, settings.max_scenes),
         _at_most(rng, keep_radar, settings.max_scenes),
@@ -224,7 +225,7 @@ class WithCuts(Sequence["Example"]):
         number = k - len(self.examples)
         example = self.examples[number]  # raises IndexError if out of range
         last_optical, last_radar = draw_cut(np.random.default_rng([0, number]), example)
-        return _select(
+        return select_scenes(
             example,
             np.flatnonzero(example.optical_days <= last_optical),
             np.flatnonzero(example.radar_days <= last_radar),
@@ -235,18 +236,6 @@ def _at_most(rng: np.random.Generator, keep: NDArray[np.bool_], count: int) -> N
     """Return the indices of the scenes to keep, at most ``count``."""
     index = np.flatnonzero(keep)
     return index if len(index) <= count else np.sort(rng.choice(index, count, replace=False))
-
-
-def _select(example: Example, optical: NDArray[Any], radar: NDArray[Any]) -> Example:
-    """Select scenes of each sensor."""
-    return replace(
-        example,
-        optical=example.optical[optical],
-        optical_days=example.optical_days[optical],
-        radar=example.radar[radar],
-        radar_days=example.radar_days[radar],
-        orbits=example.orbits[radar],
-    )
 
 
 def _move_calendar(rng: np.random.Generator, example: Example, settings: Augmentation) -> Example:
@@ -274,7 +263,7 @@ def _move_calendar(rng: np.random.Generator, example: Example, settings: Augment
         day=moved(example.day),
         spread=(example.spread * stretch).astype(np.float32),
     )
-    return _select(example, _inside(example.optical_days), _inside(example.radar_days))
+    return select_scenes(example, _inside(example.optical_days), _inside(example.radar_days))
 
 
 def _inside(days: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -172,3 +172,15 @@ def predict(
         torch.cat(arrays).float().cpu().numpy() for arrays in zip(*predictions, strict=True)
     )
     return Dates(day, low, high, probability)
+
+
+def select_scenes(example: Example, optical: NDArray[Any], radar: NDArray[Any]) -> Example:
+    """Select scenes of each sensor by index or mask."""
+    return replace(
+        example,
+        optical=example.optical[optical],
+        optical_days=example.optical_days[optical],
+        radar=example.radar[radar],
+        radar_days=example.radar_days[radar],
+        orbits=example.orbits[radar],
+    )
