@@ -270,7 +270,7 @@ def _resume(part: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
     done = _read_done(part, record)
     if done is None:
         return None
-    # The names of zarr and of `deepcrop.storage.files.atomic_file` for a file that is being written.
+    # What zarr and `deepcrop.storage.files.atomic_file` call a file that is being written.
     for half_written in [*part.rglob("*.partial"), *part.rglob(".*.part*")]:
         if half_written.is_file():
             half_written.unlink()
