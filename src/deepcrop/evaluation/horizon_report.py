@@ -155,7 +155,9 @@ class _Dater:
     def network(self, cuts: CutOffs, radar: bool) -> Forecasts:
         """Date by the network, with or without the radar images."""
         images = CutSamples(self.chosen, cuts)
-        dates = network_predictions(self.net, images if radar else WithoutRadar(images))
+        dates = network_predictions(
+            self.net, images if radar else WithoutRadar(images), in_season=True
+        )
         name = self.name if radar else WITHOUT
         return self._forecasts(name, cuts, dates, horizons.last_valid_day(images, radar))
 
