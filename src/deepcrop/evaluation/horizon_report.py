@@ -92,6 +92,8 @@ def evaluate_horizons(weights: Path, sample_path: Path, out: Path) -> Path:
     ]
     pages: list[Table] = tables.by_stage(found)
     pages.append(tables.at_peak(from_peak, dated.name))
+    (by_network,) = (method for method in by_horizon if method.method == dated.name)
+    pages.append(tables.by_site(by_network, "sos50", (15, 30)))
     if dated.both_sensors:
         pair = dated.network(short, True), dated.network(short, False)
         pages.append(tables.radar(*pair, NEVER))
