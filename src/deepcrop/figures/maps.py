@@ -309,7 +309,8 @@ def _histogram(
         [np.stack([start, start, end, end], 1), np.stack([zero, counts, counts, zero], 1)], 2
     )
     bars = corners if upright else corners[..., ::-1]
-    axes.add_collection(PolyCollection(bars, facecolors=colours, linewidths=0), autolim=False)
+    collection = PolyCollection(list(bars), facecolors=colours, linewidths=0)
+    axes.add_collection(collection, autolim=False)
     top = max(float(counts.max()), 1) * 1.05
     if upright:
         axes.set_xlim(first, last)
