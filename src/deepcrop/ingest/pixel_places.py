@@ -12,6 +12,7 @@ metres this is an error; in degrees, where grids start anywhere, a warning.
 from __future__ import annotations
 
 import logging
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from affine import Affine
@@ -182,8 +183,13 @@ def _doubt(
             f"{found}. On the grid of Sentinel images these are corners of pixels, on that of "
             f"Landsat centres, and the file does not say which. Write pixel_coordinates: {ways}."
         )
-    logger.warning(
-        "%s; they are taken as centres of pixels. If they are corners, write pixel_coordinates: "
-        "corner.",
-        found,
+    _warn(
+        f"{found}; they are taken as centres of pixels. If they are corners, write "
+        "pixel_coordinates: corner."
     )
+
+
+@cache
+def _warn(text: str) -> None:
+    """Log a warning once, and not for each band of a file."""
+    logger.warning("%s", text)
