@@ -182,7 +182,11 @@ def test_optical_pixels_are_those_of_the_cube(bed, cube):
             assert pixels[name].dtype == np.float32
             np.testing.assert_allclose(pixels[name], expected[name], rtol=0, atol=DN)
         assert np.isnan(pixels["blue"][:9, :7]).all()
-    assert archive.size(scenes[0], box) == 96 * 128 * 17
+    # Two tiles, each in full; with the scene classes, Cloud Score+ is not read.
+    assert archive.size(scenes[0], box) == 2 * 96 * 128 * 17
+    assert archive.size(scenes[0], grid.crop(box, np.s_[5:90, 10:40])) == 85 * 30 * 17
+    assert replace(archive, keep=(4,)).size(scenes[0], box) == 2 * 96 * 128 * 9
+    assert archive.requests(scenes[0]) == 4
 
 
 @pytest.mark.parametrize("fill", [0.0, -3.4e38, np.nan])

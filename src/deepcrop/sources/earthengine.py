@@ -21,7 +21,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -61,7 +61,8 @@ _NIR = {"B08": "B8", "B07": "B7"}
 _RADAR = {"VV": "vv", "VH": "vh"}
 _SCORE = "cs"
 _SCALE = np.float32(1e-4)
-_PIXEL_BYTES = {"optical": 4 * 2 + 1 + 8, "sar": 2 * 8}  # in the answers of the server
+# Of a pixel of a product, in the answers of the server; Cloud Score+ has 8.
+_PIXEL_BYTES = {"optical": 4 * 2 + 1 + 8, "classes": 4 * 2 + 1, "sar": 2 * 8}
 _SIDE = 1024  # pixels: at most 17 MB per request; Earth Engine allows 48 MB
 _TIMEOUT = 180.0  # seconds without an answer
 _OFFSET = "none applied: HARMONIZED images have the +1000 of baseline 04.00 already removed"
@@ -117,6 +118,7 @@ class EarthEngine:
     cloud_buffer: float = 0.0
     address: str | None = None
     name: str = field(default="ee", init=False)
+    skips_cloud: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.orbits not in ("best", "all") and not isinstance(self.orbits, int):
@@ -225,17 +227,30 @@ class EarthEngine:
         return values | {"scl": raw["SCL"].astype(np.uint8), "cloud": cloud}, there
 
     def size(self, scene: Scene, box: GeoBox) -> int:
-        """Estimate the bytes that `read` transfers."""
-        rows, cols = map(int, box.shape)
-        return rows * cols * _PIXEL_BYTES[scene.sensor]
+        """Estimate the bytes that `read` transfers: those of each product, until one covers all."""
+        kind, wide = scene.sensor, box
+        if kind == "optical":
+            wide, _ = widen(box, self.cloud_buffer)
+            kind = "optical" if self.keep is None else "classes"
+        west, south, east, north = bounds = _region(wide).boundingbox.bbox
+        products = 0
+        for left, bottom, right, top in (image["bounds"] for image in scene.source["images"]):
+            if not _touch(bounds, (left, bottom, right, top)):
+                continue
+            products += 1
+            if left <= west and bottom <= south and right >= east and top >= north:
+                break
+        rows, cols = map(int, wide.shape)
+        return rows * cols * products * _PIXEL_BYTES[kind]
 
     def measure(self, scene: Scene, box: GeoBox) -> int:
         """Return `size`: Earth Engine has no files whose headers could be read."""
         return self.size(scene, box)
 
     def requests(self, scene: Scene) -> int:
-        """Estimate the number of requests that a scene takes: one for each product."""
-        return len(scene.products)
+        """Estimate the number of requests that a scene takes; Cloud Score+ is one of its own."""
+        scored = scene.sensor == "optical" and self.keep is None
+        return len(scene.products) * (2 if scored else 1)
 
     def attrs(self, sensor: str, scenes: Sequence[Scene]) -> dict[str, Any]:
         """Make the attributes of a group of the cube; see `Archive.attrs`."""

@@ -196,6 +196,7 @@ def reproduce(experiment: PaperExperiment) -> Path:
     every = camera_network(experiment)
     write_table(every, experiment.out / "site_years.csv")
     years = usable(every)
+    _check_split(years)
     # Samples of the default network's place are always made: the curve is scored on them.
     places = {place_of(CONFIGS[name]): None for name in ("default", *experiment.methods)}
     if experiment.archive != "simulated":
@@ -229,6 +230,7 @@ def estimate_fetch(experiment: PaperExperiment) -> str:
         )
     experiment.out.mkdir(parents=True, exist_ok=True)
     years = usable(camera_network(experiment))
+    _check_split(years)
     return paper_cubes.estimate_table(paper_cubes.dry_run(experiment, years))
 
 
@@ -263,6 +265,17 @@ def _split(years: Sequence[CameraYear]) -> Split:
     return Split(
         [year for year in parts.train if year.name in far], parts.test, [*parts.left_out, *near]
     )
+
+
+def _check_split(years: Sequence[CameraYear]) -> None:
+    """Reject cameras that cannot be split, before their pixels are simulated or fetched.
+
+    Raises
+    ------
+    DeepCropError
+        If no test site is among them, or the others are of fewer than two clusters.
+    """
+    held_out(_split(years).train)
 
 
 def _jobs(

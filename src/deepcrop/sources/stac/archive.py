@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import rasterio
@@ -153,6 +153,7 @@ class StacArchive:
     )
     tries: int = 5
     pause: float = 1.0
+    skips_cloud: ClassVar[bool] = True
     _cogs: CogReader = field(init=False, repr=False)
     _ground_range: GroundRange | None = field(init=False, repr=False, default=None)
 
