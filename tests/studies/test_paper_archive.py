@@ -355,7 +355,9 @@ def test_cameras_to_tables_from_other_archives(series, cubes, tmp_path, archive,
         text = run_words(environment, *words(folder, archive, SITES))
         sent = {path: size for path, size in (server.sent - begin).items() if measured(path)}
     foreseen = float(next(x for x in listed.splitlines() if x.startswith("all")).split()[4])
-    assert foreseen == pytest.approx(sum(sent.values()) / 1e9, rel=0.2)
+    counted = sum(sent.values()) / 1e9
+    # Of ground-range radar more blocks are foreseen than the two small images here have to give.
+    assert 0.8 * counted < foreseen < (1.2 if archive == "ee" else 1.8) * counted
     out = folder / "out"
     assert "without sar" in listed
     used = {row["method"]: row["site-years"] for row in rows(out / "tables" / "methods.csv")}

@@ -29,7 +29,7 @@ from deepcrop.evaluation.scores import MethodResult, Predictions
 from deepcrop.evaluation.weights_report import method_title, network_predictions
 from deepcrop.grid import areas
 from deepcrop.network import CONFIGS, INPUTS, Config, Network, build, load
-from deepcrop.storage.files import atomic_file
+from deepcrop.storage.files import atomic_file, remove_half_written
 from deepcrop.studies import paper_cubes
 from deepcrop.studies.paper_samples import (
     camera_network,
@@ -401,6 +401,7 @@ def _run_missing(jobs: Sequence[Job], sets: dict[str, SampleSet]) -> None:
 
 
 def _run(job: Job, sample_set: SampleSet) -> None:
+    remove_half_written(job.folder)
     train, valid, test = (Subset(sample_set, part) for part in (job.train, job.valid, job.test))
     weights = train_method(
         job.method, CONFIGS[job.method], train, valid, job.seed, job.folder, job.start,
@@ -477,6 +478,8 @@ def write_report(
     experiment: PaperExperiment, sets: dict[str, SampleSet], years: Sequence[CameraYear]
 ) -> Path:
     """Make all tables and figures of the results in the folder, also those of earlier runs."""
+    for folder in (experiment.out, experiment.out / "tables", experiment.out / "figures"):
+        remove_half_written(folder)
     parts = _split(years)
     curves: dict[str, MethodResult] = {}
     networks: dict[str, MethodResult] = {}
