@@ -47,20 +47,22 @@ _FAR, _FLAT, _MOST_LOG = np.float32(40), np.float32(4), np.float32(20)
 _LOG2_E, _ROUND = np.float32(1.44269504), np.float32(3 * 2**22)
 _LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 _EXP = tuple(
-    np.float32(
+    np.array(
         [
             *(5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2, 8.3334519073e-3),
             *(1.3981999507e-3, 1.9875691500e-4),
-        ]
+        ],
+        np.float32,
     )
 )
 _LOG = tuple(
-    np.float32(
+    np.array(
         [
             *(-0.5, 3.3333331174e-1, -2.4999993993e-1, 2.0000714765e-1, -1.6668057665e-1),
             *(1.4249322787e-1, -1.2420140846e-1, 1.1676998740e-1, -1.1514610310e-1),
             *(7.0376836292e-2,),
-        ]
+        ],
+        np.float32,
     )
 )
 """Coefficients of the polynomials of the Cephes library (expf, logf), from the second power up."""
