@@ -47,6 +47,7 @@ from deepcrop.studies.thinning_tables import (
     thinned_tables,
 )
 from deepcrop.training import real_excerpts
+from deepcrop.training.curve_labels import MAX_WIDTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -370,7 +371,7 @@ def _write_csv(
 
 _REFERENCE = (
     "dates of the curve of all scenes whose 90 % interval is at most "
-    f"{scene_thinning.MAX_REFERENCE_WIDTH:.0f} days wide; random draws: {scene_thinning.DRAWS}."
+    f"{MAX_WIDTH:.0f} days wide; random draws: {scene_thinning.DRAWS}."
 )
 
 

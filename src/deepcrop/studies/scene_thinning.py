@@ -19,7 +19,7 @@ from deepcrop.network.config import CURVE
 from deepcrop.phenology.season_matching import match_seasons
 from deepcrop.stages import CALENDAR
 from deepcrop.storage.files import write_csv
-from deepcrop.training.curve_labels import curve_of
+from deepcrop.training.curve_labels import MAX_WIDTH, curve_of
 from deepcrop.training.examples import EVENTS, SPREAD_OF_INTERVAL, Example, predict
 
 if TYPE_CHECKING:
@@ -36,9 +36,6 @@ DRAWS = 10
 
 GAP = 60.0
 """Days without an optical scene, around the reference's SOS50."""
-
-MAX_REFERENCE_WIDTH = 30.0
-"""A curve date is a reference date where its own 90 % interval is at most this wide, days."""
 
 MIN_CROP_PIXELS = 50
 """A crop of a tile gets a gap of its own where at least this many pixels have a reference date."""
@@ -99,10 +96,10 @@ def reference(archive: Excerpt) -> NDArray[np.float32]:
 
 
 def trusted(archive: Excerpt) -> NDArray[np.bool_]:
-    """Which curve dates are certain enough to be reference dates (`MAX_REFERENCE_WIDTH`)."""
+    """Which curve dates are certain enough to be reference dates (`MAX_WIDTH`)."""
     spread = np.concatenate([example.spread for example in archive.examples])
     width = dates_by(spread, "curve") / SPREAD_OF_INTERVAL
-    return np.asarray(np.isfinite(reference(archive)) & (width <= MAX_REFERENCE_WIDTH))
+    return np.asarray(np.isfinite(reference(archive)) & (width <= MAX_WIDTH))
 
 
 def dates_by(values: NDArray[np.float32], definition: str) -> NDArray[np.float32]:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 MAX_GAP = 45.0
 """Maximum gap without a clear image within the year, days, for "no such season" to be a label."""
 
+MAX_WIDTH = 30.0
+"""Maximum width of a curve date's 90 % interval, days, for it to be a label or a reference."""
+
 
 def ndvi_series(example: Example) -> NDArray[np.float32]:
     """Compute NDVI of the labelled pixels (pixels, dates), NaN = no data."""
@@ -80,6 +83,16 @@ def with_curve_labels(
         )
         start = stop
     return tuple(labelled)
+
+
+def without_wide(example: Example) -> Example:
+    """Set the dates whose 90 % interval is wider than `MAX_WIDTH` to unknown."""
+    keep = example.spread <= MAX_WIDTH * SPREAD_OF_INTERVAL
+    return replace(
+        example,
+        day=np.where(keep, example.day, np.float32(np.nan)),
+        spread=np.where(keep, example.spread, np.float32(np.nan)),
+    )
 
 
 def _observed_all_year(

@@ -1,7 +1,8 @@
 """Read excerpts of real satellite data as examples, labelled by the NDVI curve.
 
-The three excerpts (`SOURCES`) are a square of Flanders, parcels of France and rice in An Giang. No
-camera stood there: labels are the dates of the NDVI curve through all clear scenes.
+The excerpts (`SOURCES`) are a square of Flanders, parcels of France, rice in An Giang, and parcels
+of Korea, which only train. No camera stood there: labels are the dates of the NDVI curve through
+all clear scenes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from deepcrop.cube.contract import CLEAR_CLASSES
 from deepcrop.errors import DeepCropError
 from deepcrop.grid import PATCH_CENTRE, PATCH_SIZE, inner
 from deepcrop.sources.sentinel1 import sigma0
-from deepcrop.training.curve_labels import as_patch, unlabelled, with_curve_labels
+from deepcrop.training import korea_parcels
+from deepcrop.training.curve_labels import as_patch, unlabelled, with_curve_labels, without_wide
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,10 +46,11 @@ SOURCES = {
         "Copernicus Sentinel data 2022; the repository it came from states no licence: for "
         "experiments and tests, not for shipped weights"
     ),
+    "korea": korea_parcels.SOURCE,
 }
 """Excerpts by name, with their licences."""
 
-LICENSED = ("flanders", "france")
+LICENSED = ("flanders", "france", "korea")
 """Excerpts whose licence allows shipping weights that are trained on them."""
 
 _FLANDERS_CROPS = {
@@ -100,7 +103,9 @@ class Excerpt:
 
 
 def read(name: str, data: Path) -> Excerpt:
-    """Read an excerpt (a key of `SOURCES`) from the folder of real data, with curve labels.
+    """Read an excerpt from the folder of real data, with curve labels.
+
+    Any of `SOURCES` but Korea, whose provenance is not proven: it can train and cannot test.
 
     Raises
     ------
@@ -290,8 +295,9 @@ def training_examples(data: Path, places: Iterable[str] = LICENSED) -> list[Exam
     """Read labelled examples for training weights that may be shipped.
 
     Flanders is divided into overlapping tiles of 30 x 30 pixels, whose inner 13 x 13 pixels are
-    labelled; France has patches. A batch has examples of one size, so it takes one of the two.
-    Labels of pixels without a crop are unknown, as are all dates of the camera definition.
+    labelled; France and Korea have patches. A batch has examples of one size, so it takes one of
+    the two. Labels of pixels without a crop are unknown, as are dates whose interval is wide
+    (`deepcrop.training.curve_labels.MAX_WIDTH`) and all dates of the camera definition.
 
     Parameters
     ----------
@@ -312,13 +318,16 @@ def training_examples(data: Path, places: Iterable[str] = LICENSED) -> list[Exam
                 f"{place!r} has no licence for training weights that are shipped; expected some of "
                 f"{', '.join(LICENSED)}."
             )
+        if place == "korea":
+            examples += korea_parcels.labelled(data)
+            continue
         excerpt = read(place, data)
         if excerpt.dense:
             crop = np.asarray(excerpt.groups != "")
             examples += _tiles(_known_only(excerpt.examples[0], crop))
         else:
             examples += excerpt.examples
-    return examples
+    return [without_wide(example) for example in examples]
 
 
 def _known_only(example: Example, crop: NDArray[np.bool_]) -> Example:
