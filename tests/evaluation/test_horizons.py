@@ -14,7 +14,14 @@ from deepcrop.evaluation import horizon_report, horizons
 from deepcrop.evaluation.date_found import advance, day_found
 from deepcrop.evaluation.horizon_baselines import crop_calendar, last_year
 from deepcrop.evaluation.horizon_report import evaluate_horizons
-from deepcrop.evaluation.horizon_tables import WITH, WITHOUT, at_peak, by_stage, radar
+from deepcrop.evaluation.horizon_tables import (
+    WITH,
+    WITHOUT,
+    at_peak,
+    by_site,
+    by_stage,
+    radar,
+)
 from deepcrop.evaluation.horizons import (
     CutOffs,
     CutSamples,
@@ -125,6 +132,14 @@ def test_at_the_peak_methods_are_compared_on_the_dates_that_one_of_them_knows():
     assert common == {"network": (5, 100), "calendar": (10, 50)}
 
 
+def test_dates_far_off_are_counted_by_site():
+    found = made([[5, 2, 60], [3, 2, np.nan], [0, 0, 4]], site=["x", "x", "y"])
+    table = by_site(found, "sos50", (15,))
+    # Days since, site, site-years, known, far off, mean, median.
+    assert table.rows[0] == ("+15", "x", 2, 50, 100, 60, 60)
+    assert table.rows[1] == ("+15", "y", 1, 100, 0, 4, 4)
+
+
 def test_limits_are_of_site_years_not_of_their_simulations():
     found = made([[0.0]] * 20)
     twice = horizons.join([found, found])
@@ -212,7 +227,7 @@ def test_a_small_evaluation(tmp_path, few):
     assert float(rows["-60", curve]["known, %"]) == 0  # a curve forecasts nothing
     assert float(rows["+60", curve]["known, %"]) == 100
     assert float(rows["+60", curve]["MAE"]) < 1  # at all sites it is as late
-    for name in ("horizons.png", "tables/eos50_at_peak.md", "tables/radar_sos50.md"):
+    for name in ("horizons.png", "tables/eos50_at_peak.md", "tables/sos50_by_site.md"):
         assert (tmp_path / "out" / name).stat().st_size
     near = write_weights(tmp_path / "near.safetensors", tiny(), card)
     with pytest.raises(DeepCropError, match="trained at or near all sites"):

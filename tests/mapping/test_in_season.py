@@ -94,7 +94,9 @@ def one(day, low, high, probability, last):
         (120, 110, 150.1, 0.9, 150, FORECAST),  # perhaps it lies ahead
         (200, 170, 259.9, 0.5, 150, FORECAST),
         (200, 170, 170 + UNKNOWN_WIDTH, 0.9, 150, NOT_YET_KNOWN),
-        (100, 40, 150, 0.9, 150, OBSERVED),  # badly known, but over
+        (100, 61, 150, 0.9, 150, OBSERVED),  # badly known, but over
+        (100, 60, 150, 0.9, 150, NOT_YET_KNOWN),  # of which season?
+        (100, 40, 150, None, 150, OBSERVED),  # the curve has no such limit
         (np.nan, np.nan, np.nan, 0.4, 150, NOT_YET_KNOWN),
         (np.nan, np.nan, np.nan, 0.049, 150, NO_EVENT),
         (120, 110, 130, 0.9, np.nan, NO_STATUS),
@@ -114,7 +116,7 @@ def test_each_status_has_its_condition(day, low, high, probability, last, expect
 )  # fmt: skip
 def test_what_may_lie_ahead_is_never_called_observed(day, early, late, probability, last, later):
     status = one(day, day - early, day + late, probability, last)
-    assert (status == OBSERVED) == (day + late <= last)
+    assert (status == OBSERVED) == (day + late <= last and (day + late) - (day - early) < 90)
     if status == OBSERVED:  # and stays so with more observations that do not move it
         assert one(day, day - early, day + late, probability, last + later) == OBSERVED
 

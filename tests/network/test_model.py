@@ -304,6 +304,22 @@ def test_no_start_lies_after_its_peak_and_no_end_before_it():
         assert (end > peak - 40).all()
 
 
+def test_in_season_an_interval_holds_all_that_the_season_could_be():
+    """Two seasons that are nearly as likely; over the whole year the likelier one is chosen."""
+    net = network()
+    logits = torch.full((1, 2, 10, net.edges.numel()), -20.0)
+    spring, autumn = (10, 14, 20, 26, 30), (80, 84, 90, 96, 100)  # bins
+    for k in range(10):
+        logits[..., k, spring[k % 5]], logits[..., k, autumn[k % 5]] = math.log(0.6), math.log(0.4)
+    first, last = (net.edges[torch.tensor(2 * bins)] for bins in (spring, autumn))
+    whole_year, in_season = (net.decode(logits, {}, in_season=it) for it in (False, True))
+    assert (whole_year.low >= first).all()
+    assert (whole_year.high <= first + 5).all()
+    assert (in_season.low <= first + 5).all()
+    assert (in_season.high >= last).all()
+    torch.testing.assert_close(in_season.probability, whole_year.probability)
+
+
 @pytest.mark.slow
 def test_learns_eight_seasons_by_heart():
     """NDVI rises and falls on days of its own in each sample; dates within two days."""

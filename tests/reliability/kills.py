@@ -15,6 +15,8 @@ from dataclasses import replace
 from datetime import date
 from functools import partial
 
+import dask.array  # noqa: F401  (loaded here, and not in each child)
+import numba
 import numpy as np
 import pytest
 import rasterio
@@ -79,6 +81,17 @@ def command(request, tmp_path_factory):
         "train": _train,
         "report": _report,
     }[request.param](tmp_path_factory.mktemp("input"))
+
+
+@numba.njit
+def _anything(values):
+    return np.exp(values).sum()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiler():
+    """Load the compiler here, once, and not in each child; the kernels start no threads yet."""
+    _anything(np.zeros(1))
 
 
 def _load_kernels():

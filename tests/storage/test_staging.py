@@ -104,6 +104,15 @@ def test_another_version_starts_afresh(interrupted, monkeypatch):
     assert run(interrupted) == list("abcd")
 
 
+def test_files_that_a_killed_run_was_writing_are_removed(interrupted):
+    folder = part_path(interrupted) / "units"
+    folder.mkdir()
+    for name in (".plan.3916.part.json", "0.partial"):
+        (folder / name).touch()
+    assert run(interrupted) == ["c", "d"]
+    assert not any((interrupted / "units").iterdir())
+
+
 def test_without_resuming_a_leftover_is_discarded(interrupted):
     assert run(interrupted, resume=False) == list("abcd")
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepcrop.cli.options import plain_console
+from deepcrop.cli.options import print_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from deepcrop.report.tables import Table
     from deepcrop.simulation import Region
 
 YEAR = 2018
@@ -75,7 +74,7 @@ def make_demo(out: Path, region: Region) -> None:
     picture = out / "comparison.png"
     map_comparison.draw_comparison(maps, cube, matched, as_written, picture)
     next(steps)
-    _print(table)
+    print_table(table, "difference")
     typer.echo(
         f"""
 {WHY}
@@ -108,15 +107,3 @@ def _steps() -> Iterator[None]:
 def _span(seconds: float) -> str:
     minutes, rest = divmod(max(round(seconds), 1), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def _print(table: Table) -> None:
-    from rich.table import Table as Grid
-
-    grid = Grid(title=f"SIMULATED DATA. {table.title}", title_justify="left")
-    for k, heading in enumerate(table.columns):
-        grid.add_column(heading, justify="left" if k < table.text_columns else "right")
-    for row in table.texts():
-        grid.add_row(*row, end_section=row[1] == "difference")
-    plain_console().print(grid)
-    typer.echo(table.note)

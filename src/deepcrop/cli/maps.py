@@ -14,6 +14,7 @@ from deepcrop.cli.options import (
     parse_season_rule,
     parse_years,
     plain_console,
+    print_table,
     refuse_existing,
 )
 from deepcrop.errors import DeepCropError
@@ -331,11 +332,14 @@ def score(
 ) -> None:
     """Score the maps of a simulated region against its truth.
 
+    Of a map with --until, also its observed and its forecast dates, each by themselves.
+
     Example: deepcrop score maps/curve region.zarr --out accuracy.csv
     """
     from rich.table import Table
 
-    from deepcrop.evaluation import map_truth
+    from deepcrop.evaluation import map_truth, status_scores
+    from deepcrop.products.layers import FORECAST, STATUS
 
     if out is not None:
         refuse_existing(out, overwrite)
@@ -368,6 +372,8 @@ def score(
             end_section=k % 4 == 3,
         )
     plain_console().print(table)
+    if (by_status := status_scores.status_table(maps, region)) is not None:
+        print_table(by_status, STATUS[FORECAST])
 
 
 def view(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from deepcrop.report.tables import Table
+
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what deepcrop wrote under this name before.")
 ]
@@ -32,6 +34,19 @@ def plain_console() -> Console:
     from rich.console import Console
 
     return Console(markup=False, emoji=False, highlight=False)
+
+
+def print_table(table: Table, last: str) -> None:
+    """Print a table of simulated data; a line follows rows whose second column is ``last``."""
+    from rich.table import Table as Grid
+
+    grid = Grid(title=f"SIMULATED DATA. {table.title}", title_justify="left")
+    for k, heading in enumerate(table.columns):
+        grid.add_column(heading, justify="left" if k < table.text_columns else "right")
+    for row in table.texts():
+        grid.add_row(*row, end_section=row[1] == last)
+    plain_console().print(grid)
+    typer.echo(table.note)
 
 
 def parse_fractions(text: str) -> tuple[float, ...]:

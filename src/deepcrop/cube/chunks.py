@@ -164,6 +164,21 @@ def chunk_file(folder: Path, chunk: tuple[int, ...]) -> Path:
     return folder.joinpath("c", *map(str, chunk))
 
 
+def chunk_at(folder: Path, rows: slice, cols: slice) -> Path | None:
+    """File of the chunk of an array (time, y, x) that holds a rectangle of pixels and no other.
+
+    None if there is no such chunk.
+    """
+    about = _metadata(folder)
+    sides = about["chunk_grid"]["configuration"]["chunk_shape"][1:]
+    places = []
+    for of, side, length in zip((rows, cols), sides, about["shape"][1:], strict=True):
+        if of.start % side or of.stop != min(of.start + side, length):
+            return None
+        places.append(of.start // side)
+    return chunk_file(folder, (0, *places))
+
+
 def read_block(data: xr.Dataset, group: str, rows: slice, cols: slice) -> xr.Dataset:
     """Read a rectangle of every variable of a group into memory.
 

@@ -17,8 +17,8 @@ Either of the first two groups may be absent. All share one grid of 10 m, or of 
 (`x`, `y` pixel centres in metres, ``spatial_ref``); their times differ and are ``datetime64[ns]``,
 UTC, sorted, one for each pass of the sensor (`deepcrop.cube.passes`). Values are possible ones
 (`deepcrop.cube.possible`). In memory values are float32; on disk reflectance and sigma0 are packed
-as int16, in chunks that hold the whole time axis of a square of pixels. Other groups (a
-simulation's ``/truth``) are left alone.
+as int16, in chunks that hold the whole time axis of a square of pixels, with room for further
+images (`ROOM`). Other groups (a simulation's ``/truth``) are left alone.
 """
 
 from __future__ import annotations
@@ -51,8 +51,14 @@ RADIOMETRIES = ("sigma0", "sigma0 from gamma0, approximate")
 CLEAR_CLASSES = (4, 5, 6, 7)
 """Scene classes of Sentinel-2 (SCL) that count as clear: vegetation, bare soil, water,
 unclassified."""
+CLOUD_CLASSES = (3, 8, 9, 10)
+"""Scene classes of cloud and its shadow: shadow, cloud of medium and high probability, cirrus."""
 CHUNK = 256
 """Side of a chunk on disk, pixels; also the natural tile."""
+ROOM = 16
+"""A chunk on disk holds a multiple of this many times, beyond the last one no data (which takes
+next to no space). So most scenes can be added without a change to the chunks that they do not
+touch; longer chunks would be read more slowly."""
 _LONG_NAMES = {
     "blue": "surface reflectance, blue",
     "green": "surface reflectance, green",

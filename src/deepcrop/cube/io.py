@@ -252,7 +252,7 @@ def create_group(
         group.create_array(
             str(variable),
             shape=array.shape,
-            chunks=_chunks(array),
+            chunks=_chunks(array, contract.ROOM),
             dtype=dtype,
             fill_value=(empty or {}).get(str(variable), fill),
             dimension_names=[str(dim) for dim in array.dims],
@@ -261,10 +261,12 @@ def create_group(
         )
 
 
-def _chunks(array: xr.DataArray) -> tuple[int, ...]:
-    """Sides of a chunk: a square of pixels with all its times."""
+def _chunks(array: xr.DataArray, room: int = 1) -> tuple[int, ...]:
+    """Sides of a chunk: a square of pixels with all its times, their number rounded up to room."""
+    sides = {"y": contract.CHUNK, "x": contract.CHUNK}
     return tuple(
-        min(contract.CHUNK, n) if dim in ("y", "x") else n for dim, n in array.sizes.items()
+        -(-n // room) * room if dim == "time" else min(sides.get(str(dim), n), n)
+        for dim, n in array.sizes.items()
     )
 
 

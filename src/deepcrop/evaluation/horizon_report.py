@@ -92,6 +92,8 @@ def evaluate_horizons(weights: Path, sample_path: Path, out: Path) -> Path:
     ]
     pages: list[Table] = tables.by_stage(found)
     pages.append(tables.at_peak(from_peak, dated.name))
+    (by_network,) = (method for method in by_horizon if method.method == dated.name)
+    pages.append(tables.by_site(by_network, "sos50", (15, 30)))
     if dated.both_sensors:
         pair = dated.network(short, True), dated.network(short, False)
         pages.append(tables.radar(*pair, NEVER))
@@ -155,7 +157,9 @@ class _Dater:
     def network(self, cuts: CutOffs, radar: bool) -> Forecasts:
         """Date by the network, with or without the radar images."""
         images = CutSamples(self.chosen, cuts)
-        dates = network_predictions(self.net, images if radar else WithoutRadar(images))
+        dates = network_predictions(
+            self.net, images if radar else WithoutRadar(images), in_season=True
+        )
         name = self.name if radar else WITHOUT
         return self._forecasts(name, cuts, dates, horizons.last_valid_day(images, radar))
 

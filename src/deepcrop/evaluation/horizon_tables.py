@@ -10,7 +10,7 @@ import numpy as np
 from deepcrop.evaluation.date_found import CLOSE, advance, day_found
 from deepcrop.evaluation.horizon_baselines import CROP_CALENDAR, LAST_YEAR
 from deepcrop.evaluation.horizons import ALLOWED, COVERAGE, score_bin
-from deepcrop.evaluation.scores import summarize_errors
+from deepcrop.evaluation.scores import mean_of_finite, summarize_errors
 from deepcrop.figures.page import INK, Page
 from deepcrop.figures.style import COMPARED_COLOURS, GRID, METHOD_COLOURS, OTHER_CLASS
 from deepcrop.report.tables import Table
@@ -40,6 +40,9 @@ COLOURS = {
 
 LARGEST_ERROR = 60.0
 """Days at the top of the figure's errors; the curve takes other seasons for the main one."""
+
+FAR = 30.0
+"""Days of error from which on a date is taken for one of another season."""
 
 LEAST_DATES = 5
 """Error and coverage of fewer site-years than this are not drawn."""
@@ -95,6 +98,30 @@ def at_peak(methods: Sequence[Forecasts], first: str) -> Table:
         rows,
         f"{_NOTE} In common: of the dates that the {first} knows.",
         name="eos50_at_peak",
+    )
+
+
+def by_site(found: Forecasts, stage: str, horizons: Sequence[int]) -> Table:
+    """Make a table by site, some days after the event: it shows where seasons are mixed up."""
+    rows: list[tuple[Cell, ...]] = []
+    for horizon in horizons:
+        of_stage = found.stage == STAGES.index(stage)
+        here = found.where(of_stage & (np.abs(found.horizon - horizon) < 0.5))
+        for site in np.unique(here.site):
+            of_site = here.where(here.site == site)
+            errors = summarize_errors(of_site.error)
+            far = np.abs(of_site.error[np.isfinite(of_site.error)]) > FAR
+            units = len(np.unique(of_site.unit))
+            shares = (100 * errors.detected, 100 * mean_of_finite(far))
+            rows.append((f"{horizon:+d}", str(site), units, *shares, errors.mae, errors.median))
+    return Table(
+        f"{stage.upper()} by site, {found.method}",
+        ("days since", "site", "site-years", "known, %", "far off, %", "MAE", "median"),
+        rows,
+        f"Errors in days, of the dates that are known. Far off: by more than {FAR:.0f} days, "
+        "mostly the date of another season.",
+        name=f"{stage}_by_site",
+        text_columns=2,
     )
 
 

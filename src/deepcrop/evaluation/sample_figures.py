@@ -84,13 +84,18 @@ def draw_site_map(
             name, ((left + right) / 2, bottom), (0, -9), textcoords="offset points", fontsize=7,
             ha="center", color=WARNING,
         )  # fmt: skip
+    # Names of sites within a degree share a line: they would lie on each other.
+    names: dict[tuple[int, int], list[str]] = {}
     for site, (x, y, use) in places.items():
         if use == tested:
-            right = x > (west + east) / 2
-            axes.annotate(
-                site, (x, y), (-5 if right else 5, 4), textcoords="offset points", fontsize=7,
-                ha="right" if right else "left",
-            )  # fmt: skip
+            names.setdefault((round(x), round(y)), []).append(site)
+    for sites in names.values():
+        x, y, _ = places[sites[0]]
+        right = x > (west + east) / 2
+        axes.annotate(
+            ", ".join(sorted(sites)), (x, y), (-5 if right else 5, 4), textcoords="offset points",
+            fontsize=7, ha="right" if right else "left",
+        )  # fmt: skip
     _legend(page, handles)
     return page.figure
 

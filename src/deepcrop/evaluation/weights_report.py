@@ -57,7 +57,9 @@ def method_title(method: str) -> str:
     return name if ablation in ("", "default") else f"{name}, {ablation.replace('-', ' ')}"
 
 
-def network_predictions(network: Network, chosen: Sequence[Sample], batch: int = 32) -> Predictions:
+def network_predictions(
+    network: Network, chosen: Sequence[Sample], batch: int = 32, in_season: bool = False
+) -> Predictions:
     """Date samples with a network.
 
     For a network that was trained on snapped dates, the camera's dates are also moved to the
@@ -69,10 +71,12 @@ def network_predictions(network: Network, chosen: Sequence[Sample], batch: int =
     chosen : sequence of Sample
     batch : int
         Samples at a time.
+    in_season : bool
+        Whether the images end before the year does.
     """
     config = network.config
     stages = [config.stages.index(name) for name in STAGES]
-    dates = predict(network, Mapped(chosen, from_sample), batch)
+    dates = predict(network, Mapped(chosen, from_sample), batch, in_season=in_season)
     dates = dates.map(lambda array: array[..., stages])
     if config.targets != "snapped":
         return Predictions(*dates)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import Colormap, Normalize
 
 from deepcrop.figures.page import INK, Page
@@ -302,14 +303,20 @@ def _histogram(
     counts, _ = np.histogram(days, edges)
     centres = edges[:-1] + span / 2
     colours = cmap(norm(centres))
+    # All bars in one collection: as artists of their own they take a quarter of a picture's time.
+    start, end, zero = centres - span / 2, centres + span / 2, np.zeros(counts.size)
+    corners = np.stack(
+        [np.stack([start, start, end, end], 1), np.stack([zero, counts, counts, zero], 1)], 2
+    )
+    bars = corners if upright else corners[..., ::-1]
+    collection = PolyCollection(list(bars), facecolors=colours, linewidths=0)
+    axes.add_collection(collection, autolim=False)
+    top = max(float(counts.max()), 1) * 1.05
     if upright:
-        axes.bar(centres, counts, width=span, color=colours)
         axes.set_xlim(first, last)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, top)
     else:
-        axes.barh(centres, counts, height=span, color=colours)
         axes.set_ylim(first, last)
-        axes.set_xlim(left=0)
-        axes.invert_xaxis()
+        axes.set_xlim(top, 0)
     axes.set_axis_off()
     return span

@@ -213,6 +213,7 @@ def network_tile(
         orbits_of(images["sar"].data) if "sar" in images else np.empty(0, np.int64),
         wanted=selected,
         precision=precision,
+        in_season=content.until is not None,
     )
     first = grid.PATCH_HALO[0]
     core = (..., slice(first, first + tile.shape[0]), slice(first, first + tile.shape[1]))

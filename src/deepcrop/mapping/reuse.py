@@ -47,6 +47,11 @@ _OF_ISSUE = ("made", "map", "until", "pictures", "files")
 _log = logging.getLogger(__name__)
 
 Core = tuple[slice, slice]
+Tile = tuple[Core, dict[str, Any]]
+"""Rows and columns of a tile, and its line of the manifest."""
+
+_ACROSS = 8
+"""Tiles that are copied in one piece, at most: a piece of all layers is in memory."""
 
 
 def untouched_tiles(
@@ -58,7 +63,7 @@ def untouched_tiles(
     settings: Mapping[str, Any],
     cores: list[Core],
     work: Path,
-) -> Iterator[tuple[Core, dict[str, Any]]]:
+) -> Iterator[Tile]:
     """Write the tiles that are those of an earlier issue into the work store.
 
     Parameters
@@ -118,6 +123,7 @@ def untouched_tiles(
         except RasterioIOError as error:
             _log.warning("All tiles are mapped: %s.", error)
             return
+        same_as_before = []
         for core in cores:
             line = known.get(((core[0].start, core[0].stop), (core[1].start, core[1].stop)))
             if line is None or any(
@@ -127,18 +133,38 @@ def untouched_tiles(
             ):
                 continue
             valid = _valid(line["valid"], new)
-            if valid is None:
-                continue
-            window = Window.from_slices(*core)
+            if valid is not None:
+                same_as_before.append((core, line | {"valid": valid, "taken_over": previous.name}))
+        for tiles in _side_by_side(same_as_before):
+            place = tiles[0][0][0], slice(tiles[0][0][1].start, tiles[-1][0][1].stop)
             try:
-                values = {key: file.read(1, window=window) for key, file in files.items()}
+                values = {
+                    key: file.read(1, window=Window.from_slices(*place))
+                    for key, file in files.items()
+                }
             except RasterioIOError as error:
                 _log.warning("%s is damaged (%s); its tiles are mapped again.", previous, error)
                 return
             for group in layer_groups(plans):
                 layers = {name: read for (of, name), read in values.items() if of == group}
-                cube_io.write_block(work, group, layers, *core)
-            yield core, line | {"valid": valid, "taken_over": previous.name}
+                cube_io.write_block(work, group, layers, *place)
+            yield from tiles
+
+
+def _side_by_side(tiles: list[Tile]) -> Iterator[list[Tile]]:
+    """Put together the neighbours in a row of tiles: their layers are copied in one piece."""
+    run: list[Tile] = []
+    for tile in tiles:
+        if run and (run[-1][0][0], run[-1][0][1].stop, len(run) < _ACROSS) != (
+            tile[0][0],
+            tile[0][1].start,
+            True,
+        ):
+            yield run
+            run = []
+        run.append(tile)
+    if run:
+        yield run
 
 
 def _settings(record: Mapping[str, Any]) -> dict[str, Any]:

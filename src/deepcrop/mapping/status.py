@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from deepcrop.stages import Dates
 
 UNKNOWN_WIDTH = 90
-"""Days of a 90 % interval from which on an event that is not observed counts as not yet known."""
+"""Days of a 90 % interval from which on a date of the network counts as not yet known."""
 
 UNLIKELY = 0.05
 """Probability below which an event counts as one that does not come."""
@@ -32,9 +32,11 @@ def status_of(
     """Say of each date whether it is observed, forecast or not yet known.
 
     An event is *observed* if the 95 % quantile of its date is not after the last observation, so
-    that it lies before it with a probability of 95 %. It is *forecast* if it is not observed, has a
-    date (which needs a probability of at least one half), and its 90 % interval is narrower than
-    `UNKNOWN_WIDTH`. The curve gives no probabilities, and forecasts nothing.
+    that it lies before it with a probability of 95 %, and *forecast* if it has a date (which needs
+    a probability of at least one half) and is not observed. A date of the network is neither if
+    its 90 % interval is not narrower than `UNKNOWN_WIDTH`: it is of one of several seasons, and
+    which of them is the main one is not known. The curve gives no probabilities, and forecasts
+    nothing.
 
     Parameters
     ----------
@@ -62,6 +64,7 @@ def status_of(
     observed = np.isfinite(dates.day) & (dates.high <= last)
     if dates.probability is not None:
         narrow = np.isfinite(dates.day) & (dates.high - dates.low < UNKNOWN_WIDTH)
+        observed &= narrow
         status[narrow] = FORECAST
         status[dates.probability < UNLIKELY] = NO_EVENT
     status[observed] = OBSERVED

@@ -106,6 +106,7 @@ def tile_dates(
     *,
     wanted: NDArray[np.bool_] | None = None,
     precision: str = "float32",
+    in_season: bool = False,
 ) -> Dates[NDArray[np.float32]]:
     """Predict the dates of all pixels of a tile that have a whole patch around them.
 
@@ -131,6 +132,8 @@ def tile_dates(
         Pixels to predict; the other pixels get no event, with probability 0. By default all.
     precision : str
         One of `PRECISIONS`.
+    in_season : bool
+        Whether the images end before the year does: as of `deepcrop.network.model.DeepCrop.decode`.
 
     Returns
     -------
@@ -174,7 +177,7 @@ def tile_dates(
     # Day, low, high and probability, as `Dates` has them.
     arrays = [np.full((rows, cols, *events), np.nan, np.float32) for _ in range(4)]
     arrays[3][:] = 0
-    predict_piece = partial(_piece_dates, network, images, wanted, PRECISIONS[precision])
+    predict_piece = partial(_piece_dates, network, images, wanted, PRECISIONS[precision], in_season)
     if not on_gpu:
         _keep_memory()
     # Convolutions are fastest with this memory layout.
@@ -214,6 +217,7 @@ def _piece_dates(
     images: Batch,
     wanted: NDArray[np.bool_] | None,
     precision: torch.dtype,
+    in_season: bool,
     core: tuple[slice, slice],
 ) -> Dates[Tensor]:
     """Dates (pixels, slots, stages) of a piece; ``core`` counts from the first inner pixel."""
@@ -233,7 +237,7 @@ def _piece_dates(
         selected = {name: sensor.select(chosen) for name, sensor in features.items()}
         with lower_precision:
             logits = network.head(selected)
-        predictions.append(network.decode(logits.float(), selected))
+        predictions.append(network.decode(logits.float(), selected, in_season))
     return Dates(*(torch.cat(tensors).cpu() for tensors in zip(*predictions, strict=True)))
 
 

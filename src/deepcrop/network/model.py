@@ -257,13 +257,16 @@ class DeepCrop(nn.Module):
         """Calibrated distributions (P, slots, stages, bins + 1), the last "no such event"."""
         return (logits / self.log_temperature.exp()[:, None]).softmax(-1)
 
-    def distributions(self, logits: Tensor) -> Tensor:
+    def distributions(self, logits: Tensor, in_season: bool = False) -> Tensor:
         """Distributions from which dates are read, (P, slots, stages, bins + 1).
 
         As `probabilities`, but the stages of a slot are restricted to one season, the likeliest,
-        where they could be of several.
+        where they could be of several. Not so in season: while it is open which season will be
+        the main one of the year, an interval has to hold the dates of all that it could be.
         """
         probability = self.probabilities(logits)
+        if in_season:
+            return probability
         for columns in self._stages_by_definition():
             names = [self.config.stages[k].removeprefix("curve_") for k in columns]
             if "peak" in names:
@@ -272,9 +275,14 @@ class DeepCrop(nn.Module):
                 probability = probability.index_copy(2, index, season)
         return probability
 
-    def decode(self, logits: Tensor, features: dict[str, SensorFeatures]) -> Dates[Tensor]:
-        """Median, 5 % and 95 % day, probability of the event, each (P, slots, stages)."""
-        probability = self.distributions(logits)
+    def decode(
+        self, logits: Tensor, features: dict[str, SensorFeatures], in_season: bool = False
+    ) -> Dates[Tensor]:
+        """Median, 5 % and 95 % day, probability of the event, each (P, slots, stages).
+
+        ``in_season``: of observations that end before the year does, as of `distributions`.
+        """
+        probability = self.distributions(logits, in_season)
         dates = decode_distribution(probability, self.edges, self.config.threshold)
         for columns in self._stages_by_definition():
             for days in (dates.day, dates.low, dates.high):

@@ -137,8 +137,10 @@ class PaperDeepCrop(nn.Module):
         # The last day counts until midnight.
         return days.where((days >= first) & (days < last + 1), torch.nan)
 
-    def decode(self, logits: Tensor, features: dict[str, SensorFeatures]) -> Dates[Tensor]:
-        """Date of the largest probability, each (P, 1, stages); no interval."""
+    def decode(
+        self, logits: Tensor, features: dict[str, SensorFeatures], in_season: bool = False
+    ) -> Dates[Tensor]:
+        """Date of the largest probability, each (P, 1, stages); no interval, also in season."""
         tokens = self.tokens(features)
         return decode_positions(logits, tokens.days, tokens.valid, self.config.threshold)
 

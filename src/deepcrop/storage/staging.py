@@ -270,8 +270,10 @@ def _resume(part: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
     done = _read_done(part, record)
     if done is None:
         return None
-    for half_written in part.rglob("*.partial"):  # zarr's name for a file that it is writing
-        half_written.unlink()
+    # What zarr and `deepcrop.storage.files.atomic_file` call a file that is being written.
+    for half_written in [*part.rglob("*.partial"), *part.rglob(".*.part*")]:
+        if half_written.is_file():
+            half_written.unlink()
     stage = Staging(part, done)
     stage.forget(set())  # the journal is written anew without a damaged end
     return stage.done

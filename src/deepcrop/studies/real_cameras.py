@@ -276,15 +276,20 @@ def subtract_offset_elsewhere(predictions: Predictions, reference: ReferenceDate
     return Predictions(**arrays)
 
 
-def camera_dates(network: Network, examples: Sequence[Example]) -> Predictions:
+def camera_dates(
+    network: Network, examples: Sequence[Example], in_season: bool = False
+) -> Predictions:
     """Predict dates with a network, in the camera definition."""
     places = [network.config.stages.index(name) for name in STAGES]
-    return Predictions(*predict(network, examples).map(lambda array: array[:, :, places]))
+    dates = predict(network, examples, in_season=in_season)
+    return Predictions(*dates.map(lambda array: array[:, :, places]))
 
 
-def network_predictions(weights: Path, examples: Sequence[Example]) -> Predictions:
+def network_predictions(
+    weights: Path, examples: Sequence[Example], in_season: bool = False
+) -> Predictions:
     """Predict dates with the network of a file, in the camera definition."""
-    return camera_dates(load(weights)[0], examples)
+    return camera_dates(load(weights)[0], examples, in_season)
 
 
 def fine_tune(

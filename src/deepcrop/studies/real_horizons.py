@@ -130,7 +130,7 @@ def evi_methods(years: SiteYears, weights: Path, cuts: CutOffs, out: Path) -> li
     last[~np.isfinite(last)] = np.nan
     dates = {
         EVI_CURVE: _evi_curve(years, cuts),
-        SIMULATED_ONLY: real_cameras.network_predictions(weights, images),
+        SIMULATED_ONLY: real_cameras.network_predictions(weights, images, in_season=True),
         FINE_TUNED: _fine_tuned(years, images, cuts, out),
     }
     units = reference.site_year, reference.site
@@ -176,7 +176,8 @@ def _fine_tuned(
     for tested in np.unique(site):
         here = np.flatnonzero(site == tested)
         weights = out / "fine_tuned" / str(tested) / "weights.safetensors"
-        found = real_cameras.network_predictions(weights, [images[int(k)] for k in here])
+        chosen = [images[int(k)] for k in here]
+        found = real_cameras.network_predictions(weights, chosen, in_season=True)
         for array, values in zip(arrays, found, strict=True):
             array[here] = values
     return Dates(*arrays)
@@ -270,7 +271,8 @@ def _network(
     if not radar:
         images = [scene_thinning.without_radar(image) for image in images]
     places = [network.config.stages.index(f"curve_{name}") for name in STAGES]
-    return predict(network, images, dense=archive.dense).map(lambda array: array[..., places])
+    dates = predict(network, images, dense=archive.dense, in_season=True)
+    return dates.map(lambda array: array[..., places])
 
 
 def _last_seen(images: Iterable[Example], radar: bool) -> NDArray[np.float64]:

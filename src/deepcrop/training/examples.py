@@ -127,7 +127,11 @@ def collate(examples: Sequence[Example], config: Config) -> tuple[Batch, Labels]
 
 
 def predict(
-    network: Network, examples: Iterable[Example], batch: int = 32, dense: bool = False
+    network: Network,
+    examples: Iterable[Example],
+    batch: int = 32,
+    dense: bool = False,
+    in_season: bool = False,
 ) -> Dates[NDArray[np.float32]]:
     """Predict the dates of all pixels of examples.
 
@@ -141,6 +145,8 @@ def predict(
         Examples in a batch.
     dense : bool
         Whether examples are tiles; otherwise they are patches of one pixel each.
+    in_season : bool
+        Whether the images end before the year does: as of `deepcrop.network.model.DeepCrop.decode`.
 
     Returns
     -------
@@ -156,7 +162,7 @@ def predict(
         images = collate(waiting, network.config)[0]
         images = Batch(*(tensor.to(device) for tensor in images))
         features = network.encode(images, dense)
-        predictions.append(network.decode(network.head(features), features))
+        predictions.append(network.decode(network.head(features), features, in_season))
         waiting.clear()
 
     with torch.inference_mode():

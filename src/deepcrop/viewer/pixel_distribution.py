@@ -110,6 +110,7 @@ class PixelNetwork:
         with file.open("rb") as stream:
             self.sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         network, about = load(file)
+        self._in_season = until is not None
         assert isinstance(network, DeepCrop)  # the paper's architecture has no distributions
         self._network = network
         self._stages = DEFINITIONS[definition]
@@ -162,9 +163,9 @@ class PixelNetwork:
         with _NETWORK_LOCK, torch.inference_mode():
             encoded = network.encode(batch)
             logits = network.head(encoded)
-            dates = network.decode(logits, encoded)
+            dates = network.decode(logits, encoded, self._in_season)
             # Without the last bin, which is the probability that the stage does not occur.
-            shares = network.distributions(logits)[0, ..., :-1]
+            shares = network.distributions(logits, self._in_season)[0, ..., :-1]
         distributions = []
         for slot in range(shares.shape[0]):
             for stage, known_as in zip(CALENDAR, self._stages, strict=True):
