@@ -285,6 +285,11 @@ def test_credentials_are_found_and_not_shown(tmp_path, monkeypatch):
     assert (half.state, half.detail) == ("failed", "AWS_SECRET_ACCESS_KEY is not set, the other is")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRET")
     assert "urs.earthdata" in by_name(doctor.credentials())["NASA Earthdata token"].advice
+    monkeypatch.setenv("EARTHDATA_TOKEN", "'SECRET'")
+    quoted = by_name(doctor.credentials())["NASA Earthdata token"]
+    assert quoted.state == "failed"
+    assert "characters that no token has" in quoted.detail
+    assert "SECRET" not in str(quoted)
     monkeypatch.setenv("EARTHDATA_TOKEN", "SECRET")
     found = by_name(doctor.credentials())
     assert {finding.state for finding in found.values()} == {"ok"}

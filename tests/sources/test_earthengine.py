@@ -19,6 +19,7 @@ from tests.archive.server import Server
 from deepcrop import grid
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS, build
 from deepcrop.cube.io import open_cube
+from deepcrop.grid.buffers import grow
 from deepcrop.sources import open_archive
 from deepcrop.sources.archive import ArchiveError, Scene, SceneError
 from deepcrop.sources.earthengine import SENTINEL_1, EarthEngine
@@ -181,7 +182,11 @@ def test_optical_pixels_are_those_of_the_cube(bed, cube):
             assert pixels[name].dtype == np.float32
             np.testing.assert_allclose(pixels[name], expected[name], rtol=0, atol=DN)
         assert np.isnan(pixels["blue"][:9, :7]).all()
-    assert archive.size(scenes[0], box) == 96 * 128 * 17
+    # Two tiles, each in full; with the scene classes, Cloud Score+ is not read.
+    assert archive.size(scenes[0], box) == 2 * 96 * 128 * 17
+    assert archive.size(scenes[0], grid.crop(box, np.s_[5:90, 10:40])) == 85 * 30 * 17
+    assert replace(archive, keep=(4,)).size(scenes[0], box) == 2 * 96 * 128 * 9
+    assert archive.requests(scenes[0]) == 4
 
 
 @pytest.mark.parametrize("fill", [0.0, -3.4e38, np.nan])
@@ -354,6 +359,28 @@ def test_cloud_score_decides_unless_scene_classes_are_given(bed, server, cube):
     assert "(4, 5, 6, 7)" in archive.attrs("optical", [scene])["mask"]
     with pytest.raises(ArchiveError, match="60"):
         connect(bed, clear=60)
+
+
+@pytest.mark.parametrize("keep", [None, (4, 5, 6, 7)])
+def test_pixels_near_cloud_are_masked_up_to_the_buffer(bed, cube, keep):
+    """Also near cloud beyond the edge of the grid that is read."""
+    box, optical = box_of(cube), group(cube, "optical")
+    masked = np.isnan(optical["blue"].values) & np.isin(optical["scl"].values, (3, 8, 9, 10))
+    k = int(np.argmin(np.abs(masked.mean((1, 2)) - 0.3)))
+    scl, clear = optical["scl"].values[k], np.isfinite(optical["blue"].values[k])
+    cloud = ~clear & (scl > 0) & (True if keep is None else np.isin(scl, (3, 8, 9, 10)))
+    near = grow(cloud, 4.5)
+    assert (near & clear).any()
+    archive = connect(bed, keep=keep, cloud_buffer=45)
+    scene = archive.search(box, *SPRING, "optical")[k]
+    whole = archive.read(scene, box)
+    np.testing.assert_array_equal(np.isfinite(whole["red"]), clear & ~near)
+    np.testing.assert_array_equal(whole["scl"], scl)
+    rows, cols = np.argwhere(near & clear)[0]  # a tile whose edge cuts between it and its cloud
+    for window in ((slice(0, rows + 1), slice(0, cols + 1)), (slice(rows, 96), slice(cols, 128))):
+        part = archive.read(scene, grid.crop(box, window))
+        np.testing.assert_array_equal(part["red"], whole["red"][window])
+    assert "; masked up to 45 m from" in archive.attrs("optical", [scene])["mask"]
 
 
 def test_zero_in_a_band_is_no_data_in_that_band_only(bed, cube):

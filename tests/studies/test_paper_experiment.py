@@ -6,6 +6,7 @@ The whole path on real formats is in ``test_paper_archive.py``; nothing here fet
 import csv
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -15,11 +16,11 @@ import numpy as np
 import pytest
 import torch
 from pyproj import Transformer
+from tests.helpers import command_line
 from tests.helpers.cubes import make_cube
 from tests.helpers.network_batches import small
-from tests.helpers.site_years import accepted, labels, season
+from tests.helpers.paper_samples import PLACES, PROVENANCE, camera_years, make_samples
 
-from deepcrop.cameras.site_years import site_years
 from deepcrop.cameras.spatial_split import TEST_SITES
 from deepcrop.cube.contract import grid_of
 from deepcrop.cube.io import save_cube
@@ -27,34 +28,22 @@ from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.evaluation import weights_report
 from deepcrop.evaluation.weights_report import evaluate, method_title, network_predictions
 from deepcrop.network import CONFIGS, build, save
-from deepcrop.simulation import REVISION
 from deepcrop.sources.archive import ArchiveError
 from deepcrop.sources.stac import known_archives
 from deepcrop.stages import STAGES
 from deepcrop.studies import paper_cubes, paper_experiment
 from deepcrop.studies.paper_experiment import train_method
-from deepcrop.studies.paper_samples import load_sample_set
+from deepcrop.studies.paper_samples import camera_network, load_sample_set
 from deepcrop.studies.paper_settings import PaperExperiment
 from deepcrop.training import samples
 from deepcrop.training.experiment import Phase
 from deepcrop.training.fit import Training
-from deepcrop.training.samples import VIEW_DISTANCE, Subset
-from deepcrop.training.simulated_cameras import STATEMENT
+from deepcrop.training.materials import PLACES as VIEW_DISTANCES
+from deepcrop.training.samples import Subset
 
 pytestmark = pytest.mark.slow  # trains networks
 
-
-PLACES = {"one": "one", "two": "one", "three": "three", "four": "four", "near": "mead2"}
-PROVENANCE = {
-    "simulator": REVISION,
-    "pixels": "simulated",
-    "labels": "PhenoCam network",
-    "statement": STATEMENT,
-    "seed": 1,
-    "repeats": 2,
-    "view_distance": VIEW_DISTANCE,
-}
-
+ROOT = Path(__file__).parents[2]
 
 RECIPE = paper_experiment.recipe
 TINY = {"width": 16, "heads": 2, "feedforward": 16, "layers": 1}
@@ -79,57 +68,12 @@ def _short():
 
 @pytest.fixture(scope="module")
 def years(tmp_path_factory):
-    """A site-year of each test site, of a neighbour of one, and of three training clusters."""
-    folder = tmp_path_factory.mktemp("series")
-    clusters = {site: site for site in TEST_SITES} | PLACES
-    made = site_years(
-        labels(folder, site, accepted(2018, season(1, 120 + k), season(2, 10 + k)))
-        for k, site in enumerate(sorted(clusters))
-    )
-    curve = {"curve_days": np.arange(365.0), "curve": np.full(365, 0.35, np.float32)}
-    return [
-        replace(year, cluster=clusters[year.site], labels=replace(year.labels, **curve))
-        for year in made
-    ]
+    return camera_years(tmp_path_factory.mktemp("series"))
 
 
 @pytest.fixture(scope="module")
 def made(years):
-    """Two samples of each, whose NDVI has a season of its own."""
-    cube = make_cube(rows=20, cols=20, optical_scenes=60, sar_scenes=12)
-    optical = cube["optical"].to_dataset()
-    days = np.arange(-150, 450, 10)
-    optical["time"] = np.datetime64("2018-01-01T10", "ns") + days * np.timedelta64(1, "D")
-    patches = []
-    for k in range(len(years)):
-        value = np.interp(days, [110 + k, 140 + k, 190, 220], [0.2, 0.8, 0.8, 0.2])
-        optical["nir"][:] = 0.5
-        optical["red"][:] = (0.5 * (1 - value) / (1 + value))[:, None, None]
-        cube["optical"] = optical
-        patches.append(samples.cut(cube, 9, 9, 2018))
-    return samples.collect(
-        (
-            samples.Sample(
-                name=f"{year.name}_{number}",
-                site=year.site,
-                cluster=year.cluster,
-                crop=year.crop,
-                year=year.year,
-                latitude=year.latitude,
-                longitude=year.longitude,
-                moved=0.0,
-                simulated=True,
-                patch=patch,
-                day=year.day,
-                low=year.low,
-                high=year.high,
-                none=year.none,
-            )
-            for year, patch in zip(years, patches, strict=True)
-            for number in (0, 1)
-        ),
-        PROVENANCE,
-    )
+    return make_samples(years)
 
 
 @pytest.fixture(scope="module")
@@ -609,6 +553,65 @@ def test_the_published_network_has_its_own_recipe():
     assert stated(RECIPE(CONFIGS["transformer-only"])) == (24, 3e-3, 600, False)
     started = RECIPE(CONFIGS["default"], Path("start.safetensors")).training
     assert (started.learning_rate, started.steps, started.eval_interval) == (1e-3, 300, 50)
+
+
+@pytest.mark.parametrize(
+    ("sites", "words"),
+    [
+        ({"one", "three"}, "None of the test sites"),
+        ({"mead2", "one", "two"}, "two clusters are needed"),
+    ],
+)
+def test_cameras_that_cannot_be_split_are_refused_before_their_pixels_are_made(
+    years, tmp_path, monkeypatch, sites, words
+):
+    chosen = [year for year in years if year.site in sites]
+    monkeypatch.setattr(paper_experiment, "camera_network", lambda experiment: chosen)
+    settings = PaperExperiment("simulated", tmp_path, tmp_path / "out", ("default",))
+    with pytest.raises(DeepCropError, match=words):
+        paper_experiment.reproduce(settings)
+    with pytest.raises(DeepCropError, match=words):
+        paper_experiment.estimate_fetch(replace(settings, archive="pc"))
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_a_site_without_a_series_is_named(real_data, tmp_path):
+    series = tmp_path / "phenocam/series"
+    series.mkdir(parents=True)
+    shutil.copy(real_data / "phenocam/series/silverton_AG_1000_3day.csv", series)
+    shutil.copy(real_data / "phenocam/sites.csv", series.parent)
+    settings = PaperExperiment(
+        "simulated", tmp_path, tmp_path / "out", sites="silverton,silvertown"
+    )
+    with pytest.raises(DeepCropError, match=r"Sites silvertown have no series in .*/phenocam"):
+        camera_network(settings)
+
+
+def test_the_command_that_trains_the_published_networks(made, years, tmp_path, monkeypatch):
+    """As docs/network.md has it, with two seeds, small networks and two steps of the recipe."""
+    text = (ROOT / "docs/network.md").read_text()
+    command = re.search(r"^    deepcrop (reproduce .*\\\n.*)$", text, re.MULTILINE)[1]
+    words = command.replace("\\", "").split()
+    methods = words[words.index("--methods") + 1].split(",")
+    assert set(methods) == {name for name in CONFIGS if CONFIGS[name].variant == "paper"}
+    out = tmp_path / "out"
+    for name, value in (("--data", tmp_path), ("--out", out), ("--seeds", 2)):
+        words[words.index(name) + 1] = str(value)
+    phase = RECIPE(CONFIGS["paper"])
+    short = replace(phase, training=replace(phase.training, steps=2, eval_interval=1))
+    monkeypatch.setattr(paper_experiment, "recipe", lambda config, start=None: short)
+    monkeypatch.setattr(paper_experiment, "camera_network", lambda experiment: years)
+    for name in methods:
+        monkeypatch.setitem(CONFIGS, name, small(name))
+    out.mkdir()
+    for place, distance in VIEW_DISTANCES.items():
+        placed = replace(made, provenance=made.provenance | {"view_distance": distance})
+        samples.save(placed, out / f"samples_{place}.npz")
+    done = command_line.run(*words)
+    assert done.returncode == 0, done.stderr
+    assert len(predictions(out)) == 2 * len(methods)
+    trained = {row["method"] for row in read(out / "tables" / "methods.csv")}
+    assert {method_title(name) for name in methods} <= trained
 
 
 def test_the_experiment_over_real_cameras(real_data, tmp_path):

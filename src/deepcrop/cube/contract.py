@@ -51,6 +51,8 @@ RADIOMETRIES = ("sigma0", "sigma0 from gamma0, approximate")
 CLEAR_CLASSES = (4, 5, 6, 7)
 """Scene classes of Sentinel-2 (SCL) that count as clear: vegetation, bare soil, water,
 unclassified."""
+CLOUD_CLASSES = (3, 8, 9, 10)
+"""Scene classes of cloud and its shadow: shadow, cloud of medium and high probability, cirrus."""
 CHUNK = 256
 """Side of a chunk on disk, pixels; also the natural tile."""
 ROOM = 16

@@ -30,7 +30,7 @@ from planetary_computer.settings import Settings
 
 from deepcrop._version import __version__
 from deepcrop.sources import cropland, earthengine
-from deepcrop.sources.archive import SENSORS
+from deepcrop.sources.archive import SENSORS, ArchiveError
 from deepcrop.sources.http import USER_AGENT, redact_url
 from deepcrop.sources.phenocam import service as phenocam
 from deepcrop.sources.stac import access, known_archives
@@ -462,16 +462,24 @@ def credentials() -> list[Finding]:
             else "none; needed only if its tokens are refused without one",
         ),
         _copernicus_keys(),
-        Finding("NASA Earthdata token", OK, "set; not tried")
-        if os.environ.get(known_archives.NASA_TOKEN, "").strip()
-        else Finding(
-            "NASA Earthdata token",
-            MISSING,
-            "none",
-            "If you want HLS of NASA (hls-nasa): register at https://urs.earthdata.nasa.gov, make "
-            f"a token there (free), and set {known_archives.NASA_TOKEN} to it.",
-        ),
+        _nasa_token(),
     ]
+
+
+def _nasa_token() -> Finding:
+    """Check that there is a token for HLS of NASA, and that it can be sent."""
+    subject, name = "NASA Earthdata token", known_archives.NASA_TOKEN
+    if not os.environ.get(name, "").strip():
+        advice = (
+            "If you want HLS of NASA (hls-nasa): register at https://urs.earthdata.nasa.gov, make "
+            f"a token there (free), and set {name} to it."
+        )
+        return Finding(subject, MISSING, "none", advice)
+    try:
+        access.BearerToken(name, (), "hls-nasa").check()
+    except ArchiveError as error:
+        return Finding(subject, FAILED, str(error), "Set it to the token alone, without quotes.")
+    return Finding(subject, OK, "set; not tried")
 
 
 def _copernicus_keys() -> Finding:

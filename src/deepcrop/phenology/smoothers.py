@@ -22,11 +22,8 @@ import numpy as np
 
 from deepcrop.errors import DeepCropError
 from deepcrop.phenology.blocks import BLOCK, fill_blocks
-from deepcrop.phenology.model_functions import (
-    ASYMMETRIC_GAUSSIAN,
-    DOUBLE_LOGISTIC,
-    model_function_blocks,
-)
+from deepcrop.phenology.model_fit import ASYMMETRIC_GAUSSIAN, DOUBLE_LOGISTIC
+from deepcrop.phenology.model_functions import model_function_blocks
 from deepcrop.phenology.observations import scatter_of
 from deepcrop.phenology.savgol import savgol_blocks
 from deepcrop.phenology.series import GREENNESS_LIMIT, Series, curve_grid, prepare

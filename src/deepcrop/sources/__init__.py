@@ -118,13 +118,15 @@ def open_archive(
         )
     mask: dict[str, Any] = {} if keep is None else {"keep": keep}
     if name == "ee":
-        if cloud_buffer or (keep is not None and cloud_probability is not None):
+        if keep is not None and cloud_probability is not None:
             raise ArchiveError(
                 "Earth Engine (ee) masks by Cloud Score+ (--cloud-probability) or by scene classes "
-                "(--keep), and without a buffer: leave --cloud-buffer out, and give one of the two."
+                "(--keep): give one of the two."
             )
         if cloud_probability is not None:
             mask["clear"] = 1 - cloud_probability / 100
     else:
-        mask |= {"cloud_buffer": cloud_buffer, "cloud_probability": cloud_probability}
-    return archives[name](orbits=orbits, max_cloud=max_cloud, nir=nir, **mask)
+        mask["cloud_probability"] = cloud_probability
+    return archives[name](
+        orbits=orbits, max_cloud=max_cloud, nir=nir, cloud_buffer=cloud_buffer, **mask
+    )

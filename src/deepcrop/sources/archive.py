@@ -101,6 +101,11 @@ class Archive(Protocol):
         """Name on the command line, for example ``pc``."""
         ...
 
+    @property
+    def skips_cloud(self) -> bool:
+        """Whether the bands of an optical product are not read where all of it is masked."""
+        ...
+
     def search(
         self,
         box: GeoBox,

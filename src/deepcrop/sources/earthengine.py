@@ -21,7 +21,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -31,9 +31,10 @@ from shapely.errors import GEOSException
 
 from deepcrop import grid
 from deepcrop._version import __version__
-from deepcrop.cube.contract import CLEAR_CLASSES, NIR_BANDS, nir_attrs
+from deepcrop.cube.contract import CLEAR_CLASSES, CLOUD_CLASSES, NIR_BANDS, nir_attrs
 from deepcrop.cube.passes import number_passes
 from deepcrop.errors import MALFORMED
+from deepcrop.grid.buffers import grow, widen
 from deepcrop.sources.archive import SENSORS, ArchiveError, Scene, SceneError
 from deepcrop.sources.footprints import footprint_polygons, name_of, valid_geometry
 from deepcrop.sources.left_out import leave_out
@@ -60,7 +61,8 @@ _NIR = {"B08": "B8", "B07": "B7"}
 _RADAR = {"VV": "vv", "VH": "vh"}
 _SCORE = "cs"
 _SCALE = np.float32(1e-4)
-_PIXEL_BYTES = {"optical": 4 * 2 + 1 + 8, "sar": 2 * 8}  # in the answers of the server
+# Of a pixel of a product, in the answers of the server; Cloud Score+ has 8.
+_PIXEL_BYTES = {"optical": 4 * 2 + 1 + 8, "classes": 4 * 2 + 1, "sar": 2 * 8}
 _SIDE = 1024  # pixels: at most 17 MB per request; Earth Engine allows 48 MB
 _TIMEOUT = 180.0  # seconds without an answer
 _OFFSET = "none applied: HARMONIZED images have the +1000 of baseline 04.00 already removed"
@@ -94,6 +96,9 @@ class EarthEngine:
         Scene classes of Sentinel-2 to keep, in place of Cloud Score+.
     nir : str
         Band of Sentinel-2 that is read as near infrared (`deepcrop.cube.contract.NIR_BANDS`).
+    cloud_buffer : float
+        Distance from cloud and shadow up to which pixels are masked, too, metres. Cloud and shadow
+        are where Cloud Score+ is below ``clear``, or scene classes that are not in ``keep``.
     address : str, optional
         Address of the service, in place of `ADDRESS`. Google's own services get the credentials of
         ``earthengine authenticate``, else the application default; other services get none.
@@ -110,8 +115,10 @@ class EarthEngine:
     clear: float = 0.60
     keep: tuple[int, ...] | None = None
     nir: str = NIR_BANDS[0]
+    cloud_buffer: float = 0.0
     address: str | None = None
     name: str = field(default="ee", init=False)
+    skips_cloud: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.orbits not in ("best", "all") and not isinstance(self.orbits, int):
@@ -125,6 +132,16 @@ class EarthEngine:
     def _optical(self) -> dict[str, str]:
         """Names of the cube's bands by those of Earth Engine."""
         return _VISIBLE | {_NIR[self.nir]: "nir"}
+
+    @property
+    def _mask(self) -> str:
+        """Say how clouds are masked."""
+        text = f"scene classes {self.keep} kept"
+        if self.keep is None:
+            text = f"Cloud Score+ ({CLOUD_SCORE}, {_SCORE}) of at least {self.clear:g} kept"
+        if self.cloud_buffer:
+            text += f"; masked up to {self.cloud_buffer:g} m from cloud and shadow"
+        return text
 
     def search(
         self,
@@ -173,33 +190,25 @@ class EarthEngine:
 
         Where products overlap, the one that was processed last counts.
         """
-        if scene.sensor == "optical":
-            read, names = self._read_optical, self._optical.values()
-        else:
-            read, names = _read_radar, _RADAR.values()
-        pixels: dict[str, NDArray[Any]] = {name: np.full(box.shape, np.nan, "f4") for name in names}
-        if scene.sensor == "optical":
-            pixels["scl"] = np.zeros(box.shape, np.uint8)
-        for tile in grid.tiles(box.shape.yx, _SIDE):
-            part = grid.crop(box, tile.core)
-            bounds = _region(part).boundingbox.bbox
-            missing = np.ones(part.shape, bool)
-            for image in scene.source["images"]:
-                if not missing.any():
-                    break
-                if not _touch(bounds, image["bounds"]):
-                    continue
-                values, there = read(image["asset"], part)
-                there &= missing
-                for name, kept in pixels.items():
-                    kept[tile.core][there] = values[name][there]
-                missing &= ~there
-        return pixels
+        if scene.sensor == "sar":
+            return _merge(scene, box, _read_radar, dict.fromkeys(_RADAR.values(), "f4"), _SIDE)
+        # The mask is read beyond the edges, so that a cloud there acts on pixels inside, whatever
+        # the tile: a map must not show where its tiles meet.
+        wide, inner = widen(box, self.cloud_buffer)
+        margins = int(wide.shape.x - box.shape.x)
+        types = dict.fromkeys(self._optical.values(), "f4") | {"scl": "u1", "cloud": "?"}
+        pixels = _merge(scene, wide, self._read_optical, types, _SIDE + margins)
+        cloud = pixels.pop("cloud")
+        if self.cloud_buffer and cloud.any():
+            near = grow(cloud, self.cloud_buffer / float(box.resolution.x))
+            for name in self._optical.values():
+                pixels[name][near] = np.nan
+        return {name: np.ascontiguousarray(values[inner]) for name, values in pixels.items()}
 
     def _read_optical(
         self, asset: str, box: GeoBox
     ) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
-        """Read reflectance and scene classes of a product, and where it has data."""
+        """Read reflectance, scene classes and cloud of a product, and where it has data."""
         raw = _pixels(asset, (*self._optical, "SCL"), box)
         # A product that has a class but no number in any band leaves the pixel to the next one.
         there = (raw["SCL"] > 0) & np.logical_or.reduce([raw[band] > 0 for band in self._optical])
@@ -214,20 +223,34 @@ class EarthEngine:
             name: np.where(clear & (raw[band] > 0), raw[band] * _SCALE, np.float32(np.nan))
             for band, name in self._optical.items()
         }
-        return values | {"scl": raw["SCL"].astype(np.uint8)}, there
+        cloud = ~clear if self.keep is None else ~clear & np.isin(raw["SCL"], CLOUD_CLASSES)
+        return values | {"scl": raw["SCL"].astype(np.uint8), "cloud": cloud}, there
 
     def size(self, scene: Scene, box: GeoBox) -> int:
-        """Estimate the bytes that `read` transfers."""
-        rows, cols = map(int, box.shape)
-        return rows * cols * _PIXEL_BYTES[scene.sensor]
+        """Estimate the bytes that `read` transfers: those of each product, until one covers all."""
+        kind, wide = scene.sensor, box
+        if kind == "optical":
+            wide, _ = widen(box, self.cloud_buffer)
+            kind = "optical" if self.keep is None else "classes"
+        west, south, east, north = bounds = _region(wide).boundingbox.bbox
+        products = 0
+        for left, bottom, right, top in (image["bounds"] for image in scene.source["images"]):
+            if not _touch(bounds, (left, bottom, right, top)):
+                continue
+            products += 1
+            if left <= west and bottom <= south and right >= east and top >= north:
+                break
+        rows, cols = map(int, wide.shape)
+        return rows * cols * products * _PIXEL_BYTES[kind]
 
     def measure(self, scene: Scene, box: GeoBox) -> int:
         """Return `size`: Earth Engine has no files whose headers could be read."""
         return self.size(scene, box)
 
     def requests(self, scene: Scene) -> int:
-        """Estimate the number of requests that a scene takes: one for each product."""
-        return len(scene.products)
+        """Estimate the number of requests that a scene takes; Cloud Score+ is one of its own."""
+        scored = scene.sensor == "optical" and self.keep is None
+        return len(scene.products) * (2 if scored else 1)
 
     def attrs(self, sensor: str, scenes: Sequence[Scene]) -> dict[str, Any]:
         """Make the attributes of a group of the cube; see `Archive.attrs`."""
@@ -249,9 +272,7 @@ class EarthEngine:
                 "source": "Sentinel-2 L2A, Google Earth Engine",
                 "collection": SENTINEL_2,
                 "offset": _OFFSET,
-                "mask": f"Cloud Score+ ({CLOUD_SCORE}, {_SCORE}) of at least {self.clear:g} kept"
-                if self.keep is None
-                else f"scene classes {self.keep} kept",
+                "mask": self._mask,
             }
             | nir_attrs(self.nir)
             | shared
@@ -615,6 +636,48 @@ def _scene_error(text: str) -> SceneError:
             f"(--keep {classes}; in Python keep=({classes}))."
         )
     return SceneError(text)
+
+
+def _merge(
+    scene: Scene,
+    box: GeoBox,
+    read: Callable[[str, GeoBox], tuple[dict[str, NDArray[Any]], NDArray[Any]]],
+    types: Mapping[str, str],
+    side: int,
+) -> dict[str, NDArray[Any]]:
+    """Read the products of a scene in parts; where they overlap, the first with data counts.
+
+    Parameters
+    ----------
+    scene : Scene
+    box : GeoBox
+        The grid.
+    read : callable
+        Reads a product on a grid: its layers, and where it has data.
+    types : dict of str to str
+        Type of each layer; pixels without data are NaN, or 0.
+    side : int
+        Longest side of a part, pixels.
+    """
+    pixels: dict[str, NDArray[Any]] = {
+        name: np.full(box.shape, np.nan if kind == "f4" else 0, kind)
+        for name, kind in types.items()
+    }
+    for tile in grid.tiles(box.shape.yx, side):
+        part = grid.crop(box, tile.core)
+        bounds = _region(part).boundingbox.bbox
+        missing = np.ones(part.shape, bool)
+        for image in scene.source["images"]:
+            if not missing.any():
+                break
+            if not _touch(bounds, image["bounds"]):
+                continue
+            values, there = read(image["asset"], part)
+            there &= missing
+            for name, kept in pixels.items():
+                kept[tile.core][there] = values[name][there]
+            missing &= ~there
+    return pixels
 
 
 def _read_radar(asset: str, box: GeoBox) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:

@@ -248,7 +248,7 @@ def dry_run(experiment: PaperExperiment, years: Sequence[CameraYear]) -> list[Si
                 sum(
                     archive.size(scene, request.box)
                     * factor.get(scene.sensor, 1.0)
-                    * _share_read(scene)
+                    * (_share_read(scene) if archive.skips_cloud else 1.0)
                     for scene in every
                 )
                 / 1e9,

@@ -29,7 +29,7 @@ from deepcrop.evaluation.scores import MethodResult, Predictions
 from deepcrop.evaluation.weights_report import method_title, network_predictions
 from deepcrop.grid import areas
 from deepcrop.network import CONFIGS, INPUTS, Config, Network, build, load
-from deepcrop.storage.files import atomic_file
+from deepcrop.storage.files import atomic_file, remove_half_written
 from deepcrop.studies import paper_cubes
 from deepcrop.studies.paper_samples import (
     camera_network,
@@ -196,6 +196,7 @@ def reproduce(experiment: PaperExperiment) -> Path:
     every = camera_network(experiment)
     write_table(every, experiment.out / "site_years.csv")
     years = usable(every)
+    _check_split(years)
     # Samples of the default network's place are always made: the curve is scored on them.
     places = {place_of(CONFIGS[name]): None for name in ("default", *experiment.methods)}
     if experiment.archive != "simulated":
@@ -229,6 +230,7 @@ def estimate_fetch(experiment: PaperExperiment) -> str:
         )
     experiment.out.mkdir(parents=True, exist_ok=True)
     years = usable(camera_network(experiment))
+    _check_split(years)
     return paper_cubes.estimate_table(paper_cubes.dry_run(experiment, years))
 
 
@@ -263,6 +265,17 @@ def _split(years: Sequence[CameraYear]) -> Split:
     return Split(
         [year for year in parts.train if year.name in far], parts.test, [*parts.left_out, *near]
     )
+
+
+def _check_split(years: Sequence[CameraYear]) -> None:
+    """Reject cameras that cannot be split, before their pixels are simulated or fetched.
+
+    Raises
+    ------
+    DeepCropError
+        If no test site is among them, or the others are of fewer than two clusters.
+    """
+    held_out(_split(years).train)
 
 
 def _jobs(
@@ -388,6 +401,7 @@ def _run_missing(jobs: Sequence[Job], sets: dict[str, SampleSet]) -> None:
 
 
 def _run(job: Job, sample_set: SampleSet) -> None:
+    remove_half_written(job.folder)
     train, valid, test = (Subset(sample_set, part) for part in (job.train, job.valid, job.test))
     weights = train_method(
         job.method, CONFIGS[job.method], train, valid, job.seed, job.folder, job.start,
@@ -464,6 +478,8 @@ def write_report(
     experiment: PaperExperiment, sets: dict[str, SampleSet], years: Sequence[CameraYear]
 ) -> Path:
     """Make all tables and figures of the results in the folder, also those of earlier runs."""
+    for folder in (experiment.out, experiment.out / "tables", experiment.out / "figures"):
+        remove_half_written(folder)
     parts = _split(years)
     curves: dict[str, MethodResult] = {}
     networks: dict[str, MethodResult] = {}

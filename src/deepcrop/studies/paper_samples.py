@@ -60,6 +60,11 @@ def camera_network(experiment: PaperExperiment) -> list[CameraYear]:
         years = read_cameras(experiment.data)
         if experiment.sites is not None:
             chosen = set(camera_sites.listed_names(experiment.sites))
+            if unknown := sorted(chosen - {year.site for year in years}):
+                raise DeepCropError(
+                    f"Sites {', '.join(unknown)} have no series in {experiment.data}/phenocam; "
+                    "leave them out, or copy their files there."
+                )
             years = [year for year in years if year.site in chosen]
     else:
         folder = experiment.data / "phenocam"

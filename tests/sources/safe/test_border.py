@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import rasterio
 from tests.helpers.safe_products import (
     BOX,
     LINES,
@@ -70,6 +71,24 @@ def test_of_a_window_only_edges_near_it_are_read(monkeypatch):
     assert [window for window in read if window[0].start < 100 and window[1].start > 20] == []
     expected = ~(power[180:200, :20] > 0)
     assert (corner.outside(np.arange(180, 200), np.arange(20)) == expected).all()
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize(("share", "masked"), [(0.2, 0.99), (0.5, 0.95), (0.8, 0.4)])
+def test_noise_in_the_border_of_a_real_image(real_data, share, masked):
+    """Noise is put in place of the zeros of a product of 2018; its mean is a share of the limit."""
+    path = real_data / "sentinel1_safe/S1A_IW_GRDH_20180716_decimated/iw-vv.tiff"
+    with rasterio.open(path) as file:
+        numbers = file.read(1).astype(float)
+    limit = 1000.0  # of thermal noise, DN²; the darkest pixel with a signal has 42²
+    empty = numbers == 0
+    assert 0.01 < empty.mean() < 0.05  # a strip at one edge
+    noise = np.random.default_rng(0).exponential(share * limit, numbers.shape)
+    power = np.where(empty, noise, numbers**2) - limit
+    found = find_border(lambda rows, cols: power[rows, cols], power.shape)
+    outside = found.outside(*map(np.arange, power.shape))
+    assert outside[empty].mean() > masked
+    assert outside[~empty].mean() < 1e-4
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

@@ -108,7 +108,7 @@ def test_only_cloud_and_shadow_have_a_buffer():
         ("earth-search-v0", {"cloud_probability": 40}, r"\(earth-search-v0\) has no probability"),
         ("earth-search", {"cloud_probability": 100}, "0 to less than 100"),
         ("earth-search", {"cloud_buffer": -1}, "expected 0 to 1000 m"),
-        ("ee", {"cloud_buffer": 60}, "without a buffer"),
+        ("ee", {"cloud_buffer": 1001}, "expected 0 to 1000 m"),
         ("ee", {"cloud_probability": 40, "keep": (4,)}, "one of the two"),
     ],
 )

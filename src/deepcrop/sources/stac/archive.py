@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import rasterio
 
 from deepcrop.cube.contract import (
     CLEAR_CLASSES,
+    CLOUD_CLASSES,
     NIR_BANDS,
     RADIOMETRIES,
     nir_attrs,
@@ -61,7 +62,6 @@ if TYPE_CHECKING:
 
 _SAMPLE_SIDE = 512  # pixels: a whole product is read at this size to check its offset
 _BLOCK = {"GTiff": 512, "JP2OpenJPEG": 1024}  # side of a block in the files, pixels
-_CLOUDS = (3, 8, 9, 10)  # scene classes: shadow, cloud of medium and high probability, cirrus
 _TABLES = 6  # of a ground-range product: annotation, calibration and noise of two polarizations
 # Bytes of a pixel in real products, compressed.
 _BYTES = {"scl": 0.015, "cloud": 0.02, "fmask": 0.11, "vv": 4.0, "vh": 4.0}
@@ -139,7 +139,7 @@ class StacArchive:
     nir: str = NIR_BANDS[0]
     assets: Mapping[str, Sequence[str]] | None = None
     pixels: tuple[str, int] = ("uint16", 0)
-    mask: Mask = field(default_factory=lambda: Mask(classes=CLEAR_CLASSES, clouds=_CLOUDS))
+    mask: Mask = field(default_factory=lambda: Mask(classes=CLEAR_CLASSES, clouds=CLOUD_CLASSES))
     cloud_buffer: float = 0.0
     cloud_probability: float | None = None
     probability: str = ""
@@ -153,6 +153,7 @@ class StacArchive:
     )
     tries: int = 5
     pause: float = 1.0
+    skips_cloud: ClassVar[bool] = True
     _cogs: CogReader = field(init=False, repr=False)
     _ground_range: GroundRange | None = field(init=False, repr=False, default=None)
 
