@@ -10,7 +10,7 @@ KILLS = Path(__file__).with_name("kills_reproduce.py")
 PYTEST = ["-m", "pytest", "-q", "-p", "no:xdist", "-o", "addopts=--import-mode=importlib"]
 
 
-@pytest.mark.slow  # draws the figures of a dozen runs
+@pytest.mark.large  # draws the figures of a dozen runs
 def test_the_experiment_goes_on_to_the_same_bytes():
     done = subprocess.run(
         [sys.executable, *PYTEST, "-k", "sample", str(KILLS)],
