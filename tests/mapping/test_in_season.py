@@ -18,9 +18,10 @@ import deepcrop as dc
 from deepcrop.cli.maps import _report
 from deepcrop.cube.io import save_cube
 from deepcrop.errors import CubeError, DeepCropError
+from deepcrop.mapping.network import network_layers
 from deepcrop.mapping.options import parse_until, resolve_options
 from deepcrop.mapping.points import points_table
-from deepcrop.mapping.status import UNKNOWN_WIDTH, last_seen, status_of
+from deepcrop.mapping.status import UNKNOWN_WIDTH, last_seen, season_is_open, status_of
 from deepcrop.mapping.years import map_years
 from deepcrop.phenology import REASONS
 from deepcrop.products.layers import (
@@ -119,6 +120,23 @@ def test_what_may_lie_ahead_is_never_called_observed(day, early, late, probabili
     assert (status == OBSERVED) == (day + late <= last and (day + late) - (day - early) < 90)
     if status == OBSERVED:  # and stays so with more observations that do not move it
         assert one(day, day - early, day + late, probability, last + later) == OBSERVED
+
+
+def test_a_season_is_open_until_the_last_month_of_its_year():
+    assert season_is_open(datetime.date(2018, 11, 30), 2018)
+    assert not season_is_open(datetime.date(2018, 12, 1), 2018)
+    assert not season_is_open(datetime.date(2019, 2, 28), 2018)
+    assert not season_is_open(None, 2018)
+    wide = Dates(*(np.full((1, 1, 1), day) for day in (100.0, 60.0, 150.0)), np.ones((1, 1, 1)))
+    assert status_of(wide, np.array([200.0]), is_open=False)[0, 0, 0] == OBSERVED
+
+
+def test_a_day_that_cannot_be_stored_is_not_known():
+    day = np.full((1, 1, 1, 1), 551.0, np.float32)
+    dates = Dates(day, day - 2, day + 2, np.ones_like(day))
+    layers = network_layers(dates, ("eos20",), np.ones((1, 1), bool), np.full((1, 1), 600.0))
+    assert layers["eos20"][0, 0] == NO_DAY
+    assert layers["eos20_status"][0, 0] == NOT_YET_KNOWN
 
 
 def test_last_day_of_each_pixel_is_that_of_any_sensor():

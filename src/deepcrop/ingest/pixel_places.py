@@ -191,5 +191,10 @@ def _doubt(
 
 @cache
 def _warn(text: str) -> None:
-    """Log a warning once, and not for each band of a file."""
+    """Log a warning once in a plan, and not for each band of a file."""
     logger.warning("%s", text)
+
+
+def warn_anew() -> None:
+    """Forget which warnings were logged: another plan begins."""
+    _warn.cache_clear()

@@ -18,6 +18,7 @@ from deepcrop.grid import RESOLUTION, make_grid
 from deepcrop.grid.resampling import method_for, overlaps, transformer
 from deepcrop.ingest.bands import Band, Group
 from deepcrop.ingest.numbers import Conversion
+from deepcrop.ingest.pixel_places import warn_anew
 from deepcrop.ingest.radiometry import ToSigma0, check_sigma0
 from deepcrop.ingest.raw_files import NO_TIME, Source, SourceFiles, VariableRequest
 from deepcrop.ingest.spec import ALL_BANDS, Incidence, Landcover, Mask, Optical, Period, Sar, Spec
@@ -38,6 +39,7 @@ def plan(spec: Spec, files: SourceFiles) -> tuple[GeoBox, list[Group]]:
     SpecError
         If a file cannot be used, or the files do not fit the grid or each other.
     """
+    warn_anew()
     series = {"optical": spec.optical, "sar": spec.sar}
     bands = {name: _bands(name, s, files) for name, s in series.items() if s is not None}
     first = next(iter(next(iter(bands.values())).values()))

@@ -22,6 +22,7 @@ from deepcrop.products.layers import (
     MEASURES,
     NO_PERCENT,
     NO_STATUS,
+    NOT_YET_KNOWN,
     OBSERVED,
     USUAL,
     Content,
@@ -302,7 +303,10 @@ def slot_layers(
                     bound[:, slot, k], whole, limits
                 )
             if last is not None:
-                found[layer_name(stage, slot + 1, "status")] = status[:, slot, k]
+                # A day beyond those that can be stored is left out; `qflag` says so.
+                lost = (status[:, slot, k] == OBSERVED) & (whole == stages.NO_DAY)
+                code = np.where(lost, np.uint8(NOT_YET_KNOWN), status[:, slot, k])
+                found[layer_name(stage, slot + 1, "status")] = code
                 found[layer_name(stage, slot + 1, "reason")] = reason[:, slot, k]
         found[layer_name("length", slot + 1)] = length_of(found, slot + 1, content.stages)
     if content.measures:

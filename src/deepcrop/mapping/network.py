@@ -23,11 +23,12 @@ from deepcrop.mapping.inputs import (
     period,
 )
 from deepcrop.mapping.quality import encode_bound, length_of, pixel_layers
-from deepcrop.mapping.status import last_seen, status_of
+from deepcrop.mapping.status import last_seen, season_is_open, status_of
 from deepcrop.products.layers import (
     FORECAST,
     NO_PERCENT,
     NO_STATUS,
+    NOT_YET_KNOWN,
     OBSERVED,
     USUAL,
     Content,
@@ -146,6 +147,7 @@ class NetworkMethod:
             **({} if self.precision == "float32" else {"precision": self.precision}),
             **({} if self.device == "cpu" else {"device": self.device}),
             **({} if self.until is None else {"until": str(self.until)}),
+            **({"intervals": "of all seasons"} if season_is_open(self.until, year) else {}),
         }
         content = replace(USUAL, until=self.until)
 
@@ -213,7 +215,7 @@ def network_tile(
         orbits_of(images["sar"].data) if "sar" in images else np.empty(0, np.int64),
         wanted=selected,
         precision=precision,
-        in_season=content.until is not None,
+        in_season=season_is_open(content.until, year),
     )
     first = grid.PATCH_HALO[0]
     core = (..., slice(first, first + tile.shape[0]), slice(first, first + tile.shape[1]))
@@ -226,7 +228,7 @@ def network_tile(
     # The layers have the same names by every definition.
     names = tuple(name.removeprefix("curve_") for name in network.config.stages)
     last = None if content.until is None else last_seen(valid, days)
-    found = network_layers(dates, names, seen, last)
+    found = network_layers(dates, names, seen, last, season_is_open(content.until, year))
     found |= pixel_layers(found, valid, days, year, selected, tuple(valid), content)
     return found, [valid[name].sum(axis=(1, 2)) for name in images]
 
@@ -236,6 +238,7 @@ def network_layers(
     names: tuple[str, ...],
     seen: NDArray[np.bool_],
     last: NDArray[np.floating] | None = None,
+    is_open: bool = True,
 ) -> Layers:
     """Put a network's answers into layers: Int16 days, UInt8 percent; and count its seasons.
 
@@ -252,11 +255,13 @@ def network_layers(
     last : ndarray (y, x), optional
         In season: the day on which each pixel was seen last. Each date then has a status, and one
         that is not yet known is left out, but for its probability.
+    is_open : bool
+        With ``last``: as `deepcrop.mapping.status.season_is_open` says.
     """
     assert dates.probability is not None  # the network gives one for every event
     found: Layers = {}
     cycles = np.zeros((stages.SLOTS, *seen.shape), bool)
-    status = np.empty(0) if last is None else status_of(dates, last)
+    status = np.empty(0) if last is None else status_of(dates, last, is_open)
     for slot in range(stages.SLOTS):
         for stage in CALENDAR:
             low, high, day = (np.full(seen.shape, np.nan, np.float32) for _ in range(3))
@@ -272,7 +277,9 @@ def network_layers(
                 code = np.full(seen.shape, NO_STATUS, np.uint8)
                 if stage in names and slot < dates.day.shape[2]:
                     code[:] = status[:, :, slot, names.index(stage)]
-                whole[(code != OBSERVED) & (code != FORECAST)] = stages.NO_DAY
+                dated = np.isin(code, (OBSERVED, FORECAST))
+                code[dated & (whole == stages.NO_DAY)] = NOT_YET_KNOWN  # beyond the days there are
+                whole[~dated] = stages.NO_DAY
                 found[layer_name(stage, slot + 1, "status")] = code
             found[layer_name(stage, slot + 1)] = whole
             for part, bound in (("low", low), ("high", high)):

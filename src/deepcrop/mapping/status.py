@@ -6,6 +6,7 @@ each date says whether the event lies before the last observation of its pixel.
 
 from __future__ import annotations
 
+import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,8 +27,13 @@ UNLIKELY = 0.05
 """Probability below which an event counts as one that does not come."""
 
 
+def season_is_open(until: datetime.date | None, year: int) -> bool:
+    """Whether observations end in season: before the last month of the target year."""
+    return until is not None and until < datetime.date(year, 12, 1)
+
+
 def status_of(
-    dates: Dates[NDArray[np.floating]], last_seen: NDArray[np.floating]
+    dates: Dates[NDArray[np.floating]], last_seen: NDArray[np.floating], is_open: bool = True
 ) -> NDArray[np.uint8]:
     """Say of each date whether it is observed, forecast or not yet known.
 
@@ -35,8 +41,8 @@ def status_of(
     that it lies before it with a probability of 95 %, and *forecast* if it has a date (which needs
     a probability of at least one half) and is not observed. A date of the network is neither if
     its 90 % interval is not narrower than `UNKNOWN_WIDTH`: it is of one of several seasons, and
-    which of them is the main one is not known. The curve gives no probabilities, and forecasts
-    nothing.
+    which of them is the main one is not known. Once the season is over, what lies before the last
+    observation is observed all the same. The curve gives no probabilities, and forecasts nothing.
 
     Parameters
     ----------
@@ -44,6 +50,8 @@ def status_of(
         NumPy arrays (..., slots, stages); NaN where no date is reported.
     last_seen : ndarray (...)
         Day number of the last valid observation; NaN where there is none.
+    is_open : bool
+        As `season_is_open` says.
 
     Returns
     -------
@@ -64,7 +72,8 @@ def status_of(
     observed = np.isfinite(dates.day) & (dates.high <= last)
     if dates.probability is not None:
         narrow = np.isfinite(dates.day) & (dates.high - dates.low < UNKNOWN_WIDTH)
-        observed &= narrow
+        if is_open:
+            observed &= narrow
         status[narrow] = FORECAST
         status[dates.probability < UNLIKELY] = NO_EVENT
     status[observed] = OBSERVED

@@ -98,7 +98,8 @@ class EarthEngine:
         Band of Sentinel-2 that is read as near infrared (`deepcrop.cube.contract.NIR_BANDS`).
     cloud_buffer : float
         Distance from cloud and shadow up to which pixels are masked, too, metres. Cloud and shadow
-        are where Cloud Score+ is below ``clear``, or scene classes that are not in ``keep``.
+        are where Cloud Score+ is below ``clear``, or scene classes of cloud and shadow
+        (`deepcrop.cube.contract.CLOUD_CLASSES`) that are not in ``keep``.
     address : str, optional
         Address of the service, in place of `ADDRESS`. Google's own services get the credentials of
         ``earthengine authenticate``, else the application default; other services get none.

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from deepcrop.errors import DeepCropError
@@ -40,13 +41,17 @@ def atomic_file(target: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def remove_half_written(folder: Path) -> None:
+_HALF_WRITTEN = re.compile(r"\..+\.\d+\.part(\.[^.]*)?")  # as `atomic_file` names them
+
+
+def remove_half_written(folder: Path, below: bool = False) -> None:
     """Remove what `atomic_file` left in a folder when a process was killed.
 
-    No other process may be writing there.
+    No other process may be writing there. ``below``: also in the folders within it.
     """
-    for path in folder.glob(".*.part*"):
-        path.unlink()
+    for path in (folder.rglob if below else folder.glob)(".*.part*"):
+        if _HALF_WRITTEN.fullmatch(path.name) and path.is_file():
+            path.unlink()
 
 
 _AT_FDCWD, _NO_REPLACE, _EXCHANGE = -100, 1, 2  # of Linux, <linux/fcntl.h> and <linux/fs.h>

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from deepcrop._version import __version__
 from deepcrop.errors import DeepCropError
-from deepcrop.storage.files import rename_new, swap_names
+from deepcrop.storage.files import remove_half_written, rename_new, swap_names
 from deepcrop.storage.progress import is_interruption
 
 if TYPE_CHECKING:
@@ -270,10 +270,9 @@ def _resume(part: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
     done = _read_done(part, record)
     if done is None:
         return None
-    # What zarr and `deepcrop.storage.files.atomic_file` call a file that is being written.
-    for half_written in [*part.rglob("*.partial"), *part.rglob(".*.part*")]:
-        if half_written.is_file():
-            half_written.unlink()
+    for half_written in part.rglob("*.partial"):  # zarr's name for a file that it is writing
+        half_written.unlink()
+    remove_half_written(part, below=True)
     stage = Staging(part, done)
     stage.forget(set())  # the journal is written anew without a damaged end
     return stage.done

@@ -30,6 +30,7 @@ from deepcrop.evaluation.weights_report import method_title, network_predictions
 from deepcrop.grid import areas
 from deepcrop.network import CONFIGS, INPUTS, Config, Network, build, load
 from deepcrop.storage.files import atomic_file, remove_half_written
+from deepcrop.storage.staging import locked
 from deepcrop.studies import paper_cubes
 from deepcrop.studies.paper_samples import (
     camera_network,
@@ -186,13 +187,19 @@ def reproduce(experiment: PaperExperiment) -> Path:
     Raises
     ------
     DeepCropError
-        If data is missing, or the folder has results of other settings.
+        If data is missing, the folder has results of other settings, or another run writes there.
     """
     # Unfit weights are rejected before hours of training, not after.
     for method in experiment.methods:
         if start := experiment.start_of(method):
             _load_start(start, CONFIGS[method])
     experiment.out.mkdir(parents=True, exist_ok=True)
+    with locked(experiment.out):
+        return _reproduce(experiment)
+
+
+def _reproduce(experiment: PaperExperiment) -> Path:
+    """Run the experiment as `reproduce` says, in a folder where no other run writes."""
     every = camera_network(experiment)
     write_table(every, experiment.out / "site_years.csv")
     years = usable(every)

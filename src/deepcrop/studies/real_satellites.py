@@ -385,7 +385,7 @@ def _markdown(tables: Sequence[Table], networks: Mapping[str, tuple[Network, Any
         parts.append(f"- {name}: {about['software']}; {_training_places(about['card'])}")
     parts.append("![Error against share of scenes kept](thinned.png)")
     parts += [table.to_markdown().rstrip() for table in tables]
-    parts.append("Data:\n\n" + "\n".join(f"- {text}" for text in real_excerpts.SOURCES.values()))
+    parts.append("Data:\n\n" + "\n".join(f"- {real_excerpts.SOURCES[name]}" for name in PLACES))
     return "\n\n".join(parts) + "\n"
 
 
@@ -418,7 +418,7 @@ def _write_html(
                 thinned,
             ),
             Section("cameras", "Against real cameras", (), (), cameras),
-            Section("data", "Data", list(real_excerpts.SOURCES.values())),
+            Section("data", "Data", [real_excerpts.SOURCES[name] for name in PLACES]),
         ],
     )
 

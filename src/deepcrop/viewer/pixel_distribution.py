@@ -17,6 +17,7 @@ from deepcrop import grid, stages
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping.inputs import images_of, orbits_of, padded
+from deepcrop.mapping.status import season_is_open
 from deepcrop.stages import CALENDAR
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class PixelNetwork:
         with file.open("rb") as stream:
             self.sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         network, about = load(file)
-        self._in_season = until is not None
+        self._in_season = season_is_open(until, year)
         assert isinstance(network, DeepCrop)  # the paper's architecture has no distributions
         self._network = network
         self._stages = DEFINITIONS[definition]
