@@ -102,7 +102,8 @@ def _count(map_dir: Path, truth: xr.DataArray, stage: str) -> tuple[dict[int, _T
     )
     with ExitStack() as opened:
         layers = [opened.enter_context(rasterio.open(path)) for path in paths]
-        for tile in grid.tiles(truth.shape[1:], contract.CHUNK):
+        rows, cols = truth.shape[1:]
+        for tile in grid.tiles((rows, cols), contract.CHUNK):
             window = Window.from_slices(*tile.core)
             day, low, high, status = (layer.read(1, window=window) for layer in layers)
             true = truth[(0, *tile.core)].values
