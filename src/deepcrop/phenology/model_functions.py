@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TOGETHER = 8
-"""Blocks whose seasons are fitted together: so many that few places of the fit stay empty at its
-end, so few that the observations stay in the cache."""
+"""Number of blocks whose seasons are fitted together: enough that few lanes of the fit are empty at
+its end, few enough that the observations stay in the cache."""
 
 
 def model_function_blocks(
