@@ -91,7 +91,7 @@ def test_an_interrupted_map_goes_on_where_it_stopped(tmp_path, mapped, monkeypat
     np.testing.assert_array_equal(
         read(tmp_path / "maps" / "sos50.tif"), read(mapped.path / "sos50.tif")
     )
-    assert not (tmp_path / "maps" / "work.zarr").exists()
+    assert not (tmp_path / "maps" / "work").exists()
 
 
 @pytest.mark.slow

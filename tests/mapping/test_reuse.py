@@ -18,7 +18,8 @@ from deepcrop.mapping.inputs import InputCube
 from deepcrop.mapping.options import TileJob, resolve_options
 from deepcrop.mapping.region import write_map
 from deepcrop.mapping.reuse import untouched_tiles
-from deepcrop.mapping.work_store import lay_out
+from deepcrop.mapping.work_store import WorkStore
+from deepcrop.products.layers import describe
 
 ROWS, COLS = 32, 64
 BEFORE, AFTER = "2018-07-01", "2018-08-01"
@@ -79,8 +80,9 @@ def test_tiles_without_new_data_are_those_of_the_issue_before(cube, tmp_path):
         record = json.loads((second / "deepcrop.json").read_text())
         core = [(slice(0, 16), slice(first, first + 16)) for first in (0, 16, 32, 48)]
 
-        work = tmp_path / "work.zarr"
-        lay_out(work, plans, 2018, opened.box)
+        described = {"curve": describe("curve", 2018, plans["curve"].content)}
+        work = WorkStore.of(tmp_path / "work", described, (ROWS, COLS), 16, limited=False)
+        work.create()
 
         def found(previous, **settings):
             settings = record | settings

@@ -14,7 +14,6 @@ from deepcrop.cube import contract
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping import tiles as map_tiles
 from deepcrop.mapping.work_store import MANIFEST
-from deepcrop.products import write as product_writer
 from deepcrop.stages import NO_DAY
 
 
@@ -124,19 +123,3 @@ def test_the_manifest_has_a_line_for_each_tile(cube, tmp_path):
     assert sum(line["pixels"] for line in lines) == 600
     assert np.sum([line["valid"]["curve optical"] for line in lines]) == 570 * 98
     assert all(line["seconds"] >= 0 and line["left_out"] == 0 for line in lines)
-
-
-def test_a_chunk_that_is_lost_reads_as_no_date(cube, tmp_path, monkeypatch):
-    """Not as 1 January, which is day 0."""
-    real = product_writer.write_products
-
-    def lose(maps, out, *args):
-        for chunk in (out / "work.zarr" / "curve" / "sos50" / "c").rglob("0"):
-            chunk.unlink() if chunk.is_file() else None
-        return real(maps, out, *args)
-
-    monkeypatch.setattr(product_writer, "write_products", lose)
-    result = map_few_layers(cube, 2018, tmp_path / "maps")
-    days = read(result.path / "sos50.tif")
-    assert (days[:, :16] == NO_DAY).all()
-    assert (days[1:, 16:] != NO_DAY).all()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # Dask is there only for those who use it
     from distributed import Client, Future
 
     from deepcrop.mapping.options import TileJob
+    from deepcrop.mapping.work_store import WorkStore
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ def _no_slip_of_dask(record: logging.LogRecord) -> bool:
 def make_tiles_on(
     client: Client,
     job: TileJob,
-    work: str,
+    work: WorkStore,
     cores: list[tuple[slice, slice]],
     done: Callable[[dict[str, Any]], None],
 ) -> list[Failure]:
@@ -208,7 +209,9 @@ def _lost() -> DeepCropError:
     )
 
 
-def _on_worker(job: TileJob, work: str, core: tuple[slice, slice]) -> dict[str, Any] | OSError:
+def _on_worker(
+    job: TileJob, work: WorkStore, core: tuple[slice, slice]
+) -> dict[str, Any] | OSError:
     """Make a tile on one core: a worker has as many threads as it is to use cores.
 
     That the disk is full is returned, not raised, as Dask would try again.

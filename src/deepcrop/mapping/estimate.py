@@ -112,7 +112,7 @@ def estimate(
     top, left = (max((length - side) // 2 // side * side, 0) for length in (rows, cols))
     whole = slice(top, min(top + side, rows)), slice(left, min(left + side, cols))
     start = time.monotonic()
-    images, _ = read_tile(plans, "", whole)
+    images, _ = read_tile(plans, None, whole)
     reading = time.monotonic() - start
     held = sum(one.data.nbytes for some in images.values() for one in some.values())
     described = [
@@ -132,8 +132,8 @@ def estimate(
     else:
         small = slice(top, min(top + _PROBE, rows)), slice(left, min(left + _PROBE, cols))
         tiny = slice(top, min(top + 8, rows)), slice(left, min(left + 8, cols))
-        compute_tile(job, plans, tiny, *read_tile(plans, "", tiny))  # compiles kernels
-        part = read_tile(plans, "", small)
+        compute_tile(job, plans, tiny, *read_tile(plans, None, tiny))  # compiles kernels
+        part = read_tile(plans, None, small)
         start = time.monotonic()
         compute_tile(job, plans, small, *part)
         each = (time.monotonic() - start) / ((small[0].stop - top) * (small[1].stop - left))

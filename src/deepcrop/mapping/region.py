@@ -13,14 +13,7 @@ import numpy as np
 
 from deepcrop import grid
 from deepcrop.cube import contract
-from deepcrop.cube.chunks import (
-    LAYOUT,
-    Block,
-    checksums_of,
-    finish_layout,
-    forget_damaged,
-    state_of,
-)
+from deepcrop.cube.chunks import checksums_of, state_of
 from deepcrop.cube.contract import is_simulated
 from deepcrop.cube.packing import plain
 from deepcrop.errors import DeepCropError
@@ -30,15 +23,9 @@ from deepcrop.mapping.options import MapOptions, TileJob, resolve_options, with_
 from deepcrop.mapping.reuse import STATE, untouched_tiles
 from deepcrop.mapping.selection import PixelSelection
 from deepcrop.mapping.tiles import TRIES, make_tiles, plans_of
-from deepcrop.mapping.work_store import (
-    MANIFEST,
-    SELECTED,
-    WORK_STORE,
-    lay_out,
-    open_group,
-)
+from deepcrop.mapping.work_store import LAYOUT, MANIFEST, WORK_STORE, WorkStore
 from deepcrop.products import write as product_writer
-from deepcrop.products.layers import Content, layer_groups
+from deepcrop.products.layers import Content, describe, layer_groups
 from deepcrop.products.write import MapInfo
 from deepcrop.stages import check_year
 from deepcrop.storage.files import fingerprint
@@ -248,13 +235,15 @@ def write_map(
     with staging(out, settings, overwrite, scratch=(WORK_STORE,)) as stage:
         if stage.complete:
             return MapResult(out, json.loads((stage.path / "summary.json").read_text()))
-        work = stage.path / WORK_STORE
+        work = _work_store(stage.path / WORK_STORE, plans, year, cube.box, selection.limited)
         _forget_odd_lines(stage, cube.box)
-        forget_damaged(stage, work, _blocks(plans, cube.box))
+        work.forget_damaged(stage, {_item(core): core for core in _cores(cube.box)})
+        _remove_half_written(stage.path)
         if LAYOUT not in stage.done:
-            lay_out(work, plans, year, cube.box)
-            selection.lay_out(work)
-            finish_layout(stage, work)
+            work.create()
+            if work.selected is not None:
+                work.selected.write(selection.tiles())
+            stage.finish(LAYOUT, work.layout)
         missing = [core for core in _cores(cube.box) if _item(core) not in stage.done]
         if previous is not None and missing:
             for core, line in untouched_tiles(
@@ -262,39 +251,27 @@ def write_map(
             ):
                 stage.finish(_item(core), line)
         _make_tiles(stage, job, work, cube.box, cluster_options)
-        _remove_half_written(stage.path)
         lines = [stage.done[_item(core)] for core in _cores(cube.box)]
-        with ExitStack() as opened:
-            maps = {
-                group: opened.enter_context(open_group(work, group))
-                for group in layer_groups(plans)
-            }
-            info = _info(cube, year, plans, lines, selection.settings)
-            crops = _crop_type(cube.data)
-            selected = None
-            if (work / SELECTED).exists():
-                selected = opened.enter_context(open_group(work, SELECTED))[SELECTED]
-            summary = product_writer.write_products(
-                maps, stage.path, info, crops, selected, pictures
-            )
-            selection.write_fields(work, stage.path, maps, info, crops)
+        maps, selected = work.open(cube.box)
+        info = _info(cube, year, plans, lines, selection.settings)
+        crops = _crop_type(cube.data)
+        summary = product_writer.write_products(maps, stage.path, info, crops, selected, pictures)
+        selection.write_fields(selected, stage.path, maps, info, crops)
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (stage.path / MANIFEST).write_text(text)
     return MapResult(out, summary)
 
 
-def _blocks(plans: dict[str, Plan], box: GeoBox) -> list[Block]:
-    """List what each item of the journal writes into the work store."""
-    return [
-        (item, group, *core)
-        for core in _cores(box)
-        for item, groups in ((_item(core), layer_groups(plans)), (LAYOUT, (SELECTED,)))
-        for group in groups
-    ]
+def _work_store(
+    folder: Path, plans: dict[str, Plan], year: int, box: GeoBox, limited: bool
+) -> WorkStore:
+    content = content_of(plans)
+    described = {group: describe(group, year, content) for group in layer_groups(plans)}
+    return WorkStore.of(folder, described, (box.shape[0], box.shape[1]), contract.CHUNK, limited)
 
 
 def _remove_half_written(folder: Path) -> None:
-    """Remove the files of a map that an interrupted run began to write."""
+    """Remove the files of a map that an interrupted run began to write, or another version."""
     for path in folder.iterdir():
         if path.name not in (JOURNAL, WORK_STORE):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -311,7 +288,7 @@ def _settings(plans: dict[str, Plan]) -> dict[str, Any]:
 
 
 def _make_tiles(
-    stage: Staging, job: TileJob, work: Path, box: GeoBox, cluster_options: ClusterOptions
+    stage: Staging, job: TileJob, work: WorkStore, box: GeoBox, cluster_options: ClusterOptions
 ) -> None:
     """Make the missing tiles; when all others are done, name those that failed."""
     cores = _cores(box)
@@ -326,12 +303,11 @@ def _make_tiles(
             stage.finish(_item((slice(*line["rows"]), slice(*line["cols"]))), line)
             bar.advance(task)
 
-        store = str(work.resolve())
         if cluster_options.used:
             client = opened.enter_context(cluster(cluster_options))
-            failures = make_tiles_on(client, job, store, missing, done)
+            failures = make_tiles_on(client, job, work, missing, done)
         else:
-            failures = make_tiles(job, store, missing, done)
+            failures = make_tiles(job, work, missing, done)
     if failures:
         raise DeepCropError(
             f"{len(failures)} of {len(cores)} tiles failed {TRIES} times each:\n"

@@ -21,7 +21,6 @@ from rasterio.windows import Window
 from deepcrop import grid
 from deepcrop._version import __version__
 from deepcrop.cube import contract
-from deepcrop.cube import io as cube_io
 from deepcrop.cube.chunks import state_of
 from deepcrop.cube.updates import added_since
 from deepcrop.errors import MALFORMED
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deepcrop.mapping.inputs import InputCube, Plan
+    from deepcrop.mapping.work_store import WorkStore
 
 STATE = "cube_state"
 """Entry of the source of a map in season: the state of the cube's pixels it was made from."""
@@ -62,7 +62,7 @@ def untouched_tiles(
     plans: Mapping[str, Plan],
     settings: Mapping[str, Any],
     cores: list[Core],
-    work: Path,
+    work: WorkStore,
 ) -> Iterator[Tile]:
     """Write the tiles that are those of an earlier issue into the work store.
 
@@ -80,8 +80,8 @@ def untouched_tiles(
         Those of the new map.
     cores : list of tuple of slice
         Rows and columns of the tiles that are missing.
-    work : Path
-        The work store, laid out.
+    work : WorkStore
+        Laid out.
 
     Yields
     ------
@@ -145,9 +145,21 @@ def untouched_tiles(
             except RasterioIOError as error:
                 _log.warning("%s is damaged (%s); its tiles are mapped again.", previous, error)
                 return
-            for group in layer_groups(plans):
-                layers = {name: read for (of, name), read in values.items() if of == group}
-                cube_io.write_block(work, group, layers, *place)
+            left = place[1].start
+            work.write(
+                (
+                    core,
+                    {
+                        group: {
+                            name: read[:, core[1].start - left : core[1].stop - left]
+                            for (of, name), read in values.items()
+                            if of == group
+                        }
+                        for group in layer_groups(plans)
+                    },
+                )
+                for core, _ in tiles
+            )
             yield from tiles
 
 

@@ -7,12 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import rasterio
 import shapely
-import xarray as xr
-import zarr
 
-from deepcrop import grid
 from deepcrop.cube import contract
-from deepcrop.cube import io as cube_io
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping import parcels
 from deepcrop.mapping.masks import files_of, read_mask
@@ -25,10 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import xarray as xr
     from numpy.typing import NDArray
 
     from deepcrop.mapping.inputs import InputCube
     from deepcrop.mapping.options import MapOptions
+    from deepcrop.mapping.work_store import Core
     from deepcrop.products.write import MapInfo
 
 
@@ -86,17 +84,13 @@ class PixelSelection:
         """Whether mask or parcels leave pixels out."""
         return self.mask is not None or self.parcels is not None
 
-    def lay_out(self, work: Path) -> None:
-        """Write the selected pixels into the work store."""
-        if not self.limited:
-            return
-        form = xr.Dataset({SELECTED: (("y", "x"), np.broadcast_to(np.uint8(0), self.box.shape))})
-        cube_io.create_group(work, SELECTED, grid.assign_grid(form, self.box))
-        selected = zarr.open_array(work / SELECTED / SELECTED, mode="r+")
-        # A chunk without a pixel to map is written too: its absence means that it was lost.
-        selected = selected.with_config({"write_empty_chunks": True})
-        for window, there in self._windows():
-            selected[window] = there
+    def tiles(self) -> Iterator[tuple[Core, dict[str, NDArray[np.uint8]]]]:
+        """Yield the selected pixels of each tile, as the work store takes them."""
+        for (rows, cols), there in self._windows():
+            for left in range(cols.start, cols.stop, contract.CHUNK):
+                part = slice(left, min(left + contract.CHUNK, cols.stop))
+                here = there[:, left - cols.start : part.stop - cols.start]
+                yield (rows, part), {SELECTED: here.astype(np.uint8)}
 
     def count(self) -> tuple[int, int]:
         """Count the selected pixels, and the tiles that hold any."""
@@ -146,7 +140,7 @@ class PixelSelection:
             f"{' and '.join(within)}; nothing would be mapped."
         )
 
-    def _pixels_of_fields(self, work: Path) -> FieldPixels:
+    def _pixels_of_fields(self, selected: xr.DataArray | None) -> FieldPixels:
         """Make the function that lists the selected pixels of the fields of a window."""
 
         def pixels(rows: slice, cols: slice) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
@@ -157,18 +151,16 @@ class PixelSelection:
                 every = self.field_ids[rows, cols].values.ravel()
                 places = np.flatnonzero(every)
                 numbers = every[places].astype(np.int64)
-            if self.limited:
-                there = np.asarray(selected[rows, cols]).ravel()[places] > 0
+            if selected is not None:
+                there = selected[rows, cols].values.ravel()[places] > 0
                 places, numbers = places[there], numbers[there]
             return places, numbers
 
-        if self.limited:
-            selected = zarr.open_array(work / SELECTED / SELECTED, mode="r")
         return pixels
 
     def write_fields(
         self,
-        work: Path,
+        selected: xr.DataArray | None,
         out: Path,
         maps: dict[str, xr.Dataset],
         info: MapInfo,
@@ -178,7 +170,7 @@ class PixelSelection:
         if self.parcels is None and self.field_ids is None:
             return
         every = None if self.parcels is None else np.arange(1, len(self.parcels.shapes) + 1)
-        pixels = self._pixels_of_fields(work)
+        pixels = self._pixels_of_fields(selected)
         table = field_table(maps, pixels, self.box, info.year, crops, every, info.content)
         attributes = {}
         if self.parcels is not None:

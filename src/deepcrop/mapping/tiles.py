@@ -1,6 +1,6 @@
 """Read, compute and write one tile of a map; the same function runs here and on Dask workers.
 
-Tiles write disjoint chunks of one store, so they can be made in any order, by any process, and a
+Tiles write disjoint blocks of one file, so they can be made in any order, by any process, and a
 second time after a failure.
 """
 
@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
 from deepcrop import grid
-from deepcrop.cube import io as cube_io
 from deepcrop.mapping.difference import difference_layers
 from deepcrop.mapping.inputs import Images, InputCube, Layers, Plan, content_of
 from deepcrop.mapping.work_store import SELECTED
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deepcrop.mapping.options import TileJob
+    from deepcrop.mapping.work_store import TileFile, WorkStore
 
 TRIES = 3
 """Number of attempts at a tile before it counts as failed."""
@@ -75,16 +74,16 @@ def plans_of(job: TileJob) -> dict[str, Plan]:
     return job.plans(InputCube.open(Path(job.cube)))
 
 
-def make_tile(job: TileJob, work: str, core: tuple[slice, slice]) -> dict[str, Any]:
+def make_tile(job: TileJob, work: WorkStore, core: tuple[slice, slice]) -> dict[str, Any]:
     """Make one tile from beginning to end.
 
     Parameters
     ----------
     job : TileJob
-    work : str
+    work : WorkStore
         The work store.
     core : tuple of slice
-        Rows and columns, whole chunks of the store.
+        Its rows and columns.
 
     Returns
     -------
@@ -92,13 +91,13 @@ def make_tile(job: TileJob, work: str, core: tuple[slice, slice]) -> dict[str, A
         The tile's line of the manifest.
     """
     plans, start = plans_of(job), time.monotonic()
-    computed = compute_tile(job, plans, core, *read_tile(plans, work, core))
+    computed = compute_tile(job, plans, core, *read_tile(plans, work.selected, core))
     return write_tile(work, core, computed, start)
 
 
 def make_tiles(
     job: TileJob,
-    work: str,
+    work: WorkStore,
     cores: list[tuple[slice, slice]],
     done: Callable[[dict[str, Any]], None],
 ) -> list[Failure]:
@@ -107,7 +106,7 @@ def make_tiles(
     Parameters
     ----------
     job : TileJob
-    work : str
+    work : WorkStore
         The work store.
     cores : list of tuple of slice
         Rows and columns of the tiles.
@@ -139,12 +138,12 @@ def make_tiles(
 
     # Leaving the block waits for what is being written, on an interruption as well.
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        ahead = deque(reader.submit(read_tile, plans, work, core) for core in cores[:1])
+        ahead = deque(reader.submit(read_tile, plans, work.selected, core) for core in cores[:1])
         writing: Future[None] | None = None
         for k, core in enumerate(cores):
             start = time.monotonic()
             if k + 1 < len(cores):
-                ahead.append(reader.submit(read_tile, plans, work, cores[k + 1]))
+                ahead.append(reader.submit(read_tile, plans, work.selected, cores[k + 1]))
             try:
                 computed = compute_tile(job, plans, core, *ahead.popleft().result())
             except Exception as error:
@@ -172,7 +171,7 @@ def is_disk_full(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in _DISK_FULL
 
 
-def _retry(job: TileJob, work: str, core: tuple[slice, slice]) -> dict[str, Any] | Failure:
+def _retry(job: TileJob, work: WorkStore, core: tuple[slice, slice]) -> dict[str, Any] | Failure:
     """Try a tile again that has failed once; `TRIES` counts the first attempt."""
     for _ in range(TRIES - 2):
         try:
@@ -195,14 +194,12 @@ def _shape(plans: dict[str, Plan]) -> tuple[int, int]:
 
 
 def read_tile(
-    plans: dict[str, Plan], work: str, core: tuple[slice, slice]
+    plans: dict[str, Plan], selection: TileFile | None, core: tuple[slice, slice]
 ) -> tuple[dict[str, dict[str, Images]], NDArray[np.bool_] | None]:
     """Read the images of a tile for each method, and the pixels to map: None is all."""
     selected = None
-    if (Path(work) / SELECTED).exists():
-        selected = np.asarray(
-            zarr.open_array(Path(work) / SELECTED / SELECTED, mode="r")[core], bool
-        )
+    if selection is not None:
+        selected = selection.read(SELECTED, *core).astype(bool)
         if not selected.any():
             return {}, selected
     shape = _shape(plans)
@@ -252,15 +249,14 @@ def _left_out(method: str, year: int, content: Content, shape: tuple[int, int]) 
 
 
 def write_tile(
-    work: str,
+    work: WorkStore,
     core: tuple[slice, slice],
     computed: TileLayers,
     start: float,
 ) -> dict[str, Any]:
     """Write a tile into the work store; return its line of the manifest."""
     found, valid, left_out = computed
-    for method, layers in found.items():
-        cube_io.write_block(Path(work), method, layers, *core)
+    work.write([(core, found)])
     rows, cols = core
     return {
         "rows": [rows.start, rows.stop],
