@@ -8,6 +8,7 @@ import numpy as np
 import rasterio
 import shapely
 
+from deepcrop import grid
 from deepcrop.cube import contract
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping import parcels
@@ -86,11 +87,13 @@ class PixelSelection:
 
     def tiles(self) -> Iterator[tuple[Core, dict[str, NDArray[np.uint8]]]]:
         """Yield the selected pixels of each tile, as the work store takes them."""
-        for (rows, cols), there in self._windows():
-            for left in range(cols.start, cols.stop, contract.CHUNK):
-                part = slice(left, min(left + contract.CHUNK, cols.stop))
-                here = there[:, left - cols.start : part.stop - cols.start]
-                yield (rows, part), {SELECTED: here.astype(np.uint8)}
+        for window, there in self._windows():
+            for tile in grid.tiles(there.shape, contract.CHUNK):
+                rows, cols = (
+                    slice(part.start + whole.start, part.stop + whole.start)
+                    for part, whole in zip(tile.core, window, strict=True)
+                )
+                yield (rows, cols), {SELECTED: there[tile.core].astype(np.uint8)}
 
     def count(self) -> tuple[int, int]:
         """Count the selected pixels, and the tiles that hold any."""
