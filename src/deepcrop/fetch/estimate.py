@@ -16,10 +16,14 @@ from deepcrop.fetch.plan import (
     work_tiles,
 )
 from deepcrop.fetch.read import run_in_threads
-from deepcrop.sources.archive import Archive, ArchiveError, Scene
+from deepcrop.sources.archive import Archive, ArchiveError, Scene, SceneError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from odc.geo.geobox import GeoBox
+
+_MEASURED = 6  # scenes of a sensor, about, whose size is measured
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Estimate:
     scenes : dict of str to list of Scene
         By sensor.
     moved, disk : int
-        Bytes to read from the archive, and bytes of disk at most.
+        Bytes to read from the archive if all pixels are clear, and bytes of disk at most.
     seconds : float
         Expected time of search and reading, measured on a few scenes.
     """
@@ -60,10 +64,32 @@ def estimate(request: FetchRequest, threads: int = 4) -> Estimate:
     scenes = search_scenes(archive, request)
     seconds = time.perf_counter() - begin
     moved = 0
+    tile = grid.crop(request.box, work_tiles(request.box)[0].core)
     for found in scenes.values():
-        moved += sum(archive.size(scene, request.box) for scene in found)
         seconds += read_seconds(archive, request, found, threads) * len(found)
+        size = sum(archive.size(scene, request.box) for scene in found)
+        moved += round(size * size_factor(archive, tile, found))
     return Estimate(scenes, moved, disk_bytes(request.box, scenes), seconds)
+
+
+def size_factor(archive: Archive, box: GeoBox, scenes: Sequence[Scene]) -> float:
+    """Compare the bytes that the files' headers say with the archive's own estimate of them.
+
+    Headers of a few scenes are read.
+
+    Returns
+    -------
+    float
+        Bytes in truth for each byte of the estimate.
+    """
+    measured = estimated = 0
+    for scene in scenes[:: max(1, len(scenes) // _MEASURED)]:
+        try:
+            measured += archive.measure(scene, box)
+            estimated += archive.size(scene, box)
+        except SceneError:  # named when it is fetched
+            continue
+    return measured / estimated if estimated else 1.0
 
 
 def read_seconds(

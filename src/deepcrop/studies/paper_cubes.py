@@ -13,12 +13,12 @@ import numpy as np
 from deepcrop.cube.contract import nir_of
 from deepcrop.cube.io import open_cube
 from deepcrop.errors import DeepCropError
-from deepcrop.fetch.estimate import read_seconds
+from deepcrop.fetch.estimate import read_seconds, size_factor
 from deepcrop.fetch.manifest import read_manifest
 from deepcrop.fetch.plan import FetchRequest, no_scene, open_requested_archive, search_scenes
 from deepcrop.fetch.run import fetch
 from deepcrop.grid import areas
-from deepcrop.sources.archive import Archive, ArchiveError, Scene, SceneError
+from deepcrop.sources.archive import ArchiveError, Scene
 from deepcrop.stages import DAY_MAX, DAY_MIN
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ are named, because some of them have known artefacts, in the blue band (B02) abo
 
 _FAILED = "the archive failed: "
 """Begin of the note on a site that another run may have a cube of."""
-
-_MEASURED = 6  # scenes of a sensor, about, whose size is measured
 
 _FAILURES = 2  # sites in a row at which the archive did not serve, after which the run ends
 
@@ -201,7 +199,8 @@ class SiteEstimate:
 def dry_run(experiment: PaperExperiment, years: Sequence[CameraYear]) -> list[SiteEstimate]:
     """Search all scenes of all sites, and estimate what fetching them takes.
 
-    The time is measured at the first site that has scenes: some of them are read as a fetch does.
+    Time and size of a sensor are measured at the first site that has its scenes: some of them are
+    read as a fetch does.
 
     Returns
     -------
@@ -220,13 +219,13 @@ def dry_run(experiment: PaperExperiment, years: Sequence[CameraYear]) -> list[Si
         try:
             archive = open_requested_archive(request)
             begin = time.perf_counter()
-            scenes = search_scenes(archive, request, readable=not pace)
+            unmeasured = [sensor for sensor in request.sensors if sensor not in pace]
+            scenes = search_scenes(archive, request, readable=bool(unmeasured))
             searched = time.perf_counter() - begin
-            if not pace:
-                for sensor, of_sensor in scenes.items():
-                    if of_sensor:
-                        pace[sensor] = read_seconds(archive, request, of_sensor, experiment.threads)
-                        factor[sensor] = _size_factor(archive, request, of_sensor)
+            for sensor in unmeasured:
+                if of_sensor := scenes[sensor]:
+                    pace[sensor] = read_seconds(archive, request, of_sensor, experiment.threads)
+                    factor[sensor] = size_factor(archive, request.box, of_sensor)
         except ArchiveError:
             raise
         except DeepCropError as error:
@@ -236,8 +235,7 @@ def dry_run(experiment: PaperExperiment, years: Sequence[CameraYear]) -> list[Si
             note = "; ".join(f"without {name}: {no_scene(request, name)}" for name in lacks)
         every = [scene for of_sensor in scenes.values() for scene in of_sensor]
         seconds = searched + sum(
-            pace.get(sensor, max(pace.values())) * len(of_sensor)
-            for sensor, of_sensor in scenes.items()
+            pace[sensor] * len(of_sensor) for sensor, of_sensor in scenes.items() if of_sensor
         )
         found.append(
             SiteEstimate(
@@ -247,7 +245,7 @@ def dry_run(experiment: PaperExperiment, years: Sequence[CameraYear]) -> list[Si
                 len(scenes.get("sar", [])),
                 sum(
                     archive.size(scene, request.box)
-                    * factor.get(scene.sensor, 1.0)
+                    * factor[scene.sensor]
                     * (_share_read(scene) if archive.skips_cloud else 1.0)
                     for scene in every
                 )
@@ -260,19 +258,6 @@ def dry_run(experiment: PaperExperiment, years: Sequence[CameraYear]) -> list[Si
     numbers = ("years", "optical", "radar", "gigabytes", "requests", "hours")
     total: Any = {name: sum(getattr(site, name) for site in found) for name in numbers}
     return [*found, SiteEstimate("all", **total)]
-
-
-def _size_factor(archive: Archive, request: FetchRequest, scenes: Sequence[Scene]) -> float:
-    """Compare the archive's own estimate of the bytes with the headers of a few files."""
-    some = scenes[:: max(1, len(scenes) // _MEASURED)]
-    measured = estimated = 0
-    for scene in some:
-        try:
-            measured += archive.measure(scene, request.box)
-            estimated += archive.size(scene, request.box)
-        except SceneError:  # named when it is fetched
-            continue
-    return measured / estimated if estimated else 1.0
 
 
 def _share_read(scene: Scene) -> float:

@@ -17,6 +17,7 @@ from deepcrop.simulation import Region, simulate
 from deepcrop.sources.archive import ArchiveError, Scene, SceneError
 from deepcrop.sources.http import Refused
 from deepcrop.sources.stac.access import presign
+from deepcrop.sources.stac.cog_reader import PIECE
 from deepcrop.sources.stac.ground_range import has_geoid
 from deepcrop.sources.stac.known_archives import copernicus
 
@@ -72,11 +73,17 @@ def test_pixels_are_those_of_the_scene(simulated, bed, box):
     for k, scene in enumerate(found):
         assert scene.relative_orbit == truth["relative_orbit"].values[k]
         again = Scene.from_json(scene.to_json())  # as another process finds it in the plan
+        begin = bed.server.sent.copy()
         bands = archive.read(again, box)
+        assert archive.size(scene, box) == pytest.approx((bed.server.sent - begin).total(), rel=0.1)
         np.testing.assert_array_equal(bands["scl"], truth["scl"].values[k])
         for name in OPTICAL_BANDS:
             np.testing.assert_allclose(bands[name], truth[name].values[k], atol=1.01 * DN)
         assert archive.measure(scene, box) == archive.size(scene, box) > 0
+    # In a file as large as a real one, blocks before those of the area are skipped one by one.
+    expected = archive.size(again, box) + 60 * PIECE
+    again.source["products"][0]["item"]["assets"]["blue"]["proj:shape"] = [10980, 10980]
+    assert archive.size(again, box) == expected
     attrs = archive.attrs("optical", found)
     assert attrs["offset"] == "-1000 applied (baseline 05.10)"
     assert attrs["source"] == "Copernicus Data Space"
@@ -153,8 +160,12 @@ def test_radar_is_calibrated_and_placed_on_the_ground(simulated, bed, box, geoid
     assert scene.time == truth["time"].values[0]
     assert scene.relative_orbit == truth["relative_orbit"].values[0]
     assert archive.requests(scene) == 2 * 2 + 6
-    begin = len(bed.server.log)
+    begin, sent = len(bed.server.log), bed.server.sent.copy()
     bands = archive.read(Scene.from_json(scene.to_json()), box)
+    images_and_tables = sum(
+        size for path, size in (bed.server.sent - sent).items() if path.endswith((".tiff", ".xml"))
+    )
+    assert archive.measure(scene, box) == pytest.approx(images_and_tables, rel=0.1)
     for name in SAR_BANDS:
         error = np.abs(bands[name] - truth[name].values[0])
         assert np.isfinite(bands[name]).mean() > 0.95

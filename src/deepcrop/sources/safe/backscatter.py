@@ -41,10 +41,10 @@ from rasterio.windows import Window
 from deepcrop.cube.contract import SAR_BANDS
 from deepcrop.cube.passes import number_passes
 from deepcrop.errors import DeepCropError
-from deepcrop.grid import assign_grid, tiles
+from deepcrop.grid import Tile, assign_grid, tiles
 from deepcrop.sources.archive import SceneError
 from deepcrop.sources.safe.border import Border, find_border
-from deepcrop.sources.safe.geometry import choose_orbit_file, locate, read_geometry
+from deepcrop.sources.safe.geometry import Geometry, choose_orbit_file, locate, read_geometry
 from deepcrop.sources.safe.product import (
     Noise,
     Product,
@@ -254,9 +254,8 @@ def backscatter(
         }
         edge = _edge_image(product, images, geometry.shape, stack)
         for tile in tiles((box.shape[0], box.shape[1]), BLOCK):
-            ecef, known = terrain.corners(box, *tile.core)
-            heights |= bool(known.any())
-            line, pixel = (np.where(known, position, np.nan) for position in locate(geometry, ecef))
+            known, line, pixel = _image_positions(geometry, terrain, box, tile)
+            heights |= known
             window = _window(line, pixel, geometry.shape)
             if window is None:
                 continue
@@ -284,6 +283,37 @@ def backscatter(
         "noise_removal": "; ".join(dict.fromkeys(image.note for image in images.values())),
     }
     return out, steps
+
+
+def windows_over(
+    product: Product, polarization: str, box: GeoBox, dem: Path
+) -> list[tuple[slice, slice]]:
+    """Find the parts of an image, (lines, pixels), that `backscatter` reads; errors as there.
+
+    The strips at the edges of old products, where their border noise is searched, are left out.
+    """
+    geometry = read_geometry(product, polarization)
+    with _open_terrain(dem, box, None) as terrain:
+        windows = (
+            _window(*_image_positions(geometry, terrain, box, tile)[1:], geometry.shape)
+            for tile in tiles((box.shape[0], box.shape[1]), BLOCK)
+        )
+        return [window for window in windows if window is not None]
+
+
+def _image_positions(
+    geometry: Geometry, terrain: _Terrain, box: GeoBox, tile: Tile
+) -> tuple[bool, NDArray[np.float64], NDArray[np.float64]]:
+    """Locate the corners of a tile's pixels in an image; NaN where no height is known.
+
+    Returns
+    -------
+    bool, ndarray, ndarray
+        Whether any height is known; lines; pixels.
+    """
+    ecef, known = terrain.corners(box, *tile.core)
+    line, pixel = (np.where(known, position, np.nan) for position in locate(geometry, ecef))
+    return bool(known.any()), line, pixel
 
 
 def _describe(box: GeoBox) -> str:

@@ -11,6 +11,7 @@ offset, or to sigma0 with its own incidence angles, before products are mosaicke
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,7 +30,7 @@ from deepcrop.grid import RESOLUTION
 from deepcrop.sources.archive import SENSORS, ArchiveError, Scene, SceneError
 from deepcrop.sources.http import HttpClient, Refused
 from deepcrop.sources.stac.access import Access, OpenAccess
-from deepcrop.sources.stac.cog_reader import CogReader, transferred_bytes
+from deepcrop.sources.stac.cog_reader import PIECE, CogReader, transferred_bytes
 from deepcrop.sources.stac.ground_range import GroundRange
 from deepcrop.sources.stac.optical import CLOUD, Mask, read_optical
 from deepcrop.sources.stac.pixels import (
@@ -66,6 +67,9 @@ _TABLES = 6  # of a ground-range product: annotation, calibration and noise of t
 # Bytes of a pixel in real products, compressed.
 _BYTES = {"scl": 0.015, "cloud": 0.02, "fmask": 0.11, "vv": 4.0, "vh": 4.0}
 _BAND_BYTES = 1.6
+# Of a polarization of a radar product, in real ones: annotation, calibration and noise.
+_ANNOTATION = 1_700_000
+_CALIBRATION = 1_450_000
 _REQUESTS = 2  # for a file: one for its header, one for the blocks that touch the area
 
 
@@ -335,37 +339,57 @@ class StacArchive:
     # Size, requests and attributes ----------------------------------------------------------------
 
     def size(self, scene: Scene, box: GeoBox) -> int:
-        """Estimate the bytes that `read` transfers.
+        """Estimate the bytes that `read` transfers if pixels are clear, those of tables included.
 
         Files are read in blocks, so half a block is added to each side of the area. If the archive
         states the size of a file, the part of its footprint that is read counts; else 1.6 bytes per
-        pixel (4 for radar), as in real products.
+        pixel (4 for radar), as in real products. Blocks of a JPEG 2000 file that are only skipped
+        cost one request each.
         """
         pixel = float(box.resolution.x) ** 2
         around = box.pad(_BLOCK[self._format_of(scene.sensor)] // 2).extent
+        tables = 0 if scene.sensor == "optical" else _ANNOTATION
+        if tables and self._ground_range is not None:
+            tables = 2 * (_ANNOTATION + _CALIBRATION)
         total = 0.0
         for product in scene.source["products"]:
             footprint = on_grid(product["item"]["geometry"], box)
             area = (footprint & around).area
+            if not area:
+                continue
+            total += tables
             for band, asset in product["item"]["assets"].items():
                 if "file:size" in asset:
                     total += asset["file:size"] * area / footprint.area
                 else:
                     total += _BYTES.get(band, _BAND_BYTES) * area / pixel
+                total += min(self.access.bytes_for_length, asset.get("file:size", math.inf))
+                total += PIECE * self._skipped_blocks(scene.sensor, asset)
         return round(total)
+
+    def _skipped_blocks(self, sensor: str, asset: Mapping[str, Any]) -> int:
+        """Estimate the number of blocks of a JPEG 2000 file before those of the area: half."""
+        if self._format_of(sensor) != "JP2OpenJPEG":
+            return 0
+        side = _BLOCK[self.format]
+        rows, cols = asset.get("proj:shape", (side, side))
+        return int(-(-rows // side) * -(-cols // side) // 2)
 
     def measure(self, scene: Scene, box: GeoBox) -> int:
         """Find out the bytes that `read` transfers if pixels are clear, from the files' headers.
 
-        The header of a JPEG 2000 file does not say where its blocks are, and that of a ground-range
-        image not which of them lie over the area; for these the size is estimated.
+        Tables of radar products count with their size, too. The header of a JPEG 2000 file does not
+        say where its blocks are; for these the size is estimated.
 
         Raises
         ------
         SceneError, ArchiveError
             As `read`.
         """
-        if self.format != "GTiff" or (self._ground_range is not None and scene.sensor == "sar"):
+        products = scene.source["products"]
+        if scene.sensor == "sar" and self._ground_range is not None:
+            return self._ground_range.measure(products, box)
+        if self.format != "GTiff":
             return self.size(scene, box)
 
         def measure(path: str) -> int:
@@ -373,13 +397,17 @@ class StacArchive:
                 placement = placement_of(raster, box)
                 if placement is None:
                     return 0
-                return transferred_bytes(raster, placement.rows, placement.cols)
+                return transferred_bytes(
+                    raster, [(placement.rows, placement.cols)], self.access.bytes_for_length
+                )
 
-        return sum(
+        pixels: int = sum(
             self._cogs.read(asset["href"], label(product["item"], band), measure)
-            for product in scene.source["products"]
+            for product in products
             for band, asset in product["item"]["assets"].items()
         )
+        tables: int = sum(product.get("table_bytes", 0) for product in products)
+        return pixels + tables
 
     def requests(self, scene: Scene) -> int:
         """Estimate the number of requests that a scene takes.
@@ -389,12 +417,8 @@ class StacArchive:
         file has no index of its blocks: one request for each that lies before those of the area,
         which is half of them on average.
         """
-        files = [a for p in scene.source["products"] for a in p["item"]["assets"].values()]
-        skipped = 0
-        if self._format_of(scene.sensor) == "JP2OpenJPEG":
-            side = _BLOCK[self.format]
-            shapes = [asset.get("proj:shape", (side, side)) for asset in files]
-            skipped = sum(-(-rows // side) * -(-cols // side) // 2 for rows, cols in shapes)
+        files = _files(scene)
+        skipped = sum(self._skipped_blocks(scene.sensor, asset) for asset in files)
         tables = 1 if self._ground_range is None else _TABLES
         annotations = tables * len(scene.products) if scene.sensor == "sar" else 0
         return _REQUESTS * len(files) + skipped + annotations
@@ -454,6 +478,11 @@ def _scene(sensor: str, products: Sequence[Product], sources: list[dict[str, Any
         notes,
         {"products": sources},
     )
+
+
+def _files(scene: Scene) -> list[dict[str, Any]]:
+    """Assets of all products of a scene."""
+    return [a for p in scene.source["products"] for a in p["item"]["assets"].values()]
 
 
 def _joined(texts: Iterable[str]) -> str:

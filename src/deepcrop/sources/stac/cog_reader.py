@@ -35,11 +35,13 @@ from deepcrop.sources.http import (
 from deepcrop.sources.stac.access import Access, OpenAccess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 T = TypeVar("T")
 
-_PIECE = 16384  # bytes that GDAL requests at once, or a multiple
+PIECE = 16384
+"""Bytes that GDAL requests at once, or a multiple."""
+
 _GDAL: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # request no sidecar files
     "GDAL_INGESTED_BYTES_AT_OPEN": 32768,
@@ -217,10 +219,15 @@ class _Busy(ArchiveError):
         self.pause = pause
 
 
-def transferred_bytes(raster: rasterio.DatasetReader, rows: slice, cols: slice) -> int:
-    """Compute the bytes that GDAL transfers to open a file and to read a window of it.
+def transferred_bytes(
+    raster: rasterio.DatasetReader,
+    windows: Iterable[tuple[slice, slice]],
+    bytes_for_length: int = 0,
+) -> int:
+    """Compute the bytes that GDAL transfers to open a file and to read windows (rows, cols) of it.
 
-    These are the pieces of `_PIECE` bytes that hold the header or a block of the window.
+    These are the pieces of `PIECE` bytes that hold the header or a block of a window, after what
+    arrives when it asks for the length (`Access.bytes_for_length`).
     """
     height, width = raster.block_shapes[0]
 
@@ -234,16 +241,20 @@ def transferred_bytes(raster: rasterio.DatasetReader, rows: slice, cols: slice) 
     # Blocks are in the order of their rows, so the file ends with the last of them.
     end = span((raster.height - 1) // height, (raster.width - 1) // width)[1]
     spans = [(0, min(_GDAL["GDAL_INGESTED_BYTES_AT_OPEN"], end))]
-    for row in range(rows.start // height, (rows.stop - 1) // height + 1):
-        for col in range(cols.start // width, (cols.stop - 1) // width + 1):
-            spans.append(span(row, col))
+    blocks = {
+        (row, col)
+        for rows, cols in windows
+        for row in range(rows.start // height, (rows.stop - 1) // height + 1)
+        for col in range(cols.start // width, (cols.stop - 1) // width + 1)
+    }
+    spans += [span(*block) for block in sorted(blocks)]
     pieces = {
         piece
         for first, stop in spans
         if stop > first
-        for piece in range(first // _PIECE, (stop - 1) // _PIECE + 1)
+        for piece in range(first // PIECE, (stop - 1) // PIECE + 1)
     }
-    return sum(min(_PIECE, end - piece * _PIECE) for piece in pieces)
+    return min(bytes_for_length, end) + sum(min(PIECE, end - piece * PIECE) for piece in pieces)
 
 
 class _RedactSignatures(logging.Filter):

@@ -34,9 +34,10 @@ from deepcrop.cube.contract import SAR_BANDS
 from deepcrop.errors import DeepCropError
 from deepcrop.sources.archive import ArchiveError, SceneError
 from deepcrop.sources.http import HttpClient, NotFound
-from deepcrop.sources.safe.backscatter import OutsideError, backscatter
+from deepcrop.sources.safe.backscatter import OutsideError, backscatter, windows_over
 from deepcrop.sources.safe.geometry import require_libraries
 from deepcrop.sources.safe.product import Product
+from deepcrop.sources.stac.cog_reader import transferred_bytes
 from deepcrop.sources.stac.pixels import label
 from deepcrop.sources.stac.search import search_items
 from deepcrop.storage.files import content_hash
@@ -135,6 +136,28 @@ class GroundRange:
             for name, values in found.items():
                 bands[name][new] = values[new]
         return bands
+
+    def measure(self, products: Sequence[Mapping[str, Any]], box: GeoBox) -> int:
+        """Find out the bytes that `read` transfers of these products; errors as there.
+
+        The tables count whole; of the images, the blocks over the grid. To find these, the tables
+        are fetched.
+        """
+        heights = self._heights_over(box)
+        total = 0
+        for each in products:
+            item = each["item"]
+            product = self._open(item)
+            total += sum(path.stat().st_size for path in product.path.rglob("*.xml"))
+            windows = windows_over(product, SAR_BANDS[0], box, heights)
+
+            def measure(path: str, windows: Sequence[tuple[slice, slice]] = windows) -> int:
+                with rasterio.open(path, driver=self.cogs.format) as image:
+                    return transferred_bytes(image, windows, self.cogs.access.bytes_for_length)
+
+            for name in SAR_BANDS:
+                total += self.cogs.read(item["assets"][name]["href"], label(item, name), measure)
+        return total
 
     # Products -------------------------------------------------------------------------------------
 

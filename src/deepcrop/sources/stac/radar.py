@@ -59,10 +59,11 @@ def radar_preparer(
 
     def prepare(product: Product) -> tuple[dict[str, Any], bool]:
         source = _source_name(product)
-        final = True
+        final, text = True, ""
         try:
             annotation = sources[source]["assets"]["schema-product-vv"]["href"]
-            angles = angles_from_annotation(cogs.text(annotation, client))
+            text = cogs.text(annotation, client)
+            angles = angles_from_annotation(text)
             decision = f"annotation of {source}"
         except (NotFound, Refused, *MALFORMED) as error:  # AnnotationError is a ValueError
             angles = angles_from_footprint(outline(product.item), product.ascending)
@@ -72,7 +73,10 @@ def radar_preparer(
             elif isinstance(error, AnnotationError):
                 reason = str(error)
             decision = f"approximate, from the footprint; annotation of {source}: {reason}"
-        return {"angles": angles.to_json(), "decision": decision}, final
+        note = {
+            "angles": angles.to_json(), "decision": decision, "table_bytes": len(text.encode()),
+        }  # fmt: skip
+        return note, final
 
     return prepare
 
