@@ -367,7 +367,7 @@ def _remote_files(folder: Path) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _earth_engine_images(folder: Path) -> Iterator[Any]:
-    from deepcrop.sources import earthengine
+    from deepcrop.sources.earthengine import listing
 
     ring = [[-94, 41], [-93, 41], [-93, 42], [-94, 42], [-94, 41]]
     common = {
@@ -392,21 +392,19 @@ def _earth_engine_images(folder: Path) -> Iterator[Any]:
         },
     }  # fmt: skip
     valid = {"optical": optical, "sar": radar}
-    region = earthengine._region(_box())
+    region = listing.region_of(_box())
 
     def read(given: tuple[str, Any]) -> Any:
         sensor, image = given
-        describe = (
-            earthengine._optical_product if sensor == "optical" else earthengine._radar_product
-        )
-        products = earthengine._described(describe, [valid[sensor], image])
+        describe = listing.optical_product if sensor == "optical" else listing.radar_product
+        products = listing.described(describe, [valid[sensor], image])
         assert products, "the valid image is lost"
-        passes = earthengine._passes(earthengine._newest(products))
-        earthengine._best_orbit(passes, region)
+        passes = listing.passes_of(listing.newest(products))
+        listing.best_orbit(passes, region)
         for group in passes:
-            scene = earthengine._scene(sensor, group)
+            scene = listing.scene_of(sensor, group)
             json.dumps(scene.to_json(), ensure_ascii=False).encode()
-        earthengine._described(describe, [image])  # refused if it cannot be used
+        listing.described(describe, [image])  # refused if it cannot be used
 
     yield (
         st.sampled_from(sorted(valid)).flatmap(

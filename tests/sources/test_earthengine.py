@@ -22,7 +22,7 @@ from deepcrop.cube.io import open_cube
 from deepcrop.grid.buffers import grow
 from deepcrop.sources import open_archive
 from deepcrop.sources.archive import ArchiveError, Scene, SceneError
-from deepcrop.sources.earthengine import SENTINEL_1, EarthEngine
+from deepcrop.sources.earthengine.archive import SENTINEL_1, EarthEngine
 
 ee = pytest.importorskip("ee")
 

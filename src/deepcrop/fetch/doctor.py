@@ -29,8 +29,9 @@ from packaging.requirements import Requirement
 from planetary_computer.settings import Settings
 
 from deepcrop._version import __version__
-from deepcrop.sources import cropland, earthengine
+from deepcrop.sources import cropland
 from deepcrop.sources.archive import SENSORS, ArchiveError
+from deepcrop.sources.earthengine import connection as earthengine
 from deepcrop.sources.http import USER_AGENT, redact_url
 from deepcrop.sources.phenocam import service as phenocam
 from deepcrop.sources.stac import access, known_archives

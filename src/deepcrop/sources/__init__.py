@@ -85,8 +85,8 @@ def open_archive(
     # Imported here: the command line imports this package for `--help`, which must not load numpy.
     from deepcrop.cube.contract import NIR_BANDS
     from deepcrop.grid.buffers import LARGEST_BUFFER
-    from deepcrop.sources import earthengine
     from deepcrop.sources.archive import ArchiveError
+    from deepcrop.sources.earthengine import archive as earthengine
     from deepcrop.sources.stac import known_archives
     from deepcrop.sources.stac.own_archive import own_archive
 

@@ -1,0 +1,1 @@
+"""Google Earth Engine as an archive: connect, list images, read their stored pixels."""
