@@ -1,6 +1,7 @@
 """Several years in one run: a map of each year, means and anomalies, and how it resumes."""
 
 import json
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -82,6 +83,26 @@ def test_the_stack_has_mean_number_of_years_and_anomalies(mapped):
         assert file.descriptions == ("start of season, 50 % of amplitude, mean of 2017 to 2019",)
     assert "05-" in (stack / "sos50_mean.qml").read_text()
     assert "no difference" in (stack / "sos50_anomaly_2018.qml").read_text()
+
+
+def test_the_stack_has_a_qgis_project_whose_anomalies_have_their_years(mapped):
+    stack = mapped.path / "stack"
+    root = ET.parse(stack / "map.qgs").getroot()
+    layers = {one.findtext("datasource"): one for one in root.findall("projectlayers/maplayer")}
+    assert set(layers) == {f"./{path.name}" for path in stack.glob("*.tif")}
+    assert root.findtext("title").endswith(", 2017 to 2019")
+    for year in LATER:
+        time = layers[f"./sos50_anomaly_{year}.tif"].find("temporal/fixedRange")
+        assert time.findtext("start") == f"{year}-01-01T00:00:00Z"
+    assert layers["./sos50_mean.tif"].find("temporal") is None
+    groups = [group.get("name") for group in root.iter("layer-tree-group") if group.get("name")]
+    assert groups[1:] == [
+        "Means", "Number of years", "Anomalies, 2017", "Anomalies, 2018", "Anomalies, 2019",
+    ]  # fmt: skip
+    nodes = root.iter("layer-tree-layer")
+    assert [n.get("source") for n in nodes if n.get("checked") == "Qt::Checked"] == [
+        "./sos50_mean.tif"
+    ]
 
 
 def test_the_summary_has_medians(mapped):

@@ -24,6 +24,7 @@ from deepcrop.products import histograms
 from deepcrop.products.cog import windows, write_cog
 from deepcrop.products.layers import OBSERVED, Layer
 from deepcrop.products.qgis import write_style
+from deepcrop.products.qgis_project import write_stack_project
 from deepcrop.products.results import Result, ResultLayer, open_result
 from deepcrop.stages import NO_DAY, check_year, stage_title, to_dates, to_days
 from deepcrop.storage.files import fingerprint, write_json
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deepcrop.mapping.options import MapOptions
+    from deepcrop.stages import TargetYear
 
 STACK = "stack"
 """Folder of the layers over all years."""
@@ -70,9 +72,9 @@ def map_years(
 
     Each year gets the map that :func:`deepcrop.map_region` makes, in a folder of its name. The
     folder ``stack`` holds for each date of the main season its multi-year mean, the number of years
-    that have it, and the anomaly of each year: its date less the mean, in days. Day numbers count
-    from 1 January of each year. An interrupted run goes on where it stopped; ``out`` appears when
-    all is written.
+    that have it, and the anomaly of each year: its date less the mean, in days, with a QGIS
+    project. Day numbers count from 1 January of each year. An interrupted run goes on where it
+    stopped; ``out`` appears when all is written.
 
     Parameters
     ----------
@@ -210,21 +212,28 @@ def _write_stack(stage: Staging, years: tuple[int, ...]) -> None:
         "software": f"deepcrop {__version__}",
         "maps": {},
     }
+    rasters = []
     for method in first.methods:
         folder = out if len(first.methods) == 1 else out / method
         folder.mkdir(parents=True, exist_ok=True)
-        summary["maps"][method] = {
-            str(layer.stage): _stack_stage(folder, layer, method, maps)
-            for layer in first.find(method=method, kind="day", season=1)
-        }
+        summary["maps"][method] = {}
+        for layer in first.find(method=method, kind="day", season=1):
+            numbers, written = _stack_stage(folder, layer, method, maps)
+            summary["maps"][method][str(layer.stage)] = numbers
+            rasters += [
+                ((folder / one.name).relative_to(out).as_posix(), method, one, year)
+                for one, year in written
+            ]
+    title = f"{first.title}, {years[0]} to {years[-1]}"
+    write_stack_project(out, rasters, first.grid, title, summary["simulated"])
     write_json(out / "summary.json", summary)
     stage.finish(STACK)
 
 
 def _stack_stage(
     folder: Path, layer: ResultLayer, method: str, maps: dict[int, Result]
-) -> dict[str, Any]:
-    """Write the layers of one date; return their numbers."""
+) -> tuple[dict[str, Any], list[tuple[Layer, TargetYear | None]]]:
+    """Write the layers of one date; return their numbers, and the layers with their years."""
     stage, int16 = str(layer.stage), np.dtype(np.int16)
     between = f"{min(maps)} to {max(maps)}"
     limits = next(iter(maps.values())).target.range
@@ -276,12 +285,14 @@ def _stack_stage(
             medians[str(year)] = histograms.quantile(apart[:-1], 0.5, first)
     day = histograms.quantile(counted[:-1], 0.5, limits[0])
     date = None if day is None else str(to_dates(day, _ANY_YEAR))[5:]
-    return {
+    numbers = {
         "pixels": int(counted[:-1].sum()),
         "median_mean_day": day,
         "median_mean_date": date,
         "median_anomaly": medians,
     }
+    dated = [(anomaly, maps[year].target) for year, anomaly in anomalies.items()]
+    return numbers, [(mean, None), (number, None), *dated]
 
 
 def _mean(days: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,11 +1,12 @@
 """The QGIS project of a map, ``map.qgs``: its layers in groups, with their styles and dates.
 
-Written without QGIS. Paths are relative, so that the project moves with its folder; each layer has
-the renderer of its ``.qml``.
+The stack of maps of several years has one, too. Written without QGIS. Paths are relative, so that
+the project moves with its folder; each layer has the renderer of its ``.qml``.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -70,8 +71,86 @@ def write_project(
         Whether the observations were simulated; titles then say so.
     """
     mark = " - SIMULATED DATA" if simulated else ""
-    root = ET.Element("qgis", {"projectname": f"{title}, {target}{mark}", "version": _VERSION})
-    ET.SubElement(root, "title").text = f"{title}, {target}{mark}"
+    shown = _first_shown(rasters)
+    methods = list(dict.fromkeys(method for _, method, _ in rasters))
+    # Dates come before what lies in groups of its own; seasons before the layers without one.
+    layers = [
+        ProjectLayer(
+            key,
+            (f"{_METHODS[method]}, {target}{mark}", *_subgroup(layer)),
+            _name(layer),
+            target,
+            shown=key == shown,
+            # Only the dates of the main season are unfolded: a map has up to 95 layers.
+            unfolded=1 + (layer.season == 1),
+        )
+        for key, method, layer in sorted(rasters, key=lambda one: _place(methods, *one[1:]))
+    ]
+    _write(out, layers, box, f"{title}, {target}{mark}", mark)
+
+
+def write_stack_project(
+    out: Path,
+    rasters: Sequence[tuple[str, str, Layer, TargetYear | None]],
+    box: GeoBox,
+    title: str,
+    simulated: bool,
+) -> None:
+    """Write ``map.qgs`` of the layers over several years.
+
+    Parameters
+    ----------
+    out, box, title, simulated
+        As in `write_project`; ``title`` names the years, too.
+    rasters : sequence of (key, method, Layer, TargetYear or None)
+        As in `write_project`; the year of an anomaly, None of a layer over all years.
+    """
+    mark = " - SIMULATED DATA" if simulated else ""
+    shown = [key for key, _, layer, _ in rasters if layer.name.endswith("_mean")]
+    shown.sort(key=lambda key: not key.endswith("sos50_mean"))
+    layers = []
+    for key, method, layer, target in rasters:
+        group = f"Anomalies, {target}" if target else "Means"
+        if layer.kind == "count":
+            group = "Number of years"
+        path = (f"{_METHODS[method]}{mark}", group)
+        unfolded = 2 if group == "Means" else 1
+        layers.append(ProjectLayer(key, path, _name(layer), target, key == shown[0], unfolded))
+    groups = list(dict.fromkeys(layer.group for layer in layers))
+    layers.sort(key=lambda layer: groups.index(layer.group))
+    _write(out, layers, box, f"{title}{mark}", mark)
+
+
+@dataclass(frozen=True)
+class ProjectLayer:
+    """A raster of a project.
+
+    Attributes
+    ----------
+    key : str
+        Its path without ``.tif``.
+    group : tuple of str
+        Names of the groups that it lies in, the outermost first.
+    name : str
+    target : TargetYear, optional
+        Time that QGIS's temporal controller shows it in.
+    shown : bool
+        Whether it is visible at first.
+    unfolded : int
+        Number of its groups, the outermost ones, that are unfolded.
+    """
+
+    key: str
+    group: tuple[str, ...]
+    name: str
+    target: TargetYear | None
+    shown: bool
+    unfolded: int
+
+
+def _write(out: Path, rasters: Sequence[ProjectLayer], box: GeoBox, title: str, mark: str) -> None:
+    root = ET.Element("qgis", {"projectname": title, "version": _VERSION})
+    ET.SubElement(root, "title").text = title
     ET.SubElement(root, "projectCrs").append(_reference_system(box))
     tree = ET.SubElement(root, "layer-tree-group")
     canvas = ET.SubElement(root, "mapcanvas", {"name": "theMapCanvas"})
@@ -80,26 +159,22 @@ def write_project(
     ET.SubElement(canvas, "destinationsrs").append(_reference_system(box))
     layers = ET.SubElement(root, "projectlayers")
     groups: dict[tuple[str, ...], ET.Element] = {(): tree}
-    shown = _first_shown(rasters)
-    methods = list(dict.fromkeys(method for _, method, _ in rasters))
-    # Dates come before what lies in groups of its own; seasons before the layers without one.
-    for key, method, layer in sorted(rasters, key=lambda one: _place(methods, *one[1:])):
-        path = (f"{_METHODS[method]}, {target}{mark}", *_subgroup(layer))
+    for raster in rasters:
+        path = raster.group
         for depth in range(1, len(path) + 1):
             if path[:depth] not in groups:
                 attributes = {
                     "name": path[depth - 1],
-                    # Only the dates of the main season are unfolded: a map has up to 95 layers.
-                    "expanded": str(int(depth == 1 or (depth == 2 and layer.season == 1))),
+                    "expanded": str(int(depth <= raster.unfolded)),
                     "checked": "Qt::Checked",
                 }
                 above = groups[path[: depth - 1]]
                 groups[path[:depth]] = ET.SubElement(above, "layer-tree-group", attributes)
-        name, source = _identifier(key), f"./{key}.tif"
-        node = {"id": name, "name": _name(layer), "source": source, "providerKey": "gdal"}
-        node |= {"checked": "Qt::Checked" if key == shown else "Qt::Unchecked", "expanded": "0"}
+        name, source = _identifier(raster.key), f"./{raster.key}.tif"
+        node = {"id": name, "name": raster.name, "source": source, "providerKey": "gdal"}
+        node |= {"checked": "Qt::Checked" if raster.shown else "Qt::Unchecked", "expanded": "0"}
         ET.SubElement(groups[path], "layer-tree-layer", node)
-        layers.append(_raster(out, key, layer, box, target))
+        layers.append(_raster(out, raster, box))
     view = ET.SubElement(root, "ProjectViewSettings", {"UseProjectScales": "0"})
     bounds = zip(("xmin", "ymin", "xmax", "ymax"), box.boundingbox.bbox, strict=True)
     whole = {name: repr(float(value)) for name, value in bounds}
@@ -111,7 +186,7 @@ def write_project(
     ):
         ET.SubElement(ET.SubElement(properties, group), name, {"type": kind}).text = value
     about = ET.SubElement(root, "projectMetadata")
-    ET.SubElement(about, "title").text = f"{title}, {target}{mark}"
+    ET.SubElement(about, "title").text = title
     ET.SubElement(about, "abstract").text = f"Season dates of crops, deepcrop {__version__}{mark}"
     document = ET.ElementTree(root)
     ET.indent(document)
@@ -158,22 +233,23 @@ def _identifier(key: str) -> str:
     return f"deepcrop_layer_{key.replace('/', '_')}"
 
 
-def _raster(out: Path, key: str, layer: Layer, box: GeoBox, target: TargetYear) -> ET.Element:
+def _raster(out: Path, layer: ProjectLayer, box: GeoBox) -> ET.Element:
     """Describe one raster: where it lies, its place, its time, its renderer."""
     raster = ET.Element("maplayer", {"type": "raster", "hasScaleBasedVisibilityFlag": "0"})
     raster.append(_extent(box))
-    ET.SubElement(raster, "id").text = _identifier(key)
-    ET.SubElement(raster, "datasource").text = f"./{key}.tif"
-    ET.SubElement(raster, "layername").text = _name(layer)
+    ET.SubElement(raster, "id").text = _identifier(layer.key)
+    ET.SubElement(raster, "datasource").text = f"./{layer.key}.tif"
+    ET.SubElement(raster, "layername").text = layer.name
     ET.SubElement(raster, "srs").append(_reference_system(box))
     ET.SubElement(raster, "provider").text = "gdal"
-    time = ET.SubElement(raster, "temporal", {"enabled": "1", "mode": "0", "fetchMode": "0"})
-    between = ET.SubElement(time, "fixedRange")
-    for name, date, hour in zip(
-        ("start", "end"), target.dates, ("00:00:00", "23:59:59"), strict=True
-    ):
-        ET.SubElement(between, name).text = f"{date}T{hour}Z"
-    style = ET.parse(out / f"{key}.qml").getroot()
+    if layer.target is not None:
+        time = ET.SubElement(raster, "temporal", {"enabled": "1", "mode": "0", "fetchMode": "0"})
+        between = ET.SubElement(time, "fixedRange")
+        for name, date, hour in zip(
+            ("start", "end"), layer.target.dates, ("00:00:00", "23:59:59"), strict=True
+        ):
+            ET.SubElement(between, name).text = f"{date}T{hour}Z"
+    style = ET.parse(out / f"{layer.key}.qml").getroot()
     raster.extend(style)
     return raster
 
