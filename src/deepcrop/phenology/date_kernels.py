@@ -69,6 +69,8 @@ _NEAR = np.float32(17.0)
 _SIGMAS = 5.4
 """Standard errors by which the upper half of a season lies above its base: of a hundred series that
 are nothing but noise, for three years or one, fewer than one have a season."""
+_SIDE_SIGMAS = 3.0
+"""Standard errors by which it lies above the base of each side that was seen."""
 _ALONE = 0.6
 """Variance of the mean of observations, in units of theirs, from which on it is that of one."""
 _TOP_DAYS = 30.0
@@ -237,7 +239,11 @@ def _seasons(
         # What noise alone makes of a curve is no season, and neither is one observation in a gap.
         half = 0.5 * (height + higher)
         mean, v = upper_half(t, y, w, p, rows_until, grid, curve, left, peak, right, half)
-        if not mean - mean_base > _SIGMAS * scatter * math.sqrt(v + v_base):
+        if (
+            not mean - mean_base > _SIGMAS * scatter * math.sqrt(v + v_base)
+            or (rise_seen and mean - base_left < _SIDE_SIGMAS * scatter * math.sqrt(v + v_left))
+            or (fall_seen and mean - base_right < _SIDE_SIGMAS * scatter * math.sqrt(v + v_right))
+        ):
             why = NOISE
             continue
         if v > _ALONE and gap_of_one(neighbours, rows_until[peak], p, grid[peak]) > max_gap:

@@ -117,8 +117,9 @@ def scatter_of(t, y, w, scatter):
 
     It is that of the middle one about the line between its neighbours, robust to a few outliers. No
     smoother changes it: about a curve that follows each observation residuals are too small, and
-    without the observations that a smoother leaves out, noise seems less than it is. Where
-    observations are far apart it is too large.
+    without the observations that a smoother leaves out, noise seems less than it is. Over weeks the
+    greenness itself bends away from the line, so close triples weigh more; where all are far apart
+    the noise is still overestimated.
 
     Parameters
     ----------
@@ -131,7 +132,7 @@ def scatter_of(t, y, w, scatter):
     none, one = np.float32(0.0), np.float32(1.0)
     state = np.empty((6, BLOCK), np.float32)
     for block in range(len(y)):
-        # Days and values of the last two observations, sum of the roots, number.
+        # Days and values of the last two observations, weighted sum of the roots, weights.
         state[:] = none
         state[0], state[2] = np.float32(-1e6), np.float32(-1e6)
         for k in range(len(t)):
@@ -144,8 +145,10 @@ def scatter_of(t, y, w, scatter):
                 off = value1 - (value2 + share * (here - value2))
                 spread = one + share * share + (one - share) * (one - share)
                 near = (today - day2 < _TRIPLE) & seen
-                state[4, p] += np.sqrt(abs(off) / np.sqrt(spread)) if near else none
-                state[5, p] += one if near else none
+                apart = (today - day2) / _TRIPLE
+                weight = (one - apart * apart) * (one - apart * apart)
+                state[4, p] += weight * np.sqrt(abs(off) / np.sqrt(spread)) if near else none
+                state[5, p] += weight if near else none
                 state[2, p] = day1 if seen else day2
                 state[3, p] = value1 if seen else value2
                 state[0, p] = today if seen else day1
