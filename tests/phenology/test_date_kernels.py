@@ -56,11 +56,12 @@ def date(curve, t=None, y=None, fractions=(0.2, 0.5), rule=None, grid=GRID, room
     dates, low, high = (np.full((1, room, stages), 9, np.float32) for _ in range(3))
     reason = np.full((1, room, stages), 9, np.uint8)
     measures = np.full((1, room, len(MEASURES)), 9, np.float32)
+    refused = np.full((1, room, 2), 9, np.float32)
     rows = np.full(1, 9)
     date_blocks(
         t, blocks, weights, grid, curves, counts, scatter, ORIGIN, rule.min_amplitude,
         rule.prominence, rule.max_gap, rule.min_observations, np.array(fractions, np.float32),
-        INTERVAL, dates, low, high, reason, measures, rows,
+        INTERVAL, dates, low, high, reason, measures, refused, rows,
     )  # fmt: skip
     named = {name: measures[0, :, k] for k, name in enumerate(MEASURES)}
     dates, low, high = (array[0] - ORIGIN for array in (dates, low, high))

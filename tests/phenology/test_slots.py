@@ -5,7 +5,7 @@ import xarray as xr
 
 from deepcrop import stages
 from deepcrop.errors import DeepCropError
-from deepcrop.phenology import extract, season_dates
+from deepcrop.phenology import REASONS, extract, season_dates
 from deepcrop.phenology.slots import (
     REACH,
     choose_slots,
@@ -36,8 +36,8 @@ def test_two_crops_a_year_fill_the_slots_by_strength():
     both = main + bump(95, 0.3, 22)
     bare = np.full_like(main, 0.2)
     values = np.stack([main, both, bare])
-    found, count = fill_slots(season_dates(values, days), 2018, 45.0)
-    assert count.tolist() == [1, 2, 0]
+    found, choice = fill_slots(season_dates(values, days), 2018, 45.0)
+    assert choice.count.tolist() == [1, 2, 0]
     for one, other in zip(found, curve_dates(values, days, 2018, 45.0), strict=True):
         np.testing.assert_array_equal(one, other)
     assert abs(found.day[0, 0, 2] - 210) < 4
@@ -133,8 +133,8 @@ def test_a_year_takes_its_own_season_whatever_the_origin_of_the_days():
 def test_slots_hold_the_dates_of_the_calendar_with_their_intervals():
     values, days = two_years()
     found = season_dates(values, days)
-    dates, count = fill_slots(found, 2018, 45.0)
-    assert count.tolist() == [1]
+    dates, choice = fill_slots(found, 2018, 45.0)
+    assert choice.count.tolist() == [1]
     assert found.stages == stages.CALENDAR
     for name, slots in (("dates", dates.day), ("low", dates.low), ("high", dates.high)):
         np.testing.assert_array_equal(slots[:, 0], getattr(found, name)[:, 0])
@@ -194,8 +194,8 @@ def test_a_year_from_july_holds_one_southern_summer(year, calendar, from_july):
     values, times = southern_summers()
     found = season_dates(values[None], stages.to_days(times, year))
     assert choose_slots(found, year, -30.0).count == [calendar]
-    dates, count = fill_slots(found, year, -30.0, "07-01")
-    assert count == [from_july]
+    dates, choice = fill_slots(found, year, -30.0, "07-01")
+    assert choice.count == [from_july]
     if from_july:
         assert abs(dates.day[0, 0, stages.CALENDAR.index("peak")]) <= 6  # about 1 January
     series = xr.DataArray(values, {"time": pd.DatetimeIndex(times)}, ["time"])
@@ -230,3 +230,54 @@ def test_a_year_does_not_depend_on_the_fractions_asked_for():
     assert few["stage"].values.tolist() == ["sos20", "peak", "eos20"]
     assert (few["count"] == 1).all()
     np.testing.assert_allclose(few["date"], both["date"].sel(stage=few["stage"]), atol=0.01)
+
+
+def test_a_season_without_dates_keeps_its_slot_and_is_not_counted():
+    middles, amplitudes = np.array([[100.0, 200.0, 300.0]]), np.array([[0.3, 0.6, 0.2]])
+    for refused, slots, count in [
+        ([False, False, False], [1, 0], 3),
+        ([False, True, False], [1, 0], 2),
+        ([True, True, True], [1, 0], 0),
+    ]:
+        choice = select_slots(
+            middles, middles, amplitudes, TargetYear(2018), 0.0, refused=np.array([refused])
+        )
+        assert choice.index[0].tolist() == slots
+        assert choice.count == [count]
+
+
+def catch_crop_and_poorly_seen_main_crop():
+    """A winter crop with many clear images, and a larger summer crop of which three saw the top."""
+    days = np.concatenate(
+        [np.arange(0, 140, 4.0), [170, 200, 210, 220, 250], np.arange(260, 360, 4.0)]
+    )
+    curve = (
+        0.15
+        + 0.35 * np.exp(-(((days - 80) / 25) ** 2))
+        + 0.65 * np.exp(-(((days - 210) / 22) ** 2))
+    )
+    noise = 0.08 * np.random.default_rng(2).standard_normal((200, days.size))
+    return curve + noise, days
+
+
+def test_no_lesser_season_stands_for_a_main_season_refused_as_noise():
+    values, days = catch_crop_and_poorly_seen_main_crop()
+    found = season_dates(values, days)
+    dates, choice = fill_slots(found, 2018, 45.0)
+    peak = dates.day[:, :, stages.CALENDAR.index("peak")]
+    refused = choice.gather(np.isfinite(found.refused_day), empty=False)[:, 0]
+    assert 0 < refused.sum() < len(refused)
+    # The main season is the summer crop or has no date; the catch crop is at most the second.
+    assert (np.abs(peak[~refused, 0] - 210) < 20).all()
+    assert np.isnan(dates.day[refused, 0]).all()
+    assert (np.abs(peak[refused, 1] - 80) < 12).all()
+    why = {
+        REASONS[code]
+        for code in choice.gather(found.reason, empty=0)[refused, 0].ravel().astype(int)
+    }
+    assert why == {"no more than noise"}
+    times = np.datetime64("2018-01-01") + days.astype("timedelta64[D]")
+    series = xr.DataArray(values, {"time": pd.DatetimeIndex(times)}, ["pixel", "time"])
+    table = extract(series, year=2018, latitude=45.0)
+    np.testing.assert_array_equal(table["date"], dates.day)
+    assert (table["count"] == np.isfinite(peak).sum(axis=1)).all()

@@ -8,13 +8,13 @@ every year of every camera with a verdict and its reason, so that no year is dro
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deepcrop.phenology import REASONS, season_dates, smooth
-from deepcrop.phenology.date_kernels import TOO_LONG
+from deepcrop.phenology.date_kernels import NOISE, TOO_LONG, TOO_SMALL
 from deepcrop.phenology.slots import choose_slots, season_middle, start_of_year, sunlight
 from deepcrop.stages import (
     CALENDAR,
@@ -143,6 +143,8 @@ class SiteYear:
         Whether the main season may be used as a label.
     why : str
         Why it was rejected, or what to know of it.
+    undated : dict of int to str
+        Why a slot has no dates, where a season that could not be dated takes it.
     """
 
     year: int
@@ -151,6 +153,7 @@ class SiteYear:
     observed_share: float
     accepted: bool
     why: str
+    undated: dict[int, str] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -283,14 +286,20 @@ def label_series(
             )
         window = growing_window(camera.latitude, target.length, target.first)
         share = _observed(seen, start + window)
-        why_none = (
-            _why_none(dates, found.reason[0], target, first, last, camera)
-            if share >= screening.min_share
-            else "too few observations"
-        )
+        undated = {
+            slot: REASONS[reasons[row].max()]
+            for slot, row in enumerate(slots, 1)
+            if row >= 0 and np.isnan(dates[row]).all()
+        }
+        if seasons:
+            why_none = undated.get(1, "")
+        elif share < screening.min_share:
+            why_none = "too few observations"
+        else:
+            why_none = _why_none(dates, reasons, undated.get(1, ""), target, camera)
         accepted, why = _verdict(seasons, share, why_none, screening)
         crop = (crops or {}).get((camera.site, year), "")
-        years.append(SiteYear(year, crop, tuple(seasons), share, accepted, why))
+        years.append(SiteYear(year, crop, tuple(seasons), share, accepted, why, undated))
     return CameraLabels(camera, column, weights, curve_days, curve[0], tuple(years), year_start)
 
 
@@ -343,19 +352,19 @@ def _gap_around(seen: NDArray[np.float32], day: float) -> float:
 def _why_none(
     dates: NDArray[np.float32],
     reasons: NDArray[np.uint8],
+    strongest: str,
     target: TargetYear,
-    first: int,
-    last: int,
     camera: CameraSeries,
 ) -> str:
-    """Why a year has no season, as far as the curve shows."""
+    """Why a year has no season, as far as the curve shows.
+
+    ``strongest`` says why the strongest season of the year has no dates, if there is any.
+    """
     undated = np.asarray(np.isnan(dates).all(axis=1))
     if undated.all():
         return REASONS[reasons[0, 0]]
-    if target.year == first and undated[0]:
-        return REASONS[reasons[0].max()]
-    if target.year == last and undated[-1]:
-        return REASONS[reasons[-1].max()]
+    if strongest not in ("", REASONS[NOISE]):
+        return strongest
     # A summer crop of the southern hemisphere may peak on 27 December and then on 4 January.
     start = _january(camera, target.year) + target.first
     end = start + target.length
@@ -374,7 +383,7 @@ def _why_none(
             south = camera.latitude < 0 and target.start == YEAR_START
             advice = f" (year start {SOUTHERN_YEAR_START} keeps summers whole)" if south else ""
             return f"those that reach into the year peak on {' and '.join(when)}{advice}"
-    return "amplitude too small"
+    return strongest or REASONS[TOO_SMALL]
 
 
 def is_vague(name: str, event: Event, screening: Screening) -> bool:
@@ -396,7 +405,8 @@ def _verdict(
         )
     main = next((season for season in seasons if season.slot == 1), None)
     if main is None:
-        return False, "; ".join([f"no season: {why_none}", *faults])
+        missing = "no dates of the strongest season" if seasons else "no season"
+        return False, "; ".join([f"{missing}: {why_none}", *faults])
     if main.amplitude < screening.min_amplitude:
         faults.append(
             f"amplitude {main.amplitude:.3f} too small, {screening.min_amplitude:g} needed"

@@ -224,9 +224,9 @@ def _slot(year: SiteYear, slot: int, screening: Screening) -> _Slot:
     nothing = [math.nan] * len(CALENDAR)
     season = next((season for season in year.seasons if season.slot == slot), None)
     if season is None:
-        # Where a year was rejected nobody knows what it had.
-        why = EMPTY if year.accepted else year.why
-        absent = [year.accepted] * len(CALENDAR)
+        # Where a year was rejected, or a season not dated, nobody knows what the slot had.
+        why = year.undated.get(slot, EMPTY) if year.accepted else year.why
+        absent = [why == EMPTY] * len(CALENDAR)
         return nothing, nothing, nothing, absent, (why,) * len(CALENDAR)
     events = [season.events[name] for name in CALENDAR]
     reasons = tuple(_reason(season, name, screening) for name in CALENDAR)

@@ -346,5 +346,6 @@ def _reasons(
     long = choice.gather(refused, empty=False)[:, 0].any(axis=1)
     # A year may also lie within a season of two years that peaks in the other.
     long |= (choice.count == 0) & refused.any(axis=(1, 2))
+    undated = choice.gather(np.isfinite(seasons.refused_day), empty=False)[:, 0]
     flags = np.where(beyond, layers.BEYOND, 0) | np.where(long, layers.TOO_LONG, 0)
-    return flags.astype(np.uint16)
+    return (flags | np.where(undated, layers.UNDATED, 0)).astype(np.uint16)

@@ -82,7 +82,7 @@ _LEVEL_DAYS = 20.0
 @njit(cache=True, nogil=True, error_model="numpy")
 def date_blocks(
     t, y, w, grid, curve, counts, scatter, origin, min_amplitude, prominence, max_gap,
-    min_observations, fractions, factors, dates, low, high, reason, measures, rows,
+    min_observations, fractions, factors, dates, low, high, reason, measures, refused, rows,
 ):  # fmt: skip
     """Seasons of the series of some blocks.
 
@@ -106,8 +106,9 @@ def date_blocks(
         Filled; NaN where there is no date. The first series of the blocks comes first.
     reason : ndarray of uint8 (pixels, seasons, stages)
     measures : ndarray of float32 (pixels, seasons, measures)
-        In units of ``curve``, whatever its level is.
-        `MEASURES`.
+        `MEASURES`, in units of ``curve``, whatever its level is.
+    refused : ndarray of float32 (pixels, seasons, 2)
+        Day of the peak and amplitude, as the curve has them, of each season that got no dates.
     rows : ndarray of int (pixels,)
         Rows that each series has or would have if there were room.
     """
@@ -141,6 +142,7 @@ def date_blocks(
                     reason[pixel, season, stage] = FOUND
                 for k in range(len(MEASURES)):
                     measures[pixel, season, k] = nothing
+                refused[pixel, season] = nothing
             begin, stop = int(ends[0, p]), int(ends[1, p])
             if counts[block, p] < min_observations or stop - begin < 3:
                 for stage in range(dates.shape[2]):
@@ -154,6 +156,7 @@ def date_blocks(
                 pixel, p, y[block], w[block], t, neighbours, rows_until, near, grid, line, begin,
                 stop, ends[2, p], ends[3, p], noise[p], spread, extrema, min_amplitude,
                 prominence, max_gap, fractions, factors, origin, dates, low, high, reason, measures,
+                refused,
             )  # fmt: skip
 
 
@@ -161,7 +164,7 @@ def date_blocks(
 def _seasons(
     pixel, p, y, w, t, neighbours, rows_until, near, grid, curve, begin, stop, bottom, top, noise,
     scatter, extrema, min_amplitude, prominence, max_gap, fractions, factors, origin, dates, low,
-    high, reason, measures,
+    high, reason, measures, refused,
 ):  # fmt: skip
     """Date the seasons of one pixel, series ``p`` of its block; returns the rows they take.
 
@@ -178,7 +181,6 @@ def _seasons(
     count = merge_shallow(curve, extrema, count, begin, stop, reach, prominence)
     middle = len(fractions)
     found = 0
-    why = TOO_SMALL
     for k in range(1, count, 2):
         left, peak, right = extrema[k - 1], extrema[k], extrema[k + 1]
         swing = max(min_amplitude, prominence * local_range(curve, peak, begin, stop, reach))
@@ -188,6 +190,9 @@ def _seasons(
         if found >= dates.shape[1]:
             found += 1  # no room: the caller repeats the call with more
             continue
+        # Until it has dates: it may be stronger than the seasons of its year that have them.
+        refused[pixel, found, 0] = grid[peak] + origin
+        refused[pixel, found, 1] = max(rise, fall)
         whole = rise >= swing and fall >= swing
         # The peaks on both sides, or the ends of the series.
         before = begin if k == 1 else extrema[k - 2]
@@ -244,11 +249,14 @@ def _seasons(
             or (rise_seen and mean - base_left < _SIDE_SIGMAS * scatter * math.sqrt(v + v_left))
             or (fall_seen and mean - base_right < _SIDE_SIGMAS * scatter * math.sqrt(v + v_right))
         ):
-            why = NOISE
+            reason[pixel, found] = NOISE
+            found += 1
             continue
         if v > _ALONE and gap_of_one(neighbours, rows_until[peak], p, grid[peak]) > max_gap:
-            why = GAP
+            reason[pixel, found] = GAP
+            found += 1
             continue
+        refused[pixel, found] = np.float32(np.nan)
         measures[pixel, found, 0] = height - mean_base
         measures[pixel, found, 1] = mean_base
         measures[pixel, found, 2] = height
@@ -318,7 +326,7 @@ def _seasons(
             high[pixel, found, stage] += origin
         found += 1
     if found == 0:
-        reason[pixel, 0] = why
+        reason[pixel, 0] = TOO_SMALL
         return 1
     return found
 

@@ -499,7 +499,9 @@ def _datetimes(days: NDArray[np.float32], origin: int) -> NDArray[np.datetime64]
 def _table(data: xr.Dataset) -> pd.DataFrame:
     """One row per season of a single series."""
     why = int(data["reason"][0].max())
-    data = data.isel(season=slice(0, min(int(data["count"]), data.sizes["season"])))
+    # The strongest season of a year may have no dates, and the next one has: both have a row.
+    dated = np.flatnonzero(data["date"].notnull().any("stage"))
+    data = data.isel(season=slice(0, int(dated[-1]) + 1 if dated.size else 0))
     names = data["stage"].values.tolist()
     columns: dict[str, Any] = {name: data["date"].sel(stage=name).values for name in names}
     for name in ("length", *MEASURES):

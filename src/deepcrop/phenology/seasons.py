@@ -39,8 +39,9 @@ _YEAR = 366.0
 class Seasons:
     """Seasons of many series.
 
-    Rows are in order of time. A season whose peak was not seen, or neither side of it, keeps its
-    row, without dates: `reason` says why. A series without any season says why in its first row.
+    Rows are in order of time. A season whose peak was not seen, or neither side of it, or that may
+    be no more than noise, keeps its row, without dates: `reason` says why. A series without any
+    season says why in its first row.
 
     Attributes
     ----------
@@ -63,6 +64,9 @@ class Seasons:
         to the last falling date, units of the values x days; NaN unless both dates are there.
     slope_up, slope_down : ndarray of float32 (pixels, seasons)
         Steepest rise and fall, units of the values per day; both positive; NaN unless seen.
+    refused_day, refused_amplitude : ndarray of float32 (pixels, seasons)
+        Peak and amplitude of the curve where a season got no dates, NaN elsewhere: to tell whether
+        it could be the main season of its year, and for nothing else.
     """
 
     dates: NDArray[np.float32]
@@ -77,6 +81,8 @@ class Seasons:
     large_integral: NDArray[np.float32]
     slope_up: NDArray[np.float32]
     slope_down: NDArray[np.float32]
+    refused_day: NDArray[np.float32]
+    refused_amplitude: NDArray[np.float32]
 
     @property
     def length(self) -> NDArray[np.float32]:
@@ -208,6 +214,7 @@ def _with_room(
     dates, low, high = (np.empty((pixels, room, len(names)), np.float32) for _ in range(3))
     measures = np.empty((pixels, room, len(MEASURES)), np.float32)
     reason = np.empty(dates.shape, np.uint8)
+    refused = np.full((pixels, room, 2), np.nan, np.float32)
     rows = np.ones(pixels, np.int64)
     if grid.size < 3:
         for array in (dates, low, high, measures):
@@ -222,7 +229,7 @@ def _with_room(
                 chunk.scatter, np.float32(series.origin), float(rule.min_amplitude),
                 float(rule.prominence), float(rule.max_gap), max(int(rule.min_observations), 3),
                 np.array(fractions, np.float32), INTERVAL, dates[p], low[p],
-                high[p], reason[p], measures[p], rows[p],
+                high[p], reason[p], measures[p], refused[p], rows[p],
             )  # fmt: skip
             # The curves are those of observations less the mean of their series.
             level = chunk.level.reshape(-1, 1)[: p.stop - p.start]
@@ -236,7 +243,8 @@ def _with_room(
     most = max(int(rows.max(initial=1)), 1)
     kept = slice(0, most)
     reason[(reason == FOUND) & np.isnan(dates)] = NO_SUCH  # rows of series with fewer seasons
+    measured = {name: measures[:, kept, k] for k, name in enumerate(MEASURES)}
     return Seasons(
-        dates[:, kept], low[:, kept], high[:, kept], names, reason[:, kept],
-        *(measures[:, kept, k] for k in range(len(MEASURES))),
+        dates[:, kept], low[:, kept], high[:, kept], names, reason[:, kept], **measured,
+        refused_day=refused[:, kept, 0], refused_amplitude=refused[:, kept, 1],
     ), most  # fmt: skip

@@ -126,9 +126,9 @@ class SlotChoice:
     Attributes
     ----------
     index : ndarray of int (n, slots)
-        Season in each slot, -1 where the slot is empty.
+        Season in each slot, -1 where the slot is empty. It may be a season without dates.
     count : ndarray of uint8 (n,)
-        Seasons that belong to the year, kept or not.
+        Seasons with dates that belong to the year, kept or not.
     """
 
     index: NDArray[np.intp]
@@ -151,6 +151,7 @@ def select_slots(
     year: TargetYear,
     latitude: float | NDArray[np.floating],
     slots: int = SLOTS,
+    refused: NDArray[np.bool_] | None = None,
 ) -> SlotChoice:
     """Choose which seasons of a series fill the slots of a target year, by default two.
 
@@ -159,6 +160,10 @@ def select_slots(
     alone would take a catch crop that is green at Christmas for the main crop of a maize field.
     Sunlight is taken at the peak and not at the middle, which for winter cereals lies in the dark
     months between sowing and harvest.
+
+    A season that got no dates (no more than noise, a gap, not observed) keeps the slot that its
+    strength gives it: where it could be the main season, no lesser one is given out as the main
+    one.
 
     Parameters
     ----------
@@ -174,9 +179,11 @@ def select_slots(
         Degrees, south negative.
     slots : int
         Number of slots.
+    refused : ndarray of bool (n, seasons), optional
+        Seasons without dates; they are not counted.
     """
     in_year = year.contains(middles)
-    count = in_year.sum(axis=1)
+    count = (in_year if refused is None else in_year & ~refused).sum(axis=1)
     # A season of unknown amplitude comes after every other of the year, but keeps its slot.
     strength = np.nan_to_num(amplitudes) * sunlight(peaks, latitude)
     strength = np.where(in_year, strength, -np.inf)
@@ -184,7 +191,7 @@ def select_slots(
     strength = np.pad(strength, ((0, 0), (0, missing)), constant_values=-np.inf)
     # A stable sort: of two equally strong seasons the first in time is the main one.
     strongest = np.argsort(-strength, axis=1, kind="stable")[:, :slots]
-    index = np.where(np.arange(slots) < count[:, None], strongest, -1)
+    index = np.where(np.arange(slots) < in_year.sum(axis=1)[:, None], strongest, -1)
     return SlotChoice(index, count.astype(np.uint8))
 
 
@@ -214,13 +221,16 @@ def choose_slots(
         Number of slots.
     """
     dates = seasons.dates - np.float32(first_day)
+    refused = np.isfinite(seasons.refused_day)
+    refused_day = seasons.refused_day - np.float32(first_day)
     return select_slots(
-        season_middle(dates, seasons.stages),
-        dates[:, :, seasons.stages.index("peak")],
-        seasons.amplitude,
+        np.where(refused, refused_day, season_middle(dates, seasons.stages)),
+        np.where(refused, refused_day, dates[:, :, seasons.stages.index("peak")]),
+        np.where(refused, seasons.refused_amplitude, seasons.amplitude),
         TargetYear(year, year_start),
         latitude,
         slots,
+        refused,
     )
 
 
@@ -229,7 +239,7 @@ def fill_slots(
     year: int,
     latitude: float | NDArray[np.floating],
     year_start: str = YEAR_START,
-) -> tuple[Dates[NDArray[np.float32]], NDArray[np.uint8]]:
+) -> tuple[Dates[NDArray[np.float32]], SlotChoice]:
     """Put the seasons of a target year into its two slots.
 
     Parameters
@@ -247,15 +257,15 @@ def fill_slots(
     -------
     dates : Dates
         Arrays (n, 2, 5), by the dates of `deepcrop.stages.CALENDAR`.
-    count : ndarray of uint8 (n,)
-        Seasons that belong to the year, kept or not.
+    choice : SlotChoice
+        Which seasons they are.
     """
     choice = choose_slots(seasons, year, latitude, year_start=year_start)
     order = [seasons.stages.index(name) for name in CALENDAR]
     day, low, high = (
         choice.gather(dates[:, :, order]) for dates in (seasons.dates, seasons.low, seasons.high)
     )
-    return Dates(day, low, high), choice.count
+    return Dates(day, low, high), choice
 
 
 def curve_dates(

@@ -87,11 +87,12 @@ FLAGS = {
     128: "never seen by any sensor that the method reads",
     256: "a date of the main season left out: beyond the days that can be stored",
     512: "start and end of a season left out: it is longer than a year",
+    1024: "the strongest rise and fall of the year could not be dated",
 }
 """Bits of ``qflag``; 0 is a pixel of which there is nothing to say."""
 (
     NO_SEASON, FEW_SEEN, GAP, NO_RADAR, MANY_SEASONS, UNCERTAIN, LEFT_OUT, UNSEEN, BEYOND,
-    TOO_LONG,
+    TOO_LONG, UNDATED,
 ) = FLAGS  # fmt: skip
 
 _CYCLES = {

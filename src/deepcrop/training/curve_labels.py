@@ -65,9 +65,9 @@ def with_curve_labels(
     year, without a gap longer than `MAX_GAP`. A date that the curve does not support is unknown.
     """
     values, days = common_series(examples)
-    curve, count = fill_slots(season_dates(values, days), year, latitude)
+    curve, choice = fill_slots(season_dates(values, days), year, latitude)
     observed = _observed_all_year(np.isfinite(values), days, year)
-    empty = np.arange(stages.SLOTS) >= count[:, None]  # (pixels, slots)
+    empty = choice.index < 0  # (pixels, slots); a season without dates is unknown, not "none"
     events = slice(EVENTS.index(CURVE[0]), EVENTS.index(CURVE[0]) + len(CURVE))
     shape = (len(values), stages.SLOTS, len(EVENTS))
     day, spread = (np.full(shape, np.nan, np.float32) for _ in range(2))
