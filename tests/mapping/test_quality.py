@@ -136,3 +136,17 @@ def test_flags_of_the_method_are_kept():
     assert flags.dtype == np.uint16
     assert flags[0, 0] & layers.TOO_LONG
     assert dates["qflag"][0, 0] == layers.TOO_LONG  # not written into
+
+
+def test_a_year_whose_strongest_season_has_no_dates_is_flagged():
+    """The winter crop is seen well; of the larger summer crop two images, in a gap of 80 days."""
+    days = np.concatenate([np.arange(0, 140, 4.0), [170, 205, 215, 250], np.arange(260, 360, 4.0)])
+    winter, summer = (np.exp(-(((days - day) / 24) ** 2)) for day in (80, 210))
+    noise = 0.06 * np.random.default_rng(2).standard_normal(days.size)
+    values = 0.15 + 0.35 * winter + 0.65 * summer + noise
+    found = slot_layers(season_dates(values[None], days), 2018, 50.0)
+    assert found["qflag"][0] == layers.UNDATED
+    main, second = (found[layers.layer_name("peak", season)] for season in (1, 2))
+    assert main[0] == NO_DAY
+    assert abs(int(second[0]) - 80) <= 6
+    assert found["n_cycles"][0] == 1

@@ -108,7 +108,8 @@ def date_blocks(
     measures : ndarray of float32 (pixels, seasons, measures)
         `MEASURES`, in units of ``curve``, whatever its level is.
     refused : ndarray of float32 (pixels, seasons, 2)
-        Day of the peak and amplitude, as the curve has them, of each season that got no dates.
+        Day of the peak and amplitude, as the curve has them, of each season that got no dates and
+        whose peak may lie within the series or after it.
     rows : ndarray of int (pixels,)
         Rows that each series has or would have if there were room.
     """
@@ -201,8 +202,11 @@ def _seasons(
             curve[peak] > 0.5 * (bottom + top)
             and _is_level_peak(curve, grid, before, peak, after, 0.1 * max(rise, fall) + noise)
         ):
-            # The series begins or ends on a slope: the height of the peak was not observed.
+            # The series begins or ends on a slope: the height of the peak was not observed. Before
+            # the first observation its year is unknown; a crop that still grows is of this one.
             reason[pixel, found] = NOT_BEFORE if rise < swing else NOT_AFTER
+            if rise < swing:
+                refused[pixel, found] = np.float32(np.nan)
             found += 1
             continue
         if not gap_around(neighbours, rows_until[peak], p, grid[peak]) <= 2 * max_gap:

@@ -65,8 +65,8 @@ class Seasons:
     slope_up, slope_down : ndarray of float32 (pixels, seasons)
         Steepest rise and fall, units of the values per day; both positive; NaN unless seen.
     refused_day, refused_amplitude : ndarray of float32 (pixels, seasons)
-        Peak and amplitude of the curve where a season got no dates, NaN elsewhere: to tell whether
-        it could be the main season of its year, and for nothing else.
+        Peak and amplitude of the curve where a season got no dates, to tell whether it could be the
+        main season of its year; NaN elsewhere, and where it peaked before the first observation.
     """
 
     dates: NDArray[np.float32]
