@@ -203,7 +203,7 @@ def test_every_rejection_says_why(network):
     assert whys["no dates of the strongest season: no more than noise"] == 1
     assert whys["amplitude too small, needed"] == 4
     wide = [whys[f"% interval of {side}days wide, allowed"] for side in ("SOS", "EOS")]
-    assert wide == [29, 62]
+    assert wide == [29, 61]
 
 
 def test_nothing_near_a_test_site_trains(network, real_data):
