@@ -233,10 +233,11 @@ def test_a_year_does_not_depend_on_the_fractions_asked_for():
 
 
 def test_a_season_without_dates_keeps_its_slot_and_is_not_counted():
-    middles, amplitudes = np.array([[100.0, 200.0, 300.0]]), np.array([[0.3, 0.6, 0.2]])
+    middles, amplitudes = np.array([[100.0, 200.0, 300.0]]), np.array([[0.29, 0.6, 0.2]])
     for refused, slots, count in [
         ([False, False, False], [1, 0], 3),
         ([False, True, False], [1, 0], 2),
+        ([True, False, False], [1, 2], 2),  # 0.29 is not clearly stronger than 0.2
         ([True, True, True], [1, 0], 0),
     ]:
         choice = select_slots(
@@ -253,10 +254,10 @@ def catch_crop_and_poorly_seen_main_crop():
     )
     curve = (
         0.15
-        + 0.35 * np.exp(-(((days - 80) / 25) ** 2))
+        + 0.3 * np.exp(-(((days - 80) / 25) ** 2))
         + 0.65 * np.exp(-(((days - 210) / 22) ** 2))
     )
-    noise = 0.08 * np.random.default_rng(2).standard_normal((200, days.size))
+    noise = 0.09 * np.random.default_rng(2).standard_normal((200, days.size))
     return curve + noise, days
 
 
@@ -270,7 +271,7 @@ def test_no_lesser_season_stands_for_a_main_season_refused_as_noise():
     # The main season is the summer crop or has no date; the catch crop is at most the second.
     assert (np.abs(peak[~refused, 0] - 210) < 20).all()
     assert np.isnan(dates.day[refused, 0]).all()
-    assert (np.abs(peak[refused, 1] - 80) < 12).all()
+    assert np.nanmax(np.abs(peak[refused, 1] - 80)) < 12
     why = {
         REASONS[code]
         for code in choice.gather(found.reason, empty=0)[refused, 0].ravel().astype(int)

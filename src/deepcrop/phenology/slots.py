@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CLEARLY = 1.5
+"""How much stronger than one with dates a season without dates must be to take its slot. Noise adds
+to the height of what may be noise, and where several seasons are alike any may be the main one."""
+
 REACH = 60
 """Days beyond the range of day numbers from which observations still help a target year."""
 
@@ -161,9 +165,8 @@ def select_slots(
     Sunlight is taken at the peak and not at the middle, which for winter cereals lies in the dark
     months between sowing and harvest.
 
-    A season that got no dates (no more than noise, a gap, not observed) keeps the slot that its
-    strength gives it: where it could be the main season, no lesser one is given out as the main
-    one.
+    A season that got no dates (no more than noise, a gap, not observed) takes a slot where it is
+    `CLEARLY` stronger than those that got some: then no lesser one is given out as the main season.
 
     Parameters
     ----------
@@ -186,6 +189,8 @@ def select_slots(
     count = (in_year if refused is None else in_year & ~refused).sum(axis=1)
     # A season of unknown amplitude comes after every other of the year, but keeps its slot.
     strength = np.nan_to_num(amplitudes) * sunlight(peaks, latitude)
+    if refused is not None:
+        strength = np.where(refused, strength / CLEARLY, strength)
     strength = np.where(in_year, strength, -np.inf)
     missing = max(slots - middles.shape[1], 0)
     strength = np.pad(strength, ((0, 0), (0, missing)), constant_values=-np.inf)
