@@ -253,9 +253,7 @@ def catch_crop_and_poorly_seen_main_crop():
         [np.arange(0, 140, 4.0), [170, 200, 210, 220, 250], np.arange(260, 360, 4.0)]
     )
     curve = (
-        0.15
-        + 0.3 * np.exp(-(((days - 80) / 25) ** 2))
-        + 0.65 * np.exp(-(((days - 210) / 22) ** 2))
+        0.15 + 0.3 * np.exp(-(((days - 80) / 25) ** 2)) + 0.65 * np.exp(-(((days - 210) / 22) ** 2))
     )
     noise = 0.09 * np.random.default_rng(2).standard_normal((200, days.size))
     return curve + noise, days
