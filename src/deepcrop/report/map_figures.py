@@ -256,10 +256,11 @@ def scenes(result: Result, shares: Mapping[str, Sequence[tuple[np.datetime64, fl
         axes.tick_params(labelsize=7.5, color=INK, labelcolor=INK)
         page.text(page.left + 0.4, bottom + height + 0.1, f"{'ab'[k]}  {names[name]}", size=9,
                    weight="bold")  # fmt: skip
+        seen = "clear pixels" if name == "optical" else "data"
         page.text(
             page.left + _WIDTH - 0.2,
             bottom + height + 0.1,
-            f"{int((share > 0).sum())} of {len(scenes)} scenes have clear pixels",
+            f"{int((share > 0).sum())} of {len(scenes)} scenes have {seen}",
             size=7.5,
             ha="right",
         )
