@@ -16,9 +16,7 @@ from tests.helpers.command_line import run
 from tests.helpers.cubes import make_cube, season_cube
 
 from deepcrop import cli
-from deepcrop.cli import maps as cli_maps
 from deepcrop.cube.io import open_cube, save_cube
-from deepcrop.mapping.options import resolve_options
 from deepcrop.simulation import Region, simulate
 
 
@@ -61,18 +59,6 @@ def test_errors_of_the_file_system_say_what_and_what_is_kept(monkeypatch, capsys
     with pytest.raises(SystemExit):
         cli.main()
     assert capsys.readouterr().err == f"Error: {words}\nWhat is done is kept.\n"
-
-
-@pytest.mark.parametrize(("able", "said"), [(False, "does not multiply in bfloat16"), (True, "")])
-def test_shorter_numbers_that_take_longer_are_warned_of(monkeypatch, capsys, able, said):
-    pytest.importorskip("torch")
-    monkeypatch.setattr("deepcrop.network.devices.has_bfloat16", lambda device: able)
-    cli_maps._warn_of_precision(resolve_options("curve"))
-    cli_maps._warn_of_precision(resolve_options("both"))
-    assert capsys.readouterr().err == ""
-    cli_maps._warn_of_precision(resolve_options("both", precision="bfloat16"))
-    warned = capsys.readouterr().err
-    assert warned == "" if able else said in warned
 
 
 @pytest.mark.slow

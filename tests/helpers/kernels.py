@@ -9,8 +9,11 @@ from deepcrop._kernel_cache import drop_stale_kernels
 
 
 def main() -> None:
-    """Date a few series with each smoother, and simulate a region of few pixels."""
+    """Date a few series with each smoother, simulate a region of few pixels, run the network."""
     drop_stale_kernels()
+    from deepcrop.network import load
+    from deepcrop.network.runtime import choose_runtime
+    from deepcrop.network.weights import shipped
     from deepcrop.phenology import season_dates
     from deepcrop.phenology.smoothers import PRESETS
     from deepcrop.simulation import Region, simulate
@@ -20,6 +23,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         region = Region(rows=20, cols=20, optical_scenes=3, sar_scenes=2, cameras=1)
         simulate(region, Path(folder) / "region.zarr")
+    network, _ = load(shipped())
+    choose_runtime(network, "to compile")
 
 
 if __name__ == "__main__":

@@ -145,6 +145,7 @@ def test_the_summary_names_method_and_weights(mapped, weights):
     assert summary["source"]["weights"] == record["weights"] == about
     assert item["properties"]["deepcrop:source"]["weights"] == about
     assert summary["source"]["sensors"] == ["optical", "sar"]
+    assert summary["source"]["runtime"] == record["runtime"] == "compiled"
     assert list(summary["maps"]["deepcrop"]["layers"])[:3] == ["sos20", "sos50", "peak"]
     assert 40 < summary["maps"]["deepcrop"]["probabilities"]["sos50_probability"]["mean"] < 60
 

@@ -184,5 +184,7 @@ def test_devices_and_precisions_that_are_not_there_are_named():
     net = network("default")
     with pytest.raises(DeepCropError, match="'float8' is unknown; expected float32, bfloat16"):
         put_on(net, "cpu", "float8")
+    with pytest.raises(DeepCropError, match="bfloat16 is only for a GPU"):
+        put_on(net, "cpu", "bfloat16")
     with pytest.raises(DeepCropError, match="Device 'abacus' cannot be used"):
         put_on(net, "abacus", "float32")

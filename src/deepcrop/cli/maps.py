@@ -103,7 +103,7 @@ def map_(
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(help="Network: number format, float32, bfloat16 or float16  [float32]"),
+        typer.Option(help="Network, on a GPU: float32, bfloat16 or float16  [float32]"),
     ] = None,
     definition: Annotated[
         str | None,
@@ -164,7 +164,6 @@ def map_(
     cluster_options = ClusterOptions(cluster, workers)
     if (year is None) == (years is None):
         raise typer.BadParameter("give either one year or --years FIRST-LAST", param_hint="--year")
-    _warn_of_precision(options)
     if years is not None:
         _map_years(region, parse_years(years), out, options, cluster_options, dry_run, overwrite)
         return
@@ -217,28 +216,7 @@ def _map_years(
     )
 
 
-def _warn_of_precision(options: MapOptions) -> None:
-    """Warn of bfloat16 on a processor without it: emulated, it is slower than float32."""
-    from deepcrop.mapping.network import NetworkMethod
-
-    emulated = [
-        method
-        for method in options.methods
-        if isinstance(method, NetworkMethod)
-        and (method.device, method.precision) == ("cpu", "bfloat16")
-    ]
-    if not emulated:
-        return
-    try:
-        import torch
-
-        from deepcrop.network.devices import has_bfloat16
-    except ImportError:  # the mapping says what to install
-        return
-    if not has_bfloat16(torch.device("cpu")):
-        words = "This processor does not multiply in bfloat16; float32 is faster and exact."
-        typer.echo(words, err=True)
-
+_RUNTIMES = {"compiled": "compiled kernels", "pytorch": "PyTorch"}
 
 _IN_SEASON = ("observed", "forecast", "not_yet_known")
 """Shares of the pixels that are printed of a map in season; of the rest no event is expected."""
@@ -281,6 +259,8 @@ def _report(result: MapResult) -> None:
             )
     plain_console().print(table)
     scenes = ", ".join(f"{name} {number}" for name, number in summary["scenes"].items())
+    if runtime := summary["source"].get("runtime"):
+        typer.echo(f"network computed by: {_RUNTIMES[runtime]}")
     typer.echo(f"scenes: {scenes}\nmaps, pictures and summary.json: {result.path}/")
 
 

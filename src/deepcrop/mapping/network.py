@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from deepcrop import grid, stages
 from deepcrop.cube.contract import OPTICAL_BANDS, SAR_BANDS
-from deepcrop.errors import CubeError
+from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.mapping.inputs import (
     Images,
     InputCube,
@@ -69,6 +69,9 @@ class NetworkMethod:
         ``"ndvi"``, which compares with the curve and with other products.
     until : date or None
         Last day of which observations are read; each date then has a status.
+    runtime : str or None
+        What computes it, one of `deepcrop.network.inference.RUNTIMES`. None: what this process can
+        use (`deepcrop.network.runtime`). A map is made by one runtime, here and on Dask workers.
     """
 
     weights: Path | None = None
@@ -77,8 +80,28 @@ class NetworkMethod:
     precision: str = "float32"
     definition: str = "camera"
     until: datetime.date | None = None
+    runtime: str | None = None
 
     name: ClassVar[str] = "deepcrop"
+
+    def with_runtime(self) -> NetworkMethod:
+        """Choose the runtime by what this process can use, for all processes that make the map."""
+        network, _, digest = self._load()
+        return replace(self, runtime=choose(network, digest, self.runtime))
+
+    def _load(self) -> tuple[Network, dict[str, Any], str]:
+        """Load the network for the definition, its description, and the checksum of its file."""
+        from deepcrop.network import load
+        from deepcrop.network.inference import put_on, stages_of_definition
+        from deepcrop.network.weights import shipped
+
+        file = self.weights or shipped()
+        network, about = load(file)
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        network = stages_of_definition(network, self.definition)
+        put_on(network, self.device, self.precision)
+        return network, about, digest
 
     def plan(self, cube: InputCube, year: int) -> Plan:
         """Prepare to map a cube in a target year.
@@ -93,15 +116,11 @@ class NetworkMethod:
         DeepCropError
             If the weights cannot be read, or do not know the definition.
         """
-        from deepcrop.network import check_cube, check_near_infrared, load
-        from deepcrop.network.inference import put_on, stages_of_definition
+        from deepcrop.network import check_cube, check_near_infrared
         from deepcrop.network.weights import check_pixels, shipped
 
-        file = self.weights or shipped()
-        network, about = load(file)
+        network, about, digest = self._load()
         check_pixels(cube.box, about["inputs"])
-        network = stages_of_definition(network, self.definition)
-        put_on(network, self.device, self.precision)
         groups = [
             group
             for sensor, group in (("optical", "optical"), ("radar", "sar"))
@@ -135,13 +154,14 @@ class NetworkMethod:
                 f"{cube.path} has no observation around {year}: "
                 f"{period(cube.data, list(present), self.until)}. Choose another year."
             )
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
         title = str(about["card"].get("title", ""))
+        file = self.weights or shipped()
+        runtime = choose(network, digest, self.runtime)
         settings = {
             "weights": {"file": file.name, "sha256": digest, "title": title},
             "sensors": list(images),
             "definition": self.definition,
+            "runtime": runtime,
             **({} if left_out is None else {"radar_left_out": f"its radiometry is {left_out}"}),
             # Only what rounds sums differently from the default is part of the settings.
             **({} if self.precision == "float32" else {"precision": self.precision}),
@@ -154,9 +174,36 @@ class NetworkMethod:
         def run(
             images: dict[str, Images], tile: grid.Tile, selected: NDArray[np.bool_] | None = None
         ) -> tuple[Layers, list[NDArray[np.int64]]]:
-            return network_tile(network, images, tile, year, selected, self.precision, content)
+            # Dask may have brought the network to another process.
+            choose(network, digest, runtime)
+            return network_tile(
+                network, images, tile, year, selected, self.precision, content, runtime
+            )
 
         return Plan(images, settings, grid.PATCH_HALO, run, content=content)
+
+
+def choose(network: Network, digest: str, wanted: str | None) -> str:
+    """Choose a runtime, or check that this process can use the one that is wanted.
+
+    Raises
+    ------
+    DeepCropError
+        If it cannot: a tile by another runtime would differ from its neighbours in last digits.
+    """
+    from deepcrop.network.inference import PYTORCH
+    from deepcrop.network.runtime import choose_runtime
+
+    if wanted == PYTORCH:
+        return wanted
+    able = choose_runtime(network, f"{digest} {network.config.stages}")
+    if wanted not in (None, able):
+        raise DeepCropError(
+            f"This map is made by the {wanted} network, which this process cannot use (its log "
+            f"says why); it would use {able}. Leave this machine out of the cluster, or start the "
+            "map on it."
+        )
+    return able
 
 
 def network_tile(
@@ -167,6 +214,7 @@ def network_tile(
     selected: NDArray[np.bool_] | None = None,
     precision: str = "float32",
     content: Content = USUAL,
+    runtime: str = "pytorch",
 ) -> tuple[Layers, list[NDArray[np.int64]]]:
     """Layers of one tile by the network.
 
@@ -188,6 +236,8 @@ def network_tile(
         As of `NetworkMethod`.
     content : Content
         What layers to make.
+    runtime : str
+        One of `deepcrop.network.inference.RUNTIMES`.
 
     Returns
     -------
@@ -216,6 +266,7 @@ def network_tile(
         wanted=selected,
         precision=precision,
         in_season=season_is_open(content.until, year),
+        runtime=runtime,
     )
     first = grid.PATCH_HALO[0]
     core = (..., slice(first, first + tile.shape[0]), slice(first, first + tile.shape[1]))

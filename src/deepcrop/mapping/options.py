@@ -263,6 +263,10 @@ class TileJob:
             for method in methods
             if isinstance(method, NetworkMethod) and method.weights is not None
         ]
+        methods = tuple(
+            method.with_runtime() if isinstance(method, NetworkMethod) else method
+            for method in methods
+        )
         made = " ".join(fingerprint(path) for path in files if path.exists())
         return cls(cube.path, year, methods, made)
 

@@ -121,7 +121,8 @@ def map_region(
     device : str, optional
         Device that the network runs on: ``"cpu"`` (default) or ``"cuda"``.
     precision : str, optional
-        Number format of the network: ``"float32"`` (default), ``"bfloat16"`` or ``"float16"``.
+        Number format of the network: ``"float32"`` (default); on a GPU also ``"bfloat16"`` or
+        ``"float16"``.
     definition : str, optional
         What a date of the network means: ``"camera"`` (default), greenness as a near-ground camera
         sees it, or ``"ndvi"``, the NDVI curve of a clear sky, to compare with the curve and with

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from deepcrop import grid
 from deepcrop.errors import DeepCropError
@@ -29,6 +28,8 @@ from deepcrop.stages import Dates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from deepcrop.network.compiled import CompiledNetwork
 
 PIECE = 64
 """Side of a piece, pixels. Slower: twice the side exceeds the caches, half reads more halo."""
@@ -43,19 +44,33 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 """Number types of the network's arithmetic; dates are decoded in float32 in any case."""
 
 
+PYTORCH, COMPILED = "pytorch", "compiled"
+RUNTIMES = (PYTORCH, COMPILED)
+"""What computes the temporal part of the network and its dates: PyTorch, or compiled kernels
+(`deepcrop.network.compiled`)."""
+
+
 def put_on(network: Network, device: str, precision: str) -> None:
     """Move a network to a device of PyTorch, after a check that it can be used.
+
+    Lower precision saves memory on a GPU. On a CPU it saves little, and moves some dates to another
+    season (docs/performance.md), so it is refused there.
 
     Raises
     ------
     DeepCropError
-        If the device cannot be used, or the precision is unknown.
+        If the device cannot be used, or the precision is unknown or refused on it.
     """
     if precision not in PRECISIONS:
         raise DeepCropError(
             f"Precision {precision!r} is unknown; expected {', '.join(PRECISIONS)}."
         )
     check_device(device)
+    if torch.device(device).type == "cpu" and precision != "float32":
+        raise DeepCropError(
+            f"precision {precision} is only for a GPU: on a processor it saves little and moves "
+            "some dates to another season. Leave it out, or choose device cuda."
+        )
     network.to(device)
     if torch.device(device).type == "cuda":
         # TF32 convolutions drop 13 of the 23 bits of a float32: maps would differ from a CPU's.
@@ -107,6 +122,7 @@ def tile_dates(
     wanted: NDArray[np.bool_] | None = None,
     precision: str = "float32",
     in_season: bool = False,
+    runtime: str = PYTORCH,
 ) -> Dates[NDArray[np.float32]]:
     """Predict the dates of all pixels of a tile that have a whole patch around them.
 
@@ -134,6 +150,8 @@ def tile_dates(
         One of `PRECISIONS`.
     in_season : bool
         Whether the images end before the year does: as of `deepcrop.network.model.DeepCrop.decode`.
+    runtime : str
+        One of `RUNTIMES`, as of `deepcrop.network.runtime.choose_runtime`.
 
     Returns
     -------
@@ -144,7 +162,8 @@ def tile_dates(
     Raises
     ------
     DeepCropError
-        If the sensors differ in size, or the tile is smaller than a patch.
+        If the sensors differ in size, the tile is smaller than a patch, or the compiled network
+        cannot compute this network, precision or device.
     """
     height, width = optical.shape[-2:]
     if radar.shape[-2:] != (height, width):
@@ -177,7 +196,10 @@ def tile_dates(
     # Day, low, high and probability, as `Dates` has them.
     arrays = [np.full((rows, cols, *events), np.nan, np.float32) for _ in range(4)]
     arrays[3][:] = 0
-    predict_piece = partial(_piece_dates, network, images, wanted, PRECISIONS[precision], in_season)
+    compiled = _compiled(network, runtime, precision, device)
+    predict_piece = partial(
+        _piece_dates, network, compiled, images, wanted, PRECISIONS[precision], in_season
+    )
     if not on_gpu:
         _keep_memory()
     # Convolutions are fastest with this memory layout.
@@ -189,7 +211,7 @@ def tile_dates(
             pixels = slice(None) if wanted is None else wanted[piece.core].reshape(-1)
             for array, values in zip(arrays, dates, strict=True):
                 block = array[piece.core].reshape(-1, *events)
-                block[pixels] = values.numpy()
+                block[pixels] = values
                 array[piece.core] = block.reshape(*piece.shape, *events)
     return Dates(*arrays)
 
@@ -214,31 +236,57 @@ def _one_core() -> None:
 @torch.inference_mode()
 def _piece_dates(
     network: Network,
+    compiled: CompiledNetwork | None,
     images: Batch,
     wanted: NDArray[np.bool_] | None,
     precision: torch.dtype,
     in_season: bool,
     core: tuple[slice, slice],
-) -> Dates[Tensor]:
+) -> list[NDArray[np.float32]]:
     """Dates (pixels, slots, stages) of a piece; ``core`` counts from the first inner pixel."""
     batch = _cut(images, core)
     device = batch.optical.device
+    size = (core[0].stop - core[0].start) * (core[1].stop - core[1].start)
+    pixels = np.arange(size) if wanted is None else np.flatnonzero(wanted[core])
+    step = PIXELS if device.type == "cpu" else GPU_PIXELS
+    predictions = []
+    if compiled is not None:
+        seen = compiled.encode(batch)
+        for first in range(0, len(pixels), step):
+            found = compiled.logits(seen, pixels[first : first + step])
+            predictions.append(compiled.decode(found, in_season))
+        return [np.concatenate(parts) for parts in zip(*predictions, strict=True)]
     lower_precision = torch.autocast(device.type, precision, enabled=precision != torch.float32)
     with lower_precision:
         features = network.encode(batch, dense=True)
-    pixels = torch.arange(next(iter(features.values())).valid.shape[1])
-    if wanted is not None:
-        pixels = pixels[torch.from_numpy(wanted[core].reshape(-1))]
-    step = PIXELS if device.type == "cpu" else GPU_PIXELS
-    predictions = []
-    for numbers in pixels.split(step):  # type: ignore[no-untyped-call]
+    for numbers in torch.from_numpy(pixels).split(step):  # type: ignore[no-untyped-call]
         # A slice makes a view, an index copies.
         chosen = slice(numbers[0], numbers[-1] + 1) if wanted is None else numbers.to(device)
         selected = {name: sensor.select(chosen) for name, sensor in features.items()}
         with lower_precision:
             logits = network.head(selected)
-        predictions.append(network.decode(logits.float(), selected, in_season))
-    return Dates(*(torch.cat(tensors).cpu() for tensors in zip(*predictions, strict=True)))
+        dates = network.decode(logits.float(), selected, in_season)
+        predictions.append([values.cpu().numpy() for values in dates])
+    return [np.concatenate(parts) for parts in zip(*predictions, strict=True)]
+
+
+def _compiled(
+    network: Network, runtime: str, precision: str, device: torch.device
+) -> CompiledNetwork | None:
+    """Lay out a network for the compiled kernels; None where PyTorch computes all."""
+    if runtime not in RUNTIMES:
+        raise DeepCropError(f"Runtime {runtime!r} is unknown; expected {' or '.join(RUNTIMES)}.")
+    if runtime == PYTORCH:
+        return None
+    # Imported only here: a machine with a GPU may lack what the kernels need.
+    from deepcrop.network.compiled import CompiledNetwork, can_compile
+
+    if device.type != "cpu" or precision != "float32" or not can_compile(network):
+        raise DeepCropError(
+            f"The compiled network computes in float32 on a CPU, our architecture; here it is "
+            f"{network.config.variant} in {precision} on {device}. Choose runtime 'pytorch'."
+        )
+    return CompiledNetwork(network)
 
 
 def _cut(images: Batch, core: tuple[slice, slice]) -> Batch:

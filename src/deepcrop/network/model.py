@@ -267,7 +267,7 @@ class DeepCrop(nn.Module):
         probability = self.probabilities(logits)
         if in_season:
             return probability
-        for columns in self._stages_by_definition():
+        for columns in self.stages_by_definition():
             names = [self.config.stages[k].removeprefix("curve_") for k in columns]
             if "peak" in names:
                 season = one_season(probability[:, :, columns], names, self.config.bin_days)
@@ -284,12 +284,12 @@ class DeepCrop(nn.Module):
         """
         probability = self.distributions(logits, in_season)
         dates = decode_distribution(probability, self.edges, self.config.threshold)
-        for columns in self._stages_by_definition():
+        for columns in self.stages_by_definition():
             for days in (dates.day, dates.low, dates.high):
                 days[..., columns] = in_order(days[..., columns])
         return dates
 
-    def _stages_by_definition(self) -> list[list[int]]:
+    def stages_by_definition(self) -> list[list[int]]:
         """List the indices of the stages of each date definition, in order of time."""
         stages = self.config.stages
         return [

@@ -78,6 +78,17 @@ class SensorFeatures(NamedTuple):
         return self._replace(**selected)
 
 
+class EncodedImages(NamedTuple):
+    """Images of one sensor, encoded: n of all samples that have data."""
+
+    parts: list[Tensor]  # (n, features, h, w): branch and middle, if there is a trunk; the scaled
+    # values of the pixels; the valid share of their patches
+    has_data: Tensor  # (B, T) which images these are
+    valid: Tensor  # (B, T, h, w) whether the pixel itself has data
+    days: Tensor  # (B, T), 0 for padding
+    level: Tensor  # (B, 3, h, w) as in `SensorFeatures`
+
+
 class Trunk(nn.Module):
     """Convolutional trunk: conv, conv and max-pool, conv: 18 -> 14 -> 10 -> 5 -> 1 pixels."""
 
@@ -159,6 +170,27 @@ class Branch(nn.Module):
         self, images: Tensor, days: Tensor, orbits: Tensor | None, dense: bool
     ) -> SensorFeatures:
         """Encode ``images`` (B, T, bands, H, W) of ``days`` (B, T)."""
+        encoded = self.encode(images, days, orbits, dense)
+        has_data, valid = encoded.has_data, encoded.valid
+        # The scaled values are float32 even where the trunk computes in lower precision.
+        values = encoded.parts[-2]
+        features = values.new_zeros(*has_data.shape, sum(self.widths), *valid.shape[2:])
+        features[has_data] = torch.cat(encoded.parts, 1)  # (B, T, features, h, w)
+        features = features.permute(0, 3, 4, 1, 2).flatten(1, 2)  # (B, p, T, features)
+        branch, middle, centre = features.split(self.widths, -1)  # type: ignore[no-untyped-call]
+        return SensorFeatures(
+            branch,
+            middle,
+            centre,
+            valid.permute(0, 2, 3, 1).flatten(1, 2),
+            encoded.days,
+            encoded.level.permute(0, 2, 3, 1).flatten(1, 2),
+        )
+
+    def encode(
+        self, images: Tensor, days: Tensor, orbits: Tensor | None, dense: bool
+    ) -> EncodedImages:
+        """Run the trunk over all images that have data; as `forward`."""
         if images.shape[1] == 0:  # no date at all: treat as one date of padding
             images = images.new_zeros(len(images), 1, *images.shape[2:])
             days, orbits = days.new_full((len(days), 1), torch.nan), None
@@ -179,18 +211,7 @@ class Branch(nn.Module):
         if self.trunk is not None:
             encoded = self.trunk(torch.cat([x, mask], 1) if self.show_missing else x, dense)
             parts = [*encoded, *parts]
-        features = x.new_zeros(*has_data.shape, sum(self.widths), *valid_inner.shape[2:])
-        features[has_data] = torch.cat(parts, 1)  # (B, T, features, h, w)
-        features = features.permute(0, 3, 4, 1, 2).flatten(1, 2)  # (B, p, T, features)
-        branch, middle, centre = features.split(self.widths, -1)  # type: ignore[no-untyped-call]
-        return SensorFeatures(
-            branch,
-            middle,
-            centre,
-            valid_inner.permute(0, 2, 3, 1).flatten(1, 2),
-            days.nan_to_num(0.0),
-            level.permute(0, 2, 3, 1).flatten(1, 2),
-        )
+        return EncodedImages(parts, has_data, valid_inner, days.nan_to_num(0.0), level)
 
     def _scaled(self, x: Tensor) -> Tensor:
         """Compute the channels (n, channels, H, W) of bands, and scale them."""

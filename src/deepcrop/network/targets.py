@@ -85,7 +85,8 @@ def position_loss(logits: Tensor, labels: Labels, dates: Tensor, valid: Tensor) 
 LONGEST = 270
 """Maximum number of days from the start of a season to its peak, and from its peak to its end."""
 
-_NEAR_PEAK = 40  # days around the likeliest peak to which the peak's distribution is restricted
+NEAR_PEAK = 40
+"""Number of days around the likeliest peak to which the distribution of the peak is restricted."""
 
 
 def one_season(probability: Tensor, names: Sequence[str], bin_days: int) -> Tensor:
@@ -108,7 +109,7 @@ def one_season(probability: Tensor, names: Sequence[str], bin_days: int) -> Tens
     bins = probability[..., :-1]
     count = bins.shape[-1]
     peak = names.index("peak")
-    reach, near_peak = LONGEST // bin_days, _NEAR_PEAK // bin_days
+    reach, near_peak = LONGEST // bin_days, NEAR_PEAK // bin_days
     at = torch.arange(count, device=bins.device)
     # For a season that peaks in a bin: first and last bin of each of its stages.
     first, last = at.new_zeros(len(names), count), at.new_zeros(len(names), count)

@@ -1,0 +1,190 @@
+"""How fast the compiled network is, and whether its dates are those of PyTorch.
+
+    python benchmarks/network_runtime.py stages REGION            # microseconds a pixel, by stage
+    python benchmarks/network_runtime.py equal REGION             # all pixels, by PyTorch as well
+    python benchmarks/network_runtime.py equal REGION --no-radar
+    python benchmarks/network_runtime.py paired REGION OLD NEW    # two trees (src folders), in turn
+
+REGION is a cube of 2018, for example of ``deepcrop simulate``; a simulated one is called so.
+``stages`` and ``equal`` compute on one thread, and ``stages`` counts processor time. ``equal``
+lists each pixel with a date or an interval that differs by more than 0.01 day. ``paired`` runs
+``deepcrop map --method deepcrop`` of both trees in turn, from start to pictures, with two threads,
+and compares all layers of the last pair.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+MEASURED = """
+import json, resource, runpy, sys, time
+start = time.time()
+sys.argv = ["deepcrop", *json.loads(sys.argv[1])]
+try:
+    runpy.run_module("deepcrop", run_name="__main__")
+except SystemExit as stop:
+    assert not stop.code, stop.code
+own = resource.getrusage(resource.RUSAGE_SELF)
+took = {"seconds": time.time() - start, "cpu": own.ru_utime + own.ru_stime,
+        "gigabytes": own.ru_maxrss / 1024**2}
+print("MEASURED", json.dumps(took))
+"""
+
+
+def network_of(region, radar=True):
+    """The shipped network for the camera's dates, and what it reads of a cube."""
+    import torch
+
+    from deepcrop.mapping.inputs import InputCube
+    from deepcrop.mapping.network import NetworkMethod
+    from deepcrop.network import load
+    from deepcrop.network.inference import stages_of_definition
+    from deepcrop.network.weights import shipped
+
+    torch.set_num_threads(1)
+    cube = InputCube.open(region)
+    plan = NetworkMethod(radar=None if radar else False).plan(cube, 2018)
+    return stages_of_definition(load(shipped())[0], "camera"), plan, cube
+
+
+def tiles_of(plan, cube, side):
+    """Images of each tile of a cube, as `deepcrop.network.inference.tile_dates` takes them."""
+    from deepcrop import grid
+    from deepcrop.mapping.inputs import orbits_of, padded
+
+    for tile in grid.tiles(cube.box.shape.yx, side, grid.PATCH_HALO):
+        images = plan.load(tile)
+        inside = tile.inside
+        optical = padded(images["optical"].data, inside)
+        arrays = [optical, images["optical"].days]
+        if "sar" in images:
+            arrays += [padded(images["sar"].data, inside), images["sar"].days]
+            arrays.append(orbits_of(images["sar"].data))
+        else:
+            none = np.empty((0, 2, *optical.shape[-2:]), np.float32)
+            arrays += [none, np.empty(0, np.float32), np.empty(0, np.int64)]
+        yield tile, arrays
+
+
+def stages(options):
+    """Processor time of each stage, by both runtimes, of one piece of the region's middle."""
+    import torch
+
+    from deepcrop.network import Batch
+    from deepcrop.network.compiled import CompiledNetwork
+
+    net, plan, cube = network_of(options.region)
+    _, arrays = next(tiles_of(plan, cube, 64))
+    batch = Batch(*(torch.from_numpy(np.asarray(part))[None] for part in arrays))
+    net.to(memory_format=torch.channels_last)
+    count = 64 * 64
+    parts = [np.arange(first, first + 128) for first in range(0, count, 128)]
+
+    def took(run):
+        run()
+        start = time.process_time()
+        result = run()
+        return 1e6 * (time.process_time() - start) / count, result
+
+    with torch.inference_mode():
+        rows = []
+        fast = CompiledNetwork(net)
+        images, seen = took(lambda: fast.encode(batch))
+        head, logits = took(lambda: [fast.logits(seen, part) for part in parts])
+        dates, _ = took(lambda: [fast.decode(each, False) for each in logits])
+        rows.append(("compiled", images, head, dates))
+        images, features = took(lambda: net.encode(batch, dense=True))
+        some = [
+            {name: one.select(slice(part[0], part[-1] + 1)) for name, one in features.items()}
+            for part in parts
+        ]
+        head, logits = took(lambda: [net.head(each) for each in some])
+        dates, _ = took(lambda: [net.decode(each, {}, False) for each in logits])
+        rows.append(("PyTorch", images, head, dates))
+    print("| runtime | images | temporal part | dates | all |")
+    print("|---|---:|---:|---:|---:|")
+    for name, *times in rows:
+        print(f"| {name} | {' | '.join(f'{each:.1f}' for each in (*times, sum(times)))} |")
+    print("Microseconds of processor time a pixel, one thread.")
+
+
+def equal(options):
+    """Map all pixels by both runtimes, and list those that differ."""
+    from deepcrop.network.inference import COMPILED, PYTORCH, tile_dates
+
+    net, plan, cube = network_of(options.region, not options.no_radar)
+    pixels, worst, listed = 0, 0.0, 0
+    for tile, arrays in tiles_of(plan, cube, 256):
+        ours, theirs = (tile_dates(net, *arrays, runtime=name) for name in (COMPILED, PYTORCH))
+        apart = np.zeros(tile.shape)
+        for part in ("day", "low", "high"):
+            a, b = getattr(ours, part), getattr(theirs, part)
+            days = np.abs(np.nan_to_num(a, nan=1e4) - np.nan_to_num(b, nan=1e4))
+            apart = np.maximum(apart, days.max(axis=(2, 3)))
+        pixels += apart.size
+        worst = max(worst, apart[apart <= 0.01].max())
+        for row, col in np.argwhere(apart > 0.01):
+            listed += 1
+            of_pixel = np.abs(ours.probability[row, col] - theirs.probability[row, col]).max()
+            where = tile.core[0].start + row, tile.core[1].start + col
+            print(f"row {where[0]}, column {where[1]}: {apart[row, col]:.3f} days apart; "
+                  f"probabilities {of_pixel:.1e}")  # fmt: skip
+    print(f"{pixels:,} pixels: {listed} differ by more than 0.01 day; the others by {worst:.1e}.")
+
+
+def paired(options):
+    """Run both trees in turn; ratios of this run."""
+    region = options.region.resolve()
+    took = {"old": [], "new": []}
+    maps = {name: options.folder.resolve() / f"maps_{name}" for name in took}
+    for _ in range(options.runs):
+        for name, tree in (("old", options.old), ("new", options.new)):
+            arguments = ["map", region, "--year", "2018", "--method", "deepcrop"]
+            arguments += ["--out", maps[name], "--overwrite"]
+            words = json.dumps([str(each) for each in arguments])
+            place = os.environ | {"PYTHONPATH": str(tree.resolve()), "OMP_NUM_THREADS": "2"}
+            run = subprocess.run(
+                [sys.executable, "-c", MEASURED, words], env=place, stdout=subprocess.PIPE,
+                text=True, check=True,
+            )  # fmt: skip
+            took[name].append(json.loads(run.stdout.split("MEASURED")[1]))
+            print(name, took[name][-1], flush=True)
+    for what in ("seconds", "cpu", "gigabytes"):
+        ratios = [old[what] / new[what] for old, new in zip(*took.values(), strict=True)]
+        print(f"{what}: old / new {np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    import rasterio
+
+    for path in sorted(maps["old"].glob("*.tif")):
+        both = [rasterio.open(folder / path.name).read(1) for folder in maps.values()]
+        changed = (both[0] != both[1]).sum()
+        if changed:
+            most = np.abs(both[0].astype(np.int64) - both[1]).max()
+            print(f"{path.name}: {changed} of {both[0].size} pixels differ, by up to {most}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True)
+    for name, run in (("stages", stages), ("equal", equal), ("paired", paired)):
+        command = commands.add_parser(name, help=run.__doc__)
+        command.set_defaults(run=run)
+        command.add_argument("region", type=Path)
+        if name == "equal":
+            command.add_argument("--no-radar", action="store_true")
+        if name == "paired":
+            command.add_argument("old", type=Path)
+            command.add_argument("new", type=Path)
+            command.add_argument("--runs", type=int, default=3)
+            command.add_argument("--folder", type=Path, default=Path("benchmark_maps"))
+    options = parser.parse_args()
+    options.run(options)
+
+
+if __name__ == "__main__":
+    main()
