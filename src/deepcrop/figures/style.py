@@ -118,7 +118,8 @@ COLORMAPS = {
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG."""
-    figure.savefig(path, dpi=DPI, format="png", facecolor="white")
+    # The usual level 6 of compression takes three times as long for 7 % fewer bytes.
+    figure.savefig(path, dpi=DPI, format="png", facecolor="white", pil_kwargs={"compress_level": 2})
 
 
 def date_range(days: NDArray[Any], year: int) -> tuple[int, int]:

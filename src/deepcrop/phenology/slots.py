@@ -143,9 +143,9 @@ class SlotChoice:
 
         ``empty`` where there is no season. The type of the values stays.
         """
-        index = self.index.reshape(*self.index.shape, *(1,) * (values.ndim - 2))
-        chosen = np.take_along_axis(values, np.maximum(index, 0), axis=1)
-        return np.where(index < 0, np.asarray(empty, values.dtype), chosen)
+        chosen = values[np.arange(len(values))[:, None], np.maximum(self.index, 0)]
+        chosen[self.index < 0] = empty
+        return chosen
 
 
 def select_slots(
@@ -188,10 +188,11 @@ def select_slots(
     in_year = year.contains(middles)
     count = (in_year if refused is None else in_year & ~refused).sum(axis=1)
     # A season of unknown amplitude comes after every other of the year, but keeps its slot.
-    strength = np.nan_to_num(amplitudes) * sunlight(peaks, latitude)
+    strength = np.full(middles.shape, -np.inf)
+    places = np.broadcast_to(latitude, middles.shape)[in_year]
+    strength[in_year] = np.nan_to_num(amplitudes[in_year]) * sunlight(peaks[in_year], places)
     if refused is not None:
-        strength = np.where(refused, strength / CLEARLY, strength)
-    strength = np.where(in_year, strength, -np.inf)
+        strength[refused & in_year] /= CLEARLY
     missing = max(slots - middles.shape[1], 0)
     strength = np.pad(strength, ((0, 0), (0, missing)), constant_values=-np.inf)
     # A stable sort: of two equally strong seasons the first in time is the main one.

@@ -11,7 +11,8 @@ import rasterio.shutil
 from pyproj import CRS
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS as RasterioCRS
-from rasterio.errors import RasterioError
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError, StatisticsError
 from rasterio.windows import Window
 
 from deepcrop.cube.contract import CHUNK
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _CACHE = 128 * 1024**2  # bytes of GDAL's cache, which by default takes a share of the machine
 _ACROSS = 16  # chunks of a window
+_BLOCK = 512  # side of a block of a file, and the longest side of its coarsest overview
 
 
 def windows(box: GeoBox) -> Iterator[tuple[slice, slice]]:
@@ -92,8 +94,8 @@ def write_cog(
                 for (rows, cols), values in blocks:
                     dataset.write(values, 1, window=Window.from_slices(rows, cols))
                     checksums.append((rows, cols, zlib.crc32(np.ascontiguousarray(values).data)))
-            # Days are labels more than quantities at the coarse levels: no averaging across
-            # fields. Level 1 of deflate takes a quarter of the time of 6 for 5 % more bytes.
+            _add_overviews(plain)
+            # Level 1 of deflate takes a quarter of the time of 6 for 5 % more bytes.
             rasterio.shutil.copy(
                 plain,
                 path,
@@ -101,9 +103,8 @@ def write_cog(
                 compress="deflate",
                 level=1,
                 predictor="standard",
-                blocksize=512,
-                overview_resampling="nearest",
-                statistics="yes",
+                blocksize=_BLOCK,
+                statistics="auto",
                 bigtiff="if_safer",
             )
             _check_written(path, checksums)
@@ -111,6 +112,25 @@ def write_cog(
         raise OSError(f"{path.name} cannot be written ({error}); is the disk full?") from error
     finally:
         plain.unlink(missing_ok=True)
+
+
+def _add_overviews(plain: Path) -> None:
+    """Add overviews and statistics to a file without compression, from where a COG takes them.
+
+    It holds the same as if GDAL made them while it writes the COG, in two thirds of the time.
+    """
+    with rasterio.open(plain, "r+") as dataset:
+        factors, factor = [], 2
+        while max(dataset.shape) * 2 > _BLOCK * factor:
+            factors.append(factor)
+            factor *= 2
+        if factors:
+            # Days are labels more than quantities at the coarse levels: no averaging across fields.
+            dataset.build_overviews(factors, Resampling.nearest)
+        try:
+            dataset.stats(indexes=1)
+        except StatisticsError:  # no pixel has a value
+            dataset.update_tags(1, STATISTICS_VALID_PERCENT="0")
 
 
 def _check_written(path: Path, checksums: list[tuple[slice, slice, int]]) -> None:

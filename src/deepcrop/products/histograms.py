@@ -6,7 +6,7 @@ Layers hold whole numbers, so medians and quantiles computed from the number of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 BANDS = 10
 """Bands of latitude that a region is cut into."""
 
+_KEPT = 2**24  # pixels whose group is kept
 _SPAN = DAY_MAX - DAY_MIN  # longest difference of two day numbers
 _MEASURE = 32766  # largest number of an Int16 measure, and with a minus the smallest
 
@@ -58,6 +59,7 @@ class Groups:
     latitudes: NDArray[np.float64]
     box: GeoBox
     selected: xr.DataArray | None = None
+    _kept: dict[tuple[int, int], NDArray[Any]] = field(default_factory=dict, repr=False)
 
     @property
     def count(self) -> int:
@@ -65,12 +67,20 @@ class Groups:
         return len(self.codes) * BANDS
 
     def indices(self, rows: slice, cols: slice) -> NDArray[np.intp]:
-        """Group of each pixel of a window; `count` where it is left out."""
+        """Group of each pixel of a window; `count` where it is left out.
+
+        Every layer is counted by the same groups, so those of the first windows are kept.
+        """
+        place = rows.start, cols.start
+        if place in self._kept:
+            return self._kept[place].astype(np.intp)
         group = np.searchsorted(self.latitudes[1:-1], _latitudes(self.box, rows, cols), "right")
         if self.crop_type is not None:
             group += np.searchsorted(self.codes, self.crop_type[rows, cols].values) * BANDS
         if self.selected is not None:
             group[self.selected[rows, cols].values == 0] = self.count
+        if (len(self._kept) + 1) * group.size <= _KEPT:
+            self._kept[place] = group.astype(np.min_scalar_type(self.count))
         return group
 
 

@@ -171,9 +171,11 @@ def write_products(
     try:
         written = [pool.submit(_write_layer, job, box, out, info, groups) for job in jobs]
         shared = _count_shared(maps, info.year, box, groups)
-        for job, each in zip(jobs, written, strict=True):
-            counts[job.method or "", job.layer.name] = each.result()
+        # A layer is described and drawn while later ones are being written.
         for job in jobs:
+            for other, each in zip(jobs, written, strict=True):
+                if other is job or other.layer.name in _shown_with(job.layer):
+                    counts[other.method or "", other.layer.name] = each.result()
             assets |= _describe(job, box, out, info, _coloured(job, counts), pictures)
     finally:
         pool.shutdown(cancel_futures=True)
@@ -301,6 +303,11 @@ def _coloured(job: _Job, counts: Counts) -> NDArray[np.int64]:
         return np.asarray(counts[job.method or "", name].sum(axis=0))
     same = [counts[method, name] for method in METHODS if (method, name) in counts]
     return np.asarray(sum(part.sum(axis=0) for part in same))
+
+
+def _shown_with(layer: Layer) -> tuple[str, ...]:
+    """Name the layers, of all methods, that colours or picture of a layer follow as well."""
+    return (layer.name, f"{layer.name}_status") if layer.kind == "day" else ()
 
 
 def _describe(
