@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 import zarr
+from xarray.core import indexing
 
 from deepcrop import grid
 from deepcrop._version import __version__
@@ -22,7 +23,7 @@ from deepcrop.cube.chunks import (
     seal,
 )
 from deepcrop.cube.contract import REQUIRED, check
-from deepcrop.cube.packing import pack, packing_of, plain
+from deepcrop.cube.packing import Unpacked, is_packed, pack, packing_of, plain
 from deepcrop.cube.possible import drop_impossible
 from deepcrop.errors import MALFORMED, CubeError
 from deepcrop.storage.files import atomic_file
@@ -98,6 +99,11 @@ def _decode(raw: xr.Dataset) -> xr.Dataset:
         for key in {"scale_factor", "add_offset"} & set(array.attrs):
             array.attrs[key] = np.float32(array.attrs[key])
     data = xr.decode_cf(raw, decode_coords="all")
+    for name in data.data_vars:
+        packed, decoded = raw.variables[name], data.variables[name]
+        if is_packed(packed):
+            lazy = indexing.LazilyIndexedArray(Unpacked(packed))
+            data[name] = xr.Variable(decoded.dims, lazy, decoded.attrs, decoded.encoding)
     data.attrs = plain(data.attrs)
     for array in data.variables.values():
         array.attrs = plain(array.attrs)

@@ -283,7 +283,7 @@ def slot_layers(
     limits = stages.TargetYear(year, start).range
     order = [seasons.stages.index(name) for name in content.stages]
     day, low, high = (
-        choice.gather(dates[:, :, order]) for dates in (seasons.dates, seasons.low, seasons.high)
+        choice.gather(dates)[:, :, order] for dates in (seasons.dates, seasons.low, seasons.high)
     )
     found: Layers = {}
     if last is not None:
@@ -342,10 +342,10 @@ def _reasons(
     """Flag why the main season lacks dates that the curve has, or that no year could have."""
     stored = np.stack([found[layer_name(stage, 1)] for stage in content.stages], 1)
     beyond = (dated & (stored == stages.NO_DAY)).any(axis=1)
-    refused = seasons.reason == TOO_LONG
-    long = choice.gather(refused, empty=False)[:, 0].any(axis=1)
+    refused = seasons.reason[:, :, 0] == TOO_LONG  # as is every date but the peak
+    long = choice.gather(refused, empty=False)[:, 0]
     # A year may also lie within a season of two years that peaks in the other.
-    long |= (choice.count == 0) & refused.any(axis=(1, 2))
+    long |= (choice.count == 0) & refused.any(axis=1)
     undated = choice.gather(np.isfinite(seasons.refused_day), empty=False)[:, 0]
     flags = np.where(beyond, layers.BEYOND, 0) | np.where(long, layers.TOO_LONG, 0)
     return (flags | np.where(undated, layers.UNDATED, 0)).astype(np.uint16)

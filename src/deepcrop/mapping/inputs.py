@@ -142,7 +142,11 @@ def images_of(
     used = (days >= first - reach) & (days <= last + reach)
     if until is not None:
         used &= days <= stages.to_days(np.datetime64(until, "D"), year)
-    return Images(data.isel(time=np.flatnonzero(used)), days[used])
+    places = np.flatnonzero(used)
+    chosen: Any = places
+    if places.size and places[-1] - places[0] + 1 == places.size:
+        chosen = slice(places[0], places[-1] + 1)  # read in half the time
+    return Images(data.isel(time=chosen), days[chosen])
 
 
 def period(cube: xr.DataTree, groups: list[str], until: datetime.date | None = None) -> str:

@@ -189,15 +189,18 @@ def _refuse_long(
     Where a mild winter hardly lowers the greenness, two years become one season, whose dates are
     those of no year. The peak stays, so that the season keeps its row and its year.
     """
-    # Of those that are there; NaN compares false.
-    long = np.fmax.reduce(dates, axis=2) - np.fmin.reduce(dates, axis=2) > _YEAR
-    sides = np.arange(dates.shape[2]) != dates.shape[2] // 2
-    refused = long[:, :, None] & sides
+    # Of the dates that are there. Date by date, as NumPy reduces short axes slowly.
+    first = last = dates[:, :, 0]
+    for k in range(1, dates.shape[2]):
+        first, last = np.fmin(first, dates[:, :, k]), np.fmax(last, dates[:, :, k])
+    pixel, row = np.nonzero(last - first > _YEAR)  # NaN compares false
+    sides = np.delete(np.arange(dates.shape[2]), dates.shape[2] // 2)
+    refused = pixel[:, None], row[:, None], sides
     for array in (dates, low, high):
         array[refused] = np.nan
     reason[refused] = TOO_LONG
     for name in ("small_integral", "large_integral"):  # between the dates
-        measures[long, MEASURES.index(name)] = np.nan
+        measures[pixel, row, MEASURES.index(name)] = np.nan
 
 
 def _with_room(
@@ -239,12 +242,13 @@ def _with_room(
             measures[p, :, MEASURES.index("large_integral")] += level * length
 
         smooth_chunks(series, grid, smoother, rule, date)
-        _refuse_long(dates, low, high, reason, measures)
     most = max(int(rows.max(initial=1)), 1)
-    kept = slice(0, most)
+    dates, low, high, measures = (array[:, :most] for array in (dates, low, high, measures))
+    reason = reason[:, :most]
+    _refuse_long(dates, low, high, reason, measures)
     reason[(reason == FOUND) & np.isnan(dates)] = NO_SUCH  # rows of series with fewer seasons
-    measured = {name: measures[:, kept, k] for k, name in enumerate(MEASURES)}
+    measured = {name: measures[:, :, k] for k, name in enumerate(MEASURES)}
     return Seasons(
-        dates[:, kept], low[:, kept], high[:, kept], names, reason[:, kept], **measured,
-        refused_day=refused[:, kept, 0], refused_amplitude=refused[:, kept, 1],
+        dates, low, high, names, reason, **measured,
+        refused_day=refused[:, :most, 0], refused_amplitude=refused[:, :most, 1],
     ), most  # fmt: skip
