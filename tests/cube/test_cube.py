@@ -627,6 +627,36 @@ def test_a_foreign_file_packed_with_an_offset_opens_as_float32(cube, tmp_path):
 # create_group, write_block
 
 
+@pytest.mark.parametrize("name", ["a.zarr", "a.nc"])
+def test_any_part_of_an_opened_cube_is_unpacked(cube, tmp_path, name):
+    cube["optical"]["red"][1, :3] = np.nan
+    save_cube(cube, tmp_path / name)
+    engine = {"zarr": "zarr", "nc": "netcdf4"}[name[2:]]
+    ours = open_cube(tmp_path / name)
+    for group in ("optical", "sar"):
+        options = {"consolidated": False} if engine == "zarr" else {}
+        theirs = xr.open_dataset(
+            tmp_path / name, group=group, engine=engine, mask_and_scale=False, **options
+        )
+        opened = ours[group].to_dataset()
+        points = xr.DataArray([1, 5, 2], dims="point")
+        for part in (
+            {},
+            {"time": 1, "y": slice(2, 9, 3), "x": -1},
+            {"time": [2, 0], "y": [5, 1]},
+            {"y": points, "x": points},
+        ):
+            for variable in opened.data_vars:
+                stored = theirs[variable].isel(part)
+                expected = stored.values
+                if "scale_factor" in stored.attrs:
+                    scaled = expected * np.float32(stored.attrs["scale_factor"])
+                    expected = np.where(expected == -32768, np.float32(np.nan), scaled)
+                np.testing.assert_array_equal(
+                    opened[variable].isel(part).values, expected, strict=True
+                )
+
+
 def test_blocks_give_the_same_store_as_the_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(contract, "CHUNK", 8)
     cube = make_cube(rows=20, cols=30)

@@ -117,14 +117,13 @@ def write_cog(
 def _add_overviews(plain: Path) -> None:
     """Add overviews and statistics to a file without compression, from where a COG takes them.
 
-    It holds the same as if GDAL made them while it writes the COG, in two thirds of the time.
+    Left to itself, GDAL makes them while it writes the COG, which then takes half as long again.
     """
     with rasterio.open(plain, "r+") as dataset:
-        factors, factor = [], 2
-        while max(dataset.shape) * 2 > _BLOCK * factor:
-            factors.append(factor)
-            factor *= 2
-        if factors:
+        factors = [2]
+        while max(dataset.shape) // factors[-1] > _BLOCK:
+            factors.append(2 * factors[-1])
+        if max(dataset.shape) > _BLOCK:
             # Days are labels more than quantities at the coarse levels: no averaging across fields.
             dataset.build_overviews(factors, Resampling.nearest)
         try:
