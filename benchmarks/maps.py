@@ -9,6 +9,7 @@
     python benchmarks/maps.py measures               # what --measures costs
     python benchmarks/maps.py linear                 # 1, 2 and 4 million pixels
     python benchmarks/maps.py precision              # bfloat16 against float32
+    python benchmarks/maps.py paired --trees OLD/src NEW/src --rounds 3  # two versions in turn
 
 SIMULATED DATA. The region is 4000 x 1000 pixels (``--size``) with 42 optical and 28 radar scenes,
 about 40 km x 10 km as the paper's first area, simulated once into ``--folder`` (some minutes) and
@@ -19,6 +20,7 @@ included; a first run compiles kernels. Beside each stands what ``deepcrop map -
 
 import argparse
 import json
+import os
 import platform
 import re
 import subprocess
@@ -43,10 +45,14 @@ print("MEASURED", json.dumps({"seconds": time.time() - start, "cpu": cpu, "gigab
 """
 
 
-def measured(*arguments):
-    """Run a command of deepcrop; seconds, seconds of processor time, peak memory of a process."""
+def measured(*arguments, tree=None):
+    """Run a command of deepcrop; seconds, seconds of processor time, peak memory of a process.
+
+    ``tree``: the ``src`` folder to run, by default that of this environment.
+    """
     command = [sys.executable, "-c", MEASURED, json.dumps([str(a) for a in arguments])]
-    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    environment = os.environ | ({} if tree is None else {"PYTHONPATH": str(tree)})
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     said, numbers = run.stdout.split("MEASURED")
     return json.loads(numbers) | {"said": said}
 
@@ -159,6 +165,46 @@ def linear(options):
         rows.append(row(options.method, size, took))
     ratio = per_pixel[-1] / per_pixel[0]
     return [*table(*rows), "", f"A pixel of the last takes {ratio:.2f} times one of the first."]
+
+
+def paired(options):
+    """Two versions in turn, so that a busy machine slows both alike; and whether they agree."""
+    path, trees = region(options.folder, options.size), [tree.resolve() for tree in options.trees]
+    outs = [options.folder / f"maps_{name}" for name in ("old", "new")]
+    command = ["map", path, "--year", "2018", "--method", options.method, "--overwrite", "--out"]
+    for tree, out in zip(trees, outs, strict=True):  # compiles kernels
+        measured(*command, out, tree=tree)
+    runs = [
+        [measured(*command, out, tree=tree) for tree, out in zip(trees, outs, strict=True)]
+        for _ in range(options.rounds)
+    ]
+    rows = []
+    for what, unit in (("seconds", "s"), ("cpu", "s"), ("gigabytes", "GB")):
+        old, new = np.array([[run[what] for run in pair] for pair in runs]).T
+        ratio = old / new
+        rows.append(
+            (
+                f"{what}, {unit}",
+                f"{np.median(old):.2f}",
+                f"{np.median(new):.2f}",
+                f"{np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})",
+            )
+        )
+    columns = ("median of the runs", "old", "new", "old / new, median (range)")
+    title = f"{pixels(options.size):,} pixels by {options.method}, {options.rounds} rounds in turn"
+    return [*table(*rows, title=title, columns=columns), "", agreement(*outs)]
+
+
+def agreement(old, new):
+    """Say in how many layers two maps hold the same values."""
+    import rasterio
+
+    names = sorted(path.relative_to(old) for path in old.rglob("*.tif"))
+    same = 0
+    for name in names:
+        with rasterio.open(old / name) as one, rasterio.open(new / name) as other:
+            same += np.array_equal(one.read(1), other.read(1))
+    return f"{same} of {len(names)} layers hold the same values."
 
 
 def tile_of(options):
@@ -299,13 +345,15 @@ def main():
     commands = {
         "curve": whole, "deepcrop": whole, "both": whole, "workers": workers, "linear": linear,
         "measures": measures,
-        "patchwise": patchwise, "precision": precision,
+        "patchwise": patchwise, "precision": precision, "paired": paired,
     }  # fmt: skip
     parser.add_argument("command", choices=commands)
     parser.add_argument("--folder", type=Path, default=Path("benchmark_maps"))
     parser.add_argument("--size", default="4000x1000", help="columns x rows")
     parser.add_argument("--sizes", nargs="+", default=["1000x1000", "2000x1000", "4000x1000"])
-    parser.add_argument("--method", default="curve", help="of workers and linear")
+    parser.add_argument("--method", default="curve", help="of workers, linear and paired")
+    parser.add_argument("--trees", type=Path, nargs=2, help="of paired: src folders, old and new")
+    parser.add_argument("--rounds", type=int, default=3, help="of paired")
     parser.add_argument("--device", default="cpu", help="of deepcrop and both")
     parser.add_argument("--precision", default="float32", help="of deepcrop and both")
     parser.add_argument("--network", choices=["default", "paper"], default="default")
