@@ -163,6 +163,28 @@ def test_the_report_shows_any_fractions_and_seasons(mapped):
         assert words in page
 
 
+def test_a_map_without_intervals_is_the_same_otherwise(mapped, folder, tmp_path):
+    out = tmp_path / "dates"
+    dates = map_without_pictures(
+        folder / "cube.zarr", 2018, out, **CHOSEN, fields=True, intervals=False
+    )
+    names = {path.name for path in mapped.path.glob("*.tif")}
+    bounds = {name for name in names if name.endswith(("_low.tif", "_high.tif"))}
+    assert len(bounds) == 2 * 5 * 3
+    assert {path.name for path in out.glob("*.tif")} == names - bounds
+    for name in names - bounds:
+        expected = read(mapped.path / name)
+        if name == "qflag.tif":
+            expected = expected & ~np.uint16(layers.UNCERTAIN)
+        np.testing.assert_array_equal(read(out / name), expected, name)
+    assert dates.summary["source"]["intervals"] is False
+    numbers = dates.summary["maps"]["curve"]["layers"]["sos15"]
+    assert "median_width" not in numbers
+    assert numbers["detected"] == mapped.summary["maps"]["curve"]["layers"]["sos15"]["detected"]
+    assert open_result(out).summary == dates.summary
+    report(out, tmp_path / "report")
+
+
 def test_a_map_of_other_fractions_is_not_scored(mapped):
     with pytest.raises(DeepCropError, match=r"has no sos20, .*eos20: .* other fractions"):
         check_fractions(mapped.path)
@@ -184,6 +206,8 @@ def test_a_map_of_other_fractions_is_not_scored(mapped):
         ({"method": "deepcrop", "fractions": (0.2, 0.5)}, "network was trained on dates at 20 %"),
         ({"method": "both", "seasons": 4}, "network was trained on .* 2 seasons"),
         ({"method": "deepcrop", "measures": True}, "measures: only for the curve"),
+        ({"method": "deepcrop", "intervals": False}, "intervals: only for the curve"),
+        ({"until": "2018-06-15", "intervals": False}, "in season, needs the intervals"),
         ({"method": "deepcrop", "season_rule": {"prominence": 0.3}}, "season_rule: only for"),
     ],
 )
@@ -206,6 +230,8 @@ def test_the_command_reads_the_options(folder):
     assert run.exit_code == 0, run.output
     # Per season 7 dates with 2 bounds, a length, 7 measures; 5 of pixels.
     assert f"{4 * (7 * 3 + 1 + 7) + 5} layers" in run.output
+    run = CliRunner().invoke(app, [*command, *options, "--no-intervals", "--dry-run"])
+    assert f"{2 * (7 + 1) + 5} layers" in run.output
     for option, text in (("--fractions", "0.2;0.5"), ("--season-rule", "prominence")):
         run = CliRunner().invoke(app, [*command, option, text])
         assert isinstance(run.exception, DeepCropError) or "expected for example" in run.output

@@ -76,6 +76,12 @@ def map_(
         bool,
         typer.Option("--measures", help="Curve: also amplitude, base, maximum, integrals, rates."),
     ] = False,
+    no_intervals: Annotated[
+        bool,
+        typer.Option(
+            "--no-intervals", help="Curve: leave the 90 % interval of each date out; faster."
+        ),
+    ] = False,
     year_start: Annotated[
         str | None,
         typer.Option(
@@ -149,6 +155,7 @@ def map_(
         season_rule=None if season_rule is None else parse_season_rule(season_rule),
         seasons=seasons,
         measures=measures or None,
+        intervals=False if no_intervals else None,
         year_start=year_start,
         weights=weights,
         radar=False if no_radar else None,

@@ -65,6 +65,8 @@ class CurveMethod:
         1 July south of the equator. None: 1 January, with a warning in the south.
     until : date or None
         Last day of which observations are read; each date then has a status and a reason.
+    intervals : bool
+        Whether to give the 90 % interval of each date.
 
     Raises
     ------
@@ -80,6 +82,7 @@ class CurveMethod:
     season_rule: tuple[tuple[str, float], ...] = ()
     year_start: str | None = None
     until: datetime.date | None = None
+    intervals: bool = True
 
     name: ClassVar[str] = "curve"
 
@@ -104,6 +107,12 @@ class CurveMethod:
                 f"A map cannot keep {self.seasons} seasons; expected 1 to {MAX_SEASONS}."
             )
         self.rule()
+        if self.until is not None and not self.intervals:
+            raise DeepCropError(
+                f"A map until {self.until}, in season, needs the intervals: a date is observed if "
+                "its interval ends before the last observation. Leave --no-intervals (in Python "
+                "intervals=False) out."
+            )
         if self.year_start not in (None, stages.AUTO):
             stages.TargetYear(2018, self.year_start)  # refuses what is no day of the year
 
@@ -155,8 +164,9 @@ class CurveMethod:
         start = start_of_year(self.year_start, latitude)
         target = stages.TargetYear(year, start)
         content = Content(
-            stage_names(self.fractions), self.seasons, self.measures, self.index, start, self.until
-        )
+            stage_names(self.fractions), self.seasons, self.measures, self.index, start,
+            self.until, self.intervals,
+        )  # fmt: skip
         optical = images_of(cube.data, "optical", bands, year, REACH, start, self.until)
         images = {"optical": optical}
         if not images["optical"].days.size:
@@ -187,6 +197,7 @@ class CurveMethod:
             **({} if self.fractions == FRACTIONS else {"fractions": list(self.fractions)}),
             **({} if self.seasons == SLOTS else {"seasons": self.seasons}),
             **({"measures": True} if self.measures else {}),
+            **({} if self.intervals else {"intervals": False}),
             **({} if start == stages.YEAR_START else {"year_start": start}),
             **({} if self.until is None else {"until": str(self.until)}),
         }
@@ -235,8 +246,9 @@ def curve_tile(
     pixels = slice(None) if selected is None else np.flatnonzero(selected)
     series = np.ascontiguousarray(greenness.reshape(times, -1)[:, pixels].T)
     seasons = season_dates(
-        series, optical.days, smoother=smoother, rule=rule, fractions=_dated(content)
-    )
+        series, optical.days, smoother=smoother, rule=rule, fractions=_dated(content),
+        intervals=content.intervals,
+    )  # fmt: skip
     found = {}
     last = None
     if content.until is not None:
@@ -298,7 +310,7 @@ def slot_layers(
         for k, stage in enumerate(content.stages):
             whole = stages.encode(day[:, slot, k], limits)
             found[layer_name(stage, slot + 1)] = whole
-            for part, bound in (("low", low), ("high", high)):
+            for part, bound in (("low", low), ("high", high)) if content.intervals else ():
                 found[layer_name(stage, slot + 1, part)] = encode_bound(
                     bound[:, slot, k], whole, limits
                 )

@@ -42,6 +42,7 @@ def map_seasons(
     season_rule: Mapping[str, float] | None = None,
     seasons: int | None = None,
     measures: bool | None = None,
+    intervals: bool | None = None,
     weights: str | Path | None = None,
     radar: bool | None = None,
     definition: str | None = None,
@@ -59,8 +60,8 @@ def map_seasons(
         From :func:`deepcrop.open_cube`; ``cube.chunk(x=256, y=256)`` puts it on Dask.
     year : int
         Target year.
-    method, index, smoother, fractions, season_rule, seasons, measures, weights, radar, definition,
-    year_start, until
+    method, index, smoother, fractions, season_rule, seasons, measures, intervals, weights, radar,
+    definition, year_start, until
         As of :func:`deepcrop.map_region`.
 
     Returns
@@ -103,6 +104,7 @@ def map_seasons(
         season_rule=season_rule,
         seasons=seasons,
         measures=measures,
+        intervals=intervals,
         year_start=year_start,
         weights=weights,
         radar=radar,

@@ -74,6 +74,7 @@ def resolve_options(
     season_rule: Mapping[str, float] | None = None,
     seasons: int | None = None,
     measures: bool | None = None,
+    intervals: bool | None = None,
     year_start: str | None = None,
     weights: str | Path | None = None,
     radar: bool | None = None,
@@ -92,7 +93,7 @@ def resolve_options(
     ----------
     method : str
         ``"curve"``, ``"deepcrop"`` or ``"both"``.
-    index, smoother, fractions, season_rule, seasons, measures, year_start
+    index, smoother, fractions, season_rule, seasons, measures, intervals, year_start
         Of the curve (`CurveMethod`).
     weights, radar, device, precision, definition
         Of the network (`NetworkMethod`).
@@ -118,6 +119,7 @@ def resolve_options(
         "season_rule": None if season_rule is None else tuple(season_rule.items()),
         "seasons": seasons,
         "measures": measures,
+        "intervals": intervals,
         "year_start": year_start,
     }
     of_network: dict[str, Any] = {

@@ -98,7 +98,8 @@ def pixel_layers(
     flags[gap >= layers.LONG_GAP] |= layers.GAP
     flags[counts["sar"] == 0] |= layers.NO_RADAR
     flags[(cycles > content.seasons) & (cycles != layers.NO_PERCENT)] |= layers.MANY_SEASONS
-    for stage in content.thresholds:  # not the peak: that of a flat top is uncertain, and harmless
+    # Not the peak: that of a flat top is uncertain, and harmless.
+    for stage in content.thresholds if content.intervals else ():
         low, high = (found[layer_name(stage, 1, part)] for part in ("low", "high"))
         wide = high.astype(np.int32) - low >= layers.WIDE_INTERVAL
         flags[wide & (low != stages.NO_DAY)] |= layers.UNCERTAIN

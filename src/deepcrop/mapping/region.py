@@ -61,6 +61,7 @@ def map_region(
     season_rule: Mapping[str, float] | None = None,
     seasons: int | None = None,
     measures: bool | None = None,
+    intervals: bool | None = None,
     weights: str | Path | None = None,
     radar: bool | None = None,
     device: str | None = None,
@@ -109,6 +110,8 @@ def map_region(
         Curve: number of seasons of the year that are kept, by default 2.
     measures : bool, optional
         Curve: whether to write base, amplitude, integrals and rates of each season.
+    intervals : bool, optional
+        Curve: whether to compute and write the 90 % interval of each date, by default True.
     method : str
         ``"curve"`` (with ``index`` and ``smoother``), ``"deepcrop"``, the network (with
         ``weights``, ``radar``, ``device``, ``precision`` and ``definition``), or ``"both"``, with
@@ -180,6 +183,7 @@ def map_region(
         season_rule=season_rule,
         seasons=seasons,
         measures=measures,
+        intervals=intervals,
         year_start=year_start,
         weights=weights,
         radar=radar,

@@ -100,8 +100,8 @@ def date_blocks(
     min_amplitude, prominence, max_gap, min_observations
         As of `deepcrop.phenology.SeasonRule`.
     fractions : ndarray of float32 (fractions,)
-    factors : ndarray (4,)
-        `INTERVAL`.
+    factors : ndarray (5,) or (0,)
+        `INTERVAL`; empty: no intervals.
     dates, low, high : ndarray of float32 (pixels, seasons, stages)
         Filled; NaN where there is no date. The first series of the blocks comes first.
     reason : ndarray of uint8 (pixels, seasons, stages)
@@ -273,11 +273,12 @@ def _seasons(
             measures[pixel, found, 6] = steepest_fall / step
         top_day = _peak_day(curve, grid, peak, begin, stop)
         dates[pixel, found, middle] = top_day
-        delta = factors[3] * curve_error(noise, around, peak_factor * amplitude, 0.0, factors)
-        early, late = plateau(curve, grid, left, peak, right, curve[peak] - delta, top_day)
-        gap_days = gap_error(gap, factors)
-        low[pixel, found, middle] = top_day - math.sqrt(early * early + gap_days * gap_days)
-        high[pixel, found, middle] = top_day + math.sqrt(late * late + gap_days * gap_days)
+        if len(factors) > 0:
+            delta = factors[3] * curve_error(noise, around, peak_factor * amplitude, 0.0, factors)
+            early, late = plateau(curve, grid, left, peak, right, curve[peak] - delta, top_day)
+            gap_days = gap_error(gap, factors)
+            low[pixel, found, middle] = top_day - math.sqrt(early * early + gap_days * gap_days)
+            high[pixel, found, middle] = top_day + math.sqrt(late * late + gap_days * gap_days)
         for f in range(middle):
             for side in (1, -1):
                 stage = f if side > 0 else 2 * middle - f
@@ -302,6 +303,8 @@ def _seasons(
                     reason[pixel, found, stage] = GAP
                     continue
                 dates[pixel, found, stage] = day
+                if len(factors) == 0:
+                    continue
                 around, gap = support(neighbours, later, p, near[g if share < 0.5 else g - side])
                 v_side = v_left if side > 0 else v_right
                 base_error = (1 - fractions[f]) * noise * math.sqrt(v_side)
@@ -322,8 +325,10 @@ def _seasons(
             dates[pixel, found, middle] = dates[pixel, found, middle - 1]
         if dates[pixel, found, middle] > dates[pixel, found, middle + 1]:
             dates[pixel, found, middle] = dates[pixel, found, middle + 1]
-        low[pixel, found, middle] = min(low[pixel, found, middle], dates[pixel, found, middle])
-        high[pixel, found, middle] = max(high[pixel, found, middle], dates[pixel, found, middle])
+        if len(factors) > 0:
+            day = dates[pixel, found, middle]
+            low[pixel, found, middle] = min(low[pixel, found, middle], day)
+            high[pixel, found, middle] = max(high[pixel, found, middle], day)
         for stage in range(2 * middle + 1):
             dates[pixel, found, stage] += origin
             low[pixel, found, stage] += origin

@@ -110,6 +110,7 @@ def season_dates(
     preset: str = "sentinel2",
     fractions: tuple[float, ...] = (0.2, 0.5),
     rule: SeasonRule | None = None,
+    intervals: bool = True,
 ) -> Seasons:
     """Season dates of many greenness series.
 
@@ -131,6 +132,8 @@ def season_dates(
         Shares of the amplitude, rising, each between 0 and 1.
     rule : SeasonRule, optional
         What counts as a season; by default the preset's.
+    intervals : bool
+        Whether to give each date an interval; `Seasons.low` and `Seasons.high` are NaN otherwise.
 
     Returns
     -------
@@ -171,7 +174,7 @@ def season_dates(
     # observation far from the others then asks for no memory.
     room = 3 + min(int(2 * years), series.t.size // 4)
     while True:
-        seasons, rows = _with_room(series, grid, smoother, rule, fractions, room)
+        seasons, rows = _with_room(series, grid, smoother, rule, fractions, room, intervals)
         if rows <= room:
             return seasons
         room = rows
@@ -210,6 +213,7 @@ def _with_room(
     rule: SeasonRule,
     fractions: tuple[float, ...],
     room: int,
+    intervals: bool,
 ) -> tuple[Seasons, int]:
     """Date at most ``room`` seasons of each series; also return the room that is needed."""
     names = stage_names(fractions)
@@ -219,6 +223,7 @@ def _with_room(
     reason = np.empty(dates.shape, np.uint8)
     refused = np.full((pixels, room, 2), np.nan, np.float32)
     rows = np.ones(pixels, np.int64)
+    factors = INTERVAL if intervals else INTERVAL[:0]
     if grid.size < 3:
         for array in (dates, low, high, measures):
             array[:] = np.nan
@@ -231,7 +236,7 @@ def _with_room(
                 series.t, chunk.y, chunk.w, grid, chunk.curve, chunk.counts,
                 chunk.scatter, np.float32(series.origin), float(rule.min_amplitude),
                 float(rule.prominence), float(rule.max_gap), max(int(rule.min_observations), 3),
-                np.array(fractions, np.float32), INTERVAL, dates[p], low[p],
+                np.array(fractions, np.float32), factors, dates[p], low[p],
                 high[p], reason[p], measures[p], refused[p], rows[p],
             )  # fmt: skip
             # The curves are those of observations less the mean of their series.

@@ -130,6 +130,8 @@ class Content:
         Seasons of the target year that are kept.
     measures : bool
         Whether it holds the `MEASURES` of each season.
+    intervals : bool
+        Whether it holds the ends of the interval of each date.
     index : str
         Greenness that the measures are of, one of `deepcrop.indices.INDICES`.
     year_start : str
@@ -144,6 +146,7 @@ class Content:
     index: str = "ndvi"
     year_start: str = YEAR_START
     until: datetime.date | None = None
+    intervals: bool = True
 
     @property
     def thresholds(self) -> tuple[str, ...]:
@@ -267,6 +270,8 @@ def _parts(method: str, content: Content) -> list[str]:
     lacks = {"probability"} if method == "curve" else {"reason"}
     if content.until is None:
         lacks |= {"status", "reason"}
+    if not content.intervals:
+        lacks |= {"low", "high"}
     return [part for part in PARTS if part not in lacks]
 
 

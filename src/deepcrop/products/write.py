@@ -184,7 +184,8 @@ def write_products(
     summary = _summary(maps, counts, groups, box, info)
     for method in summary["methods"]:
         numbers = summary["maps"][method]["layers"]
-        stages = info.content.stages if method == "curve" else USUAL.stages
+        content = info.content if method == "curve" else USUAL
+        stages = content.stages if content.intervals else ()
         for stage, widths in _interval_widths(maps[method], stages, box).items():
             numbers[stage] |= widths
     if "deepcrop" in maps:
