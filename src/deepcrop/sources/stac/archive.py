@@ -421,7 +421,9 @@ class StacArchive:
         skipped = sum(self._skipped_blocks(scene.sensor, asset) for asset in files)
         tables = 1 if self._ground_range is None else _TABLES
         annotations = tables * len(scene.products) if scene.sensor == "sar" else 0
-        return _REQUESTS * len(files) + skipped + annotations
+        # Where GDAL cannot ask for the length of a file with HEAD, it asks once more.
+        each = _REQUESTS + (self.access.bytes_for_length > 0)
+        return each * len(files) + skipped + annotations
 
     def attrs(self, sensor: str, scenes: Sequence[Scene]) -> dict[str, Any]:
         """Make the attributes of a group; ``attribution`` is what a publication must say."""
