@@ -8,12 +8,12 @@ import pytest
 import rasterio
 import xarray as xr
 
-from deepcrop import grid
+from deepcrop import figures, grid
 from deepcrop._version import __version__
 from deepcrop.errors import DeepCropError
 from deepcrop.products import write as product_writer
 from deepcrop.products.layers import LEFT_OUT, NO_COUNT, describe
-from deepcrop.products.write import PICTURED, MapInfo, figures
+from deepcrop.products.write import PICTURED, MapInfo
 from deepcrop.stages import NO_DAY, STAGES
 
 DAY_LAYERS = [*STAGES, *(f"{stage}_season2" for stage in STAGES)]

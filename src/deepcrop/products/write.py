@@ -15,7 +15,7 @@ import numpy as np
 import pystac
 import rasterio
 
-from deepcrop import figures, grid
+from deepcrop import grid
 from deepcrop._version import __version__
 from deepcrop.errors import DeepCropError
 from deepcrop.products import histograms, landscape
@@ -36,7 +36,6 @@ from deepcrop.products.layers import (
     layer_name,
 )
 from deepcrop.products.layers import DAY_LAYERS as DAY_LAYERS
-from deepcrop.products.qgis import date_limits, write_style
 from deepcrop.products.qgis_project import PROJECT, write_project
 from deepcrop.products.stac import layer_asset, stac_item, write_stac
 from deepcrop.stages import DAY_MAX, DAY_MIN, NO_DAY, TargetYear
@@ -166,19 +165,22 @@ def write_products(
     for job in jobs:
         (out / job.key).parent.mkdir(exist_ok=True)
     counts: Counts = {}
-    assets: dict[str, pystac.Asset] = {}
+    described: dict[str, dict[str, pystac.Asset]] = {}
     pool = ThreadPoolExecutor(cores())
     try:
-        written = [pool.submit(_write_layer, job, box, out, info, groups) for job in jobs]
+        # Those with a picture first: it is drawn here while others are being written.
+        order = sorted(jobs, key=lambda job: job.layer.kind not in PICTURED)
+        written = {job.key: pool.submit(_write_layer, job, box, out, info, groups) for job in order}
         shared = _count_shared(maps, info.year, box, groups)
-        # A layer is described and drawn while later ones are being written.
-        for job in jobs:
-            for other, each in zip(jobs, written, strict=True):
+        for job in order:
+            for other in jobs:
                 if other is job or other.layer.name in _shown_with(job.layer):
-                    counts[other.method or "", other.layer.name] = each.result()
-            assets |= _describe(job, box, out, info, _coloured(job, counts), pictures)
+                    counts[other.method or "", other.layer.name] = written[other.key].result()
+            histogram = _coloured(job, counts)
+            described[job.key] = _describe(job, box, out, info, histogram, pictures)
     finally:
         pool.shutdown(cancel_futures=True)
+    assets = {key: asset for job in jobs for key, asset in described[job.key].items()}
     rasters = [(job.key, job.method, job.layer) for job in jobs]
     write_project(out, rasters, box, info.title, info.target, info.simulated)
     summary = _summary(maps, counts, groups, box, info)
@@ -315,6 +317,9 @@ def _describe(
     job: _Job, box: GeoBox, out: Path, info: MapInfo, histogram: NDArray[np.int64], pictures: bool
 ) -> dict[str, pystac.Asset]:
     """Write style and picture of a written layer; return its STAC assets."""
+    # Imported here: it takes half a second, in which the other cores write layers.
+    from deepcrop.products.qgis import write_style
+
     crops = job.array if job.layer.kind == "class" else None
     write_style(out / f"{job.key}.qml", job.layer, info.year, histogram, crops)
     assets = {
@@ -338,6 +343,9 @@ def _write_picture(
     job: _Job, box: GeoBox, out: Path, info: MapInfo, histogram: NDArray[np.int64]
 ) -> None:
     """Picture of one layer from the overviews of its COG."""
+    from deepcrop import figures
+    from deepcrop.products.qgis import date_limits
+
     layer = job.layer
     shrink = max(1.0, max(box.shape) / figures.LONG_SIDE)
     shape = tuple(max(round(side / shrink), 1) for side in box.shape)
