@@ -136,6 +136,7 @@ class CompiledNetwork:
         narrow, narrow_bias = linear([block.out for block in blocks])
         mixed, mixed_bias = linear([mix.out for mix in mixes])
         bins, bins_bias = linear([network.bins])
+        none, none_bias = linear([network.none])
         numbers = np.zeros(LANES + WIDTH, np.float32)
         numbers[:4] = 1, -1, 0, NOTHING
         numbers[4 : 4 + len(readings)] = [r.norm.eps for r in readings]
@@ -167,8 +168,8 @@ class CompiledNetwork:
             narrow_bias=narrow_bias,
             bins=bins,
             bins_bias=bins_bias,
-            none=_numbers(network.none.weight).reshape(-1),
-            none_bias=_numbers(network.none.bias),
+            none=none,
+            none_bias=none_bias,
             numbers=numbers,
         )
 
@@ -257,14 +258,18 @@ def _rows(encoded: EncodedImages) -> ImageRows:
     """Put the features of a pixel side by side: branch and centre, then middle."""
     *trunk, values, share = encoded.parts
     parts = [*trunk[:1], values, share, *trunk[1:]]
-    count, _, height, width = values.shape
-    features = torch.empty(count, height, width, sum(part.shape[1] for part in parts))
+    count, _, height, cols = values.shape
+    width = sum(part.shape[1] for part in parts)
+    features = torch.empty(count * height * cols * width + LANES)
+    features[-LANES:] = 0
+    rows = features[: len(features) - LANES].view(count, height, cols, width)
     at = 0
     for part in parts:
-        features[..., at : at + part.shape[1]] = part.permute(0, 2, 3, 1)
+        rows[..., at : at + part.shape[1]] = part.permute(0, 2, 3, 1)
         at += part.shape[1]
     return ImageRows(
-        features.flatten(1, 2).numpy(),
-        at - sum(part.shape[1] for part in trunk[1:]),
+        features.numpy(),
+        width,
+        width - sum(part.shape[1] for part in trunk[1:]),
         encoded.valid[encoded.has_data].flatten(1).numpy(),
     )

@@ -18,13 +18,14 @@ _AROUND = 3
 
 
 @njit
-def _cumulate(shares, first, count, cumulative):
-    """Sum shares (count) up to each edge (count + 1)."""
+def _cumulate(shares, first, low, high, cumulative):
+    """Sum shares up to each edge; those of bins before ``low`` and from ``high`` on count as 0."""
     total = 0.0
-    cumulative[0] = np.float32(0.0)
-    for k in range(count):
+    cumulative[: low + 1] = np.float32(0.0)
+    for k in range(low, high):
         total += shares[first + k]
         cumulative[k + 1] = np.float32(total)
+    cumulative[high + 1 :] = np.float32(total)
 
 
 @njit
@@ -60,22 +61,6 @@ def _likeliest_peak(shares, first, near, cumulative, stages, peak, count, reach,
             if score > best_score:
                 best, best_score = b, score
     return best
-
-
-@njit
-def _restrict(shares, first, count, low, high):
-    """Set a distribution to 0 outside the bins from ``low`` to ``high``, with the same sum."""
-    event, kept = 0.0, 0.0
-    for k in range(count):
-        event += shares[first + k]
-        if low <= k <= high:
-            kept += shares[first + k]
-    factor, divisor = np.float32(event), np.float32(max(kept, _LEAST))
-    for k in range(count):
-        if low <= k <= high:
-            shares[first + k] = shares[first + k] * factor / divisor
-        else:
-            shares[first + k] = np.float32(0.0)
 
 
 @njit
@@ -158,7 +143,7 @@ def decode_logits(
                 simd.softmax(shares, first, row // LANES)
                 event = np.float32(1.0) - shares[first + count]
                 out[3, p, slot, stage] = event
-                _cumulate(shares, first, count, cumulative[stage])
+                _cumulate(shares, first, 0, count, cumulative[stage])
             for d in range(len(definitions)):
                 of_definition = definitions[d][definitions[d] >= 0]
                 peak = peaks[d]
@@ -173,15 +158,16 @@ def decode_logits(
                             continue
                         before = reach if k < peak else near_peak if k == peak else 0
                         after = reach if k > peak else near_peak if k == peak else 0
-                        _restrict(shares, stage * row, count, best - before, best + after)
-                        _cumulate(shares, stage * row, count, cumulative[stage])
+                        # Rescaling to the sum before would change no quantile.
+                        low, high = max(best - before, 0), min(best + after + 1, count)
+                        _cumulate(shares, stage * row, low, high, cumulative[stage])
             for stage in range(stages):
                 if not out[3, p, slot, stage] >= threshold:
                     for k in range(3):
                         out[k, p, slot, stage] = np.nan
                     continue
                 of_stage = cumulative[stage]
-                total = max(of_stage[count], np.float32(_LEAST))
+                total = max(of_stage[count], np.float32(1e-30))
                 for k in range(count + 1):
                     of_stage[k] /= total
                 for k in range(3):

@@ -57,7 +57,7 @@ class HeadWeights(NamedTuple):
     narrow_bias: np.ndarray
     bins: np.ndarray
     bins_bias: np.ndarray
-    none: np.ndarray  # (events, 64)
+    none: np.ndarray
     none_bias: np.ndarray
     numbers: np.ndarray  # sign of slopes forward and backward, 0, pseudo-weight, epsilons of the
     # norms (of each reading, and of all others); from _ZEROS on 64 zeros
@@ -80,8 +80,9 @@ class HeadSizes(NamedTuple):
 class ImageRows(NamedTuple):
     """Images of one sensor, as the kernel reads them."""
 
-    features: np.ndarray  # (images, pixels, features): branch, centre, middle
-    read: int  # number of the features that are read by position; the others are fused
+    features: np.ndarray  # (images · pixels · features) and 16 more: branch, centre, middle
+    width: int  # number of the features
+    read: int  # number of those that are read by position; the others are fused
     valid: np.ndarray  # (images, pixels) bool
 
 
@@ -103,20 +104,28 @@ Before them are those of averages and slopes, 96 numbers (`simd.fade`)."""
 @njit
 def _gather(images, pixel, steps, sizes, x, seen):
     """Copy the images in which a pixel is valid, in order of time; return their number."""
-    n, read = 0, images.read
+    n, read, width = 0, images.read, images.width
+    pixels = images.valid.shape[1]
     for i in range(len(steps.kind)):
         kind = steps.kind[i]
-        if kind >= 0 and images.valid[kind, pixel]:
-            for k in range(read):
-                x[n * read + k] = images.features[kind, pixel, k]
+        if kind < 0:
+            continue
+        at = (kind * pixels + pixel) * width
+        # The next pixels are far apart from date to date, where the processor does not expect them.
+        for k in range(0, width, LANES):
+            simd.prefetch(images.features, at + _AHEAD * width + k)
+        if images.valid[kind, pixel]:
+            # What a copy writes beyond its row is overwritten by the next, or has no meaning.
+            simd.copy(images.features, at, -(-read // LANES), x, n * read)
             if sizes.fused:
-                row = n * (LANES + sizes.middle)
-                for k in range(LANES):
-                    seen[row + k] = np.float32(1.0)
-                for k in range(sizes.middle):
-                    seen[row + LANES + k] = images.features[kind, pixel, read + k]
+                row = n * (LANES + sizes.middle) + LANES
+                simd.copy(images.features, at + read, sizes.middle // LANES, seen, row)
             n += 1
     return n
+
+
+_AHEAD = 3
+"""Number of pixels by which images are loaded ahead."""
 
 
 @njit
@@ -208,7 +217,10 @@ def _attend(layer, sizes, w, y, qkv, keys, scores, z):
             scores, 0, vectors * LANES,
         )  # fmt: skip
         for i in range(count):
-            simd.softmax(scores, i * vectors * LANES, vectors)
+            if vectors == 4:
+                simd.softmax_of_64(scores, i * 4 * LANES)
+            else:
+                simd.softmax(scores, i * vectors * LANES, vectors)
         simd.product(
             scores, 0, vectors * LANES, count, qkv, 2 * WIDTH + at, 3 * WIDTH, LANES, count, 1,
             w.numbers, _ZEROS, 0, z, at, WIDTH,
@@ -251,9 +263,9 @@ def head_logits(pixels, optical, radar, optical_steps, radar_steps, level, sizes
     row = LANES + sizes.middle
     most = max(len(optical.valid), len(radar.valid)) + ROWS
     columns = -(-per * events // LANES) * LANES
-    x = np.zeros(most * max(optical.read, radar.read), np.float32)
+    x = np.zeros(most * max(optical.read, radar.read) + LANES, np.float32)
     e, u = np.zeros(most * WIDTH, np.float32), np.zeros(most * _VALUE, np.float32)
-    seen, state = np.zeros(most * row, np.float32), np.zeros(_SEEN + row, np.float32)
+    seen, state = np.ones(most * row, np.float32), np.zeros(_SEEN + row, np.float32)
     total = np.zeros(2 * room * LANES, np.float32)
     y = np.zeros(2 * room * WIDTH, np.float32)
     mixed = np.zeros(room * row, np.float32)
@@ -265,7 +277,9 @@ def head_logits(pixels, optical, radar, optical_steps, radar_steps, level, sizes
     scores = np.zeros(room * padded, np.float32)
     wide = np.zeros(room * sizes.feedforward, np.float32)
     bins = np.zeros(room * columns, np.float32)
-    mean = np.zeros(WIDTH, np.float32)
+    mean = np.zeros(ROWS * WIDTH, np.float32)
+    none_columns = -(-events // LANES) * LANES
+    none = np.zeros(ROWS * none_columns, np.float32)
     for p in range(len(pixels)):
         pixel = pixels[p]
         for s in range(sizes.sensors):
@@ -289,11 +303,12 @@ def head_logits(pixels, optical, radar, optical_steps, radar_steps, level, sizes
             for g in range(count):
                 simd.sigmoid(gates, g * LANES)
         h[: count * WIDTH] = w.start
-        for k in range(3):
-            of_pixel = level[pixel, k]
-            for g in range(count):
-                for c in range(WIDTH):
-                    h[g * WIDTH + c] += of_pixel * w.level[k * WIDTH + c]
+        for c in range(WIDTH):
+            mean[c] = np.float32(0.0)
+            for k in range(3):
+                mean[c] += level[pixel, k] * w.level[k * WIDTH + c]
+        for g in range(count):
+            simd.add(mean, 0, 4, h, g * WIDTH)
         for s in range(sizes.sensors):
             for g in range(count):
                 at = (s * room + g) * LANES
@@ -333,10 +348,12 @@ def head_logits(pixels, optical, radar, optical_steps, radar_steps, level, sizes
                     out[p, event, g * per + k] = bins[g * columns + k * events + event]
         mean[:] = np.float32(0.0)
         for g in range(count):
-            for c in range(WIDTH):
-                mean[c] += z[g * WIDTH + c]
+            simd.add(z, g * WIDTH, 4, mean, 0)
+        for c in range(WIDTH):
+            mean[c] /= np.float32(count)
+        simd.product(
+            mean, 0, WIDTH, 1, w.none, 0, LANES, WIDTH * LANES, WIDTH, none_columns // LANES,
+            w.none_bias, 0, 0, none, 0, none_columns,
+        )  # fmt: skip
         for event in range(events):
-            logit = np.float32(0.0)
-            for c in range(WIDTH):
-                logit += mean[c] * w.none[event * WIDTH + c]
-            out[p, event, count * per] = logit / np.float32(count) + w.none_bias[event]
+            out[p, event, count * per] = none[event]

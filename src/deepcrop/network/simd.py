@@ -38,6 +38,7 @@ COLUMNS = 2 if _has_avx512() else 1
 
 _FLOAT, _INT32, _INT64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _VECTOR, _INTS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT32, LANES)
+_BYTES = ir.IntType(8).as_pointer()
 _ARRAY = types.Array(types.float32, 1, "C")
 _NONE = ir.Constant(_VECTOR, ir.Undefined)
 
@@ -287,6 +288,53 @@ def softmax(_, x, x0, vectors):
         _loop(b, vectors, [], shared)
 
     return _code("ann", write)
+
+
+@intrinsic
+def softmax_of_64(_, x, x0):
+    """Softmax of a row of 64 numbers, in place; in registers, so faster than `softmax`."""
+
+    def write(b, x, x0):
+        places = [b.add(x0, _int(LANES * k)) for k in range(4)]
+        rows = [_load(b, x, place) for place in places]
+        top = _larger(b, _larger(b, rows[0], rows[1]), _larger(b, rows[2], rows[3]))
+        top = _over_lanes(b, top, _larger)
+        rows = [_exp(b, b.fsub(row, top)) for row in rows]
+        total = b.fadd(b.fadd(rows[0], rows[1]), b.fadd(rows[2], rows[3]))
+        share = b.fdiv(_same(1.0), _over_lanes(b, total, _add))
+        for row, place in zip(rows, places, strict=True):
+            _store(b, b.fmul(row, share), x, place)
+
+    return _code("an", write)
+
+
+@intrinsic
+def copy(_, x, x0, vectors, out, o0):
+    """Copy vectors."""
+
+    def write(b, x, x0, vectors, out, o0):
+        def step(k):
+            at = b.mul(k, _int(LANES))
+            _store(b, _load(b, x, b.add(x0, at)), out, b.add(o0, at))
+            return []
+
+        _loop(b, vectors, [], step)
+
+    return _code("annan", write)
+
+
+@intrinsic
+def prefetch(_, x, x0):
+    """Begin to load the cache line in which a number stands."""
+
+    def write(b, x, x0):
+        kinds = [_BYTES, _INT32, _INT32, _INT32]
+        function = ir.FunctionType(ir.VoidType(), kinds)
+        call = cgutils.get_or_insert_function(b.module, function, "llvm.prefetch.p0")
+        place = b.bitcast(b.gep(x, [x0]), _BYTES)
+        b.call(call, [place, *(ir.Constant(_INT32, k) for k in (0, 3, 1))])  # read, keep, data
+
+    return _code("an", write)
 
 
 @intrinsic
