@@ -21,7 +21,7 @@ from deepcrop.errors import CubeError, DeepCropError
 from deepcrop.mapping import network as map_network
 from deepcrop.mapping.inputs import InputCube
 from deepcrop.mapping.network import NetworkMethod
-from deepcrop.network import INPUTS, Batch, load
+from deepcrop.network import INPUTS, Batch, load, runtime
 from deepcrop.network.weights import check_pixels
 from deepcrop.products import layers
 from deepcrop.products import write as product_writer
@@ -115,6 +115,22 @@ def test_dates_by_the_other_definition(mapped, cube_path, weights):
     np.testing.assert_array_equal(dates["sos50"], read(mapped)["sos50"])
     assert found.keys() == dates.keys()
     assert (found["sos50"] != dates["sos50"]).mean() > 0.1
+
+
+def test_a_map_by_pytorch_says_so(mapped, cube_path, weights, monkeypatch, caplog):
+    monkeypatch.setattr(runtime, "_chosen", {})
+    monkeypatch.setattr(runtime, "_problem", lambda network: "is broken")
+    plan = NetworkMethod(weights).plan(InputCube.open(cube_path), 2018)
+    assert "The compiled network is broken; PyTorch computes the map instead." in caplog.text
+    assert plan.settings["runtime"] == "pytorch"  # so that it goes on with no half of the other
+    [whole] = grid.tiles((ROWS, COLS), 100, grid.PATCH_HALO)
+    found, _ = plan.run(plan.images, whole)
+    for name, values in read(mapped).items():
+        apart = np.abs(found[name].astype(int) - values)
+        assert apart.max() <= 1  # rounded to whole days and percent
+        assert (apart > 0).mean() < 0.01
+    with pytest.raises(DeepCropError, match="compiled network, which this process cannot use"):
+        NetworkMethod(weights, runtime="compiled").plan(InputCube.open(cube_path), 2018)
 
 
 def of_year(cube, group):

@@ -21,9 +21,6 @@ from numba.extending import intrinsic
 LANES = 16
 """Numbers in a vector."""
 
-ROWS = 7
-"""Rows of a product that are computed together."""
-
 
 def _has_avx512():
     """Whether numba compiles for AVX-512."""
@@ -33,8 +30,16 @@ def _has_avx512():
     return llvmlite.binding.get_host_cpu_features().get("avx512f", False)
 
 
-COLUMNS = 2 if _has_avx512() else 1
-"""Vectors of a row that are computed together: as many sums as registers hold."""
+ROWS, COLUMNS = (7, 2) if _has_avx512() else (5, 1)
+"""Rows, and vectors of a row, of a product that are computed together: as many sums as registers
+hold."""
+
+
+def can_multiply_and_add() -> bool:
+    """Whether this processor multiplies and adds in one step; without, the kernels are slow."""
+    # Processors of other families, which all do, have no such entry.
+    return bool(llvmlite.binding.get_host_cpu_features().get("fma", True))
+
 
 _FLOAT, _INT32, _INT64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _VECTOR, _INTS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT32, LANES)
