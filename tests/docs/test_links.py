@@ -3,15 +3,11 @@
 import re
 
 import pytest
+from tests.helpers.pages import PAGES
 from tests.helpers.workspace import ROOT
 
 GENERATED = {"docs/commands.md"}
 """Pages that `docs/hooks.py` makes."""
-
-PAGES = sorted(
-    path.relative_to(ROOT).as_posix()
-    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-)
 
 
 def links(text):

@@ -4,7 +4,7 @@ import importlib
 import re
 
 import pytest
-from tests.docs.test_links import PAGES
+from tests.helpers.pages import PAGES
 from tests.helpers.workspace import ROOT
 
 
