@@ -9,6 +9,7 @@
     python benchmarks/maps.py measures               # what --measures costs
     python benchmarks/maps.py linear                 # 1, 2 and 4 million pixels
     python benchmarks/maps.py precision              # bfloat16 against float32
+    python benchmarks/maps.py parts                  # processor time of each part of a curve map
     python benchmarks/maps.py paired --trees OLD/src NEW/src --rounds 3  # two versions in turn
 
 SIMULATED DATA. The region is 4000 x 1000 pixels (``--size``) with 42 optical and 28 radar scenes,
@@ -207,6 +208,64 @@ def agreement(old, new):
     return f"{same} of {len(names)} layers hold the same values."
 
 
+def parts(options):
+    """Processor time of the parts of a map by the curve, each done eight times."""
+    import rasterio
+
+    from deepcrop import figures
+    from deepcrop.mapping import tiles
+    from deepcrop.mapping.inputs import InputCube
+    from deepcrop.mapping.options import TileJob, resolve_options
+    from deepcrop.mapping.work_store import WorkStore
+    from deepcrop.products.cog import windows, write_cog
+    from deepcrop.products.layers import describe
+
+    cube = InputCube.open(region(options.folder, options.size))
+    jobs = [
+        TileJob.of(cube, 2018, resolve_options(intervals=given).methods) for given in (None, False)
+    ]
+    plans = [job.plans(cube) for job in jobs]
+    rows, cols = cube.box.shape
+    described = describe("curve", 2018)
+    work = WorkStore.of(options.folder / "work", {"curve": described}, (rows, cols), 256, False)
+    work.create()
+    core = work.layers.cores[0]
+    layer = next(layer for layer in described if layer.name == "sos50")
+    images = tiles.read_tile(plans[0], None, core)
+    made = tiles.compute_tile(jobs[0], plans[0], core, *images)
+    tile = made[0]["curve"]["sos50"]
+    values = np.tile(tile, (-(-rows // 256), -(-cols // 256)))[:rows, :cols]
+    path = options.folder / "sos50.tif"
+
+    def picture():
+        with rasterio.open(path) as dataset:
+            shrink = max(1.0, max(rows, cols) / figures.LONG_SIDE)
+            days = dataset.read(1, out_shape=(round(rows / shrink), round(cols / shrink)))
+        figure = figures.stage_map(
+            days, year=2018, stage="sos50", resolution=10.0, simulated=True, title="a region"
+        )
+        figures.save(figure, options.folder / "sos50.png")
+
+    def cog():
+        write_cog(path, layer, cube.box, {}, ((w, values[w]) for w in windows(cube.box)))
+
+    done = []
+    for name, act in (
+        ("a tile of 65 536 pixels: read", lambda: tiles.read_tile(plans[0], None, core)),
+        ("compute", lambda: tiles.compute_tile(jobs[0], plans[0], core, *images)),
+        ("without intervals", lambda: tiles.compute_tile(jobs[1], plans[1], core, *images)),
+        ("write", lambda: tiles.write_tile(work, core, made, 0.0)),
+        (f"a layer of {pixels(options.size):,} pixels as COG", cog),
+        ("its picture", picture),
+    ):
+        act()
+        start = time.process_time()
+        for _ in range(8):
+            act()
+        done.append((name, f"{(time.process_time() - start) / 8:.3f}"))
+    return table(*done, title="Curve", columns=("part", "seconds of processor time"))
+
+
 def tile_of(options):
     """Images of a square of the region with its halo, as the network reads them."""
     from deepcrop import grid
@@ -345,7 +404,7 @@ def main():
     commands = {
         "curve": whole, "deepcrop": whole, "both": whole, "workers": workers, "linear": linear,
         "measures": measures,
-        "patchwise": patchwise, "precision": precision, "paired": paired,
+        "patchwise": patchwise, "precision": precision, "paired": paired, "parts": parts,
     }  # fmt: skip
     parser.add_argument("command", choices=commands)
     parser.add_argument("--folder", type=Path, default=Path("benchmark_maps"))

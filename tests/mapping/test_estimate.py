@@ -35,7 +35,7 @@ def _clock(monkeypatch):
 
 
 READ = 98 * 2 * 2  # bytes a pixel on disk: 98 scenes of two bands
-WRITING = 37 * 600 * 8e-8 + 14 * 0.5  # seconds on a core, of which 14 pictures
+WRITING = 37 * 600 * 4e-8 + 14 * 0.25  # seconds on a core, of which 14 pictures
 
 
 @pytest.mark.usefixtures("_clock")

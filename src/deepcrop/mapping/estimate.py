@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 _PROBE = 128
 """Side of the part that is made, pixels."""
 
-_PRODUCT = 8e-8
+_PRODUCT = 4e-8
 """Seconds on one core to write a layer, per pixel (measured, docs/performance.md)."""
 
-_PICTURE = 0.5
+_PICTURE = 0.25
 """Seconds to draw a picture."""
 
 _WRITING = 400 * 1024**2
