@@ -201,6 +201,7 @@ class CompiledNetwork:
                 encoded = branch.encode(tile.optical, tile.optical_days, None, dense=True)
             images.append(_rows(encoded))
             steps.append(self._steps(k, encoded.days[encoded.has_data].numpy()))
+            del encoded  # before the next sensor needs memory
         if level is None:
             level = np.zeros((images[0].valid.shape[1], 3), np.float32)
         return PieceImages(images, steps, level)

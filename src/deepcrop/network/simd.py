@@ -335,7 +335,8 @@ def prefetch(_, x, x0):
     def write(b, x, x0):
         kinds = [_BYTES, _INT32, _INT32, _INT32]
         function = ir.FunctionType(ir.VoidType(), kinds)
-        call = cgutils.get_or_insert_function(b.module, function, "llvm.prefetch.p0")
+        # The name of the function depends on how this LLVM writes pointers.
+        call = b.module.declare_intrinsic("llvm.prefetch", [_BYTES], function)
         place = b.bitcast(b.gep(x, [x0]), _BYTES)
         b.call(call, [place, *(ir.Constant(_INT32, k) for k in (0, 3, 1))])  # read, keep, data
 
