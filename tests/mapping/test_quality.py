@@ -150,3 +150,6 @@ def test_a_year_whose_strongest_season_has_no_dates_is_flagged():
     assert main[0] == NO_DAY
     assert abs(int(second[0]) - 80) <= 6
     assert found["n_cycles"][0] == 1
+    # With one slot the season without dates takes it, and the winter crop is left out with a word.
+    one = slot_layers(season_dates(values[None], days), 2018, 50.0, Content(seasons=1))
+    assert one["qflag"][0] == layers.UNDATED | layers.MANY_SEASONS

@@ -280,3 +280,37 @@ def test_no_lesser_season_stands_for_a_main_season_refused_as_noise():
     table = extract(series, year=2018, latitude=45.0)
     np.testing.assert_array_equal(table["date"], dates.day)
     assert (table["count"] == np.isfinite(peak).sum(axis=1)).all()
+
+
+def test_a_peak_that_nobody_saw_takes_no_slot():
+    """Its height is that of a curve across a gap of 170 days, which may lie far above the truth."""
+    days = np.concatenate([np.arange(0, 120, 5.0), np.arange(290, 700, 5.0)])
+    seen, unseen = np.exp(-(((days - 440) / 40) ** 2)), np.exp(-(((days - 205) / 80) ** 2))
+    found = season_dates((0.2 + 0.4 * seen + 0.6 * unseen)[None], days)
+    gap = [REASONS[code] == "gap over the event" for code in found.reason[0, :, 2]]
+    assert any(gap)
+    assert np.isnan(found.refused_day[0, gap]).all()
+    choice = choose_slots(found, 2018, 20.0, 100.0)
+    assert abs(choice.gather(found.dates)[0, 0, 2] - 440) < 10
+
+
+def test_the_reason_is_that_of_the_season_of_the_year():
+    """Not that of the first one of the series, whose rise ended before the first observation."""
+    fall, days = np.linspace(0.6, 0.2, 8), np.arange(0, 40, 5.0)
+    later = np.concatenate(
+        [np.arange(365, 535, 4.0), [565, 575, 585, 615], np.arange(630, 720, 4.0)]
+    )
+    values = 0.15 + 0.65 * np.exp(-(((later - 575) / 22) ** 2))
+    values = values + 0.12 * np.random.default_rng(2).standard_normal((100, later.size))
+    values = np.concatenate([np.tile(fall, (len(values), 1)), values], axis=1)
+    days = np.concatenate([days, later]).astype("timedelta64[D]")
+    times = pd.DatetimeIndex(np.datetime64("2017-01-01") + days)
+    series = xr.DataArray(values, {"time": times}, ["pixel", "time"])
+    table = extract(series, year=2018, latitude=45.0)
+    undated = np.isnan(table["date"].values).all(axis=(1, 2))
+    undated &= (
+        choose_slots(season_dates(values, days.astype(float)), 2018, 45.0, 365.0).index[:, 0] >= 0
+    )
+    assert undated.any()
+    reasons = table["reason"].values[undated, 0]
+    assert {REASONS[code] for code in reasons.ravel()} == {"no more than noise"}

@@ -362,7 +362,7 @@ def _why_none(
     """
     undated = np.asarray(np.isnan(dates).all(axis=1))
     if undated.all():
-        return REASONS[reasons[0, 0]]
+        return strongest or REASONS[reasons[0, 0]]
     if strongest not in ("", REASONS[NOISE]):
         return strongest
     # A summer crop of the southern hemisphere may peak on 27 December and then on 4 January.

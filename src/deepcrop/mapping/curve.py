@@ -360,4 +360,7 @@ def _reasons(
     long |= (choice.count == 0) & refused.any(axis=1)
     undated = choice.gather(np.isfinite(seasons.refused_day), empty=False)[:, 0]
     flags = np.where(beyond, layers.BEYOND, 0) | np.where(long, layers.TOO_LONG, 0)
-    return (flags | np.where(undated, layers.UNDATED, 0)).astype(np.uint16)
+    flags |= np.where(undated, layers.UNDATED, 0)
+    # A season without dates may have taken the slot of one that has some.
+    kept = choice.gather(np.isfinite(seasons.amplitude), empty=False).sum(axis=1)
+    return (flags | np.where(kept < choice.count, layers.MANY_SEASONS, 0)).astype(np.uint16)

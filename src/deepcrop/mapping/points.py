@@ -397,7 +397,7 @@ def _reason(found: _Found, stage: str, season: int, k: int, flags: int, chance: 
         if known and chance > 50:
             return f"not yet known: an interval of {UNKNOWN_WIDTH} days or more"
         return "probability below 50 %" if known else "not given by these weights"
-    if flags & layers.NO_SEASON:
+    if season == 1 and flags & layers.NO_SEASON:
         for bit in (layers.TOO_LONG, layers.BEYOND, layers.UNDATED):
             if flags & bit:
                 return layers.FLAGS[bit]

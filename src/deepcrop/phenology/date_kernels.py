@@ -108,8 +108,8 @@ def date_blocks(
     measures : ndarray of float32 (pixels, seasons, measures)
         `MEASURES`, in units of ``curve``, whatever its level is.
     refused : ndarray of float32 (pixels, seasons, 2)
-        Day of the peak and amplitude, as the curve has them, of each season that got no dates and
-        whose peak may lie within the series or after it.
+        Day of the peak and amplitude, as the curve has them, of each season that got no dates,
+        where observations tell of both.
     rows : ndarray of int (pixels,)
         Rows that each series has or would have if there were room.
     """
@@ -211,6 +211,7 @@ def _seasons(
             continue
         if not gap_around(neighbours, rows_until[peak], p, grid[peak]) <= 2 * max_gap:
             reason[pixel, found] = GAP  # the height of the peak is unknown
+            refused[pixel, found] = np.float32(np.nan)  # and so is its strength
             found += 1
             continue
         rise_seen = rise >= swing and _is_valley(curve, left, begin, stop, grid, 0.1 * rise + noise)

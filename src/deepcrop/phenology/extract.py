@@ -388,7 +388,7 @@ def _block(
         **{name: choice.gather(getattr(found, name)) for name in MEASURES},
         "count": choice.count,
     }
-    nothing = found.count == 0
+    nothing = (found.count == 0) & (choice.index[:, 0] < 0)
     results["reason"][nothing, 0] = found.reason[nothing, 0]
     if year is not None:  # a year may lie within a season of two years that peaks in the other
         within = (choice.count == 0) & (found.reason == TOO_LONG).any(axis=(1, 2))

@@ -66,7 +66,8 @@ class Seasons:
         Steepest rise and fall, units of the values per day; both positive; NaN unless seen.
     refused_day, refused_amplitude : ndarray of float32 (pixels, seasons)
         Peak and amplitude of the curve where a season got no dates, to tell whether it could be the
-        main season of its year; NaN elsewhere, and where it peaked before the first observation.
+        main season of its year; NaN elsewhere, and where the peak lies in a long gap or before the
+        first observation.
     """
 
     dates: NDArray[np.float32]
