@@ -1,6 +1,11 @@
 """The compiled kernels of the network against PyTorch, and the choice between the two."""
 
 import logging
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import replace
 
 import numba
 import numpy as np
@@ -15,6 +20,7 @@ from deepcrop.network.compiled import CompiledNetwork, can_compile
 from deepcrop.network.inference import COMPILED, PYTORCH, stages_of_definition, tile_dates
 from deepcrop.network.runtime import choose_runtime, difference
 from deepcrop.network.weights import shipped
+from deepcrop.stages import Dates
 
 
 def network(name, **changes):
@@ -139,7 +145,7 @@ def test_dates_of_the_shipped_weights_are_those_of_pytorch(radar):
         tile[2:] = tile[2][:0], tile[3][:0], tile[4][:0]
     ours, theirs = (tile_dates(net, *tile, runtime=name) for name in (COMPILED, PYTORCH))
     assert np.isfinite(theirs.day).any(axis=(0, 1)).any()
-    assert difference(ours, theirs) == ""
+    assert difference(ours, theirs, net.config.threshold) == ""
     for part in ("day", "low", "high"):
         np.testing.assert_array_equal(
             np.isfinite(getattr(ours, part)), np.isfinite(getattr(theirs, part))
@@ -160,7 +166,7 @@ def test_pieces_cores_and_other_pixels_change_no_bit(monkeypatch):
 
 
 def test_the_compiled_network_is_chosen_after_a_check(monkeypatch, caplog):
-    monkeypatch.setattr(runtime, "_chosen", {})
+    monkeypatch.setattr(runtime, "_problems", {})
     net = shipped_network()
     assert choose_runtime(net, "a") == COMPILED
     assert not caplog.records
@@ -178,19 +184,102 @@ def test_the_compiled_network_is_chosen_after_a_check(monkeypatch, caplog):
     monkeypatch.setattr(compiled, "head_logits", None)
     assert choose_runtime(net, "c") == PYTORCH
     assert "cannot be used (TypeError" in caplog.text
-    with pytest.raises(DeepCropError, match="made by the compiled network, which this process"):
+    with pytest.raises(DeepCropError, match="made by the compiled network, which cannot be used"):
         choose(net, "d", COMPILED)
     assert choose(net, "d", PYTORCH) == PYTORCH
 
 
+def test_dates_that_only_one_has_are_a_difference():
+    probability = np.array([0.1, 0.10005, 0.5, 0.9], np.float32)
+    day = np.array([np.nan, 120, 120, 120], np.float32)
+    dates = Dates(day, day - 9, day + 9, probability)
+    assert difference(dates, dates, 0.1) == ""
+    near = replace(dates, day=np.array([np.nan, np.nan, 120, 120], np.float32))
+    assert difference(near, dates, 0.1) == ""
+    none = np.full(4, np.nan, np.float32)
+    for some, other in ((Dates(none, none, none, probability), dates),
+                        (dates, replace(dates, high=none))):  # fmt: skip
+        assert "or lacks some (2 of 4)" in difference(some, other, 0.1)
+    lost = replace(dates, probability=none)
+    for some, other in ((lost, dates), (dates, lost), (lost, lost)):
+        assert "no numbers" in difference(some, other, 0.1)
+
+
+def test_kernels_that_lose_all_dates_are_not_chosen(monkeypatch, caplog):
+    def undated(logits, *rest):
+        right(logits, *rest)
+        rest[-1][:3] = np.nan
+
+    monkeypatch.setattr(runtime, "_problems", {})
+    right = compiled.decode_logits
+    monkeypatch.setattr(compiled, "decode_logits", undated)
+    assert choose_runtime(shipped_network(), "a") == PYTORCH
+    assert "gives dates that PyTorch does not, or lacks some" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), MemoryError(), KeyboardInterrupt()]
+)
+def test_a_passing_error_chooses_nothing(error, monkeypatch, caplog):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(runtime, "_problems", {})
+    net = shipped_network()
+    with monkeypatch.context() as patch:
+        patch.setattr(compiled, "head_logits", full)
+        with pytest.raises(type(error)):
+            choose_runtime(net, "a")
+    assert choose_runtime(net, "a") == COMPILED
+    assert not caplog.records
+
+
+def test_a_processor_without_fma_is_left_to_pytorch_with_a_warning(monkeypatch, caplog):
+    monkeypatch.setattr(runtime, "_problems", {})
+    monkeypatch.setattr(simd, "_machine_code", lambda: "callq fmaf@PLT")
+    net = shipped_network()
+    assert can_compile(net)
+    assert choose_runtime(net, "a") == PYTORCH
+    assert "does not multiply and add in one step (FMA); PyTorch computes" in caplog.text
+    with pytest.raises(DeepCropError, match="compiled network, which would be slow, since"):
+        choose(net, "a", COMPILED)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="features of x86")
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"CPU_NAME": "generic"}, (5, 1, False)),
+        ({"CPU_NAME": "haswell", "CPU_FEATURES": ""}, (5, 1, True)),  # known by the name alone
+        ({"CPU_NAME": "haswell", "CPU_FEATURES": "-fma"}, (5, 1, False)),
+        ({"CPU_NAME": "skylake-avx512", "CPU_FEATURES": ""}, (7, 2, True)),
+    ],
+)
+def test_the_processor_is_the_one_that_numba_compiles_for(settings, expected):
+    code = (  # of the file alone: to import the package takes longer
+        f"import runpy; m = runpy.run_path({simd.__file__!r}); "
+        "print((m['ROWS'], m['COLUMNS'], m['can_multiply_and_add']()))"
+    )
+    others = {name: value for name, value in os.environ.items() if "NUMBA_CPU" not in name}
+    changed = {f"NUMBA_{name}": value for name, value in settings.items()}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=others | changed, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == str(expected), done.stderr
+
+
 def test_other_architectures_are_left_to_pytorch(monkeypatch, caplog):
-    monkeypatch.setattr(runtime, "_chosen", {})
+    monkeypatch.setattr(runtime, "_problems", {})
     for name, changes in (("paper", {}), ("cnn-only", {}), ("default", {"width": 32, "heads": 2})):
         net = network(name, **changes)
         assert not can_compile(net)
         assert choose_runtime(net, f"{name} {changes}") == PYTORCH
-        with pytest.raises(DeepCropError, match="Choose runtime 'pytorch'"):
+        with pytest.raises(DeepCropError, match=r"architecture of these weights .*'pytorch'"):
             tile_dates(net, *arrays(cloudy()), runtime=COMPILED)
+        with pytest.raises(DeepCropError, match="compiled network, which does not know"):
+            choose(net, name, COMPILED)
     assert not caplog.records
+    with pytest.raises(DeepCropError, match="in bfloat16 on cpu"):
+        tile_dates(network("default"), *arrays(cloudy()), runtime=COMPILED, precision="bfloat16")
     with pytest.raises(DeepCropError, match="'fast' is unknown; expected pytorch or compiled"):
         tile_dates(net, *arrays(cloudy()), runtime="fast")

@@ -192,16 +192,17 @@ def choose(network: Network, digest: str, wanted: str | None) -> str:
         If it cannot: a tile by another runtime would differ from its neighbours in last digits.
     """
     from deepcrop.network.inference import PYTORCH
-    from deepcrop.network.runtime import choose_runtime
+    from deepcrop.network.runtime import choose_runtime, why_not_compiled
 
     if wanted == PYTORCH:
         return wanted
-    able = choose_runtime(network, f"{digest} {network.config.stages}")
+    key = f"{digest} {network.config.stages}"
+    able = choose_runtime(network, key)
     if wanted not in (None, able):
         raise DeepCropError(
-            f"This map is made by the {wanted} network, which this process cannot use (its log "
-            f"says why); it would use {able}. Leave this machine out of the cluster, or start the "
-            "map on it."
+            f"This map is made by the {wanted} network, which {why_not_compiled(network, key)} in "
+            f"this process; it would use {able}. Leave this machine out of the cluster, or start "
+            "the map on it."
         )
     return able
 

@@ -20,7 +20,7 @@ from deepcrop.network.head_kernel import (
 )
 from deepcrop.network.model import CALENDAR_WIDTH, NOTHING, WIDTHS, DeepCrop
 from deepcrop.network.sensor_branch import fourier
-from deepcrop.network.simd import LANES, can_multiply_and_add
+from deepcrop.network.simd import LANES
 from deepcrop.network.targets import LONGEST, NEAR_PEAK
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 
 def can_compile(network: nn.Module) -> TypeGuard[DeepCrop]:
-    """Whether the kernel knows the architecture of a network, and suits the processor."""
-    if not isinstance(network, DeepCrop) or not can_multiply_and_add():
+    """Whether the kernel knows the architecture of a network."""
+    if not isinstance(network, DeepCrop):
         return False
     config = network.config
     return (

@@ -281,10 +281,15 @@ def _compiled(
     # Imported only here: a machine with a GPU may lack what the kernels need.
     from deepcrop.network.compiled import CompiledNetwork, can_compile
 
-    if device.type != "cpu" or precision != "float32" or not can_compile(network):
+    if not can_compile(network):
         raise DeepCropError(
-            f"The compiled network computes in float32 on a CPU, our architecture; here it is "
-            f"{network.config.variant} in {precision} on {device}. Choose runtime 'pytorch'."
+            "The compiled network does not know the architecture of these weights "
+            f"({network.config.variant}). Choose runtime 'pytorch'."
+        )
+    if device.type != "cpu" or precision != "float32":
+        raise DeepCropError(
+            f"The compiled network computes in float32 on a CPU; here it is in {precision} on "
+            f"{device}. Choose runtime 'pytorch'."
         )
     return CompiledNetwork(network)
 

@@ -34,7 +34,7 @@ NEAR_DAYS, NEAR_PROBABILITY = 0.01, 1e-4
 _SIDE = 6
 """Side of the tile that is mapped by both, pixels."""
 
-_chosen: dict[str, str] = {}
+_problems: dict[str, str] = {}
 
 
 def choose_runtime(network: Network, key: str) -> str:
@@ -50,42 +50,75 @@ def choose_runtime(network: Network, key: str) -> str:
     Returns
     -------
     str
-        PyTorch with a warning where the compiled kernel fails or gives other dates; without one on
-        a GPU, and for an architecture that the kernel does not know.
+        PyTorch with a warning where the compiled kernels fail, give other dates or would be slow;
+        without one on a GPU, and for an architecture that the kernels do not know.
+
+    Raises
+    ------
+    OSError, MemoryError
+        If the check had no room, on a disk for example: the same command may have it later.
     """
-    if next(network.parameters()).device.type != "cpu":
-        return PYTORCH
-    if key not in _chosen:
-        problem = _problem(network)
-        if problem:
-            _log.warning("The compiled network %s; PyTorch computes the map instead.", problem)
-        _chosen[key] = PYTORCH if problem is None or problem else COMPILED
-    return _chosen[key]
+    return PYTORCH if why_not_compiled(network, key) else COMPILED
 
 
-def _problem(network: Network) -> str | None:
-    """Say why the kernel cannot be used; empty if it can, None if it is not meant for it."""
+def why_not_compiled(network: Network, key: str) -> str:
+    """Say why the compiled network cannot be used, as of `choose_runtime`; empty if it can."""
+    device = next(network.parameters()).device
+    if device.type != "cpu":
+        return f"computes on a CPU, and this network is on {device}"
+    if key not in _problems:
+        _problems[key] = _problem(network)
+    return _problems[key]
+
+
+def _problem(network: Network) -> str:
+    """Try the kernels; a problem is also a warning, except where they are not meant for it."""
     try:
         from deepcrop.network.compiled import can_compile
+        from deepcrop.network.simd import can_multiply_and_add
 
         if not can_compile(network):
-            return None
-        tile = _tile()
-        compiled = tile_dates(network, *tile, runtime=COMPILED)
-        return difference(compiled, tile_dates(network, *tile, runtime=PYTORCH))
+            return f"does not know the architecture of these weights ({network.config.variant})"
+        if can_multiply_and_add():
+            tile = _tile()
+            compiled, pytorch = (
+                tile_dates(network, *tile, runtime=name) for name in (COMPILED, PYTORCH)
+            )
+            problem = difference(compiled, pytorch, network.config.threshold)
+        else:
+            problem = (
+                "would be slow, since numba compiles for a processor that does not multiply and "
+                "add in one step (FMA)"
+            )
+    except (OSError, MemoryError):  # no lasting property of this machine: not a reason to choose
+        raise
     except Exception as error:  # whatever fails in numba or LLVM: PyTorch is there
-        return f"cannot be used ({type(error).__name__}: {error})"
+        problem = f"cannot be used ({type(error).__name__}: {error})"
+    if problem:
+        _log.warning("The compiled network %s; PyTorch computes the map instead.", problem)
+    return problem
 
 
-def difference(found: Dates[NDArray[np.float32]], expected: Dates[NDArray[np.float32]]) -> str:
-    """Say how dates differ by more than rounding; empty if they do not."""
+def difference(
+    found: Dates[NDArray[np.float32]], expected: Dates[NDArray[np.float32]], threshold: float
+) -> str:
+    """Say how dates differ by more than rounding; empty if they do not.
+
+    A date may be missing in one of them only where its probability is that of the ``threshold``.
+    """
     assert found.probability is not None
     assert expected.probability is not None
+    if not (np.isfinite(found.probability) & np.isfinite(expected.probability)).all():
+        return "gives probabilities that are no numbers"
     apart = np.abs(found.probability - expected.probability)
-    if not (apart <= NEAR_PROBABILITY).all():
-        return f"gives other probabilities (by up to {np.nanmax(apart):.2g})"
+    if apart.max() > NEAR_PROBABILITY:
+        return f"gives other probabilities (by up to {apart.max():.2g})"
+    undecided = np.abs(expected.probability - threshold) <= NEAR_PROBABILITY
     for part in ("day", "low", "high"):
         ours, other = getattr(found, part), getattr(expected, part)
+        one = (np.isfinite(ours) != np.isfinite(other)) & ~undecided
+        if one.any():
+            return f"gives dates that PyTorch does not, or lacks some ({one.sum()} of {one.size})"
         both = np.isfinite(ours) & np.isfinite(other)
         if (days := np.abs(ours - other)[both]).size and days.max() > NEAR_DAYS:
             return f"gives other dates (by up to {days.max():.3g} days)"

@@ -12,33 +12,52 @@ number. What is read and written is a multiple of `LANES` long.
 
 from __future__ import annotations
 
+from functools import cache
+
 import llvmlite.binding
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils, config
+from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 LANES = 16
 """Numbers in a vector."""
 
 
-def _has_avx512():
-    """Whether numba compiles for AVX-512."""
-    name = getattr(config, "CPU_NAME", None)  # of another processor than this
-    if name not in (None, "host"):
-        return "+avx512f" in (getattr(config, "CPU_FEATURES", None) or "")
-    return llvmlite.binding.get_host_cpu_features().get("avx512f", False)
+_KIND = f"<{LANES} x float>"
+_ONE_STEP = f"""
+declare {_KIND} @llvm.fma.v{LANES}f32({_KIND}, {_KIND}, {_KIND})
+define {_KIND} @f({_KIND} %x) {{
+  %y = call {_KIND} @llvm.fma.v{LANES}f32({_KIND} %x, {_KIND} %x, {_KIND} %x)
+  ret {_KIND} %y
+}}
+"""
+"""A function that multiplies and adds vectors, in LLVM's language."""
 
 
-ROWS, COLUMNS = (7, 2) if _has_avx512() else (5, 1)
+@cache
+def _machine_code():
+    """Give the machine code of `_ONE_STEP`, for the processor that numba compiles for.
+
+    What a processor can do follows from its name, its features and settings of numba together, and
+    some features from others; so LLVM is asked, and no list of features is read.
+    """
+    triple, name, features = cpu_target.target_context.codegen().magic_tuple()
+    module = llvmlite.binding.parse_assembly(_ONE_STEP)
+    module.triple = triple
+    target = llvmlite.binding.Target.from_triple(triple)
+    return target.create_target_machine(cpu=name, features=features).emit_assembly(module)
+
+
+ROWS, COLUMNS = (7, 2) if "zmm" in _machine_code() else (5, 1)
 """Rows, and vectors of a row, of a product that are computed together: as many sums as registers
-hold."""
+hold; AVX-512 has registers zmm."""
 
 
 def can_multiply_and_add() -> bool:
-    """Whether this processor multiplies and adds in one step; without, the kernels are slow."""
-    # Processors of other families, which all do, have no such entry.
-    return bool(llvmlite.binding.get_host_cpu_features().get("fma", True))
+    """Whether numba's code multiplies and adds in one step; without, the kernels are slow."""
+    return "fmaf" not in _machine_code()  # a function of the C library, number by number
 
 
 _FLOAT, _INT32, _INT64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
