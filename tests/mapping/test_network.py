@@ -118,8 +118,8 @@ def test_dates_by_the_other_definition(mapped, cube_path, weights):
 
 
 def test_a_map_by_pytorch_says_so(mapped, cube_path, weights, monkeypatch, caplog):
-    monkeypatch.setattr(runtime, "_chosen", {})
-    monkeypatch.setattr(runtime, "_problem", lambda network: "is broken")
+    monkeypatch.setattr(runtime, "_problems", {})
+    monkeypatch.setattr(runtime, "difference", lambda *dates: "is broken")
     plan = NetworkMethod(weights).plan(InputCube.open(cube_path), 2018)
     assert "The compiled network is broken; PyTorch computes the map instead." in caplog.text
     assert plan.settings["runtime"] == "pytorch"  # so that it goes on with no half of the other
@@ -129,8 +129,32 @@ def test_a_map_by_pytorch_says_so(mapped, cube_path, weights, monkeypatch, caplo
         apart = np.abs(found[name].astype(int) - values)
         assert apart.max() <= 1  # rounded to whole days and percent
         assert (apart > 0).mean() < 0.01
-    with pytest.raises(DeepCropError, match="compiled network, which this process cannot use"):
+    with pytest.raises(DeepCropError, match="compiled network, which is broken in this process"):
         NetworkMethod(weights, runtime="compiled").plan(InputCube.open(cube_path), 2018)
+
+
+def test_a_half_made_map_is_not_discarded_for_its_runtime(
+    cube_path, weights, tmp_path, monkeypatch
+):
+    class Stopped(BaseException):
+        pass
+
+    def stop(*args):
+        raise Stopped
+
+    monkeypatch.setattr(map_network, "network_tile", stop)
+    with pytest.raises(Stopped):
+        run(cube_path, tmp_path / "maps", weights)
+    journal = tmp_path / "maps.part" / "journal.jsonl"
+    begun = journal.read_bytes()
+    monkeypatch.setattr(runtime, "_problems", {})
+    monkeypatch.setattr(runtime, "difference", lambda *dates: "is broken")
+    with pytest.raises(DeepCropError, match=r"maps\.part was begun by the compiled network"):
+        run(cube_path, tmp_path / "maps", weights)
+    assert journal.read_bytes() == begun
+    with pytest.raises(Stopped):  # another setting, too: begun anew as ever
+        run(cube_path, tmp_path / "maps", weights, definition="ndvi")
+    assert journal.read_bytes() != begun
 
 
 def of_year(cube, group):

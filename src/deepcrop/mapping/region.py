@@ -30,7 +30,7 @@ from deepcrop.products.write import MapInfo
 from deepcrop.stages import check_year
 from deepcrop.storage.files import fingerprint
 from deepcrop.storage.progress import progress_bar
-from deepcrop.storage.staging import JOURNAL, Staging, staging
+from deepcrop.storage.staging import JOURNAL, Staging, changed_settings, part_path, staging
 
 if TYPE_CHECKING:
     import datetime
@@ -237,6 +237,7 @@ def write_map(
         **selection.settings,
         **({} if pictures else {"pictures": False}),
     }
+    _refuse_other_runtime(out, settings)
     with staging(out, settings, overwrite, scratch=(WORK_STORE,)) as stage:
         if stage.complete:
             return MapResult(out, json.loads((stage.path / "summary.json").read_text()))
@@ -265,6 +266,21 @@ def write_map(
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (stage.path / MANIFEST).write_text(text)
     return MapResult(out, summary)
+
+
+def _refuse_other_runtime(out: Path, settings: Mapping[str, Any]) -> None:
+    """Keep a half-made map of the same command from being discarded for its runtime.
+
+    Nobody chose that (`deepcrop.network.runtime`), unlike other settings.
+    """
+    changed = changed_settings(out, settings)
+    if changed.keys() == {"runtime"}:
+        raise DeepCropError(
+            f"{part_path(out)} was begun by the {changed['runtime']} network, and this process "
+            f"computes by {settings['runtime']}; a map is made by one of them. To keep its tiles, "
+            "give the same command where and as it was begun (a warning may say what has changed "
+            "here); to begin anew, remove that folder."
+        )
 
 
 def _work_store(

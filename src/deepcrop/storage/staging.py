@@ -135,7 +135,7 @@ def staging(
         made something under the temporary name. ``target`` is checked at the beginning and again
         at the end.
     """
-    record = json.loads(json.dumps({"software": f"deepcrop {__version__}", **settings}))
+    record = _record(settings)
     _check_folder(target)
     part = part_path(target)
     with locked(part):
@@ -200,11 +200,35 @@ def discard_leftover(target: Path) -> None:
 
 def leftover(target: Path, settings: Mapping[str, Any]) -> bool:
     """Whether an interrupted run with these settings can be resumed."""
-    record = json.loads(json.dumps({"software": f"deepcrop {__version__}", **settings}))
+    record = _record(settings)
     return _read_done(part_path(target), record) is not None
 
 
+def changed_settings(target: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the settings of an interrupted run that differ from these, with its values.
+
+    One that it did not have is None. Empty also where there is no such run.
+    """
+    try:
+        begun = _read_lines(part_path(target))[0]["settings"]
+    except (OSError, LookupError):
+        return {}
+    record = _record(settings)
+    return {
+        name: begun.get(name)
+        for name in begun.keys() | record.keys()
+        if begun.get(name) != record.get(name)
+    }
+
+
 # The journal --------------------------------------------------------------------------------------
+
+
+def _record(settings: Mapping[str, Any]) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(
+        json.dumps({"software": f"deepcrop {__version__}", **settings})
+    )
+    return record
 
 
 def _entry(item: str, about: Any) -> dict[str, Any]:
