@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 _MEASURED = 6  # scenes of a sensor, about, whose size is measured
+# Side of the part of an area whose size is measured, pixels: so large that the tables of a radar
+# product, which are read whole for any area, are a small part of it.
+_PART = 2048
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,12 @@ def estimate(request: FetchRequest, threads: int = 4) -> Estimate:
     scenes = search_scenes(archive, request)
     seconds = time.perf_counter() - begin
     moved = 0
-    tile = grid.crop(request.box, work_tiles(request.box)[0].core)
+    rows, cols = (slice(0, min(length, _PART)) for length in request.box.shape)
+    part = grid.crop(request.box, (rows, cols))
     for found in scenes.values():
         seconds += read_seconds(archive, request, found, threads) * len(found)
         size = sum(archive.size(scene, request.box) for scene in found)
-        moved += round(size * size_factor(archive, tile, found))
+        moved += round(size * size_factor(archive, part, found))
     return Estimate(scenes, moved, disk_bytes(request.box, scenes), seconds)
 
 

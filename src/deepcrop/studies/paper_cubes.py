@@ -224,8 +224,9 @@ def dry_run(experiment: PaperExperiment, years: Sequence[CameraYear]) -> list[Si
             searched = time.perf_counter() - begin
             for sensor in unmeasured:
                 if of_sensor := scenes[sensor]:
-                    pace[sensor] = read_seconds(archive, request, of_sensor, experiment.threads)
+                    took = read_seconds(archive, request, of_sensor, experiment.threads)
                     factor[sensor] = size_factor(archive, request.box, of_sensor)
+                    pace[sensor] = took  # once both are known: the next site measures otherwise
         except ArchiveError:
             raise
         except DeepCropError as error:
