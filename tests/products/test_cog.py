@@ -69,7 +69,7 @@ def test_overviews_take_every_second_pixel(tmp_path, rows, cols, levels):
     path = tmp_path / "x.tif"
     with rasterio.open(path, "w", **profile) as dataset:
         dataset.write(values, 1)
-    cog._add_overviews(path)
+    cog._add_overviews(path, has_values=True)
     with rasterio.open(path) as dataset:
         assert dataset.overviews(1) == [2, 4, 8][:levels]
         tags = dataset.tags(1)
@@ -85,3 +85,18 @@ def test_a_layer_without_a_value_says_so_in_its_statistics(tmp_path):
     write_cog(tmp_path / "x.tif", LAYER, BOX, {}, iter([((slice(0, 600), slice(0, 600)), nothing)]))
     with rasterio.open(tmp_path / "x.tif") as dataset:
         assert dataset.tags(1) == {"STATISTICS_VALID_PERCENT": "0"}
+
+
+def test_statistics_that_fail_although_there_are_values_are_an_error(tmp_path, monkeypatch):
+    """As if the file had lost its values before GDAL read them again."""
+    real = cog._add_overviews
+
+    def lost(plain, *args):
+        with rasterio.open(plain, "r+") as dataset:
+            dataset.write(np.full((1, *BOX.shape), LAYER.nodata, LAYER.dtype))
+        real(plain, *args)
+
+    monkeypatch.setattr(cog, "_add_overviews", lost)
+    with pytest.raises(OSError, match=r"^x\.tif cannot be written \(no statistics"):
+        write(tmp_path / "x.tif")
+    assert not list(tmp_path.iterdir())

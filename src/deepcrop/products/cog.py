@@ -68,6 +68,7 @@ def write_cog(
         If the file cannot be written, or does not hold the values afterwards.
     """
     checksums = []
+    has_values = False
     plain = path.with_name(f".{path.stem}.plain.tif")
     profile = {
         "driver": "GTiff",
@@ -93,8 +94,9 @@ def write_cog(
                 dataset.update_tags(**tags)
                 for (rows, cols), values in blocks:
                     dataset.write(values, 1, window=Window.from_slices(rows, cols))
+                    has_values = has_values or bool((values != layer.nodata).any())
                     checksums.append((rows, cols, zlib.crc32(np.ascontiguousarray(values).data)))
-            _add_overviews(plain)
+            _add_overviews(plain, has_values)
             # Level 1 of deflate takes a quarter of the time of 6 for 5 % more bytes.
             rasterio.shutil.copy(
                 plain,
@@ -114,10 +116,16 @@ def write_cog(
         plain.unlink(missing_ok=True)
 
 
-def _add_overviews(plain: Path) -> None:
+def _add_overviews(plain: Path, has_values: bool) -> None:
     """Add overviews and statistics to a file without compression, from where a COG takes them.
 
     Left to itself, GDAL makes them while it writes the COG, which then takes half as long again.
+    ``has_values``: whether any pixel has a value; without one there are no statistics.
+
+    Raises
+    ------
+    StatisticsError
+        If there are values, and no statistics of them.
     """
     with rasterio.open(plain, "r+") as dataset:
         factors = [2]
@@ -126,10 +134,12 @@ def _add_overviews(plain: Path) -> None:
         if max(dataset.shape) > _BLOCK:
             # Days are labels more than quantities at the coarse levels: no averaging across fields.
             dataset.build_overviews(factors, Resampling.nearest)
-        try:
-            dataset.stats(indexes=1)
-        except StatisticsError:  # no pixel has a value
+        if not has_values:
             dataset.update_tags(1, STATISTICS_VALID_PERCENT="0")
+            return
+        dataset.stats(indexes=1)
+        if "STATISTICS_MEAN" not in dataset.tags(1):  # rasterio 1.4 does not raise
+            raise StatisticsError("no statistics could be computed")
 
 
 def _check_written(path: Path, checksums: list[tuple[slice, slice, int]]) -> None:
