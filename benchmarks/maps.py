@@ -228,7 +228,7 @@ def parts(options):
     rows, cols = cube.box.shape
     described = describe("curve", 2018)
     work = WorkStore.of(options.folder / "work", {"curve": described}, (rows, cols), 256, False)
-    work.create()
+    work.create(lambda: iter(()))
     core = work.layers.cores[0]
     layer = next(layer for layer in described if layer.name == "sos50")
     images = tiles.read_tile(plans[0], None, core)

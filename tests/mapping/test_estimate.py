@@ -35,6 +35,7 @@ def _clock(monkeypatch):
 
 
 READ = 98 * 2 * 2  # bytes a pixel on disk: 98 scenes of two bands
+PIXEL = 73  # bytes of the 37 layers
 WRITING = 37 * 600 * 4e-8 + 14 * 0.25  # seconds on a core, of which 14 pictures
 
 
@@ -47,6 +48,8 @@ def test_what_a_map_will_take(cube):
     # Three tiles are held, as float32, with their coordinates.
     held = 10**9 + 3 * 600 * READ * 2 + 400 * 1024**2
     assert held < expected.memory < held + 5000
+    # A block of 256 x 256 pixels; what is finished is small beside it.
+    assert expected.disk == pytest.approx(256**2 * PIXEL, rel=0.03)
     # Reading a tile took a second, computing 600 pixels another.
     assert expected.seconds == pytest.approx(1 + 1 + WRITING / 4)
     # Eight workers, twice the cores: each computes and reads its share; this computer writes.
@@ -66,6 +69,8 @@ def test_masks_and_parcels_count(cube, tmp_path, monkeypatch):
     assert (expected.pixels, expected.tiles) == (600, 3 * 4)
     assert (expected.selected, expected.selected_tiles) == (48, 4)
     assert expected.read == 4 * 64 * READ
+    # Twelve blocks of selected pixels, a page each, and four of layers; the products.
+    assert 12 * 4096 + 4 * 8192 < expected.disk < 12 * 4096 + 4 * 8192 + 80_000
     # Four tiles are read; the part that is made has 20 x 22 pixels here.
     assert expected.seconds == pytest.approx(4 + 48 / 440 + WRITING / 4)
     assert "the table of fields" in expected.missing
@@ -110,6 +115,13 @@ def test_a_dry_run_writes_nothing(cube, tmp_path):
     arguments = ["map", cube, "--year", 2018, "--out", out, "--dry-run", "--workers", 3]
     result = CliRunner().invoke(app, [str(a) for a in arguments])
     assert result.exit_code == 0, result.output
-    for words in ("600 pixels in 1 tiles", "memory", "GB", "on 3 cores", "nothing was written"):
+    for words in (
+        "600 pixels in 1 tiles",
+        "memory",
+        "disk     up to 0.00 GB",
+        "GB",
+        "on 3 cores",
+        "nothing was written",
+    ):
         assert words in result.output
     assert not list(tmp_path.iterdir())

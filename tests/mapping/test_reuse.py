@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from affine import Affine
 from tests.helpers.cubes import season_cube
+from tests.helpers.parcel_files import raster
 from tests.helpers.small_maps import small_tiles
 
 from deepcrop import grid
@@ -82,7 +84,7 @@ def test_tiles_without_new_data_are_those_of_the_issue_before(cube, tmp_path):
 
         described = {"curve": describe("curve", 2018, plans["curve"].content)}
         work = WorkStore.of(tmp_path / "work", described, (ROWS, COLS), 16, limited=False)
-        work.create()
+        work.create(lambda: iter(()))
 
         def found(previous, **settings):
             settings = record | settings
@@ -112,3 +114,20 @@ def test_tiles_without_new_data_are_those_of_the_issue_before(cube, tmp_path):
         text = (later / "summary.json").read_text()
         (later / "summary.json").write_text(text.replace(BEFORE, "2018-09-01"))
         assert found(later) == 0
+
+
+@pytest.mark.slow
+def test_tiles_without_a_selected_pixel_are_taken_over_too(cube, tmp_path):
+    """They take no place in the work store, and no reading of the issue before."""
+    options = {"seasons": 1, "fractions": (0.5,)}
+    wanted = np.zeros((ROWS, COLS))
+    wanted[:16, 10:40] = 1
+    options["mask"] = raster(
+        tmp_path / "mask.tif", wanted, transform=Affine(10, 0, 500000, 0, -10, 5600000 + 10 * ROWS)
+    )
+    with small_tiles(16):
+        first = issue(cube, tmp_path / "first", BEFORE, **options)
+        second = issue(cube, tmp_path / "second", AFTER, first, **options)
+        whole = issue(cube, tmp_path / "whole", AFTER, **options)
+    assert taken_over(second)[0] == {(row, col) for row in (0, 16) for col in (0, 16, 48)}
+    assert_same(second, whole)

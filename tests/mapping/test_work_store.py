@@ -15,15 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.helpers.cubes import season_cube
 from tests.helpers.maps import map_few_layers, read
+from tests.helpers.parcel_files import raster
 from tests.helpers.small_maps import small_tiles
 
 from deepcrop.cube.io import save_cube
 from deepcrop.errors import DeepCropError
 from deepcrop.mapping import region as map_region_module
 from deepcrop.mapping.tiles import is_disk_full
-from deepcrop.mapping.work_store import TileFile
+from deepcrop.mapping.work_store import TileFile, WorkStore
 from deepcrop.products import write as product_writer
-from deepcrop.storage.staging import Staging
+from deepcrop.products.layers import LEFT_OUT, describe
+from deepcrop.storage import files as storage_files
+from deepcrop.storage.staging import Staging, staging
 
 ARRAYS = (("curve/sos50", "<i2"), ("curve/n_cycles", "|u1"), ("curve/eos50", "<i2"))
 
@@ -140,7 +143,7 @@ class Stopped(Exception):
     pass
 
 
-def map_until(count, cube, out):
+def map_until(count, cube, out, **options):
     """Stop a map when this number of tiles is in the journal."""
     real = map_region_module.Staging.finish
 
@@ -152,7 +155,7 @@ def map_until(count, cube, out):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(map_region_module.Staging, "finish", finish)
         with pytest.raises(Stopped):
-            map_few_layers(cube, 2018, out)
+            map_few_layers(cube, 2018, out, **options)
 
 
 @pytest.mark.slow
@@ -198,10 +201,10 @@ def made(monkeypatch):
     return tiles
 
 
-def resumed(half_made, folder):
+def resumed(half_made, folder, **options):
     """Resume a copy of the half-made map; compare it with the whole one."""
     with small_tiles(16):
-        result = map_few_layers(half_made / "cube.zarr", 2018, folder / "maps")
+        result = map_few_layers(half_made / "cube.zarr", 2018, folder / "maps", **options)
     for name in ("sos50.tif", "eos50.tif", "qflag.tif", "summary.json"):
         assert (result.path / name).read_bytes() == (half_made / "whole" / name).read_bytes()
 
@@ -235,6 +238,79 @@ def flip(file, block, byte):
     content = bytearray(file.read_bytes())
     content[block * len(content) // 4 + byte % used] ^= 1
     file.write_bytes(content)
+
+
+def test_a_warning_of_many_damaged_tiles_names_three(tmp_path, caplog):
+    work = WorkStore.of(tmp_path / "work", {"curve": describe("curve", 2018)}, (8, 80), 2, False)
+    work.create(lambda: iter(()))
+    items = {f"tile {core[0].start} {core[1].start}": core for core in work.layers.cores}
+    with staging(tmp_path / "maps", {}) as stage:
+        stage.done |= {"layout": work.layout, **dict.fromkeys(items)}
+        work.forget_damaged(stage, items, lambda: iter(()))
+        assert set(stage.done) == {"layout"}
+    assert "again: 160 of 160 tiles (tile 0 0, tile 0 2, tile 0 4, …)." in caplog.text
+
+
+@pytest.fixture(scope="module")
+def half_masked(tmp_path_factory):
+    """As `half_made`; the mask leaves pixels of the first and the third tile."""
+    folder = tmp_path_factory.mktemp("masked")
+    wanted = np.zeros((20, 30))
+    wanted[3:18, 2:12] = 1
+    mask = raster(folder / "mask.tif", wanted)
+    with small_tiles(16):
+        save_cube(season_cube(), folder / "cube.zarr")
+        whole = map_few_layers(folder / "cube.zarr", 2018, folder / "whole", mask=mask)
+        map_until(3, folder / "cube.zarr", folder / "maps", mask=mask)
+    out = wanted == 0
+    assert (read(whole.path / "qflag.tif")[out] == LEFT_OUT).all()
+    assert not (read(whole.path / "qflag.tif")[~out] & LEFT_OUT).any()
+    assert (read(whole.path / "sos50.tif")[out] == 32767).all()
+    assert (read(whole.path / "n_cycles.tif")[~out] == 1).all()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: None,
+        lambda file: file.write_bytes(b"\1" + file.read_bytes()[1:]),
+        lambda file: file.unlink(),
+        lambda file: os.truncate(file, 4096),
+    ],
+    ids=["none", "flip", "lost", "cut"],
+)
+def test_tiles_without_a_selected_pixel_are_not_written_and_never_damaged(
+    half_masked, made, tmp_path, caplog, damage
+):
+    """Whatever becomes of the selected pixels costs no tile: the mask has them."""
+    part = shutil.copytree(half_masked / "maps.part", tmp_path / "maps.part")
+    content = (part / "work" / "layers.raw").read_bytes()
+    block = len(content) // 4
+    assert [any(content[k * block : (k + 1) * block]) for k in range(4)] == [1, 0, 1, 0]
+    selected = part / "work" / "selected.raw"
+    right = selected.read_bytes()
+    damage(selected)
+    harmed = not selected.exists() or selected.read_bytes() != right
+    resumed(half_masked, tmp_path, mask=half_masked / "mask.tif")
+    assert made == [(slice(16, 20), slice(16, 30))]
+    assert ("selected.raw: damaged since the last run, written again" in caplog.text) == harmed
+    assert "tiles (" not in caplog.text
+
+
+def test_a_disk_with_too_little_space_is_refused_before_anything_is_laid_out(
+    half_made, tmp_path, monkeypatch
+):
+    class Usage:
+        free = 40_000
+
+    monkeypatch.setattr(storage_files.shutil, "disk_usage", lambda folder: Usage)
+    words = rf"^{tmp_path} has 0\.0 GB free, and up to \d\.\d GB are needed\. .* map less"
+    with pytest.raises(DeepCropError, match=words):
+        map_few_layers(half_made / "cube.zarr", 2018, tmp_path / "new")
+    assert not (tmp_path / "new.part" / "work").exists()
+    shutil.copytree(half_made / "maps.part", tmp_path / "maps.part")
+    resumed(half_made, tmp_path)  # which has its space already
 
 
 def test_a_half_made_map_of_another_version_is_begun_anew_with_a_word(

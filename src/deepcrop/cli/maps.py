@@ -132,7 +132,7 @@ def map_(
         int | None, typer.Option(help="Number of Dask processes on this computer  [none]")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only estimate the memory and time needed.")
+        bool, typer.Option("--dry-run", help="Only estimate the memory, disk and time needed.")
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:

@@ -41,10 +41,10 @@ from deepcrop.fetch.plan import (
     LEFT_OUT,
     PLAN_FILE,
     PRODUCTS_FILE,
+    SMALLER,
     TILE,
     UNITS_FOLDER,
     FetchRequest,
-    check_disk,
     disk_bytes,
     open_requested_archive,
     plan_scenes,
@@ -53,6 +53,7 @@ from deepcrop.fetch.read import read_units
 from deepcrop.fetch.rewrite import Change, updated_blocks, write_updated
 from deepcrop.sources import describe_archive, is_own
 from deepcrop.sources.archive import SENSORS, Archive, ArchiveError, Scene
+from deepcrop.storage.files import check_disk
 from deepcrop.storage.staging import Staging, leftover, settle, staging
 
 if TYPE_CHECKING:
@@ -328,7 +329,7 @@ def _add(
         stage, archive, request, lambda: _search(archive, request, held, stage.path)
     )
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    check_disk(stage.path, size + disk_bytes(request.box, scenes))
+    check_disk(stage.path, size + disk_bytes(request.box, scenes), SMALLER)
     if _UNTIL not in stage.done:
         stage.finish(_UNTIL, last.isoformat())
     try:

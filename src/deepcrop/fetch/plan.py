@@ -19,7 +19,7 @@ from deepcrop.errors import DeepCropError
 from deepcrop.sources import describe_archive, open_archive, pixel_size
 from deepcrop.sources.archive import SENSORS, Archive, Scene
 from deepcrop.sources.left_out import collect_left_out
-from deepcrop.storage.files import atomic_file, content_hash
+from deepcrop.storage.files import atomic_file, check_disk, content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +34,9 @@ UNITS_FOLDER = "fetched"
 
 PRODUCTS_FILE = "products-{sensor}.jsonl"
 """File, in the staging folder, with what a search has found out about single products so far."""
+
+SMALLER = "fetch a smaller area"
+"""What to do where the disk has too little space."""
 
 PLAN_FILE = "plan.json"
 """File, in the staging folder, with the scenes that the first run found."""
@@ -204,7 +207,7 @@ def plan_scenes(
         part.write_text(json.dumps(text))
     stage.finish(LEFT_OUT, left_out)
     stage.finish("plan", content_hash([path.read_bytes()]))
-    check_disk(stage.path, disk_bytes(request.box, scenes))
+    check_disk(stage.path, disk_bytes(request.box, scenes), SMALLER)
     return scenes
 
 
@@ -290,13 +293,3 @@ def disk_bytes(box: GeoBox, scenes: dict[str, list[Scene]]) -> int:
     values = {"optical": 4 * 2 + 1, "sar": 2 * 2}  # int16 bands, uint8 scene classes
     rows, cols = map(int, box.shape)
     return 2 * rows * cols * sum(values[sensor] * len(found) for sensor, found in scenes.items())
-
-
-def check_disk(folder: Path, needed: int) -> None:
-    """Raise `DeepCropError` if the disk of a folder under construction has too little space."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DeepCropError(
-            f"{folder.parent.absolute()} has {free / 1e9:.1f} GB free, and up to "
-            f"{needed / 1e9:.1f} GB are needed. Write to another disk, or fetch a smaller area."
-        )

@@ -12,6 +12,7 @@ from deepcrop.mapping.dask_cluster import ClusterOptions
 from deepcrop.mapping.inputs import InputCube, content_of
 from deepcrop.mapping.network import NetworkMethod
 from deepcrop.mapping.options import MapOptions, TileJob, with_until
+from deepcrop.mapping.region import disk_bytes, work_store
 from deepcrop.mapping.selection import PixelSelection
 from deepcrop.mapping.tiles import compute_tile, plans_of, read_tile
 from deepcrop.products import layers
@@ -49,6 +50,8 @@ class Estimate:
         Bytes of observations that are read, unpacked from their compression.
     memory : int
         Largest use of memory of a process, bytes.
+    disk : int
+        Bytes of disk at most, of the work store and of the products together.
     seconds : float or None
         From beginning to end; None where it cannot be told from here.
     processes : int
@@ -64,6 +67,7 @@ class Estimate:
     selected_tiles: int
     read: int
     memory: int
+    disk: int
     seconds: float | None
     processes: int
     missing: tuple[str, ...]
@@ -84,6 +88,8 @@ class Estimate:
             f"{selected if self.selected < self.pixels else ''}\n"
             f"reads    {self.read / 1e9:.2f} GB of observations\n"
             f"memory   about {self.memory / 1e9:.1f} GB a process\n"
+            f"disk     up to {self.disk / 1e9:.2f} GB while it is made, most of which is freed at "
+            "the end\n"
             f"time     {took}\n"
             f"without  {'; '.join(self.missing)}\n"
             "nothing was written"
@@ -120,6 +126,7 @@ def estimate(
         for group in layers.layer_groups(plans)
         for layer in layers.describe(group, year, content_of(plans))
     ]
+    work = work_store(cube_path, plans, year, cube.box, selection.limited)
     missing = ["what else runs on this computer"]
     workers = cluster_options.workers
     here, used = cores(), workers or cores()
@@ -158,6 +165,7 @@ def estimate(
             for one in plan.images.values()
         ),
         memory=_resident() + 3 * held + _WRITING,
+        disk=disk_bytes(work, selected, selected_tiles),
         seconds=seconds,
         processes=used,
         missing=tuple(missing),

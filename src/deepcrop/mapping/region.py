@@ -28,7 +28,7 @@ from deepcrop.products import write as product_writer
 from deepcrop.products.layers import Content, describe, layer_groups
 from deepcrop.products.write import MapInfo
 from deepcrop.stages import check_year
-from deepcrop.storage.files import fingerprint
+from deepcrop.storage.files import check_disk, fingerprint
 from deepcrop.storage.progress import progress_bar
 from deepcrop.storage.staging import JOURNAL, Staging, changed_settings, part_path, staging
 
@@ -241,14 +241,16 @@ def write_map(
     with staging(out, settings, overwrite, scratch=(WORK_STORE,)) as stage:
         if stage.complete:
             return MapResult(out, json.loads((stage.path / "summary.json").read_text()))
-        work = _work_store(stage.path / WORK_STORE, plans, year, cube.box, selection.limited)
+        work = work_store(stage.path / WORK_STORE, plans, year, cube.box, selection.limited)
         _forget_odd_lines(stage, cube.box)
-        work.forget_damaged(stage, {_item(core): core for core in _cores(cube.box)})
+        work.forget_damaged(
+            stage, {_item(core): core for core in _cores(cube.box)}, selection.tiles
+        )
         _remove_half_written(stage.path)
         if LAYOUT not in stage.done:
-            work.create()
-            if work.selected is not None:
-                work.selected.write(selection.tiles())
+            needed = disk_bytes(work, *selection.count())
+            check_disk(stage.path, needed, "map less of the region (--mask, --parcels)")
+            work.create(selection.tiles)
             stage.finish(LAYOUT, work.layout)
         missing = [core for core in _cores(cube.box) if _item(core) not in stage.done]
         if previous is not None and missing:
@@ -283,12 +285,23 @@ def _refuse_other_runtime(out: Path, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _work_store(
+def work_store(
     folder: Path, plans: dict[str, Plan], year: int, box: GeoBox, limited: bool
 ) -> WorkStore:
+    """Describe the work store of a map in a folder."""
     content = content_of(plans)
     described = {group: describe(group, year, content) for group in layer_groups(plans)}
     return WorkStore.of(folder, described, (box.shape[0], box.shape[1]), contract.CHUNK, limited)
+
+
+def disk_bytes(work: WorkStore, selected: int, tiles: int) -> int:
+    """Estimate the bytes of disk of a map at most: of its work store and of its products.
+
+    ``selected`` pixels are mapped, in so many ``tiles``.
+    """
+    kinds = [np.dtype(kind) for _, kind in work.layers.arrays]
+    products = product_writer.disk_bytes(kinds, work.layers.shape, selected)
+    return work.disk_bytes(tiles) + products
 
 
 def _remove_half_written(folder: Path) -> None:

@@ -133,8 +133,13 @@ def untouched_tiles(
             ):
                 continue
             valid = _valid(line["valid"], new)
-            if valid is not None:
-                same_as_before.append((core, line | {"valid": valid, "taken_over": previous.name}))
+            if valid is None:
+                continue
+            tile = core, line | {"valid": valid, "taken_over": previous.name}
+            if line["left_out"] == line["pixels"]:
+                yield tile  # which has nothing to write
+            else:
+                same_as_before.append(tile)
         for tiles in _side_by_side(same_as_before):
             place = tiles[0][0][0], slice(tiles[0][0][1].start, tiles[-1][0][1].stop)
             try:

@@ -17,18 +17,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from deepcrop import grid
 from deepcrop.mapping.difference import difference_layers
-from deepcrop.mapping.inputs import Images, InputCube, Layers, Plan, content_of
+from deepcrop.mapping.inputs import Images, InputCube, Layers, Plan
 from deepcrop.mapping.work_store import SELECTED
-from deepcrop.products.layers import DIFFERENCE, LEFT_OUT, Content, describe, layer_groups
+from deepcrop.products.layers import DIFFERENCE
 from deepcrop.storage.progress import is_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from deepcrop.mapping.options import TileJob
@@ -215,12 +214,13 @@ def compute_tile(
     images: dict[str, dict[str, Images]],
     selected: NDArray[np.bool_] | None,
 ) -> TileLayers:
-    """Compute a tile: layers by method, valid pixels of each scene, number of pixels left out."""
+    """Compute a tile: layers by method, valid pixels of each scene, number of pixels left out.
+
+    Without a pixel to map there are no layers.
+    """
     shape = core[0].stop - core[0].start, core[1].stop - core[1].start
     if not images:
-        content = content_of(plans)
-        empty = {g: _left_out(g, job.year, content, shape) for g in layer_groups(plans)}
-        return empty, {}, shape[0] * shape[1]
+        return {}, {}, shape[0] * shape[1]
     if selected is not None and selected.all():
         selected = None
     found: dict[str, Layers] = {}
@@ -237,26 +237,16 @@ def compute_tile(
     return found, valid, 0 if selected is None else int((~selected).sum())
 
 
-def _left_out(method: str, year: int, content: Content, shape: tuple[int, int]) -> Layers:
-    """Make the layers of a tile without a pixel to map."""
-    found = {
-        layer.name: np.full(shape, layer.nodata or 0, layer.dtype)
-        for layer in describe(method, year, content)
-    }
-    if "qflag" in found:
-        found["qflag"][:] = LEFT_OUT
-    return found
-
-
 def write_tile(
     work: WorkStore,
     core: tuple[slice, slice],
     computed: TileLayers,
     start: float,
 ) -> dict[str, Any]:
-    """Write a tile into the work store; return its line of the manifest."""
+    """Write a tile with pixels to map into the work store; return its line of the manifest."""
     found, valid, left_out = computed
-    work.write([(core, found)])
+    if found:
+        work.write([(core, found)])
     rows, cols = core
     return {
         "rows": [rows.start, rows.stop],

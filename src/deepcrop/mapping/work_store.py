@@ -10,6 +10,10 @@ there are, of which types (`WorkStore.layout`), and which tiles are written.
 The file has its full length from the beginning, so that no process needs to lengthen it: processes
 on any computer that share the disk write their blocks side by side. A block is on the disk before
 the journal names its tile. Whether it was written whole tells its checksums, on every reading.
+
+A tile without a selected pixel is not written: its block is a hole in the file, which takes no
+disk, and where the selection says so, a block without right checksums has the values of pixels left
+out.
 """
 
 from __future__ import annotations
@@ -17,23 +21,25 @@ from __future__ import annotations
 import logging
 import os
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from deepcrop import grid
 from deepcrop.errors import DeepCropError
+from deepcrop.products.layers import LEFT_OUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
     from deepcrop.products.layers import Layer
@@ -55,9 +61,13 @@ SELECTED = "selected"
 
 _FORMAT = "raw tiles 1"
 _PAGE = 4096
+_NAMED = 3  # damaged tiles that a warning names
 
 Core = tuple[slice, slice]
 """Rows and columns of a tile."""
+
+Tiles = Iterator[tuple[Core, dict[str, NDArray[Any]]]]
+"""Tiles of a file, one after another, with their arrays by name."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +84,21 @@ class TileFile:
         Of a whole tile.
     arrays : tuple of (str, str)
         Name and type of each array of a tile, in the order of the file.
+    selected : TileFile or None
+        Where it selects no pixel of a tile, the tile need not be written.
+    left_out : tuple of int
+        Of each array, the value of a pixel that is not selected.
     """
 
     path: Path
     shape: tuple[int, int]
     side: int
     arrays: tuple[tuple[str, str], ...]
+    selected: TileFile | None = None
+    left_out: tuple[int, ...] = ()
 
     @cached_property
-    def _length(self) -> int:
+    def length(self) -> int:
         """Bytes of a block, whole pages."""
         pixel = sum(np.dtype(kind).itemsize for _, kind in self.arrays)
         used = self.side**2 * pixel + 4 * len(self.arrays)
@@ -105,11 +121,15 @@ class TileFile:
     def create(self) -> None:
         """Make the file, or make it anew: its full length, without a tile."""
         with self.path.open("wb") as file:
-            file.truncate(len(self.cores) * self._length)
+            file.truncate(len(self.cores) * self.length)
 
     def is_there(self) -> bool:
         """Whether the file has its full length."""
-        return self.path.is_file() and self.path.stat().st_size == len(self.cores) * self._length
+        return self.path.is_file() and self.path.stat().st_size == len(self.cores) * self.length
+
+    def is_undamaged(self) -> bool:
+        """Whether the file and all its tiles are there and undamaged."""
+        return self.is_there() and all(self.is_whole(core) for core in self.cores)
 
     def write(self, tiles: Iterable[tuple[Core, Mapping[str, NDArray[Any]]]]) -> None:
         """Write all arrays of some tiles; they are on the disk when this returns."""
@@ -149,7 +169,7 @@ class TileFile:
                     raise DeepCropError(
                         f"{self.path} is damaged in {name}, rows {core[0].start} to "
                         f"{core[0].stop - 1}, columns {core[1].start} to {core[1].stop - 1}. Give "
-                        "the same command again: it makes this tile anew."
+                        "the same command again: it makes anew what is damaged."
                     )
                 found[tuple(target)] = values[tuple(source)]
         return found
@@ -161,6 +181,14 @@ class TileFile:
 
     def _read_tile(self, file: Any, core: Core, name: str) -> NDArray[Any] | None:
         """Read an array of a tile; None if it is damaged."""
+        values = self._read_block(file, core, name)
+        if values is not None or self.selected is None or self.selected.read(SELECTED, *core).any():
+            return values
+        number, _, dtype = self._places[name]
+        return np.full(_shape(core), self.left_out[number], dtype)
+
+    def _read_block(self, file: Any, core: Core, name: str) -> NDArray[Any] | None:
+        """Read an array from the block of a tile; None if it was not written, or is damaged."""
         number, before, dtype = self._places[name]
         values = np.empty(_shape(core), dtype)
         start = self._start(core)
@@ -175,7 +203,7 @@ class TileFile:
         """First byte of the block of a tile."""
         across = -(-self.shape[1] // self.side)
         row, col = (int(part.start) // self.side for part in core)
-        return (row * across + col) * self._length
+        return (row * across + col) * self.length
 
     def _touched(self, rows: slice, cols: slice) -> Iterator[Core]:
         """Tiles that share pixels with a rectangle."""
@@ -201,12 +229,14 @@ class WorkStore:
     ----------
     layers : TileFile
         All layers; ``curve/sos50`` is layer sos50 of the group curve.
-    selected : TileFile or None
-        The pixels to map, where mask or parcels leave some out.
     """
 
     layers: TileFile
-    selected: TileFile | None
+
+    @property
+    def selected(self) -> TileFile | None:
+        """The pixels to map, where mask or parcels leave some out."""
+        return self.layers.selected
 
     @classmethod
     def of(
@@ -230,7 +260,12 @@ class WorkStore:
         selected = None
         if limited:
             selected = TileFile(folder / "selected.raw", shape, side, ((SELECTED, "|u1"),))
-        return cls(TileFile(folder / "layers.raw", shape, side, arrays), selected)
+        left_out = tuple(
+            LEFT_OUT if layer.name == "qflag" else layer.nodata or 0
+            for layers in described.values()
+            for layer in layers
+        )
+        return cls(TileFile(folder / "layers.raw", shape, side, arrays, selected, left_out))
 
     @property
     def layout(self) -> dict[str, Any]:
@@ -243,12 +278,21 @@ class WorkStore:
             "selected": self.selected is not None,
         }
 
-    def create(self) -> None:
-        """Make the files, without a tile."""
+    def disk_bytes(self, tiles: int) -> int:
+        """Count the bytes that the files take where so many tiles have a selected pixel."""
+        selected = 0 if self.selected is None else len(self.selected.cores) * self.selected.length
+        return tiles * self.layers.length + selected
+
+    def create(self, selection: Callable[[], Tiles]) -> None:
+        """Make the files, with the selected pixels and without a tile of the layers."""
         self.layers.path.parent.mkdir(exist_ok=True)
-        for file in (self.layers, self.selected):
-            if file is not None:
-                file.create()
+        self.layers.create()
+        self._write_selected(selection)
+
+    def _write_selected(self, selection: Callable[[], Tiles]) -> None:
+        if self.selected is not None:
+            self.selected.create()
+            self.selected.write(selection())
 
     def write(self, tiles: Iterable[tuple[Core, Mapping[str, Mapping[str, NDArray[Any]]]]]) -> None:
         """Write the layers of some tiles, by group and name."""
@@ -271,11 +315,14 @@ class WorkStore:
             return maps, None
         return maps, xr.DataArray(_lazy(self.selected, SELECTED), name=SELECTED)
 
-    def forget_damaged(self, stage: Staging, items: Mapping[str, Core]) -> None:
+    def forget_damaged(
+        self, stage: Staging, items: Mapping[str, Core], selection: Callable[[], Tiles]
+    ) -> None:
         """Take back the tiles of an interrupted run that are missing or damaged since.
 
-        They are made again; all of them where the files themselves are missing, or were laid out
-        by another version. ``items`` are the tiles by their names in the journal.
+        They are made again; all of them where the layers' file itself is missing, or was laid out
+        by another version. ``items`` are the tiles by their names in the journal. The selected
+        pixels cost no tile: they are written again here, if need be.
         """
         if LAYOUT not in stage.done:
             return
@@ -288,26 +335,27 @@ class WorkStore:
             )
             stage.forget({LAYOUT, *made})
             return
-        if not self._is_laid_out():
-            damaged = {LAYOUT, *made}
-        else:
-            damaged = {item for item, core in made.items() if not self.layers.is_whole(core)}
+        if not self.layers.is_there():
+            _log.warning("%s: damaged since the last run; all is made again.", self.layers.path)
+            stage.forget({LAYOUT, *made})
+            return
+        if self.selected is not None and not self.selected.is_undamaged():
+            _log.warning(
+                "%s: damaged since the last run, written again; no tile is lost.",
+                self.selected.path,
+            )
+            self._write_selected(selection)
+        damaged = [item for item, core in made.items() if not self.layers.is_whole(core)]
         if damaged:
             _log.warning(
-                "%s: damaged since the last run, made again: %s.",
-                self.layers.path.parent,
-                ", ".join(sorted(damaged)),
+                "%s: damaged since the last run, made again: %d of %d tiles (%s%s).",
+                self.layers.path,
+                len(damaged),
+                len(made),
+                ", ".join(damaged[:_NAMED]),
+                ", …" if len(damaged) > _NAMED else "",
             )
-            stage.forget(damaged)
-
-    def _is_laid_out(self) -> bool:
-        """Whether the files are there, and the selected pixels undamaged."""
-        if not self.layers.is_there():
-            return False
-        selected = self.selected
-        return selected is None or (
-            selected.is_there() and all(selected.is_whole(core) for core in selected.cores)
-        )
+            stage.forget(set(damaged))
 
 
 class _LazyArray(BackendArray):

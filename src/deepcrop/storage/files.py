@@ -11,6 +11,7 @@ import io
 import json
 import os
 import re
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from deepcrop.errors import DeepCropError
@@ -39,6 +40,31 @@ def atomic_file(target: Path) -> Iterator[Path]:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_disk(folder: Path, needed: int, smaller: str) -> None:
+    """Refuse to begin what the disk of a folder under construction has too little space for.
+
+    Parameters
+    ----------
+    folder : Path
+        Under construction, in the folder that is named.
+    needed : int
+        Bytes.
+    smaller : str
+        What to do on the same disk, as ``"fetch a smaller area"``.
+
+    Raises
+    ------
+    DeepCropError
+        If less is free.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DeepCropError(
+            f"{folder.parent.absolute()} has {free / 1e9:.1f} GB free, and up to "
+            f"{needed / 1e9:.1f} GB are needed. Write to another disk, or {smaller}."
+        )
 
 
 _HALF_WRITTEN = re.compile(r"\..+\.\d+\.part(\.[^.]*)?")  # as `atomic_file` names them
