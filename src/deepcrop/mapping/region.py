@@ -297,7 +297,7 @@ def work_store(
 def disk_bytes(work: WorkStore, selected: int, tiles: int) -> int:
     """Estimate the bytes of disk of a map at most: of its work store and of its products.
 
-    ``selected`` pixels are mapped, in so many ``tiles``.
+    ``selected`` is the number of pixels to map, ``tiles`` that of the tiles in which they lie.
     """
     kinds = [np.dtype(kind) for _, kind in work.layers.arrays]
     products = product_writer.disk_bytes(kinds, work.layers.shape, selected)

@@ -4,12 +4,12 @@ Format. A file of tiles (`TileFile`) is a row of blocks, one for each tile in th
 if all tiles were whole: block ``n`` begins at byte ``n * length``. A length is a multiple of 4096
 bytes, so that no two blocks share a page of memory or of the disk. A block holds the tile's arrays
 one after another, each row by row, little-endian and without gaps, then the CRC-32 checksum of
-each (four bytes); what follows up to the next block says nothing. The journal says which arrays
+each (four bytes); what follows up to the next block has no meaning. The journal says which arrays
 there are, of which types (`WorkStore.layout`), and which tiles are written.
 
 The file has its full length from the beginning, so that no process needs to lengthen it: processes
 on any computer that share the disk write their blocks side by side. A block is on the disk before
-the journal names its tile. Whether it was written whole tells its checksums, on every reading.
+the journal names its tile. Every reading tests by the checksums whether it was written whole.
 
 A tile without a selected pixel is not written: its block is a hole in the file, which takes no
 disk, and where the selection says so, a block without right checksums has the values of pixels left
@@ -279,7 +279,7 @@ class WorkStore:
         }
 
     def disk_bytes(self, tiles: int) -> int:
-        """Count the bytes that the files take where so many tiles have a selected pixel."""
+        """Count the bytes of the files, from the number of tiles with a selected pixel."""
         selected = 0 if self.selected is None else len(self.selected.cores) * self.selected.length
         return tiles * self.layers.length + selected
 
@@ -321,8 +321,8 @@ class WorkStore:
         """Take back the tiles of an interrupted run that are missing or damaged since.
 
         They are made again; all of them where the layers' file itself is missing, or was laid out
-        by another version. ``items`` are the tiles by their names in the journal. The selected
-        pixels cost no tile: they are written again here, if need be.
+        by another version. ``items`` are the tiles by their names in the journal. If the file of
+        selected pixels is damaged, it is written again here, and no tile is lost.
         """
         if LAYOUT not in stage.done:
             return
