@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CLEARLY = 1.5
-"""How much stronger than one with dates a season without dates must be to take its slot. Noise adds
-to the height of what may be noise, and where several seasons are alike any may be the main one."""
+"""How many times as strong as a season with dates one without must be to take its slot. Noise makes
+a doubtful season look stronger than it is, and among similar seasons any may be the main one."""
 
 REACH = 60
 """Days beyond the range of day numbers from which observations still help a target year."""
@@ -165,8 +165,8 @@ def select_slots(
     Sunlight is taken at the peak and not at the middle, which for winter cereals lies in the dark
     months between sowing and harvest.
 
-    A season that got no dates (no more than noise, a gap, not observed) takes a slot where it is
-    `CLEARLY` stronger than those that got some: then no lesser one is given out as the main season.
+    A season without dates (no more than noise, a gap, not observed) takes a slot if it is at least
+    `CLEARLY` times as strong as those with dates, so that no lesser one becomes the main season.
 
     Parameters
     ----------

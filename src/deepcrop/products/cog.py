@@ -117,7 +117,7 @@ def write_cog(
 
 
 def _add_overviews(plain: Path, has_values: bool) -> None:
-    """Add overviews and statistics to a file without compression, from where a COG takes them.
+    """Add overviews and statistics to an uncompressed file; a COG made from it copies them.
 
     Left to itself, GDAL makes them while it writes the COG, which then takes half as long again.
     ``has_values``: whether any pixel has a value; without one there are no statistics.

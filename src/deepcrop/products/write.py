@@ -325,7 +325,7 @@ def _coloured(job: _Job, counts: Counts) -> NDArray[np.int64]:
 
 
 def _shown_with(layer: Layer) -> tuple[str, ...]:
-    """Name the layers, of all methods, that colours or picture of a layer follow as well."""
+    """Name the layers, of all methods, on which the colours or the picture of a layer depend."""
     return (layer.name, f"{layer.name}_status") if layer.kind == "day" else ()
 
 

@@ -252,9 +252,10 @@ def _append(part: Path, entry: dict[str, Any]) -> None:
 
 
 def _line(entry: dict[str, Any], settings: int = 0) -> str:
-    """Write an entry with a checksum, so that a damaged line is known as such.
+    """Write an entry with a checksum, by which a damaged line is recognised.
 
-    The checksum goes on from that of the settings, so that a line of another journal is known, too.
+    The checksum begins with that of the settings, so that a line of a journal with other settings
+    is recognised, too.
     """
     return json.dumps(entry | {"crc32": _checksum(entry, settings)})
 
