@@ -200,9 +200,9 @@ def test_every_rejection_says_why(network):
     assert whys["growing window % observed, % needed"] == 206
     assert whys["no season: too few observations"] == 73
     assert whys["main season % observed, % needed"] == 37
-    assert whys["amplitude too small, needed"] == 4
+    assert whys["amplitude too small, needed"] == 5
     wide = [whys[f"% interval of {side}days wide, allowed"] for side in ("SOS", "EOS")]
-    assert wide == [29, 62]
+    assert wide == [29, 63]
 
 
 def test_nothing_near_a_test_site_trains(network, real_data):

@@ -531,6 +531,10 @@ def test_forecasts_are_hatched_and_what_is_not_known_is_dotted(season, look):
     expect(first.locator("td").first).not_to_contain_text("forecast")
     page.keyboard.press("Escape")  # the map has its whole width again
     expect(page.locator("#panel")).to_be_hidden()
+    page.wait_for_function(  # a click on a map that is about to be resized can be lost
+        "() => document.querySelector('#map-left canvas').clientWidth"
+        " === document.querySelector('#map-left').clientWidth"
+    )
     page.mouse.click(right, middle)
     expect(row.locator("td").first).to_have_text("not yet known")
     # The slider keeps layer and pixel.
