@@ -3,39 +3,19 @@
     python benchmarks/network_runtime.py stages REGION            # microseconds a pixel, by stage
     python benchmarks/network_runtime.py equal REGION             # all pixels, by PyTorch as well
     python benchmarks/network_runtime.py equal REGION --no-radar
-    python benchmarks/network_runtime.py paired REGION OLD NEW    # two trees (src folders), in turn
 
 REGION is a cube of 2018, for example of ``deepcrop simulate``; a simulated one is called so.
 ``stages`` and ``equal`` compute on one thread, and ``stages`` counts processor time. ``equal``
 lists each pixel with a date or an end of an interval that differs by more than 0.01 day, and how
-much of the distribution lies there (next to nothing: between two seasons). ``paired`` runs
-``deepcrop map --method deepcrop`` of both trees in turn, from start to pictures, with two threads,
-and compares all layers of the last pair.
+much of the distribution lies there (next to nothing: between two seasons).
+Whole maps of two versions, in turn: ``python benchmarks/maps.py paired --method deepcrop``.
 """
 
 import argparse
-import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
-
-MEASURED = """
-import json, resource, runpy, sys, time
-start = time.time()
-sys.argv = ["deepcrop", *json.loads(sys.argv[1])]
-try:
-    runpy.run_module("deepcrop", run_name="__main__")
-except SystemExit as stop:
-    assert not stop.code, stop.code
-own = resource.getrusage(resource.RUSAGE_SELF)
-took = {"seconds": time.time() - start, "cpu": own.ru_utime + own.ru_stime,
-        "gigabytes": own.ru_maxrss / 1024**2}
-print("MEASURED", json.dumps(took))
-"""
 
 
 def network_of(region, radar=True):
@@ -170,50 +150,15 @@ def equal(options):
     )
 
 
-def paired(options):
-    """Run both trees in turn; ratios of this run."""
-    region = options.region.resolve()
-    took = {"old": [], "new": []}
-    maps = {name: options.folder.resolve() / f"maps_{name}" for name in took}
-    for _ in range(options.runs):
-        for name, tree in (("old", options.old), ("new", options.new)):
-            arguments = ["map", region, "--year", "2018", "--method", "deepcrop"]
-            arguments += ["--out", maps[name], "--overwrite"]
-            words = json.dumps([str(each) for each in arguments])
-            place = os.environ | {"PYTHONPATH": str(tree.resolve()), "OMP_NUM_THREADS": "2"}
-            run = subprocess.run(
-                [sys.executable, "-c", MEASURED, words], env=place, stdout=subprocess.PIPE,
-                text=True, check=True,
-            )  # fmt: skip
-            took[name].append(json.loads(run.stdout.split("MEASURED")[1]))
-            print(name, took[name][-1], flush=True)
-    for what in ("seconds", "cpu", "gigabytes"):
-        ratios = [old[what] / new[what] for old, new in zip(*took.values(), strict=True)]
-        print(f"{what}: old / new {np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
-    import rasterio
-
-    for path in sorted(maps["old"].glob("*.tif")):
-        both = [rasterio.open(folder / path.name).read(1) for folder in maps.values()]
-        changed = (both[0] != both[1]).sum()
-        if changed:
-            most = np.abs(both[0].astype(np.int64) - both[1]).max()
-            print(f"{path.name}: {changed} of {both[0].size} pixels differ, by up to {most}")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True)
-    for name, run in (("stages", stages), ("equal", equal), ("paired", paired)):
+    for name, run in (("stages", stages), ("equal", equal)):
         command = commands.add_parser(name, help=run.__doc__)
         command.set_defaults(run=run)
         command.add_argument("region", type=Path)
         if name == "equal":
             command.add_argument("--no-radar", action="store_true")
-        if name == "paired":
-            command.add_argument("old", type=Path)
-            command.add_argument("new", type=Path)
-            command.add_argument("--runs", type=int, default=3)
-            command.add_argument("--folder", type=Path, default=Path("benchmark_maps"))
     options = parser.parse_args()
     options.run(options)
 

@@ -67,7 +67,7 @@ Core = tuple[slice, slice]
 """Rows and columns of a tile."""
 
 Tiles = Iterator[tuple[Core, dict[str, NDArray[Any]]]]
-"""Tiles of a file, in turn, with their arrays by name."""
+"""Rows and columns of each tile of a file, and its arrays by name."""
 
 
 @dataclass(frozen=True)
